@@ -1,0 +1,1 @@
+"""sparsekit: teach, train and analyse sparse neural networks."""

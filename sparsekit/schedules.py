@@ -1,0 +1,197 @@
+"""Numbers that change during training: `step -> float`.
+
+One word for learning rates, drop fractions, densities, label smoothing and ghost strengths. Each schedule is a frozen
+value. Where `steps` is None its owner says how long it lasts: a rule with `stop=500` evaluates
+`schedule.lasting(500)`.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Self
+
+from sparsekit.registry import register
+
+
+class Schedule(ABC):
+    """A function of the step. Values before step 0 or after the end are those at the ends."""
+
+    @abstractmethod
+    def __call__(self, step: int) -> float:
+        """Return the value at a step (0 is the first)."""
+
+    def lasting(self, steps: int | None) -> "Schedule":
+        """Return this schedule with its open length, where it has one, set to `steps`."""
+        return self
+
+
+@dataclass(frozen=True)
+class _Timed(Schedule):
+    """A schedule from `start` to `end` within `steps`; its subclasses say how the way between bends."""
+
+    start: float
+    end: float = 0.0
+    steps: int | None = None
+
+    def __post_init__(self):
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps must be at least 1 or None, got {self.steps}; None leaves the length to the owner")
+
+    def lasting(self, steps: int | None) -> Self:
+        return self if self.steps is not None or steps is None else replace(self, steps=max(1, steps))
+
+    def __call__(self, step: int) -> float:
+        if self.steps is None:
+            raise ValueError(
+                f"{self} must know how long it lasts, got steps=None; give steps=..., or stop=... to the rule that owns it"
+            )
+        progress = min(max(step / self.steps, 0.0), 1.0)
+        return self.end + (self.start - self.end) * self.remaining(progress)
+
+    @abstractmethod
+    def remaining(self, progress: float) -> float:
+        """Return the share of the way still to go, 1 at progress 0 and 0 at progress 1."""
+
+
+@register("schedule", "constant")
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The same value at every step.
+
+    Source: the trivial schedule.
+    """
+
+    value: float
+
+    def __call__(self, step: int) -> float:
+        return self.value
+
+
+@register("schedule", "linear")
+@dataclass(frozen=True)
+class Linear(_Timed):
+    """A straight line from `start` to `end`.
+
+    Source: RigL's ablation of drop-fraction decays, Evci et al. (2020), arXiv:1911.11134, appendix.
+
+    Example:
+        >>> Linear(1.0, 0.0, 10)(5)
+        0.5
+    """
+
+    def remaining(self, progress: float) -> float:
+        return 1.0 - progress
+
+
+@register("schedule", "cosine")
+@dataclass(frozen=True)
+class Cosine(_Timed):
+    """Half a cosine wave from `start` to `end`: flat at both ends.
+
+    `end + (start - end) / 2 * (1 + cos(pi * step / steps))`.
+    Source: the drop fraction of RigL, Evci et al. (2020), arXiv:1911.11134, section 3.
+
+    Example:
+        >>> round(Cosine(0.3, 0.0, 75)(25), 6)
+        0.225
+    """
+
+    def remaining(self, progress: float) -> float:
+        return (1.0 + math.cos(math.pi * progress)) / 2.0
+
+
+@register("schedule", "cubic")
+@dataclass(frozen=True)
+class Cubic(_Timed):
+    """Fast at first, slow at the end: `end + (start - end) * (1 - step / steps) ** 3`.
+
+    Source: the density of gradual magnitude pruning, Zhu and Gupta (2017), arXiv:1710.01878, equation 1.
+
+    Example:
+        >>> round(1 - Cubic(1.0, 0.05, 4)(1), 6)  # sparsity after a quarter of the way to 95 %
+        0.549219
+    """
+
+    def remaining(self, progress: float) -> float:
+        return (1.0 - progress) ** 3
+
+
+@register("schedule", "triangular")
+@dataclass(frozen=True)
+class Triangular(Schedule):
+    """Cycles that climb from `low` to `high` and come back: the learning rate under cheap tickets.
+
+    Source: Sup-tickets, Yin et al. (2022), arXiv:2205.15322, as coded by its authors.
+
+    Example:
+        >>> [round(Triangular(0.001, 0.005, cycle=8)(step), 4) for step in range(0, 9, 2)]
+        [0.001, 0.003, 0.005, 0.003, 0.001]
+    """
+
+    low: float
+    high: float
+    cycle: int
+
+    def __post_init__(self):
+        if self.cycle < 2:
+            raise ValueError(f"a cycle must last at least 2 steps to go up and down, got {self.cycle}")
+        if self.low > self.high:
+            raise ValueError(f"low must not exceed high, got {self.low} and {self.high}; exchange them")
+
+    def __call__(self, step: int) -> float:
+        place = (max(step, 0) % self.cycle) / self.cycle
+        return self.low + (self.high - self.low) * (1.0 - abs(2.0 * place - 1.0))
+
+
+@register("schedule", "piecewise")
+@dataclass(frozen=True)
+class Piecewise(Schedule):
+    """A value that is multiplied by `factor` at each milestone: the classic step decay of learning rates.
+
+    Milestones are steps, in increasing order; the new value holds from the milestone on.
+    Source: He et al. (2016), arXiv:1512.03385, section 4.2.
+
+    Example:
+        >>> [round(Piecewise(0.1, (10, 20))(step), 4) for step in (9, 10, 20)]
+        [0.1, 0.01, 0.001]
+    """
+
+    value: float
+    milestones: tuple[int, ...]
+    factor: float = 0.1
+
+    def __post_init__(self):
+        if list(self.milestones) != sorted(self.milestones):
+            raise ValueError(f"milestones must increase, got {self.milestones}; sort them")
+
+    def __call__(self, step: int) -> float:
+        return self.value * self.factor ** sum(step >= milestone for milestone in self.milestones)
+
+
+@register("schedule", "warmup")
+@dataclass(frozen=True)
+class Warmup(Schedule):
+    """A straight rise from `first` times the schedule's value during `steps`, then the schedule itself.
+
+    The inner schedule keeps its own clock: it is evaluated at the same step.
+    Source: Goyal et al. (2017), arXiv:1706.02677, section 2.2.
+
+    Example:
+        >>> [Warmup(Constant(0.1), steps=4)(step) for step in (0, 2, 4)]
+        [0.0, 0.05, 0.1]
+    """
+
+    then: Schedule
+    steps: int
+    first: float = 0.0
+
+    def __post_init__(self):
+        if self.steps < 1:
+            raise ValueError(f"a warm-up must last at least 1 step, got {self.steps}; leave Warmup out instead")
+
+    def lasting(self, steps: int | None) -> "Warmup":
+        return replace(self, then=self.then.lasting(steps))
+
+    def __call__(self, step: int) -> float:
+        share = min(max(step / self.steps, 0.0), 1.0)
+        return (self.first + (1.0 - self.first) * share) * self.then(step)

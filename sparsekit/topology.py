@@ -1,0 +1,273 @@
+"""Topology: which connections exist. An immutable value from which masks, pictures and overlaps are derived.
+
+Legend: `O` outputs, `F` inputs per output (all weight dimensions but the first), `E` existing connections,
+`C` any positions asked about. A position is the flat index `o * F + f` into the weight tensor.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LayerTopology:
+    """The existing connections of one layer, as sorted flat positions in its weight tensor.
+
+    Args:
+        shape: the weight's shape, `(outputs, inputs, *kernel)`.
+        indices: strictly increasing positions in `[0, size)`.
+
+    Raises:
+        TypeError: if the positions are not int64.
+        ValueError: if they are unsorted, doubled or out of range, or the shape has fewer than two dimensions.
+
+    Example:
+        >>> layer = LayerTopology((2, 3), torch.tensor([0, 4]))
+        >>> layer.mask().int().tolist(), layer.fan_in().tolist()
+        ([[1, 0, 0], [0, 1, 0]], [1, 1])
+    """
+
+    shape: tuple[int, ...]
+    indices: Int64[Tensor, " e"]
+
+    def __post_init__(self):
+        object.__setattr__(self, "shape", tuple(int(side) for side in self.shape))
+        if len(self.shape) < 2 or min(self.shape) < 1:
+            raise ValueError(f"a weight's shape must have two or more positive sides, got {self.shape}")
+        _check_positions(self.indices, self.size)
+
+    @classmethod
+    def full(cls, shape: tuple[int, ...], device: torch.device | str = "cpu") -> "LayerTopology":
+        """Return the topology of a dense layer."""
+        return cls(shape, torch.arange(math.prod(shape), device=device))
+
+    @classmethod
+    def of_mask(cls, mask: Bool[Tensor, "o *f"]) -> "LayerTopology":
+        """Return the topology whose connections are the true entries of a mask."""
+        return cls(tuple(mask.shape), mask.flatten().nonzero().flatten())
+
+    @property
+    def size(self) -> int:
+        """Number of places a connection could take: the dense layer's weights."""
+        return math.prod(self.shape)
+
+    @property
+    def count(self) -> int:
+        """Number of existing connections."""
+        return self.indices.numel()
+
+    @property
+    def density(self) -> float:
+        """Share of the places that are taken, 0 to 1."""
+        return self.count / self.size
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of outputs `O`."""
+        return self.shape[0]
+
+    @property
+    def num_inputs(self) -> int:
+        """Number of inputs per output, `F`: for convolutions channels times kernel places."""
+        return self.size // self.shape[0]
+
+    @property
+    def rows(self) -> Int64[Tensor, " e"]:
+        """Output of each connection."""
+        return self.indices // self.num_inputs
+
+    @property
+    def cols(self) -> Int64[Tensor, " e"]:
+        """Input (flattened over the kernel) of each connection."""
+        return self.indices % self.num_inputs
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the stored positions."""
+        return self.indices.numel() * self.indices.element_size()
+
+    def fan_in(self) -> Int64[Tensor, " o"]:
+        """Number of connections into each output."""
+        return torch.bincount(self.rows, minlength=self.num_outputs)
+
+    def fan_out(self) -> Int64[Tensor, " f"]:
+        """Number of connections out of each input."""
+        return torch.bincount(self.cols, minlength=self.num_inputs)
+
+    def mask(self) -> Bool[Tensor, "o *f"]:
+        """The dense picture: true where a connection exists. As large as the dense layer."""
+        flat = torch.zeros(self.size, dtype=torch.bool, device=self.indices.device)
+        flat[self.indices] = True
+        return flat.view(self.shape)
+
+    def csr(self) -> tuple[Int64[Tensor, " rows"], Int64[Tensor, " e"]]:
+        """Row pointers `(O + 1,)` and the column of each connection: compressed sparse rows."""
+        return _pointers(self.fan_in()), self.cols
+
+    def csc(self) -> tuple[Int64[Tensor, " columns"], Int64[Tensor, " e"], Int64[Tensor, " e"]]:
+        """Column pointers `(F + 1,)`, the row of each connection by column, and where its value lies in `indices`."""
+        order = torch.argsort(self.cols, stable=True)
+        return _pointers(self.fan_out()), self.rows[order], order
+
+    def place_of(self, positions: Int64[Tensor, " c"]) -> Int64[Tensor, " c"]:
+        """Where each position stands in `indices`, or -1 where no such connection exists."""
+        if self.count == 0:
+            return torch.full_like(positions, -1)
+        place = torch.searchsorted(self.indices, positions).clamp(max=self.count - 1)
+        return torch.where(self.indices[place] == positions, place, -1)
+
+    def missing_at(self, ranks: Int64[Tensor, " c"]) -> Int64[Tensor, " c"]:
+        """Return the r-th missing position for each rank, counted from 0, without listing all missing ones.
+
+        Before the i-th connection lie `indices[i] - i` missing places, an increasing sequence; a binary search in it
+        tells how many connections stand before the wanted place.
+        """
+        gaps = self.indices - torch.arange(self.count, device=self.indices.device)
+        return ranks + torch.searchsorted(gaps, ranks, right=True)
+
+    def missing(self) -> Int64[Tensor, " c"]:
+        """All positions without a connection. Nearly as large as the dense layer."""
+        return self.missing_at(torch.arange(self.size - self.count, device=self.indices.device))
+
+    def to(self, device: torch.device | str) -> "LayerTopology":
+        """Return the same topology on another device."""
+        return LayerTopology(self.shape, self.indices.to(device))
+
+    def __or__(self, other: "LayerTopology") -> "LayerTopology":
+        _check_same_shape(self, other)
+        return LayerTopology(self.shape, torch.unique(torch.cat([self.indices, other.indices])))
+
+    def __and__(self, other: "LayerTopology") -> "LayerTopology":
+        _check_same_shape(self, other)
+        return LayerTopology(self.shape, self.indices[other.place_of(self.indices) >= 0])
+
+    def __sub__(self, other: "LayerTopology") -> "LayerTopology":
+        _check_same_shape(self, other)
+        return LayerTopology(self.shape, self.indices[other.place_of(self.indices) < 0])
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, LayerTopology)
+            and self.shape == other.shape
+            and torch.equal(self.indices, other.indices.to(self.indices.device))
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # equal by content, so not usable as a key
+
+    def __repr__(self) -> str:
+        return f"LayerTopology({self.shape}, {self.count:,} of {self.size:,} connections, density {self.density:.4f})"
+
+
+class Topology(Mapping[str, LayerTopology]):
+    """The topologies of a network's sparse layers, by layer name. Immutable.
+
+    Example:
+        >>> net = Topology({"fc": LayerTopology((2, 2), torch.tensor([0, 3]))})
+        >>> net.count, net.density, list(net)
+        (2, 0.5, ['fc'])
+    """
+
+    def __init__(self, layers: Mapping[str, LayerTopology] | Iterable[tuple[str, LayerTopology]] = ()):
+        self._layers = dict(layers)
+
+    def __getitem__(self, name: str) -> LayerTopology:
+        if name not in self._layers:
+            raise KeyError(f"layer must be one of {', '.join(self._layers) or '(none)'}, got {name!r}")
+        return self._layers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    @property
+    def count(self) -> int:
+        """Number of existing connections in all layers."""
+        return sum(layer.count for layer in self.values())
+
+    @property
+    def size(self) -> int:
+        """Number of places in all layers."""
+        return sum(layer.size for layer in self.values())
+
+    @property
+    def density(self) -> float:
+        """Share of all places that are taken, 0 to 1 (0 for a network without sparse layers)."""
+        return self.count / self.size if self.size else 0.0
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Weight shape of each layer."""
+        return {name: layer.shape for name, layer in self.items()}
+
+    def to(self, device: torch.device | str) -> "Topology":
+        """Return the same topology on another device."""
+        return Topology({name: layer.to(device) for name, layer in self.items()})
+
+    def to_dict(self) -> dict[str, dict]:
+        """Return plain values (`shape`, `indices`), fit for JSON; `from_dict` takes them back."""
+        return {name: {"shape": list(layer.shape), "indices": layer.indices.tolist()} for name, layer in self.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Mapping]) -> "Topology":
+        """Return the topology that `to_dict` wrote."""
+        return cls(
+            {
+                name: LayerTopology(tuple(layer["shape"]), torch.tensor(layer["indices"], dtype=torch.int64))
+                for name, layer in values.items()
+            }
+        )
+
+    def __or__(self, other: "Topology") -> "Topology":
+        return self._combine(other, LayerTopology.__or__)
+
+    def __and__(self, other: "Topology") -> "Topology":
+        return self._combine(other, LayerTopology.__and__)
+
+    def __sub__(self, other: "Topology") -> "Topology":
+        return self._combine(other, LayerTopology.__sub__)
+
+    def _combine(self, other: "Topology", operation: Callable) -> "Topology":
+        check_same_layers(self, other)
+        return Topology({name: operation(layer, other[name]) for name, layer in self.items()})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Topology) and self._layers == other._layers
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        layers = "".join(f"\n  {name}: {layer.count:,} of {layer.size:,}" for name, layer in self.items())
+        return f"Topology({self.count:,} of {self.size:,} connections, density {self.density:.4f}){layers}"
+
+
+def check_same_layers(first: Topology, second: Topology) -> None:
+    """Raise ValueError unless both topologies have the same layers with the same shapes."""
+    if first.shapes != second.shapes:
+        differing = sorted(set(first.shapes.items()) ^ set(second.shapes.items()))
+        raise ValueError(f"both topologies must have the same layers and shapes, got differences at {differing}")
+
+
+def _check_same_shape(first: LayerTopology, second: LayerTopology) -> None:
+    if first.shape != second.shape:
+        raise ValueError(f"both layers must have the same shape, got {first.shape} and {second.shape}")
+
+
+def _check_positions(indices: Tensor, size: int) -> None:
+    if indices.dtype != torch.int64 or indices.dim() != 1:
+        raise TypeError(f"positions must be a 1-D int64 tensor, got {indices.dtype} {tuple(indices.shape)}; use .long()")
+    if indices.numel() == 0:
+        return
+    if int(indices[0]) < 0 or int(indices[-1]) >= size:
+        raise ValueError(f"positions must lie in [0, {size}), got {int(indices[0])} to {int(indices[-1])}")
+    if not bool((indices[1:] > indices[:-1]).all()):
+        raise ValueError("positions must be strictly increasing, got unsorted or doubled ones; use torch.unique")
+
+
+def _pointers(counts: Tensor) -> Tensor:
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
