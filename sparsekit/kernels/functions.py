@@ -1,0 +1,113 @@
+"""The kernels with their gradients: sparse linear and sparse 2-D convolution as autograd functions.
+
+Legend: `B` samples, `N` samples times positions, `O` outputs, `W` columns of the unfolded input, `E` connections.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sparsekit.kernels.reference import sampled_outer, spmm, spmm_transposed
+from sparsekit.kernels.structure import Structure
+
+# Unfolding repeats every input kernel-size times; samples are taken in parts of at most so many numbers (64 MiB).
+UNFOLDED_NUMBERS = 2**24
+
+
+class _SparseLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x_NW: Tensor, values_E: Tensor, structure: Structure) -> Tensor:
+        ctx.save_for_backward(x_NW, values_E)
+        ctx.structure = structure
+        return spmm(values_E, structure, x_NW.T).T
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_NO: Tensor):
+        x_NW, values_E = ctx.saved_tensors
+        s = ctx.structure
+        dx = spmm_transposed(values_E, s, grad_NO.T).T if ctx.needs_input_grad[0] else None
+        dv = sampled_outer(x_NW.T, grad_NO.T, s.rows, s.cols) if ctx.needs_input_grad[1] else None
+        return dx, dv, None
+
+
+class _SparseConv2d(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, values_E: Tensor, structure: Structure, unfold: dict) -> Tensor:
+        ctx.save_for_backward(x, values_E)
+        ctx.structure, ctx.unfold = structure, unfold
+        height, width = output_size(tuple(x.shape[2:]), **unfold)
+        parts = [_fold_rows(spmm(values_E, structure, cols), len(part)) for part, cols in _parts(x, unfold)]
+        return torch.cat(parts).unflatten(2, (height, width))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        x, values_E = ctx.saved_tensors
+        dx, dv = [], torch.zeros_like(values_E)
+        grads = grad.flatten(2).split(_samples_at_once(x, ctx.unfold))
+        for (part, cols_WN), g in zip(_parts(x, ctx.unfold), grads, strict=True):
+            g_ON = g.transpose(0, 1).flatten(1)
+            if ctx.needs_input_grad[1]:
+                dv += sampled_outer(cols_WN, g_ON, ctx.structure.rows, ctx.structure.cols)
+            if ctx.needs_input_grad[0]:
+                unfolded = _fold_rows(spmm_transposed(values_E, ctx.structure, g_ON), len(part))
+                dx.append(F.fold(unfolded, tuple(x.shape[2:]), **ctx.unfold))
+        return torch.cat(dx) if dx else None, dv, None, None
+
+
+def sparse_linear(
+    x: Float[Tensor, "*batch width"], values: Float[Tensor, " e"], structure: Structure, bias: Tensor | None
+) -> Float[Tensor, "*batch outputs"]:
+    """Apply a sparse linear layer to samples in the last dimension; gradients exist for connections only."""
+    y = _SparseLinear.apply(x.reshape(-1, structure.width), values, structure)
+    y = y.reshape(*x.shape[:-1], structure.num_rows)
+    return y if bias is None else y + bias
+
+
+def sparse_conv2d(
+    x: Float[Tensor, "b channels height width"],
+    values: Float[Tensor, " e"],
+    structure: Structure,
+    bias: Tensor | None,
+    unfold: dict,
+) -> Float[Tensor, "b outputs out_height out_width"]:
+    """Apply a sparse convolution.
+
+    Args:
+        unfold: `kernel_size`, `stride`, `padding`, `dilation`, each a pair, as `torch.nn.functional.unfold` takes them.
+    """
+    y = _SparseConv2d.apply(x, values, structure, unfold)
+    return y if bias is None else y + bias.view(-1, 1, 1)
+
+
+def unfold_columns_first(x: Tensor, unfold: dict) -> Tensor:
+    """Unfold an image batch to `(W, N)`: one column of the product per kernel place and channel."""
+    return F.unfold(x, **unfold).transpose(0, 1).flatten(1)
+
+
+def output_size(size: tuple[int, ...], *, kernel_size, stride, padding, dilation) -> tuple[int, ...]:
+    """Return the height and width that a convolution gives."""
+    sides = zip(size, kernel_size, stride, padding, dilation, strict=True)
+    return tuple((side + 2 * p - d * (k - 1) - 1) // s + 1 for side, k, s, p, d in sides)
+
+
+def _parts(x: Tensor, unfold: dict) -> Iterator[tuple[Tensor, Tensor]]:
+    for part in x.split(_samples_at_once(x, unfold)):
+        yield part, unfold_columns_first(part, unfold)
+
+
+def _samples_at_once(x: Tensor, unfold: dict) -> int:
+    height, width = output_size(tuple(x.shape[2:]), **unfold)
+    kernel_height, kernel_width = unfold["kernel_size"]
+    per_sample = x.shape[1] * kernel_height * kernel_width * height * width
+    return max(1, UNFOLDED_NUMBERS // max(1, per_sample))
+
+
+def _fold_rows(rows_by_N: Tensor, samples: int) -> Tensor:
+    """(rows, samples * positions) -> (samples, rows, positions)."""
+    return rows_by_N.unflatten(1, (samples, -1)).transpose(0, 1)

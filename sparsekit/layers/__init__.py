@@ -1,0 +1,29 @@
+"""Sparse layers in two storages, and the way to and from plain models."""
+
+from sparsekit.layers.base import SparseLayer
+from sparsekit.layers.convert import (
+    LeftDenseWarning,
+    densify,
+    left_dense,
+    shapes_of,
+    sparse_layers,
+    sparsify,
+    topology_of,
+)
+from sparsekit.layers.csr import SparseConv2d, SparseLinear
+from sparsekit.layers.masked import MaskedConv2d, MaskedLinear
+
+__all__ = [
+    "LeftDenseWarning",
+    "MaskedConv2d",
+    "MaskedLinear",
+    "SparseConv2d",
+    "SparseLayer",
+    "SparseLinear",
+    "densify",
+    "left_dense",
+    "shapes_of",
+    "sparse_layers",
+    "sparsify",
+    "topology_of",
+]

@@ -1,0 +1,163 @@
+"""The sparse layer: a module that owns a topology and the values of its connections."""
+
+import warnings
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sparsekit.layers.kinds import Kind
+from sparsekit.topology import LayerTopology
+
+
+class SparseLayer(nn.Module, ABC):
+    """A linear or convolutional layer with some of its connections.
+
+    `indices` is saved in the `state_dict`, so a topology travels with every checkpoint. `param` is the same object
+    for life, only refilled: optimizers keep hold of it across rewirings. Final subclasses: `MaskedLinear`,
+    `MaskedConv2d`, `SparseLinear`, `SparseConv2d`.
+
+    Args:
+        kind: linear or convolution, with its settings.
+        topology: which connections exist.
+        values: their values, in the order of `topology.indices`.
+        bias: the plain layer's bias, or None.
+    """
+
+    storage: ClassVar[str]
+    indices: Tensor
+
+    def __init__(self, kind: Kind, topology: LayerTopology, values: Float[Tensor, " e"], bias: Tensor | None):
+        super().__init__()
+        self.kind = kind
+        self.shape = topology.shape
+        self.register_buffer("indices", topology.indices.to(values.device).clone())
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=bias.requires_grad)
+        self.register_parameter(self.param_name, nn.Parameter(self.pack(topology, values.detach())))
+
+    param_name: ClassVar[str]
+
+    @property
+    def param(self) -> nn.Parameter:
+        """What the optimizer trains: the dense weight (`masked`) or the connections' values (`csr`)."""
+        return getattr(self, self.param_name)
+
+    @property
+    def topology(self) -> LayerTopology:
+        """Which connections exist."""
+        return self._derived("topology", lambda: LayerTopology(self.shape, self.indices))
+
+    @abstractmethod
+    def pack(self, topology: LayerTopology, values: Float[Tensor, " e"]) -> Tensor:
+        """Return values laid out as `param` holds them."""
+
+    @abstractmethod
+    def unpack(self, packed: Tensor) -> Float[Tensor, " e"]:
+        """Return what a tensor shaped like `param` holds for each connection, in the order of `topology.indices`."""
+
+    @abstractmethod
+    def transfer(self, tensor: Tensor, old: LayerTopology, new: LayerTopology) -> Tensor:
+        """Move a tensor shaped like `param` (weights, momentum, Adam moments) to a new topology; grown places are 0."""
+
+    def values(self) -> Float[Tensor, " e"]:
+        """Return the value of each connection, in the order of `topology.indices`."""
+        return self.unpack(self.param.detach())
+
+    def grads(self) -> Float[Tensor, " e"] | None:
+        """Return the gradient of each connection, or None before any backward pass."""
+        return None if self.param.grad is None else self.unpack(self.param.grad)
+
+    def set_topology(self, new: LayerTopology) -> None:
+        """Change which connections exist, in place; call `rewire`, which moves the optimizer's state as well."""
+        moved = self.transfer(self.param.detach(), self.topology, new)
+        self.indices = new.indices.to(self.indices.device)
+        self._refill(moved)
+
+    def to_plain(self) -> nn.Module:
+        """Return the plain module with the same weights; missing connections are zeros."""
+        plain = self.kind.plain(self.shape, self.bias is not None)
+        plain = plain.to(device=self.param.device, dtype=self.param.dtype).train(self.training)
+        with torch.no_grad():
+            plain.weight.copy_(self.dense_weight())
+            if self.bias is not None:
+                plain.bias.copy_(self.bias)
+                plain.bias.requires_grad_(self.bias.requires_grad)
+        plain.weight.requires_grad_(self.param.requires_grad)
+        return plain
+
+    def dense_weight(self) -> Tensor:
+        """Return a dense copy of the weight, detached; as large as the dense layer."""
+        flat = torch.zeros(self.topology.size, dtype=self.param.dtype, device=self.param.device)
+        return flat.index_copy(0, self.indices, self.values()).view(self.shape)
+
+    def extra_repr(self) -> str:
+        topology = self.topology
+        return f"{topology.shape}, density {topology.density:.4f} ({topology.count:,} connections)"
+
+    def _derived(self, name: str, make: Any) -> Any:
+        """Keep what follows from the topology until `indices` is another tensor (rewired, moved, loaded)."""
+        cache = self.__dict__.get("_cache")
+        if cache is None or cache["indices"] is not self.indices:
+            cache = self.__dict__["_cache"] = {"indices": self.indices}
+        if name not in cache:
+            cache[name] = make()
+        return cache[name]
+
+    def __getstate__(self) -> dict:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_cache", "catcher")}
+
+    def _refill(self, packed: Tensor) -> None:
+        # The same parameter object, and where possible the same memory: optimizers and DDP buckets hold on to both.
+        if packed.shape == self.param.shape:
+            self.param.data.copy_(packed)
+        else:
+            self.param.data = packed
+            self.param.grad = None
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors):
+        """Load a plain layer's weight, or either storage's state, whatever this layer's storage and count."""
+        try:
+            loaded = _read_state(state_dict, prefix, self)
+        except (TypeError, ValueError) as error:
+            errors.append(f"{prefix.rstrip('.')}: {error}")
+            return
+        if loaded is not None:
+            topology, values = loaded
+            if topology.count != self.topology.count:
+                self._refill(self.transfer(self.param.detach(), self.topology, topology))
+            self.indices = topology.indices.to(self.indices.device)
+            state_dict[f"{prefix}indices"] = topology.indices
+            state_dict[f"{prefix}{self.param_name}"] = self.pack(self.topology, values.to(self.param))
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
+
+
+def _read_state(state: dict, prefix: str, layer: SparseLayer) -> tuple[LayerTopology, Tensor] | None:
+    """Take a layer's topology and values out of a state dict, from whichever form they are stored in."""
+    indices = state.pop(f"{prefix}indices", None)
+    weight, packed = state.pop(f"{prefix}weight", None), state.pop(f"{prefix}packed_weight", None)
+    if weight is None and packed is None:
+        return None
+    topology = layer.topology if indices is None else LayerTopology(layer.shape, indices)
+    if weight is not None:
+        return topology, _from_dense(weight, topology, prefix)
+    if packed.shape != topology.indices.shape:
+        raise ValueError(
+            f"there must be one value per connection, got {packed.numel()} values for {topology.count} connections"
+        )
+    return topology, packed
+
+
+def _from_dense(weight: Tensor, topology: LayerTopology, prefix: str) -> Tensor:
+    if tuple(weight.shape) != topology.shape:
+        raise ValueError(f"the weight must have shape {topology.shape}, got {tuple(weight.shape)}")
+    values = weight.flatten()[topology.indices.to(weight.device)]
+    off = int(weight.count_nonzero() - values.count_nonzero())
+    if off:
+        warnings.warn(
+            f"{prefix}weight: {off:,} of {topology.size:,} loaded values lie off the topology and are left out; "
+            "load into the plain model and call sparsify to choose a topology for them",
+            stacklevel=2,
+        )
+    return values

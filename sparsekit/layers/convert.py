@@ -1,0 +1,168 @@
+"""Between plain models and sparse ones: `sparsify`, `densify`, and what a model's layers are."""
+
+import copy
+import warnings
+from collections.abc import Mapping
+
+from torch import nn
+
+from sparsekit.layers.base import SparseLayer
+from sparsekit.layers.csr import SparseConv2d, SparseLinear
+from sparsekit.layers.kinds import Conv2dKind, LinearKind
+from sparsekit.layers.masked import MaskedConv2d, MaskedLinear
+from sparsekit.topology import LayerTopology, Topology
+
+KINDS = {nn.Linear: LinearKind, nn.Conv2d: Conv2dKind}
+LAYERS: dict[tuple[str, type], type[SparseLayer]] = {
+    ("masked", nn.Linear): MaskedLinear,
+    ("masked", nn.Conv2d): MaskedConv2d,
+    ("csr", nn.Linear): SparseLinear,
+    ("csr", nn.Conv2d): SparseConv2d,
+}
+STORAGES = ("masked", "csr")
+
+
+class LeftDenseWarning(UserWarning):
+    """Some weights of a model cannot be made sparse; the message names them and says why."""
+
+
+def sparsify(model: nn.Module, topology: Mapping[str, LayerTopology], storage: str = "masked") -> nn.Module:
+    """Return a copy of a plain model whose named layers keep only the topology's connections, with their values.
+
+    Args:
+        model: a plain model; it is not changed.
+        topology: the connections of each layer that is to be sparse; layers it does not name stay as they are.
+        storage: `"masked"` (a dense weight and a mask; any device) or `"csr"` (existing connections only).
+
+    Raises:
+        ValueError: if a name is not a layer that can be sparse, a shape differs, or the storage is unknown.
+
+    Warns:
+        LeftDenseWarning: names the weights that cannot be sparse (attention projections, tied weights, ...).
+
+    Example:
+        >>> from sparsekit.selection import random_topology
+        >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> sparse = sparsify(model, random_topology(shapes_of(model), 0.25, seed=0), storage="csr")
+        >>> topology_of(sparse).count
+        40
+    """
+    if storage not in STORAGES:
+        raise ValueError(f"storage must be one of {', '.join(STORAGES)}, got {storage!r}; choose one of them")
+    _check_fits(model, topology)
+    new = copy.deepcopy(model)
+    modules = dict(new.named_modules())
+    swap = {id(modules[name]): _sparse_layer(modules[name], layer, storage) for name, layer in topology.items()}
+    left = left_dense(new)
+    if left:
+        listed = "; ".join(f"{name} ({reason})" for name, reason in left.items())
+        warnings.warn(f"left dense: {listed}", LeftDenseWarning, stacklevel=2)
+    return _replace_modules(new, swap)
+
+
+def densify(model: nn.Module) -> nn.Module:
+    """Return a plain copy of a sparse model: ordinary layers, missing connections as zeros, ready for export.
+
+    Example:
+        >>> plain = nn.Sequential(nn.Linear(4, 4))
+        >>> type(densify(sparsify(plain, {"0": LayerTopology.full((4, 4))}))[0]).__name__
+        'Linear'
+    """
+    new = copy.deepcopy(model)
+    return _replace_modules(new, {id(layer): layer.to_plain() for layer in sparse_layers(new).values()})
+
+
+def shapes_of(model: nn.Module, *, exclude: tuple[str, ...] = ()) -> dict[str, tuple[int, ...]]:
+    """Return the weight shape of every layer that is, or can be made, sparse, in the model's own order.
+
+    Args:
+        model: plain or sparse.
+        exclude: layer names to leave out; `"first"` and `"last"` mean what they say.
+
+    Raises:
+        ValueError: if an excluded name is not such a layer.
+    """
+    shapes = {name: _shape_of(module) for name, module in model.named_modules() if _can_be_sparse(model, module)}
+    ends = {"first": next(iter(shapes), ""), "last": next(reversed(shapes), "")}
+    left_out = {ends.get(name, name) if name not in shapes else name for name in exclude}
+    if unknown := left_out - set(shapes):
+        raise ValueError(
+            f"exclude must name layers among {', '.join(shapes)}, first and last, got {', '.join(sorted(unknown))}"
+        )
+    return {name: shape for name, shape in shapes.items() if name not in left_out}
+
+
+def topology_of(model: nn.Module) -> Topology:
+    """Return the connections of every sparse layer, by layer name."""
+    return Topology({name: layer.topology for name, layer in sparse_layers(model).items()})
+
+
+def sparse_layers(model: nn.Module) -> dict[str, SparseLayer]:
+    """Return the sparse layers of a model by name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, SparseLayer)}
+
+
+def left_dense(model: nn.Module) -> dict[str, str]:
+    """Return the weight matrices of a model that no topology can thin out, each with the reason."""
+    reasons = {}
+    for module_name, module in model.named_modules():
+        if isinstance(module, SparseLayer) or _can_be_sparse(model, module):
+            continue
+        for name, parameter in module.named_parameters(recurse=False):
+            if isinstance(parameter, nn.UninitializedParameter) or parameter.dim() >= 2:
+                reasons[f"{module_name}.{name}".lstrip(".")] = _why_dense(module)
+    return reasons
+
+
+def _why_dense(module: nn.Module) -> str:
+    if isinstance(module, nn.MultiheadAttention | nn.modules.linear.NonDynamicallyQuantizableLinear):
+        return "attention reads this weight itself, past any layer"
+    if isinstance(module, nn.modules.lazy.LazyModuleMixin):
+        return "not initialised yet: run one batch first"
+    if type(module) in KINDS:
+        return "tied: other modules use the same weight, or it is computed from others"
+    return f"{type(module).__name__} is neither a linear layer nor a 2-D convolution"
+
+
+def _can_be_sparse(model: nn.Module, module: nn.Module) -> bool:
+    if isinstance(module, SparseLayer):
+        return True
+    # Subclasses may do anything with their weight, so only the two exact types are taken.
+    if type(module) not in KINDS or "weight" not in module._parameters:
+        return False
+    owners = [other for other in model.modules() if any(p is module.weight for p in other._parameters.values())]
+    return len(owners) == 1
+
+
+def _shape_of(module: nn.Module) -> tuple[int, ...]:
+    return module.shape if isinstance(module, SparseLayer) else tuple(module.weight.shape)
+
+
+def _check_fits(model: nn.Module, topology: Mapping[str, LayerTopology]) -> None:
+    if sparse_layers(model):
+        raise ValueError("sparsify takes a plain model, got one with sparse layers; call densify on it first")
+    shapes = shapes_of(model)
+    for name, layer in topology.items():
+        if name not in shapes:
+            reason = left_dense(model).get(f"{name}.weight", "no such linear or convolutional layer")
+            raise ValueError(f"the topology must name layers among {', '.join(shapes)}, got {name!r}: {reason}")
+        if layer.shape != shapes[name]:
+            raise ValueError(f"{name}: the topology must have the weight's shape {shapes[name]}, got {layer.shape}")
+
+
+def _sparse_layer(module: nn.Module, topology: LayerTopology, storage: str) -> SparseLayer:
+    kind = KINDS[type(module)].of(module)
+    weight = module.weight.detach()
+    topology = topology.to(weight.device)
+    layer = LAYERS[storage, type(module)](kind, topology, weight.flatten()[topology.indices], module.bias)
+    layer.param.requires_grad_(module.weight.requires_grad)
+    return layer.train(module.training)
+
+
+def _replace_modules(model: nn.Module, swap: dict[int, nn.Module]) -> nn.Module:
+    """Put the new modules wherever the old ones stand, in every place where one is used twice."""
+    for parent in list(model.modules()):
+        for key, child in parent._modules.items():
+            if id(child) in swap:
+                parent._modules[key] = swap[id(child)]
+    return swap.get(id(model), model)

@@ -1,0 +1,51 @@
+"""Storage `csr`: the existing connections only. Nothing as large as the dense layer is ever made."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sparsekit.kernels import Structure
+from sparsekit.layers.base import SparseLayer
+from sparsekit.topology import LayerTopology
+
+
+class CsrLayer(SparseLayer):
+    """What csr layers share; `param` is `packed_weight`, one value per connection."""
+
+    storage = "csr"
+    param_name = "packed_weight"
+
+    @property
+    def structure(self) -> Structure:
+        """The index arrays the kernels read."""
+        return self._derived("structure", lambda: Structure.of(self.topology, self.kind.num_groups))
+
+    @property
+    def weight(self) -> Tensor:
+        """A dense copy, for code that only reads `.weight`; writing to it changes nothing."""
+        return self.dense_weight()
+
+    def pack(self, topology: LayerTopology, values: Float[Tensor, " e"]) -> Tensor:
+        return values.clone()
+
+    def unpack(self, packed: Tensor) -> Float[Tensor, " e"]:
+        return packed.clone()
+
+    def transfer(self, tensor: Tensor, old: LayerTopology, new: LayerTopology) -> Tensor:
+        place = old.place_of(new.indices)
+        if old.count == 0:
+            return tensor.new_zeros(new.count)
+        return torch.where(place >= 0, tensor[place.clamp(min=0)], 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The kernels work in the precision of the values, so under autocast this layer stays in float32.
+        with torch.autocast(device_type=x.device.type, enabled=False):
+            return self.kind.sparse(x.to(self.param.dtype), self.param, self.structure, self.bias)
+
+
+class SparseLinear(CsrLayer):
+    """A linear layer stored as its connections."""
+
+
+class SparseConv2d(CsrLayer):
+    """A 2-D convolution stored as its connections."""

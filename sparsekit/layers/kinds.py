@@ -1,0 +1,162 @@
+"""What a linear layer and a 2-D convolution are, apart from how their weights are stored.
+
+A kind knows the plain module's settings, applies dense or sparse weights, and turns activations into the two
+matrices whose product is the weight gradient.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Self
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparsekit.kernels import Structure, sparse_conv2d, sparse_linear
+from sparsekit.kernels.functions import unfold_columns_first
+
+
+@dataclass(frozen=True)
+class Kind(ABC):
+    """One kind of layer: the settings of a plain module and what to do with its weights."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, module: nn.Module) -> Self:
+        """Read the settings of a plain module."""
+
+    @abstractmethod
+    def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Apply a dense weight, exactly as the plain module does."""
+
+    @abstractmethod
+    def sparse(self, x: Tensor, values: Tensor, structure: Structure, bias: Tensor | None) -> Tensor:
+        """Apply the existing connections only."""
+
+    @abstractmethod
+    def input_matrix(self, x: Tensor) -> Tensor:
+        """Return the input as `(W, N)`: what each column of the weight matrix saw."""
+
+    @abstractmethod
+    def output_matrix(self, y: Tensor) -> Tensor:
+        """Return an output or its gradient as `(O, N)`."""
+
+    @abstractmethod
+    def plain(self, shape: tuple[int, ...], bias: bool) -> nn.Module:
+        """Return an empty plain module of this kind."""
+
+    @property
+    def num_groups(self) -> int:
+        """Number of groups of a grouped convolution, 1 for everything else."""
+        return 1
+
+
+@dataclass(frozen=True)
+class LinearKind(Kind):
+    """A linear layer: no settings."""
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Self:
+        return cls()
+
+    def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.linear(x, weight, bias)
+
+    def sparse(self, x: Tensor, values: Tensor, structure: Structure, bias: Tensor | None) -> Tensor:
+        _check_features(x, dim=-1, wanted=structure.width)
+        return sparse_linear(x, values, structure, bias)
+
+    def input_matrix(self, x: Tensor) -> Tensor:
+        return x.reshape(-1, x.shape[-1]).T
+
+    def output_matrix(self, y: Tensor) -> Tensor:
+        return y.reshape(-1, y.shape[-1]).T
+
+    def plain(self, shape: tuple[int, ...], bias: bool) -> nn.Module:
+        return nn.Linear(shape[1], shape[0], bias=bias)
+
+
+@dataclass(frozen=True)
+class Conv2dKind(Kind):
+    """A 2-D convolution: stride, padding, dilation, groups and padding mode as in `torch.nn.Conv2d`."""
+
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int] | str
+    dilation: tuple[int, int]
+    groups: int
+    padding_mode: str
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Self:
+        assert isinstance(module, nn.Conv2d)
+        return cls(
+            kernel_size=module.kernel_size,  # type: ignore[arg-type]  # torch types pairs as tuples of any length
+            stride=module.stride,  # type: ignore[arg-type]
+            padding=module.padding,  # type: ignore[arg-type]
+            dilation=module.dilation,  # type: ignore[arg-type]
+            groups=module.groups,
+            padding_mode=module.padding_mode,
+        )
+
+    @property
+    def num_groups(self) -> int:
+        return self.groups
+
+    def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            x, padding = self._padded(x), (0, 0)
+        return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
+
+    def sparse(self, x: Tensor, values: Tensor, structure: Structure, bias: Tensor | None) -> Tensor:
+        if x.dim() == 3:
+            return self.sparse(x.unsqueeze(0), values, structure, bias).squeeze(0)
+        _check_features(x, dim=1, wanted=structure.width // math.prod(self.kernel_size))
+        return sparse_conv2d(self._padded(x), values, structure, bias, self._unfold())
+
+    def input_matrix(self, x: Tensor) -> Tensor:
+        x = x if x.dim() == 4 else x.unsqueeze(0)
+        return unfold_columns_first(self._padded(x), self._unfold())
+
+    def output_matrix(self, y: Tensor) -> Tensor:
+        y = y if y.dim() == 4 else y.unsqueeze(0)
+        return y.flatten(2).transpose(0, 1).flatten(1)
+
+    def plain(self, shape: tuple[int, ...], bias: bool) -> nn.Module:
+        return nn.Conv2d(
+            shape[1] * self.groups,
+            shape[0],
+            self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            bias=bias,
+            padding_mode=self.padding_mode,
+        )
+
+    def _padded(self, x: Tensor) -> Tensor:
+        """Pad before unfolding, so that every padding mode and `"same"` take one way."""
+        mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+        margins = self._margins()
+        return F.pad(x, margins, mode=mode) if any(margins) else x
+
+    def _margins(self) -> list[int]:
+        """Return left, right, top, bottom."""
+        if not isinstance(self.padding, str):
+            return [side for side in reversed(self.padding) for _ in range(2)]
+        if self.padding == "valid":
+            return [0, 0, 0, 0]
+        spans = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+        return [part for span in reversed(spans) for part in (span // 2, span - span // 2)]
+
+    def _unfold(self) -> dict:
+        return dict(kernel_size=self.kernel_size, stride=self.stride, padding=(0, 0), dilation=self.dilation)
+
+
+def _check_features(x: Tensor, *, dim: int, wanted: int) -> None:
+    if x.dim() <= abs(dim + (dim < 0)) or x.shape[dim] != wanted:
+        raise ValueError(f"the input's dimension {dim} must have {wanted} features, got shape {tuple(x.shape)}")
+
+

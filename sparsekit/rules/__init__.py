@@ -1,0 +1,72 @@
+"""Rules that change a topology during training, and the scores and candidates they are made of.
+
+A new rule is one new file in this package: it is found by itself, checked by the contract tests, and offered by the
+pickers and the command line.
+"""
+
+import inspect
+from typing import Any
+
+from sparsekit.registry import discover, get, names
+from sparsekit.rules.base import Candidates, DropScore, GrowScore, Rule
+from sparsekit.rules.candidates.all_missing import AllMissing
+from sparsekit.rules.candidates.draw import Draw
+from sparsekit.rules.drop.magnitude import Magnitude
+from sparsekit.rules.drop_grow import DropGrow
+from sparsekit.rules.grow.gradient import Gradient
+from sparsekit.rules.grow.random import Random
+from sparsekit.rules.presets import SET, RigL
+from sparsekit.rules.static import Static
+
+discover(__name__)
+
+
+def make_rule(name: str, *, total_steps: int, **settings: Any) -> Rule:
+    """Return a named rule set up for a training of so many steps.
+
+    A rule with an end that none is given for stops after three quarters of the training, as RigL does.
+
+    Raises:
+        ValueError: if the rule or a setting is unknown; the message lists the known ones.
+
+    Example:
+        >>> make_rule("rigl", total_steps=1000).stop
+        750
+    """
+    make = get("rule", name)
+    known = settings_of(name)
+    if unknown := set(settings) - set(known):
+        raise ValueError(
+            f"settings of {name} must be among {', '.join(known) or '(none)'}, got {', '.join(sorted(unknown))}"
+        )
+    if "stop" in known:
+        # Evci et al. (2020), section 4: T_end is three quarters of the training.
+        settings.setdefault("stop", int(0.75 * total_steps))
+    return make(**settings)
+
+
+def settings_of(name: str) -> list[str]:
+    """Return the names of a rule's settings."""
+    own = inspect.signature(get("rule", name)).parameters
+    more = inspect.signature(DropGrow).parameters if "settings" in own else {}
+    return [key for key in {**own, **more} if key != "settings"]
+
+
+__all__ = [
+    "SET",
+    "AllMissing",
+    "Candidates",
+    "Draw",
+    "DropGrow",
+    "DropScore",
+    "Gradient",
+    "GrowScore",
+    "Magnitude",
+    "Random",
+    "RigL",
+    "Rule",
+    "Static",
+    "make_rule",
+    "names",
+    "settings_of",
+]

@@ -1,0 +1,1 @@
+"""Candidates: which missing connections are considered for growth. One file a method."""

@@ -1,0 +1,30 @@
+"""Consider just as many random missing connections as are wanted."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sparsekit.registry import register
+from sparsekit.rewire import LayerView
+from sparsekit.rules.base import Candidates
+from sparsekit.selection import draw_distinct
+from sparsekit.topology import LayerTopology
+
+
+@register("candidates", "draw")
+@dataclass(frozen=True, kw_only=True)
+class Draw(Candidates):
+    """As many missing places as are to be grown, uniformly and without replacement.
+
+    Time and memory follow the connections, not the dense layer: this is why SET stays cheap at any width.
+    Source: the random growth of Mocanu et al. (2018), arXiv:1707.04780.
+    """
+
+    def __call__(
+        self, view: LayerView, taken: LayerTopology, count: int, generator: torch.Generator
+    ) -> Iterator[Tensor]:
+        num_missing = taken.size - taken.count
+        ranks = draw_distinct(num_missing, min(count, num_missing), generator)
+        yield taken.missing_at(ranks.to(taken.indices.device))

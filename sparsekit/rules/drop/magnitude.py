@@ -1,0 +1,22 @@
+"""Drop the weakest connections."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sparsekit.registry import register
+from sparsekit.rewire import LayerView
+from sparsekit.rules.base import DropScore
+
+
+@register("drop", "magnitude")
+@dataclass(frozen=True, kw_only=True)
+class Magnitude(DropScore):
+    """A connection is worth the size of its value, `|value|`.
+
+    Source: Mocanu et al. (2018), arXiv:1707.04780; Evci et al. (2020), arXiv:1911.11134, section 3.
+    """
+
+    def __call__(self, view: LayerView, generator: torch.Generator) -> Tensor:
+        return view.values.abs()

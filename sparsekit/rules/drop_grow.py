@@ -1,0 +1,143 @@
+"""Drop and grow: give up some connections, take as many new ones. One composition, many published methods."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sparsekit.registry import register
+from sparsekit.rewire import LayerView
+from sparsekit.rules.base import Candidates, DropScore, GrowScore, Rule
+from sparsekit.rules.candidates.all_missing import AllMissing
+from sparsekit.rules.drop.magnitude import Magnitude
+from sparsekit.rules.grow.gradient import Gradient
+from sparsekit.schedules import Cosine, Schedule
+from sparsekit.selection import highest
+from sparsekit.settings import check_range, setting
+from sparsekit.topology import LayerTopology, Topology
+
+
+@register("rule", "drop-grow")
+@dataclass(frozen=True, kw_only=True)
+class DropGrow(Rule):
+    """Every so many steps, drop the connections with the lowest drop scores and grow as many elsewhere.
+
+    With the defaults this is RigL. The number of connections is exact after every rewiring: of each layer (scope
+    `"layer"`) or of the whole network (`"overall"`). Where there are fewer candidates than places to fill, fewer
+    connections are exchanged.
+
+    Raises:
+        ValueError: if a setting is out of range, or the fraction decays and nothing says until when.
+
+    Source: Evci et al. (2020), arXiv:1911.11134, algorithm 1, with its choices made settings.
+
+    Example:
+        >>> rule = DropGrow(every=10, stop=100)
+        >>> [step for step in range(40) if rule.is_due(step)], round(rule.fraction_at(50), 3)
+        ([0, 10, 20, 30], 0.15)
+    """
+
+    drop: DropScore = setting(Magnitude(), "what a connection must score low in to be dropped")
+    grow: GrowScore = setting(Gradient(), "what a candidate must score high in to be grown")
+    candidates: Candidates = setting(AllMissing(), "which missing connections are considered for growth")
+    fraction: Schedule = setting(Cosine(0.3, 0.0), "share of the connections exchanged at a rewiring", range=(0, 1))
+    density: Schedule | None = setting(None, "density over time; none leaves it as it is", range=(0, 1))
+    scope: Literal["layer", "overall"] = setting("layer", "rank within each layer, or over all layers at once")
+    regrow: bool = setting(True, "may a connection dropped now come back at once? (no: growing comes first)")
+    replaces_step: bool = setting(True, "a rewiring takes the place of the weight update of its step")
+    every: int = setting(100, "steps between rewirings", range=(1, 10_000))
+    start: int = setting(0, "first rewiring step", range=(0, 1_000_000))
+    stop: int | None = setting(None, "last step at which the topology may change; none never stops")
+
+    def __post_init__(self):
+        check_range(self, every=(1, float("inf")), start=(0, float("inf")))
+        if self.scope not in ("layer", "overall"):
+            raise ValueError(f"scope must be 'layer' or 'overall', got {self.scope!r}")
+        if self.stop is None and self.fraction.lasting(1) != self.fraction:
+            raise ValueError(
+                f"a fraction that decays must know its end, got {self.fraction} and stop=None; "
+                "give stop=STEPS (RigL: 0.75 of the training), or fraction=Constant(0.3) to go on for ever"
+            )
+        self.fraction_at(0)
+
+    @property
+    def needs_gradients(self) -> bool:  # type: ignore[override]
+        """Whether a backward pass must be captured for this rule."""
+        return any(part.needs_gradients for part in (self.drop, self.grow, self.candidates))
+
+    def is_due(self, step: int) -> bool:
+        """Whether this is a rewiring step: `start`, and every `every` steps until `stop`, which is included."""
+        return step >= self.start and (step - self.start) % self.every == 0 and (self.stop is None or step <= self.stop)
+
+    def fraction_at(self, step: int) -> float:
+        """Return the share of connections exchanged at a step."""
+        fraction = self.fraction.lasting(self.stop)(step)
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"the fraction exchanged must lie in [0, 1], got {fraction} at step {step}")
+        return fraction
+
+    def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
+        """Return the topology after this rewiring; see `Rule.propose`."""
+        all_views = list(views.values())
+        groups = [[view] for view in all_views] if self.scope == "layer" else [all_views]
+        new = {}
+        for group in groups:
+            new.update(self._rewire_group(group, step, generator))
+        return Topology({name: new[name] for name in views})
+
+    def _rewire_group(self, group: Sequence[LayerView], step: int, generator: torch.Generator) -> dict:
+        """Layers that share one budget and one ranking: a single layer, or all of them."""
+        old = {view.name: view.topology for view in group}
+        count, target = _count(old), self._target(old, step)
+        num_kept = min(count, target) - int(self.fraction_at(step) * min(count, target))
+        if num_kept == count == target:
+            return old
+        worth = torch.cat([self.drop(view, generator) for view in group])
+        taken = _cut(old, highest(worth, num_kept)) if self.regrow else old
+        grown = self._grow(group, taken, target - num_kept, generator)
+        # What was grown is not dropped; if candidates ran short, the best of the dropped stay.
+        came_back = torch.cat([grown[name].place_of(layer.indices) >= 0 for name, layer in old.items()])
+        num_stay = min(target - _count(grown), count - int(came_back.sum()))
+        stay = _cut(old, highest(worth.masked_fill(came_back, -torch.inf), num_stay))
+        return {name: stay[name] | grown[name] for name in old}
+
+    def _target(self, old: Mapping[str, LayerTopology], step: int) -> int:
+        if self.density is None:
+            return _count(old)
+        size = sum(layer.size for layer in old.values())
+        return min(size, max(1, round(self.density.lasting(self.stop)(step) * size)))
+
+    def _grow(
+        self, group: Sequence[LayerView], taken: Mapping[str, LayerTopology], count: int, generator: torch.Generator
+    ) -> dict[str, LayerTopology]:
+        """Keep the `count` best of all candidates while they come in parts."""
+        best = (torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
+        for number, view in enumerate(group):
+            for part in self.candidates(view, taken[view.name], count, generator):
+                new = (self.grow(view, part, generator), torch.full_like(part, number), part)
+                both = [torch.cat([b.to(n), n]) for b, n in zip(best, new, strict=True)]
+                first = highest(both[0], min(count, both[0].numel()))
+                best = tuple(tensor[first] for tensor in both)
+        _, owner, positions = best
+        return {
+            view.name: LayerTopology(view.topology.shape, positions[owner == number].to(view.topology.indices))
+            for number, view in enumerate(group)
+        }
+
+
+def _count(layers: Mapping[str, LayerTopology]) -> int:
+    return sum(layer.count for layer in layers.values())
+
+
+def _cut(layers: Mapping[str, LayerTopology], places: Tensor) -> dict[str, LayerTopology]:
+    """Keep the chosen places of the layers' concatenated connections."""
+    chosen = torch.zeros(_count(layers), dtype=torch.bool, device=places.device)
+    chosen[places] = True
+    parts = chosen.split([layer.count for layer in layers.values()])
+    return {
+        name: LayerTopology(layer.shape, layer.indices[part])
+        for (name, layer), part in zip(layers.items(), parts, strict=True)
+    }
+

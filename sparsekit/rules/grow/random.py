@@ -1,0 +1,23 @@
+"""Grow anywhere."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sparsekit.registry import register
+from sparsekit.rewire import LayerView
+from sparsekit.rules.base import GrowScore
+
+
+@register("grow", "random")
+@dataclass(frozen=True, kw_only=True)
+class Random(GrowScore):
+    """All missing connections are worth the same: a random number each.
+
+    Source: SET, Mocanu et al. (2018), arXiv:1707.04780.
+    """
+
+    def __call__(self, view: LayerView, candidates: Tensor, generator: torch.Generator) -> Tensor:
+        scores = torch.rand(candidates.numel(), generator=generator, device=generator.device)
+        return scores.to(candidates.device)

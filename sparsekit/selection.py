@@ -1,0 +1,185 @@
+"""From scores and counts to topologies: keep the highest, exactly as many as asked for.
+
+Ties go to the lower position, so that the same scores always give the same topology; nothing is compared with a
+threshold, because equal scores at a threshold break the budget.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from sparsekit.allocation import Counts, Shapes, allocate
+from sparsekit.seeds import generator
+from sparsekit.topology import LayerTopology, Topology
+
+Scores = Mapping[str, Tensor]
+
+
+def highest(scores: Float[Tensor, " c"], count: int) -> Int64[Tensor, " k"]:
+    """Return the places of the `count` highest scores, in increasing order.
+
+    Infinite scores are allowed (always or never keep).
+
+    Raises:
+        ValueError: if there are fewer scores than `count`, or a score is NaN.
+
+    Example:
+        >>> highest(torch.tensor([0.1, 0.5, 0.5, 0.9]), 2).tolist()
+        [1, 3]
+    """
+    if not 0 <= count <= scores.numel():
+        raise ValueError(f"count must lie in [0, {scores.numel()}], the number of scores, got {count}")
+    if bool(scores.isnan().any()):
+        raise ValueError("scores must be numbers, got NaN; look for an infinite loss or gradient before this step")
+    if count == 0:
+        return torch.empty(0, dtype=torch.int64, device=scores.device)
+    last = torch.topk(scores, count, sorted=False).values.min()
+    above, ties = scores > last, scores == last
+    first_ties = ties & (ties.cumsum(0) <= count - above.sum())
+    return (above | first_ties).nonzero().flatten()
+
+
+def keep_top_per_layer(scores: Scores, counts: Counts) -> Topology:
+    """Keep in each layer its `counts[name]` highest scores.
+
+    Args:
+        scores: a tensor shaped like the weight for each layer.
+        counts: connections for each layer.
+
+    Raises:
+        ValueError: if a layer has fewer places than its count.
+    """
+    return Topology(
+        {name: LayerTopology(tuple(s.shape), highest(s.flatten(), counts[name])) for name, s in scores.items()}
+    )
+
+
+def keep_top_overall(scores: Scores, count: int, *, min_per_layer: int = 1) -> Topology:
+    """Keep the `count` highest scores of the whole network in one ranking.
+
+    Args:
+        scores: a tensor shaped like the weight for each layer.
+        count: connections in all.
+        min_per_layer: each layer keeps at least so many of its own best, so that none vanishes (0 allows it).
+
+    Raises:
+        ValueError: if the count is larger than the network or smaller than the guaranteed minimum.
+    """
+    guaranteed = {name: min(min_per_layer, s.numel()) for name, s in scores.items()}
+    if count < sum(guaranteed.values()):
+        raise ValueError(
+            f"count must be at least {sum(guaranteed.values())} to keep {min_per_layer} per layer, got {count}; "
+            "raise the density or lower min_per_layer"
+        )
+    raised = {name: _raise_best(s.flatten(), guaranteed[name]) for name, s in scores.items()}
+    kept = highest(torch.cat(list(raised.values())), count)
+    return _split(kept, {name: tuple(s.shape) for name, s in scores.items()})
+
+
+def keep_top_per_output(scores: Float[Tensor, "o *f"], fan_in: int) -> LayerTopology:
+    """Keep the `fan_in` highest scores of every output: constant fan-in.
+
+    Source: the mask form of SRigL, Lasby et al. (2023), arXiv:2305.02299.
+
+    Raises:
+        ValueError: if an output has fewer inputs than `fan_in`.
+    """
+    rows = [highest(row, fan_in) + o * row.numel() for o, row in enumerate(scores.flatten(1))]
+    return LayerTopology(tuple(scores.shape), torch.cat(rows))
+
+
+def keep_n_of_m(scores: Float[Tensor, "o *f"], n: int, m: int) -> LayerTopology:
+    """Keep the n highest scores in every m consecutive inputs of an output (a shorter tail keeps up to n).
+
+    Source: Zhou et al. (2021), arXiv:2102.04010.
+
+    Raises:
+        ValueError: unless 0 < n <= m.
+
+    Example:
+        >>> keep_n_of_m(torch.tensor([[0.1, 0.5, 0.3, 0.2]]), 2, 4).indices.tolist()
+        [1, 2]
+    """
+    if not 0 < n <= m:
+        raise ValueError(f"n of m needs 0 < n <= m, got {n} of {m}")
+    rows = scores.flatten(1)
+    tail = -rows.shape[1] % m
+    padded = torch.nn.functional.pad(rows, (0, tail), value=-math.inf)
+    order = padded.unflatten(1, (-1, m)).argsort(dim=2, descending=True, stable=True)
+    kept = torch.zeros_like(order, dtype=torch.bool).scatter_(2, order[..., :n], True).flatten(1)
+    return LayerTopology.of_mask(kept[:, : rows.shape[1]].reshape(scores.shape))
+
+
+def draw_distinct(total: int, count: int, generator: torch.Generator) -> Int64[Tensor, " k"]:
+    """Draw `count` different numbers from `range(total)`, uniformly, sorted; time and memory O(count).
+
+    Raises:
+        ValueError: if more are asked for than there are.
+    """
+    if not 0 <= count <= total:
+        raise ValueError(f"count must lie in [0, {total}], the numbers to draw from, got {count}")
+    if 2 * count > total:
+        left_out = draw_distinct(total, total - count, generator)
+        return LayerTopology((1, total), left_out).missing() if total else left_out
+    drawn = torch.empty(0, dtype=torch.int64, device=generator.device)
+    while drawn.numel() < count:
+        more = torch.randint(total, (count + 8,), generator=generator, device=generator.device)
+        drawn = torch.unique(torch.cat([drawn, more]))
+    # A random part of a set that favours no number favours none either; cutting the sorted end off would.
+    chosen = torch.randperm(drawn.numel(), generator=generator, device=generator.device)[:count]
+    return drawn[chosen].sort().values
+
+
+def random_topology(
+    shapes: Shapes,
+    density: float,
+    *,
+    allocation: str | Callable[[Shapes, float], Counts] = "erk",
+    seed: int = 0,
+) -> Topology:
+    """Draw each layer's connections uniformly, with the counts of an allocation.
+
+    Args:
+        shapes: weight shape of each layer, from `shapes_of(model)`.
+        density: share of all weights that exist, in (0, 1].
+        allocation: `"uniform"`, `"er"`, `"erk"`, or a function `(shapes, density) -> counts`.
+        seed: the same seed gives the same topology.
+
+    Raises:
+        ValueError: if the density is outside (0, 1] or the allocation is unknown.
+
+    Example:
+        >>> random_topology({"fc": (10, 20)}, 0.05).count
+        10
+    """
+    counts = allocate(shapes, density, allocation)
+    return Topology(
+        {
+            name: LayerTopology(
+                tuple(shape), draw_distinct(math.prod(shape), counts[name], generator(seed, "topology", name))
+            )
+            for name, shape in shapes.items()
+        }
+    )
+
+
+def split_overall(kept: Bool[Tensor, " c"], sizes: Mapping[str, int]) -> dict[str, Tensor]:
+    """Cut a selection over the concatenated layers into one piece per layer."""
+    return dict(zip(sizes, kept.split(list(sizes.values())), strict=True))
+
+
+def _raise_best(scores: Tensor, count: int) -> Tensor:
+    raised = scores.clone()
+    raised[highest(scores, count)] = math.inf
+    return raised
+
+
+def _split(kept: Tensor, shapes: Shapes) -> Topology:
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    mask = torch.zeros(sum(sizes.values()), dtype=torch.bool, device=kept.device)
+    mask[kept] = True
+    pieces = split_overall(mask, sizes)
+    return Topology({name: LayerTopology(tuple(shapes[name]), pieces[name].nonzero().flatten()) for name in shapes})

@@ -1,0 +1,71 @@
+"""Settings of methods: fields that explain themselves, and their way to JSON and back."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from sparsekit.registry import get, kinds, names
+
+
+def setting(default: Any, help: str, *, range: tuple[float, float] | None = None) -> Any:  # noqa: A002
+    """Return a dataclass field with a sentence of help and the range in which values make sense.
+
+    Pickers in notebooks and the command line are made from both.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "range": range})
+
+
+def check_range(owner: Any, **ranges: tuple[float, float]) -> None:
+    """Raise ValueError unless the named attributes of a settings object lie in their ranges, ends included."""
+    for name, (low, high) in ranges.items():
+        value = getattr(owner, name)
+        if not low <= value <= high:
+            raise ValueError(f"{type(owner).__name__}.{name} must lie in [{low}, {high}], got {value}")
+
+
+def to_plain(value: Any) -> Any:
+    """Return a value as JSON can hold it; registered dataclasses become their kind, name and fields.
+
+    Raises:
+        TypeError: for a dataclass that is not registered, or any other object JSON does not know.
+
+    Example:
+        >>> from sparsekit.schedules import Constant
+        >>> to_plain({"fraction": Constant(0.3)})
+        {'fraction': {'kind': 'schedule', 'name': 'constant', 'value': 0.3}}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        kind, name = _registered_as(type(value))
+        fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"kind": kind, "name": name, **fields}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"settings must be numbers, texts, lists or registered dataclasses, got {type(value).__name__}")
+
+
+def from_plain(value: Any) -> Any:
+    """Return what `to_plain` wrote; lists come back as tuples.
+
+    Raises:
+        ValueError: if a kind or name is not known here.
+    """
+    if isinstance(value, Mapping) and {"kind", "name"} <= set(value):
+        fields = {key: from_plain(item) for key, item in value.items() if key not in ("kind", "name")}
+        return get(value["kind"], value["name"])(**fields)
+    if isinstance(value, Mapping):
+        return {key: from_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(from_plain(item) for item in value)
+    return value
+
+
+def _registered_as(cls: type) -> tuple[str, str]:
+    for kind in kinds():
+        for name in names(kind):
+            if get(kind, name) is cls:
+                return kind, name
+    raise TypeError(f"{cls.__name__} must be registered to be written as JSON; decorate it with @register(kind, name)")
