@@ -1,0 +1,54 @@
+"""Where data files lie: an argument, else `SPARSEKIT_DATA`, else the checkout's `data/`. Asks nothing of the network."""
+
+import os
+from pathlib import Path
+
+VARIABLE = "SPARSEKIT_DATA"
+
+
+def find(relative: str, root: Path | None, remedy: str) -> Path:
+    """Return the first data folder that holds a file or folder.
+
+    Args:
+        relative: what must be there, for example `"cifar-10-batches-py"`.
+        root: looked into alone where given.
+        remedy: what the user can do if it is missing.
+
+    Raises:
+        FileNotFoundError: if no data folder holds it.
+    """
+    folders = data_folders(root)
+    for folder in folders:
+        if (folder / relative).exists():
+            return folder
+    looked = " or ".join(str(folder) for folder in folders) or "no data folder at all"
+    raise FileNotFoundError(f"a data folder must hold {relative}, looked in {looked} and got nothing; {remedy}")
+
+
+def download_folder(root: Path | None) -> Path:
+    """Return the folder to download into: the first data folder.
+
+    Raises:
+        FileNotFoundError: if none is known, as in an installed package without `SPARSEKIT_DATA`.
+    """
+    folders = data_folders(root)
+    if not folders:
+        raise FileNotFoundError(
+            f"a download must know its data folder, got none outside a checkout; give root=... or set {VARIABLE}"
+        )
+    return folders[0]
+
+
+def data_folders(root: Path | None = None) -> tuple[Path, ...]:
+    """Return the folders to look into, the first one first; `root` alone where given."""
+    if root is not None:
+        return (root,)
+    named = os.environ.get(VARIABLE)
+    candidates = (Path(named).expanduser() if named else None, _checkout_data())
+    return tuple(folder for folder in candidates if folder is not None)
+
+
+def _checkout_data() -> Path | None:
+    checkout = Path(__file__).resolve().parents[2]
+    # In an installed package the same place is site-packages, which has no pyproject.toml.
+    return checkout / "data" if (checkout / "pyproject.toml").is_file() else None

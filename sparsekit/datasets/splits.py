@@ -1,0 +1,51 @@
+"""Take a part of a split away, class by class."""
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from sparsekit.datasets.base import Split
+from sparsekit.seeds import generator
+
+
+def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
+    """Cut a split in two disjoint ones, `(rest, held)`, with the same mix of classes in both.
+
+    For choosing settings, train on the rest and compare on what is held out; the test split is for the last number
+    only. `held` has exactly `round(share * len(split))` examples; within a class they are drawn at random. Both keep
+    the stored order.
+
+    Args:
+        split: what to cut.
+        share: of the examples to hold out, between 0 and 1.
+        seed: which examples; the same seed gives the same cut whatever else is random.
+
+    Raises:
+        ValueError: if the share is outside (0, 1), or so small or large that one part would be empty.
+
+    Example:
+        >>> split = Split(inputs=torch.arange(8.0), labels=torch.tensor([0, 1] * 4))
+        >>> rest, held = hold_out(split, 0.25, seed=0)
+        >>> len(rest), sorted(held.labels.tolist())
+        (6, [0, 1])
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share must lie between 0 and 1, got {share}; 0.1 holds out a tenth")
+    quotas = _quotas(torch.bincount(split.labels.cpu()), round(share * len(split)))
+    source = generator(seed, "hold_out")
+    is_held = torch.zeros(len(split), dtype=torch.bool)
+    for label, quota in enumerate(quotas.tolist()):
+        members = (split.labels.cpu() == label).nonzero().flatten()
+        is_held[members[torch.randperm(len(members), generator=source)[:quota]]] = True
+    rest, held = (chosen.nonzero().flatten().to(split.labels.device) for chosen in (~is_held, is_held))
+    return split.at(rest), split.at(held)
+
+
+def _quotas(sizes: Int64[Tensor, " k"], total: int) -> Int64[Tensor, " k"]:
+    """Share `total` among classes in proportion to their sizes, by largest remainder: the sum is exact."""
+    products = sizes * total  # integers until the last moment: no rounding error can change who gets the rest
+    quotas = products // sizes.sum()
+    remainders = products % sizes.sum()
+    first = torch.argsort(remainders, descending=True, stable=True)[: total - int(quotas.sum())]
+    quotas[first] += 1
+    return quotas
