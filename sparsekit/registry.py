@@ -51,7 +51,9 @@ def get(kind: str, name: str) -> Any:
     """
     known = _registered.get(kind, {})
     if name not in known:
-        raise ValueError(f"{kind} must be one of {', '.join(names(kind)) or '(none)'}, got {name!r}; choose one of them")
+        raise ValueError(
+            f"{kind} must be one of {', '.join(names(kind)) or '(none)'}, got {name!r}; choose one of them"
+        )
     return known[name]
 
 

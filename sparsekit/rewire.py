@@ -29,6 +29,7 @@ class LayerIO:
     layer: SparseLayer
     group: "torch.distributed.ProcessGroup | None" = None
     pairs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    catcher: DenseGradient | None = None
 
     def x(self) -> Float[Tensor, "n f"]:
         """Inputs, one row per sample and position."""
@@ -47,9 +48,8 @@ class LayerIO:
         Raises:
             ValueError: if nothing was captured.
         """
-        catcher = getattr(self.layer, "catcher", None)
-        if catcher is not None and catcher.total is not None:
-            return catcher.total.flatten()[indices]
+        if self.catcher is not None and self.catcher.total is not None:
+            return self.catcher.total.flatten()[indices]
         if not self.pairs:
             raise ValueError(
                 "growing by gradient needs a captured backward pass, got none; "
@@ -72,7 +72,7 @@ class LayerIO:
         return torch.stack(list(parts)).sum(0)
 
 
-class capture_io:  # noqa: N801  # used like a function
+class capture_io:  # used like a function
     """Record what every sparse layer sees in the backward passes run inside it.
 
     Args:
@@ -99,19 +99,15 @@ class capture_io:  # noqa: N801  # used like a function
         for io in self.io.values():
             self._hooks.append(io.layer.register_forward_hook(_recorder(io)))
             if isinstance(io.layer, MaskedLayer):
-                io.layer.catcher = DenseGradient(io.layer)
+                io.layer.catcher = io.catcher = DenseGradient(io.layer)
         return self.io
 
     def stop(self) -> None:
-        """Stop recording; what was recorded stays readable until the next `start` or `release`."""
+        """Stop recording; what was recorded stays readable for as long as somebody holds it."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
-
-    def release(self) -> None:
-        """Let go of the activations and dense gradients."""
         for io in self.io.values():
-            io.pairs.clear()
             if isinstance(io.layer, MaskedLayer):
                 io.layer.catcher = None
 

@@ -7,7 +7,7 @@ from typing import Any
 from sparsekit.registry import get, kinds, names
 
 
-def setting(default: Any, help: str, *, range: tuple[float, float] | None = None) -> Any:  # noqa: A002
+def setting(default: Any, help: str, *, range: tuple[float, float] | None = None) -> Any:
     """Return a dataclass field with a sentence of help and the range in which values make sense.
 
     Pickers in notebooks and the command line are made from both.

@@ -260,7 +260,9 @@ def _check_same_shape(first: LayerTopology, second: LayerTopology) -> None:
 
 def _check_positions(indices: Tensor, size: int) -> None:
     if indices.dtype != torch.int64 or indices.dim() != 1:
-        raise TypeError(f"positions must be a 1-D int64 tensor, got {indices.dtype} {tuple(indices.shape)}; use .long()")
+        raise TypeError(
+            f"positions must be a 1-D int64 tensor, got {indices.dtype} {tuple(indices.shape)}; use .long()"
+        )
     if indices.numel() == 0:
         return
     if int(indices[0]) < 0 or int(indices[-1]) >= size:

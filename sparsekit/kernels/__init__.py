@@ -8,4 +8,12 @@ from sparsekit.kernels.functions import sparse_conv2d, sparse_linear
 from sparsekit.kernels.reference import sampled_outer, spmm, spmm_transposed
 from sparsekit.kernels.structure import Structure, unfold_columns
 
-__all__ = ["Structure", "sampled_outer", "sparse_conv2d", "sparse_linear", "spmm", "spmm_transposed", "unfold_columns"]
+__all__ = [
+    "Structure",
+    "sampled_outer",
+    "sparse_conv2d",
+    "sparse_linear",
+    "spmm",
+    "spmm_transposed",
+    "unfold_columns",
+]

@@ -73,7 +73,5 @@ def _csr_times(pointers: Tensor, cols: Tensor, values: Tensor, dense: Tensor) ->
         return dense.new_zeros(height, dense.shape[1])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
-        matrix = torch.sparse_csr_tensor(
-            pointers, cols, values, size=(height, dense.shape[0]), check_invariants=False
-        )
+        matrix = torch.sparse_csr_tensor(pointers, cols, values, size=(height, dense.shape[0]), check_invariants=False)
         return matrix @ dense.contiguous()

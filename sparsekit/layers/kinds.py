@@ -158,5 +158,3 @@ class Conv2dKind(Kind):
 def _check_features(x: Tensor, *, dim: int, wanted: int) -> None:
     if x.dim() <= abs(dim + (dim < 0)) or x.shape[dim] != wanted:
         raise ValueError(f"the input's dimension {dim} must have {wanted} features, got shape {tuple(x.shape)}")
-
-

@@ -110,7 +110,11 @@ class DropGrow(Rule):
         return min(size, max(1, round(self.density.lasting(self.stop)(step) * size)))
 
     def _grow(
-        self, group: Sequence[LayerView], taken: Mapping[str, LayerTopology], count: int, generator: torch.Generator
+        self,
+        group: Sequence[LayerView],
+        taken: Mapping[str, LayerTopology],
+        count: int,
+        generator: torch.Generator,
     ) -> dict[str, LayerTopology]:
         """Keep the `count` best of all candidates while they come in parts."""
         best = (torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
@@ -140,4 +144,3 @@ def _cut(layers: Mapping[str, LayerTopology], places: Tensor) -> dict[str, Layer
         name: LayerTopology(layer.shape, layer.indices[part])
         for (name, layer), part in zip(layers.items(), parts, strict=True)
     }
-

@@ -10,7 +10,7 @@ from sparsekit.schedules import Cosine, Schedule
 
 
 @register("rule", "set")
-def SET(*, stop: int | None, every: int = 100, fraction: float | Schedule = 0.3, **settings: Any) -> DropGrow:  # noqa: N802
+def SET(*, stop: int | None, every: int = 100, fraction: float | Schedule = 0.3, **settings: Any) -> DropGrow:
     """SET: drop the weakest connections, grow as many at random. Never looks at a gradient.
 
     Args:
@@ -32,7 +32,7 @@ def SET(*, stop: int | None, every: int = 100, fraction: float | Schedule = 0.3,
 
 
 @register("rule", "rigl")
-def RigL(*, stop: int | None, every: int = 100, fraction: float | Schedule = 0.3, **settings: Any) -> DropGrow:  # noqa: N802
+def RigL(*, stop: int | None, every: int = 100, fraction: float | Schedule = 0.3, **settings: Any) -> DropGrow:
     """RigL: drop the weakest connections, grow where the gradient is largest.
 
     A connection dropped now may come back at once and then keeps its value, as in the authors' code.

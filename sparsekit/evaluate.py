@@ -1,0 +1,97 @@
+"""Measuring a model: loss, accuracy, predictions, and fresh batch-norm statistics. Models stay as they were."""
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+LossFn = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What a model achieves on a data set.
+
+    Args:
+        loss: mean loss over the samples.
+        accuracy: share of samples whose largest output is the right class, 0 to 1.
+        count: number of samples.
+    """
+
+    loss: float
+    accuracy: float
+    count: int
+
+
+def evaluate(
+    model: nn.Module,
+    batches: Batches,
+    loss_fn: LossFn = nn.functional.cross_entropy,
+    *,
+    refresh_with: Batches | None = None,
+) -> Evaluation:
+    """Return mean loss and accuracy in evaluation mode.
+
+    Args:
+        model: gives one row of class scores per sample.
+        batches: pairs of inputs and labels, on the model's device.
+        loss_fn: `(outputs, labels) -> mean loss`.
+        refresh_with: training batches; a copy of the model is measured after `refresh_batch_norm` with them.
+
+    Raises:
+        ValueError: if there is not a single batch.
+    """
+    if refresh_with is not None:
+        model = copy.deepcopy(model)
+        refresh_batch_norm(model, refresh_with)
+    total, correct, count = 0.0, 0, 0
+    with evaluating(model), torch.no_grad():
+        for inputs, labels in batches:
+            outputs = model(inputs)
+            total += float(loss_fn(outputs, labels)) * len(labels)
+            correct += int((outputs.argmax(1) == labels).sum())
+            count += len(labels)
+    if count == 0:
+        raise ValueError("evaluation needs at least one sample, got none; check the data set or the loader")
+    return Evaluation(loss=total / count, accuracy=correct / count, count=count)
+
+
+def predictions(model: nn.Module, batches: Batches) -> tuple[Float[Tensor, "n classes"], Int64[Tensor, " n"]]:
+    """Return the outputs (before softmax) and labels of all samples, in evaluation mode.
+
+    Raises:
+        ValueError: if there is not a single batch.
+    """
+    with evaluating(model), torch.no_grad():
+        pairs = [(model(inputs), labels) for inputs, labels in batches]
+    if not pairs:
+        raise ValueError("predictions need at least one batch, got none; check the data set or the loader")
+    outputs, labels = zip(*pairs, strict=True)
+    return torch.cat(outputs), torch.cat(labels)
+
+
+def refresh_batch_norm(model: nn.Module, batches: Batches) -> None:
+    """Recompute the batch-norm statistics from scratch with one pass, in place.
+
+    Weights that were averaged, pruned or interpolated meet activations that the old statistics do not describe.
+    """
+    if any(isinstance(module, _BatchNorm) for module in model.modules()):
+        torch.optim.swa_utils.update_bn((inputs for inputs, _ in batches), model)
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put every module in evaluation mode, and back into its own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

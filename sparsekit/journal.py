@@ -1,0 +1,183 @@
+"""The journal: every rewiring of a run, as the positions dropped and grown. The time machine reads it.
+
+File format: a line of magic, then one block per record: its length (8 bytes, little-endian), its CRC-32 (4 bytes), and
+a zlib-compressed safetensors payload. Sorted positions are stored as gaps, which compress to a little over a byte. A
+block that was cut off by a crash is recognised and left out.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from sparsekit.rewire import Change
+from sparsekit.topology import LayerTopology, Topology
+
+MAGIC = b"sparsekit journal 1\n"
+HEAD = struct.Struct("<QI")
+
+
+@dataclass
+class Journal:
+    """The topologies of a run: the first one, and what each rewiring changed.
+
+    Args:
+        initial: the topology before the first rewiring.
+        entries: step and change of each rewiring.
+        path: where records are appended, or None to keep them in memory only.
+
+    Example:
+        >>> start = Topology({"fc": LayerTopology((2, 2), torch.tensor([0]))})
+        >>> journal = Journal(start)
+        >>> journal.add(5, Change({"fc": torch.tensor([0])}, {"fc": torch.tensor([3])}))
+        >>> journal.steps, journal[1]["fc"].indices.tolist()
+        ([5], [3])
+    """
+
+    initial: Topology
+    entries: list[tuple[int, Change]] = field(default_factory=list)
+    path: Path | None = None
+
+    @property
+    def steps(self) -> list[int]:
+        """The step of each rewiring."""
+        return [step for step, _ in self.entries]
+
+    def __len__(self) -> int:
+        """Number of rewirings."""
+        return len(self.entries)
+
+    def __getitem__(self, number: int) -> Topology:
+        """Return the topology after so many rewirings: 0 is the initial one, -1 the last."""
+        number = number + len(self) + 1 if number < 0 else number
+        if not 0 <= number <= len(self):
+            raise IndexError(f"the number of rewirings must lie in [0, {len(self)}], got {number}")
+        topology = self.initial
+        for _, change in self.entries[:number]:
+            topology = change.apply(topology)
+        return topology
+
+    def topologies(self) -> Iterator[Topology]:
+        """Yield the initial topology and the one after each rewiring: `len(journal) + 1` in all."""
+        topology = self.initial
+        yield topology
+        for _, change in self.entries:
+            topology = change.apply(topology)
+            yield topology
+
+    def add(self, step: int, change: Change) -> None:
+        """Record a rewiring, in memory and, where there is a path, at the end of the file.
+
+        Raises:
+            ValueError: if the step does not come after the last one.
+        """
+        if self.entries and step <= self.entries[-1][0]:
+            raise ValueError(f"rewirings must come in order, got step {step} after step {self.entries[-1][0]}")
+        change = Change(*({name: at.cpu() for name, at in part.items()} for part in (change.dropped, change.grown)))
+        self.entries.append((step, change))
+        if self.path is not None:
+            with self.path.open("ab") as file:
+                file.write(_block(_pack_change(step, change)))
+
+    @classmethod
+    def create(cls, path: str | Path, initial: Topology) -> Self:
+        """Begin a new journal file; an old one at this path is replaced."""
+        journal = cls(initial.to("cpu"), path=Path(path))
+        journal._rewrite()
+        return journal
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a journal file; a record cut off at the end is left out.
+
+        Raises:
+            ValueError: if the file is not a journal.
+            FileNotFoundError: if there is none.
+        """
+        records = _records(Path(path))
+        initial = next(records, None)
+        if initial is None:
+            raise ValueError(f"a journal must begin with its initial topology, got none in {path}; the file is damaged")
+        return cls(_unpack_topology(initial), [_unpack_change(r) for r in records], Path(path))
+
+    def cut_at(self, step: int) -> None:
+        """Forget every rewiring at or after a step: a resumed run records them again."""
+        self.entries = [entry for entry in self.entries if entry[0] < step]
+        self._rewrite()
+
+    def _rewrite(self) -> None:
+        if self.path is None:
+            return
+        blocks = [_pack_topology(self.initial), *(_pack_change(*entry) for entry in self.entries)]
+        new = self.path.with_suffix(".new")
+        new.write_bytes(MAGIC + b"".join(map(_block, blocks)))
+        new.replace(self.path)
+
+
+def _pack_topology(topology: Topology) -> dict[str, Tensor]:
+    record = {}
+    for number, (name, layer) in enumerate(topology.items()):
+        # safetensors sorts its keys; the order of the layers is kept in the first number.
+        record[f"shape/{name}"] = torch.tensor([number, *layer.shape])
+        record[f"initial/{name}"] = _gaps(layer.indices)
+    return record
+
+
+def _unpack_topology(record: dict[str, Tensor]) -> Topology:
+    shapes = {key.removeprefix("shape/"): at.tolist() for key, at in record.items() if key.startswith("shape/")}
+    in_order = sorted(shapes, key=lambda name: shapes[name][0])
+    return Topology(
+        {name: LayerTopology(tuple(shapes[name][1:]), _positions(record[f"initial/{name}"])) for name in in_order}
+    )
+
+
+def _pack_change(step: int, change: Change) -> dict[str, Tensor]:
+    dropped = {f"dropped/{name}": _gaps(positions) for name, positions in change.dropped.items()}
+    grown = {f"grown/{name}": _gaps(positions) for name, positions in change.grown.items()}
+    return {"step": torch.tensor(step), **dropped, **grown}
+
+
+def _unpack_change(record: dict[str, Tensor]) -> tuple[int, Change]:
+    parts: dict[str, dict[str, Tensor]] = {"dropped": {}, "grown": {}}
+    for key, gaps in record.items():
+        part, _, name = key.partition("/")
+        if part in parts:
+            parts[part][name] = _positions(gaps)
+    return int(record["step"]), Change(parts["dropped"], parts["grown"])
+
+
+def _gaps(positions: Tensor) -> Tensor:
+    """Differences of sorted positions, in the smallest type that holds them."""
+    gaps = positions.cpu().diff(prepend=torch.zeros(1, dtype=torch.int64))
+    largest = int(gaps.max()) if gaps.numel() else 0
+    fitting = [kind for kind in (torch.uint8, torch.int16, torch.int32) if largest <= torch.iinfo(kind).max]
+    return gaps.to(fitting[0] if fitting else torch.int64)
+
+
+def _positions(gaps: Tensor) -> Tensor:
+    return gaps.to(torch.int64).cumsum(0)
+
+
+def _block(record: dict[str, Tensor]) -> bytes:
+    payload = zlib.compress(save(record), 6)
+    return HEAD.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def _records(path: Path) -> Iterator[dict[str, Tensor]]:
+    data = path.read_bytes()
+    if not data.startswith(MAGIC):
+        raise ValueError(f"{path} must be a journal written by sparsekit, got something else; give the run's journal")
+    place = len(MAGIC)
+    while place + HEAD.size <= len(data):
+        length, checksum = HEAD.unpack_from(data, place)
+        payload = data[place + HEAD.size : place + HEAD.size + length]
+        if len(payload) < length or zlib.crc32(payload) != checksum:
+            return
+        yield load(zlib.decompress(payload))
+        place += HEAD.size + length

@@ -1,0 +1,53 @@
+"""What recipes share: epochs become steps, and a rule's name becomes a rule that fits the training's length."""
+
+from typing import Any
+
+from sparsekit.datasets import count_batches
+from sparsekit.rules import Rule, Static, make_rule, settings_of
+from sparsekit.train.experiment import Experiment
+
+
+def experiment(
+    recipe: str,
+    *,
+    rule: str | Rule,
+    density: float,
+    num_train: int,
+    epochs: int,
+    batch_size: int,
+    rule_settings: dict[str, Any],
+    **settings: Any,
+) -> Experiment:
+    """Return an experiment whose rule, where it is only named, is set up for the number of steps it will have.
+
+    Args:
+        recipe: the name its run folder begins with.
+        rule: a registered name, a rule, or `"dense"` for the network with all its weights.
+        density: share of the weights that exist; not looked at for `"dense"`.
+        num_train: training examples of the data set.
+        epochs: passes over them.
+        batch_size: examples per step.
+        rule_settings: settings for a rule given by name.
+        settings: any other field of `Experiment`.
+
+    Raises:
+        ValueError: if settings come with a rule that is already made, or with `"dense"`, or are unknown to the rule.
+    """
+    if isinstance(rule, Rule) or rule == "dense":
+        if rule_settings:
+            raise ValueError(
+                f"settings must come with a rule's name, got {', '.join(rule_settings)} with {rule!r}; "
+                "use dataclasses.replace on the rule"
+            )
+        made, density = (rule, density) if isinstance(rule, Rule) else (Static(), 1.0)
+    else:
+        made = make_rule(rule, total_steps=epochs * count_batches(num_train, batch_size), **rule_settings)
+    return Experiment(recipe=recipe, rule=made, density=density, epochs=epochs, batch_size=batch_size, **settings)
+
+
+def with_defaults(rule: str | Rule, given: dict[str, Any], **defaults: Any) -> dict[str, Any]:
+    """Return the settings given for a named rule, with a recipe's defaults where the rule knows them."""
+    if isinstance(rule, Rule) or rule == "dense":
+        return given
+    known = settings_of(rule)
+    return {**{key: value for key, value in defaults.items() if key in known}, **given}

@@ -1,0 +1,154 @@
+"""A rule in a training loop of your own: one new line, by way of the optimizer's step hooks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from sparsekit.journal import Journal
+from sparsekit.layers import topology_of
+from sparsekit.rewire import LayerIO, capture_io, rewire, views
+from sparsekit.rules.base import Rule
+from sparsekit.seeds import generator
+
+STEP_KEY = "sparsekit_step"
+
+
+def attach(model: nn.Module, optimizer: Optimizer, rule: Rule, *, seed: int = 0) -> "Attachment":
+    """Let a rule rewire a model whenever the optimizer steps, in any loop.
+
+    Mixed precision, gradient accumulation, closures, clipping, learning-rate schedulers and DDP keep working. The
+    topology is saved in `model.state_dict()`, the step count in `optimizer.state_dict()`: to resume, load both and
+    attach again with the same seed.
+
+    Args:
+        model: a sparse model; its `DistributedDataParallel` wrapper where there is one.
+        optimizer: the one that trains it. A step that the optimizer skips (infinite gradients under GradScaler)
+            does not count.
+        rule: when and how the topology changes.
+        seed: the same on every process.
+
+    Returns:
+        A handle with the step count, the journal, and `detach()`.
+
+    Raises:
+        ValueError: if the model has no sparse layer, or the optimizer trains none of its layers.
+
+    Example:
+        >>> from sparsekit.layers import sparsify
+        >>> from sparsekit.rules import SET
+        >>> from sparsekit.selection import random_topology
+        >>> model = sparsify(nn.Sequential(nn.Linear(8, 4)), random_topology({"0": (4, 8)}, 0.5))
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> attached = attach(model, optimizer, SET(every=2, stop=10), seed=0)
+        >>> for _ in range(4):
+        ...     model(torch.ones(1, 8)).sum().backward()
+        ...     optimizer.step()
+        ...     optimizer.zero_grad()
+        >>> attached.step, attached.journal.steps
+        (4, [0, 2])
+    """
+    return Attachment(model, optimizer, rule, seed)
+
+
+class Attachment:
+    """The rule at work on an optimizer; made by `attach`.
+
+    `rule` may be replaced at any time by another one, for example `replace(attached.rule, every=50)`.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: Optimizer, rule: Rule, seed: int):
+        _check_trains(model, optimizer)
+        self.model, self.optimizer, self.rule, self.seed = model, optimizer, rule, seed
+        self.journal = Journal(topology_of(model).to("cpu"))
+        self._capture: capture_io | None = None
+        self._hooks = [
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
+        self._prepare()
+
+    @property
+    def step(self) -> int:
+        """Number of optimizer steps since training began; kept in the optimizer's own state."""
+        return self.optimizer.param_groups[0].get(STEP_KEY, 0)
+
+    def detach(self) -> None:
+        """Stop rewiring; the model stays as it is."""
+        self._stop_capture()
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def _before_step(self, _optimizer: Optimizer, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        # torch hands over the call's own arguments: the optimizer, then perhaps a closure.
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if closure is None:
+            self._replace_update()
+            return None
+        return (args[0], self._with_rewiring(closure)), {}
+
+    def _with_rewiring(self, closure: Callable[[], Any]) -> Callable[[], Any]:
+        """An optimizer that is given a closure gets its gradients only when it calls it."""
+
+        def closure_then_rewire() -> Any:
+            loss = closure()
+            self._replace_update()
+            return loss
+
+        return closure_then_rewire
+
+    def _replace_update(self) -> None:
+        """Rewire before the update; without gradients the optimizer then leaves every weight as it is."""
+        if self.rule.is_due(self.step) and self.rule.replaces_step and not self._found_inf():
+            self._rewire()
+            for group in self.optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = None
+
+    def _after_step(self, *_: Any) -> None:
+        if self._found_inf():
+            return
+        if self.rule.is_due(self.step) and not self.rule.replaces_step:
+            self._rewire()
+        self._stop_capture()
+        self.optimizer.param_groups[0][STEP_KEY] = self.step + 1
+        self._prepare()
+
+    def _rewire(self) -> None:
+        io = self._stop_capture()
+        draws = generator(self.seed, "rewire", self.step)
+        new = self.rule.propose(views(self.model, io), self.step, draws)
+        self.journal.add(self.step, rewire(self.model, new, self.optimizer))
+
+    def _prepare(self) -> None:
+        """Record the coming backward passes if the next step is a rewiring step that needs them."""
+        if self.rule.needs_gradients and self.rule.is_due(self.step):
+            self._capture = capture_io(self.model)
+            self._capture.start()
+
+    def _stop_capture(self) -> dict[str, LayerIO]:
+        capture, self._capture = self._capture, None
+        if capture is None:
+            return {}
+        capture.stop()
+        return capture.io
+
+    def _found_inf(self) -> bool:
+        """Whether GradScaler told a fused optimizer, which it always calls, not to step."""
+        found = getattr(self.optimizer, "found_inf", None)
+        return found is not None and bool(torch.as_tensor(found).any())
+
+
+def _check_trains(model: nn.Module, optimizer: Optimizer) -> None:
+    trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    layers = topology_of(model)
+    if not layers:
+        raise ValueError("attach needs a model with sparse layers, got none; call sparsify on it first")
+    if not trained & {id(parameter) for parameter in model.parameters()}:
+        raise ValueError(
+            "the optimizer must train this model's parameters, got one that trains none of them; "
+            "build it from model.parameters() after sparsify, which returns a new model"
+        )

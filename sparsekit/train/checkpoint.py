@@ -1,0 +1,117 @@
+"""Checkpoints: everything a training needs to go on bit by bit, in one file that is never half-written."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+FORMAT = "sparsekit checkpoint 1"
+
+
+class CheckpointError(ValueError):
+    """A file is not a checkpoint of this training; nothing has been changed by trying."""
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: nn.Module,
+    optimizer: Optimizer,
+    *,
+    step: int,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint: to a temporary file first, then renamed, so that the old one survives any failure.
+
+    Args:
+        path: the file; replaced if it exists.
+        model: its `state_dict` holds the topology.
+        optimizer: its `state_dict` holds momentum and the like.
+        step: number of steps done.
+        extra: numbers, texts, lists and tensors to keep beside them.
+    """
+    path = Path(path)
+    state = {
+        "format": FORMAT,
+        "step": step,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "random": torch.get_rng_state(),
+        "extra": dict(extra or {}),
+    }
+    write_atomically(path, lambda temporary: torch.save(state, temporary))
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint as plain values (`weights_only=True`: no code in the file is ever run).
+
+    Raises:
+        CheckpointError: if the file is truncated, damaged, or not a checkpoint.
+        FileNotFoundError: if there is none.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"a checkpoint must exist at {path}, got none; give the path that save_checkpoint wrote"
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for damaged files; all mean the same to the user
+        raise CheckpointError(
+            f"{path} must be a whole checkpoint, got a damaged or foreign file ({type(error).__name__}); "
+            "delete it to start this run again, or put a good copy in its place"
+        ) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(f"{path} must be a {FORMAT!r}, got another kind of file; give a run's checkpoint.pt")
+    return state
+
+
+def restore(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer) -> int:
+    """Put a loaded checkpoint into a model and its optimizer, and return the number of steps done.
+
+    Also restores torch's random state, from which dropout draws.
+
+    Raises:
+        CheckpointError: if the checkpoint belongs to another model; nothing has been changed then.
+    """
+    _check_fits(state["model"], model)
+    _check_groups(state["optimizer"], optimizer)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["random"])
+    return state["step"]
+
+
+def write_atomically(path: Path, write: Any) -> None:
+    """Call `write(temporary)`, then rename the temporary file to `path`; on failure nothing is left behind."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check_fits(saved: Mapping[str, torch.Tensor], model: nn.Module) -> None:
+    own = model.state_dict()
+    if differing := sorted(set(saved) ^ set(own)):
+        raise CheckpointError(
+            f"the checkpoint must come from a model like this one, got different entries: {', '.join(differing[:5])}"
+        )
+    # The number of connections may differ; everything else has its shape.
+    fixed = [name for name in own if not name.endswith((".indices", ".packed_weight"))]
+    if wrong := [name for name in fixed if saved[name].shape != own[name].shape]:
+        raise CheckpointError(
+            f"the checkpoint's tensors must have this model's shapes, got {wrong[0]} {tuple(saved[wrong[0]].shape)} "
+            f"for {tuple(own[wrong[0]].shape)}"
+        )
+
+
+def _check_groups(saved: Mapping[str, Any], optimizer: Optimizer) -> None:
+    sizes = [len(group["params"]) for group in saved["param_groups"]]
+    own = [len(group["params"]) for group in optimizer.param_groups]
+    if sizes != own:
+        raise CheckpointError(f"the checkpoint's optimizer must have parameter groups of sizes {own}, got {sizes}")

@@ -1,0 +1,120 @@
+"""An experiment as one frozen value, and `run`, which carries it out once and picks it up where it was left."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from sparsekit import models
+from sparsekit.allocation import check_density
+from sparsekit.layers import shapes_of, sparsify
+from sparsekit.layers.convert import STORAGES
+from sparsekit.registry import get, register
+from sparsekit.rules.base import Rule
+from sparsekit.rules.static import Static
+from sparsekit.schedules import Cosine, Schedule
+from sparsekit.seeds import derive
+from sparsekit.selection import random_topology
+from sparsekit.settings import check_range, setting, to_plain
+
+for _name in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad"):
+    register("optimizer", _name.lower())(getattr(torch.optim, _name))
+
+
+@register("experiment", "experiment")
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Everything that decides what a training does. Derive one from another with `dataclasses.replace`.
+
+    Settings of the data set, model and optimizer are mappings of the named function's own keywords.
+
+    Raises:
+        ValueError: if a name is unknown or a number out of range.
+
+    Example:
+        >>> dataclasses.replace(Experiment(density=0.1), seed=3).seed
+        3
+    """
+
+    recipe: str = setting("experiment", "the name its run folder begins with")
+    data: str = setting("digits", "data set, by name")
+    data_settings: Mapping[str, Any] = field(default_factory=dict)
+    augment: bool = setting(False, "random crops and flips of the training images")
+    model: str = setting("mlp", "network, by name")
+    model_settings: Mapping[str, Any] = field(default_factory=dict)
+    density: float = setting(0.05, "share of the weights that exist", range=(0, 1))
+    allocation: str = setting("erk", "how the connections are shared among the layers")
+    exclude: tuple[str, ...] = setting((), "layers that stay dense; first and last mean what they say")
+    rule: Rule = setting(Static(), "when and how the topology changes")
+    storage: str = setting("masked", "masked or csr")
+    optimizer: str = setting("sgd", "optimizer, by name")
+    optimizer_settings: Mapping[str, Any] = field(
+        default_factory=lambda: {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4}
+    )
+    learning_rate: Schedule = setting(Cosine(0.1, 0.0), "by step; an open length is the training's")
+    label_smoothing: float = setting(0.0, "share of the target spread over all classes", range=(0, 1))
+    epochs: int = setting(60, "passes over the training data", range=(1, 1000))
+    batch_size: int = setting(64, "examples per step", range=(1, 4096))
+    micro_batches: int = setting(1, "backward passes per step", range=(1, 64))
+    autocast: str | None = setting(None, "mixed precision: bfloat16, float16 or none")
+    seed: int = setting(0, "of everything random")
+
+    def __post_init__(self):
+        check_density(self.density)
+        for kind in ("data", "model", "optimizer", "allocation"):
+            get(kind, getattr(self, kind))
+        if self.storage not in STORAGES:
+            raise ValueError(f"storage must be one of {', '.join(STORAGES)}, got {self.storage!r}")
+        if self.autocast not in (None, "bfloat16", "float16"):
+            raise ValueError(f"autocast must be bfloat16, float16 or None, got {self.autocast!r}")
+        many = float("inf")
+        check_range(self, epochs=(1, many), batch_size=(1, many), micro_batches=(1, many), label_smoothing=(0, 1))
+
+    @property
+    def folder_name(self) -> str:
+        """Recipe, and a hash of the settings that differ from this class's defaults: new settings rename nothing."""
+        changed = {
+            f.name: to_plain(getattr(self, f.name))
+            for f in dataclasses.fields(self)
+            if f.name != "recipe" and getattr(self, f.name) != default_of(f)
+        }
+        text = json.dumps(changed, sort_keys=True)
+        return f"{self.recipe}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+    @property
+    def autocast_type(self) -> torch.dtype | None:
+        """The type of mixed precision, or None."""
+        return None if self.autocast is None else getattr(torch, self.autocast)
+
+
+def default_of(field: dataclasses.Field) -> Any:
+    """Return a dataclass field's default value."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def build_model(experiment: Experiment, *, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+    """Return the experiment's network at its first step: initialised and, below density 1, sparse.
+
+    The same seed gives the same dense initialisation at every density and for every rule, so that methods can be
+    compared in pairs. Torch's global random state is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(experiment.seed, "model"))
+        model = models.build(
+            experiment.model, input_shape=input_shape, num_classes=num_classes, **experiment.model_settings
+        )
+    if experiment.density == 1 and isinstance(experiment.rule, Static):
+        return model
+    shapes = shapes_of(model, exclude=experiment.exclude)
+    topology = random_topology(shapes, experiment.density, allocation=experiment.allocation, seed=experiment.seed)
+    return sparsify(model, topology, experiment.storage)
+
+
+def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the experiment's optimizer for a model."""
+    return get("optimizer", experiment.optimizer)(model.parameters(), **experiment.optimizer_settings)

@@ -1,0 +1,87 @@
+"""Train a model of your own on data of your own, epoch by epoch, with a progress bar."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from tqdm.auto import tqdm
+
+from sparsekit.evaluate import evaluate
+from sparsekit.journal import Journal
+from sparsekit.layers import topology_of
+from sparsekit.rules.base import Rule
+from sparsekit.rules.static import Static
+from sparsekit.train.history import History, rows_of_epoch, rows_of_step
+from sparsekit.train.loop import Batch, LossFn, training
+
+EpochBatches = Iterable[Batch] | Callable[[int], Iterable[Batch]]
+
+
+def fit(
+    model: nn.Module,
+    optimizer: Optimizer,
+    batches: EpochBatches,
+    rule: Rule | None = None,
+    *,
+    epochs: int,
+    loss_fn: LossFn = nn.functional.cross_entropy,
+    test_batches: Iterable[Batch] | None = None,
+    seed: int = 0,
+    learning_rate: Callable[[int], float] | None = None,
+    micro_batches: int = 1,
+    autocast: torch.dtype | None = None,
+    progress: bool = True,
+) -> History:
+    """Train for some epochs and return what was measured. The loop itself is `training` in `loop.py`.
+
+    Args:
+        model: a sparse model (or a plain one: then nothing is rewired).
+        optimizer: built from `model.parameters()`.
+        batches: `(inputs, labels)` pairs that can be walked through again, such as a `DataLoader` or a list; or a
+            function that gives those of an epoch.
+        rule: when and how the topology changes; none keeps it.
+        epochs: passes over the data.
+        loss_fn: `(outputs, labels) -> mean loss`.
+        test_batches: measured after every epoch.
+        seed: of everything the rule draws.
+        learning_rate: by step, for example a schedule; None leaves the optimizer's.
+        micro_batches: backward passes a batch is split into.
+        autocast: mixed precision in this type, for example `torch.bfloat16`.
+        progress: show a bar.
+
+    Raises:
+        ValueError: if an epoch has no batch.
+        FloatingPointError: if the loss is not finite; the model is as before that step.
+    """
+    history = History(journal=Journal(topology_of(model).to("cpu")))
+    step = 0
+    model.train()
+    for epoch in tqdm(range(epochs), desc="epochs", disable=not progress):
+        walk = training(
+            model,
+            optimizer,
+            batches(epoch) if callable(batches) else batches,
+            loss_fn,
+            rule or Static(),
+            seed=seed,
+            first_step=step,
+            learning_rate=learning_rate,
+            micro_batches=micro_batches,
+            autocast=autocast,
+        )
+        before = step
+        for at, stats, change in walk:
+            history.rows += rows_of_step(at, epoch, stats)
+            if change is not None:
+                history.journal.add(at, change)
+            step = at + 1
+        if step == before:
+            raise ValueError(
+                f"an epoch must have at least one batch, got none in epoch {epoch}; "
+                "give a loader or list that can be walked through again, not a generator"
+            )
+        if test_batches is not None:
+            measured = evaluate(model, test_batches, loss_fn)
+            history.rows += rows_of_epoch(step - 1, epoch, measured, topology_of(model).density)
+    return history

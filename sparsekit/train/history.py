@@ -1,0 +1,98 @@
+"""What a training leaves behind: its numbers by step, and the journal of its rewirings."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from sparsekit.evaluate import Evaluation
+from sparsekit.journal import Journal
+from sparsekit.topology import Topology
+from sparsekit.train.checkpoint import write_atomically
+from sparsekit.train.loop import StepStats
+
+
+class Row(NamedTuple):
+    """One measured number."""
+
+    step: int
+    epoch: int
+    name: str
+    value: float
+
+
+@dataclass
+class History:
+    """The numbers and rewirings of one training.
+
+    Args:
+        rows: measured numbers in order: `train loss` and `train accuracy` of every batch, `test loss`,
+            `test accuracy` and `density` after every epoch. Accuracies and densities are shares, 0 to 1.
+        journal: every rewiring.
+        folder: where it is kept, or None.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    journal: Journal = field(default_factory=lambda: Journal(Topology()))
+    folder: Path | None = None
+
+    def frame(self) -> pd.DataFrame:
+        """Return the rows as a table with the columns step, epoch, name, value."""
+        return pd.DataFrame(self.rows, columns=list(Row._fields))
+
+    def values(self, name: str) -> list[float]:
+        """Return every value of one number, in order.
+
+        Raises:
+            ValueError: if nothing of this name was measured; the message lists what was.
+        """
+        found = [row.value for row in self.rows if row.name == name]
+        if not found:
+            known = ", ".join(sorted({row.name for row in self.rows}))
+            raise ValueError(f"the name must be one of {known or '(nothing measured)'}, got {name!r}")
+        return found
+
+    def last(self, name: str) -> float:
+        """Return the last value of one number, for example `last("test accuracy")`."""
+        return self.values(name)[-1]
+
+
+def rows_of_step(step: int, epoch: int, stats: StepStats) -> list[Row]:
+    """Return the rows that one training step adds."""
+    return [
+        Row(step, epoch, "train loss", stats.loss),
+        Row(step, epoch, "train accuracy", stats.correct / stats.count),
+    ]
+
+
+def rows_of_epoch(step: int, epoch: int, evaluation: Evaluation, density: float) -> list[Row]:
+    """Return the rows that one evaluation adds."""
+    return [
+        Row(step, epoch, "test loss", evaluation.loss),
+        Row(step, epoch, "test accuracy", evaluation.accuracy),
+        Row(step, epoch, "density", density),
+    ]
+
+
+def append_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Add rows to the end of a metrics file, one JSON object a line."""
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row._asdict()) + "\n" for row in rows)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read a metrics file; a last line cut off by a crash is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    # Everything after the last line break is empty, or the torn end of a write.
+    return [Row(**json.loads(line)) for line in lines[:-1]]
+
+
+def cut_rows(path: Path, step: int) -> None:
+    """Forget the rows at or after a step: a resumed run measures them again."""
+    kept = [row for row in read_rows(path) if row.step < step]
+    write_atomically(path, lambda temporary: append_rows(temporary, kept))

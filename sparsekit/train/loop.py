@@ -1,0 +1,173 @@
+"""The training loop, visible whole. This is where a mask changes: `rewire`, in the middle of `train_step`."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sparsekit.rewire import Change, LayerIO, capture_io, rewire, views
+from sparsekit.rules.base import Rule
+from sparsekit.seeds import generator
+
+Batch = tuple[Tensor, Tensor]
+LossFn = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepStats:
+    """Plain numbers of one step.
+
+    Args:
+        loss: mean loss of the batch, before the step.
+        correct: samples whose largest output is the right class.
+        count: samples in the batch.
+    """
+
+    loss: float
+    correct: int
+    count: int
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: Optimizer,
+    batch: Batch,
+    loss_fn: LossFn,
+    rule: Rule,
+    step: int,
+    generator: torch.Generator,
+    *,
+    micro_batches: int = 1,
+    autocast: torch.dtype | None = None,
+) -> tuple[StepStats, Change | None]:
+    """One batch. Rewires instead of, or after, the weight update when the rule is due.
+
+    Args:
+        model: a sparse model, in training mode.
+        optimizer: the one that trains it.
+        batch: inputs and labels on the model's device.
+        loss_fn: `(outputs, labels) -> mean loss`.
+        rule: when and how the topology changes.
+        step: number of this batch, from 0.
+        generator: what the rule may draw from.
+        micro_batches: split the batch into so many backward passes, to save memory.
+        autocast: compute in this type where torch thinks it safe, for example `torch.bfloat16`.
+
+    Raises:
+        FloatingPointError: if the loss is not finite; weights, topology and optimizer are as before the step.
+    """
+    due = rule.is_due(step)
+    stats, io = backward(
+        model,
+        batch,
+        loss_fn,
+        capture=due and rule.needs_gradients,
+        micro_batches=micro_batches,
+        autocast=autocast,
+    )
+    if not (due and rule.replaces_step):
+        optimizer.step()
+    change = None
+    if due:
+        change = rewire(model, rule.propose(views(model, io), step, generator), optimizer)
+    optimizer.zero_grad(set_to_none=True)
+    return stats, change
+
+
+def backward(
+    model: nn.Module,
+    batch: Batch,
+    loss_fn: LossFn,
+    *,
+    capture: bool = False,
+    micro_batches: int = 1,
+    autocast: torch.dtype | None = None,
+) -> tuple[StepStats, dict[str, LayerIO]]:
+    """Forward and backward; plain numbers come out, so that the graph ends here.
+
+    Returns:
+        The step's numbers, and what the sparse layers saw (empty unless `capture`).
+
+    Raises:
+        FloatingPointError: if the loss is not finite; gradients are cleared.
+        ValueError: if there are fewer samples than micro-batches, or none.
+    """
+    inputs, labels = batch
+    if not 1 <= micro_batches <= len(labels):
+        raise ValueError(f"a batch must hold at least one sample per micro-batch, got {len(labels)} samples")
+    loss, correct = 0.0, 0
+    with capture_io(model, enabled=capture) as io:
+        for x, y in zip(inputs.tensor_split(micro_batches), labels.tensor_split(micro_batches), strict=True):
+            share = len(y) / len(labels)
+            with torch.autocast(x.device.type, dtype=autocast, enabled=autocast is not None):
+                outputs = model(x)
+                part = _loss(loss_fn, outputs, y)
+            (part * share).backward()
+            loss += float(part.detach()) * share
+            correct += int((outputs.detach().argmax(1) == y).sum())
+    _check_finite(loss, model)
+    return StepStats(loss=loss, correct=correct, count=len(labels)), io
+
+
+def training(
+    model: nn.Module,
+    optimizer: Optimizer,
+    batches: Iterable[Batch],
+    loss_fn: LossFn,
+    rule: Rule,
+    *,
+    seed: int = 0,
+    first_step: int = 0,
+    learning_rate: Callable[[int], float] | None = None,
+    micro_batches: int = 1,
+    autocast: torch.dtype | None = None,
+) -> Iterator[tuple[int, StepStats, Change | None]]:
+    """Train batch by batch, and yield `(step, stats, change)` after each; stop whenever you like.
+
+    Everything random about step t comes from `generator(seed, "rewire", t)`, so a training that is taken up again at
+    a step goes on exactly as it would have.
+    """
+    for step, batch in enumerate(batches, first_step):
+        if learning_rate is not None:
+            set_learning_rate(optimizer, learning_rate(step))
+        draws = generator(seed, "rewire", step)
+        stats, change = train_step(
+            model,
+            optimizer,
+            batch,
+            loss_fn,
+            rule,
+            step,
+            draws,
+            micro_batches=micro_batches,
+            autocast=autocast,
+        )
+        yield step, stats, change
+
+
+def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
+    """Give every parameter group this learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+
+def _loss(loss_fn: LossFn, outputs: Tensor, labels: Tensor) -> Tensor:
+    try:
+        return loss_fn(outputs, labels)
+    except IndexError as error:  # what torch raises for a class that does not exist
+        raise ValueError(
+            f"labels must lie in [0, {outputs.shape[1]}), one per output, got {int(labels.min())} to "
+            f"{int(labels.max())}; renumber them or give the model more outputs"
+        ) from error
+
+
+def _check_finite(loss: float, model: nn.Module) -> None:
+    if not torch.isfinite(torch.tensor(loss)):
+        for parameter in model.parameters():
+            parameter.grad = None
+        raise FloatingPointError(
+            f"the loss must be finite, got {loss}; lower the learning rate or look at the inputs "
+            "(weights, topology and optimizer are as they were before this step)"
+        )

@@ -1,0 +1,242 @@
+"""`run`: carry out an experiment once. Finished work is not done again; interrupted work goes on bit by bit."""
+
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from sparsekit import datasets
+from sparsekit.evaluate import Evaluation, evaluate
+from sparsekit.journal import Journal
+from sparsekit.layers import topology_of
+from sparsekit.seeds import derive
+from sparsekit.settings import from_plain, to_plain
+from sparsekit.train.checkpoint import load_checkpoint, restore, save_checkpoint, write_atomically
+from sparsekit.train.experiment import Experiment, build_model, build_optimizer
+from sparsekit.train.history import (
+    History,
+    Row,
+    append_rows,
+    cut_rows,
+    read_rows,
+    rows_of_epoch,
+    rows_of_step,
+)
+from sparsekit.train.loop import training
+
+EVALUATION_BATCH = 1000
+
+
+def run(
+    experiment: Experiment,
+    folder: str | Path = "runs",
+    *,
+    root: str | Path | None = None,
+    progress: bool = True,
+    checkpoint_seconds: float = 20.0,
+    checkpoint_steps: int | None = None,
+) -> History:
+    """Train an experiment, in a folder of its own below `folder`.
+
+    The folder holds `experiment.json`, `metrics.jsonl`, `journal`, `checkpoint.pt` and `code.txt`. If the run is there
+    and finished, it is read and returned. If it was interrupted, at whatever step, it goes on from its last checkpoint
+    and ends bit for bit as if it had never stopped.
+
+    Args:
+        experiment: what to do.
+        folder: where runs are kept.
+        root: the data folder, as in `datasets.load`.
+        progress: show a bar.
+        checkpoint_seconds: save at least so often; also after every epoch.
+        checkpoint_steps: save every so many steps as well.
+
+    Raises:
+        FloatingPointError: if the loss is not finite; the last checkpoint stays.
+        CheckpointError: if the folder's checkpoint is damaged; nothing is touched.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(experiment.seed, "torch"))
+        work = _Work.begin(experiment, Path(folder) / experiment.folder_name, root)
+        work.go_on(progress, checkpoint_seconds, checkpoint_steps)
+    return read_run(work.folder)
+
+
+def read_run(folder: str | Path) -> History:
+    """Return what a run has measured so far.
+
+    Raises:
+        FileNotFoundError: if the folder holds no run.
+    """
+    folder = Path(folder)
+    read_experiment(folder)
+    return History(read_rows(folder / "metrics.jsonl"), Journal.read(folder / "journal"), folder)
+
+
+def read_experiment(folder: str | Path) -> Experiment:
+    """Return the experiment of a run folder.
+
+    Raises:
+        FileNotFoundError: if the folder holds no run.
+    """
+    path = Path(folder) / "experiment.json"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"a run folder must hold experiment.json, got {path.parent} without; give a run's folder"
+        )
+    plain = from_plain(json.loads(path.read_text(encoding="utf-8")))
+    return plain
+
+
+def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Module:
+    """Return the trained model of a run, as its last checkpoint left it.
+
+    Raises:
+        FileNotFoundError: if the folder holds no run, or nothing has been saved yet.
+    """
+    experiment = read_experiment(folder)
+    data = datasets.load(experiment.data, root=root, **experiment.data_settings)
+    model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes)
+    model.load_state_dict(load_checkpoint(Path(folder) / "checkpoint.pt")["model"])
+    return model.eval()
+
+
+@dataclass
+class _Work:
+    """A run under way: the only mutable state of `run`."""
+
+    experiment: Experiment
+    folder: Path
+    data: datasets.Dataset
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    journal: Journal
+    done: int = 0
+    rows: list[Row] = field(default_factory=list)
+    saved_at: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def begin(cls, experiment: Experiment, folder: Path, root: str | Path | None) -> "_Work":
+        """Build everything first, so that a bad setting leaves no folder behind; then create or take up the run."""
+        data = datasets.load(experiment.data, root=root, **experiment.data_settings)
+        model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes)
+        optimizer = build_optimizer(experiment, model)
+        work = cls(experiment, folder, data, model, optimizer, Journal(topology_of(model)))
+        if (folder / "checkpoint.pt").exists():
+            work._take_up()
+        else:
+            work._create()
+        return work
+
+    def _create(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "metrics.jsonl").unlink(missing_ok=True)
+        self.journal = Journal.create(self.folder / "journal", topology_of(self.model))
+        _write_text(self.folder / "code.txt", code_version())
+        _write_text(self.folder / "experiment.json", json.dumps(to_plain(self.experiment), indent=2) + "\n")
+
+    def _take_up(self) -> None:
+        self.done = restore(load_checkpoint(self.folder / "checkpoint.pt"), self.model, self.optimizer)
+        self.journal = Journal.read(self.folder / "journal")
+        if self.done < self.total_steps:
+            # What was written after the checkpoint will be written again.
+            self.journal.cut_at(self.done)
+            cut_rows(self.folder / "metrics.jsonl", self.done)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return datasets.count_batches(len(self.data.train), self.experiment.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps_per_epoch * self.experiment.epochs
+
+    def go_on(self, progress: bool, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
+        """Train from where the run stands to its end."""
+        bar = tqdm(
+            total=self.total_steps,
+            initial=self.done,
+            desc=self.folder.name,
+            disable=not progress,
+            unit="step",
+        )
+        self.model.train()
+        with bar:
+            while self.done < self.total_steps:
+                for stats_shown in self._epoch(checkpoint_seconds, checkpoint_steps):
+                    bar.update()
+                    bar.set_postfix(stats_shown, refresh=False)
+
+    def _epoch(self, checkpoint_seconds: float, checkpoint_steps: int | None) -> Iterator[dict]:
+        """Train to the end of the current epoch."""
+        experiment = self.experiment
+        epoch, skip = divmod(self.done, self.steps_per_epoch)
+        walk = training(
+            self.model,
+            self.optimizer,
+            self._batches(epoch, skip),
+            partial(nn.functional.cross_entropy, label_smoothing=experiment.label_smoothing),
+            experiment.rule,
+            seed=experiment.seed,
+            first_step=self.done,
+            learning_rate=experiment.learning_rate.lasting(self.total_steps),
+            micro_batches=experiment.micro_batches,
+            autocast=experiment.autocast_type,
+        )
+        for step, stats, change in walk:
+            self.done = step + 1
+            self.rows += rows_of_step(step, epoch, stats)
+            if change is not None:
+                self.journal.add(step, change)
+            epoch_ends = self.done % self.steps_per_epoch == 0
+            if epoch_ends:
+                self.rows += rows_of_epoch(step, epoch, self.evaluate(), self._density())
+            on_step = checkpoint_steps is not None and self.done % checkpoint_steps == 0
+            if epoch_ends or on_step or time.monotonic() - self.saved_at > checkpoint_seconds:
+                self._save()
+            yield {"loss": f"{stats.loss:.3f}"}
+
+    def _batches(self, epoch: int, skip: int) -> Iterator[tuple[Tensor, Tensor]]:
+        experiment = self.experiment
+        for inputs, labels in datasets.batches(
+            self.data.train,
+            experiment.batch_size,
+            seed=experiment.seed,
+            epoch=epoch,
+            augment=datasets.CropFlip() if experiment.augment else None,
+            skip=skip,
+        ):
+            yield self.data.prepare(inputs), labels
+
+    def evaluate(self) -> Evaluation:
+        in_order = datasets.batches_in_order(self.data.test, EVALUATION_BATCH)
+        return evaluate(self.model, ((self.data.prepare(x), y) for x, y in in_order))
+
+    def _density(self) -> float:
+        topology = topology_of(self.model)
+        return topology.density if topology else 1.0
+
+    def _save(self) -> None:
+        append_rows(self.folder / "metrics.jsonl", self.rows)
+        self.rows.clear()
+        save_checkpoint(self.folder / "checkpoint.pt", self.model, self.optimizer, step=self.done)
+        self.saved_at = time.monotonic()
+
+
+def code_version() -> str:
+    """Return which code and libraries a run was made with: the git commit where there is one, and versions."""
+    here = Path(__file__).parent
+    asked = subprocess.run(["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True, text=True)
+    commit = asked.stdout.strip() or "not a git checkout"
+    return f"sparsekit {commit}\ntorch {torch.__version__}\npython {platform.python_version()}\n"
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
