@@ -1,0 +1,69 @@
+"""Numbers about topologies and models; nothing here ever changes a model."""
+
+from sparsekit.analysis.activity import activity, small_filters
+from sparsekit.analysis.comparing import (
+    Comparison,
+    compare,
+    comparison_matrix,
+    comparison_table,
+    dice,
+    hamming,
+    iou,
+    overlap,
+)
+from sparsekit.analysis.effective import (
+    cut_off_units,
+    effective_density,
+    effective_topology,
+    log10_num_paths,
+)
+from sparsekit.analysis.evolution import ages, churn, survival
+from sparsekit.analysis.exploration import (
+    coverage_curve,
+    coverage_expected,
+    exploration,
+    reliable_exploration,
+)
+from sparsekit.analysis.flops import forward_flops, output_positions
+from sparsekit.analysis.memory import memory_bytes
+from sparsekit.analysis.metrics import dead_inputs, dead_outputs, fan_histogram, layer_table, unit_fan_out
+from sparsekit.analysis.reachable import effective_in, log10_num_paths_in
+from sparsekit.analysis.training_flops import Pass, one_off_flops, training_flops, training_flops_table
+
+__all__ = [
+    "Comparison",
+    "Pass",
+    "activity",
+    "ages",
+    "churn",
+    "compare",
+    "comparison_matrix",
+    "comparison_table",
+    "coverage_curve",
+    "coverage_expected",
+    "cut_off_units",
+    "dead_inputs",
+    "dead_outputs",
+    "dice",
+    "effective_density",
+    "effective_in",
+    "effective_topology",
+    "exploration",
+    "fan_histogram",
+    "forward_flops",
+    "hamming",
+    "iou",
+    "layer_table",
+    "log10_num_paths",
+    "log10_num_paths_in",
+    "memory_bytes",
+    "one_off_flops",
+    "output_positions",
+    "overlap",
+    "reliable_exploration",
+    "small_filters",
+    "survival",
+    "training_flops",
+    "training_flops_table",
+    "unit_fan_out",
+]

@@ -1,0 +1,161 @@
+"""How a topology changes during training: what is exchanged, what survives, how old connections are.
+
+All functions take the topologies in order, the first being the one before the first rewiring; a `Journal` is
+such a sequence. A connection that a rewiring drops and grows back at once looks as if it had never gone.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+
+import pandas as pd
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from sparsekit.topology import Topology, check_same_layers
+
+
+def churn(topologies: Iterable[Topology]) -> pd.DataFrame:
+    """Return, for each rewiring, the share of connections that are new: `|new - old| / |new|`, 0 to 1.
+
+    One row per rewiring (the first is 1), one column per layer and one, `"network"`, for all together. Where
+    a rule may grow back what it has just dropped, churn is smaller than its drop fraction.
+
+    Raises:
+        ValueError: if there is no topology, or layers differ.
+
+    Example:
+        >>> import torch
+        >>> from sparsekit.topology import LayerTopology
+        >>> path = [
+        ...     Topology({"fc": LayerTopology((2, 2), torch.tensor(p))}) for p in ([0, 1], [1, 2], [1, 2])
+        ... ]
+        >>> churn(path)["network"].tolist()
+        [0.5, 0.0]
+    """
+    pairs = itertools.pairwise(in_order(topologies))
+    return share_table([shares(new - old, new) for old, new in pairs], start=1)
+
+
+def survival(topologies: Iterable[Topology]) -> pd.DataFrame:
+    """Return the share of the first topology's connections that are there after each rewiring, 0 to 1.
+
+    `|first & now| / |first|`; row 0 is before the first rewiring, so it is 1. A connection that left and came
+    back counts. If dropping were blind the curve would fall by `1 - r` per rewiring; magnitude dropping
+    spares the old.
+
+    Raises:
+        ValueError: if there is no topology, or layers differ.
+
+    Example:
+        >>> import torch
+        >>> from sparsekit.topology import LayerTopology
+        >>> path = [
+        ...     Topology({"fc": LayerTopology((2, 2), torch.tensor(p))}) for p in ([0, 1], [1, 2], [2, 3])
+        ... ]
+        >>> survival(path)["network"].tolist()
+        [1.0, 0.5, 0.0]
+    """
+    states = in_order(topologies)
+    first = next(states)
+    rows = [shares(first & now, first) for now in itertools.chain([first], states)]
+    return share_table(rows)
+
+
+def ages(
+    topologies: Iterable[Topology], *, starts: Sequence[int] | None = None
+) -> dict[str, Int64[Tensor, " e"]]:
+    """Return how long each connection of the last topology has existed without a break, by layer.
+
+    Args:
+        topologies: in order, the first before the first rewiring.
+        starts: the step at which each topology began; ages are then in steps, at the start of the last
+            topology. Without it ages are counted in rewirings.
+
+    Returns:
+        For each layer the ages in the order of the last topology's `indices`; the newest have age 0.
+
+    Raises:
+        ValueError: if there is no topology, layers differ, or `starts` has another length or is not
+            increasing.
+
+    Example:
+        >>> import torch
+        >>> from sparsekit.topology import LayerTopology
+        >>> path = [Topology({"fc": LayerTopology((2, 2), torch.tensor(p))}) for p in ([0, 1], [1, 2])]
+        >>> ages(path)["fc"].tolist(), ages(path, starts=[0, 100])["fc"].tolist()
+        ([1, 0], [100, 0])
+    """
+    lives = Lives()
+    for now, topology in timed(topologies, starts):
+        lives.advance(topology, now)
+    return {name: now - lives.born[name][layer.indices] for name, layer in topology.items()}
+
+
+class Lives:
+    """Since when each connection has existed without a break. Advance it through the topologies in order.
+
+    `born` holds, by layer and for every place, the step at which the connection there was born, or -1 where
+    there is none.
+    """
+
+    def __init__(self):
+        self.born: dict[str, Int64[Tensor, " places"]] = {}
+
+    def advance(self, topology: Topology, now: int) -> None:
+        """Take in the topology that begins at step `now`: forget what was dropped, note what was grown."""
+        for name, layer in topology.items():
+            here = layer.indices
+            before = self.born.get(name, here.new_full((layer.size,), -1))
+            after = torch.full_like(before, -1)
+            after[here] = torch.where(before[here] >= 0, before[here], now)
+            self.born[name] = after
+
+
+def in_order(topologies: Iterable[Topology]) -> Iterator[Topology]:
+    """Yield the topologies, checking that there is at least one and that all have the same layers.
+
+    Raises:
+        ValueError: if there is none, or layers or shapes differ.
+    """
+    first = None
+    for topology in topologies:
+        first = topology if first is None else first
+        check_same_layers(first, topology)
+        yield topology
+    if first is None:
+        raise ValueError(
+            "a history must hold at least one topology, got none; start it before the first rewiring"
+        )
+
+
+def timed(topologies: Iterable[Topology], starts: Sequence[int] | None) -> Iterator[tuple[int, Topology]]:
+    """Yield each topology with the step at which it began; without `starts`, with its number, from 0.
+
+    Raises:
+        ValueError: if there are more or fewer starts than topologies, or they do not increase.
+    """
+    if starts is None:
+        yield from enumerate(in_order(topologies))
+        return
+    if any(later <= earlier for earlier, later in itertools.pairwise(starts)):
+        raise ValueError(
+            f"starts must be strictly increasing steps, got {list(starts)}; give each topology's first step"
+        )
+    yield from zip(starts, in_order(topologies), strict=True)
+
+
+def shares(part: Topology, whole: Topology) -> dict[str, float]:
+    """Return `|part| / |whole|` for each layer and, as `"network"`, for all; 0 where there is nothing."""
+    by_layer = {name: _share(part[name].count, layer.count) for name, layer in whole.items()}
+    return {**by_layer, "network": _share(part.count, whole.count)}
+
+
+def share_table(rows: list[dict[str, float]], *, start: int = 0) -> pd.DataFrame:
+    """Return rows as a table whose index, `rewiring`, counts from `start`."""
+    index = pd.RangeIndex(start, start + len(rows), name="rewiring")
+    return pd.DataFrame(rows, index=index)
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0

@@ -1,0 +1,41 @@
+"""How analysis looks at a model without touching it: on a copy, and with the random streams kept."""
+
+import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparsekit.layers import SparseLayer
+from sparsekit.topology import LayerTopology
+
+WEIGHTED = (SparseLayer, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def weighted_layers(model: nn.Module) -> dict[str, Any]:
+    """Return the linear and convolutional layers of a model by name, sparse and dense, in its order."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, WEIGHTED)}
+
+
+def layer_topology(module: Any) -> LayerTopology:
+    """Return which connections a layer has; a dense layer has all."""
+    if isinstance(module, SparseLayer):
+        return module.topology
+    return LayerTopology.full(tuple(module.weight.shape), module.weight.device)
+
+
+@contextmanager
+def observed(model: nn.Module) -> Iterator[nn.Module]:
+    """Give a copy in evaluation mode to run and hook; gradients are off, random streams are kept."""
+    devices = {parameter.device for parameter in model.parameters()}
+    cuda = [device for device in devices if device.type == "cuda"]
+    with torch.random.fork_rng(devices=cuda), torch.no_grad():
+        yield copy.deepcopy(model).eval()
+
+
+def inputs_of(batches: Iterable[Any]) -> Iterator[Tensor]:
+    """Yield the inputs of batches, whether each is the inputs alone or a tuple that begins with them."""
+    for batch in batches:
+        yield batch[0] if isinstance(batch, tuple | list) else batch

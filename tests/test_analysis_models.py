@@ -1,0 +1,360 @@
+"""Effective connections, activity and operations of models; and that looking at a model never changes it."""
+
+import copy
+import itertools
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from sparsekit import analysis
+from sparsekit.layers import shapes_of, sparsify, topology_of
+from sparsekit.registry import names
+from sparsekit.schedules import Cubic
+from sparsekit.selection import random_topology
+from sparsekit.topology import LayerTopology, Topology
+
+
+class Residual(nn.Module):
+    """Two convolutions around which the signal may pass, with everything in it that bends values."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(2, 4, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(4)
+        self.first = nn.Conv2d(4, 4, 3, padding=1, groups=2)
+        self.second = nn.Conv2d(4, 4, 1)
+        self.head = nn.Linear(4, 3)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x):
+        x = F.relu(self.norm(self.stem(x)), inplace=True)
+        x = F.max_pool2d(x, 2)
+        x = x + torch.sigmoid(self.second(F.gelu(self.first(x))))
+        return F.log_softmax(self.head(self.drop(x).mean((2, 3))), dim=1)
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 1, 6))
+        self.query, self.key, self.value, self.out = (nn.Linear(6, 6) for _ in range(4))
+
+    def forward(self, x):
+        x = F.layer_norm(torch.cat([self.token.expand(len(x), -1, -1), x], 1), (6,))
+        mixed = F.scaled_dot_product_attention(self.query(x), self.key(x), self.value(x))
+        return self.out(mixed)[:, 0]
+
+
+def mlp(*widths: int, bias: bool = True) -> nn.Sequential:
+    layers = []
+    for inputs, outputs in itertools.pairwise(widths):
+        layers += [nn.Linear(inputs, outputs, bias=bias), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def thinned(model: nn.Module, density: float, *, storage: str = "masked", seed: int = 0) -> nn.Module:
+    topology = random_topology(shapes_of(model), density, allocation="uniform", seed=seed)
+    return sparsify(model, topology, storage=storage)
+
+
+def with_connections(model: nn.Module, **missing: list[int]) -> nn.Module:
+    """Sparsify all layers, leaving out only the given positions."""
+    full = {name: LayerTopology.full(shape) for name, shape in shapes_of(model).items()}
+    cut = {
+        name: layer - LayerTopology(layer.shape, torch.tensor(missing.get(name, []), dtype=torch.int64))
+        for name, layer in full.items()
+    }
+    return sparsify(model, Topology(cut))
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+class TestEffectiveInModels:
+    @pytest.mark.parametrize("storage", ["masked", "csr"])
+    @pytest.mark.parametrize("seed", range(5))
+    def test_a_chain_gives_the_same_answer_asked_by_topology_or_by_model(self, storage, seed):
+        model = thinned(mlp(12, 20, 20, 5), 0.1, storage=storage, seed=seed)
+        expected = analysis.effective_topology(topology_of(model))
+        assert expected.count < topology_of(model).count
+        assert analysis.effective_in(model, torch.zeros(3, 12)) == expected
+
+    @pytest.mark.parametrize("storage", ["masked", "csr"])
+    def test_a_chain_of_convolutions_gives_the_same_answer(self, storage):
+        net = nn.Sequential(
+            nn.Conv2d(2, 6, 3, padding=1),
+            nn.BatchNorm2d(6),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 6, 3, padding=1, groups=3),
+            nn.Tanh(),
+            nn.AdaptiveMaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(24, 4),
+        )
+        model = thinned(net, 0.12, storage=storage)
+        expected = analysis.effective_topology(topology_of(model))
+        assert expected.count < topology_of(model).count
+        assert analysis.effective_in(model, torch.zeros(1, 2, 8, 8)) == expected
+
+    @pytest.mark.parametrize("storage", ["masked", "csr"])
+    def test_removing_ineffective_connections_leaves_bias_free_outputs_unchanged(self, storage):
+        plain, x = mlp(12, 30, 30, 5, bias=False).double(), torch.randn(7, 12).double()
+        topology = random_topology(shapes_of(plain), 0.08, allocation="uniform", seed=1)
+        effective = analysis.effective_in(sparsify(plain, topology, storage=storage), x)
+        assert 0 < effective.count < topology.count
+        before, after = (sparsify(plain, kept, storage=storage)(x) for kept in (topology, effective))
+        assert torch.equal(before, after)
+
+    def test_what_a_residual_branch_carries_is_effective_though_the_branch_in_between_is_cut(self):
+        model = with_connections(Residual(), second=list(range(16)))
+        effective = analysis.effective_in(model, torch.zeros(2, 2, 8, 8))
+        assert effective["stem"].density == 1
+        assert effective["first"].count == 0
+        assert effective["head"].density == 1
+
+    def test_in_a_full_network_everything_is_effective_even_at_the_smallest_pictures(self):
+        # Of the four equal places below a pool only one would get a gradient from a maximum.
+        effective = analysis.effective_in(with_connections(Residual()), torch.zeros(1, 2, 2, 2))
+        assert effective["stem"].density == 1
+        assert effective["second"].density == 1
+
+    def test_kernel_places_that_only_ever_see_padding_are_ineffective(self):
+        effective = analysis.effective_in(with_connections(Residual()), torch.zeros(1, 2, 2, 2))
+        assert effective["first"].indices.tolist() == list(
+            range(4, 72, 9)
+        )  # one pixel: the centre of each kernel
+
+    @pytest.mark.filterwarnings("ignore::sparsekit.layers.LeftDenseWarning")
+    def test_queries_and_keys_matter_only_where_values_do(self):
+        dead_value = with_connections(Attention(), value=list(range(36)))
+        assert analysis.effective_in(dead_value, torch.zeros(1, 4, 6)).count == 0
+        one_feature = with_connections(Attention(), key=list(range(6)))
+        effective = analysis.effective_in(one_feature, torch.zeros(1, 4, 6))
+        assert effective["query"].indices.tolist() == list(range(6, 36))
+        assert effective["value"].density == 1
+
+    def test_a_deep_network_neither_overflows_nor_vanishes(self):
+        model = thinned(mlp(*[50] * 120), 0.2)
+        assert analysis.effective_in(model, torch.zeros(1, 50)).density > 0.19
+
+    def test_a_learnt_gain_keeps_its_path_open(self):
+        class Gated(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.linear, self.beta = nn.Linear(3, 3), nn.Parameter(torch.zeros(1))
+
+            def forward(self, x):
+                x = self.linear(x)
+                return x * torch.sigmoid(self.beta * x)
+
+        assert analysis.effective_in(with_connections(Gated()), torch.zeros(1, 3)).density == 1
+
+    def test_a_plain_model_is_refused(self):
+        with pytest.raises(ValueError, match="must have a sparse layer"):
+            analysis.effective_in(mlp(2, 2), torch.zeros(1, 2))
+
+    @pytest.mark.parametrize("storage", ["masked", "csr"])
+    def test_paths_of_a_model_are_those_of_its_topology(self, storage):
+        model = thinned(mlp(12, 20, 20, 5), 0.3, storage=storage)
+        found = analysis.log10_num_paths_in(model, torch.zeros(4, 12))
+        assert found == pytest.approx(analysis.log10_num_paths(topology_of(model)))
+
+    def test_a_model_whose_paths_are_cut_has_none(self):
+        model = with_connections(mlp(2, 2, 1), **{"2": [0, 1]})
+        assert analysis.log10_num_paths_in(model, torch.zeros(1, 2)) == -math.inf
+
+    def test_more_paths_than_a_float_holds_are_refused(self):
+        with pytest.raises(ValueError, match="less than 1e308"):
+            analysis.log10_num_paths_in(mlp(*[100] * 160), torch.zeros(1, 100))
+
+
+class TestActivity:
+    def test_silent_units_and_near_zeros_are_counted_over_all_batches(self):
+        net = mlp(1, 3, 1, bias=False)
+        net[0].weight.data = torch.tensor([[1.0], [-1.0], [0.005]])
+        one = analysis.activity(net, [torch.ones(2, 1)]).loc["0"]
+        both = analysis.activity(net, [torch.ones(2, 1), -torch.ones(2, 1)]).loc["0"]
+        assert one.tolist() == [3, 1, pytest.approx(2 / 3)]
+        assert both.tolist() == [3, 0, pytest.approx(4 / 6)]
+
+    def test_functions_are_seen_as_well_as_modules_and_named_after_the_layer_before(self):
+        table = analysis.activity(Residual(), [(torch.randn(5, 2, 8, 8), torch.zeros(5))])
+        assert table.index.tolist() == ["stem", "first", "second"]
+        assert table["units"].tolist() == [4, 4, 4]
+
+    def test_two_activations_after_one_layer_keep_apart(self):
+        net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Tanh())
+        assert analysis.activity(net, [torch.ones(2, 2)] * 2).index.tolist() == ["0", "0 (2)"]
+
+    def test_units_of_sequences_are_their_features(self):
+        net = nn.Sequential(nn.Linear(4, 6), nn.ReLU())
+        assert analysis.activity(net, [torch.randn(2, 5, 4)]).loc["0", "units"] == 6
+
+    def test_an_empty_evaluation_set_is_refused(self):
+        with pytest.raises(ValueError, match="no batch"):
+            analysis.activity(mlp(1, 1), [])
+
+    @pytest.mark.parametrize("storage", ["masked", "csr"])
+    def test_filters_with_nine_tiny_weights_in_ten_are_small(self, storage):
+        net = nn.Sequential(nn.Conv2d(10, 3, 1))
+        weight = torch.zeros(3, 10, 1, 1)
+        weight[0, :2] = 1.0  # eight in ten are tiny
+        weight[1, 0] = 1.0
+        weight[2] = 9e-6
+        net[0].weight.data = weight
+        full = sparsify(
+            net, Topology({"0": LayerTopology((3, 10, 1, 1), torch.tensor([0, 1, 10, 20]))}), storage
+        )
+        for model in (net, full):
+            assert analysis.small_filters(model).loc["0"].tolist() == [3, 2]
+            assert analysis.small_filters(model, share=0.95).loc["0"].tolist() == [3, 1]
+
+    def test_a_share_outside_its_range_is_refused(self):
+        with pytest.raises(ValueError, match=r"share must lie in \(0, 1\], got 90"):
+            analysis.small_filters(mlp(1, 1), share=90)
+
+
+class TestForwardFlops:
+    def test_operations_of_strided_and_grouped_convolutions_follow_from_shapes(self):
+        net = nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2, padding=1),
+            nn.Conv2d(8, 12, 5, groups=4),
+            nn.Flatten(),
+            nn.Linear(12 * 16, 10),
+        )
+        table = analysis.forward_flops(net, torch.zeros(2, 3, 16, 16))
+        assert table["dense"].tolist() == [2 * 27 * 8 * 64, 2 * 25 * 2 * 12 * 16, 2 * 192 * 10]
+        assert table["positions"].tolist() == [64, 16, 1]
+
+    def test_they_agree_with_what_torch_counts_while_it_runs(self):
+        model, x = Residual().eval(), torch.randn(1, 2, 12, 12)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(x)
+        assert analysis.forward_flops(model, x)["dense"].sum() == counter.get_total_flops()
+
+    @pytest.mark.parametrize("storage", ["masked", "csr"])
+    def test_a_sparse_layer_costs_its_density(self, storage):
+        model = thinned(Residual(), 0.25, storage=storage)
+        table = analysis.forward_flops(model, torch.zeros(1, 2, 8, 8))
+        topology = topology_of(model)
+        for name, layer in topology.items():
+            assert table.loc[name, "sparse"] == 2 * layer.count * table.loc[name, "positions"]
+            assert table.loc[name, "density"] == layer.density
+
+    def test_another_topology_can_be_counted_on_the_same_model(self):
+        net = mlp(10, 10, 2)
+        other = random_topology(shapes_of(net), 0.1)
+        table = analysis.forward_flops(net, torch.zeros(1, 10), other)
+        assert table["sparse"].sum() == 2 * other.count
+        assert table["dense"].sum() == 2 * other.size
+
+    def test_a_layer_counts_once_for_every_token(self):
+        assert analysis.forward_flops(mlp(6, 4), torch.zeros(3, 5, 6)).loc["0", "dense"] == 2 * 24 * 5
+
+    def test_a_topology_of_another_model_is_refused(self):
+        with pytest.raises(ValueError, match="among 0, 2, got fc"):
+            analysis.forward_flops(
+                mlp(2, 2, 2), torch.zeros(1, 2), Topology({"fc": LayerTopology.full((2, 2))})
+            )
+
+
+class TestTrainingFlops:
+    @pytest.mark.parametrize(
+        ("sparsity", "rigl", "gse", "snfs"),
+        [
+            (0.8, 0.20264, 0.20066, 0.4667),
+            (0.9, 0.10297, 0.10033, 0.4),
+            (0.95, 0.05314, 0.05017, 0.3667),
+            (0.98, 0.02323, 0.02007, 0.3467),
+            (0.99, 0.01327, 0.01003, 0.34),
+        ],
+    )
+    def test_operations_relative_to_dense_training_have_their_golden_values(self, sparsity, rigl, gse, snfs):
+        table = analysis.training_flops_table(analysis.Pass(dense=7.0, sparse=7.0 * (1 - sparsity)))
+        found = table["relative_to_dense"]
+        assert found["rigl"] == pytest.approx(rigl, abs=5e-6)
+        assert found["gse"] == pytest.approx(gse, abs=5e-6)
+        assert found["snfs"] == pytest.approx(snfs, abs=5e-5)
+        assert found["static"] == found["set"] == pytest.approx(1 - sparsity)
+
+    def test_rigl_pays_a_third_more_than_static_at_99_percent_and_gse_a_third_of_a_percent(self):
+        table = analysis.training_flops_table(analysis.Pass(dense=1.0, sparse=0.01))["relative_to_static"]
+        assert table["rigl"] - 1 == pytest.approx(0.3267, abs=1e-4)
+        assert table["gse"] - 1 == pytest.approx(1 / 303, abs=1e-6)
+
+    def test_gradual_pruning_saves_three_quarters_of_its_final_sparsity(self):
+        density = Cubic(1.0, 0.05, 10_000)
+        mean = sum(density(step) for step in range(10_000)) / 10_000
+        cost = analysis.training_flops("gmp", analysis.Pass(dense=1.0, sparse=mean)) / 3
+        assert cost == pytest.approx(1 - 0.75 * 0.95, abs=1e-3)
+
+    def test_sparse_methods_at_full_density_cost_what_dense_training_costs(self):
+        cost = analysis.Pass(dense=1.0, sparse=1.0)
+        for method in set(names("training-flops")) - {"lottery-tickets", "gse"}:
+            assert analysis.training_flops(method, cost) == pytest.approx(3)
+
+    def test_lottery_tickets_pay_for_every_round(self):
+        cost = analysis.Pass(dense=1.0, sparse=0.1, rounds=3, kept=0.5)
+        assert analysis.training_flops("lottery-tickets", cost) == 3 * (1 + 0.5 + 0.25)
+
+    def test_top_kast_pays_for_the_weights_it_updates_without_using_them(self):
+        cost = analysis.Pass(dense=1.0, sparse=0.1, backward=0.3)
+        assert analysis.training_flops("top-kast", cost) == pytest.approx(0.5)
+
+    def test_an_unknown_method_is_refused_with_the_known_ones(self):
+        with pytest.raises(ValueError, match=r"dense.*got 'magic'"):
+            analysis.training_flops("magic", analysis.Pass(dense=1.0, sparse=0.1))
+
+    def test_scores_before_training_cost_their_passes(self):
+        assert analysis.one_off_flops("grasp", 2.0, samples=10) == 160
+        assert analysis.one_off_flops("magnitude", 2.0, samples=10) == 0
+        with pytest.raises(ValueError, match=r"snip.*got 'oracle'"):
+            analysis.one_off_flops("oracle", 1.0)
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [({"sparse": 2.0}, r"\[0, dense=1.0\]"), ({"sparse": 0.1, "every": 0}, "1 step")],
+    )
+    def test_impossible_costs_are_refused(self, settings, message):
+        with pytest.raises(ValueError, match=message):
+            analysis.Pass(dense=1.0, **settings)
+
+
+LOOKS = {
+    "activity": lambda model, x: analysis.activity(model, [x]),
+    "small_filters": lambda model, x: analysis.small_filters(model),
+    "forward_flops": analysis.forward_flops,
+    "effective_in": analysis.effective_in,
+    "log10_num_paths_in": analysis.log10_num_paths_in,
+}
+
+
+@pytest.mark.parametrize("storage", ["masked", "csr"])
+@pytest.mark.parametrize("look", LOOKS)
+def test_looking_at_a_model_changes_nothing_of_it(look, storage):
+    """Parameters, buffers, gradients, training mode, hooks and the random stream stay bit by bit as they were."""
+    model, x = thinned(Residual(), 0.5, storage=storage).train(), torch.randn(4, 2, 8, 8)
+    model.head.eval()
+    model(x).sum().backward()
+    state = copy.deepcopy(model.state_dict())
+    grads = [parameter.grad.clone() for parameter in model.parameters()]
+    modes = [module.training for module in model.modules()]
+    wants = [parameter.requires_grad for parameter in model.parameters()]
+    stream, picture = torch.get_rng_state(), x.clone()
+
+    LOOKS[look](model, x)
+
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), grads, strict=True))
+    assert [module.training for module in model.modules()] == modes
+    assert [parameter.requires_grad for parameter in model.parameters()] == wants
+    assert not any(module._forward_hooks for module in model.modules())
+    assert torch.equal(torch.get_rng_state(), stream)
+    assert torch.equal(x, picture)

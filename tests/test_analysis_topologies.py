@@ -1,0 +1,268 @@
+"""Tables, comparisons and effective connections: everything that needs topologies only."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sparsekit import analysis
+from sparsekit.selection import draw_distinct, random_topology
+from sparsekit.topology import LayerTopology, Topology
+
+
+def layer(*indices: int, shape: tuple[int, ...] = (2, 2)) -> LayerTopology:
+    return LayerTopology(shape, torch.tensor(sorted(indices), dtype=torch.int64))
+
+
+def of_masks(*masks: list[list[int]]) -> Topology:
+    return Topology(
+        {str(i): LayerTopology.of_mask(torch.tensor(mask).bool()) for i, mask in enumerate(masks)}
+    )
+
+
+def random_layer(shape: tuple[int, ...], count: int, seed: int) -> LayerTopology:
+    generator = torch.Generator().manual_seed(seed)
+    return LayerTopology(shape, draw_distinct(math.prod(shape), count, generator))
+
+
+@st.composite
+def pairs(draw) -> tuple[Topology, Topology]:
+    """Two topologies with the same layers and any counts, empty and full ones included."""
+    shapes = {"a": (3, 4), "b": (2, 3, 2, 2)}
+    both = [
+        {
+            name: LayerTopology.of_mask(
+                torch.tensor(
+                    draw(st.lists(st.booleans(), min_size=math.prod(s), max_size=math.prod(s)))
+                ).view(s)
+            )
+            for name, s in shapes.items()
+        }
+        for _ in range(2)
+    ]
+    return Topology(both[0]), Topology(both[1])
+
+
+class TestLayerTable:
+    def test_a_row_counts_what_is_drawn_by_hand(self):
+        row = analysis.layer_table(of_masks([[1, 1, 0], [0, 0, 0]], [[1, 1]])).loc["0"]
+        assert row[["count", "size", "density", "compression"]].tolist() == [2, 6, 1 / 3, 3]
+        assert row["share"] == 0.5
+        assert row[["fan_in_min", "fan_in_mean", "fan_in_max"]].tolist() == [0, 1, 2]
+        assert row[["fan_out_min", "fan_out_mean", "fan_out_max"]].tolist() == [0, 2 / 3, 1]
+        assert row[["dead_outputs", "dead_inputs"]].tolist() == [1, 1]
+
+    def test_an_input_channel_of_a_convolution_is_alive_if_any_kernel_place_is(self):
+        conv = Topology({"conv": layer(1, shape=(1, 2, 1, 2))})
+        table = analysis.layer_table(conv)
+        assert table.loc["conv", "dead_inputs"] == 1
+        assert table.loc["conv", "fan_out_max"] == 1
+
+    def test_an_empty_layer_has_infinite_compression_and_no_share(self):
+        row = analysis.layer_table(of_masks([[0, 0]])).loc["0"]
+        assert math.isinf(row["compression"])
+        assert row["share"] == 0
+
+    def test_histograms_count_every_unit_once_and_every_connection_once(self):
+        net = random_topology({"fc": (30, 20), "conv": (8, 4, 3, 3)}, 0.2, seed=1)
+        table = analysis.fan_histogram(net)
+        for name, topology in net.items():
+            for side, units in (("fan_in", topology.shape[0]), ("fan_out", topology.shape[1])):
+                part = table[(table["layer"] == name) & (table["side"] == side)]
+                assert part["units"].sum() == units
+                assert (part["units"] * part["connections"]).sum() == topology.count
+
+    def test_a_network_without_sparse_layers_gives_empty_tables(self):
+        assert analysis.layer_table(Topology()).empty
+        assert analysis.fan_histogram(Topology()).empty
+
+
+class TestComparing:
+    def test_all_measures_of_a_pair_worked_out_by_hand(self):
+        a, b = layer(0, 1, shape=(2, 4)), layer(1, 2, 3, shape=(2, 4))
+        assert analysis.iou(a, b).value == 1 / 4
+        assert analysis.overlap(a, b).value == 1 / 2
+        assert analysis.overlap(b, a).value == 1 / 3
+        assert analysis.dice(a, b).value == 2 / 5
+        assert analysis.hamming(a, b).value == 3 / 8
+        assert analysis.hamming(a, b, per="connections").value == 3 / 5
+
+    @pytest.mark.parametrize(
+        ("density", "baseline"), [(0.02, 0.0101), (0.05, 0.0256), (0.1, 0.0526), (0.2, 0.1111), (0.5, 0.3333)]
+    )
+    def test_two_independent_masks_of_a_density_have_the_published_expected_iou(self, density, baseline):
+        a, b = (random_layer((50, 40), round(2000 * density), seed) for seed in range(2))
+        assert analysis.iou(a, b).random_baseline == pytest.approx(baseline, abs=5e-5)
+        assert analysis.iou(a, b).random_baseline == pytest.approx(density / (2 - density))
+        assert analysis.overlap(a, b).random_baseline == pytest.approx(density)
+
+    @pytest.mark.parametrize(
+        "measure", ["iou", "overlap", "dice", "hamming_per_places", "hamming_per_connections"]
+    )
+    def test_baselines_agree_with_many_random_draws_for_unequal_densities(self, measure):
+        shapes = {"thin": (10, 8), "wide": (40, 50)}
+        first, second = {"thin": 60, "wide": 100}, {"thin": 20, "wide": 300}
+
+        def draw(counts: dict[str, int], seed: int) -> Topology:
+            return Topology(
+                {n: random_layer(s, counts[n], seed + i) for i, (n, s) in enumerate(shapes.items())}
+            )
+
+        draws = [
+            analysis.compare(draw(first, 4 * i), draw(second, 4 * i + 2), measure=measure) for i in range(200)
+        ]
+        mean = float(np.mean([found.value for found in draws]))
+        error = float(np.std([found.value for found in draws])) / math.sqrt(len(draws))
+        assert mean == pytest.approx(draws[0].layer_matched_baseline, abs=4 * error + 1e-3)
+        assert abs(mean - draws[0].random_baseline) > 4 * error
+
+    def test_the_baseline_of_a_whole_network_knows_that_small_layers_are_dense(self):
+        a, b = (
+            random_topology({"thin": (10, 10), "wide": (100, 100)}, 0.02, allocation="er", seed=s)
+            for s in (0, 1)
+        )
+        found = analysis.iou(a, b)
+        assert found.layer_matched_baseline > 1.5 * found.random_baseline
+        assert found.value == pytest.approx(found.layer_matched_baseline, abs=0.02)
+
+    @given(pairs())
+    def test_measures_are_shares_and_all_but_overlap_are_symmetric(self, pair):
+        a, b = pair
+        for measure in ("iou", "overlap", "dice", "hamming_per_places", "hamming_per_connections"):
+            found = analysis.compare(a, b, measure=measure)
+            for number in (found.value, found.random_baseline, found.layer_matched_baseline):
+                assert 0 <= number <= 1
+            if measure != "overlap":
+                assert found == analysis.compare(b, a, measure=measure)
+
+    @given(pairs())
+    def test_a_topology_is_like_itself_and_dice_follows_from_iou(self, pair):
+        a, b = pair
+        assert analysis.iou(a, a).value == analysis.overlap(a, a).value == analysis.dice(a, a).value == 1
+        assert analysis.hamming(a, a).value == analysis.hamming(a, a, per="connections").value == 0
+        jaccard = analysis.iou(a, b).value
+        assert analysis.dice(a, b).value == pytest.approx(2 * jaccard / (1 + jaccard))
+        assert analysis.hamming(a, b, per="connections").value == pytest.approx(1 - analysis.dice(a, b).value)
+
+    def test_the_table_ends_with_the_network_and_its_layers_have_one_baseline(self):
+        a, b = (random_topology({"x": (6, 6), "y": (5, 4)}, 0.4, seed=s) for s in (0, 1))
+        table = analysis.comparison_table(a, b, measure="dice")
+        assert table.index.tolist() == ["x", "y", "network"]
+        assert (table["random_baseline"] == table["layer_matched_baseline"])[:2].all()
+        assert table.loc["network", "value"] == analysis.dice(a, b).value
+
+    def test_the_matrix_holds_every_pair(self):
+        tickets = [random_topology({"x": (6, 6)}, 0.3, seed=s) for s in range(3)]
+        values, baselines = analysis.comparison_matrix(tickets, measure="overlap")
+        assert values.diagonal().tolist() == [1, 1, 1]
+        assert values[0, 2] == analysis.overlap(tickets[0], tickets[2]).value
+        assert baselines == pytest.approx(np.full((3, 3), tickets[0].density))
+
+    def test_topologies_of_different_layers_are_refused(self):
+        with pytest.raises(ValueError, match="same layers"):
+            analysis.iou(of_masks([[1, 0]]), of_masks([[1], [0]]))
+
+    def test_an_unknown_measure_is_refused_with_the_known_ones(self):
+        with pytest.raises(ValueError, match=r"one of iou, overlap, dice.*got 'cosine'"):
+            analysis.compare(layer(0), layer(0), measure="cosine")
+
+    def test_comparing_networks_without_layers_is_refused(self):
+        with pytest.raises(ValueError, match="at least one layer"):
+            analysis.iou(Topology(), Topology())
+
+
+class TestEffective:
+    def test_the_paths_of_a_small_net_are_counted(self):
+        assert 10 ** analysis.log10_num_paths(of_masks([[1, 1], [0, 1]], [[1, 1]])) == pytest.approx(3)
+
+    def test_a_cut_network_has_no_path_and_no_effective_connection(self):
+        net = of_masks([[1, 1], [0, 0]], [[0, 1]])
+        assert analysis.log10_num_paths(net) == -math.inf
+        assert analysis.effective_topology(net).count == 0
+
+    def test_paths_of_a_deep_dense_net_are_counted_beyond_what_a_float_can_hold(self):
+        net = Topology({str(i): LayerTopology.full((100, 100)) for i in range(200)})
+        assert analysis.log10_num_paths(net) == pytest.approx(2 * 201)
+
+    @pytest.mark.parametrize(
+        ("allocation", "shares"),
+        [("uniform", (0.728, 0.522, 0.251, 0.102, 0.029)), ("er", (1.0, 0.993, 0.821, 0.486, 0.179))],
+    )
+    def test_a_large_share_of_a_random_topology_is_useless_and_er_repairs_most_of_it(
+        self, allocation, shares
+    ):
+        shapes = {"0": (256, 64), "1": (256, 256), "2": (10, 256)}
+        for density, expected in zip((0.1, 0.05, 0.02, 0.01, 0.005), shares, strict=True):
+            nets = [random_topology(shapes, density, allocation=allocation, seed=seed) for seed in range(30)]
+            found = [analysis.effective_density(net) / net.density for net in nets]
+            # Means of 30 draws against means of 30 other draws.
+            assert np.mean(found) == pytest.approx(expected, abs=4 * np.std(found) * math.sqrt(2 / 30) + 2e-3)
+
+    @settings(max_examples=40)
+    @given(st.integers(0, 10_000), st.sampled_from([0.05, 0.15, 0.4, 1.0]))
+    def test_effective_connections_are_a_subset_and_none_of_them_is_ineffective(self, seed, density):
+        net = random_topology({"a": (9, 7), "b": (8, 9), "c": (3, 8)}, density, seed=seed)
+        effective = analysis.effective_topology(net)
+        assert (effective - net).count == 0
+        assert analysis.effective_topology(effective) == effective
+        assert analysis.effective_density(net) <= net.density
+        assert analysis.log10_num_paths(effective) == pytest.approx(analysis.log10_num_paths(net))
+
+    @settings(max_examples=40)
+    @given(st.integers(0, 10_000))
+    def test_what_is_called_ineffective_is_on_no_path_at_all(self, seed):
+        net = random_topology({"a": (4, 3), "b": (4, 4), "c": (2, 4)}, 0.3, seed=seed)
+        masks = [layer.mask().double() for layer in net.values()]
+        before = [torch.ones(3).double()]
+        for mask in masks:
+            before.append(mask @ before[-1])
+        after = [torch.ones(2).double()]
+        for mask in reversed(masks):
+            after.append(mask.T @ after[-1])
+        for i, (name, mask) in enumerate(zip(net, masks, strict=True)):
+            paths = after[2 - i][:, None] * mask * before[i][None, :]
+            assert torch.equal(paths > 0, analysis.effective_topology(net)[name].mask())
+
+    def test_units_that_only_speak_by_their_bias_are_counted(self):
+        table = analysis.cut_off_units(of_masks([[1], [0], [1]], [[1, 1, 0]]))
+        assert table.loc["0"].tolist() == [3, 1, 1]
+
+    def test_a_flattened_picture_and_a_grouped_convolution_belong_to_the_chain(self):
+        first = LayerTopology.of_mask(torch.tensor([1, 0, 1, 1]).view(4, 1, 1, 1).bool())
+        grouped = LayerTopology.of_mask(torch.tensor([[1, 1], [1, 1]]).view(2, 2, 1, 1).bool())
+        head = LayerTopology.of_mask(torch.tensor([[0, 1, 0, 0]]).bool())
+        effective = analysis.effective_topology(Topology({"a": first, "g": grouped, "h": head}))
+        assert effective["a"].indices.tolist() == [0]
+        assert effective["g"].indices.tolist() == [0]
+        assert effective["h"].indices.tolist() == [1]
+
+    def test_layers_that_form_no_chain_are_refused_by_name(self):
+        with pytest.raises(ValueError, match=r"got 1 with 3 inputs after 2 outputs.*effective_in"):
+            analysis.effective_topology(of_masks([[1], [1]], [[1, 1, 1]]))
+
+    def test_a_chain_needs_a_layer(self):
+        with pytest.raises(ValueError, match="at least one layer"):
+            analysis.log10_num_paths(Topology())
+
+
+class TestMemory:
+    def test_csr_takes_eight_bytes_per_connection_and_four_per_row(self):
+        net = Topology({"fc": random_layer((100, 80), 400, 0)})
+        row = analysis.memory_bytes(net).loc["fc"]
+        assert row["csr"] == 8 * 400 + 4 * 100
+        assert row["dense"] == 4 * 8000
+        assert row["bit_mask"] == 4 * 400 + 1000
+        assert row["masked"] == 4 * 8000 + 1000
+
+    def test_adam_adds_two_numbers_per_stored_value(self):
+        net = Topology({"fc": random_layer((100, 80), 400, 0)})
+        plain, adam = (analysis.memory_bytes(net, optimizer_values=n).loc["fc"] for n in (0, 2))
+        assert adam["csr"] - plain["csr"] == 8 * 400
+        assert adam["masked"] - plain["masked"] == 8 * 8000
+
+    def test_a_negative_number_of_optimizer_values_is_refused(self):
+        with pytest.raises(ValueError, match="at least 0, got -1"):
+            analysis.memory_bytes(Topology(), optimizer_values=-1)
