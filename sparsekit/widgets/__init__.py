@@ -1,0 +1,39 @@
+"""Widgets for notebooks: thin views over pure functions.
+
+Every widget shows itself alive in JupyterLab, as a still picture on GitHub, and as one sentence in plain text. Nothing
+is fetched from a network, no callback prints or draws with pyplot, and no notebook needs a callback to run to its end.
+"""
+
+from sparsekit.widgets.controls import Controls, Field
+from sparsekit.widgets.curve import Curve
+from sparsekit.widgets.explorer import MaskExplorer
+from sparsekit.widgets.film import TopologyFilm
+from sparsekit.widgets.live import Control, Run, Snapshot, live_training
+from sparsekit.widgets.mask_tiles import LayerTable, MaskTiles
+from sparsekit.widgets.panel import LivePanel
+from sparsekit.widgets.pictures import Picture
+from sparsekit.widgets.ranked import RankedScores
+from sparsekit.widgets.settings_picker import RulePicker, SettingsPicker
+from sparsekit.widgets.teach import Check, Predict, Verdict
+
+__all__ = [
+    "Check",
+    "Control",
+    "Controls",
+    "Curve",
+    "Field",
+    "LayerTable",
+    "LivePanel",
+    "MaskExplorer",
+    "MaskTiles",
+    "Picture",
+    "Predict",
+    "RankedScores",
+    "RulePicker",
+    "Run",
+    "SettingsPicker",
+    "Snapshot",
+    "TopologyFilm",
+    "Verdict",
+    "live_training",
+]

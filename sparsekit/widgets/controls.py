@@ -1,0 +1,132 @@
+"""Native sliders, lists, boxes and buttons made from a list of fields: labelled, usable by keyboard, in any theme.
+
+ipywidgets' own sliders have no accessible name and round what they tell a screen reader; these are the browser's.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import traitlets as t
+
+from sparsekit.widgets import pictures
+from sparsekit.widgets.pictures import Picture
+from sparsekit.widgets.view import FrontEnd, script
+
+Kind = Literal["range", "number", "check", "choice", "radio", "button", "text", "progress"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One control.
+
+    Args:
+        name: under which its value stands in `Controls.values`.
+        kind: which control.
+        label: its visible and spoken name.
+        low, high, step: ends and grid of a range or number; `high` is the length of a progress bar.
+        options: `(value, text)` pairs of a choice or radio.
+        format: how a range writes its value: percent (0-100), share (0-1), steps or number; `code` for a text.
+        optional: may a number be left empty (None)?
+        depth: indentation of a setting that belongs to the one above.
+        help, error: the line beside it; an error replaces the help and is announced.
+    """
+
+    name: str
+    kind: Kind
+    label: str = ""
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    options: tuple[tuple[str, str], ...] = ()
+    format: str = "number"
+    optional: bool = False
+    main: bool = False
+    disabled: bool = False
+    hidden: bool = False
+    depth: int = 0
+    help: str = ""
+    error: str = ""
+
+
+class Controls(FrontEnd):
+    """Several controls in a row or a column. `values` holds what they say; `on_press` hears the buttons.
+
+    Args:
+        fields: the controls, in order.
+        values: the value of each that has one.
+        title: spoken name of the group.
+        flow: `"row"` or `"column"`.
+
+    Example:
+        >>> one = Controls([Field(name="sparsity", kind="range", label="Sparsity", low=0, high=99)], {"sparsity": 90})
+        >>> one.values["sparsity"]
+        90
+    """
+
+    _esm = script("shared", "controls")
+    fields = t.List(t.Dict()).tag(sync=True)
+    values = t.Dict().tag(sync=True)
+    title = t.Unicode("").tag(sync=True)
+    flow = t.Enum(["row", "column"], default_value="row").tag(sync=True)
+
+    def __init__(self, fields: Sequence[Field], values: dict[str, Any], *, title: str = "", flow: str = "row"):
+        self._fields = {field.name: field for field in fields}
+        self._pressed: list[Callable[[str], None]] = []
+        super().__init__(fields=self._plain(), values=values, title=title, flow=flow)
+        self.on_msg(self._on_message)
+
+    def set(self, **values: Any) -> None:
+        """Set some values, the others staying as they are."""
+        self.values = {**self.values, **values}
+
+    def change(self, name: str, **changes: Any) -> None:
+        """Change a field: its error, whether it is disabled, a button's label."""
+        self._fields[name] = replace(self._fields[name], **changes)
+        self.fields = self._plain()
+
+    def redraw(self, fields: Sequence[Field]) -> None:
+        """Replace fields whose values stay: errors, help, labels."""
+        self._fields = {field.name: field for field in fields}
+        self.fields = self._plain()
+
+    def rebuild(self, fields: Sequence[Field], values: dict[str, Any]) -> None:
+        """Replace all controls and values in one message."""
+        self._fields = {field.name: field for field in fields}
+        with self.hold_sync():
+            self.fields = self._plain()
+            self.values = values
+
+    def on_press(self, listener: Callable[[str], None]) -> None:
+        """Call the listener with a button's name whenever one is pressed."""
+        self._pressed.append(listener)
+
+    def press(self, name: str) -> None:
+        """Press a button from code; one that is disabled does nothing.
+
+        Raises:
+            ValueError: if there is no such button.
+        """
+        field = self._fields.get(name)
+        if field is None or field.kind != "button":
+            buttons = [field.name for field in self._fields.values() if field.kind == "button"]
+            raise ValueError(f"button must be one of {', '.join(buttons) or '(none)'}, got {name!r}")
+        for listener in [] if field.disabled else self._pressed:
+            listener(name)
+
+    def sentence(self) -> str:
+        """List labels and values."""
+        shown = [field for field in self._fields.values() if field.name in self.values and not field.hidden]
+        return "; ".join(f"{field.label}: {self.values[field.name]}" for field in shown) or self.title
+
+    def snapshot(self) -> Picture:
+        """Write labels and values as lines of text."""
+        lines = self.sentence().split("; ")
+        return Picture(pictures.png(pictures.text(lines)), self.sentence())
+
+    def _plain(self) -> list[dict]:
+        return [asdict(field) for field in self._fields.values()]
+
+    def _on_message(self, _widget, content, _buffers) -> None:
+        if isinstance(content, dict) and content.get("press") in self._fields:
+            self.press(content["press"])

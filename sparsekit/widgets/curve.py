@@ -1,0 +1,105 @@
+"""A live line chart: loss, accuracy and whatever else a run reports."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import traitlets as t
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from sparsekit.widgets import colours, pictures
+from sparsekit.widgets.pictures import Picture
+from sparsekit.widgets.view import FrontEnd, script
+
+MOST_POINTS = 1_000  # more than the chart has pixels: they could not be seen, only sent
+Line = tuple[Sequence[float], Sequence[float]]
+
+
+class Curve(FrontEnd):
+    """Lines over steps, told apart by colour and dashes, each with its own steps.
+
+    Args:
+        y_label: name of the vertical axis.
+        x_label: name of the horizontal axis.
+        width, height: size in CSS pixels.
+
+    Example:
+        >>> chart = Curve("loss")
+        >>> chart.show({"loss": ([0, 1], [2.3, 1.8])})
+        >>> chart
+        loss: 1.8 at step 1 (2 points).
+    """
+
+    _esm = script("shared", "curve")
+    points = t.Bytes(b"").tag(sync=True)
+    series = t.List(t.Dict()).tag(sync=True)
+    looks = t.List(t.Dict()).tag(sync=True)
+    x_label = t.Unicode("step").tag(sync=True)
+    y_label = t.Unicode("").tag(sync=True)
+    width = t.Int(430).tag(sync=True)
+    height = t.Int(230).tag(sync=True)
+    alt = t.Unicode("No points yet.").tag(sync=True)
+
+    def __init__(self, y_label: str = "", *, x_label: str = "step", width: int = 430, height: int = 230):
+        pairs = zip(colours.OKABE_ITO, colours.DASHES, strict=True)
+        looks = [{"colour": colour, "dash": list(dash)} for colour, dash in pairs]
+        super().__init__(y_label=y_label, x_label=x_label, width=width, height=height, looks=looks)
+        self._lines: dict[str, Line] = {}
+
+    def show(self, lines: Mapping[str, Line]) -> None:
+        """Show these lines, each as `(steps, values)` of the same length, instead of those before.
+
+        Raises:
+            ValueError: if a line has more steps than values, or the other way round.
+        """
+        for name, (steps, values) in lines.items():
+            if len(steps) != len(values):
+                raise ValueError(f"a line must have a value per step, got {len(steps)} and {len(values)} for {name!r}")
+        self._lines = dict(lines)
+        thin = {name: thinned(*line) for name, line in lines.items()}
+        with self.hold_sync():
+            self.series = [{"name": name, "count": points.shape[1]} for name, points in thin.items()]
+            self.points = b"".join(points.tobytes() for points in thin.values())
+            self.alt = " ".join(_last(name, *line) for name, line in lines.items()) or "No points yet."
+
+    def sentence(self) -> str:
+        """Say where each line ends."""
+        return self.alt
+
+    def snapshot(self) -> Picture:
+        """Draw the same chart without a browser."""
+        return Picture(pictures.png(pictures.figure_rgba(self._figure())), self.alt)
+
+    def _figure(self) -> Figure:
+        figure = Figure(figsize=(self.width / 100, self.height / 100), dpi=100, layout="constrained")
+        axes = figure.add_subplot(xlabel=self.x_label, ylabel=self.y_label)
+        for (name, line), look in zip(self._lines.items(), self.looks * 9, strict=False):
+            style = (0, tuple(look["dash"])) if look["dash"] else "solid"
+            axes.plot(*line, color=look["colour"], linestyle=style, label=name)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.3)
+        if self._lines:
+            axes.legend(frameon=False)
+        return figure
+
+
+def thinned(steps: Sequence[float], values: Sequence[float]) -> Float[np.ndarray, "2 points"]:
+    """Return at most about `MOST_POINTS` points of a line as two rows of 32-bit floats, its spikes and ends among them.
+
+    A long line is cut into stretches; of each stay the lowest and the highest point.
+    """
+    line = np.array([steps, values], dtype=np.float32).reshape(2, -1)
+    count = line.shape[1]
+    if count <= MOST_POINTS:
+        return line
+    keep = {0, count - 1}
+    for stretch in np.array_split(np.arange(count), MOST_POINTS // 2 - 1):
+        numbers = np.nan_to_num(line[1, stretch])
+        keep |= {int(stretch[numbers.argmin()]), int(stretch[numbers.argmax()])}
+    return np.ascontiguousarray(line[:, sorted(keep)])
+
+
+def _last(name: str, steps: Sequence[float], values: Sequence[float]) -> str:
+    if not len(steps):
+        return f"{name}: no points yet."
+    return f"{name}: {values[-1]:.3g} at step {steps[-1]:g} ({len(steps):,} points)."

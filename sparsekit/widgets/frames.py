@@ -1,0 +1,249 @@
+"""What the browser gets: masks as packed bits, the numbers beside them, and the sentence for those who cannot see them.
+
+A layer's picture is its weight as a matrix of `O` outputs by `F` inputs per output (convolutions: channels times kernel
+places). Each row of the matrix starts on a byte of its own, most significant bit first: the browser then draws any
+width with one table of 256 bytes, and everything that is counted here is counted on bytes, eight places at a time.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, UInt8
+
+from sparsekit.topology import LayerTopology, Topology
+
+
+@dataclass(frozen=True, eq=False)
+class Bits:
+    """One layer's mask as packed rows.
+
+    Args:
+        shape: the weight's shape, `(outputs, inputs, *kernel)`.
+        rows: `(O, ceil(F / 8))` bytes; the bits that fill up a row are zero.
+    """
+
+    shape: tuple[int, ...]
+    rows: UInt8[np.ndarray, "o b"]
+
+    @property
+    def size(self) -> int:
+        """Number of places a connection could take."""
+        return math.prod(self.shape)
+
+    @property
+    def num_inputs(self) -> int:
+        """Number of inputs per output, `F`."""
+        return self.size // self.shape[0]
+
+    def mask(self) -> Bool[np.ndarray, "o f"]:
+        """Return the matrix: true where a connection exists."""
+        return np.unpackbits(self.rows, axis=1, count=self.num_inputs).astype(bool)
+
+    def topology(self) -> LayerTopology:
+        """Return the same connections as sorted positions."""
+        return LayerTopology(self.shape, torch.from_numpy(np.flatnonzero(self.mask())))
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """The numbers of one layer that stand beside its picture; the same as `analysis.layer_table` gives."""
+
+    name: str
+    shape: tuple[int, ...]
+    count: int
+    min_fan_in: int
+    dead_outputs: int
+    dead_inputs: int
+
+    @property
+    def size(self) -> int:
+        """Number of places a connection could take."""
+        return math.prod(self.shape)
+
+    @property
+    def density(self) -> float:
+        """Share of the places that are taken, 0 to 1."""
+        return self.count / self.size
+
+
+def pack(shape: Sequence[int], mask: Bool[np.ndarray, "o f"]) -> Bits:
+    """Pack a matrix of booleans, each row from a byte of its own.
+
+    Example:
+        >>> pack((1, 9), np.array([[True] + 7 * [False] + [True]])).rows.tolist()
+        [[128, 128]]
+    """
+    return Bits(tuple(int(side) for side in shape), np.packbits(mask, axis=1))
+
+
+def bits_of(layer: LayerTopology) -> Bits:
+    """Return a layer's topology as packed rows."""
+    mask = layer.mask().reshape(layer.num_outputs, layer.num_inputs)
+    return pack(layer.shape, mask.cpu().numpy())
+
+
+def all_bits(topology: Topology) -> dict[str, Bits]:
+    """Return the packed rows of every layer."""
+    return {name: bits_of(layer) for name, layer in topology.items()}
+
+
+def joined(layers: Mapping[str, Bits]) -> bytes:
+    """Return the rows of all layers one after the other: one message to the browser."""
+    return b"".join(layer.rows.tobytes() for layer in layers.values())
+
+
+def facts_of(name: str, layer: Bits) -> LayerFacts:
+    """Count a layer's connections, its smallest fan-in and the units that are cut off.
+
+    An input is dead if no output reads any of its kernel places.
+
+    Example:
+        >>> facts_of("fc", pack((2, 3), np.array([[1, 1, 0], [0, 0, 0]], dtype=bool))).dead_outputs
+        1
+    """
+    fan_in = np.bitwise_count(layer.rows).sum(axis=1, dtype=np.int64)
+    read = np.unpackbits(np.bitwise_or.reduce(layer.rows, axis=0), count=layer.num_inputs)
+    read_units = read.reshape(layer.shape[1], -1).any(axis=1)
+    return LayerFacts(
+        name,
+        layer.shape,
+        int(fan_in.sum()),
+        int(fan_in.min()),
+        int((fan_in == 0).sum()),
+        int((~read_units).sum()),
+    )
+
+
+def all_facts(layers: Mapping[str, Bits]) -> list[LayerFacts]:
+    """Return the facts of every layer, in order."""
+    return [facts_of(name, layer) for name, layer in layers.items()]
+
+
+def tile_size(rows: int, cols: int, limit: int) -> tuple[int, int]:
+    """Return width and height in CSS pixels at which a matrix is shown; the longer side is about `limit`.
+
+    Places stay square and small matrices grow by whole numbers (at most 8), except that a thin one is stretched to
+    a height or width of 28 pixels, where its rows can still be seen.
+
+    Example:
+        >>> tile_size(64, 64, 256), tile_size(10, 256, 256), tile_size(256, 1024, 256)
+        ((256, 256), (256, 30), (256, 64))
+    """
+    scale = min(8.0, limit / max(rows, cols))
+    scale = math.floor(scale) if scale >= 1 else scale
+    return _side(cols, scale), _side(rows, scale)
+
+
+def tile_limit(num_layers: int) -> int:
+    """Return the longer side of a tile in CSS pixels: the more layers, the smaller."""
+    return next(limit for most, limit in ((4, 256), (9, 192), (math.inf, 128)) if num_layers <= most)
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """Write a shape as people do.
+
+    Example:
+        >>> shape_text((16, 3, 3, 3))
+        '16 × 3 × 3 × 3'
+    """
+    return " × ".join(str(side) for side in shape)
+
+
+def percent(share: float) -> str:
+    """Write a share with as many digits as tell it from 0 and from 100 %.
+
+    Example:
+        >>> percent(0.1), percent(0.00342), percent(0.9997), percent(1)
+        ('10.0 %', '0.34 %', '99.97 %', '100 %')
+    """
+    if share in (0, 1):
+        return f"{share:.0%}".replace("%", " %")
+    digits = 2 if min(share, 1 - share) < 0.01 else 1
+    return f"{100 * share:.{digits}f} %"
+
+
+def caption(facts: LayerFacts) -> str:
+    """Say how much of a layer is left: the line under its picture."""
+    return f"{facts.count:,} of {facts.size:,} connections"
+
+
+def describe(facts: Sequence[LayerFacts]) -> str:
+    """Say what the picture of a network shows: the sentence for screen readers and plain text.
+
+    Example:
+        >>> describe([LayerFacts("fc", (10, 20), 20, 1, 0, 3)])
+        '1 layer, 20 of 200 connections kept (10.0 %, 10.0× fewer), 0 dead outputs, 3 dead inputs.'
+    """
+    if not facts:
+        return "No sparse layers."
+    count, size = sum(one.count for one in facts), sum(one.size for one in facts)
+    layers = f"{len(facts)} layer" + ("s" if len(facts) > 1 else "")
+    return (
+        f"{layers}, {count:,} of {size:,} connections kept ({percent(count / size)}, {times(size, count)} fewer)"
+        f"{_range(facts)}, {sum(one.dead_outputs for one in facts)} dead outputs, "
+        f"{sum(one.dead_inputs for one in facts)} dead inputs."
+    )
+
+
+def times(size: int, count: int) -> str:
+    """Write a compression, `size / count`; an empty layer has none.
+
+    Example:
+        >>> times(200, 20), times(200, 0)
+        ('10.0×', '–')
+    """
+    return f"{size / count:,.1f}×" if count else "–"
+
+
+TABLE_HEAD = (
+    "Layer",
+    "Shape",
+    "Connections",
+    "Density",
+    "Compression",
+    "Min fan-in",
+    "Dead outputs",
+    "Dead inputs",
+)
+
+
+def table_rows(facts: Sequence[LayerFacts]) -> list[list[str]]:
+    """Return the cells of the table under the masks: a row per layer and one for the network."""
+    return [_row(one, shape_text(one.shape)) for one in facts] + ([_row(_total(facts), "")] if facts else [])
+
+
+def _row(facts: LayerFacts, shape: str) -> list[str]:
+    return [
+        facts.name,
+        shape,
+        f"{facts.count:,}",
+        percent(facts.density),
+        times(facts.size, facts.count),
+        *(f"{number:,}" for number in (facts.min_fan_in, facts.dead_outputs, facts.dead_inputs)),
+    ]
+
+
+def _total(facts: Sequence[LayerFacts]) -> LayerFacts:
+    return LayerFacts(
+        "Network",
+        (1, sum(one.size for one in facts)),
+        sum(one.count for one in facts),
+        min(one.min_fan_in for one in facts),
+        sum(one.dead_outputs for one in facts),
+        sum(one.dead_inputs for one in facts),
+    )
+
+
+def _side(places: int, scale: float) -> int:
+    side = round(places * scale)
+    return side if side >= 28 else places * math.ceil(28 / places)
+
+
+def _range(facts: Sequence[LayerFacts]) -> str:
+    if len(facts) < 2:
+        return ""
+    densities = [one.density for one in facts]
+    return f", layers from {percent(min(densities))} to {percent(max(densities))}"

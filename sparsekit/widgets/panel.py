@@ -1,0 +1,176 @@
+"""Watch a run and steer it: buttons, a bar, curves, masks, and sliders that act on the running training."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import ipywidgets
+
+from sparsekit.schedules import Schedule
+from sparsekit.widgets import pictures
+from sparsekit.widgets.controls import Controls, Field
+from sparsekit.widgets.curve import Curve
+from sparsekit.widgets.live import ENDED, Control, Run
+from sparsekit.widgets.mask_tiles import MaskTiles
+from sparsekit.widgets.pictures import Picture
+from sparsekit.widgets.view import Shown
+
+MAIN_BUTTON = {"ready": "Start", "running": "Pause", "paused": "Resume"}
+
+
+class LivePanel(Shown):
+    """A view of a `Run`: Start, Pause, Resume and Stop, a progress bar, a chart per metric, the masks.
+
+    Args:
+        run: what to watch; several panels may watch one run.
+        metrics: a chart each; names in a tuple share one.
+        control: holds the rule of the training; gives sliders for its drop fraction and interval.
+        masks: whether to show the topology.
+
+    Example:
+        >>> from sparsekit.widgets.live import Snapshot
+        >>> run = Run((Snapshot(step, {"loss": 1 / (step + 1)}) for step in range(5)), total=5)
+        >>> panel = LivePanel(run, metrics=["loss"])
+        >>> _ = run.wait(timeout=10)
+        >>> panel
+        Run done: 5 of 5 steps. loss: 0.2 at step 4 (5 points).
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        metrics: Sequence[str | tuple[str, ...]] = ("loss", "accuracy"),
+        control: Control | None = None,
+        masks: bool = True,
+    ):
+        self.run, self.control = run, control
+        self.charts = {_names(metric): Curve(" and ".join(_names(metric))) for metric in metrics}
+        self.masks = MaskTiles() if masks else None
+        self._drawn_topology: Any = None
+        self.buttons = Controls(_button_fields(run), {"progress": 0, "status": ""}, title="Training")
+        self.dials = _dials(control)
+        self.view = ipywidgets.VBox([part for part in self._parts() if part is not None])
+        self.buttons.on_press(self._press)
+        if self.dials is not None:
+            self.dials.observe(self._turn, "values")
+        run.listen(self._draw).listen(self._say)  # what drawing broke is said after it
+        self._draw(run)
+        self._say(run)
+
+    def sentence(self) -> str:
+        """Say how far the run is and where its metrics stand."""
+        curves = " ".join(chart.alt for chart in self.charts.values() if chart.points)
+        masks = self.masks.alt if self.masks is not None and self.masks.layers else ""
+        return " ".join(part for part in (f"Run {self._progress()}.", curves, masks) if part)
+
+    def snapshot(self) -> Picture:
+        """Draw curves and masks as they are now."""
+        charts = [pictures.figure_rgba(chart._figure()) for chart in self.charts.values()]
+        rows = [pictures.text([f"Run {self._progress()}"], bold=1)]
+        rows += [pictures.beside(charts[place : place + 2]) for place in range(0, len(charts), 2)]
+        if self.masks is not None and self.masks.layers:
+            rows.append(pictures.tiles(self.masks._shown, self.masks.captions))
+        return Picture(pictures.png(pictures.stack(rows)), self.sentence())
+
+    def _parts(self) -> list[Any]:
+        row = ipywidgets.Box(list(self.charts.values()), layout=ipywidgets.Layout(flex_flow="row wrap"))
+        return [self.buttons, self.dials, row, self.masks]
+
+    def _progress(self) -> str:
+        of = f" of {self.run.total:,}" if self.run.total else ""
+        return f"{self.run.state}: {self.run.count:,}{of} steps"
+
+    def _draw(self, run: Run) -> None:
+        lines = run.lines()
+        for names, chart in self.charts.items():
+            chart.show({name: lines[name] for name in names if name in lines})
+        if self.masks is not None and run.topology is not None and run.topology is not self._drawn_topology:
+            self.masks.show(run.topology)
+            self._drawn_topology = run.topology
+
+    def _say(self, run: Run) -> None:
+        ended = run.state in ENDED
+        with self.buttons.hold_sync():
+            self.buttons.change("main", label=MAIN_BUTTON.get(run.state, "Ended"), disabled=ended)
+            self.buttons.change("stop", disabled=ended or run.state == "ready")
+            self.buttons.change("status", error=_problem(run))
+            self.buttons.set(progress=run.count, status=self._progress())
+
+    def _press(self, name: str) -> None:
+        if name == "stop":
+            self.run.stop()
+        else:
+            {"ready": self.run.start, "running": self.run.pause, "paused": self.run.resume}.get(
+                self.run.state, lambda: None
+            )()
+        self._say(self.run)
+
+    def _turn(self, change: Any) -> None:
+        """Hand a slider's new value to the training; one that the rule refuses is answered beside the slider."""
+        if self.control is None or self.dials is None:
+            return
+        for name, value in change.new.items():
+            if value == change.old.get(name):
+                continue
+            try:
+                self.control.change(**{name: int(value) if name == "every" else value})
+                self.dials.change(name, error="", help="")
+            except (TypeError, ValueError) as problem:
+                self.dials.change(name, error=str(problem))
+
+    def _widget(self) -> ipywidgets.VBox:
+        return self.view
+
+
+def _names(metric: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (metric,) if isinstance(metric, str) else tuple(metric)
+
+
+def _button_fields(run: Run) -> list[Field]:
+    return [
+        Field(name="main", kind="button", label="Start", main=True),
+        Field(name="stop", kind="button", label="Stop", disabled=True),
+        Field(name="progress", kind="progress", label="Steps", high=run.total or 1, hidden=run.total is None),
+        Field(name="status", kind="text", label="Status"),
+    ]
+
+
+def _dials(control: Control | None) -> Controls | None:
+    """Make sliders for what the rule has of drop fraction and interval."""
+    rule = getattr(control, "rule", None)
+    fields, values = [], {}
+    if hasattr(rule, "fraction"):
+        fields.append(_fraction_field(rule))
+        values["fraction"] = round(_first(rule), 4)
+    if hasattr(rule, "every"):
+        high = max(100, 4 * rule.every)
+        fields.append(Field(name="every", kind="range", label="Interval", low=1, high=high, step=1, format="steps"))
+        values["every"] = rule.every
+    return Controls(fields, values, title="Rewiring, while it runs") if fields else None
+
+
+def _fraction_field(rule: Any) -> Field:
+    follows = f"follows {rule.fraction} until you move it" if _first(rule) != _first(rule, step=10**9) else ""
+    return Field(
+        name="fraction",
+        kind="range",
+        label="Drop fraction",
+        low=0,
+        high=0.9,
+        step=0.01,
+        format="share",
+        help=follows,
+    )
+
+
+def _first(rule: Any, *, step: int = 0) -> float:
+    fraction = rule.fraction
+    return fraction.lasting(getattr(rule, "stop", None) or 1)(step) if isinstance(fraction, Schedule) else fraction
+
+
+def _problem(run: Run) -> str:
+    if run.error is not None:
+        return f"{type(run.error).__name__}: {run.error}"
+    if run.view_error is not None:
+        return f"a picture failed, the run goes on: {type(run.view_error).__name__}: {run.view_error}"
+    return ""

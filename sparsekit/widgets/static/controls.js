@@ -1,0 +1,126 @@
+// Native controls made from a list of fields: every one has a label, works by keyboard and says its value.
+
+const shown = {
+  percent: value => `${value < 99 ? value.toFixed(1) : value.toFixed(2)} %`,
+  share: value => `${(100 * value).toFixed(1)} %`,
+  number: value => String(+Number(value).toPrecision(4)),
+  steps: value => `${value} steps`,
+};
+
+const builders = {
+  range(field, send) {
+    const input = make('input', { type: 'range', min: field.low, max: field.high, step: field.step ?? 'any' });
+    const output = make('output', { class: 'sk-value' });
+    const format = shown[field.format] ?? shown.number;
+    input.addEventListener('input', () => { set(Number(input.value)); send(Number(input.value)); });
+    function set(value) {
+      if (Number(input.value) !== value) input.value = value;
+      output.textContent = format(value);
+      input.setAttribute('aria-valuetext', format(value));
+    }
+    return { input, after: [output], set };
+  },
+  number(field, send) {
+    const input = make('input', { type: 'number', min: field.low, max: field.high, step: field.step ?? 'any',
+      placeholder: field.optional ? 'none' : null });
+    input.addEventListener('change', () => send(input.value === '' ? null : Number(input.value)));
+    return { input, set: value => { input.value = value ?? ''; } };
+  },
+  check(field, send) {
+    const input = make('input', { type: 'checkbox' });
+    input.addEventListener('change', () => send(input.checked));
+    return { input, set: value => { input.checked = Boolean(value); } };
+  },
+  choice(field, send) {
+    const input = make('select', {}, ...field.options.map(([value, text]) => make('option', { value }, text)));
+    input.addEventListener('change', () => send(input.value));
+    return { input, set: value => { input.value = value; } };
+  },
+  text(field) {
+    const input = make(field.format === 'code' ? 'code' : 'span', { class: 'sk-text', role: 'status' });
+    return { input, set: value => { input.textContent = value ?? ''; }, bare: true };
+  },
+  progress(field) {
+    const input = make('progress', { max: field.high });
+    return { input, set: value => { input.value = value; } };
+  },
+  button(field, send, press) {
+    const input = make('button', { type: 'button', class: field.main ? 'sk-button sk-main' : 'sk-button' }, field.label);
+    input.addEventListener('click', press);
+    return { input, set: () => {}, bare: true };
+  },
+  radio(field, send) {
+    const choices = field.options.map(([value, text]) => make('label', {},
+      make('input', { type: 'radio', name: field.group, value }), make('span', {}, text)));
+    const input = make('fieldset', { class: 'sk-radio' }, make('legend', {}, field.label), ...choices);
+    input.addEventListener('change', event => send(event.target.value));
+    const set = value => { for (const one of input.querySelectorAll('input')) one.checked = one.value === value; };
+    return { input, set, bare: true };
+  },
+};
+
+/** One field as a row: label, control, value, help and, where something is wrong, why. */
+function buildField(field, send, press, id) {
+  const control = builders[field.kind](field, send, press);
+  const note = make('span', { class: 'sk-note', id: `${id}-note` });
+  const line = control.bare ? [control.input]
+    : [make('label', {}, make('span', { class: 'sk-label' }, field.label), control.input), ...(control.after ?? [])];
+  const row = make('div', { class: `sk-field sk-${field.kind}`, 'data-name': field.name, 'data-depth': field.depth ?? 0 }, ...line, note);
+  return { ...control, row, note };
+}
+
+/** What may change without building a control anew, so that the reader keeps the focus. */
+function refresh(control, field) {
+  const { input, note, row } = control;
+  note.textContent = field.error || field.help || '';
+  note.classList.toggle('sk-error', Boolean(field.error));
+  note.setAttribute('role', field.error ? 'alert' : 'note');
+  input.setAttribute('aria-describedby', note.id);
+  input.setAttribute('aria-invalid', Boolean(field.error));
+  if ('disabled' in input) input.disabled = Boolean(field.disabled);
+  row.hidden = Boolean(field.hidden);
+  if (field.kind === 'button') input.textContent = field.label;
+}
+
+/** The part of a field that makes another control necessary. */
+const bones = field => JSON.stringify([field.name, field.kind, field.options, field.low, field.high, field.depth,
+  field.kind === 'button' ? '' : field.label]);
+
+function render({ model, el }) {
+  const form = make('div', { class: `sk-controls sk-${model.get('flow')}`, role: 'group', 'aria-label': model.get('title') });
+  el.classList.add('sk');
+  el.append(form);
+  const built = new Map(), page = Math.random().toString(36).slice(2);
+
+  function send(name, value) {
+    model.set('values', { ...model.get('values'), [name]: value });
+    model.save_changes();
+  }
+  function controlOf(field) {
+    const key = bones(field);
+    if (built.get(field.name)?.key !== key) {
+      const group = { ...field, group: `${page}-${field.name}` };
+      const control = buildField(group, value => send(field.name, value), () => model.send({ press: field.name }), `${page}-${field.name}`);
+      built.set(field.name, { key, ...control });
+    }
+    return built.get(field.name);
+  }
+  function arrange(rows) {
+    if (rows.length === form.children.length && rows.every((row, place) => row === form.children[place])) return;
+    const focused = document.activeElement?.closest?.('[data-name]')?.dataset.name;
+    form.replaceChildren(...rows);
+    if (focused) built.get(focused)?.input.focus();
+  }
+  function draw() {
+    const fields = model.get('fields'), values = model.get('values');
+    const controls = fields.map(controlOf);
+    arrange(controls.map(control => control.row));
+    fields.forEach((field, place) => { refresh(controls[place], field); controls[place].set(values[field.name]); });
+    drawn(form);
+  }
+
+  const later = oncePerFrame(draw);
+  for (const name of ['fields', 'values']) model.on(`change:${name}`, later);
+  draw();
+}
+export default { render };

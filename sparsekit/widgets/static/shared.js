@@ -1,0 +1,104 @@
+// Small functions that several widgets share. Python puts this file in front of each widget's own: no imports.
+
+/** Make an element: attributes as an object, children as elements or text. */
+export function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value === true ? '' : value);
+  }
+  element.append(...children);
+  return element;
+}
+
+/** Bytes arrive as a DataView into a larger message: its offset counts. */
+export function bytesOf(view) {
+  return view ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength) : new Uint8Array(0);
+}
+
+/** '#rrggbb' as the 32-bit number that a canvas stores (little endian: alpha, blue, green, red). */
+export function rgba(hex) {
+  const value = parseInt(hex.slice(1), 16);
+  return ((255 << 24) | ((value & 255) << 16) | (value & 0xff00) | (value >> 16)) >>> 0;
+}
+
+/** Eight pixels for each of the 256 bytes, so that drawing asks once per byte and not once per bit. */
+export function byteTable(off, on) {
+  const table = new Uint32Array(2048);
+  for (let byte = 0; byte < 256; byte++) {
+    for (let bit = 0; bit < 8; bit++) table[byte * 8 + bit] = (byte >> (7 - bit)) & 1 ? on : off;
+  }
+  return table;
+}
+
+/** Draw packed rows (each from a byte of its own) into one pixel per place. */
+export function paintRows(pixels, bytes, rows, cols, table) {
+  const whole = cols >> 3, rest = cols & 7;
+  let from = 0, to = 0;
+  for (let row = 0; row < rows; row++) {
+    for (let k = 0; k < whole; k++, to += 8) {
+      const entry = bytes[from++] * 8;
+      pixels[to] = table[entry]; pixels[to + 1] = table[entry + 1];
+      pixels[to + 2] = table[entry + 2]; pixels[to + 3] = table[entry + 3];
+      pixels[to + 4] = table[entry + 4]; pixels[to + 5] = table[entry + 5];
+      pixels[to + 6] = table[entry + 6]; pixels[to + 7] = table[entry + 7];
+    }
+    if (rest) {
+      const entry = bytes[from++] * 8;
+      for (let bit = 0; bit < rest; bit++) pixels[to++] = table[entry + bit];
+    }
+  }
+}
+
+/** Several changes, one drawing: at most one per screen frame. */
+export function oncePerFrame(draw) {
+  let queued = false;
+  return () => {
+    if (queued) return;
+    queued = true;
+    requestAnimationFrame(() => { queued = false; draw(); });
+  };
+}
+
+/** Call when the reader changes JupyterLab's theme; returns how to stop. */
+export function onTheme(callback) {
+  const watcher = new MutationObserver(callback);
+  watcher.observe(document.body, { attributes: true, attributeFilter: ['data-jp-theme-light', 'data-jp-theme-name', 'class'] });
+  return () => watcher.disconnect();
+}
+
+/** A canvas of one pixel per place, shown at another size. */
+export function pixelCanvas(rows, cols, width, height) {
+  const canvas = make('canvas', { width: cols, height: rows, role: 'img' });
+  const smooth = width < cols || height < rows;
+  canvas.style.cssText = `width:${width}px;height:${height}px;image-rendering:${smooth ? 'auto' : 'pixelated'}`;
+  const context = canvas.getContext('2d');
+  const image = context.createImageData(cols, rows);
+  return { canvas, pixels: new Uint32Array(image.data.buffer), show: () => context.putImageData(image, 0, 0) };
+}
+
+/** A canvas for lines and text, sharp on dense screens, in the theme's text colour. */
+export function lineCanvas(canvas, width, height) {
+  const ratio = globalThis.devicePixelRatio || 1;
+  canvas.width = width * ratio; canvas.height = height * ratio;
+  canvas.style.width = `${width}px`; canvas.style.height = `${height}px`;
+  const context = canvas.getContext('2d');
+  context.scale(ratio, ratio);
+  const looks = getComputedStyle(canvas);
+  context.fillStyle = context.strokeStyle = looks.color;
+  context.font = `12px ${looks.fontFamily}`;
+  return context;
+}
+
+/** Round numbers between low and high, about `count` of them. */
+export function ticks(low, high, count) {
+  const rough = (high - low) / Math.max(1, count), power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].find(k => k * power >= rough * 0.999) * power;
+  const found = [];
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) found.push(+(k * step).toPrecision(12));
+  return found;
+}
+
+/** What a browser test waits for: a number that grows with every finished drawing. */
+export function drawn(element) {
+  element.dataset.seq = Number(element.dataset.seq || 0) + 1;
+}

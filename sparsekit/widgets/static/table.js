@@ -1,0 +1,27 @@
+// A table of text cells: the first column names the row, the last row may be a sum.
+
+function buildTable(caption, head, rows, total) {
+  const line = cells => make('tr', {}, ...cells.map((cell, place) =>
+    place ? make('td', {}, cell) : make('th', { scope: 'row' }, cell)));
+  const body = rows.map(line);
+  if (total && body.length) body[body.length - 1].className = 'sk-total';
+  return [
+    make('caption', {}, caption),
+    make('thead', {}, make('tr', {}, ...head.map(name => make('th', { scope: 'col' }, name)))),
+    make('tbody', {}, ...body),
+  ];
+}
+
+function render({ model, el }) {
+  const table = make('table', { class: 'sk-table' });
+  el.classList.add('sk');
+  el.append(make('div', { class: 'sk-scroll', tabindex: '0', role: 'region', 'aria-label': model.get('caption') }, table));
+  function draw() {
+    table.replaceChildren(...buildTable(model.get('caption'), model.get('head'), model.get('rows'), model.get('total')));
+    drawn(table);
+  }
+  const later = oncePerFrame(draw);
+  for (const name of ['caption', 'head', 'rows', 'total']) model.on(`change:${name}`, later);
+  draw();
+}
+export default { render };
