@@ -91,7 +91,7 @@ class Normalize:
             raise ValueError(f"std must be positive, got {self.std}; leave constant channels at std 1")
 
     def __call__(self, inputs: Shaped[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
-        # One subtraction and one division: scaling the two constants instead of every pixel saves a pass over the batch.
+        # Scaling the two constants instead of every pixel saves a pass over the batch.
         unit = BRIGHTEST if inputs.dtype == torch.uint8 else 1
         shape = (-1, *[1] * (inputs.dim() - 2))
         dtype = inputs.dtype if inputs.is_floating_point() else torch.float32

@@ -1,4 +1,4 @@
-"""Walk through a split in batches. The order is a pure function of seed and epoch; nothing has to be saved to resume."""
+"""Walk through a split in batches whose order is a pure function of seed and epoch: resuming needs no saved state."""
 
 from collections.abc import Iterator
 

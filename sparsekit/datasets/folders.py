@@ -1,4 +1,4 @@
-"""Where data files lie: an argument, else `SPARSEKIT_DATA`, else the checkout's `data/`. Asks nothing of the network."""
+"""Where data files lie: in `root`, else `SPARSEKIT_DATA`, else the checkout's `data/`. Asks nothing of the network."""
 
 import os
 from pathlib import Path

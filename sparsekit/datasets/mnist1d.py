@@ -137,7 +137,7 @@ def _strokes() -> np.ndarray:
 
 
 def _stretch(strokes: np.ndarray, drawing: Drawing, random: np.random.RandomState) -> np.ndarray:
-    """Pad each stroke (N, 12) by a random length of zeros and stretch it to the canvas (N, W): little padding, wide shape."""
+    """Pad each stroke (N, 12) with some zeros; stretch to the canvas (N, W): less padding, wider shape."""
     padding = random.randint(drawing.least_padding, drawing.most_padding + 1, size=(len(strokes), 1))
     last = strokes.shape[1] + padding - 1
     padded = np.pad(strokes, ((0, 0), (0, drawing.most_padding)))

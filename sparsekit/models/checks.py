@@ -1,0 +1,33 @@
+"""What every model asks of its inputs."""
+
+
+def check_classes(num_classes: int) -> None:
+    """Raise unless there is something to tell apart.
+
+    Raises:
+        ValueError: if there are fewer than two classes.
+    """
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2, got {num_classes}; give Dataset.num_classes")
+
+
+def check_image(input_shape: tuple[int, ...], least_side: int) -> None:
+    """Raise unless inputs are images of a sufficient size.
+
+    Args:
+        input_shape: what came.
+        least_side: smallest height and width, in pixels, that leaves something after all strides.
+
+    Raises:
+        ValueError: if the shape is not `(channels, height, width)` or a side is too small.
+    """
+    if len(input_shape) != 3 or min(input_shape) < 1:
+        raise ValueError(
+            f"input_shape must be (channels, height, width), got {tuple(input_shape)}; "
+            'load images, for example load("digits", flat=False), or take the model "mlp"'
+        )
+    if min(input_shape[1:]) < least_side:
+        raise ValueError(
+            f"height and width must be at least {least_side} pixels, got {tuple(input_shape)}; "
+            'enlarge the images or take the model "mlp"'
+        )

@@ -1,0 +1,226 @@
+"""Batches, augmentation and held-out parts: what makes a run repeatable and resumable."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparsekit.datasets import (
+    CropFlip,
+    Split,
+    batches,
+    batches_in_order,
+    count_batches,
+    hold_out,
+)
+from sparsekit.seeds import generator
+
+
+def numbered(count: int, num_classes: int = 2) -> Split:
+    """A split whose inputs are 0, 1, 2, ... and whose labels take turns."""
+    return Split(inputs=torch.arange(float(count)), labels=torch.arange(count) % num_classes)
+
+
+def pictures(count: int, side: int = 6) -> Split:
+    """A split of random uint8 colour pictures."""
+    pixels = torch.randint(256, (count, 3, side, side), generator=generator(0, "test"), dtype=torch.uint8)
+    return Split(inputs=pixels, labels=torch.zeros(count, dtype=torch.int64))
+
+
+# ------------------------------------------------------------------------------------------------------------- batches
+
+
+def test_an_epoch_holds_every_example_once_with_its_own_label():
+    seen = [
+        (int(x), int(y))
+        for inputs, labels in batches(numbered(10, 3), 4, seed=0, epoch=0)
+        for x, y in zip(inputs, labels, strict=True)
+    ]
+    assert sorted(seen) == [(i, i % 3) for i in range(10)]
+    assert seen != sorted(seen)
+
+
+def test_the_order_is_the_permutation_of_the_stream_named_data():
+    order = torch.randperm(10, generator=generator(7, "data", 3)).tolist()
+    seen = torch.cat([inputs for inputs, _ in batches(numbered(10), 4, seed=7, epoch=3)])
+    assert seen.tolist() == order
+
+
+def test_the_order_changes_with_seed_and_epoch_and_with_nothing_else():
+    def order(seed: int, epoch: int) -> list[float]:
+        return torch.cat([inputs for inputs, _ in batches(numbered(20), 7, seed=seed, epoch=epoch)]).tolist()
+
+    torch.manual_seed(0)
+    first = order(0, 0)
+    torch.manual_seed(1)
+    assert order(0, 0) == first
+    assert order(0, 1) != first
+    assert order(1, 0) != first
+
+
+@pytest.mark.parametrize("skip", range(5))
+def test_skipping_resumes_an_epoch_bit_for_bit_with_augmentation(skip: int):
+    whole = list(batches(pictures(10), 3, seed=0, epoch=2, augment=CropFlip(padding=2)))
+    rest = list(batches(pictures(10), 3, seed=0, epoch=2, augment=CropFlip(padding=2), skip=skip))
+    assert len(rest) == 4 - skip
+    for (inputs, labels), (expected_inputs, expected_labels) in zip(rest, whole[skip:], strict=True):
+        assert torch.equal(inputs, expected_inputs)
+        assert torch.equal(labels, expected_labels)
+
+
+def test_every_batch_of_every_epoch_is_augmented_differently():
+    same = Split(inputs=pictures(1).inputs.repeat(8, 1, 1, 1), labels=torch.zeros(8, dtype=torch.int64))
+    seen = [inputs for epoch in (0, 1) for inputs, _ in batches(same, 4, seed=0, epoch=epoch, augment=CropFlip())]
+    for i in range(4):
+        assert not any(torch.equal(seen[i], seen[j]) for j in range(i))
+
+
+def test_augmentation_does_not_change_the_order():
+    plain = [labels for _, labels in batches(numbered(6, 6), 4, seed=0, epoch=0)]
+    with_noise = [labels for _, labels in batches(numbered(6, 6), 4, seed=0, epoch=0, augment=lambda x, _: x + 1)]
+    assert torch.equal(torch.cat(plain), torch.cat(with_noise))
+
+
+def test_walking_through_augmented_batches_leaves_the_stored_inputs_alone():
+    split = pictures(6)
+    before = split.inputs.clone()
+    for inputs, _ in batches(split, 6, seed=0, epoch=0, augment=CropFlip()):
+        inputs.zero_()
+    assert torch.equal(split.inputs, before)
+
+
+def test_drop_last_leaves_out_only_a_batch_that_is_not_full():
+    assert [len(labels) for _, labels in batches(numbered(10), 4, seed=0, epoch=0, drop_last=True)] == [4, 4]
+    assert [len(labels) for _, labels in batches(numbered(8), 4, seed=0, epoch=0, drop_last=True)] == [4, 4]
+
+
+def test_batches_in_order_hold_every_example_once():
+    pairs = list(batches_in_order(numbered(10, 3), 4))
+    assert torch.cat([inputs for inputs, _ in pairs]).tolist() == list(range(10))
+    assert [len(labels) for _, labels in pairs] == [4, 4, 2]
+
+
+@given(count=st.integers(1, 40), batch_size=st.integers(1, 50), drop_last=st.booleans())
+def test_the_number_of_batches_is_known_beforehand(count: int, batch_size: int, drop_last: bool):
+    if drop_last and batch_size > count:
+        with pytest.raises(ValueError, match="at least one batch"):
+            count_batches(count, batch_size, drop_last=drop_last)
+        return
+    walked = list(batches(numbered(count), batch_size, seed=0, epoch=0, drop_last=drop_last))
+    assert len(walked) == count_batches(count, batch_size, drop_last=drop_last)
+
+
+# Each raises at the call, before anything is drawn from the iterator.
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_batch_sizes_below_1_are_refused(batch_size: int):
+    with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}; 64"):
+        batches(numbered(3), batch_size, seed=0, epoch=0)
+    with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}; 64"):
+        batches_in_order(numbered(3), batch_size)
+
+
+@pytest.mark.parametrize("skip", [-1, 3])
+def test_skipping_more_than_an_epoch_is_refused(skip: int):
+    with pytest.raises(ValueError, match=f"0 to 2, the batches of an epoch, got {skip}; start"):
+        batches(numbered(3), 2, seed=0, epoch=0, skip=skip)
+
+
+def test_dropping_the_only_batch_is_refused():
+    with pytest.raises(
+        ValueError, match="at least one batch, got 3 examples for batches of 4 with drop_last=True; use"
+    ):
+        batches(numbered(3), 4, seed=0, epoch=0, drop_last=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: are its batches those of the CPU?")
+def test_batches_on_a_gpu_are_those_of_the_cpu():
+    here = batches(pictures(20), 6, seed=0, epoch=0, augment=CropFlip())
+    there = batches(pictures(20).to("cuda"), 6, seed=0, epoch=0, augment=CropFlip())
+    for (inputs, labels), (gpu_inputs, gpu_labels) in zip(here, there, strict=True):
+        assert gpu_inputs.is_cuda
+        assert torch.equal(inputs, gpu_inputs.cpu())
+        assert torch.equal(labels, gpu_labels.cpu())
+
+
+# -------------------------------------------------------------------------------------------------------- augmentation
+
+
+def test_crops_are_those_that_a_loop_over_images_makes():
+    images = pictures(16).inputs
+    found = CropFlip(padding=2, flip=0.5)(images, generator(0, "crop"))
+    source = generator(0, "crop")
+    down, right = torch.randint(5, (2, 16), generator=source)
+    mirrored = torch.rand(16, generator=source) < 0.5
+    for i, image in enumerate(images):
+        framed = torch.zeros(3, 10, 10, dtype=torch.uint8)
+        framed[:, 2:8, 2:8] = image
+        expected = framed[:, down[i] : down[i] + 6, right[i] : right[i] + 6]
+        assert torch.equal(found[i], expected.flip(-1) if mirrored[i] else expected)
+
+
+def test_no_padding_and_no_flip_change_nothing():
+    images = pictures(4).inputs
+    assert torch.equal(CropFlip(padding=0, flip=0.0)(images, generator(0, "crop")), images)
+
+
+def test_every_shift_occurs_about_equally_often_and_half_of_the_images_are_mirrored():
+    image = torch.zeros(1, 1, 3, 3, dtype=torch.uint8)
+    image[0, 0, 1, 1] = 1
+    moved = CropFlip(padding=1, flip=0.0)(image.expand(9000, -1, -1, -1), generator(0, "crop"))
+    assert moved.sum(0).flatten().tolist() == pytest.approx([1000] * 9, abs=120)  # four deviations of a binomial
+    image[0, 0, 1, 0] = 2
+    mirrored = CropFlip(padding=0)(image.expand(1000, -1, -1, -1), generator(0, "crop"))
+    assert (mirrored[:, 0, 1, 0] == 0).sum().item() == pytest.approx(500, abs=64)
+
+
+def test_augmentation_keeps_pixels_as_uint8_and_pads_with_black():
+    white = torch.full((50, 1, 4, 4), 255, dtype=torch.uint8)
+    shifted = CropFlip()(white, generator(0, "crop"))
+    assert shifted.dtype == torch.uint8
+    assert set(shifted.unique().tolist()) == {0, 255}
+
+
+def test_augmentation_settings_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="padding must be at least 0 pixels, got -1; 0"):
+        CropFlip(padding=-1)
+    with pytest.raises(ValueError, match=r"flip must be a probability, 0 to 1, got 1.5; 0"):
+        CropFlip(flip=1.5)
+
+
+# ------------------------------------------------------------------------------------------------------------ hold out
+
+
+@given(
+    sizes=st.lists(st.integers(0, 20), min_size=1, max_size=5).filter(lambda sizes: sum(sizes) > 3),
+    share=st.floats(0.2, 0.8),
+    seed=st.integers(0, 3),
+)
+def test_holding_out_is_exact_stratified_and_disjoint(sizes: list[int], share: float, seed: int):
+    labels = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    split = Split(inputs=torch.arange(len(labels)), labels=labels)
+    rest, held = hold_out(split, share, seed)
+    assert len(held) == round(share * len(split))
+    assert sorted(rest.inputs.tolist() + held.inputs.tolist()) == list(range(len(split)))
+    for label, size in enumerate(sizes):
+        assert abs(int((held.labels == label).sum()) - len(held) * size / len(split)) < 1
+
+
+def test_holding_out_depends_on_the_seed_alone_and_keeps_the_order():
+    torch.manual_seed(0)
+    first = hold_out(numbered(40), 0.25, seed=0)[1].inputs.tolist()
+    torch.manual_seed(1)
+    assert hold_out(numbered(40), 0.25, seed=0)[1].inputs.tolist() == first == sorted(first)
+    assert hold_out(numbered(40), 0.25, seed=1)[1].inputs.tolist() != first
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 10])
+def test_shares_that_leave_nothing_are_refused(share: float):
+    with pytest.raises(ValueError, match=f"share must lie between 0 and 1, got {share}; 0.1"):
+        hold_out(numbered(10), share, seed=0)
+
+
+def test_a_share_too_small_for_one_example_is_refused():
+    with pytest.raises(ValueError, match="at least one example, got 0; choose a larger share"):
+        hold_out(numbered(10), 0.01, seed=0)
