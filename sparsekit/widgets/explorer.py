@@ -66,12 +66,14 @@ class MaskExplorer(Shown):
             "score": score or self._ranked.names[0],
         }
         self.controls = Controls(self._fields(), values, title="Which connections to keep")
+        buttons = [Field(name=text, kind="button", label=text) for text in self._presets]
+        self.presets = Controls(buttons, {}, title="Settings to try")
         self.masks, self.table = MaskTiles(), LayerTable(caption="Each layer in numbers")
         self._bits: dict[str, Bits] = {}
         self._show(self._ranked.bits_at(density, allocation, values["score"]))
         self.controls.observe(self._refresh, "values")
-        self.controls.on_press(lambda name: self.choose(**self._presets[name]))
-        self.view = ipywidgets.VBox([self.controls, self.masks, self.table])
+        self.presets.on_press(lambda name: self.choose(**self._presets[name]))
+        self.view = ipywidgets.VBox([self.controls, self.presets, self.masks, self.table])
 
     def masks_at(self, density: float, allocation: str, score: str) -> Topology:
         """Return the topology for any settings, whatever the controls say."""
@@ -143,7 +145,6 @@ class MaskExplorer(Shown):
             ),
             Field(name="allocation", kind="choice", label="Allocation", options=_options(names("allocation"))),
             Field(name="score", kind="choice", label="Score", options=_options(self._ranked.names)),
-            *(Field(name=text, kind="button", label=text) for text in self._presets),
         ]
 
     def _widget(self) -> ipywidgets.VBox:

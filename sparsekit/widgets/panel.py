@@ -9,6 +9,7 @@ from sparsekit.schedules import Schedule
 from sparsekit.widgets import pictures
 from sparsekit.widgets.controls import Controls, Field
 from sparsekit.widgets.curve import Curve
+from sparsekit.widgets.drafts import code_of
 from sparsekit.widgets.live import ENDED, Control, Run
 from sparsekit.widgets.mask_tiles import MaskTiles
 from sparsekit.widgets.pictures import Picture
@@ -146,11 +147,11 @@ def _dials(control: Control | None) -> Controls | None:
         high = max(100, 4 * rule.every)
         fields.append(Field(name="every", kind="range", label="Interval", low=1, high=high, step=1, format="steps"))
         values["every"] = rule.every
-    return Controls(fields, values, title="Rewiring, while it runs") if fields else None
+    return Controls(fields, values, title="Rewiring, while it runs", flow="column") if fields else None
 
 
 def _fraction_field(rule: Any) -> Field:
-    follows = f"follows {rule.fraction} until you move it" if _first(rule) != _first(rule, step=10**9) else ""
+    follows = f"follows {code_of(rule.fraction)} until you move it" if _first(rule) != _first(rule, step=10**9) else ""
     return Field(
         name="fraction",
         kind="range",

@@ -64,8 +64,8 @@ function buildField(field, send, press, id) {
   const control = builders[field.kind](field, send, press);
   const note = make('span', { class: 'sk-note', id: `${id}-note` });
   const line = control.bare ? [control.input]
-    : [make('label', {}, make('span', { class: 'sk-label' }, field.label), control.input), ...(control.after ?? [])];
-  const row = make('div', { class: `sk-field sk-${field.kind}`, 'data-name': field.name, 'data-depth': field.depth ?? 0 }, ...line, note);
+    : [...labelled(field.label, control.input), ...(control.after ?? [])];
+  const row = make('div', { class: `sk-field sk-is-${field.kind}`, 'data-name': field.name, 'data-depth': field.depth ?? 0 }, ...line, note);
   return { ...control, row, note };
 }
 
@@ -88,8 +88,7 @@ const bones = field => JSON.stringify([field.name, field.kind, field.options, fi
 
 function render({ model, el }) {
   const form = make('div', { class: `sk-controls sk-${model.get('flow')}`, role: 'group', 'aria-label': model.get('title') });
-  el.classList.add('sk');
-  el.append(form);
+  mount(el, form);
   const built = new Map(), page = Math.random().toString(36).slice(2);
 
   function send(name, value) {

@@ -26,12 +26,12 @@ export function rangeOf(arrays) {
 function drawAxes(c, size, xs, ys, toX, toY, names) {
   const [left, right, top, bottom] = [EDGE.left, size.width - EDGE.right, EDGE.top, size.height - EDGE.bottom];
   c.lineWidth = 1; c.textBaseline = 'middle'; c.textAlign = 'right';
-  for (const tick of ticks(...ys, 4)) {
+  for (const tick of ticks(...ys, 5)) {
     c.globalAlpha = 0.18; c.beginPath(); c.moveTo(left, toY(tick)); c.lineTo(right, toY(tick)); c.stroke();
     c.globalAlpha = 0.85; c.fillText(String(tick), left - 6, toY(tick));
   }
   c.textBaseline = 'top'; c.textAlign = 'center';
-  for (const tick of ticks(...xs, size.width / 90)) c.fillText(tick.toLocaleString('en'), toX(tick), bottom + 5);
+  for (const tick of ticks(...xs, size.width / 75)) c.fillText(tick.toLocaleString('en'), toX(tick), bottom + 5);
   c.fillText(names.x, (left + right) / 2, bottom + 20);
   c.save(); c.translate(11, (top + bottom) / 2); c.rotate(-Math.PI / 2); c.textBaseline = 'middle'; c.fillText(names.y, 0, 0); c.restore();
   c.globalAlpha = 0.6; c.beginPath(); c.moveTo(left, top); c.lineTo(left, bottom); c.lineTo(right, bottom); c.stroke(); c.globalAlpha = 1;
@@ -79,8 +79,7 @@ function drawChart(canvas, model) {
 
 function render({ model, el }) {
   const canvas = make('canvas', { class: 'sk-curve', role: 'img' });
-  el.classList.add('sk');
-  el.append(canvas);
+  mount(el, canvas);
   function draw() {
     const needed = model.get('series').reduce((sum, { count }) => sum + 8 * count, 0);
     if (bytesOf(model.get('points')).length !== needed) return; // half of a message: wait for the rest

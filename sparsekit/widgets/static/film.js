@@ -14,8 +14,8 @@ function buildPanel(layers, colours, still) {
     return { kind, box, number, label: make('label', {}, box, swatch, make('span', {}, `${text} `), number) };
   });
   const bar = make('div', { class: 'sk-controls sk-row' }, play,
-    make('div', { class: 'sk-field sk-range' }, make('label', {}, make('span', { class: 'sk-label' }, 'Rewiring'), range), value),
-    make('div', { class: 'sk-field' }, make('label', {}, make('span', { class: 'sk-label' }, 'Layer'), picker)));
+    make('div', { class: 'sk-field sk-is-range' }, ...labelled('Rewiring', range), value),
+    make('div', { class: 'sk-field' }, ...labelled('Layer', picker)));
   return { play, range, value, picker, switches, bar, legend: make('div', { class: 'sk-legend', role: 'group', 'aria-label': 'Show' }, ...switches.map(one => one.label)) };
 }
 
@@ -58,8 +58,8 @@ function render({ model, el }) {
   const bars = [make('canvas', { role: 'img', class: 'sk-bars' }), make('canvas', { role: 'img', class: 'sk-bars' })];
   const caption = make('p', { class: 'sk-caption', 'aria-live': 'polite' });
   panel.range.max = last;
-  el.classList.add('sk');
-  el.append(make('div', { class: 'sk-film' }, panel.bar, make('div', { class: 'sk-film-body' }, stage, make('div', { class: 'sk-side' }, panel.legend, ...bars)), caption));
+  mount(el, make('div', { class: 'sk-film' }, panel.bar, caption,
+    make('div', { class: 'sk-film-body' }, stage, make('div', { class: 'sk-side' }, panel.legend, ...bars))));
 
   function draw() {
     const frame = Math.min(model.get('rewiring'), last), place = model.get('layer');

@@ -30,8 +30,7 @@ function paintTiles(tiles, bits, captions, table) {
 
 function render({ model, el }) {
   const list = make('div', { class: 'sk-tiles', role: 'group' });
-  el.classList.add('sk');
-  el.append(list);
+  mount(el, list);
   let tiles = [], built = null;
 
   function draw() {

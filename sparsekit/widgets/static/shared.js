@@ -1,13 +1,33 @@
 // Small functions that several widgets share. Python puts this file in front of each widget's own: no imports.
 
-/** Make an element: attributes as an object, children as elements or text. */
+const TAKES_KEYS = ['button', 'input', 'select'];
+
+/**
+ * Make an element: attributes as an object, children as elements or text.
+ * What takes the keyboard keeps its arrow keys: JupyterLab would use them to move between cells.
+ */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
+  if (TAKES_KEYS.includes(tag) || 'tabindex' in attributes) element.setAttribute('data-lm-suppress-shortcuts', 'true');
   for (const [name, value] of Object.entries(attributes)) {
     if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value === true ? '' : value);
   }
   element.append(...children);
   return element;
+}
+
+let labels = 0;
+
+/** A control and the label that names it, side by side: a label around a list would read its options out as well. */
+export function labelled(text, control) {
+  control.id = `sk-${Math.random().toString(36).slice(2)}-${labels++}`;
+  return [make('label', { class: 'sk-label', for: control.id }, text), control];
+}
+
+/** Put a widget into its place. */
+export function mount(el, ...children) {
+  el.classList.add('sk');
+  el.append(...children);
 }
 
 /** Bytes arrive as a DataView into a larger message: its offset counts. */

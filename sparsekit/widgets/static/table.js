@@ -14,8 +14,7 @@ function buildTable(caption, head, rows, total) {
 
 function render({ model, el }) {
   const table = make('table', { class: 'sk-table' });
-  el.classList.add('sk');
-  el.append(make('div', { class: 'sk-scroll', tabindex: '0', role: 'region', 'aria-label': model.get('caption') }, table));
+  mount(el, make('div', { class: 'sk-scroll', tabindex: '0', role: 'region', 'aria-label': model.get('caption') }, table));
   function draw() {
     table.replaceChildren(...buildTable(model.get('caption'), model.get('head'), model.get('rows'), model.get('total')));
     drawn(table);
