@@ -18,9 +18,7 @@ def layer(*indices: int, shape: tuple[int, ...] = (2, 2)) -> LayerTopology:
 
 
 def of_masks(*masks: list[list[int]]) -> Topology:
-    return Topology(
-        {str(i): LayerTopology.of_mask(torch.tensor(mask).bool()) for i, mask in enumerate(masks)}
-    )
+    return Topology({str(i): LayerTopology.of_mask(torch.tensor(mask).bool()) for i, mask in enumerate(masks)})
 
 
 def random_layer(shape: tuple[int, ...], count: int, seed: int) -> LayerTopology:
@@ -28,22 +26,14 @@ def random_layer(shape: tuple[int, ...], count: int, seed: int) -> LayerTopology
     return LayerTopology(shape, draw_distinct(math.prod(shape), count, generator))
 
 
-@st.composite
-def pairs(draw) -> tuple[Topology, Topology]:
-    """Two topologies with the same layers and any counts, empty and full ones included."""
-    shapes = {"a": (3, 4), "b": (2, 3, 2, 2)}
-    both = [
-        {
-            name: LayerTopology.of_mask(
-                torch.tensor(
-                    draw(st.lists(st.booleans(), min_size=math.prod(s), max_size=math.prod(s)))
-                ).view(s)
-            )
-            for name, s in shapes.items()
-        }
-        for _ in range(2)
-    ]
-    return Topology(both[0]), Topology(both[1])
+PAIR_SHAPES = {"a": (3, 4), "b": (2, 3, 2, 2)}
+positions = st.fixed_dictionaries(
+    {name: st.sets(st.integers(0, math.prod(shape) - 1)) for name, shape in PAIR_SHAPES.items()}
+)
+
+
+def of_positions(found: dict[str, set[int]]) -> Topology:
+    return Topology({name: layer(*places, shape=PAIR_SHAPES[name]) for name, places in found.items()})
 
 
 class TestLayerTable:
@@ -99,38 +89,29 @@ class TestComparing:
         assert analysis.iou(a, b).random_baseline == pytest.approx(density / (2 - density))
         assert analysis.overlap(a, b).random_baseline == pytest.approx(density)
 
-    @pytest.mark.parametrize(
-        "measure", ["iou", "overlap", "dice", "hamming_per_places", "hamming_per_connections"]
-    )
+    @pytest.mark.parametrize("measure", ["iou", "overlap", "dice", "hamming_per_places", "hamming_per_connections"])
     def test_baselines_agree_with_many_random_draws_for_unequal_densities(self, measure):
         shapes = {"thin": (10, 8), "wide": (40, 50)}
         first, second = {"thin": 60, "wide": 100}, {"thin": 20, "wide": 300}
 
         def draw(counts: dict[str, int], seed: int) -> Topology:
-            return Topology(
-                {n: random_layer(s, counts[n], seed + i) for i, (n, s) in enumerate(shapes.items())}
-            )
+            return Topology({n: random_layer(s, counts[n], seed + i) for i, (n, s) in enumerate(shapes.items())})
 
-        draws = [
-            analysis.compare(draw(first, 4 * i), draw(second, 4 * i + 2), measure=measure) for i in range(200)
-        ]
+        draws = [analysis.compare(draw(first, 4 * i), draw(second, 4 * i + 2), measure=measure) for i in range(200)]
         mean = float(np.mean([found.value for found in draws]))
         error = float(np.std([found.value for found in draws])) / math.sqrt(len(draws))
         assert mean == pytest.approx(draws[0].layer_matched_baseline, abs=4 * error + 1e-3)
         assert abs(mean - draws[0].random_baseline) > 4 * error
 
     def test_the_baseline_of_a_whole_network_knows_that_small_layers_are_dense(self):
-        a, b = (
-            random_topology({"thin": (10, 10), "wide": (100, 100)}, 0.02, allocation="er", seed=s)
-            for s in (0, 1)
-        )
+        a, b = (random_topology({"thin": (10, 10), "wide": (100, 100)}, 0.02, allocation="er", seed=s) for s in (0, 1))
         found = analysis.iou(a, b)
         assert found.layer_matched_baseline > 1.5 * found.random_baseline
         assert found.value == pytest.approx(found.layer_matched_baseline, abs=0.02)
 
-    @given(pairs())
-    def test_measures_are_shares_and_all_but_overlap_are_symmetric(self, pair):
-        a, b = pair
+    @given(positions, positions)
+    def test_measures_are_shares_and_all_but_overlap_are_symmetric(self, first, second):
+        a, b = of_positions(first), of_positions(second)
         for measure in ("iou", "overlap", "dice", "hamming_per_places", "hamming_per_connections"):
             found = analysis.compare(a, b, measure=measure)
             for number in (found.value, found.random_baseline, found.layer_matched_baseline):
@@ -138,9 +119,9 @@ class TestComparing:
             if measure != "overlap":
                 assert found == analysis.compare(b, a, measure=measure)
 
-    @given(pairs())
-    def test_a_topology_is_like_itself_and_dice_follows_from_iou(self, pair):
-        a, b = pair
+    @given(positions, positions)
+    def test_a_topology_is_like_itself_and_dice_follows_from_iou(self, first, second):
+        a, b = of_positions(first), of_positions(second)
         assert analysis.iou(a, a).value == analysis.overlap(a, a).value == analysis.dice(a, a).value == 1
         assert analysis.hamming(a, a).value == analysis.hamming(a, a, per="connections").value == 0
         jaccard = analysis.iou(a, b).value
@@ -191,9 +172,7 @@ class TestEffective:
         ("allocation", "shares"),
         [("uniform", (0.728, 0.522, 0.251, 0.102, 0.029)), ("er", (1.0, 0.993, 0.821, 0.486, 0.179))],
     )
-    def test_a_large_share_of_a_random_topology_is_useless_and_er_repairs_most_of_it(
-        self, allocation, shares
-    ):
+    def test_a_large_share_of_a_random_topology_is_useless_and_er_repairs_most_of_it(self, allocation, shares):
         shapes = {"0": (256, 64), "1": (256, 256), "2": (10, 256)}
         for density, expected in zip((0.1, 0.05, 0.02, 0.01, 0.005), shares, strict=True):
             nets = [random_topology(shapes, density, allocation=allocation, seed=seed) for seed in range(30)]

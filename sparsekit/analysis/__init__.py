@@ -22,6 +22,7 @@ from sparsekit.analysis.exploration import (
     coverage_curve,
     coverage_expected,
     exploration,
+    exploration_expected,
     reliable_exploration,
 )
 from sparsekit.analysis.flops import forward_flops, output_positions
@@ -49,6 +50,7 @@ __all__ = [
     "effective_in",
     "effective_topology",
     "exploration",
+    "exploration_expected",
     "fan_histogram",
     "forward_flops",
     "hamming",

@@ -96,9 +96,7 @@ def dice(first: Topology | LayerTopology, second: Topology | LayerTopology) -> C
     return compare(first, second, measure="dice")
 
 
-def hamming(
-    first: Topology | LayerTopology, second: Topology | LayerTopology, *, per: str = "places"
-) -> Comparison:
+def hamming(first: Topology | LayerTopology, second: Topology | LayerTopology, *, per: str = "places") -> Comparison:
     """Return how many places differ, 0 to 1.
 
     Args:
@@ -121,9 +119,7 @@ def hamming(
     return compare(first, second, measure=f"hamming_per_{per}")
 
 
-def compare(
-    first: Topology | LayerTopology, second: Topology | LayerTopology, *, measure: str = "iou"
-) -> Comparison:
+def compare(first: Topology | LayerTopology, second: Topology | LayerTopology, *, measure: str = "iou") -> Comparison:
     """Return a similarity of two topologies by name, one of `MEASURES`, with both baselines.
 
     The baselines put the expected number of shared connections, `|a| * |b| / size` (summed over the layers
@@ -134,15 +130,11 @@ def compare(
         ValueError: if the layers or shapes differ, or the measure is unknown.
     """
     if measure not in MEASURES:
-        raise ValueError(
-            f"a measure must be one of {', '.join(MEASURES)}, got {measure!r}; choose one of them"
-        )
+        raise ValueError(f"a measure must be one of {', '.join(MEASURES)}, got {measure!r}; choose one of them")
     a, b = _as_topology(first), _as_topology(second)
     check_same_layers(a, b)
     if a.size == 0:
-        raise ValueError(
-            "topologies must have at least one layer to be compared, got none; sparsify the model first"
-        )
+        raise ValueError("topologies must have at least one layer to be compared, got none; sparsify the model first")
     formula = MEASURES[measure]
     shared = [(a & b).count, _expected(a.count, b.count, a.size), sum(_expected_by_layer(a, b))]
     value, random, matched = (

@@ -66,9 +66,7 @@ def effective_topology(topology: Topology) -> Topology:
     links = chain(topology)
     reached, read = _reached(links), _read(links)
     kept = {link.name: reached[i][link.source] & read[i + 1][link.target] for i, link in enumerate(links)}
-    return Topology(
-        {name: LayerTopology(layer.shape, layer.indices[kept[name]]) for name, layer in topology.items()}
-    )
+    return Topology({name: LayerTopology(layer.shape, layer.indices[kept[name]]) for name, layer in topology.items()})
 
 
 def effective_density(topology: Topology) -> float:
@@ -174,9 +172,7 @@ def _link(name: str, layer: LayerTopology, num_sources: int) -> Link:
             f"the layers must form a chain, got {name} with {inputs} inputs after {num_sources} outputs; "
             "for networks with branches use effective_in(model, example)"
         )
-    return Link(
-        name=name, source=source, target=layer.rows, num_sources=num_sources, num_targets=layer.num_outputs
-    )
+    return Link(name=name, source=source, target=layer.rows, num_sources=num_sources, num_targets=layer.num_outputs)
 
 
 def _reached(links: list[Link]) -> list[Bool[Tensor, " units"]]:
@@ -197,16 +193,12 @@ def _all_units(count: int) -> Tensor:
 
 
 def _step_forward(alive: Tensor, link: Link) -> Tensor:
-    return torch.zeros(link.num_targets, dtype=torch.bool).index_fill(
-        0, link.target[alive[link.source]], True
-    )
+    return torch.zeros(link.num_targets, dtype=torch.bool).index_fill(0, link.target[alive[link.source]], True)
 
 
 def _step_back(alive: Tensor, link: Link) -> Tensor:
-    return torch.zeros(link.num_sources, dtype=torch.bool).index_fill(
-        0, link.source[alive[link.target]], True
-    )
+    return torch.zeros(link.num_sources, dtype=torch.bool).index_fill(0, link.source[alive[link.target]], True)
 
 
-def _passed_on(paths: Float[Tensor, " units"], link: Link) -> Float[Tensor, " units"]:
+def _passed_on(paths: Float[Tensor, " sources"], link: Link) -> Float[Tensor, " targets"]:
     return torch.zeros(link.num_targets, dtype=paths.dtype).index_add(0, link.target, paths[link.source])

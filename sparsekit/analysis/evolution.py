@@ -1,7 +1,8 @@
 """How a topology changes during training: what is exchanged, what survives, how old connections are.
 
-All functions take the topologies in order, the first being the one before the first rewiring; a `Journal` is
-such a sequence. A connection that a rewiring drops and grows back at once looks as if it had never gone.
+All functions take the topologies in order, the first being the one before the first rewiring;
+`journal.topologies()` yields them, and `[0, *journal.steps]` are their `starts`. A connection that a rewiring
+drops and grows back at once looks as if it had never gone.
 """
 
 import itertools
@@ -27,9 +28,7 @@ def churn(topologies: Iterable[Topology]) -> pd.DataFrame:
     Example:
         >>> import torch
         >>> from sparsekit.topology import LayerTopology
-        >>> path = [
-        ...     Topology({"fc": LayerTopology((2, 2), torch.tensor(p))}) for p in ([0, 1], [1, 2], [1, 2])
-        ... ]
+        >>> path = [Topology({"fc": LayerTopology((2, 2), torch.tensor(p))}) for p in ([0, 1], [1, 2], [1, 2])]
         >>> churn(path)["network"].tolist()
         [0.5, 0.0]
     """
@@ -50,9 +49,7 @@ def survival(topologies: Iterable[Topology]) -> pd.DataFrame:
     Example:
         >>> import torch
         >>> from sparsekit.topology import LayerTopology
-        >>> path = [
-        ...     Topology({"fc": LayerTopology((2, 2), torch.tensor(p))}) for p in ([0, 1], [1, 2], [2, 3])
-        ... ]
+        >>> path = [Topology({"fc": LayerTopology((2, 2), torch.tensor(p))}) for p in ([0, 1], [1, 2], [2, 3])]
         >>> survival(path)["network"].tolist()
         [1.0, 0.5, 0.0]
     """
@@ -62,9 +59,7 @@ def survival(topologies: Iterable[Topology]) -> pd.DataFrame:
     return share_table(rows)
 
 
-def ages(
-    topologies: Iterable[Topology], *, starts: Sequence[int] | None = None
-) -> dict[str, Int64[Tensor, " e"]]:
+def ages(topologies: Iterable[Topology], *, starts: Sequence[int] | None = None) -> dict[str, Int64[Tensor, " e"]]:
     """Return how long each connection of the last topology has existed without a break, by layer.
 
     Args:
@@ -76,8 +71,8 @@ def ages(
         For each layer the ages in the order of the last topology's `indices`; the newest have age 0.
 
     Raises:
-        ValueError: if there is no topology, layers differ, or `starts` has another length or is not
-            increasing.
+        ValueError: if there is no topology, layers differ, or `starts` has another length or
+            falls.
 
     Example:
         >>> import torch
@@ -124,24 +119,20 @@ def in_order(topologies: Iterable[Topology]) -> Iterator[Topology]:
         check_same_layers(first, topology)
         yield topology
     if first is None:
-        raise ValueError(
-            "a history must hold at least one topology, got none; start it before the first rewiring"
-        )
+        raise ValueError("a history must hold at least one topology, got none; start it before the first rewiring")
 
 
 def timed(topologies: Iterable[Topology], starts: Sequence[int] | None) -> Iterator[tuple[int, Topology]]:
     """Yield each topology with the step at which it began; without `starts`, with its number, from 0.
 
     Raises:
-        ValueError: if there are more or fewer starts than topologies, or they do not increase.
+        ValueError: if there are more or fewer starts than topologies, or they fall.
     """
     if starts is None:
         yield from enumerate(in_order(topologies))
         return
-    if any(later <= earlier for earlier, later in itertools.pairwise(starts)):
-        raise ValueError(
-            f"starts must be strictly increasing steps, got {list(starts)}; give each topology's first step"
-        )
+    if any(later < earlier for earlier, later in itertools.pairwise(starts)):
+        raise ValueError(f"starts must be steps that never fall, got {list(starts)}; give each topology's first step")
     yield from zip(starts, in_order(topologies), strict=True)
 
 

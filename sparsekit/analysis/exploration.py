@@ -52,9 +52,7 @@ def reliable_exploration(
     Example:
         >>> import torch
         >>> from sparsekit.topology import LayerTopology
-        >>> path = [
-        ...     Topology({"fc": LayerTopology((2, 2), torch.tensor(p))}) for p in ([0, 1], [0, 2], [0, 2])
-        ... ]
+        >>> path = [Topology({"fc": LayerTopology((2, 2), torch.tensor(p))}) for p in ([0, 1], [0, 2], [0, 2])]
         >>> reliable_exploration(path, 2)["network"].tolist()
         [0.0, 0.0, 0.25]
 
@@ -93,6 +91,33 @@ def coverage_expected(density: float, fraction: float, *, num_rewirings: int, re
     return float(coverage_curve(density, [fraction] * num_rewirings, regrow=regrow)[-1])
 
 
+def exploration_expected(first: Topology, fractions: Sequence[float], *, regrow: bool = True) -> pd.DataFrame:
+    """Return the table of `exploration` to expect if growth is random and every layer keeps its count.
+
+    Layers of unequal density explore at unequal speed, and a dense one has nothing left to try, so the
+    network's column differs from `coverage_curve` at the network's density.
+
+    Args:
+        first: the topology before the first rewiring.
+        fractions: the drop fraction of each rewiring, 0 to 1.
+        regrow: whether a connection dropped now may come back at once.
+
+    Raises:
+        ValueError: if a fraction lies outside its range, or a layer has too few free places.
+
+    Example:
+        >>> import torch
+        >>> from sparsekit.topology import LayerTopology
+        >>> net = Topology({"a": LayerTopology((1, 2), torch.tensor([0])), "b": LayerTopology.full((1, 2))})
+        >>> exploration_expected(net, [1.0], regrow=False).loc[1].to_dict()
+        {'a': 1.0, 'b': 1.0, 'network': 1.0}
+    """
+    curves = {name: _layer_curve(layer.density, fractions, regrow) for name, layer in first.items()}
+    covered = sum(curves[name] * layer.size for name, layer in first.items())
+    table = pd.DataFrame({**curves, "network": covered / max(1, first.size)})
+    return table.rename_axis("rewiring")
+
+
 def coverage_curve(
     density: float, fractions: Sequence[float], *, regrow: bool = True
 ) -> Float[np.ndarray, " rewirings_and_one"]:
@@ -115,6 +140,12 @@ def coverage_curve(
     return 1 - (1 - density) * missed
 
 
+def _layer_curve(density: float, fractions: Sequence[float], regrow: bool) -> np.ndarray:
+    if density in (0.0, 1.0):
+        return np.full(len(fractions) + 1, density)
+    return coverage_curve(density, fractions, regrow=regrow)
+
+
 def _ever(topologies: Iterable[Topology]) -> Iterable[dict[str, Tensor]]:
     seen: dict[str, Tensor] = {}
     for topology in in_order(topologies):
@@ -123,9 +154,7 @@ def _ever(topologies: Iterable[Topology]) -> Iterable[dict[str, Tensor]]:
         yield seen
 
 
-def _long_lived(
-    topologies: Iterable[Topology], tau: int, starts: Sequence[int] | None
-) -> Iterable[dict[str, Tensor]]:
+def _long_lived(topologies: Iterable[Topology], tau: int, starts: Sequence[int] | None) -> Iterable[dict[str, Tensor]]:
     """Yield the places proved so far; a connection dropped just now still lived until now."""
     lives, proved = Lives(), {}
     for now, topology in timed(topologies, starts):
@@ -156,9 +185,7 @@ def _filled(state: dict[str, Tensor]) -> dict[str, float]:
 
 def _check_coverage(density: float, drawn: np.ndarray, regrow: bool) -> None:
     if not 0 < density < 1:
-        raise ValueError(
-            f"density must lie in (0, 1), got {density}; a dense network has nothing left to explore"
-        )
+        raise ValueError(f"density must lie in (0, 1), got {density}; a dense network has nothing left to explore")
     if np.any(drawn < 0) or np.any(drawn > density):
         raise ValueError(
             f"drop fractions must lie in [0, 1], got {(drawn / density).tolist()}; give shares, not percent"

@@ -29,9 +29,7 @@ def memory_bytes(topology: Topology, *, optimizer_values: int = 0) -> pd.DataFra
         {'dense': 128, 'masked': 132, 'bit_mask': 12, 'csr': 32, 'coo': 40}
     """
     if optimizer_values < 0:
-        raise ValueError(
-            f"optimizer_values must be at least 0, got {optimizer_values}; Adam keeps 2 per value"
-        )
+        raise ValueError(f"optimizer_values must be at least 0, got {optimizer_values}; Adam keeps 2 per value")
     per_value = VALUE_BYTES * (1 + optimizer_values)
     rows = {name: _layer_bytes(layer, per_value) for name, layer in topology.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")

@@ -70,10 +70,7 @@ def log10_num_paths_in(model: nn.Module, example: Float[Tensor, "n *input"]) -> 
 
     Example:
         >>> round(
-        ...     10
-        ...     ** log10_num_paths_in(
-        ...         nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), torch.ones(1, 3)
-        ...     )
+        ...     10 ** log10_num_paths_in(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), torch.ones(1, 3))
         ... )
         24
     """
@@ -81,9 +78,7 @@ def log10_num_paths_in(model: nn.Module, example: Float[Tensor, "n *input"]) -> 
         _fill_with_ones(twin)
         paths = float(twin(_ones_like(example)[:1]).sum())
     if math.isinf(paths):
-        raise ValueError(
-            "paths must number less than 1e308, got more; count them by log10_num_paths(topology)"
-        )
+        raise ValueError("paths must number less than 1e308, got more; count them by log10_num_paths(topology)")
     return math.log10(paths) if paths > 0 else -math.inf
 
 
@@ -139,9 +134,7 @@ def _gated(x: Tensor, dim: int = -1) -> Tensor:
 
 
 def _mean_pool(x: Tensor, kernel_size, stride=None, padding=0, *rest, **settings) -> Tensor:
-    return F.avg_pool2d(
-        x, kernel_size, stride or kernel_size, padding, ceil_mode=settings.get("ceil_mode", False)
-    )
+    return F.avg_pool2d(x, kernel_size, stride or kernel_size, padding, ceil_mode=settings.get("ceil_mode", False))
 
 
 def _mean_adaptive(x: Tensor, output_size, *rest, **settings) -> Tensor:

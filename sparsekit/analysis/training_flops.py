@@ -38,9 +38,7 @@ class Pass:
 
     def __post_init__(self):
         if not 0 <= self.sparse <= self.dense:
-            raise ValueError(
-                f"sparse must lie in [0, dense={self.dense}], got {self.sparse}; give both per sample"
-            )
+            raise ValueError(f"sparse must lie in [0, dense={self.dense}], got {self.sparse}; give both per sample")
         if self.every < 1:
             raise ValueError(f"every must be at least 1 step, got {self.every}")
 

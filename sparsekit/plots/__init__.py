@@ -1,0 +1,30 @@
+"""One function per figure: data in, axes out. No plot changes a model, `rcParams` or pyplot's figures."""
+
+from sparsekit.plots.colours import STYLES, Style, numbered, style_of
+from sparsekit.plots.comparing import plot_comparison_matrix, plot_effective_density
+from sparsekit.plots.costs import plot_flops
+from sparsekit.plots.evolution import plot_ages, plot_churn, plot_exploration, plot_survival
+from sparsekit.plots.layers import plot_fan_histogram, plot_input_map, plot_layer_densities
+from sparsekit.plots.masks import mask_image, plot_masks
+from sparsekit.plots.training import plot_accuracy_density, plot_curves
+
+__all__ = [
+    "STYLES",
+    "Style",
+    "mask_image",
+    "numbered",
+    "plot_accuracy_density",
+    "plot_ages",
+    "plot_churn",
+    "plot_comparison_matrix",
+    "plot_curves",
+    "plot_effective_density",
+    "plot_exploration",
+    "plot_fan_histogram",
+    "plot_flops",
+    "plot_input_map",
+    "plot_layer_densities",
+    "plot_masks",
+    "plot_survival",
+    "style_of",
+]

@@ -1,0 +1,78 @@
+"""What all figures share: axes without any global state, readable text, a quiet frame.
+
+Figures are made directly, not through pyplot, and text sizes are set on the axes, not in `rcParams`: a plot
+leaves no trace outside the axes it draws on.
+"""
+
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 12, 11, 10  # points; 10 is the smallest size that stays readable on a slide
+FRAME = "#888888"
+GRID = "#e3e3e3"
+
+
+def axes_for(ax: Axes | None, *, width: float = 6.4, height: float = 4.0) -> Axes:
+    """Return the given axes, or those of a new figure of this size in inches, which nobody else holds.
+
+    Example:
+        >>> axes_for(None).figure.get_size_inches().tolist()
+        [6.4, 4.0]
+    """
+    if ax is not None:
+        return ax
+    return Figure(figsize=(width, height), dpi=100, layout="constrained").subplots()
+
+
+def finish(ax: Axes, *, x: str, y: str, title: str = "", grid: str = "y") -> Axes:
+    """Label the axes (with units) and quieten the frame; `grid` is `"x"`, `"y"`, `"both"` or empty."""
+    ax.set_xlabel(x, fontsize=LABEL_SIZE)
+    ax.set_ylabel(y, fontsize=LABEL_SIZE)
+    if title:
+        ax.set_title(title, fontsize=TITLE_SIZE, loc="left")
+    ax.tick_params(labelsize=TICK_SIZE, color=FRAME)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(FRAME)
+    ax.set_axisbelow(True)
+    if grid:
+        ax.grid(visible=True, axis=grid, color=GRID, linewidth=0.8)
+    return ax
+
+
+def legend(ax: Axes, *, title: str = "", **settings) -> None:
+    """Add a legend without a box, if anything on the axes has a name."""
+    if ax.get_legend_handles_labels()[1]:
+        ax.legend(frameon=False, fontsize=TICK_SIZE, title=title or None, title_fontsize=TICK_SIZE, **settings)
+
+
+def legend_beside(ax: Axes, *, title: str = "") -> None:
+    """Add a legend to the right of the axes, where it hides no line however many there are."""
+    legend(ax, title=title, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
+
+
+def percent(axis: Axis) -> None:
+    """Write shares (0 to 1) on an axis as per cent, with no more digits than they need."""
+    axis.set_major_formatter(FuncFormatter(lambda share, _: in_percent(share)))
+
+
+def in_percent(share: float) -> str:
+    """Return a share (0 to 1) as per cent with three digits.
+
+    Example:
+        >>> in_percent(0.05), in_percent(0.98765), in_percent(1.0)
+        ('5 %', '98.8 %', '100 %')
+    """
+    return f"{100 * share:.3g} %"
+
+
+def log_ticks(axis: Axis, *, base_digits: tuple[float, ...] = (1.0, 2.0, 5.0)) -> None:
+    """Label a logarithmic axis at 1, 2 and 5 of every decade: one decade alone would leave it nearly bare."""
+    axis.set_major_locator(LogLocator(subs=base_digits))
+    axis.set_minor_locator(NullLocator())
+
+
+def note(ax: Axes, text: str) -> None:
+    """Write one sentence across empty axes, in the place of a picture."""
+    ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=LABEL_SIZE, transform=ax.transAxes, wrap=True)

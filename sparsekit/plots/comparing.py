@@ -1,0 +1,134 @@
+"""Figures that set topologies against each other, and against chance."""
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
+
+from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, legend, log_ticks, percent
+from sparsekit.plots.colours import BASELINE, DASHED, style_of
+
+PALE = "#f0f0f0"
+
+
+def plot_comparison_matrix(
+    values: Float[np.ndarray, "t t"],
+    baselines: Float[np.ndarray, "t t"],
+    ax: Axes | None = None,
+    *,
+    names: list[str] | None = None,
+    measure: str = "iou",
+) -> Axes:
+    """Draw how alike every pair of topologies is, and how many times the random baseline that is.
+
+    The baseline is also marked on the colour bar. A topology compared with itself is left pale.
+
+    Args:
+        values: similarity of each pair, from `analysis.comparison_matrix`.
+        baselines: what two random topologies of the same layer densities would have, from the same function.
+        ax: where to draw; a new figure if None.
+        names: of the topologies; numbers if None.
+        measure: its name, for the colour bar.
+
+    Raises:
+        ValueError: if the matrices are not square and of one shape, or there is another number of names.
+    """
+    names = names or [str(number) for number in range(len(values))]
+    if values.shape != baselines.shape or values.shape != (len(names), len(names)):
+        raise ValueError(
+            f"there must be a value and a baseline for each pair of {len(names)} names, "
+            f"got {values.shape} and {baselines.shape}"
+        )
+    ax = axes_for(ax, width=3.6 + 0.85 * len(names), height=1.0 + 0.85 * len(names))
+    others = np.ma.masked_array(values, np.eye(len(names), dtype=bool))
+    highest = max(float(others.max()) if others.count() else 1.0, 2 * float(baselines.mean()), 1e-9)
+    ax.set_facecolor(PALE)
+    shown = ax.imshow(others, cmap="cividis", vmin=0.0, vmax=min(1.0, highest))
+    _mark_baseline(ax.figure.colorbar(shown, ax=ax, shrink=0.85), float(baselines.mean()), measure)
+    _write_cells(ax, values, baselines, shown)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_ticks(range(len(names)), names)
+    return finish(ax, x="second topology", y="first topology", grid="")
+
+
+def plot_effective_density(densities: pd.DataFrame, ax: Axes | None = None, *, by: str = "method") -> Axes:
+    """Draw effective against nominal density: how many of the connections lie on a path through the network.
+
+    Args:
+        densities: one row per topology, with columns `nominal`, `effective` (0 to 1) and, where there are
+            several kinds, `method`. Rows of one method and nominal density are averaged.
+        ax: where to draw; a new figure if None.
+        by: the column whose values get a line each.
+
+    Raises:
+        ValueError: if a column is missing.
+
+    Source: figure 1 of Vysogorets and Kempe (2023), arXiv:2107.02306, sets the same two against each other.
+    """
+    missing = {"nominal", "effective"} - set(densities)
+    if missing:
+        raise ValueError(f"the table must have the columns nominal and effective, got none named {', '.join(missing)}")
+    ax = axes_for(ax)
+    groups = densities.groupby(by, sort=False) if by in densities else [("", densities)]
+    for method, rows in groups:
+        _effective_line(ax, str(method), rows)
+    ends = [densities["nominal"].min(), densities["nominal"].max()]
+    ax.plot(ends, ends, color=BASELINE, linestyle=DASHED, linewidth=1.4, label="all effective")
+    finish(ax, x="nominal density (connections / places)", y="effective density", grid="both")
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    log_ticks(ax.xaxis)
+    for axis in (ax.xaxis, ax.yaxis):
+        percent(axis)
+    legend(ax)
+    return ax
+
+
+def _mark_baseline(bar: Colorbar, baseline: float, measure: str) -> None:
+    bar.set_label(measure.replace("_", " ").replace("iou", "intersection over union"), fontsize=TICK_SIZE)
+    bar.ax.tick_params(labelsize=TICK_SIZE)
+    bar.ax.axhline(baseline, color="white", linewidth=3.5)
+    bar.ax.axhline(baseline, color="black", linewidth=1.5)
+    bar.ax.annotate(
+        f"random\n{baseline:.2g}",
+        (0.0, baseline),
+        (-4, 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        va="center",
+        fontsize=TICK_SIZE - 1,
+    )
+
+
+def _write_cells(ax: Axes, values: np.ndarray, baselines: np.ndarray, shown) -> None:
+    for (row, column), value in np.ndenumerate(values):
+        if row == column:
+            ax.text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=TICK_SIZE, color=BASELINE)
+            continue
+        times = value / baselines[row, column] if baselines[row, column] else float("nan")
+        dark = shown.norm(value) < 0.5
+        ax.text(
+            column,
+            row,
+            f"{value:.2f}\n{times:.1f}×",
+            ha="center",
+            va="center",
+            fontsize=TICK_SIZE,
+            color="white" if dark else "black",
+        )
+
+
+def _effective_line(ax: Axes, method: str, rows: pd.DataFrame) -> None:
+    mean = rows.groupby("nominal")["effective"].mean()
+    style = style_of(method or "gse")
+    ax.plot(
+        mean.index,
+        mean,
+        color=style.colour,
+        linestyle=style.dashes,
+        marker=style.marker,
+        markersize=6,
+        label=method or None,
+    )

@@ -1,0 +1,147 @@
+"""Figures of one topology: how dense its layers are, and how connections spread over units."""
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from sparsekit.analysis import layer_table, unit_fan_out
+from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, legend, log_ticks, note
+from sparsekit.plots.colours import BASELINE, BLUE, GREY, style_of
+from sparsekit.topology import LayerTopology, Topology
+
+
+def plot_layer_densities(topologies: dict[str, Topology] | Topology, ax: Axes | None = None) -> Axes:
+    """Draw the compression (1 / density) of every layer as bars on a logarithmic axis.
+
+    Args:
+        topologies: one, or several by name (methods, allocations), whose bars stand beside each other.
+        ax: where to draw; a new figure if None.
+
+    Raises:
+        ValueError: if there is no topology.
+
+    Source: the form of figure 9 in the supplement of GSE, arXiv:2401.06898.
+    """
+    groups = {"": topologies} if isinstance(topologies, Topology) else dict(topologies)
+    if not groups or not any(groups.values()):
+        raise ValueError("bars need at least one topology with a layer, got none; sparsify the model first")
+    layers = list(next(iter(groups.values())))
+    ax = axes_for(ax, width=max(5.0, 1.6 + 0.45 * len(layers) * len(groups)))
+    for place, (name, topology) in enumerate(groups.items()):
+        _density_bars(ax, name, topology, offset=place, groups=len(groups))
+    _name_layers(ax, layers)
+    finish(ax, x="layer", y="compression (1 / density)")
+    ax.set_yscale("log")
+    log_ticks(ax.yaxis)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    # Bars begin at 1 (dense), so that their length is the logarithm of the compression.
+    ax.set_ylim(bottom=1.0, top=ax.get_ylim()[1] * 1.6)
+    legend(ax)
+    return ax
+
+
+def plot_fan_histogram(layer: LayerTopology, ax: Axes | None = None, *, side: str = "fan_in") -> Axes:
+    """Draw how many units of a layer have how many connections, beside what chance would give.
+
+    The line is the Poisson distribution of the same mean: the limit of a large random topology. Learnt
+    topologies leave it for a long tail.
+
+    Args:
+        layer: the topology of one layer.
+        ax: where to draw; a new figure if None.
+        side: `"fan_in"` (connections into each output) or `"fan_out"` (out of each input, kernels summed).
+
+    Raises:
+        ValueError: if the side is neither.
+
+    Source: the degree distributions of Mocanu et al. (2018), arXiv:1707.04780.
+    """
+    if side not in ("fan_in", "fan_out"):
+        raise ValueError(f"side must be 'fan_in' or 'fan_out', got {side!r}; choose one of them")
+    fan = (layer.fan_in() if side == "fan_in" else unit_fan_out(layer)).cpu().numpy()
+    ax = axes_for(ax)
+    unit = "output" if side == "fan_in" else "input"
+    edges = _whole_edges(int(fan.min()), int(fan.max()))
+    ax.hist(fan, bins=edges, color=BLUE, alpha=0.85, label=f"this layer, {len(fan)} {unit}s")
+    _poisson_line(ax, fan.mean(), len(fan), edges)
+    finish(ax, x=f"{side.replace('_', '-')} (connections per {unit})", y=f"units ({unit}s)")
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend(ax)
+    return ax
+
+
+def plot_input_map(layer: LayerTopology, image: tuple[int, int] | tuple[int, int, int], ax: Axes | None = None) -> Axes:
+    """Draw how many connections leave each pixel of the input picture: the first layer's fan-out.
+
+    Dynamic sparse training moves connections to where pictures differ, mostly their centre.
+
+    Args:
+        layer: the topology of the first, linear layer.
+        image: height and width of the picture, or channels, height and width (channels are summed).
+        ax: where to draw; a new figure if None.
+
+    Raises:
+        ValueError: if the picture has another number of pixels than the layer has inputs.
+
+    Source: the input connectivity of Mocanu et al. (2018), arXiv:1707.04780, and its released code.
+    """
+    if math.prod(image) != layer.num_inputs:
+        raise ValueError(f"the picture must have {layer.num_inputs} pixels like the layer's inputs, got {image}")
+    counts = layer.fan_out().cpu().numpy().reshape(-1, *image[-2:]).sum(0)
+    ax = axes_for(ax, width=4.8)
+    shown = ax.imshow(counts, cmap="viridis", vmin=0, interpolation="nearest")
+    bar = ax.figure.colorbar(shown, ax=ax, shrink=0.9)
+    bar.set_label("connections per pixel", fontsize=TICK_SIZE)
+    bar.ax.tick_params(labelsize=TICK_SIZE)
+    bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    return finish(ax, x="column (pixel)", y="row (pixel)", grid="")
+
+
+def _density_bars(ax: Axes, name: str, topology: Topology, *, offset: int, groups: int) -> None:
+    width = 0.8 / groups
+    table = layer_table(topology)
+    places = np.arange(len(table)) + (offset - (groups - 1) / 2) * width
+    empty = table["count"] == 0
+    heights = np.where(empty, table["size"], table["compression"])
+    colour = style_of(name).colour if name else BLUE
+    bars = ax.bar(places, heights, width * 0.92, color=colour, label=name or None)
+    for bar, is_empty, density in zip(bars, empty, table["density"], strict=True):
+        bar.set(hatch="//", facecolor="white", edgecolor=colour) if is_empty else None
+        if groups <= 2:
+            text = "empty" if is_empty else in_percent(density)
+            ax.annotate(
+                text,
+                (bar.get_x() + bar.get_width() / 2, bar.get_height()),
+                (0, 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=TICK_SIZE - 1,
+                color=BASELINE,
+            )
+
+
+def _name_layers(ax: Axes, names: list[str]) -> None:
+    long = max(len(name) for name in names) * len(names) > 60
+    ax.set_xticks(range(len(names)), names, rotation=45 if long else 0, ha="right" if long else "center")
+
+
+def _whole_edges(lowest: int, highest: int) -> np.ndarray:
+    """Return edges between whole numbers, so that every bar holds equally many of them; 40 bars at most."""
+    step = max(1, math.ceil((highest - lowest + 1) / 40))
+    return np.arange(lowest, highest + step + 1, step) - 0.5
+
+
+def _poisson_line(ax: Axes, mean: float, units: int, edges: np.ndarray) -> None:
+    if mean == 0:
+        note(ax, "no connections")
+        return
+    counts = np.arange(int(edges[0] + 0.5), int(edges[-1] + 0.5))
+    logs = counts * math.log(mean) - mean - np.array([math.lgamma(count + 1) for count in counts])
+    per_bar = np.exp(logs).reshape(-1, round(edges[1] - edges[0])).sum(1)
+    centres = (edges[1:] + edges[:-1]) / 2
+    ax.plot(centres, units * per_bar, color=GREY, marker=".", linestyle="--", label="random topology (Poisson)")

@@ -1,0 +1,158 @@
+"""Masks as pictures: every place of every layer is exactly one pixel."""
+
+import numpy as np
+from jaxtyping import UInt8
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from sparsekit.plots.canvas import LABEL_SIZE, TICK_SIZE, in_percent
+from sparsekit.plots.colours import DROPPED, GROWN, INK, PAPER
+from sparsekit.topology import LayerTopology, Topology, check_same_layers
+
+DPI = 100
+GAP = 12  # screen pixels between layers
+CAPTION = 34  # screen pixels for a layer's name above it
+EDGE = 8  # screen pixels around everything
+LEGEND = 24  # screen pixels for what the colours mean, where there are several
+NAME_WIDTH = 130  # screen pixels that a layer's name and numbers need
+
+
+def mask_image(layer: LayerTopology, before: LayerTopology | None = None) -> UInt8[np.ndarray, "o f 3"]:
+    """Return a layer's mask as a picture: a row per output, a pixel per place.
+
+    Args:
+        layer: the topology to show; convolutions are laid out with a column per input channel and kernel
+            place.
+        before: an earlier topology; connections grown and dropped since then get colours of their own.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Example:
+        >>> import torch
+        >>> mask_image(LayerTopology((2, 3), torch.tensor([0]))).shape
+        (2, 3, 3)
+    """
+    picture = np.full((layer.size, 3), _bytes(PAPER), dtype=np.uint8)
+    parts = [(layer, INK)] if before is None else [(layer, INK), (layer - before, GROWN), (before - layer, DROPPED)]
+    for part, colour in parts:
+        picture[part.indices.cpu().numpy()] = _bytes(colour)
+    return picture.reshape(layer.num_outputs, layer.num_inputs, 3)
+
+
+def plot_masks(
+    topology: Topology,
+    ax: Axes | None = None,
+    *,
+    before: Topology | None = None,
+    zoom: int | None = None,
+    width: int = 1000,
+) -> Axes:
+    """Draw the masks of all layers, each place a square of `zoom` by `zoom` screen pixels.
+
+    Args:
+        topology: the connections; rows are outputs, columns inputs (channels times kernel places).
+        ax: where to draw; a new figure of the right size if None. On given axes the picture is fitted in, so
+            that places need not be whole screen pixels any more.
+        before: an earlier topology; what was grown and dropped since then is coloured.
+        zoom: screen pixels per place; None chooses the largest up to 6 with which the widest layer fits.
+        width: screen pixels after which layers go on in the next row.
+
+    Raises:
+        ValueError: if there is no layer, `before` has other layers, or `zoom` is below 1.
+    """
+    _check(topology, before, zoom)
+    zoom = zoom or _largest_zoom(topology, width)
+    sheet, corners = _sheet(topology, before, zoom, width)
+    ax = _exact_axes(sheet) if ax is None else ax
+    ax.imshow(sheet, interpolation="none", aspect="equal")
+    for name, (top, left) in corners.items():
+        _name_layer(ax, name, topology[name], (left, top - CAPTION + 4))
+    if before is not None:
+        _explain_colours(ax)
+    ax.set_axis_off()
+    return ax
+
+
+def _check(topology: Topology, before: Topology | None, zoom: int | None) -> None:
+    if not len(topology):
+        raise ValueError("a picture needs at least one layer, got none; sparsify the model first")
+    if before is not None:
+        check_same_layers(topology, before)
+    if zoom is not None and zoom < 1:
+        raise ValueError(f"zoom must be at least 1 screen pixel per place, got {zoom}")
+
+
+def _largest_zoom(topology: Topology, width: int) -> int:
+    widest = max(layer.num_inputs for layer in topology.values())
+    tallest = max(layer.num_outputs for layer in topology.values())
+    # 6 pixels are plenty to see a place; 600 are what fits below each other on a laptop's screen.
+    return max(1, min(6, width // widest, 600 // tallest))
+
+
+def _sheet(
+    topology: Topology, before: Topology | None, zoom: int, width: int
+) -> tuple[UInt8[np.ndarray, "h w 3"], dict[str, tuple[int, int]]]:
+    """Lay the pictures out from left to right in rows, and say where each layer's top left corner lies."""
+    sizes = {name: (layer.num_outputs * zoom, layer.num_inputs * zoom) for name, layer in topology.items()}
+    corners = _corners(sizes, width, EDGE if before is None else EDGE + LEGEND)
+    height = max(corners[name][0] + size[0] for name, size in sizes.items()) + EDGE
+    across = max(corners[name][1] + size[1] for name, size in sizes.items()) + EDGE
+    sheet = np.full((height, across, 3), 255, dtype=np.uint8)
+    for name, layer in topology.items():
+        picture = mask_image(layer, before[name] if before is not None else None)
+        (top, left), (tall, wide) = corners[name], sizes[name]
+        sheet[top : top + tall, left : left + wide] = picture.repeat(zoom, 0).repeat(zoom, 1)
+    return sheet, corners
+
+
+def _corners(sizes: dict[str, tuple[int, int]], width: int, top: int) -> dict[str, tuple[int, int]]:
+    corners, left, row_height = {}, EDGE, 0
+    for name, (tall, wide) in sizes.items():
+        if left > EDGE and left + wide > width:
+            top, left, row_height = top + row_height + CAPTION + GAP, EDGE, 0
+        corners[name] = (top + CAPTION, left)
+        left, row_height = left + max(wide, NAME_WIDTH) + GAP, max(row_height, tall)
+    return corners
+
+
+def _exact_axes(sheet: np.ndarray) -> Axes:
+    """Return axes that fill a figure with one screen pixel per pixel of the sheet."""
+    height, width = sheet.shape[:2]
+    least = max(width, 330)  # room for the colours' names
+    figure = Figure(figsize=(least / DPI, height / DPI), dpi=DPI)
+    return figure.add_axes((0, 0, width / least, 1))
+
+
+def _name_layer(ax: Axes, name: str, layer: LayerTopology, place: tuple[int, int]) -> None:
+    shape = "×".join(str(side) for side in layer.shape)
+    ax.text(*place, name, fontsize=LABEL_SIZE, va="top", clip_on=False)
+    ax.text(
+        place[0],
+        place[1] + 15,
+        f"{shape}, {in_percent(layer.density)}",
+        fontsize=TICK_SIZE - 2,
+        va="top",
+        color="#555555",
+    )
+
+
+def _explain_colours(ax: Axes) -> None:
+    names = (("kept", INK), ("grown", GROWN), ("dropped", DROPPED))
+    ax.legend(
+        handles=[Patch(color=colour, label=name) for name, colour in names],
+        loc="upper left",
+        bbox_to_anchor=(EDGE, EDGE),
+        bbox_transform=ax.transData,
+        ncols=3,
+        frameon=False,
+        fontsize=TICK_SIZE,
+        borderaxespad=0.0,
+        borderpad=0.0,
+    )
+
+
+def _bytes(colour: str) -> tuple[int, ...]:
+    return tuple(round(255 * part) for part in to_rgb(colour))

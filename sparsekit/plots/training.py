@@ -1,0 +1,143 @@
+"""Figures of training runs: curves with the spread over seeds, and accuracy against density.
+
+Runs come as one long table: a row per measured number, with the columns of `History.frame()` (`step`,
+`epoch`, `name`, `value`) and, where there are several runs, `method` and `seed`.
+"""
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from sparsekit.plots.canvas import axes_for, finish, legend, log_ticks, percent
+from sparsekit.plots.colours import Style, style_of
+
+SHARES = ("accuracy", "density")  # numbers whose names end so are written in per cent
+
+
+def plot_curves(
+    runs: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    name: str = "test accuracy",
+    x: str = "step",
+    by: str = "method",
+) -> Axes:
+    """Draw a number over the training: each method's mean over its seeds, and a band of one standard error.
+
+    Args:
+        runs: the long table. Without a column `by` everything is one method; without `seed`, one run.
+        ax: where to draw; a new figure if None.
+        name: which number.
+        x: `"step"` (batches) or `"epoch"`.
+        by: the column whose values get a line each.
+
+    Raises:
+        ValueError: if nothing of this name was measured; the message lists what was.
+    """
+    chosen = _chosen(runs, name)
+    ax = axes_for(ax)
+    for method, rows in _groups(chosen, by):
+        _mean_line(ax, method, rows, x=x, y="value")
+    units = {"step": "step (batches)", "epoch": "epoch (passes over the data)"}
+    finish(ax, x=units.get(x, x), y=_with_unit(name))
+    if name.endswith(SHARES):
+        percent(ax.yaxis)
+    legend(ax)
+    return ax
+
+
+def plot_accuracy_density(runs: pd.DataFrame, ax: Axes | None = None, *, by: str = "method") -> Axes:
+    """Draw final accuracy against density: each method's mean over its seeds with one standard error.
+
+    Args:
+        runs: one row per run, with columns `density` (0 to 1), `accuracy` (0 to 1), and `method` and `seed`
+            where there are several.
+        ax: where to draw; a new figure if None.
+        by: the column whose values get a line each.
+
+    Raises:
+        ValueError: if a column is missing, or a density is not above 0.
+    """
+    _check_columns(runs, "density", "accuracy")
+    if (runs["density"] <= 0).any():
+        raise ValueError(f"densities must be above 0 for a logarithmic axis, got {runs['density'].min()}")
+    ax = axes_for(ax)
+    for method, rows in _groups(runs, by):
+        _error_bars(ax, method, rows)
+    finish(ax, x="density (share of weights that exist); sparser to the right", y="accuracy (share correct)")
+    ax.set_xscale("log")
+    log_ticks(ax.xaxis)
+    ax.invert_xaxis()
+    for axis in (ax.xaxis, ax.yaxis):
+        percent(axis)
+    legend(ax)
+    return ax
+
+
+def _chosen(runs: pd.DataFrame, name: str) -> pd.DataFrame:
+    _check_columns(runs, "name", "value")
+    chosen = runs[runs["name"] == name]
+    if chosen.empty:
+        known = ", ".join(sorted(runs["name"].unique())) or "(nothing measured)"
+        raise ValueError(f"the name must be one of {known}, got {name!r}; choose one of them")
+    return chosen
+
+
+def _check_columns(runs: pd.DataFrame, *columns: str) -> None:
+    missing = [column for column in columns if column not in runs]
+    if missing:
+        raise ValueError(f"the table must have the columns {', '.join(columns)}, got none named {', '.join(missing)}")
+
+
+def _groups(runs: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
+    """Split by method in the order of first appearance; no method at all is one without a name."""
+    if by not in runs:
+        return [("", runs)]
+    return [(str(method), rows) for method, rows in runs.groupby(by, sort=False)]
+
+
+def _mean_line(ax: Axes, method: str, rows: pd.DataFrame, *, x: str, y: str) -> None:
+    spread = rows.groupby(x)[y].agg(["mean", "sem"]).fillna({"sem": 0.0})
+    style = _style(method)
+    ax.plot(
+        spread.index,
+        spread["mean"],
+        color=style.colour,
+        linestyle=style.dashes,
+        marker=style.marker,
+        markersize=5,
+        markevery=max(1, len(spread) // 8),  # a marker per point would hide the line
+        label=_label(method, rows),
+    )
+    low, high = spread["mean"] - spread["sem"], spread["mean"] + spread["sem"]
+    ax.fill_between(spread.index, low, high, color=style.colour, alpha=0.18, linewidth=0)
+
+
+def _error_bars(ax: Axes, method: str, rows: pd.DataFrame) -> None:
+    spread = rows.groupby("density")["accuracy"].agg(["mean", "sem"]).fillna({"sem": 0.0})
+    style = _style(method)
+    ax.errorbar(
+        spread.index,
+        spread["mean"],
+        yerr=spread["sem"],
+        color=style.colour,
+        linestyle=style.dashes,
+        marker=style.marker,
+        markersize=6,
+        capsize=3,
+        label=_label(method, rows),
+    )
+
+
+def _style(method: str) -> Style:
+    return style_of(method or "gse")
+
+
+def _label(method: str, rows: pd.DataFrame) -> str | None:
+    seeds = rows["seed"].nunique() if "seed" in rows else 1
+    return f"{method}, {seeds} seeds" if method and seeds > 1 else method or None
+
+
+def _with_unit(name: str) -> str:
+    units = {"accuracy": "share correct", "loss": "nats per sample", "density": "share of weights that exist"}
+    unit = next((unit for word, unit in units.items() if name.endswith(word)), "")
+    return f"{name} ({unit})" if unit else name

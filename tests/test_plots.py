@@ -1,0 +1,367 @@
+"""Figures: what they show, that they can be read, and that they leave no trace."""
+
+import ast
+import copy
+import itertools
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from sparsekit import analysis, plots
+from sparsekit.plots import canvas, colours
+from sparsekit.selection import random_topology
+from sparsekit.topology import LayerTopology, Topology
+
+SHAPES = {"first": (20, 16), "conv": (6, 4, 3, 3), "last": (5, 20)}
+NETS = [random_topology(SHAPES, 0.2, seed=seed) for seed in range(4)]
+
+
+def runs(methods: tuple[str, ...] = ("rigl", "static"), seeds: int = 3) -> pd.DataFrame:
+    rows = [
+        {"step": step, "epoch": step // 10, "name": name, "value": step / 100 + seed / 50, "method": m, "seed": seed}
+        for m, seed, step in itertools.product(methods, range(seeds), range(0, 50, 5))
+        for name in ("test accuracy", "train loss")
+    ]
+    return pd.DataFrame(rows)
+
+
+def finals() -> pd.DataFrame:
+    rows = itertools.product(("rigl", "static"), (0.1, 0.05, 0.01), range(3))
+    return pd.DataFrame(
+        [{"method": m, "density": d, "seed": s, "accuracy": 0.9 + d / 10 + s / 100} for m, d, s in rows]
+    )
+
+
+def effective() -> pd.DataFrame:
+    rows = itertools.product(("uniform", "er"), (0.1, 0.05, 0.01))
+    return pd.DataFrame([{"method": m, "nominal": d, "effective": d**1.2} for m, d in rows])
+
+
+FIGURES = {
+    "masks": (plots.plot_masks, (NETS[0],), {}),
+    "changed masks": (plots.plot_masks, (NETS[0],), {"before": NETS[1]}),
+    "layer densities": (plots.plot_layer_densities, (NETS[0],), {}),
+    "densities of several": (plots.plot_layer_densities, ({"er": NETS[0], "erk": NETS[1]},), {}),
+    "fan-in": (plots.plot_fan_histogram, (NETS[0]["first"],), {}),
+    "fan-out": (plots.plot_fan_histogram, (NETS[0]["conv"],), {"side": "fan_out"}),
+    "input map": (plots.plot_input_map, (NETS[0]["first"], (4, 4)), {}),
+    "curves": (plots.plot_curves, (runs(),), {}),
+    "loss by epoch": (plots.plot_curves, (runs(),), {"name": "train loss", "x": "epoch"}),
+    "accuracy": (plots.plot_accuracy_density, (finals(),), {}),
+    "churn": (plots.plot_churn, (analysis.churn(NETS),), {"fractions": [0.3, 0.2, 0.1]}),
+    "survival": (plots.plot_survival, (analysis.survival(NETS),), {"fractions": [0.3, 0.2, 0.1]}),
+    "ages": (plots.plot_ages, (analysis.ages(NETS),), {}),
+    "exploration": (plots.plot_exploration, (analysis.exploration(NETS),), {"expected": [0.2, 0.3, 0.4, 0.5]}),
+    "explorations": (plots.plot_exploration, ({"set": analysis.exploration(NETS)},), {}),
+    "comparison": (plots.plot_comparison_matrix, analysis.comparison_matrix(NETS), {"names": list("abcd")}),
+    "effective": (plots.plot_effective_density, (effective(),), {}),
+    "flops": (plots.plot_flops, (analysis.training_flops_table(analysis.Pass(dense=1.0, sparse=0.02)),), {}),
+}
+WITHOUT_AXES = {"masks", "changed masks"}
+
+
+def drawn(name: str, ax=None):
+    function, data, settings = FIGURES[name]
+    return function(*data, ax=ax, **settings) if ax is not None else function(*data, **settings)
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    painter = FigureCanvasAgg(figure)
+    painter.draw()
+    return np.asarray(painter.buffer_rgba())[..., :3]
+
+
+def labels(ax) -> list[str]:
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+class TestEveryFigure:
+    def test_it_makes_a_figure_of_its_own_that_shows_something(self, name):
+        picture = pixels(drawn(name).figure)
+        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 2
+
+    def test_it_draws_on_the_axes_that_it_is_given(self, name):
+        ax = Figure(figsize=(6, 4)).subplots()
+        assert drawn(name, ax) is ax
+        assert ax.has_data()
+
+    def test_its_axes_are_named_and_its_text_is_large_enough_to_read(self, name):
+        ax = drawn(name)
+        if name not in WITHOUT_AXES:
+            assert ax.get_xlabel()
+            assert ax.get_ylabel()
+            sizes = [ax.xaxis.label.get_size(), *(tick.get_size() for tick in ax.get_xticklabels())]
+            assert min(sizes) >= 10
+        assert all(text.get_size() >= 8 for text in ax.texts)
+
+    def test_nothing_is_cut_off_at_the_edge_of_the_figure(self, name):
+        picture = pixels(drawn(name).figure)
+        for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
+            assert (edge == 255).all()
+
+    def test_it_leaves_no_trace_in_matplotlib(self, name):
+        before = dict(matplotlib.rcParams)
+        drawn(name)
+        assert dict(matplotlib.rcParams) == before
+        if "matplotlib.pyplot" in sys.modules:
+            assert not sys.modules["matplotlib.pyplot"].get_fignums()
+
+    def test_it_leaves_its_data_as_they_were(self, name):
+        _, data, _ = FIGURES[name]
+        before = copy.deepcopy(data)
+        drawn(name)
+        for now, then in zip(data, before, strict=True):
+            assert same(now, then)
+
+
+def same(first, second) -> bool:
+    if isinstance(first, pd.DataFrame):
+        return first.equals(second)
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return all(same(first[key], second[key]) for key in first)
+    return np.array_equal(first, second) if isinstance(first, np.ndarray) else first == second
+
+
+def test_no_module_of_the_plots_touches_pyplot_or_the_global_settings():
+    for file in Path(plots.__file__).parent.glob("*.py"):
+        code = ast.unparse(ast.parse(file.read_text(encoding="utf-8")).body[1:])  # without the docstring
+        assert "pyplot" not in code
+        assert "rcParams" not in code
+
+
+class TestMasks:
+    @pytest.mark.parametrize("zoom", [1, 3])
+    def test_every_place_is_exactly_so_many_pixels_on_the_screen(self, zoom):
+        picture = pixels(plots.plot_masks(NETS[0], zoom=zoom).figure)
+        ink, paper = (np.round(255 * np.array(to_rgb(c))) for c in (colours.INK, colours.PAPER))
+        assert (picture == ink).all(-1).sum() == NETS[0].count * zoom**2
+        assert (picture == paper).all(-1).sum() == (NETS[0].size - NETS[0].count) * zoom**2
+
+    def test_grown_and_dropped_connections_have_colours_of_their_own(self):
+        before = LayerTopology((1, 4), torch.tensor([0, 1]))
+        now = LayerTopology((1, 4), torch.tensor([1, 2]))
+        picture = plots.mask_image(now, before) / 255
+        expected = [colours.DROPPED, colours.INK, colours.GROWN, colours.PAPER]
+        assert picture[0] == pytest.approx(np.array([to_rgb(colour) for colour in expected]), abs=0.003)
+
+    def test_a_row_of_the_picture_is_an_output(self):
+        picture = plots.mask_image(LayerTopology((2, 1, 1, 3), torch.tensor([3, 4, 5])))
+        assert picture.shape == (2, 3, 3)
+        assert len(np.unique(picture[1], axis=0)) == 1
+        assert (picture[0] != picture[1]).any()
+
+    def test_layers_go_on_in_the_next_row_where_the_width_ends(self):
+        narrow = plots.plot_masks(NETS[0], zoom=2, width=100).figure
+        wide = plots.plot_masks(NETS[0], zoom=2, width=2000).figure
+        assert narrow.get_figheight() > wide.get_figheight()
+        assert narrow.get_figwidth() < wide.get_figwidth()
+
+    def test_impossible_pictures_are_refused(self):
+        with pytest.raises(ValueError, match="at least one layer"):
+            plots.plot_masks(Topology())
+        with pytest.raises(ValueError, match="at least 1 screen pixel"):
+            plots.plot_masks(NETS[0], zoom=0)
+        with pytest.raises(ValueError, match="same layers"):
+            plots.plot_masks(NETS[0], before=Topology({"first": NETS[0]["first"]}))
+
+
+class TestLayers:
+    def test_bars_are_as_high_as_the_compression(self):
+        ax = plots.plot_layer_densities(NETS[0])
+        expected = [layer.size / layer.count for layer in NETS[0].values()]
+        assert [bar.get_height() for bar in ax.patches] == pytest.approx(expected)
+        assert ax.get_yscale() == "log"
+
+    def test_an_empty_layer_is_hatched_and_said_to_be_empty(self):
+        net = Topology({"a": LayerTopology((2, 2), torch.tensor([], dtype=torch.int64)), "b": NETS[0]["first"]})
+        ax = plots.plot_layer_densities(net)
+        assert ax.patches[0].get_hatch()
+        assert ax.texts[0].get_text() == "empty"
+
+    def test_no_topology_is_refused(self):
+        for nothing in ({}, Topology(), {"er": Topology()}):
+            with pytest.raises(ValueError, match="at least one topology"):
+                plots.plot_layer_densities(nothing)
+
+    def test_every_unit_stands_in_one_bar_and_the_line_is_of_the_same_size(self):
+        layer = random_topology({"fc": (400, 300)}, 0.1)["fc"]
+        ax = plots.plot_fan_histogram(layer)
+        assert sum(bar.get_height() for bar in ax.patches) == 400
+        assert ax.lines[0].get_ydata().sum() == pytest.approx(400, rel=0.02)
+
+    def test_a_layer_without_connections_can_be_looked_at(self):
+        empty = LayerTopology((3, 4), torch.tensor([], dtype=torch.int64))
+        assert plots.plot_fan_histogram(empty).texts[0].get_text() == "no connections"
+
+    def test_the_input_map_sums_colour_channels(self):
+        layer = LayerTopology((2, 12), torch.tensor([0, 4, 8, 12, 3]).sort().values)  # pixel 0 of 3 channels, 3
+        ax = plots.plot_input_map(layer, (3, 2, 2))
+        assert ax.images[0].get_array().tolist() == [[4, 0], [0, 1]]
+
+    def test_a_picture_of_another_size_is_refused(self):
+        with pytest.raises(ValueError, match="must have 16 pixels"):
+            plots.plot_input_map(NETS[0]["first"], (5, 5))
+
+    def test_an_unknown_side_is_refused(self):
+        with pytest.raises(ValueError, match="'fan_in' or 'fan_out'"):
+            plots.plot_fan_histogram(NETS[0]["first"], side="in")
+
+
+class TestTraining:
+    def test_the_line_is_the_mean_over_seeds_and_the_band_one_standard_error(self):
+        ax = plots.plot_curves(runs(("rigl",)))
+        rows = runs(("rigl",)).query("name == 'test accuracy'").groupby("step")["value"]
+        assert ax.lines[0].get_ydata() == pytest.approx(rows.mean().to_numpy())
+        band = ax.collections[0].get_paths()[0].vertices
+        at_zero = band[band[:, 0] == 0][:, 1]
+        assert np.ptp(at_zero) == pytest.approx(2 * rows.sem().iloc[0])
+
+    def test_one_seed_has_a_line_and_no_band_around_it(self):
+        ax = plots.plot_curves(runs(("rigl",), seeds=1).drop(columns=["method", "seed"]))
+        vertices = ax.collections[0].get_paths()[0].vertices
+        assert np.isfinite(vertices).all()
+        assert ax.get_legend() is None
+
+    def test_the_legend_says_how_many_seeds(self):
+        assert labels(plots.plot_curves(runs())) == ["rigl, 3 seeds", "static, 3 seeds"]
+
+    def test_a_number_that_was_not_measured_is_refused_with_those_that_were(self):
+        with pytest.raises(ValueError, match="one of test accuracy, train loss, got 'speed'"):
+            plots.plot_curves(runs(), name="speed")
+
+    def test_a_table_without_the_columns_is_refused(self):
+        with pytest.raises(ValueError, match="none named density, accuracy"):
+            plots.plot_accuracy_density(runs())
+
+    def test_sparser_is_to_the_right(self):
+        left, right = plots.plot_accuracy_density(finals()).get_xlim()
+        assert left > right
+
+    def test_a_density_of_zero_is_refused(self):
+        with pytest.raises(ValueError, match="above 0"):
+            plots.plot_accuracy_density(finals().assign(density=0.0))
+
+
+class TestEvolution:
+    def test_blind_dropping_is_the_product_of_what_each_rewiring_keeps(self):
+        ax = plots.plot_survival(analysis.survival(NETS[:3]), fractions=[0.5, 0.2])
+        assert ax.lines[-1].get_ydata().tolist() == pytest.approx([1, 0.5, 0.4])
+
+    def test_a_fraction_for_every_rewiring_is_needed(self):
+        with pytest.raises(ValueError, match="one drop fraction per rewiring, got 2"):
+            plots.plot_churn(analysis.churn(NETS), fractions=[0.1, 0.1])
+
+    def test_ages_add_up_to_all_connections(self):
+        ax = plots.plot_ages(analysis.ages(NETS, starts=[0, 50, 100, 150]), unit="steps")
+        assert max(bar.get_y() + bar.get_height() for bar in ax.patches) <= 1
+        assert sum(bar.get_height() for bar in ax.patches) == pytest.approx(1)
+
+    def test_ages_of_nothing_are_refused(self):
+        with pytest.raises(ValueError, match="at least one connection"):
+            plots.plot_ages({})
+
+    def test_methods_keep_their_colours(self):
+        tables = {"rigl": analysis.exploration(NETS), "gse": analysis.exploration(NETS)}
+        ax = plots.plot_exploration(tables)
+        assert [line.get_color() for line in ax.lines] == [colours.VERMILLION, colours.BLUE]
+
+    def test_no_table_is_refused(self):
+        with pytest.raises(ValueError, match="at least one table"):
+            plots.plot_exploration({})
+
+
+class TestComparing:
+    def test_cells_say_how_many_times_the_baseline_they_are(self):
+        values, baselines = np.array([[1.0, 0.3], [0.3, 1.0]]), np.full((2, 2), 0.1)
+        cells = [text.get_text() for text in plots.plot_comparison_matrix(values, baselines).texts]
+        assert cells == ["1", "0.30\n3.0×", "0.30\n3.0×", "1"]
+
+    def test_the_baseline_is_marked_on_the_colour_bar(self):
+        values, baselines = analysis.comparison_matrix(NETS)
+        figure = plots.plot_comparison_matrix(values, baselines).figure
+        marks = [line.get_ydata()[0] for line in figure.axes[1].lines]
+        assert marks[-1] == pytest.approx(baselines.mean())
+
+    def test_matrices_of_another_size_are_refused(self):
+        with pytest.raises(ValueError, match="each pair of 3 names"):
+            plots.plot_comparison_matrix(np.eye(2), np.eye(2), names=["a", "b", "c"])
+
+    def test_a_table_without_effective_densities_is_refused(self):
+        with pytest.raises(ValueError, match="none named effective"):
+            plots.plot_effective_density(effective().drop(columns="effective"))
+
+
+class TestCosts:
+    def test_the_cheapest_method_is_at_the_top_and_static_training_is_marked(self):
+        table = analysis.training_flops_table(analysis.Pass(dense=1.0, sparse=0.01), ["rigl", "dense", "static"])
+        ax = plots.plot_flops(table)
+        assert [tick.get_text() for tick in ax.get_yticklabels()] == ["dense", "rigl", "static"]
+        assert ax.lines[0].get_xdata()[0] == pytest.approx(0.01)
+        assert ax.get_xscale() == "log"
+
+    def test_methods_of_like_cost_stand_on_a_linear_axis_from_zero(self):
+        table = analysis.training_flops_table(analysis.Pass(dense=1.0, sparse=0.2), ["rigl", "dense"])
+        ax = plots.plot_flops(table)
+        assert (ax.get_xscale(), ax.get_xlim()[0]) == ("linear", 0)
+
+    def test_a_table_without_costs_is_refused(self):
+        with pytest.raises(ValueError, match="column relative_to_dense"):
+            plots.plot_flops(pd.DataFrame())
+
+
+class TestColours:
+    def test_no_two_methods_look_the_same(self):
+        assert len(set(plots.STYLES.values())) == len(plots.STYLES)
+
+    def test_spelling_makes_no_difference(self):
+        assert plots.style_of("Top_KAST") == plots.style_of("top-kast") == plots.STYLES["top-kast"]
+
+    def test_an_unknown_method_has_one_style_in_every_session_and_no_known_one(self):
+        assert plots.style_of("my new rule") == plots.Style(colour="#d55e00", marker="o", dashes="--")
+        assert plots.style_of("my new rule") not in plots.STYLES.values()
+
+    def test_numbered_things_begin_with_different_colours(self):
+        first = [plots.numbered(number).colour for number in range(8)]
+        assert len(set(first)) == 8
+        assert len({plots.numbered(number) for number in range(24)}) == 24
+
+    @pytest.mark.parametrize("cones", ["all", "protan", "deutan", "tritan"])
+    def test_colour_blind_readers_tell_any_two_families_apart(self, cones):
+        """Simulated after Machado, Oliveira and Fernandes (2009), severity 1.0, in linear light."""
+        seen = [(CONES[cones] @ np.array(to_rgb(c)) ** 2.4).clip(0, 1) ** (1 / 2.4) for c in colours.PALETTE]
+        # A tenth of an axis of the colour cube; the closest pair of this palette is 0.116 apart.
+        assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 0.1
+
+    def test_the_masks_have_the_colours_of_the_widgets(self):
+        widgets = pytest.importorskip("sparsekit.widgets.colours")
+        ours = (colours.PAPER, colours.INK, colours.GROWN, colours.DROPPED)
+        assert ours == (widgets.PAPER, widgets.INK, widgets.BORN, widgets.DROPPED)
+
+
+CONES = {
+    "all": np.eye(3),
+    "protan": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deutan": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "tritan": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
+}
+
+
+def test_shares_are_written_with_no_more_digits_than_they_need():
+    assert [canvas.in_percent(share) for share in (0.0, 0.0012, 0.05, 1 / 3)] == ["0 %", "0.12 %", "5 %", "33.3 %"]
