@@ -27,7 +27,7 @@ class Split:
     """
 
     inputs: Shaped[Tensor, "n ..."]
-    labels: Int64[Tensor, " n"]
+    labels: Int64[Tensor, " labels"]  # as many as n: checked below, with an error that helps
 
     def __post_init__(self):
         if self.labels.dim() != 1 or len(self.inputs) != len(self.labels):
