@@ -32,8 +32,7 @@ def highest(scores: Float[Tensor, " c"], count: int) -> Int64[Tensor, " k"]:
     """
     if not 0 <= count <= scores.numel():
         raise ValueError(f"count must lie in [0, {scores.numel()}], the number of scores, got {count}")
-    if bool(scores.isnan().any()):
-        raise ValueError("scores must be numbers, got NaN; look for an infinite loss or gradient before this step")
+    _check_numbers(scores)
     if count == 0:
         return torch.empty(0, dtype=torch.int64, device=scores.device)
     last = torch.topk(scores, count, sorted=False).values.min()
@@ -74,8 +73,12 @@ def keep_top_overall(scores: Scores, count: int, *, min_per_layer: int = 1) -> T
             f"count must be at least {sum(guaranteed.values())} to keep {min_per_layer} per layer, got {count}; "
             "raise the density or lower min_per_layer"
         )
-    raised = {name: _raise_best(s.flatten(), guaranteed[name]) for name, s in scores.items()}
-    kept = highest(torch.cat(list(raised.values())), count)
+    flat = {name: s.flatten() for name, s in scores.items()}
+    # Set apart, not raised to infinity: scores may be infinite themselves.
+    kept = torch.cat([_mask_of_highest(s, guaranteed[name]) for name, s in flat.items()])
+    rest = (~kept).nonzero().flatten()
+    best_of_rest = highest(torch.cat(list(flat.values()))[rest], count - sum(guaranteed.values()))
+    kept[rest[best_of_rest]] = True
     return _split(kept, {name: tuple(s.shape) for name, s in scores.items()})
 
 
@@ -97,7 +100,7 @@ def keep_n_of_m(scores: Float[Tensor, "o *f"], n: int, m: int) -> LayerTopology:
     Source: Zhou et al. (2021), arXiv:2102.04010.
 
     Raises:
-        ValueError: unless 0 < n <= m.
+        ValueError: unless 0 < n <= m, or where a score is NaN.
 
     Example:
         >>> keep_n_of_m(torch.tensor([[0.1, 0.5, 0.3, 0.2]]), 2, 4).indices.tolist()
@@ -105,6 +108,7 @@ def keep_n_of_m(scores: Float[Tensor, "o *f"], n: int, m: int) -> LayerTopology:
     """
     if not 0 < n <= m:
         raise ValueError(f"n of m needs 0 < n <= m, got {n} of {m}")
+    _check_numbers(scores)
     rows = scores.flatten(1)
     tail = -rows.shape[1] % m
     padded = torch.nn.functional.pad(rows, (0, tail), value=-math.inf)
@@ -171,15 +175,18 @@ def split_overall(kept: Bool[Tensor, " c"], sizes: Mapping[str, int]) -> dict[st
     return dict(zip(sizes, kept.split(list(sizes.values())), strict=True))
 
 
-def _raise_best(scores: Tensor, count: int) -> Tensor:
-    raised = scores.clone()
-    raised[highest(scores, count)] = math.inf
-    return raised
+def _mask_of_highest(scores: Tensor, count: int) -> Tensor:
+    mask = torch.zeros_like(scores, dtype=torch.bool)
+    mask[highest(scores, count)] = True
+    return mask
+
+
+def _check_numbers(scores: Tensor) -> None:
+    if bool(scores.isnan().any()):
+        raise ValueError("scores must be numbers, got NaN; look for an infinite loss or gradient before this step")
 
 
 def _split(kept: Tensor, shapes: Shapes) -> Topology:
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-    mask = torch.zeros(sum(sizes.values()), dtype=torch.bool, device=kept.device)
-    mask[kept] = True
-    pieces = split_overall(mask, sizes)
+    pieces = split_overall(kept, sizes)
     return Topology({name: LayerTopology(tuple(shapes[name]), pieces[name].nonzero().flatten()) for name in shapes})

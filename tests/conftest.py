@@ -1,0 +1,16 @@
+"""Every public annotation of the package is checked while the tests run; torch keeps to one thread."""
+
+from jaxtyping import install_import_hook
+
+# Before anything imports the package: modules that are already loaded are not checked.
+install_import_hook("sparsekit", "type_checks.checked")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The type checker looks at a random item of a list; hypothesis notices where a strategy builds a topology.
+    config.addinivalue_line("filterwarnings", "ignore:Do not use the `random` module inside strategies")

@@ -1,0 +1,93 @@
+"""Numbers that change during training."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sparsekit.schedules import Constant, Cosine, Cubic, Linear, Piecewise, Schedule, Triangular, Warmup
+
+TIMED = [Linear, Cosine, Cubic]
+
+
+def at(schedule: Schedule, *steps: int) -> list[float]:
+    return [schedule(step) for step in steps]
+
+
+def test_the_cosine_has_the_golden_values_of_a_drop_fraction():
+    # Over 150 steps, because the half steps of the published table (37.5 of 75) are whole ones then.
+    assert at(Cosine(0.3, 0.0, 150), 0, 50, 75, 100, 150, 151) == pytest.approx([0.3, 0.225, 0.15, 0.075, 0, 0])
+
+
+def test_the_cubic_has_the_golden_values_of_gradual_pruning():
+    sparsities = [1 - density for density in at(Cubic(1.0, 0.05, 100), 0, 25, 50, 75, 100, 200)]
+    assert sparsities == pytest.approx([0, 0.549219, 0.83125, 0.935156, 0.95, 0.95], abs=1e-6)
+
+
+def test_the_triangle_has_the_golden_values_of_cheap_tickets():
+    triangle = Triangular(0.001, 0.005, cycle=8)
+    expected = [0.001, 0.002, 0.003, 0.004, 0.005, 0.004, 0.003, 0.002, 0.001]
+    assert at(triangle, *range(9)) == pytest.approx(expected)
+    assert at(triangle, *range(8, 17)) == pytest.approx(expected)
+
+
+def test_an_odd_cycle_is_symmetric_and_never_leaves_its_bounds():
+    values = at(Triangular(1.0, 3.0, cycle=5), *range(6))
+    assert values == pytest.approx([1.0, 1.8, 2.6, 2.6, 1.8, 1.0])
+
+
+def test_a_line_is_a_line_up_or_down():
+    assert at(Linear(1.0, 0.0, 10), 0, 5, 10, 11) == [1.0, 0.5, 0.0, 0.0]
+    assert at(Linear(0.0, 0.6, 3), 0, 1, 2, 3) == pytest.approx([0.0, 0.2, 0.4, 0.6])
+
+
+def test_milestones_count_from_their_own_step_on():
+    steps = Piecewise(1.0, (10, 20), factor=0.5)
+    assert at(steps, -1, 0, 9, 10, 19, 20, 10**9) == [1, 1, 1, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_a_warm_up_rises_to_the_schedule_and_then_is_the_schedule():
+    inner = Piecewise(0.4, (2, 6), factor=0.5)
+    warm = Warmup(inner, steps=4, first=0.5)
+    assert at(warm, 0, 2, 3) == pytest.approx([0.5 * 0.4, 0.75 * 0.2, 0.875 * 0.2])
+    assert at(warm, *range(4, 20)) == at(inner, *range(4, 20))
+    assert at(Warmup(Constant(0.1), steps=4), -5, 0, 2, 4) == pytest.approx([0, 0, 0.05, 0.1])
+
+
+@given(st.sampled_from(TIMED), st.floats(0, 1), st.floats(0, 1), st.integers(1, 50), st.integers(-10, 70))
+@settings(max_examples=60)
+def test_timed_schedules_start_end_and_stay_where_they_say(make, start, end, steps, step):
+    schedule = make(start, end, steps)
+    assert schedule(0) == schedule(-1) == pytest.approx(start)
+    assert schedule(steps) == schedule(steps + 1) == pytest.approx(end)
+    assert min(start, end) - 1e-12 <= schedule(step) <= max(start, end) + 1e-12
+
+
+@pytest.mark.parametrize("make", TIMED)
+def test_an_open_length_is_set_by_the_owner_once(make):
+    schedule = make(0.3)
+    assert schedule.lasting(None) == schedule
+    assert schedule.lasting(9) == make(0.3, 0.0, 9)
+    assert schedule.lasting(9).lasting(5) == make(0.3, 0.0, 9)
+    assert schedule.lasting(0)(0) == 0.3
+    with pytest.raises(ValueError, match=r"must know how long it lasts, got steps=None; give steps=\.\.\., or stop="):
+        schedule(0)
+
+
+def test_a_warm_up_hands_the_length_on():
+    assert Warmup(Cosine(0.3), steps=2).lasting(8) == Warmup(Cosine(0.3, 0.0, 8), steps=2)
+    assert Constant(0.3).lasting(8) == Constant(0.3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Linear(1.0, 0.0, 0), "steps must be at least 1 or None, got 0"),
+        (lambda: Triangular(0.1, 0.2, cycle=1), "at least 2 steps to go up and down, got 1"),
+        (lambda: Triangular(0.2, 0.1, cycle=4), "low must not exceed high, got 0.2 and 0.1; exchange them"),
+        (lambda: Piecewise(0.1, (20, 10)), r"milestones must increase, got \(20, 10\); sort them"),
+        (lambda: Warmup(Constant(0.1), steps=0), "at least 1 step, got 0; leave Warmup out"),
+    ],
+)
+def test_impossible_schedules_are_refused_when_they_are_made(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,97 @@
+"""Settings and their way to JSON and back."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from sparsekit import registry
+from sparsekit.rules import DropGrow, Magnitude, Static
+from sparsekit.schedules import Constant, Cosine, Cubic, Linear, Piecewise, Triangular, Warmup
+from sparsekit.settings import check_range, from_plain, setting, to_plain
+
+SCHEDULES = {
+    "constant": Constant(0.3),
+    "linear": Linear(0.3, 0.1, 5),
+    "cosine": Cosine(0.3),
+    "cubic": Cubic(1.0, 0.05, 100),
+    "triangular": Triangular(0.1, 0.2, cycle=8),
+    "piecewise": Piecewise(0.1, (10, 20)),
+    "warmup": Warmup(Cosine(0.1, steps=10), steps=4, first=0.5),
+}
+
+
+def there_and_back(value):
+    return from_plain(json.loads(json.dumps(to_plain(value))))
+
+
+def test_every_schedule_has_an_example_here():
+    assert set(SCHEDULES) == set(registry.names("schedule"))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_survives_json(name):
+    assert there_and_back(SCHEDULES[name]) == SCHEDULES[name]
+    assert to_plain(SCHEDULES[name])["name"] == name
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_every_schedule_survives_json_inside_a_rule(schedule):
+    rule = DropGrow(fraction=Constant(0.1), density=schedule, stop=100, scope="overall", every=7, start=3)
+    assert there_and_back(rule) == rule
+
+
+def test_plain_values_stay_as_they_are_and_tuples_come_back_as_tuples():
+    value = {"a": None, "b": True, "c": 1, "d": 0.5, "e": "x", "f": (1, (2, "y")), "g": {"h": Magnitude()}}
+    assert there_and_back(value) == value
+    assert there_and_back(True) is True
+
+
+def test_what_json_cannot_hold_is_refused_by_its_type():
+    with pytest.raises(TypeError, match="settings must be numbers, texts, lists or registered dataclasses, got set"):
+        to_plain({"a": {1, 2}})
+
+
+def test_a_dataclass_nobody_registered_is_refused():
+    @dataclass(frozen=True)
+    class Mine(Static):
+        pass
+
+    with pytest.raises(TypeError, match=r"Mine must be registered to be written as JSON; decorate it with @register"):
+        to_plain(Mine())
+
+
+def test_unknown_names_in_a_file_list_the_known_ones():
+    with pytest.raises(ValueError, match=r"schedule must be one of constant, cosine, .*got 'sine'"):
+        from_plain({"kind": "schedule", "name": "sine", "value": 1.0})
+
+
+def test_no_registered_setting_is_called_kind_or_name():
+    """Those two words say in the file what the thing is."""
+    for kind in registry.kinds():
+        for name in registry.names(kind):
+            thing = registry.get(kind, name)
+            if dataclasses.is_dataclass(thing):
+                assert not {"kind", "name"} & {field.name for field in dataclasses.fields(thing)}, (kind, name)
+
+
+def test_a_setting_carries_its_help_and_range():
+    @dataclass
+    class Settings:
+        share: float = setting(0.5, "a share", range=(0, 1))
+
+    (field,) = dataclasses.fields(Settings)
+    assert Settings().share == 0.5
+    assert dict(field.metadata) == {"help": "a share", "range": (0, 1)}
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.5])
+def test_the_ends_of_a_range_are_inside(value):
+    check_range(Constant(value), value=(0, 1))
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), float("inf")])
+def test_values_out_of_range_are_named_with_owner_range_and_value(value):
+    with pytest.raises(ValueError, match=rf"Constant.value must lie in \[0, 1\], got {value}"):
+        check_range(Constant(value), value=(0, 1))
