@@ -12,7 +12,8 @@ from sparsekit.widgets.pictures import Picture
 from sparsekit.widgets.view import FrontEnd, script
 
 MOST_POINTS = 1_000  # more than the chart has pixels: they could not be seen, only sent
-Line = tuple[Sequence[float], Sequence[float]]
+Numbers = Sequence[float] | np.ndarray
+Line = tuple[Numbers, Numbers]
 
 
 class Curve(FrontEnd):
@@ -83,7 +84,7 @@ class Curve(FrontEnd):
         return figure
 
 
-def thinned(steps: Sequence[float], values: Sequence[float]) -> Float[np.ndarray, "2 points"]:
+def thinned(steps: Numbers, values: Numbers) -> Float[np.ndarray, "2 points"]:
     """Return at most about `MOST_POINTS` points of a line as two rows of 32-bit floats, its spikes and ends among them.
 
     A long line is cut into stretches; of each stay the lowest and the highest point.
@@ -99,7 +100,7 @@ def thinned(steps: Sequence[float], values: Sequence[float]) -> Float[np.ndarray
     return np.ascontiguousarray(line[:, sorted(keep)])
 
 
-def _last(name: str, steps: Sequence[float], values: Sequence[float]) -> str:
+def _last(name: str, steps: Numbers, values: Numbers) -> str:
     if not len(steps):
         return f"{name}: no points yet."
     return f"{name}: {values[-1]:.3g} at step {steps[-1]:g} ({len(steps):,} points)."

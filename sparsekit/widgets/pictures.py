@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sparsekit.widgets import colours
 from sparsekit.widgets.frames import Bits, tile_limit, tile_size
 
-Rgba = UInt8[np.ndarray, "h w 4"]
+Rgba = UInt8[np.ndarray, "_ _ 4"]
 GAP = 14  # pixels between tiles
 LINE = 17  # pixels per line of text
 

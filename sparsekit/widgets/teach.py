@@ -1,11 +1,13 @@
 """Predict before you look, and check an answer: both work in a notebook that nobody has filled in yet."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets
 import numpy as np
+from jaxtyping import Float
 from torch import Tensor
 
 from sparsekit.widgets import pictures
@@ -14,6 +16,7 @@ from sparsekit.widgets.pictures import Picture
 from sparsekit.widgets.view import Shown
 
 LONGEST = 80  # characters of a value in a message
+MOST_SHOWN = 8  # numbers of an array that is written out
 
 
 class Predict(Shown):
@@ -134,15 +137,15 @@ class Check:
         given = f"for ({', '.join(_brief(argument) for argument in arguments)})"
         try:
             got = answer(*arguments)
-            if got is NotImplemented or got is ...:
-                return "Not answered yet."
-            place = difference(got, expected, self.tolerance)
         except NotImplementedError:
             return "Not answered yet."
         except (
             Exception
         ) as error:  # a reader's error belongs in the sentence, not in a traceback that stops the notebook
             return f"Not yet: {given} the answer raises {type(error).__name__}: {error}."
+        if got is NotImplemented or got is ...:
+            return "Not answered yet."
+        place = difference(got, expected, self.tolerance)
         if place is None:
             return ""
         return f"Not yet: {given} the answer gives {_brief(got)}, expected {_brief(expected)}{place}."
@@ -154,70 +157,57 @@ class Check:
 def difference(got: Any, expected: Any, tolerance: float = 1e-5) -> str | None:
     """Return where two values differ (an empty text for the whole), or None where they agree.
 
+    What cannot be compared differs.
+
     Example:
         >>> difference({"a": [1.0, 2.0]}, {"a": [1.0, 3.0]}), difference(0.1 + 0.2, 0.3)
         (', first different at ["a"][1]', None)
     """
-    path = _differing_path(got, expected, tolerance)
+    try:
+        path = _differing_path(got, expected, tolerance)
+    except Exception:  # an answer may be anything, an object that refuses to be compared too
+        return ""
     return f", first different at {path}" if path else path
 
 
 def _differing_path(got: Any, expected: Any, tolerance: float) -> str | None:
-    if isinstance(expected, Tensor | np.ndarray):
-        return _differing_place(got, expected, tolerance)
     if isinstance(expected, Mapping):
-        return _differing_item(got, expected, list(expected), tolerance) if isinstance(got, Mapping) else ""
+        fits = isinstance(got, Mapping) and set(got) == set(expected)
+        return _differing_item(got, expected, list(expected), tolerance) if fits else ""
     if isinstance(expected, list | tuple):
-        fits = isinstance(got, list | tuple)
+        fits = isinstance(got, list | tuple) and len(got) == len(expected)
         return _differing_item(got, expected, list(range(len(expected))), tolerance) if fits else ""
-    if isinstance(expected, bool | np.bool_) or not isinstance(expected, int | float | np.number):
-        return None if type(got) is not type(None) and bool(got == expected) else _none_matches(got, expected)
-    return None if _close(np.asarray(_plain(got)), np.asarray(expected), tolerance).all() else ""
-
-
-def _none_matches(got: Any, expected: Any) -> str | None:
-    return None if got is None and expected is None else ""
+    if isinstance(expected, Tensor | np.ndarray | np.number | int | float):
+        return _differing_place(_numbers(got), _numbers(expected), tolerance)
+    return None if bool(got == expected) else ""
 
 
 def _differing_item(got: Any, expected: Any, keys: list, tolerance: float) -> str | None:
-    same_keys = set(got) == set(keys) if isinstance(got, Mapping) else len(got) == len(keys)
-    if not same_keys:
-        return ""
     for key in keys:
         inner = _differing_path(got[key], expected[key], tolerance)
         if inner is not None:
-            name = f'"{key}"' if isinstance(key, str) else str(key)
-            return f"[{name}]{inner}"
+            return f'["{key}"]{inner}' if isinstance(key, str) else f"[{key}]{inner}"
     return None
 
 
-def _differing_place(got: Any, expected: Any, tolerance: float) -> str | None:
-    ours, theirs = np.asarray(_plain(expected)), np.asarray(_plain(got))
-    if ours.shape != theirs.shape:
-        return ""
-    wrong = np.argwhere(~_close(theirs, ours, tolerance))
-    if len(wrong) == 0:
-        return None
-    return f"[{', '.join(str(number) for number in wrong[0])}]" if len(wrong[0]) else ""
-
-
-def _close(got: np.ndarray, expected: np.ndarray, tolerance: float) -> np.ndarray:
+def _differing_place(got: Float[np.ndarray, "..."], expected: Float[np.ndarray, "..."], tolerance: float) -> str | None:
     if got.shape != expected.shape:
-        return np.array(False)
-    return np.isclose(got.astype(float), expected.astype(float), rtol=tolerance, atol=tolerance, equal_nan=True)
+        return ""
+    close = np.asarray(np.isclose(got, expected, rtol=tolerance, atol=tolerance, equal_nan=True))
+    if close.all():
+        return None
+    return f"[{', '.join(str(number) for number in np.argwhere(~close)[0])}]" if close.ndim else ""
 
 
-def _plain(value: Any) -> Any:
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+def _numbers(value: Any) -> Float[np.ndarray, "..."]:
+    if isinstance(value, str):
+        raise TypeError(f"numbers must not come as text, got {value!r}")  # numpy would read "3" as 3
+    return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value).astype(np.float64)
 
 
 def _brief(value: Any) -> str:
     """Write a value on one line: arrays as their shape unless they are small."""
-    if isinstance(value, Tensor | np.ndarray) and _size(value) > 8:
+    if isinstance(value, Tensor | np.ndarray) and math.prod(value.shape) > MOST_SHOWN:
         return f"{type(value).__name__} of shape {tuple(value.shape)}"
     text = " ".join(repr(value).split())
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-
-
-def _size(value: Tensor | np.ndarray) -> int:
-    return value.numel() if isinstance(value, Tensor) else value.size

@@ -1,0 +1,319 @@
+"""Masks in notebooks: what is sent, what is counted, what is shown where no browser is. No browser here."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from sparsekit.allocation import allocate
+from sparsekit.analysis.metrics import layer_table
+from sparsekit.selection import keep_top_per_layer, random_topology
+from sparsekit.topology import LayerTopology, Topology
+from sparsekit.widgets import LayerTable, MaskExplorer, MaskTiles, RankedScores, colours, frames, pictures
+from sparsekit.widgets.view import STATIC
+
+SHAPES = {"fc1": (24, 13), "conv": (8, 3, 3, 3), "head": (10, 24)}
+
+
+@pytest.fixture
+def scores():
+    """Two scores for a small network; "even" has many equal ones."""
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "random": {name: torch.rand(shape, generator=generator) for name, shape in SHAPES.items()},
+        "even": {name: torch.randint(3, shape, generator=generator).float() for name, shape in SHAPES.items()},
+    }
+
+
+def unpack(widget: MaskTiles) -> dict[str, np.ndarray]:
+    """Read the masks back from exactly what the browser gets."""
+    raw, found, start = np.frombuffer(widget.bits, np.uint8), {}, 0
+    for tile in widget.layers:
+        stride = -(-tile["cols"] // 8)
+        rows = raw[start : start + tile["rows"] * stride].reshape(tile["rows"], stride)
+        found[tile["name"]] = np.unpackbits(rows, axis=1)
+        start += rows.size
+    assert start == raw.size
+    return found
+
+
+def count_colour(png: bytes, colour: str) -> int:
+    """Count the pixels of one colour in a PNG."""
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+    return int((pixels == colours.rgb(colour)).all(axis=2).sum())
+
+
+# --- what is sent ---------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 20), st.integers(1, 40), st.integers(0, 99))
+def test_packed_rows_give_back_the_mask(rows, cols, seed):
+    mask = np.random.default_rng(seed).random((rows, cols)) < 0.3
+    packed = frames.pack((rows, cols), mask)
+    assert packed.rows.shape == (rows, -(-cols // 8))
+    assert np.array_equal(packed.mask(), mask)
+
+
+def test_the_first_place_is_the_most_significant_bit():
+    layer = LayerTopology((2, 9), torch.tensor([0, 8, 16]))
+    assert frames.bits_of(layer).rows.tolist() == [[0b10000000, 0b10000000], [0b00000001, 0]]
+
+
+def test_the_browser_gets_every_connection_and_no_other():
+    topology = random_topology(SHAPES, 0.2)
+    for name, bits in unpack(MaskTiles(topology)).items():
+        layer = topology[name]
+        expected = layer.mask().reshape(layer.num_outputs, -1).numpy()
+        assert np.array_equal(bits[:, : layer.num_inputs], expected)
+        assert not bits[:, layer.num_inputs :].any()  # what fills up a row is no connection
+
+
+def test_a_convolution_is_shown_as_a_matrix_of_outputs_by_inputs():
+    tile = MaskTiles(random_topology(SHAPES, 0.2)).layers[1]
+    assert (tile["rows"], tile["cols"]) == (8, 27)
+
+
+def test_packed_rows_give_back_the_topology():
+    topology = random_topology(SHAPES, 0.2)
+    assert Topology({name: bits.topology() for name, bits in frames.all_bits(topology).items()}) == topology
+
+
+def test_names_and_bits_come_in_one_message(monkeypatch):
+    widget, sent = MaskTiles(random_topology(SHAPES, 0.2)), []
+    monkeypatch.setattr(MaskTiles, "send_state", lambda self, key=None: sent.append(set(key)))
+    widget.show(random_topology({"other": (5, 5)}, 0.2))
+    assert sent == [{"layers", "bits", "captions", "alt"}]
+
+
+# --- what is counted ------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 99), st.sampled_from([0.01, 0.05, 0.3, 1.0]))
+def test_the_numbers_beside_the_masks_are_those_of_the_analysis(seed, density):
+    topology = random_topology({"fc": (12, 9), "conv": (6, 4, 3, 3)}, density, seed=seed)
+    table = layer_table(topology)
+    for facts in frames.all_facts(frames.all_bits(topology)):
+        row = table.loc[facts.name]
+        shown = (facts.count, facts.density, facts.min_fan_in, facts.dead_outputs, facts.dead_inputs)
+        wanted = (row["count"], row["density"], row["fan_in_min"], row["dead_outputs"], row["dead_inputs"])
+        assert shown == pytest.approx(wanted)
+
+
+def test_dead_units_are_counted_by_hand():
+    mask = torch.zeros(3, 2, 2, 2, dtype=torch.bool)
+    mask[0, 1, 0, 1] = mask[0, 1, 1, 1] = mask[2, 1, 0, 0] = True  # output 1 and input channel 0 stay unused
+    facts = frames.facts_of("conv", frames.bits_of(LayerTopology.of_mask(mask)))
+    assert (facts.count, facts.min_fan_in, facts.dead_outputs, facts.dead_inputs) == (3, 0, 1, 1)
+
+
+def test_the_table_has_a_row_per_layer_and_their_sum():
+    facts = [frames.LayerFacts("a", (10, 20), 20, 1, 0, 3), frames.LayerFacts("b", (5, 10), 0, 0, 5, 10)]
+    assert frames.table_rows(facts) == [
+        ["a", "10 × 20", "20", "10.0 %", "10.0×", "1", "0", "3"],
+        ["b", "5 × 10", "0", "0 %", "–", "0", "5", "10"],
+        ["Network", "", "20", "8.0 %", "12.5×", "0", "5", "13"],
+    ]
+
+
+def test_a_network_without_sparse_layers_says_so():
+    widget = MaskTiles(Topology())
+    assert widget.sentence() == "No sparse layers."
+    assert widget.snapshot()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0, "0 %"), (1, "100 %"), (0.005, "0.50 %"), (0.5, "50.0 %"), (0.9995, "99.95 %")]
+)
+def test_a_share_is_never_rounded_to_nothing_or_everything(share, text):
+    assert frames.percent(share) == text
+
+
+# --- the explorer ---------------------------------------------------------------------------------
+
+
+@given(st.sampled_from(["uniform", "er", "erk"]), st.floats(0.01, 1.0), st.sampled_from(["random", "even"]))
+def test_ranking_once_keeps_what_sorting_every_time_keeps(allocation, density, score):
+    generator = torch.Generator().manual_seed(0)
+    scores = {
+        "random": {name: torch.rand(shape, generator=generator) for name, shape in SHAPES.items()},
+        "even": {name: torch.randint(3, shape, generator=generator).float() for name, shape in SHAPES.items()},
+    }
+    expected = keep_top_per_layer(scores[score], allocate(SHAPES, density, allocation))
+    assert RankedScores(scores).topology_at(density, allocation, score) == expected
+
+
+def test_the_slider_says_sparsity_and_hands_over_density(scores):
+    explorer = MaskExplorer(scores, density=0.1, allocation="uniform", score="random")
+    assert explorer.controls.values["sparsity"] == 90
+    explorer.controls.set(sparsity=75.0)
+    assert explorer.density == 0.25
+    assert explorer.topology == explorer.masks_at(0.25, "uniform", "random")
+
+
+def test_moving_the_slider_sends_the_bits_of_the_new_masks(scores):
+    explorer = MaskExplorer(scores, density=0.1)
+    before = explorer.masks.bits
+    explorer.controls.set(sparsity=60.0)
+    assert explorer.masks.bits != before
+    assert explorer.masks.bits == frames.joined(frames.all_bits(explorer.masks_at(0.4, "erk", "random")))
+
+
+def test_the_table_follows_the_slider(scores):
+    explorer = MaskExplorer(scores, density=0.1)
+    explorer.choose(density=0.5, allocation="uniform")
+    assert explorer.table.rows == frames.table_rows(frames.all_facts(frames.all_bits(explorer.topology)))
+    assert explorer.table.rows[-1][3] == "50.0 %"
+
+
+def test_another_allocation_or_score_gives_other_masks(scores):
+    explorer = MaskExplorer(scores, density=0.2)
+    seen = {explorer.masks.bits}
+    explorer.choose(allocation="uniform")
+    seen.add(explorer.masks.bits)
+    explorer.choose(score="even")
+    seen.add(explorer.masks.bits)
+    assert len(seen) == 3
+
+
+def test_every_preset_can_be_pressed(scores):
+    explorer = MaskExplorer(scores)
+    settings = []
+    for name in ("Try 90 %", "Try 98 % ERK", "Try 99.5 % uniform"):
+        explorer.presets.press(name)
+        settings.append((explorer.density, explorer.controls.values["allocation"]))
+    assert settings == [(0.1, "erk"), (0.02, "erk"), (0.005, "uniform")]
+
+
+def test_a_message_of_the_browser_presses_a_preset(scores):
+    explorer = MaskExplorer(scores, density=0.5)
+    explorer.presets._on_message(None, {"press": "Try 90 %"}, [])
+    assert explorer.density == 0.1
+
+
+def test_settings_that_cannot_be_are_answered_beside_the_slider_and_the_picture_stays(scores):
+    explorer = MaskExplorer(scores, density=0.1)
+    before = explorer.masks.bits
+    explorer.controls.set(sparsity=100.0)
+    assert "density must lie in (0, 1]" in explorer.controls.fields[0]["error"]
+    assert explorer.masks.bits == before
+    explorer.controls.set(sparsity=50.0)
+    assert explorer.controls.fields[0]["error"] == ""
+
+
+def test_the_lists_offer_every_allocation_and_score(scores):
+    options = {
+        field["name"]: [value for value, _ in field["options"]] for field in MaskExplorer(scores).controls.fields
+    }
+    assert {"uniform", "er", "erk"} <= set(options["allocation"])
+    assert options["score"] == ["random", "even"]
+
+
+def test_scores_of_different_networks_are_refused(scores):
+    scores["even"].pop("head")
+    with pytest.raises(ValueError, match="same layers and shapes"):
+        MaskExplorer(scores)
+
+
+def test_scores_that_are_no_numbers_are_refused(scores):
+    scores["even"]["head"][0, 0] = float("nan")
+    with pytest.raises(ValueError, match="NaN"):
+        MaskExplorer(scores)
+
+
+def test_no_scores_at_all_are_refused():
+    with pytest.raises(ValueError, match="at least one score"):
+        MaskExplorer({})
+
+
+def test_an_unknown_score_is_refused_and_the_known_are_listed(scores):
+    with pytest.raises(ValueError, match="random, even"):
+        MaskExplorer(scores, score="magnitude")
+
+
+# --- stills and sentences -------------------------------------------------------------------------
+
+
+def test_a_still_has_one_dark_pixel_per_connection():
+    topology = random_topology({"fc": (40, 50)}, 0.1)
+    drawn = pictures.tile(frames.bits_of(topology["fc"]))
+    dark = (drawn[..., :3] == colours.rgb(colours.INK)).all(axis=2)
+    assert np.array_equal(dark, topology["fc"].mask().numpy())
+
+
+def test_the_explorers_still_grows_darker_with_density(scores):
+    explorer = MaskExplorer(scores, density=0.1)
+    few = count_colour(explorer.snapshot(), colours.INK)
+    explorer.choose(density=0.6)
+    assert count_colour(explorer.snapshot(), colours.INK) > 3 * few
+
+
+def test_a_displayed_explorer_is_a_widget_a_picture_and_a_sentence(scores):
+    bundle = MaskExplorer(scores, density=0.1)._repr_mimebundle_()
+    assert set(bundle) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
+    assert base64.b64decode(bundle["image/png"])[:4] == b"\x89PNG"
+    assert bundle["text/plain"].startswith("90 % sparsity, erk, random scores: 3 layers, 77 of 768 connections kept")
+
+
+def test_the_same_settings_give_the_same_still_and_sentence(scores):
+    first, second = MaskExplorer(scores), MaskExplorer(scores)
+    assert first.snapshot() == second.snapshot()
+    assert repr(first) == repr(second)
+    assert not re.search(r"0x[0-9a-f]{6,}", repr(first))
+
+
+def test_a_still_shows_itself_in_a_notebook():
+    picture = MaskTiles(random_topology(SHAPES, 0.2)).snapshot()
+    assert picture._repr_mimebundle_() == {"image/png": bytes(picture), "text/plain": picture.alt}
+
+
+def test_a_table_reads_as_text():
+    table = LayerTable()
+    table.show([frames.LayerFacts("a", (10, 20), 20, 1, 0, 3)])
+    assert "a  10 × 20  20  10.0 %" in table.sentence()
+    assert table.snapshot().alt == table.sentence()
+
+
+# --- looks ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols", "size"),
+    [(64, 64, (256, 256)), (10, 256, (256, 30)), (256, 10, (30, 256)), (512, 4608, (256, 28)), (2, 2, (28, 28))],
+)
+def test_a_tile_is_as_large_as_it_can_be_read(rows, cols, size):
+    width, height = frames.tile_size(rows, cols, 256)
+    assert width <= 256 or width == cols
+    assert (min(width, height) >= 28, (width, height)) == (True, size) or (rows, cols) == (512, 4608)
+
+
+def test_masks_can_be_told_from_their_ground_by_everybody():
+    assert colours.contrast(colours.INK, colours.PAPER) >= 7
+    assert colours.contrast(colours.BORN, colours.PAPER) >= 3
+    assert colours.contrast(colours.DROPPED, colours.PAPER) >= 3
+
+
+def test_lines_differ_by_their_dashes_too():
+    assert len(set(colours.DASHES)) == len(colours.DASHES) == len(colours.OKABE_ITO)
+
+
+@pytest.mark.parametrize("path", sorted(STATIC.iterdir()), ids=lambda path: path.name)
+def test_the_front_end_fetches_nothing(path):
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"https?:|//[a-z0-9.-]+\.[a-z]{2,}/|\bimport\b|\bfetch\(|XMLHttpRequest|@import|url\(", text)
+
+
+@pytest.mark.parametrize("path", sorted(STATIC.glob("*.js")), ids=lambda path: path.name)
+def test_every_script_is_short_enough_to_read(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_no_widget_draws_with_pyplot_or_prints():
+    sources = {path.name: path.read_text(encoding="utf-8") for path in STATIC.parent.glob("*.py")}
+    assert not [name for name, text in sources.items() if "matplotlib.pyplot" in text or "IPython.display" in text]
+    assert [name for name, text in sources.items() if re.search(r"(?<![\w.])print\(", text)] == ["teach.py"]

@@ -1,0 +1,457 @@
+"""Runs in a thread: they start, pause, stop and fail as asked, and give what they would give without a thread."""
+
+import itertools
+import math
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sparsekit.journal import Journal
+from sparsekit.layers import sparsify, topology_of
+from sparsekit.rules import RigL, Static
+from sparsekit.schedules import Constant
+from sparsekit.selection import random_topology
+from sparsekit.widgets import Control, Curve, LivePanel, Run, Snapshot, live_training
+from sparsekit.widgets.curve import thinned
+
+SECONDS = 20  # patience with a slow machine
+
+
+def counting(steps=None, *, pause=0.001):
+    """Yield snapshots, for ever where no number is given."""
+    for step in itertools.count() if steps is None else range(steps):
+        time.sleep(pause)
+        yield Snapshot(step, {"loss": 1.0 / (step + 1)})
+
+
+def until(condition):
+    """Wait until something is so."""
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.002)
+
+
+# --- a run ----------------------------------------------------------------------------------------
+
+
+def test_a_run_takes_every_snapshot():
+    run = Run(counting(5), total=5)
+    assert run.wait(SECONDS).step == 4
+    assert (run.state, run.count) == ("done", 5)
+    assert run.lines() == {"loss": ([0, 1, 2, 3, 4], [1.0, 1 / 2, 1 / 3, 1 / 4, 1 / 5])}
+
+
+def test_nothing_happens_before_the_start():
+    taken = []
+    run = Run(taken.append(step) or Snapshot(step) for step in range(3))
+    time.sleep(0.05)
+    assert (taken, run.state, run.latest) == ([], "ready", None)
+    run.wait(SECONDS)
+
+
+def test_a_second_start_changes_nothing():
+    run = Run(counting(3)).start().start()
+    assert run.wait(SECONDS).step == 2
+    run.start()
+    assert run.wait(SECONDS).step == 2
+
+
+def test_a_paused_run_holds_still_until_it_is_resumed():
+    run = Run(counting()).start()
+    until(lambda: run.count > 3)
+    run.pause()
+    time.sleep(0.05)
+    held = run.count
+    time.sleep(0.1)
+    assert (run.state, run.count) == ("paused", held)
+    run.resume()
+    until(lambda: run.count > held)
+    assert run.state == "running"
+    run.stop()
+    run.wait(SECONDS)
+
+
+def test_stop_keeps_the_last_snapshot():
+    run = Run(counting()).start()
+    until(lambda: run.count >= 5)
+    run.stop()
+    assert run.wait(SECONDS).step == run.count - 1
+    assert run.state == "stopped"
+
+
+def test_a_paused_run_can_be_stopped():
+    run = Run(counting()).start()
+    until(lambda: run.count > 1)
+    run.pause()
+    run.stop()
+    run.wait(SECONDS)
+    assert run.state == "stopped"
+
+
+def test_a_run_stopped_before_its_start_never_begins():
+    taken = []
+    run = Run(taken.append(step) or Snapshot(step) for step in range(3))
+    run.stop()
+    assert run.wait(SECONDS) is None
+    assert (run.state, taken) == ("stopped", [])
+
+
+def test_pause_and_resume_do_nothing_to_a_run_that_is_over():
+    run = Run(counting(2))
+    run.wait(SECONDS)
+    run.pause()
+    run.resume()
+    assert run.state == "done"
+
+
+def test_a_stopped_generator_cleans_up_behind_itself():
+    cleaned = threading.Event()
+
+    def steps():
+        try:
+            yield from counting()
+        finally:
+            cleaned.set()
+
+    run = Run(steps()).start()
+    until(lambda: run.count > 1)
+    run.stop()
+    run.wait(SECONDS)
+    assert cleaned.is_set()
+
+
+def test_an_error_in_the_training_reaches_whoever_waits():
+    def failing():
+        yield Snapshot(0)
+        raise FloatingPointError("the loss must be finite")
+
+    run = Run(failing())
+    with pytest.raises(FloatingPointError, match="must be finite"):
+        run.wait(SECONDS)
+    assert (run.state, run.count) == ("failed", 1)
+    with pytest.raises(FloatingPointError):  # and again, whenever somebody asks
+        run.wait(SECONDS)
+
+
+def test_waiting_too_long_stops_the_run():
+    run = Run(counting())
+    with pytest.raises(TimeoutError, match=r"within 0\.05 s"):
+        run.wait(0.05)
+    until(lambda: not run._thread.is_alive())
+    assert run.state == "stopped"
+
+
+def test_an_interrupt_while_waiting_stops_the_run_and_keeps_its_result(monkeypatch):
+    run = Run(counting()).start()
+    until(lambda: run.count > 3)
+    calls, join = [], run._thread.join
+
+    def interrupted(timeout=None):
+        calls.append(timeout)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        join(timeout)
+
+    monkeypatch.setattr(run._thread, "join", interrupted)
+    last = run.wait(SECONDS)
+    assert last.step == run.count - 1 > 2
+    assert run.state == "stopped"
+
+
+def test_waiting_joins_in_slices_so_that_an_interrupt_lands(monkeypatch):
+    run = Run(counting(300))
+    run.start()
+    slices, join = [], run._thread.join
+    monkeypatch.setattr(run._thread, "join", lambda timeout=None: slices.append(timeout) or join(timeout))
+    run.wait(SECONDS)
+    assert slices
+    assert all(timeout is not None and timeout <= 0.1 for timeout in slices)
+
+
+def test_the_thread_never_keeps_python_from_ending():
+    assert Run(counting())._thread.daemon
+
+
+def test_a_broken_view_ends_no_run_and_is_reported():
+    run = Run(counting(3)).listen(lambda run: 1 / 0)
+    with pytest.warns(UserWarning, match="ZeroDivisionError"):
+        assert run.wait(SECONDS).step == 2
+    assert run.state == "done"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run.wait(SECONDS)  # once is enough
+
+
+def test_a_broken_view_does_not_silence_the_others():
+    heard = []
+    run = Run(counting(3)).listen(lambda run: 1 / 0).listen(lambda run: heard.append(run.count))
+    with pytest.warns(UserWarning, match="view"):
+        run.wait(SECONDS)
+    assert heard[-1] == 3
+
+
+def test_listeners_are_told_at_most_ten_times_a_second():
+    told = []
+    start = time.monotonic()
+    Run(counting(3000, pause=0)).listen(lambda run: told.append(run.count)).wait(SECONDS)
+    assert 2 <= len(told) <= 2 + (time.monotonic() - start) / 0.1
+    assert told[-1] == 3000  # the end is told whenever it comes
+
+
+def test_the_last_topology_stays_where_a_snapshot_has_none():
+    topology = random_topology({"fc": (4, 5)}, 0.5)
+    run = Run([Snapshot(0, {}, topology), Snapshot(1)])
+    run.wait(SECONDS)
+    assert run.topology is topology
+
+
+def test_metrics_may_be_missing_at_some_steps():
+    run = Run([Snapshot(0, {"loss": 1.0}), Snapshot(1, {"loss": 0.5, "accuracy": 0.9})])
+    run.wait(SECONDS)
+    assert run.lines() == {"loss": ([0, 1], [1.0, 0.5]), "accuracy": ([1], [0.9])}
+
+
+# --- control --------------------------------------------------------------------------------------
+
+
+def test_a_control_replaces_the_whole_rule():
+    rule = RigL(stop=100)
+    control = Control(rule)
+    control.change(every=7, fraction=0.2)
+    assert (control.rule.every, control.rule.fraction, control.rule.stop) == (7, Constant(0.2), 100)
+    assert rule.every == 100  # rules are values
+
+
+def test_a_control_keeps_the_rule_that_the_new_value_does_not_fit():
+    control = Control(RigL(stop=100))
+    with pytest.raises(ValueError, match="every"):
+        control.change(every=0)
+    assert control.rule.every == 100
+    with pytest.raises(TypeError):
+        control.change(nonsense=1)
+
+
+# --- the real training ----------------------------------------------------------------------------
+
+
+def small_training(control, *, steps=12, **options):
+    """A sparse multi-layer perceptron on random data, the same every time."""
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+    model = sparsify(plain, random_topology({"0": (16, 8), "2": (3, 16)}, 0.4))
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(32, 8, generator=generator)
+    labels = torch.randint(3, (32,), generator=generator)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    batches = itertools.repeat((inputs, labels))
+    return model, live_training(model, optimizer, batches, nn.functional.cross_entropy, control, steps=steps, **options)
+
+
+def test_training_is_the_same_with_and_without_a_thread():
+    alone_model, alone = small_training(RigL(stop=12, every=3))
+    alone = list(alone)
+    watched_model, watched = small_training(RigL(stop=12, every=3))
+    last = Run(watched).wait(SECONDS)
+    assert last.metrics == alone[-1].metrics
+    assert last.topology == alone[-1].topology
+    for ours, theirs in zip(alone_model.parameters(), watched_model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_snapshots_show_the_topology_of_their_step():
+    model, steps = small_training(RigL(stop=12, every=3))
+    shown = [(snapshot.topology, topology_of(model)) for snapshot in steps]
+    assert all(ours == theirs for ours, theirs in shown)
+    assert shown[0][0] != shown[-1][0]
+
+
+def test_live_training_records_a_journal():
+    journal_model, steps = small_training(RigL(stop=12, every=3))
+    journal = Journal(topology_of(journal_model))
+    _, steps = small_training(RigL(stop=12, every=3), journal=journal)
+    last = list(steps)[-1]
+    assert journal.steps == [0, 3, 6, 9]
+    assert journal[-1] == last.topology
+
+
+def test_a_rule_that_is_changed_acts_from_the_next_step_on():
+    control = Control(RigL(stop=1000, every=1000))
+    _, steps = small_training(control, steps=20)
+    topologies = [next(steps).topology for _ in range(10)]
+    assert all(one == topologies[0] for one in topologies)  # step 0 rewired, nothing since
+    control.change(every=1, fraction=0.5)
+    assert next(steps).topology != topologies[0]
+
+
+def test_the_model_is_measured_now_and_then_and_at_the_end():
+    _, steps = small_training(Static(), steps=5, measure=lambda model: {"test accuracy": 0.5}, measure_every=2)
+    assert [snapshot.step for snapshot in steps if "test accuracy" in snapshot.metrics] == [1, 3, 4]
+
+
+# --- the panel ------------------------------------------------------------------------------------
+
+
+def steering(control, steps=40):
+    """Yield the rule's settings as metrics, so that a test sees what the training saw."""
+    for step in range(steps):
+        time.sleep(0.001)
+        rule = control.rule
+        yield Snapshot(step, {"loss": math.exp(-step), "every": rule.every, "fraction": rule.fraction_at(0)})
+
+
+def test_buttons_start_pause_resume_and_stop():
+    run = Run(counting(), total=100)
+    panel = LivePanel(run, metrics=["loss"])
+    labels = []
+    for button in ("main", "main", "main", "stop"):
+        labels.append(panel.buttons.fields[0]["label"])
+        panel.buttons.press(button)
+        until(lambda: run.count > 0)
+    run.wait(SECONDS)
+    assert labels == ["Start", "Pause", "Resume", "Pause"]
+    assert run.state == "stopped"
+    assert panel.buttons.fields[0]["label"] == "Ended"
+    assert panel.buttons.fields[0]["disabled"]
+    assert panel.buttons.fields[1]["disabled"]
+
+
+def test_stop_is_offered_only_while_there_is_something_to_stop():
+    run = Run(counting(), total=100)
+    panel = LivePanel(run)
+    assert panel.buttons.fields[1]["disabled"]
+    run.start()
+    until(lambda: not panel.buttons.fields[1]["disabled"])
+    run.stop()
+    run.wait(SECONDS)
+
+
+def test_the_bar_and_the_status_follow_the_run():
+    run = Run(counting(5), total=8)
+    panel = LivePanel(run, metrics=["loss"])
+    run.wait(SECONDS)
+    assert panel.buttons.values == {"progress": 5, "status": "done: 5 of 8 steps"}
+    assert panel.buttons.fields[2]["high"] == 8
+
+
+def test_the_curve_has_a_point_per_step():
+    run = Run(counting(30), total=30)
+    panel = LivePanel(run, metrics=["loss"])
+    run.wait(SECONDS)
+    points = np.frombuffer(panel.charts[("loss",)].points, np.float32).reshape(2, 30)
+    assert points[0].tolist() == list(range(30))
+    assert points[1] == pytest.approx([1 / (step + 1) for step in range(30)])
+
+
+def test_sliders_act_on_the_running_training():
+    control = Control(RigL(stop=40, every=20, fraction=0.3))
+    run = Run(steering(control, 400), total=400)
+    panel = LivePanel(run, metrics=["loss"], control=control)
+    run.start()
+    until(lambda: run.count > 5)
+    panel.dials.set(fraction=0.6)
+    panel.dials.set(every=5)
+    until(lambda: run.lines()["every"][1][-1] == 5)
+    run.stop()
+    run.wait(SECONDS)
+    assert run.lines()["fraction"][1][0] == 0.3
+    assert run.lines()["fraction"][1][-1] == 0.6
+
+
+def test_a_slider_leaves_the_other_setting_alone():
+    control = Control(RigL(stop=40, every=20, fraction=0.3))
+    panel = LivePanel(Run([]), control=control)
+    panel.dials.set(every=5)
+    assert control.rule.fraction == RigL(stop=40, fraction=0.3).fraction  # the cosine still decays
+
+
+def test_a_value_that_the_rule_refuses_is_answered_beside_its_slider():
+    control = Control(RigL(stop=40, every=20))
+    panel = LivePanel(Run([]), control=control)
+    panel.dials.set(every=0)
+    errors = {field["name"]: field["error"] for field in panel.dials.fields}
+    assert "every must lie in" in errors["every"]
+    assert errors["fraction"] == ""
+    assert control.rule.every == 20
+
+
+def test_a_rule_without_such_settings_gets_no_sliders():
+    assert LivePanel(Run([]), control=Control(Static())).dials is None
+
+
+def test_masks_are_drawn_only_when_they_changed():
+    topology = random_topology({"fc": (6, 7)}, 0.5)
+    panel = LivePanel(Run([Snapshot(0, {}, topology), Snapshot(1, {}, topology)]))
+    shown, show = [], panel.masks.show
+    panel.masks.show = lambda one: shown.append(one) or show(one)
+    panel.run.wait(SECONDS)
+    assert shown == [topology]
+
+
+def test_a_failed_picture_is_shown_in_the_panel():
+    run = Run(counting(3))
+    panel = LivePanel(run, metrics=["loss"])
+    panel.charts[("loss",)].show = lambda lines: 1 / 0
+    with pytest.warns(UserWarning, match="view"):
+        run.wait(SECONDS)
+    assert "the run goes on: ZeroDivisionError" in panel.buttons.fields[3]["error"]
+
+
+def test_an_error_of_the_training_is_shown_in_the_panel():
+    def failing():
+        yield Snapshot(0)
+        raise ValueError("no such layer")
+
+    run = Run(failing())
+    panel = LivePanel(run)
+    with pytest.raises(ValueError, match="no such layer"):
+        run.wait(SECONDS)
+    assert panel.buttons.fields[3]["error"] == "ValueError: no such layer"
+    assert "failed: 1 steps" in panel.sentence()
+
+
+def test_a_panel_is_widget_picture_and_sentence_before_and_after():
+    run = Run([Snapshot(0, {"loss": 1.0}, random_topology({"fc": (6, 7)}, 0.5))], total=1)
+    panel = LivePanel(run, metrics=["loss"])
+    assert panel._repr_mimebundle_()["text/plain"] == "Run ready: 0 of 1 steps."
+    run.wait(SECONDS)
+    assert panel._repr_mimebundle_()["text/plain"].startswith(
+        "Run done: 1 of 1 steps. loss: 1 at step 0 (1 points). 1 "
+    )
+    assert panel.snapshot()[:4] == b"\x89PNG"
+
+
+# --- curves ---------------------------------------------------------------------------------------
+
+
+def test_a_line_needs_a_value_per_step():
+    with pytest.raises(ValueError, match="got 2 and 1 for 'loss'"):
+        Curve().show({"loss": ([0, 1], [1.0])})
+
+
+def test_a_long_line_is_thinned_and_keeps_its_spikes_and_ends():
+    steps, values = np.arange(50_000), np.zeros(50_000)
+    values[31_234], values[41_234] = 9.0, -7.0
+    thin = thinned(steps, values)
+    assert thin.shape[1] <= 1000
+    assert (thin[0, 0], thin[0, -1]) == (0, 49_999)
+    assert (thin[1].max(), thin[1].min()) == (9.0, -7.0)
+    assert (np.diff(thin[0]) > 0).all()
+
+
+def test_a_short_line_is_sent_whole():
+    assert thinned([0, 1, 2], [5.0, math.nan, 4.0]).shape == (2, 3)
+
+
+def test_lines_with_their_own_steps_are_sent_one_after_the_other():
+    chart = Curve("share")
+    chart.show({"train": ([0, 1, 2], [0.1, 0.2, 0.3]), "test": ([2], [0.25])})
+    assert [(one["name"], one["count"]) for one in chart.series] == [("train", 3), ("test", 1)]
+    sent = np.frombuffer(chart.points, np.float32)
+    assert sent == pytest.approx([0, 1, 2, 0.1, 0.2, 0.3, 2, 0.25])
+    assert chart.sentence() == "train: 0.3 at step 2 (3 points). test: 0.25 at step 2 (1 points)."

@@ -1,0 +1,183 @@
+"""Questions to readers: predictions open after a choice, checks say what differs and never stop a notebook."""
+
+import numpy as np
+import pytest
+import torch
+
+from sparsekit.topology import LayerTopology, Topology
+from sparsekit.widgets import Check, Predict
+from sparsekit.widgets.teach import difference
+
+
+@pytest.fixture
+def check():
+    return Check([((784, 300, 0.1), 23520), ((10, 10, 1.0), 100)], hint="Density is a share.")
+
+
+def said(capsys) -> str:
+    return capsys.readouterr().out.strip()
+
+
+def test_a_right_answer_is_right(check, capsys):
+    assert check(lambda rows, cols, density: round(rows * cols * density))
+    assert said(capsys) == "Right: 2 of 2 cases."
+
+
+def test_a_stub_is_not_answered_yet(check, capsys):
+    def stub(rows, cols, density):
+        raise NotImplementedError
+
+    assert not check(stub)
+    assert said(capsys) == "Not answered yet. Density is a share."
+
+
+@pytest.mark.parametrize("stub", [None, lambda *arguments: ..., lambda *arguments: NotImplemented])
+def test_other_ways_to_leave_it_open_are_no_answers_either(check, capsys, stub):
+    assert not check(stub)
+    assert said(capsys).startswith("Not answered yet.")
+
+
+def test_a_wrong_answer_is_shown_its_case(check, capsys):
+    assert not check(lambda rows, cols, density: round(784 * 300 * density))
+    assert said(capsys) == "Not yet: for (10, 10, 1.0) the answer gives 235200, expected 100. Density is a share."
+
+
+def test_a_forgotten_return_is_a_wrong_answer(check, capsys):
+    assert not check(lambda rows, cols, density: None)
+    assert "the answer gives None, expected 23520" in said(capsys)
+
+
+def test_an_error_in_the_answer_is_said_and_not_raised(check, capsys):
+    assert not check(lambda rows: rows)
+    assert "the answer raises TypeError: " in said(capsys)
+
+
+def test_an_answer_of_a_strange_type_is_wrong_and_not_raised(check, capsys):
+    class Odd:
+        def __eq__(self, other):
+            raise RuntimeError("cannot be compared")
+
+        __hash__ = None
+
+    for odd in (Odd(), "23520", [23520], {"count": 23520}, torch.zeros(2), object()):
+        assert not check(lambda *arguments, odd=odd: odd)
+    assert said(capsys).count("Not yet") == 6
+
+
+def test_the_end_of_a_cell_shows_no_verdict_twice(check, capsys):
+    verdict = check(lambda *arguments: 0)
+    said(capsys)
+    assert verdict._ipython_display_() is None
+    assert said(capsys) == ""
+
+
+TOPOLOGY = Topology({"fc": LayerTopology((2, 2), torch.tensor([0, 3]))})
+
+
+@pytest.mark.parametrize(
+    ("got", "expected"),
+    [
+        (0.1 + 0.2, 0.3),
+        (1, 1.0),
+        (np.float32(0.5), 0.5),
+        (torch.tensor(0.5), 0.5),
+        (torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0 + 1e-7])),
+        (np.array([1, 2]), torch.tensor([1, 2])),
+        ([1, 2], torch.tensor([1, 2])),
+        (torch.tensor([True, False]), torch.tensor([True, False])),
+        ((1, 2), [1, 2]),
+        ({"a": [1.0, {"b": 2}]}, {"a": [1.0, {"b": 2}]}),
+        ("erk", "erk"),
+        (True, True),
+        (None, None),
+        (float("nan"), float("nan")),
+        (float("inf"), float("inf")),
+        (Topology({"fc": LayerTopology((2, 2), torch.tensor([0, 3]))}), TOPOLOGY),
+        (torch.tensor([0.5], requires_grad=True), torch.tensor([0.5])),
+    ],
+)
+def test_equal_values_agree(got, expected):
+    assert difference(got, expected) is None
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "place"),
+    [
+        (0.3001, 0.3, ""),
+        ("0.3", 0.3, ""),
+        (torch.zeros(2), torch.zeros(3), ""),
+        (torch.tensor([[1.0, 2.0], [3.0, 9.0]]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "[1, 1]"),
+        (torch.tensor([True, True]), torch.tensor([True, False]), "[1]"),
+        ({"a": [1.0, 2.0]}, {"a": [1.0, 3.0]}, '["a"][1]'),
+        ({"a": 1}, {"b": 1}, ""),
+        ({"a": 1, "b": 2}, {"a": 1}, ""),
+        ([1, 2, 3], [1, 2], ""),
+        (5, [5], ""),
+        (5, {"a": 5}, ""),
+        (1, True, None),
+        (0, True, ""),
+        ("er", "erk", ""),
+        (None, 0, ""),
+        (0, None, ""),
+        (Topology(), TOPOLOGY, ""),
+        (float("nan"), 1.0, ""),
+    ],
+)
+def test_different_values_differ_and_it_is_said_where(got, expected, place):
+    found = difference(got, expected)
+    assert found == (f", first different at {place}" if place else place)
+
+
+def test_a_large_tensor_is_named_by_its_shape(capsys):
+    Check([((torch.zeros(4, 5),), torch.ones(4, 5))])(lambda x: x)
+    assert said(capsys) == (
+        "Not yet: for (Tensor of shape (4, 5)) the answer gives Tensor of shape (4, 5), "
+        "expected Tensor of shape (4, 5), first different at [0, 0]."
+    )
+
+
+def test_a_small_tensor_is_shown_whole(capsys):
+    Check([((1,), torch.tensor([1, 2]))])(lambda x: torch.tensor([1, 3]))
+    assert "gives tensor([1, 3]), expected tensor([1, 2]), first different at [1]." in said(capsys)
+
+
+# --- predictions ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guess():
+    return Predict("How many?", ["few", "many"], 1, "There are a hundred.")
+
+
+def test_nothing_is_revealed_before_a_choice(guess):
+    assert guess.revealed == ""
+    assert "hundred" not in str(guess.view.get_state())
+    assert "hundred" not in guess.sentence()
+
+
+def test_a_right_choice_is_confirmed(guess):
+    guess.choose("many")
+    assert guess.revealed == "Yes. There are a hundred."
+
+
+def test_a_wrong_choice_is_answered_with_the_right_one(guess):
+    guess.choose("few")
+    assert guess.revealed == "Not quite: it is “many”. There are a hundred."
+
+
+def test_a_reader_may_change_their_mind(guess):
+    guess.choose("few")
+    guess.choose("many")
+    assert guess.revealed == "Yes. There are a hundred."
+
+
+def test_a_prediction_is_shown_as_widget_picture_and_sentence(guess):
+    bundle = guess._repr_mimebundle_()
+    assert set(bundle) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
+    assert bundle["text/plain"] == "How many? few / many"
+
+
+@pytest.mark.parametrize(("options", "answer"), [(["one"], 0), (["a", "a"], 0), (["a", "b"], 2), (["a", "b"], -1)])
+def test_a_question_without_a_clear_answer_is_refused(options, answer):
+    with pytest.raises(ValueError, match="got"):
+        Predict("?", options, answer, "because")
