@@ -29,17 +29,18 @@ def main(extras):
         check_python(sys.version_info)
         prepare(ROOT, extras, os.environ.get("TORCH_BACKEND", ""))
     except RuntimeError as error:
-        sys.exit("sparsekit set-up: %s" % error)
+        sys.exit(f"sparsekit set-up: {error}")
     except subprocess.CalledProcessError as error:
         command = " ".join(map(str, error.cmd))
-        sys.exit("sparsekit set-up: this step failed, see above; run the same make again: %s" % command)
+        sys.exit(f"sparsekit set-up: this step failed, see above; run the same make again: {command}")
 
 
 def check_python(version):
     """Raise RuntimeError unless this interpreter is new enough."""
     if tuple(version[:2]) < OLDEST:
-        came = "%s (%s)" % (".".join(map(str, version[:3])), sys.executable)
-        raise RuntimeError("Python must be 3.11 or newer, got %s; install one or say make ... PYTHON=its/path" % came)
+        came = ".".join(map(str, version[:3]))
+        todo = "install one, or name it: make lab PYTHON=its/path"
+        raise RuntimeError(f"Python must be 3.11 or newer, got {came} ({sys.executable}); {todo}")
 
 
 def prepare(root, extras, backend=""):
@@ -47,7 +48,7 @@ def prepare(root, extras, backend=""):
     venv = root / ".venv"
     reason = damage(root)
     if reason:
-        say("making .venv (%s)" % reason)
+        say(f"making .venv ({reason})")
         make_venv(venv)
     before = read_stamp(venv)
     wanted = {
@@ -77,12 +78,12 @@ def damage(root):
     if not python_runs(venv):
         return "its Python does not run"
     lost = sorted(set(stamp["packages"]) - packages(venv)) or missing_files(venv)
-    return "it lost %s" % ", ".join(lost[:3]) if lost else ""
+    return f"it lost {', '.join(lost[:3])}" if lost else ""
 
 
 def python_runs(venv):
     """Tell whether the environment's interpreter starts, is new enough and belongs to it."""
-    code = "import sys; sys.exit(sys.version_info < %r or sys.prefix == sys.base_prefix)" % (OLDEST,)
+    code = f"import sys; sys.exit(sys.version_info < {OLDEST} or sys.prefix == sys.base_prefix)"
     try:
         done = subprocess.run([str(python_of(venv)), "-c", code], stdin=subprocess.DEVNULL, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
@@ -146,7 +147,7 @@ def install(root, wanted, *, renew_torch=False):
         command += ["--torch-backend", wanted["backend"]]
     if renew_torch:
         command += [word for name in BUILDS_OF_TORCH for word in ("--reinstall-package", name)]
-    run([*command, "-e", ".[%s]" % ",".join(wanted["extras"])], cwd=root)  # relative: a path may hold spaces
+    run([*command, "-e", f".[{','.join(wanted['extras'])}]"], cwd=root)  # relative: a path may hold spaces
 
 
 def fingerprint(root):

@@ -1,0 +1,224 @@
+"""JupyterLab in headless Chromium: one server and one browser for the whole run, a fresh kernel for every notebook.
+
+`SPARSEKIT_REQUIRE_BROWSER=1` turns the skip without Chromium into a failure, `CHROMIUM` names another browser, and
+`SCREENSHOTS=folder` keeps a picture of every notebook that a test opened.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from browser.driving import Notebook, file_name, write_notebook
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+APPLICATION = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+FLAGS = [
+    "--no-sandbox",  # Chromium refuses its sandbox to root, and CI is root
+    "--disable-dev-shm-usage",  # a container's shared memory is too small for large pages
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # a request that leaves is seen and gets nowhere
+]
+LAB_FLAGS = [
+    "--no-browser",
+    "--allow-root",
+    "--ip=127.0.0.1",
+    "--ServerApp.port_retries=0",
+    "--IdentityProvider.token=",
+    "--ServerApp.disable_check_xsrf=True",
+    "--LabApp.expose_app_in_browser=True",  # window.jupyterapp: steadier than clicking through menus
+    "--LabApp.extension_manager=readonly",
+]
+SETTINGS = {  # no pop-up over the page, and off-screen outputs keep their text
+    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
+}
+
+
+@dataclass
+class Lab:
+    """A running JupyterLab and the folder it serves, a copy of `notebooks/`: tests never write into the checkout."""
+
+    url: str
+    folder: Path
+
+
+@dataclass
+class Watch:
+    """What a page did that it must not do."""
+
+    left: list[str] = field(default_factory=list)
+    broke: list[str] = field(default_factory=list)
+
+    def request(self, url: str) -> None:
+        """Remember an address on another machine."""
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname != "127.0.0.1":
+            self.left.append(url)
+
+    def page(self, page) -> None:
+        """Watch one page."""
+        page.on("websocket", lambda socket: self.request(socket.url))
+        page.on("pageerror", lambda error: self.broke.append(str(error)))
+
+    def check(self) -> None:
+        """Fail when a request left this machine or a script failed."""
+        assert not self.left, f"the notebook must need no network, it asked for {self.left}"
+        assert not self.broke, f"no script may fail in the page: {self.broke}"
+
+
+def pytest_collection_modifyitems(items):
+    """Mark everything in this folder, so that `-m 'not browser'` leaves it out."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator:
+    """One Chromium, the machine's own: playwright downloads nothing."""
+    program = find_chromium()
+    if not program:
+        give_up("no Chromium here; install it (Debian: apt-get install chromium) or set CHROMIUM to its path")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory) -> Iterator[Lab]:
+    """One JupyterLab with settings of its own, whatever the user's are."""
+    home = tmp_path_factory.mktemp("lab")
+    shutil.copytree(ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints", "runs"))
+    (home / "data").symlink_to(ROOT / "data")
+    write_settings(home / "settings")
+    port = free_port()
+    with (home / "lab.log").open("w") as log:
+        command = [sys.executable, "-m", "jupyterlab", *LAB_FLAGS, f"--port={port}"]
+        server = subprocess.Popen(
+            [*command, f"--ServerApp.root_dir={home / 'notebooks'}"],
+            env=lab_environment(home),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_for_server(server, f"http://127.0.0.1:{port}", home / "lab.log")
+        yield Lab(f"http://127.0.0.1:{port}", home / "notebooks")
+    finally:
+        stop(server)
+
+
+@pytest.fixture
+def watch() -> Watch:
+    """What the test's pages did wrong; `notebook` looks at the end."""
+    return Watch()
+
+
+@pytest.fixture
+def notebook(browser, lab, watch, request) -> Iterator[Callable[..., Notebook]]:
+    """`notebook("01_masks.ipynb")` opens it; `notebook("x.ipynb", cells=[...])` writes a scratch one first.
+
+    In the end no request may have left this machine and no script in the page may have failed.
+    """
+    context = browser.new_context(viewport={"width": 1280, "height": 1400}, reduced_motion="reduce")
+    context.on("request", lambda asked: watch.request(asked.url))
+    context.on("page", watch.page)
+    opened: list[tuple[str, Notebook]] = []
+
+    def open_notebook(name: str, *, cells: list[str] | None = None) -> Notebook:
+        if cells is not None:
+            write_notebook(lab.folder / name, cells)
+        book = Notebook(context.new_page())
+        opened.append((name, book))
+        return book.open(lab.url, name)
+
+    yield open_notebook
+    for name, book in opened:
+        if folder := os.environ.get("SCREENSHOTS"):
+            book.screenshot(Path(folder) / f"{file_name(request.node.name, Path(name).stem)}.png")
+        book.shut_down()
+    context.close()
+    watch.check()
+
+
+def find_chromium() -> str:
+    """Return the path of a Chromium, or "" without one."""
+    found = [os.environ.get("CHROMIUM"), *map(shutil.which, NAMES), str(APPLICATION) if APPLICATION.exists() else None]
+    return next((path for path in found if path), "")
+
+
+def give_up(reason: str) -> None:
+    """Skip aloud; fail where a browser is required."""
+    if os.environ.get("SPARSEKIT_REQUIRE_BROWSER", "0") not in ("", "0"):
+        pytest.fail(f"a browser is required (SPARSEKIT_REQUIRE_BROWSER): {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+def write_settings(folder: Path) -> None:
+    """Write JupyterLab's settings files."""
+    for name, values in SETTINGS.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+
+
+def lab_environment(home: Path) -> dict[str, str]:
+    """Return the environment of the server and its kernels: nothing of the user's Jupyter is read or written."""
+    folders = {
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "share",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "IPYTHONDIR": "ipython",
+    }
+    own = {name: str(home / folder) for name, folder in folders.items()}
+    return {**os.environ, **own, "OMP_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_server(server: subprocess.Popen, url: str, log: Path, *, seconds: float = 60) -> None:
+    """Wait until JupyterLab answers; it takes 3 s, ten times that under load."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            urllib.request.urlopen(f"{url}/api/status", timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail(f"JupyterLab did not start within {seconds:.0f} s:\n{log.read_text()[-3000:]}", pytrace=False)
+
+
+def stop(server: subprocess.Popen) -> None:
+    """End JupyterLab and, through it, every kernel."""
+    server.terminate()
+    try:
+        server.wait(20)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()

@@ -1,0 +1,121 @@
+"""What a browser test does with a notebook, in words: run it, wait, press keys, ask the kernel, count pixels."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+
+PATIENCE = 120_000  # ms; a notebook needs 60 s at most, and slow machines test too
+
+READY = """() => { // idle too: a message sent between connecting and the kernel's first word can get lost
+  const context = window.jupyterapp?.shell?.currentWidget?.sessionContext, kernel = context?.session?.kernel;
+  return Boolean(context?.isReady) && kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
+}"""
+RUN_ALL = """() => {
+  window.sparsekitRun = { done: false };
+  const finish = () => { window.sparsekitRun.done = true; };
+  window.jupyterapp.commands.execute('runmenu:run-all').then(finish, finish);
+}"""
+CELLS = "() => window.jupyterapp.shell.currentWidget.content.model.toJSON().cells"
+ASK = """async code => {
+  const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+  const future = kernel.requestExecute({ code, store_history: false });
+  let text = '';
+  future.onIOPub = message => { if (message.header.msg_type === 'stream') text += message.content.text; };
+  const reply = (await future.done).content;
+  return reply.status === 'ok' ? { text } : { error: `${reply.ename}: ${reply.evalue}` };
+}"""
+COUNT_PIXELS = """(canvas, [red, green, blue]) => {
+  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  let count = 0;
+  for (let i = 0; i < data.length; i += 4) count += data[i] === red && data[i + 1] === green && data[i + 2] === blue;
+  return count;
+}"""
+SHUT_DOWN = "() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()"
+HEIGHT = """() => Math.max(...[...document.querySelectorAll('.jp-WindowedPanel-outer')].map(e => e.scrollHeight))"""
+
+
+class Notebook:
+    """One notebook, open in JupyterLab. `page` is playwright's, for everything that is not said here."""
+
+    def __init__(self, page):
+        self.page = page
+        page.set_default_timeout(PATIENCE)
+
+    def open(self, url: str, name: str) -> "Notebook":
+        """Open a notebook of the server's folder, and wait until its kernel answers."""
+        self.page.goto(f"{url}/doc/tree/{name}?reset")
+        self.page.wait_for_function(READY)
+        return self
+
+    def run_all(self, *, wait: bool = True) -> "Notebook":
+        """Run every cell. Do not wait where a cell itself waits for somebody to press something."""
+        self.page.evaluate(RUN_ALL)
+        return self.settle() if wait else self
+
+    def settle(self) -> "Notebook":
+        """Wait until the run of all cells is over; no cell may have failed."""
+        self.page.wait_for_function("() => window.sparsekitRun.done")
+        failed = [output for output in self.outputs() if output["output_type"] == "error"]
+        assert not failed, "cells failed: " + "; ".join(f"{one['ename']}: {one['evalue']}" for one in failed)
+        return self
+
+    def outputs(self) -> list[dict]:
+        """Return the outputs of all cells, in order, as the notebook format writes them."""
+        return [output for cell in self.page.evaluate(CELLS) for output in cell.get("outputs", ())]
+
+    def printed(self) -> str:
+        """Return what all cells printed."""
+        texts = [output["text"] for output in self.outputs() if output["output_type"] == "stream"]
+        return "".join("".join(text) for text in texts)
+
+    def python(self, expression: str):
+        """Ask the kernel for the value of an expression; it comes as JSON, tensors and arrays as lists."""
+        code = f"print(__import__('json').dumps({expression}, default=lambda value: value.tolist()))"
+        reply = self.page.evaluate(ASK, code)
+        assert "error" not in reply, f"the kernel could not say {expression}: {reply['error']}"
+        return json.loads(reply["text"])
+
+    def press(self, control, key: str, *, times: int = 1) -> None:
+        """Focus a control and press a key, as somebody does who uses no mouse: exact, and it tests just that."""
+        control.focus()
+        for _ in range(times):
+            self.page.keyboard.press(key)
+
+    def wait_until(self, control, attribute: str, text: str) -> None:
+        """Wait until an attribute of an element (`aria-label`, `data-seq`, ...) contains a text."""
+        self.page.wait_for_function(
+            "([element, name, text]) => (element.getAttribute(name) ?? '').includes(text)",
+            arg=[control.element_handle(), attribute, text],
+        )
+
+    def count_pixels(self, canvas, colour: str) -> int:
+        """Count a 2-D canvas' pixels of exactly this colour, `#rrggbb`."""
+        red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+        return canvas.evaluate(COUNT_PIXELS, [red, green, blue])
+
+    def screenshot(self, path: Path) -> None:
+        """Keep a picture of the whole notebook: the window grows to its height first."""
+        width = self.page.viewport_size["width"]
+        height = min(int(self.page.evaluate(HEIGHT)) + 200, 16_000)
+        self.page.set_viewport_size({"width": width, "height": height})
+        self.page.wait_for_timeout(300)  # only pictures for people depend on this pause, no assertion
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=path)
+
+    def shut_down(self) -> None:
+        """End the kernel: the server would hand it to the next test that opens the same file."""
+        self.page.evaluate(SHUT_DOWN)
+
+
+def write_notebook(path: Path, cells: list[str]) -> None:
+    """Write a scratch notebook of code cells."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, path)
+
+
+def file_name(*words: str) -> str:
+    """Return words as a safe file name."""
+    return re.sub(r"[^\w.-]+", "_", "-".join(words)).strip("_")
