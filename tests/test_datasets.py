@@ -110,6 +110,7 @@ def test_the_default_normalisation_leaves_floats_and_their_precision_alone():
     values = torch.tensor([[0.1, -3.0]], dtype=torch.float64)
     assert torch.equal(Normalize()(values), values)
     assert Normalize()(values).dtype == torch.float64
+    torch.testing.assert_close(Normalize(mean=(0.1,))(values)[0, 1].item(), -3.1, atol=1e-15, rtol=0)
 
 
 def test_normalisation_needs_positive_deviations_and_as_many_as_means():

@@ -4,7 +4,7 @@ An augmentation is any callable `(inputs, generator) -> inputs` that draws from 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Shaped
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sparsekit.registry import register
+from sparsekit.settings import setting
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -34,8 +35,8 @@ class CropFlip:
         [[[[1.0, 0.0], [3.0, 2.0]]]]
     """
 
-    padding: int = field(default=4, metadata={"help": "largest shift in pixels, each way", "range": (0, 8)})
-    flip: float = field(default=0.5, metadata={"help": "probability of mirroring an image", "range": (0.0, 1.0)})
+    padding: int = setting(4, "largest shift in pixels, each way", range=(0, 8))
+    flip: float = setting(0.5, "probability of mirroring an image", range=(0.0, 1.0))
 
     def __post_init__(self):
         if self.padding < 0:
