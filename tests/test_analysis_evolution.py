@@ -101,6 +101,7 @@ class TestExploration:
         table = analysis.exploration(path([0, 1], [1, 2], [0, 1]))
         assert table["network"].tolist() == [2 / 12, 3 / 12, 3 / 12]
 
+    @settings(max_examples=40, deadline=None)
     @given(states)
     def test_exploration_never_falls_and_lies_between_the_density_and_one(self, history):
         table = analysis.exploration(path(*history))["network"]
@@ -110,6 +111,7 @@ class TestExploration:
         tried = {place for state in history for place in state}
         assert table.iloc[-1] == len(tried) / SIZE
 
+    @settings(max_examples=40, deadline=None)
     @given(states)
     def test_exploration_grows_by_no_more_than_the_churn(self, history):
         topologies = path(*history)
@@ -125,6 +127,7 @@ class TestExploration:
         found = analysis.reliable_exploration(path([0], [1], [0], [1]), 2)["network"]
         assert found.iloc[-1] == 0
 
+    @settings(max_examples=40, deadline=None)
     @given(states)
     def test_reliable_exploration_asks_for_nothing_at_tau_zero_and_for_more_with_each_step(self, history):
         topologies = path(*history)
@@ -182,7 +185,7 @@ class TestExpectedCoverage:
         assert curve[1] - curve[0] > curve[2] - curve[1] > 0
         assert curve[3] == curve[2]
 
-    @settings(max_examples=50)
+    @settings(max_examples=50, deadline=None)
     @given(st.floats(0.01, 0.6), st.lists(st.floats(0, 1), max_size=8), st.booleans())
     def test_coverage_is_a_share_never_falls_and_keeps_below_its_bound(self, density, fractions, regrow):
         if not regrow and density * max([0, *fractions]) > 1 - density:

@@ -196,7 +196,7 @@ class TestActivity:
         assert analysis.activity(net, [torch.randn(2, 5, 4)]).loc["0", "units"] == 6
 
     def test_an_empty_evaluation_set_is_refused(self):
-        with pytest.raises(ValueError, match="no batch"):
+        with pytest.raises(ValueError, match="got no batch"):
             analysis.activity(mlp(1, 1), [])
 
     @pytest.mark.parametrize("storage", ["masked", "csr"])

@@ -56,7 +56,7 @@ def activity(model: nn.Module, batches: Iterable[Any], *, near_zero: float = 1e-
         for inputs in inputs_of(batches):
             recorder.run(twin, inputs)
     if not recorder.batches:
-        raise ValueError("activity is measured on data, got no batch; give the evaluation set's batches")
+        raise ValueError("activity needs data to be measured on, got no batch; give the evaluation set's batches")
     rows = {name: tally.row() for name, tally in recorder.tallies.items()}
     columns = ["units", "silent", "near_zero_share"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("activation")

@@ -81,7 +81,7 @@ def ages(topologies: Iterable[Topology], *, starts: Sequence[int] | None = None)
         >>> ages(path)["fc"].tolist(), ages(path, starts=[0, 100])["fc"].tolist()
         ([1, 0], [100, 0])
     """
-    lives = Lives()
+    lives, now, topology = Lives(), 0, Topology()
     for now, topology in timed(topologies, starts):
         lives.advance(topology, now)
     return {name: now - lives.born[name][layer.indices] for name, layer in topology.items()}

@@ -82,7 +82,8 @@ def fan_histogram(topology: Topology) -> pd.DataFrame:
         for side, fan in (("fan_in", layer.fan_in()), ("fan_out", unit_fan_out(layer)))
     ]
     columns = ["layer", "side", "connections", "units"]
-    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+    empty = pd.DataFrame(columns=columns)
+    return pd.concat(parts, ignore_index=True).reindex(columns=columns) if parts else empty
 
 
 def _layer_row(layer: LayerTopology, total: int) -> dict[str, float]:

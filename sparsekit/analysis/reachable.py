@@ -111,7 +111,8 @@ class _Cut(torch.autograd.Function):
         return (x > 0).to(x.dtype)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
+    def backward(ctx, *grads: Tensor) -> Tensor:
+        (grad,) = grads
         return (grad > 0).to(grad.dtype)
 
 
@@ -171,5 +172,5 @@ _STANDS_FOR: dict[Callable, Callable] = {
 class _PassThrough(TorchFunctionMode):
     """Replaces what bends or compares values by something positive that lets every path through."""
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func: Callable, types, args=(), kwargs=None):
         return _STANDS_FOR.get(func, func)(*args, **(kwargs or {}))

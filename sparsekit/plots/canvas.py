@@ -4,6 +4,8 @@ Figures are made directly, not through pyplot, and text sizes are set on the axe
 leaves no trace outside the axes it draws on.
 """
 
+from typing import Literal
+
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -26,7 +28,7 @@ def axes_for(ax: Axes | None, *, width: float = 6.4, height: float = 4.0) -> Axe
     return Figure(figsize=(width, height), dpi=100, layout="constrained").subplots()
 
 
-def finish(ax: Axes, *, x: str, y: str, title: str = "", grid: str = "y") -> Axes:
+def finish(ax: Axes, *, x: str, y: str, title: str = "", grid: Literal["x", "y", "both", ""] = "y") -> Axes:
     """Label the axes (with units) and quieten the frame; `grid` is `"x"`, `"y"`, `"both"` or empty."""
     ax.set_xlabel(x, fontsize=LABEL_SIZE)
     ax.set_ylabel(y, fontsize=LABEL_SIZE)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 
 from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, legend, log_ticks, percent
-from sparsekit.plots.colours import BASELINE, DASHED, style_of
+from sparsekit.plots.colours import BASELINE, DASHED, numbered, style_of
 
 PALE = "#f0f0f0"
 
@@ -121,11 +121,11 @@ def _write_cells(ax: Axes, values: np.ndarray, baselines: np.ndarray, shown) -> 
 
 
 def _effective_line(ax: Axes, method: str, rows: pd.DataFrame) -> None:
-    mean = rows.groupby("nominal")["effective"].mean()
-    style = style_of(method or "gse")
+    mean = rows.groupby("nominal")["effective"].agg(["mean"])
+    style = style_of(method) if method else numbered(0)
     ax.plot(
         mean.index,
-        mean,
+        mean["mean"],
         color=style.colour,
         linestyle=style.dashes,
         marker=style.marker,

@@ -25,16 +25,17 @@ def plot_flops(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         raise ValueError(
             "bars need a column relative_to_dense and at least one method, got neither or only one of them"
         )
-    costs = table["relative_to_dense"].sort_values(ascending=False)
+    by_cost = table.sort_values("relative_to_dense", ascending=False)
+    costs = dict(zip(map(str, by_cost.index), by_cost["relative_to_dense"].tolist(), strict=True))
     ax = axes_for(ax, height=1.1 + 0.36 * len(costs))
-    ax.barh(range(len(costs)), costs, height=0.72, color=[style_of(str(name)).colour for name in costs.index])
-    for place, cost in enumerate(costs):
+    ax.barh(range(len(costs)), list(costs.values()), height=0.72, color=[style_of(name).colour for name in costs])
+    for place, cost in enumerate(costs.values()):
         ax.annotate(
             in_percent(cost), (cost, place), (4, 0), textcoords="offset points", va="center", fontsize=TICK_SIZE
         )
-    ax.set_yticks(range(len(costs)), [str(name) for name in costs.index])
+    ax.set_yticks(range(len(costs)), list(costs))
     finish(ax, x="operations per training step (dense training: 100 %)", y="method", grid="x")
-    _scale(ax, float(costs.min()), float(costs.max()))
+    _scale(ax, min(costs.values()), max(costs.values()))
     if "static" in costs:
         ax.axvline(costs["static"], color=BASELINE, linestyle=DASHED, linewidth=1.2)
     return ax

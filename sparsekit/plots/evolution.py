@@ -105,7 +105,7 @@ def plot_exploration(
         _layer_lines(ax, explored)
     else:
         for method, table in explored.items():
-            _method_line(ax, method, table["network"])
+            _method_line(ax, method, table)
     _expected_line(ax, first, expected, "random growth (expected)", strict=False)
     _finish_shares(ax, first, "explored, $R_s$ (share of all places)")
     ax.set_ylim(bottom=0)
@@ -120,16 +120,15 @@ def _layer_lines(ax: Axes, table: pd.DataFrame) -> None:
     ax.plot(table.index, table["network"], color=BLACK, linewidth=2.6, label="network")
 
 
-def _method_line(ax: Axes, method: str, values: pd.Series) -> None:
+def _method_line(ax: Axes, method: str, table: pd.DataFrame) -> None:
     style = style_of(method)
-    every = max(1, len(values) // 8)
     ax.plot(
-        values.index,
-        values,
+        table.index,
+        table["network"],
         color=style.colour,
         linestyle=style.dashes,
         marker=style.marker,
-        markevery=every,
+        markevery=max(1, len(table) // 8),
         markersize=5,
         label=method,
     )

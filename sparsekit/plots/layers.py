@@ -64,7 +64,7 @@ def plot_fan_histogram(layer: LayerTopology, ax: Axes | None = None, *, side: st
     ax = axes_for(ax)
     unit = "output" if side == "fan_in" else "input"
     edges = _whole_edges(int(fan.min()), int(fan.max()))
-    ax.hist(fan, bins=edges, color=BLUE, alpha=0.85, label=f"this layer, {len(fan)} {unit}s")
+    ax.hist(fan, bins=list(edges), color=BLUE, alpha=0.85, label=f"this layer, {len(fan)} {unit}s")
     _poisson_line(ax, fan.mean(), len(fan), edges)
     finish(ax, x=f"{side.replace('_', '-')} (connections per {unit})", y=f"units ({unit}s)")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))

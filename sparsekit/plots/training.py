@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from sparsekit.plots.canvas import axes_for, finish, legend, log_ticks, percent
-from sparsekit.plots.colours import Style, style_of
+from sparsekit.plots.colours import Style, numbered, style_of
 
 SHARES = ("accuracy", "density")  # numbers whose names end so are written in per cent
 
@@ -58,7 +58,7 @@ def plot_accuracy_density(runs: pd.DataFrame, ax: Axes | None = None, *, by: str
         ValueError: if a column is missing, or a density is not above 0.
     """
     _check_columns(runs, "density", "accuracy")
-    if (runs["density"] <= 0).any():
+    if min(runs["density"]) <= 0:
         raise ValueError(f"densities must be above 0 for a logarithmic axis, got {runs['density'].min()}")
     ax = axes_for(ax)
     for method, rows in _groups(runs, by):
@@ -75,7 +75,7 @@ def plot_accuracy_density(runs: pd.DataFrame, ax: Axes | None = None, *, by: str
 
 def _chosen(runs: pd.DataFrame, name: str) -> pd.DataFrame:
     _check_columns(runs, "name", "value")
-    chosen = runs[runs["name"] == name]
+    chosen = runs.loc[runs["name"] == name]
     if chosen.empty:
         known = ", ".join(sorted(runs["name"].unique())) or "(nothing measured)"
         raise ValueError(f"the name must be one of {known}, got {name!r}; choose one of them")
@@ -129,11 +129,11 @@ def _error_bars(ax: Axes, method: str, rows: pd.DataFrame) -> None:
 
 
 def _style(method: str) -> Style:
-    return style_of(method or "gse")
+    return style_of(method) if method else numbered(0)
 
 
 def _label(method: str, rows: pd.DataFrame) -> str | None:
-    seeds = rows["seed"].nunique() if "seed" in rows else 1
+    seeds = len(set(rows["seed"])) if "seed" in rows else 1
     return f"{method}, {seeds} seeds" if method and seeds > 1 else method or None
 
 
