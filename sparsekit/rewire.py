@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from sparsekit.kernels import sampled_outer, unfold_columns
 from sparsekit.layers import SparseLayer, sparse_layers
-from sparsekit.layers.masked import DenseGradient, MaskedLayer
+from sparsekit.layers.masked import DenseGradient, MaskedLayer, grad_was_cleared
 from sparsekit.topology import LayerTopology, Topology
 
 
@@ -253,8 +253,11 @@ def _check_fits(layers: Mapping[str, SparseLayer], new: Mapping[str, LayerTopolo
 
 
 def _recorder(io: LayerIO):
-    def record(_layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if output.requires_grad:
+    def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        # A copy of the model carries this hook along, but is somebody else's.
+        if output.requires_grad and layer is io.layer:
+            if grad_was_cleared(io.layer.param):
+                io.pairs.clear()
             x = inputs[0].detach()
             output.register_hook(lambda g: _keep(io, x, g.detach()))
 

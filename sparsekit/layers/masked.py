@@ -21,26 +21,34 @@ class DenseGradient:
     def __init__(self, layer: "MaskedLayer"):
         self.layer = layer
         self.total: Tensor | None = None
-        self._settling = False
+        self._backward_pass = -1
 
     def received(self, grad: Tensor) -> Tensor:
         """Take part in a backward pass: hand on the gradient, with what earlier micro-batches found off the mask."""
-        if self._settling:
+        # A layer used twice takes part twice; one whose pass was interrupted is met again in another.
+        this_pass = torch._C._current_graph_task_id()
+        if self._backward_pass == this_pass:
             return grad
-        self._settling = True
+        self._backward_pass = this_pass
+        if grad_was_cleared(self.layer.param):
+            self.total = None
         engine = Variable._execution_engine
         # Queued twice over, so that it runs after DDP's own end-of-backward callback has written the averages.
         engine.queue_callback(lambda: engine.queue_callback(self._settle))
         return grad if self.total is None else grad + self.total * ~self.layer.mask
 
     def _settle(self) -> None:
-        self._settling = False
         grad = self.layer.param.grad
         if grad is None:
             return
         # A step with infinite gradients is skipped by GradScaler: it must not spoil the next one.
         self.total = grad.clone() if bool(grad.isfinite().all()) else None
         grad.mul_(self.layer.mask)
+
+
+def grad_was_cleared(param: Tensor) -> bool:
+    """Whether what was accumulated so far has been thrown away: a new step, or one that GradScaler skipped."""
+    return param.grad is None or not bool(param.grad.any())
 
 
 class _Straight(torch.autograd.Function):
@@ -76,7 +84,7 @@ class MaskedLayer(SparseLayer):
         return packed.flatten()[self.indices]
 
     def transfer(self, tensor: Tensor, old: LayerTopology, new: LayerTopology) -> Tensor:
-        return tensor * (old & new).mask()
+        return torch.where((old & new).mask(), tensor, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.catcher is None:

@@ -1,5 +1,6 @@
 """A rule in a training loop of your own: one new line, by way of the optimizer's step hooks."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -8,12 +9,13 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sparsekit.journal import Journal
-from sparsekit.layers import topology_of
+from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.rewire import LayerIO, capture_io, rewire, views
 from sparsekit.rules.base import Rule
 from sparsekit.seeds import generator
 
 STEP_KEY = "sparsekit_step"
+_WITH_RULE: weakref.WeakSet[Optimizer] = weakref.WeakSet()
 
 
 def attach(model: nn.Module, optimizer: Optimizer, rule: Rule, *, seed: int = 0) -> "Attachment":
@@ -34,7 +36,8 @@ def attach(model: nn.Module, optimizer: Optimizer, rule: Rule, *, seed: int = 0)
         A handle with the step count, the journal, and `detach()`.
 
     Raises:
-        ValueError: if the model has no sparse layer, or the optimizer trains none of its layers.
+        ValueError: if the model has no sparse layer, the optimizer leaves one of them out that is not frozen, or the
+            optimizer already has a rule.
 
     Example:
         >>> from sparsekit.layers import sparsify
@@ -61,13 +64,25 @@ class Attachment:
 
     def __init__(self, model: nn.Module, optimizer: Optimizer, rule: Rule, seed: int):
         _check_trains(model, optimizer)
-        self.model, self.optimizer, self.rule, self.seed = model, optimizer, rule, seed
+        self.model, self.optimizer, self.seed = model, optimizer, seed
         self.journal = Journal(topology_of(model).to("cpu"))
         self._capture: capture_io | None = None
         self._hooks = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
+            optimizer.register_load_state_dict_post_hook(self._after_load),
         ]
+        _WITH_RULE.add(optimizer)
+        self.rule = rule
+
+    @property
+    def rule(self) -> Rule:
+        """When and how the topology changes."""
+        return self._rule
+
+    @rule.setter
+    def rule(self, rule: Rule) -> None:
+        self._rule = rule
         self._prepare()
 
     @property
@@ -81,6 +96,7 @@ class Attachment:
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
+        _WITH_RULE.discard(self.optimizer)
 
     def _before_step(self, _optimizer: Optimizer, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         # torch hands over the call's own arguments: the optimizer, then perhaps a closure.
@@ -117,7 +133,16 @@ class Attachment:
         self.optimizer.param_groups[0][STEP_KEY] = self.step + 1
         self._prepare()
 
+    def _after_load(self, _optimizer: Optimizer) -> None:
+        """Go on from the step that was loaded, as if attached after it."""
+        self.journal = Journal(topology_of(self.model).to("cpu"))
+        self._stop_capture()
+        self._prepare()
+
     def _rewire(self) -> None:
+        if not self.journal.entries:
+            # The model's own state may have been loaded since.
+            self.journal.initial = topology_of(self.model).to("cpu")
         io = self._stop_capture()
         draws = generator(self.seed, "rewire", self.step)
         new = self.rule.propose(views(self.model, io), self.step, draws)
@@ -125,7 +150,9 @@ class Attachment:
 
     def _prepare(self) -> None:
         """Record the coming backward passes if the next step is a rewiring step that needs them."""
-        if self.rule.needs_gradients and self.rule.is_due(self.step):
+        if not (self.rule.needs_gradients and self.rule.is_due(self.step)):
+            self._stop_capture()
+        elif self._capture is None:
             self._capture = capture_io(self.model)
             self._capture.start()
 
@@ -144,11 +171,16 @@ class Attachment:
 
 def _check_trains(model: nn.Module, optimizer: Optimizer) -> None:
     trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    layers = topology_of(model)
+    layers = sparse_layers(model)
     if not layers:
         raise ValueError("attach needs a model with sparse layers, got none; call sparsify on it first")
-    if not trained & {id(parameter) for parameter in model.parameters()}:
+    if left_out := [n for n, x in layers.items() if x.param.requires_grad and id(x.param) not in trained]:
         raise ValueError(
-            "the optimizer must train this model's parameters, got one that trains none of them; "
-            "build it from model.parameters() after sparsify, which returns a new model"
+            f"the optimizer must train every sparse layer that is not frozen, got none for {', '.join(left_out)}; "
+            "build it from model.parameters() after sparsify, which returns a new model, or freeze these layers"
+        )
+    if optimizer in _WITH_RULE:
+        raise ValueError(
+            "an optimizer must have one rule at most, got one that already has a rule; "
+            "call detach() on what attach returned, or set its `rule`"
         )

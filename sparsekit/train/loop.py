@@ -1,7 +1,10 @@
 """The training loop, visible whole. This is where a mask changes: `rewire`, in the middle of `train_step`."""
 
+import functools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +33,21 @@ class StepStats:
     count: int
 
 
+def _clears_gradients_on_failure(function: Callable) -> Callable:
+    """Half a batch's gradients must not be added to the next one's, whatever stopped it: an error, or a reader."""
+
+    @functools.wraps(function)
+    def careful(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(model, *args, **kwargs)
+        except BaseException:
+            model.zero_grad(set_to_none=True)
+            raise
+
+    return careful
+
+
+@_clears_gradients_on_failure
 def train_step(
     model: nn.Module,
     optimizer: Optimizer,
@@ -76,6 +94,7 @@ def train_step(
     return stats, change
 
 
+@_clears_gradients_on_failure
 def backward(
     model: nn.Module,
     batch: Batch,
@@ -91,8 +110,8 @@ def backward(
         The step's numbers, and what the sparse layers saw (empty unless `capture`).
 
     Raises:
-        FloatingPointError: if the loss is not finite; gradients are cleared.
-        ValueError: if there are fewer samples than micro-batches, or none.
+        FloatingPointError: if the loss is not finite.
+        ValueError: if there are fewer samples than micro-batches, or none. Gradients are cleared after any error.
     """
     inputs, labels = batch
     if not 1 <= micro_batches <= len(labels):
@@ -107,7 +126,7 @@ def backward(
             (part * share).backward()
             loss += float(part.detach()) * share
             correct += int((outputs.detach().argmax(1) == y).sum())
-    _check_finite(loss, model)
+    _check_finite(loss)
     return StepStats(loss=loss, correct=correct, count=len(labels)), io
 
 
@@ -163,10 +182,8 @@ def _loss(loss_fn: LossFn, outputs: Tensor, labels: Tensor) -> Tensor:
         ) from error
 
 
-def _check_finite(loss: float, model: nn.Module) -> None:
-    if not torch.isfinite(torch.tensor(loss)):
-        for parameter in model.parameters():
-            parameter.grad = None
+def _check_finite(loss: float) -> None:
+    if not math.isfinite(loss):
         raise FloatingPointError(
             f"the loss must be finite, got {loss}; lower the learning rate or look at the inputs "
             "(weights, topology and optimizer are as they were before this step)"
