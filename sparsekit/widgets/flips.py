@@ -106,7 +106,7 @@ def write_gaps(positions: Int64[np.ndarray, " c"]) -> bytes:
     """
     gaps = np.diff(positions, prepend=-1) - 1
     # A gap below 2**7 takes one byte, below 2**14 two, and so on; positions stay below 2**35.
-    lengths = 1 + sum((gaps >> shift > 0).astype(np.int64) for shift in (7, 14, 21, 28))
+    lengths = 1 + np.stack([gaps >> shift > 0 for shift in (7, 14, 21, 28)]).sum(axis=0)
     ends = np.cumsum(lengths)
     out = np.zeros(int(ends[-1]) if len(gaps) else 0, dtype=np.uint8)
     for place in range(5):

@@ -138,7 +138,7 @@ def _button_fields(run: Run) -> list[Field]:
 
 def _dials(control: Control | None) -> Controls | None:
     """Make sliders for what the rule has of drop fraction and interval."""
-    rule = getattr(control, "rule", None)
+    rule: Any = getattr(control, "rule", None)
     fields, values = [], {}
     if hasattr(rule, "fraction"):
         fields.append(_fraction_field(rule))

@@ -112,8 +112,9 @@ def png(rgba: Rgba) -> bytes:
 
 
 def _scaled(rgba: Rgba, limit: int) -> Rgba:
-    size = tile_size(*rgba.shape[:2], limit)
-    bigger = size[0] >= rgba.shape[1] and size[1] >= rgba.shape[0]
+    rows, cols, _ = rgba.shape
+    size = tile_size(rows, cols, limit)
+    bigger = size[0] >= cols and size[1] >= rows
     way = Image.Resampling.NEAREST if bigger else Image.Resampling.BOX
     return np.asarray(Image.fromarray(rgba).resize(size, way))
 

@@ -61,7 +61,7 @@ class Shown:
         return self.sentence()
 
 
-class FrontEnd(Shown, anywidget.AnyWidget):
+class FrontEnd(Shown, anywidget.AnyWidget):  # type: ignore[override]
     """A widget with a front-end of its own. A subclass names its script in `_esm`."""
 
     _css = style()

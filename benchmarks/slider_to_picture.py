@@ -1,0 +1,113 @@
+"""How long does a reader wait between a move of the sparsity slider and the new picture of all masks?
+
+Twenty masks of 512 x 512 (5.2 million places) in a real JupyterLab and Chromium. A step goes from the slider's input
+event through the kernel (compare ranks, pack bits, count) to the canvas, and two screen frames on, when the picture is
+certainly on the screen: about 33 ms of the result are these two frames.
+
+    python benchmarks/slider_to_picture.py [--output slider.json]
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from browser import conftest as harness  # noqa: E402 - the tests' JupyterLab and Chromium
+from browser.driving import Notebook, write_notebook  # noqa: E402
+from playwright.sync_api import sync_playwright  # noqa: E402
+
+NUM_MASKS, SIDE, MOVES = 20, 512, 12
+CELL = f"""
+import time
+import torch
+from sparsekit.widgets import MaskExplorer
+generator = torch.Generator().manual_seed(0)
+scores = {{"random": {{f"layer{{k}}": torch.rand({SIDE}, {SIDE}, generator=generator) for k in range({NUM_MASKS})}}}}
+explorer = MaskExplorer(scores, density=0.5)
+explorer
+"""
+IN_KERNEL = f"""[(start := time.perf_counter(), explorer.choose(density=0.5 + k / 1000),
+  1000 * (time.perf_counter() - start))[2] for k in range({MOVES})]"""
+STEP = """([sign]) => new Promise(done => {
+  const slider = document.querySelector('.sk-is-range input'), tiles = document.querySelector('.sk-tiles');
+  const frames = count => count ? requestAnimationFrame(() => frames(count - 1)) : done(performance.now() - start);
+  const watcher = new MutationObserver(() => { watcher.disconnect(); frames(2); });
+  watcher.observe(tiles, { attributes: true, attributeFilter: ['data-seq'] });
+  slider.value = Number(slider.value) + sign;
+  const start = performance.now();
+  slider.dispatchEvent(new Event('input'));
+})"""
+
+
+@contextmanager
+def notebook() -> Iterator[Notebook]:
+    """A notebook with the explorer, in a JupyterLab of its own."""
+    home = Path(tempfile.mkdtemp())
+    (home / "notebooks").mkdir()
+    write_notebook(home / "notebooks" / "slider.ipynb", [CELL])
+    harness.write_settings(home / "settings")
+    port = harness.free_port()
+    flags = [*harness.LAB_FLAGS, f"--port={port}", f"--ServerApp.root_dir={home / 'notebooks'}"]
+    with (home / "lab.log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *flags], env=harness.lab_environment(home), stdout=log, stderr=log
+        )
+    try:
+        harness.wait_for_server(server, f"http://127.0.0.1:{port}", home / "lab.log")
+        with sync_playwright() as playwright:
+            chromium = playwright.chromium.launch(executable_path=harness.find_chromium(), args=harness.FLAGS)
+            page = chromium.new_page(viewport={"width": 1280, "height": 1400})
+            yield Notebook(page).open(f"http://127.0.0.1:{port}", "slider.ipynb").run_all()
+            chromium.close()
+    finally:
+        harness.stop(server)
+
+
+def measure() -> dict:
+    """Move the slider, one step at a time; times in milliseconds."""
+    with notebook() as book:
+        book.page.locator("canvas.sk-mask").nth(NUM_MASKS - 1).wait_for()
+        kernel = book.python(IN_KERNEL)
+        book.page.wait_for_timeout(1000)  # the pictures of those moves are still on their way
+        book.page.evaluate(STEP, [-1])  # the first move warms up
+        steps = [book.page.evaluate(STEP, [-1]) for _ in range(MOVES)]
+    return {
+        "masks": NUM_MASKS,
+        "side": SIDE,
+        "step_ms_median": round(statistics.median(steps), 1),
+        "step_ms_worst": round(max(steps), 1),
+        "kernel_ms_median": round(statistics.median(kernel), 1),
+        "steps_ms": [round(step, 1) for step in steps],
+        "python": platform.python_version(),
+        "system": platform.platform(terse=True),
+    }
+
+
+def main() -> None:
+    """Measure, print, and write JSON where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--output", type=Path, help="write the numbers to this JSON file")
+    options = parser.parse_args()
+    if not harness.find_chromium():
+        sys.exit("no Chromium here; install it (Debian: apt-get install chromium) or set CHROMIUM to its path")
+    result = measure()
+    print(
+        f"{NUM_MASKS} masks of {SIDE} x {SIDE}, slider to painted picture: "
+        f"median {result['step_ms_median']} ms, worst of {MOVES} {result['step_ms_worst']} ms "
+        f"(of it in the kernel {result['kernel_ms_median']} ms)"
+    )
+    if options.output:
+        options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
