@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -80,16 +81,33 @@ def refresh_batch_norm(model: nn.Module, batches: Batches) -> None:
     """Recompute the batch-norm statistics from scratch with one pass, in place.
 
     Weights that were averaged, pruned or interpolated meet activations that the old statistics do not describe.
+    Nothing else changes: neither which modules train, nor torch's random state, from which dropout draws.
+
+    Raises:
+        ValueError: if there is not a single batch; the statistics are as before then.
     """
-    if any(isinstance(module, _BatchNorm) for module in model.modules()):
-        torch.optim.swa_utils.update_bn((inputs for inputs, _ in batches), model)
+    if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        return
+    walk = (inputs for inputs, _ in batches)
+    first = next(walk, None)
+    if first is None:
+        raise ValueError("refreshing batch norm needs at least one batch, got none; check the data set or the loader")
+    devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
+    with _keeping_modes(model), torch.random.fork_rng(devices=devices):
+        torch.optim.swa_utils.update_bn(itertools.chain([first], walk), model)
 
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put every module in evaluation mode, and back into its own mode afterwards."""
+    with _keeping_modes(model):
+        model.eval()
+        yield
+
+
+@contextlib.contextmanager
+def _keeping_modes(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
         yield
     finally:

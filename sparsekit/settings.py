@@ -47,6 +47,34 @@ def to_plain(value: Any) -> Any:
     raise TypeError(f"settings must be numbers, texts, lists or registered dataclasses, got {type(value).__name__}")
 
 
+def changed_settings(value: Any) -> Any:
+    """Return `to_plain(value)` without the settings that have their default, however deep: what a choice consists of.
+
+    A new setting with a default changes the answer for no choice made before it was there.
+
+    Example:
+        >>> from sparsekit.schedules import Linear
+        >>> changed_settings(Linear(1.0))
+        {'kind': 'schedule', 'name': 'linear', 'start': 1.0}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        kind, name = _registered_as(type(value))
+        given = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        defaults = {f.name: default_of(f) for f in dataclasses.fields(value)}
+        changed = {key: changed_settings(item) for key, item in given.items() if item != defaults[key]}
+        return {"kind": kind, "name": name, **changed}
+    if isinstance(value, Mapping):
+        return {str(key): changed_settings(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [changed_settings(item) for item in value]
+    return to_plain(value)
+
+
+def default_of(field: dataclasses.Field) -> Any:
+    """Return a dataclass field's default value, or `dataclasses.MISSING`."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
 def from_plain(value: Any) -> Any:
     """Return what `to_plain` wrote; lists come back as tuples.
 

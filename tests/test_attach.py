@@ -382,7 +382,7 @@ def test_a_plain_model_is_refused():
 def test_an_optimizer_of_another_model_is_refused(storage):
     plain = plain_mlp()
     before_sparsify = torch.optim.SGD(plain.parameters())
-    with pytest.raises(ValueError, match="build it from model.parameters.. after sparsify"):
+    with pytest.raises(ValueError, match=r"build it from model.parameters\(\) after sparsify"):
         attach(sparse(plain, storage), before_sparsify, RULES["set"])
 
 

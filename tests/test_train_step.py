@@ -359,7 +359,7 @@ def test_adams_first_step_of_a_freshly_grown_weight_late_in_training_is_3_16_tim
 
 @both_storages
 def test_scores_that_are_not_numbers_stop_the_rewiring(storage):
-    model, made = trained(storage)
+    model, _made = trained(storage)
     layer = sparse_layers(model)["0"]
     with torch.no_grad():
         layer.param.mul_(math.nan)

@@ -14,9 +14,9 @@ def experiment(
     density: float,
     num_train: int,
     epochs: int,
-    batch_size: int,
     rule_settings: dict[str, Any],
-    **settings: Any,
+    given: dict[str, Any],
+    **defaults: Any,
 ) -> Experiment:
     """Return an experiment whose rule, where it is only named, is set up for the number of steps it will have.
 
@@ -26,13 +26,14 @@ def experiment(
         density: share of the weights that exist; not looked at for `"dense"`.
         num_train: training examples of the data set.
         epochs: passes over them.
-        batch_size: examples per step.
         rule_settings: settings for a rule given by name.
-        settings: any other field of `Experiment`.
+        given: fields of `Experiment` that the reader chose.
+        defaults: the recipe's own, for those not given; `batch_size` among them.
 
     Raises:
         ValueError: if settings come with a rule that is already made, or with `"dense"`, or are unknown to the rule.
     """
+    settings = {**defaults, **given}
     if isinstance(rule, Rule) or rule == "dense":
         if rule_settings:
             raise ValueError(
@@ -41,8 +42,9 @@ def experiment(
             )
         made, density = (rule, density) if isinstance(rule, Rule) else (Static(), 1.0)
     else:
-        made = make_rule(rule, total_steps=epochs * count_batches(num_train, batch_size), **rule_settings)
-    return Experiment(recipe=recipe, rule=made, density=density, epochs=epochs, batch_size=batch_size, **settings)
+        total_steps = epochs * count_batches(num_train, settings["batch_size"])
+        made = make_rule(rule, total_steps=total_steps, **rule_settings)
+    return Experiment(recipe=recipe, rule=made, density=density, epochs=epochs, **settings)
 
 
 def with_defaults(rule: str | Rule, given: dict[str, Any], **defaults: Any) -> dict[str, Any]:

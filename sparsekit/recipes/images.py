@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sparsekit.datasets import count_batches
 from sparsekit.recipes.base import experiment, with_defaults
 from sparsekit.registry import register
 from sparsekit.rules import Rule
@@ -42,7 +43,7 @@ def fashion_mini_mlp(
         data="fashion-mini",
         model_settings={"hidden": (300, 100)},
         seed=seed,
-        **settings,
+        given=settings,
     )
 
 
@@ -79,7 +80,7 @@ def fashion_mini_cnn(
         data="fashion-mini",
         model="small-cnn",
         seed=seed,
-        **settings,
+        given=settings,
     )
 
 
@@ -122,7 +123,7 @@ def _cifar10(
     rule_settings: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Experiment:
-    steps = epochs * 391
+    steps = epochs * count_batches(50_000, settings.get("batch_size", 128))
     return experiment(
         recipe,
         rule=rule,
@@ -137,5 +138,5 @@ def _cifar10(
         optimizer_settings={"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4},
         learning_rate=Piecewise(0.1, (steps // 2, 3 * steps // 4)),
         seed=seed,
-        **settings,
+        given=settings,
     )

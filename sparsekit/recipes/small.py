@@ -46,7 +46,7 @@ def digits_mlp(
         batch_size=64,
         rule_settings=with_defaults(rule, rule_settings or {}, every=25),
         seed=seed,
-        **settings,
+        given=settings,
     )
 
 
@@ -85,5 +85,5 @@ def mnist1d_mlp(
         rule_settings=with_defaults(rule, rule_settings or {}, every=50),
         data="mnist1d",
         seed=seed,
-        **settings,
+        given=settings,
     )

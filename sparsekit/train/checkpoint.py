@@ -1,5 +1,6 @@
 """Checkpoints: everything a training needs to go on bit by bit, in one file that is never half-written."""
 
+import copy
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 FORMAT = "sparsekit checkpoint 1"
+PARTS = {"format", "step", "model", "optimizer", "optimizer_kind", "random", "extra"}
 
 
 class CheckpointError(ValueError):
@@ -37,9 +39,8 @@ def save_checkpoint(
     state = {
         "format": FORMAT,
         "step": step,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "random": torch.get_rng_state(),
+        **_state_of(model, optimizer),
+        "optimizer_kind": type(optimizer).__name__,
         "extra": dict(extra or {}),
     }
     write_atomically(path, lambda temporary: torch.save(state, temporary))
@@ -66,6 +67,11 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path} must be a {FORMAT!r}, got another kind of file; give a run's checkpoint.pt")
+    if missing := PARTS - set(state):
+        raise CheckpointError(
+            f"{path} must hold {', '.join(sorted(PARTS))}, got none of {', '.join(sorted(missing))}; "
+            "delete it to start this run again"
+        )
     return state
 
 
@@ -75,14 +81,30 @@ def restore(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer) ->
     Also restores torch's random state, from which dropout draws.
 
     Raises:
-        CheckpointError: if the checkpoint belongs to another model; nothing has been changed then.
+        CheckpointError: if the checkpoint belongs to another model or optimizer; nothing has been changed then.
     """
     _check_fits(state["model"], model)
-    _check_groups(state["optimizer"], optimizer)
+    _check_optimizer(state, optimizer)
+    before = copy.deepcopy(_state_of(model, optimizer))
+    try:
+        _put(state, model, optimizer)
+    except Exception as error:  # whatever does not fit: nothing may stay half-loaded
+        _put(before, model, optimizer)
+        raise CheckpointError(
+            f"the checkpoint must fit this model and optimizer, got one that does not ({error}); "
+            "delete it to start this run again, or put a good copy in its place"
+        ) from error
+    return state["step"]
+
+
+def _state_of(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+    return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "random": torch.get_rng_state()}
+
+
+def _put(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer) -> None:
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["random"])
-    return state["step"]
 
 
 def write_atomically(path: Path, write: Any) -> None:
@@ -99,19 +121,28 @@ def _check_fits(saved: Mapping[str, torch.Tensor], model: nn.Module) -> None:
     own = model.state_dict()
     if differing := sorted(set(saved) ^ set(own)):
         raise CheckpointError(
-            f"the checkpoint must come from a model like this one, got different entries: {', '.join(differing[:5])}"
+            f"the checkpoint must come from a model like this one, got different entries: {', '.join(differing[:5])}; "
+            "build the model as it was built then"
         )
     # The number of connections may differ; everything else has its shape.
-    fixed = [name for name in own if not name.endswith((".indices", ".packed_weight"))]
+    fixed = [name for name in own if name.rpartition(".")[2] not in ("indices", "packed_weight")]
     if wrong := [name for name in fixed if saved[name].shape != own[name].shape]:
         raise CheckpointError(
             f"the checkpoint's tensors must have this model's shapes, got {wrong[0]} {tuple(saved[wrong[0]].shape)} "
-            f"for {tuple(own[wrong[0]].shape)}"
+            f"for {tuple(own[wrong[0]].shape)}; build the model as it was built then"
         )
 
 
-def _check_groups(saved: Mapping[str, Any], optimizer: Optimizer) -> None:
-    sizes = [len(group["params"]) for group in saved["param_groups"]]
-    own = [len(group["params"]) for group in optimizer.param_groups]
-    if sizes != own:
-        raise CheckpointError(f"the checkpoint's optimizer must have parameter groups of sizes {own}, got {sizes}")
+def _check_optimizer(state: Mapping[str, Any], optimizer: Optimizer) -> None:
+    own, saved = type(optimizer).__name__, state["optimizer_kind"]
+    if own != saved:
+        raise CheckpointError(f"the checkpoint must come from {own}, this optimizer, got one from {saved}; use {saved}")
+    sizes, own_sizes = (
+        [len(group["params"]) for group in groups]
+        for groups in (state["optimizer"]["param_groups"], optimizer.param_groups)
+    )
+    if sizes != own_sizes:
+        raise CheckpointError(
+            f"the checkpoint's optimizer must have parameter groups of sizes {own_sizes}, got {sizes}; "
+            "build the optimizer as it was built then"
+        )

@@ -1,6 +1,5 @@
 """An experiment as one frozen value, and `run`, which carries it out once and picks it up where it was left."""
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from sparsekit.rules.static import Static
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.seeds import derive
 from sparsekit.selection import random_topology
-from sparsekit.settings import check_range, setting, to_plain
+from sparsekit.settings import changed_settings, check_range, setting
 
 for _name in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad"):
     register("optimizer", _name.lower())(getattr(torch.optim, _name))
@@ -35,9 +34,11 @@ class Experiment:
 
     Raises:
         ValueError: if a name is unknown or a number out of range.
+        TypeError: if a rule or schedule is something else, or a count no whole number.
 
     Example:
-        >>> dataclasses.replace(Experiment(density=0.1), seed=3).seed
+        >>> from dataclasses import replace
+        >>> replace(Experiment(density=0.1), seed=3).seed
         3
     """
 
@@ -72,17 +73,29 @@ class Experiment:
             raise ValueError(f"storage must be one of {', '.join(STORAGES)}, got {self.storage!r}")
         if self.autocast not in (None, "bfloat16", "float16"):
             raise ValueError(f"autocast must be bfloat16, float16 or None, got {self.autocast!r}")
+        self._check_types()
         many = float("inf")
         check_range(self, epochs=(1, many), batch_size=(1, many), micro_batches=(1, many), label_smoothing=(0, 1))
 
+    def _check_types(self) -> None:
+        if not isinstance(self.rule, Rule):
+            raise TypeError(
+                f"rule must be a Rule, got {self.rule!r}; use rules.make_rule, or a recipe, which takes names"
+            )
+        if not isinstance(self.learning_rate, Schedule):
+            raise TypeError(
+                f"learning_rate must be a Schedule, got {self.learning_rate!r}; use Constant(0.1) or Cosine(0.1)"
+            )
+        for name in ("epochs", "batch_size", "micro_batches", "seed"):
+            if not isinstance(getattr(self, name), int):
+                raise TypeError(f"{name} must be a whole number, got {getattr(self, name)!r}; round it")
+
     @property
     def folder_name(self) -> str:
-        """Recipe, and a hash of the settings that differ from this class's defaults: new settings rename nothing."""
-        changed = {
-            f.name: to_plain(getattr(self, f.name))
-            for f in dataclasses.fields(self)
-            if f.name != "recipe" and getattr(self, f.name) != default_of(f)
-        }
+        """Recipe, and a hash of the settings that differ from their defaults: new settings rename nothing."""
+        changed = changed_settings(self)
+        del changed["kind"], changed["name"]
+        changed.pop("recipe", None)
         text = json.dumps(changed, sort_keys=True)
         return f"{self.recipe}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
@@ -90,11 +103,6 @@ class Experiment:
     def autocast_type(self) -> torch.dtype | None:
         """The type of mixed precision, or None."""
         return None if self.autocast is None else getattr(torch, self.autocast)
-
-
-def default_of(field: dataclasses.Field) -> Any:
-    """Return a dataclass field's default value."""
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def build_model(experiment: Experiment, *, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:

@@ -52,9 +52,11 @@ def fit(
 
     Raises:
         ValueError: if an epoch has no batch.
-        FloatingPointError: if the loss is not finite; the model is as before that step.
+        FloatingPointError: if the loss is not finite; weights and topology are as before that step.
     """
     history = History(journal=Journal(topology_of(model).to("cpu")))
+    is_sparse = bool(topology_of(model))
+    rule = rule if rule and is_sparse else Static()
     step = 0
     model.train()
     for epoch in tqdm(range(epochs), desc="epochs", disable=not progress):
@@ -63,7 +65,7 @@ def fit(
             optimizer,
             batches(epoch) if callable(batches) else batches,
             loss_fn,
-            rule or Static(),
+            rule,
             seed=seed,
             first_step=step,
             learning_rate=learning_rate,
@@ -83,5 +85,6 @@ def fit(
             )
         if test_batches is not None:
             measured = evaluate(model, test_batches, loss_fn)
-            history.rows += rows_of_epoch(step - 1, epoch, measured, topology_of(model).density)
+            density = topology_of(model).density if is_sparse else 1.0
+            history.rows += rows_of_epoch(step - 1, epoch, measured, density)
     return history

@@ -59,9 +59,14 @@ def run(
         checkpoint_steps: save every so many steps as well.
 
     Raises:
+        ValueError: if settings do not fit each other or the data; no folder is made then.
         FloatingPointError: if the loss is not finite; the last checkpoint stays.
         CheckpointError: if the folder's checkpoint is damaged; nothing is touched.
     """
+    if checkpoint_steps is not None and checkpoint_steps < 1:
+        raise ValueError(
+            f"checkpoint_steps must be at least 1 or None, got {checkpoint_steps}; None saves by time only"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(experiment.seed, "torch"))
         work = _Work.begin(experiment, Path(folder) / experiment.folder_name, root)
@@ -126,6 +131,7 @@ class _Work:
     def begin(cls, experiment: Experiment, folder: Path, root: str | Path | None) -> "_Work":
         """Build everything first, so that a bad setting leaves no folder behind; then create or take up the run."""
         data = datasets.load(experiment.data, root=root, **experiment.data_settings)
+        _check_fits(experiment, data)
         model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes)
         optimizer = build_optimizer(experiment, model)
         work = cls(experiment, folder, data, model, optimizer, Journal(topology_of(model)))
@@ -228,6 +234,21 @@ class _Work:
         self.rows.clear()
         save_checkpoint(self.folder / "checkpoint.pt", self.model, self.optimizer, step=self.done)
         self.saved_at = time.monotonic()
+
+
+def _check_fits(experiment: Experiment, data: datasets.Dataset) -> None:
+    """What only the data can tell, before anything is written."""
+    smallest = len(data.train) % experiment.batch_size or experiment.batch_size
+    if experiment.micro_batches > smallest:
+        raise ValueError(
+            f"micro_batches must not exceed the smallest batch, {smallest} of {len(data.train)} examples, "
+            f"got {experiment.micro_batches}; lower it or choose another batch_size"
+        )
+    if experiment.augment and len(data.shape) != 3:
+        raise ValueError(
+            f"augment needs pictures (channels, height, width), got inputs {data.shape} from {experiment.data}; "
+            "set augment=False, or data_settings={'flat': False} for digits"
+        )
 
 
 def code_version() -> str:

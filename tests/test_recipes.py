@@ -1,0 +1,160 @@
+"""Recipes: every one gives a complete experiment whose rule fits the training's length."""
+
+import inspect
+
+import pytest
+from training_helpers import same
+
+from sparsekit import datasets, recipes
+from sparsekit.datasets import count_batches
+from sparsekit.layers import topology_of
+from sparsekit.registry import get, names, source_of, summary_of
+from sparsekit.rules import DropGrow, RigL, Static
+from sparsekit.schedules import Constant, Piecewise
+from sparsekit.train import Experiment, build_model, build_optimizer, run
+
+NAMES = names("recipe")
+WITHOUT_FILES = ("digits-mlp", "fashion-mini-cnn", "fashion-mini-mlp", "mnist1d-mlp")
+# Training examples of each data set, which a recipe must know to turn epochs into steps before the data are loaded.
+NUM_TRAIN = {"digits": 1197, "mnist1d": 4000, "fashion-mini": 5000, "cifar10": 50_000}
+every_recipe = pytest.mark.parametrize("name", NAMES)
+
+
+def make(name, **settings):
+    return get("recipe", name)(**settings)
+
+
+def steps_of(experiment):
+    return experiment.epochs * count_batches(NUM_TRAIN[experiment.data], experiment.batch_size)
+
+
+@every_recipe
+def test_a_recipe_is_a_complete_experiment_under_its_own_name(name):
+    experiment = make(name)
+    assert isinstance(experiment, Experiment)
+    assert experiment.recipe == name
+    assert summary_of(get("recipe", name))
+    assert source_of(get("recipe", name))
+
+
+@every_recipe
+def test_a_recipe_is_also_a_function_of_the_package(name):
+    assert get("recipe", name) is getattr(recipes, name.replace("-", "_"))
+
+
+@every_recipe
+@pytest.mark.parametrize("rule", ["rigl", "set"])
+def test_a_named_rule_stops_after_three_quarters_of_the_steps(name, rule):
+    for settings in ({}, {"epochs": 3}, {"epochs": 3, "batch_size": 100}):
+        experiment = make(name, rule=rule, **settings)
+        assert experiment.rule.stop == int(0.75 * steps_of(experiment))
+
+
+@every_recipe
+@pytest.mark.parametrize("rule", [*names("rule"), "dense"])
+def test_every_rule_can_be_named_in_every_recipe(name, rule):
+    assert isinstance(make(name, rule=rule), Experiment)
+
+
+@every_recipe
+def test_dense_is_density_1_without_a_rule(name):
+    dense = make(name, rule="dense", density=0.1)
+    assert (dense.density, dense.rule) == (1.0, Static())
+    assert dense == make(name, rule=Static(), density=1.0)
+    assert dense.folder_name == make(name, rule=Static(), density=1.0).folder_name
+
+
+def test_dense_trains_as_density_1_and_counts_as_such(tmp_path):
+    histories = [
+        run(make("digits-mlp", epochs=1, batch_size=400, rule=rule, density=1.0), tmp_path / rule, progress=False)
+        for rule in ("dense", "static")
+    ]
+    assert same(*[[tuple(row) for row in history.rows] for history in histories])
+    assert histories[0].last("density") == 1.0
+
+
+@every_recipe
+def test_settings_of_the_named_rule_are_passed_on_and_unknown_ones_refused(name):
+    assert make(name, rule="rigl", rule_settings={"every": 7, "stop": 11}).rule == RigL(every=7, stop=11)
+    with pytest.raises(ValueError, match=r"settings of rigl must be among .*every.*, got colour"):
+        make(name, rule="rigl", rule_settings={"colour": 1})
+
+
+@every_recipe
+@pytest.mark.parametrize("rule", [Static(), "dense"])
+def test_settings_for_a_rule_that_is_made_already_are_refused(name, rule):
+    with pytest.raises(ValueError, match=r"settings must come with a rule's name, got every with .*; use"):
+        make(name, rule=rule, rule_settings={"every": 7})
+
+
+@every_recipe
+def test_a_rule_that_is_made_already_is_taken_as_it_is(name):
+    rule = DropGrow(every=3, stop=9)
+    assert make(name, rule=rule, density=0.03).rule is rule
+
+
+OTHER = {
+    "data_settings": {},
+    "augment": False,
+    "model_settings": {},
+    "allocation": "uniform",
+    "exclude": ("last",),
+    "storage": "csr",
+    "optimizer": "adamw",
+    "optimizer_settings": {"lr": 0.01},
+    "learning_rate": Constant(0.01),
+    "label_smoothing": 0.1,
+    "batch_size": 50,
+    "micro_batches": 2,
+    "autocast": "bfloat16",
+    "seed": 3,
+    "epochs": 2,
+    "density": 0.3,
+}
+
+
+@every_recipe
+@pytest.mark.parametrize("field", OTHER)
+def test_any_other_field_of_the_experiment_can_be_given(name, field):
+    assert getattr(make(name, **{field: OTHER[field]}), field) == OTHER[field]
+
+
+@every_recipe
+def test_an_unknown_field_is_refused(name):
+    with pytest.raises(TypeError, match="colour"):
+        make(name, colour=3)
+
+
+@pytest.mark.parametrize("name", WITHOUT_FILES)
+def test_a_recipe_knows_how_many_examples_its_data_set_has_and_builds_its_network(name):
+    experiment = make(name)
+    data = datasets.load(experiment.data, **experiment.data_settings)
+    assert len(data.train) == NUM_TRAIN[experiment.data]
+    model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes)
+    build_optimizer(experiment, model)
+    assert topology_of(model).density == pytest.approx(experiment.density, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(WITHOUT_FILES)))
+def test_a_recipe_on_cifar_knows_its_50_000_examples(name):
+    experiment = make(name)
+    try:
+        data = datasets.load(experiment.data)
+    except FileNotFoundError:
+        pytest.skip(f"{experiment.data} does not lie here")
+    assert len(data.train) == NUM_TRAIN[experiment.data]
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(WITHOUT_FILES)))
+def test_cifar_recipes_divide_the_learning_rate_after_a_half_and_three_quarters(name):
+    experiment = make(name, epochs=4)
+    assert experiment.learning_rate == Piecewise(0.1, (782, 1173))
+    assert steps_of(experiment) == 1564
+    assert make(name, epochs=4, batch_size=256).learning_rate == Piecewise(0.1, (392, 588))
+
+
+def test_every_recipe_says_what_its_settings_mean():
+    for name in NAMES:
+        recipe = get("recipe", name)
+        documented = inspect.getdoc(recipe)
+        assert all(f"{parameter}:" in documented for parameter in inspect.signature(recipe).parameters)
