@@ -3,6 +3,7 @@
 The steps that need a network are replaced by a small pretence, so what is tested is which steps are taken when.
 """
 
+import ast
 import json
 import os
 import re
@@ -329,10 +330,9 @@ def test_a_failing_step_ends_with_a_sentence_and_no_traceback(monkeypatch):
 
 
 def test_the_script_is_readable_for_pythons_too_old_to_run_it():
-    import ast
-
     text = (ROOT / "tools" / "setup_env.py").read_text(encoding="utf-8")
-    ast.parse(text, feature_version=(3, 7))
+    ast.parse(text, feature_version=(3, 6))
+    assert "from __future__" not in text
 
 
 # --- the Makefile -------------------------------------------------------------------------------------------------

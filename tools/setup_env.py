@@ -1,11 +1,9 @@
 """Makes, updates or repairs `.venv`: `python3 tools/setup_env.py [EXTRA ...]`, extras as in pyproject.toml.
 
 Run it as often as you like. Finished work costs a third of a second; a half-made or damaged environment is made
-again. It uses the standard library only and no syntax newer than Python 3.7, so that an old Python gets a sentence
+again. It uses the standard library only and no syntax newer than Python 3.6, so that an old Python gets a sentence
 and not a syntax error.
 """
-
-from __future__ import annotations
 
 import csv
 import hashlib
