@@ -276,6 +276,7 @@ def test_a_table_reads_as_text():
     table = LayerTable()
     table.show([frames.LayerFacts("a", (10, 20), 20, 1, 0, 3)])
     assert "a  10 × 20  20  10.0 %" in table.sentence()
+    assert table.caption == "1 layer, 20 of 200 connections kept (10.0 %, 10.0× fewer), 0 dead outputs, 3 dead inputs."
     assert table.snapshot().alt == table.sentence()
 
 

@@ -159,4 +159,4 @@ def test_ticks_are_round_numbers(node, low, high, count, wanted):
 def test_tiles_carry_as_many_bytes_as_the_browser_expects():
     widget = MaskTiles(random_topology({"a": (5, 13), "b": (4, 2, 3, 3)}, 0.5))
     expected = sum(tile["rows"] * int(np.ceil(tile["cols"] / 8)) for tile in widget.layers)
-    assert len(widget.bits) == expected == len(frames.joined(widget._shown))
+    assert len(widget.bits) == expected == len(frames.joined(widget.shown))

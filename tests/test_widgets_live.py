@@ -335,7 +335,7 @@ def test_the_bar_and_the_status_follow_the_run():
     run = Run(counting(5), total=8)
     panel = LivePanel(run, metrics=["loss"])
     run.wait(SECONDS)
-    assert panel.buttons.values == {"progress": 5, "status": "done: 5 of 8 steps"}
+    assert panel.buttons.values == {"progress": 5, "state": "done", "count": "5 of 8 steps"}
     assert panel.buttons.fields[2]["high"] == 8
 
 
@@ -399,7 +399,7 @@ def test_a_failed_picture_is_shown_in_the_panel():
     panel.charts[("loss",)].show = lambda lines: 1 / 0
     with pytest.warns(UserWarning, match="view"):
         run.wait(SECONDS)
-    assert "the run goes on: ZeroDivisionError" in panel.buttons.fields[3]["error"]
+    assert "the run goes on: ZeroDivisionError" in panel.buttons.fields[4]["error"]
 
 
 def test_an_error_of_the_training_is_shown_in_the_panel():
@@ -411,7 +411,7 @@ def test_an_error_of_the_training_is_shown_in_the_panel():
     panel = LivePanel(run)
     with pytest.raises(ValueError, match="no such layer"):
         run.wait(SECONDS)
-    assert panel.buttons.fields[3]["error"] == "ValueError: no such layer"
+    assert panel.buttons.fields[4]["error"] == "ValueError: no such layer"
     assert "failed: 1 steps" in panel.sentence()
 
 

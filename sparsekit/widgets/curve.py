@@ -69,9 +69,10 @@ class Curve(FrontEnd):
 
     def snapshot(self) -> Picture:
         """Draw the same chart without a browser."""
-        return Picture(pictures.png(pictures.figure_rgba(self._figure())), self.alt)
+        return Picture(pictures.png(pictures.figure_rgba(self.figure())), self.alt)
 
-    def _figure(self) -> Figure:
+    def figure(self) -> Figure:
+        """Return the chart as a figure that belongs to the caller."""
         figure = Figure(figsize=(self.width / 100, self.height / 100), dpi=100, layout="constrained")
         axes = figure.add_subplot(xlabel=self.x_label, ylabel=self.y_label)
         for (name, line), look in zip(self._lines.items(), self.looks * 9, strict=False):

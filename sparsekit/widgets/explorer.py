@@ -68,7 +68,7 @@ class MaskExplorer(Shown):
         self.controls = Controls(self._fields(), values, title="Which connections to keep")
         buttons = [Field(name=text, kind="button", label=text) for text in self._presets]
         self.presets = Controls(buttons, {}, title="Settings to try")
-        self.masks, self.table = MaskTiles(), LayerTable(caption="Each layer in numbers")
+        self.masks, self.table = MaskTiles(), LayerTable()
         self._bits: dict[str, Bits] = {}
         self._show(self._ranked.bits_at(density, allocation, values["score"]))
         self.controls.observe(self._refresh, "values")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import traitlets as t
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from sparsekit.journal import Journal
 from sparsekit.topology import Topology
@@ -16,6 +17,7 @@ from sparsekit.widgets.view import FrontEnd, script
 
 INKS = {"paper": colours.PAPER, "kept": colours.INK, "born": colours.BORN, "dropped": colours.DROPPED}
 LIMIT = 512  # longer side of the picture in CSS pixels
+MOST_STRETCHED = 4  # a matrix longer than that fills its frame in the still, or its rows could not be seen
 
 
 class TopologyFilm(FrontEnd):
@@ -119,16 +121,17 @@ def _bars(histogram: Histogram) -> dict:
 
 
 def _figure(film: LayerFilm, frame: int, name: str) -> Figure:
-    figure = Figure(figsize=(7.6, 3.6), dpi=100, layout="constrained")
+    figure = Figure(figsize=(7.6, 4.6), dpi=100, layout="constrained")
     axes = figure.subplot_mosaic([["mask", "in"], ["mask", "out"]], width_ratios=[2, 1])
-    axes["mask"].imshow(picture_of(film, frame), interpolation="nearest", aspect="auto")
+    rows, cols = film.base.shape[0], film.base.num_inputs
+    is_thin = max(rows, cols) > MOST_STRETCHED * min(rows, cols)
+    axes["mask"].imshow(picture_of(film, frame), interpolation="nearest", aspect="auto" if is_thin else "equal")
     axes["mask"].set(title=name, xticks=[], yticks=[])
-    for place, title, fan in (
-        ("in", "Outputs by fan-in", film.fan_in),
-        ("out", "Inputs by fan-out", film.fan_out),
-    ):
+    for place, title, fan in (("in", "Outputs by fan-in", film.fan_in), ("out", "Inputs by fan-out", film.fan_out)):
         numbers = np.arange(fan.units.shape[1]) * fan.width
         axes[place].bar(numbers, fan.units[frame], width=fan.width * 0.9, color=colours.INK, align="edge")
         axes[place].set_title(title, fontsize=9)
         axes[place].set_ylim(0, fan.most)
+    swatches = [Patch(color=INKS[kind], label=kind) for kind in ("born", "kept", "dropped")]
+    figure.legend(handles=swatches, loc="outside lower left", ncols=3, frameon=False)
     return figure

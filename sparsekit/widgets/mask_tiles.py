@@ -17,6 +17,9 @@ class MaskTiles(FrontEnd):
     Args:
         topology: what to show at first; `show` replaces it.
 
+    Attributes:
+        shown: the packed masks that are shown, by layer.
+
     Example:
         >>> from sparsekit.selection import random_topology
         >>> MaskTiles(random_topology({"fc": (10, 20)}, 0.1))
@@ -32,7 +35,7 @@ class MaskTiles(FrontEnd):
 
     def __init__(self, topology: Topology | None = None):
         super().__init__()
-        self._shown: dict[str, Bits] = {}
+        self.shown: dict[str, Bits] = {}
         if topology is not None:
             self.show(topology)
 
@@ -43,7 +46,7 @@ class MaskTiles(FrontEnd):
     def show_bits(self, layers: Mapping[str, Bits]) -> list[LayerFacts]:
         """Show masks that are packed already; returns the facts of the layers."""
         facts = frames.all_facts(layers)
-        self._shown = dict(layers)
+        self.shown = dict(layers)
         with self.hold_sync():  # one message: the browser never sees bits of one network with names of another
             self.layers = _tiles_of(layers)
             self.bits = frames.joined(layers)
@@ -57,7 +60,7 @@ class MaskTiles(FrontEnd):
 
     def snapshot(self) -> Picture:
         """Draw what is shown now."""
-        return Picture(pictures.png(pictures.tiles(self._shown, self.captions)), self.alt)
+        return Picture(pictures.png(pictures.tiles(self.shown, self.captions)), self.alt)
 
 
 class LayerTable(FrontEnd):
@@ -70,12 +73,14 @@ class LayerTable(FrontEnd):
     total = t.Bool(True).tag(sync=True)
 
     def show(self, facts: Sequence[LayerFacts]) -> None:
-        """Show the facts of these layers."""
-        self.rows = frames.table_rows(facts)
+        """Show the facts of these layers, and their sum as the caption."""
+        with self.hold_sync():
+            self.rows = frames.table_rows(facts)
+            self.caption = frames.describe(facts)
 
     def sentence(self) -> str:
         """Write the table as lines of cells."""
-        return "\n".join("  ".join(row) for row in [self.head, *self.rows])
+        return "\n".join([self.caption, *("  ".join(row) for row in [self.head, *self.rows])])
 
     def snapshot(self) -> Picture:
         """Draw the table as text."""

@@ -48,7 +48,7 @@ class LivePanel(Shown):
         self.charts = {_names(metric): Curve(" and ".join(_names(metric))) for metric in metrics}
         self.masks = MaskTiles() if masks else None
         self._drawn_topology: Any = None
-        self.buttons = Controls(_button_fields(run), {"progress": 0, "status": ""}, title="Training")
+        self.buttons = Controls(_button_fields(run), {"progress": 0, "state": "", "count": ""}, title="Training")
         self.dials = _dials(control)
         self.view = ipywidgets.VBox([part for part in self._parts() if part is not None])
         self.buttons.on_press(self._press)
@@ -62,24 +62,24 @@ class LivePanel(Shown):
         """Say how far the run is and where its metrics stand."""
         curves = " ".join(chart.alt for chart in self.charts.values() if chart.points)
         masks = self.masks.alt if self.masks is not None and self.masks.layers else ""
-        return " ".join(part for part in (f"Run {self._progress()}.", curves, masks) if part)
+        return " ".join(part for part in (f"Run {self.run.state}: {self._count()}.", curves, masks) if part)
 
     def snapshot(self) -> Picture:
         """Draw curves and masks as they are now."""
-        charts = [pictures.figure_rgba(chart._figure()) for chart in self.charts.values()]
-        rows = [pictures.text([f"Run {self._progress()}"], bold=1)]
+        charts = [pictures.figure_rgba(chart.figure()) for chart in self.charts.values()]
+        rows = [pictures.text([f"Run {self.run.state}: {self._count()}"], bold=1)]
         rows += [pictures.beside(charts[place : place + 2]) for place in range(0, len(charts), 2)]
         if self.masks is not None and self.masks.layers:
-            rows.append(pictures.tiles(self.masks._shown, self.masks.captions))
+            rows.append(pictures.tiles(self.masks.shown, self.masks.captions))
         return Picture(pictures.png(pictures.stack(rows)), self.sentence())
 
     def _parts(self) -> list[Any]:
         row = ipywidgets.Box(list(self.charts.values()), layout=ipywidgets.Layout(flex_flow="row wrap"))
         return [self.buttons, self.dials, row, self.masks]
 
-    def _progress(self) -> str:
+    def _count(self) -> str:
         of = f" of {self.run.total:,}" if self.run.total else ""
-        return f"{self.run.state}: {self.run.count:,}{of} steps"
+        return f"{self.run.count:,}{of} steps"
 
     def _draw(self, run: Run) -> None:
         lines = run.lines()
@@ -94,8 +94,8 @@ class LivePanel(Shown):
         with self.buttons.hold_sync():
             self.buttons.change("main", label=MAIN_BUTTON.get(run.state, "Ended"), disabled=ended)
             self.buttons.change("stop", disabled=ended or run.state == "ready")
-            self.buttons.change("status", error=_problem(run))
-            self.buttons.set(progress=run.count, status=self._progress())
+            self.buttons.change("state", error=_problem(run))
+            self.buttons.set(progress=run.count, state=run.state, count=self._count())
 
     def _press(self, name: str) -> None:
         if name == "stop":
@@ -132,7 +132,10 @@ def _button_fields(run: Run) -> list[Field]:
         Field(name="main", kind="button", label="Start", main=True),
         Field(name="stop", kind="button", label="Stop", disabled=True),
         Field(name="progress", kind="progress", label="Steps", high=run.total or 1, hidden=run.total is None),
-        Field(name="status", kind="text", label="Status"),
+        Field(
+            name="count", kind="text", label="Done", format="quiet"
+        ),  # spoken ten times a second it would help nobody
+        Field(name="state", kind="text", label="State"),
     ]
 
 

@@ -37,7 +37,7 @@ const builders = {
     return { input, set: value => { input.value = value; } };
   },
   text(field) {
-    const input = make(field.format === 'code' ? 'code' : 'span', { class: 'sk-text', role: 'status' });
+    const input = make(field.format === 'code' ? 'code' : 'span', { class: 'sk-text', role: field.format === 'quiet' ? null : 'status' });
     return { input, set: value => { input.textContent = value ?? ''; }, bare: true };
   },
   progress(field) {

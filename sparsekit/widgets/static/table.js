@@ -1,22 +1,22 @@
 // A table of text cells: the first column names the row, the last row may be a sum.
 
-function buildTable(caption, head, rows, total) {
+function buildRows(head, rows, total) {
   const line = cells => make('tr', {}, ...cells.map((cell, place) =>
     place ? make('td', {}, cell) : make('th', { scope: 'row' }, cell)));
   const body = rows.map(line);
   if (total && body.length) body[body.length - 1].className = 'sk-total';
   return [
-    make('caption', {}, caption),
     make('thead', {}, make('tr', {}, ...head.map(name => make('th', { scope: 'col' }, name)))),
     make('tbody', {}, ...body),
   ];
 }
 
 function render({ model, el }) {
-  const table = make('table', { class: 'sk-table' });
-  mount(el, make('div', { class: 'sk-scroll', tabindex: '0', role: 'region', 'aria-label': model.get('caption') }, table));
+  const caption = make('caption', { 'aria-live': 'polite' }), table = make('table', { class: 'sk-table' }, caption);
+  mount(el, make('div', { class: 'sk-scroll', tabindex: '0', role: 'region', 'aria-label': 'Table' }, table));
   function draw() {
-    table.replaceChildren(...buildTable(model.get('caption'), model.get('head'), model.get('rows'), model.get('total')));
+    caption.textContent = model.get('caption'); // the same element, or a screen reader would not notice
+    table.replaceChildren(caption, ...buildRows(model.get('head'), model.get('rows'), model.get('total')));
     drawn(table);
   }
   const later = oncePerFrame(draw);

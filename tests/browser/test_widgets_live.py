@@ -1,0 +1,110 @@
+"""A running training in a real notebook: its buttons and sliders work while a cell waits for it."""
+
+import pytest
+
+SET_UP = """
+import itertools, time
+import torch
+from torch import nn
+from sparsekit.layers import sparsify
+from sparsekit.rules import RigL
+from sparsekit.selection import random_topology
+from sparsekit.widgets import Control, LivePanel, Predict, RulePicker, Run, live_training
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+shapes = {"0": (32, 16), "2": (4, 32)}
+model = sparsify(nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4)), random_topology(shapes, 0.2))
+inputs = torch.randn(64, 16)
+labels = (inputs[:, :4]).argmax(1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+control = Control(RigL(stop=100_000, every=50))
+
+def slowly(batch):
+    while True:
+        time.sleep(0.002)
+        yield batch
+
+steps = live_training(
+    model, optimizer, slowly((inputs, labels)), nn.functional.cross_entropy, control, steps=100_000
+)
+run = Run(steps, total=100_000)
+"""
+PANEL = "panel = LivePanel(run, control=control)\npanel"
+WAIT = "last = run.wait(timeout=100)"
+QUESTION = 'guess = Predict("How many?", ["few", "many"], 1, "There are a hundred.")\nguess'
+STATUS = ".sk-text[role=status]"
+
+
+@pytest.fixture
+def training(notebook):
+    """A notebook that waits in its last cell for a training that takes minutes."""
+    book = notebook("scratch_live.ipynb", cells=[SET_UP, PANEL, WAIT]).run_all(wait=False)
+    wait_for(book, "running")
+    return book
+
+
+def wait_for(book, state: str) -> None:
+    book.page.wait_for_function(
+        "([place, state]) => document.querySelector(place)?.textContent.startsWith(state)", arg=[STATUS, state]
+    )
+
+
+def steps_said(book) -> int:
+    return int(book.page.get_by_text("of 100,000 steps").first.inner_text().split()[0].replace(",", ""))
+
+
+def test_pause_resume_and_stop_act_while_a_cell_waits(training):
+    page = training.page
+    page.wait_for_function("() => Number(document.querySelector('canvas.sk-curve')?.dataset.points) > 20")
+    page.get_by_role("button", name="Pause").click()
+    wait_for(training, "paused")
+    page.wait_for_timeout(200)
+    held = steps_said(training)
+    page.wait_for_timeout(400)
+    assert steps_said(training) == held
+    page.get_by_role("button", name="Resume").click()
+    wait_for(training, "running")
+    page.get_by_role("button", name="Stop").click()
+    wait_for(training, "stopped")
+    training.settle()
+    assert training.python("[run.state, last.step + 1 == run.count, run.count < 100_000]") == ["stopped", True, True]
+    assert training.python("run.count") >= held
+
+
+def test_sliders_change_the_running_training(training):
+    slider = training.page.get_by_role("slider", name="Interval")
+    training.press(slider, "Home")
+    training.press(training.page.get_by_role("slider", name="Drop fraction"), "End")
+    training.page.get_by_role("button", name="Stop").click()
+    wait_for(training, "stopped")
+    training.settle()
+    training.page.get_by_text("follows Cosine").wait_for(state="detached")
+    assert training.python("[control.rule.every, control.rule.fraction.value]") == [1, 0.9]
+    drawn = training.page.locator("canvas.sk-mask").count()
+    assert drawn == 2
+
+
+def test_pickers_and_questions_answer_beside_what_was_chosen(notebook):
+    cells = [SET_UP, "picker = RulePicker(total_steps=1000)\npicker", QUESTION]
+    book = notebook("scratch_picker.ipynb", cells=cells).run_all()
+    stop = book.page.get_by_label("stop", exact=True)
+    stop.fill("")
+    book.page.keyboard.press("Tab")
+    alert = book.page.get_by_role("alert")
+    alert.wait_for()
+    assert "must know its end" in alert.inner_text()
+    assert book.python("picker.value.stop") == 750
+    stop.fill("500")
+    book.page.keyboard.press("Tab")
+    alert.wait_for(state="detached")
+    assert book.python("picker.value.stop") == 500
+    book.page.get_by_label("Rule", exact=True).select_option("static")
+    stop.wait_for(state="detached")
+    assert book.python("type(picker.value).__name__") == "Static"
+    assert book.page.get_by_role("status").get_by_text("There are a hundred.").count() == 0
+    book.page.get_by_role("radio", name="many").check()
+    book.page.get_by_role("status").get_by_text("Yes. There are a hundred.").wait_for()
+    texts = ["".join(output["data"]["text/plain"]) for output in book.outputs() if "data" in output]
+    assert texts == ["DropGrow(stop=750)", "How many? few / many"]  # no address, so that nbval can compare
+    assert all("image/png" in output["data"] for output in book.outputs())
