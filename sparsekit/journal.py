@@ -43,6 +43,7 @@ class Journal:
     initial: Topology
     entries: list[tuple[int, Change]] = field(default_factory=list)
     path: Path | None = None
+    _ends_torn: bool = field(default=False, repr=False)
 
     @property
     def steps(self) -> list[int]:
@@ -81,7 +82,10 @@ class Journal:
             raise ValueError(f"rewirings must come in order, got step {step} after step {self.entries[-1][0]}")
         change = Change(*({name: at.cpu() for name, at in part.items()} for part in (change.dropped, change.grown)))
         self.entries.append((step, change))
-        if self.path is not None:
+        if self._ends_torn:
+            # Appended behind half a record, this one could never be read.
+            self._rewrite()
+        elif self.path is not None:
             with self.path.open("ab") as file:
                 file.write(_block(_pack_change(step, change)))
 
@@ -100,11 +104,12 @@ class Journal:
             ValueError: if the file is not a journal.
             FileNotFoundError: if there is none.
         """
-        records = _records(Path(path))
-        initial = next(records, None)
-        if initial is None:
+        data = _read_bytes(Path(path))
+        records, end = _records(data)
+        if not records:
             raise ValueError(f"a journal must begin with its initial topology, got none in {path}; the file is damaged")
-        return cls(_unpack_topology(initial), [_unpack_change(r) for r in records], Path(path))
+        entries = [_unpack_change(record) for record in records[1:]]
+        return cls(_unpack_topology(records[0]), entries, Path(path), _ends_torn=end < len(data))
 
     def cut_at(self, step: int) -> None:
         """Forget every rewiring at or after a step: a resumed run records them again."""
@@ -118,6 +123,7 @@ class Journal:
         new = self.path.with_suffix(".new")
         new.write_bytes(MAGIC + b"".join(map(_block, blocks)))
         new.replace(self.path)
+        self._ends_torn = False
 
 
 def _pack_topology(topology: Topology) -> dict[str, Tensor]:
@@ -169,15 +175,21 @@ def _block(record: dict[str, Tensor]) -> bytes:
     return HEAD.pack(len(payload), zlib.crc32(payload)) + payload
 
 
-def _records(path: Path) -> Iterator[dict[str, Tensor]]:
+def _read_bytes(path: Path) -> bytes:
     data = path.read_bytes()
     if not data.startswith(MAGIC):
         raise ValueError(f"{path} must be a journal written by sparsekit, got something else; give the run's journal")
-    place = len(MAGIC)
+    return data
+
+
+def _records(data: bytes) -> tuple[list[dict[str, Tensor]], int]:
+    """Return the whole records, and the place where they end."""
+    records, place = [], len(MAGIC)
     while place + HEAD.size <= len(data):
         length, checksum = HEAD.unpack_from(data, place)
         payload = data[place + HEAD.size : place + HEAD.size + length]
         if len(payload) < length or zlib.crc32(payload) != checksum:
-            return
-        yield load(zlib.decompress(payload))
+            break
+        records.append(load(zlib.decompress(payload)))
         place += HEAD.size + length
+    return records, place

@@ -33,11 +33,11 @@ class LayerIO:
 
     def x(self) -> Float[Tensor, "n f"]:
         """Inputs, one row per sample and position."""
-        return torch.cat([self.layer.kind.input_matrix(x) for x, _ in self.pairs], dim=1).T
+        return torch.cat([self.layer.kind.input_matrix(x) for x, _ in self._captured()], dim=1).T
 
     def g(self) -> Float[Tensor, "n o"]:
         """Gradients of the loss by the outputs, one row per sample and position."""
-        return torch.cat([self.layer.kind.output_matrix(g) for _, g in self.pairs], dim=1).T
+        return torch.cat([self.layer.kind.output_matrix(g) for _, g in self._captured()], dim=1).T
 
     def grad_at(self, indices: Int64[Tensor, " c"]) -> Float[Tensor, " c"]:
         """Return the loss gradient at sorted weight positions, existing or missing; only those are computed.
@@ -50,11 +50,6 @@ class LayerIO:
         """
         if self.catcher is not None and self.catcher.total is not None:
             return self.catcher.total.flatten()[indices]
-        if not self.pairs:
-            raise ValueError(
-                "growing by gradient needs a captured backward pass, got none; "
-                "run forward and backward inside capture_io(model) before the rule proposes"
-            )
         grad = self._from_activations(indices)
         if self.group is not None:
             torch.distributed.all_reduce(grad, group=self.group)
@@ -67,9 +62,17 @@ class LayerIO:
         dtype = self.layer.param.dtype
         parts = (
             sampled_outer(kind.input_matrix(x).to(dtype), kind.output_matrix(g).to(dtype), wanted.rows, cols)
-            for x, g in self.pairs
+            for x, g in self._captured()
         )
         return torch.stack(list(parts)).sum(0)
+
+    def _captured(self) -> list[tuple[Tensor, Tensor]]:
+        if not self.pairs:
+            raise ValueError(
+                "growing by gradient needs a captured backward pass, got none; "
+                "run forward and backward inside capture_io(model) before the rule proposes"
+            )
+        return self.pairs
 
 
 class capture_io:  # used like a function
@@ -97,7 +100,7 @@ class capture_io:  # used like a function
     def start(self) -> dict[str, LayerIO]:
         """Begin to record; return what will hold the record, by layer name."""
         for io in self.io.values():
-            self._hooks.append(io.layer.register_forward_hook(_recorder(io)))
+            self._hooks.append(io.layer.register_forward_hook(_recorder(io), with_kwargs=True))
             if isinstance(io.layer, MaskedLayer):
                 io.layer.catcher = io.catcher = DenseGradient(io.layer)
         return self.io
@@ -226,9 +229,10 @@ def rewire(model: nn.Module, new: Mapping[str, LayerTopology], optimizer: Optimi
     """
     layers = sparse_layers(model)
     _check_fits(layers, new)
+    new = {name: topology.to(layers[name].indices.device) for name, topology in new.items()}
     change = Change.between({name: layers[name].topology for name in new}, new)
     for name, topology in new.items():
-        _rewire_layer(layers[name], topology.to(layers[name].indices.device), optimizer)
+        _rewire_layer(layers[name], topology, optimizer)
     return change
 
 
@@ -253,12 +257,12 @@ def _check_fits(layers: Mapping[str, SparseLayer], new: Mapping[str, LayerTopolo
 
 
 def _recorder(io: LayerIO):
-    def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def record(layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> None:
         # A copy of the model carries this hook along, but is somebody else's.
         if output.requires_grad and layer is io.layer:
             if grad_was_cleared(io.layer.param):
                 io.pairs.clear()
-            x = inputs[0].detach()
+            x = (args[0] if args else kwargs["input"]).detach()
             output.register_hook(lambda g: _keep(io, x, g.detach()))
 
     return record

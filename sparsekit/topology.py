@@ -32,7 +32,7 @@ class LayerTopology:
     """
 
     shape: tuple[int, ...]
-    indices: Int64[Tensor, " e"]
+    indices: Tensor  # Int64[" e"]: checked below, with an error that helps
 
     def __post_init__(self):
         object.__setattr__(self, "shape", tuple(int(side) for side in self.shape))

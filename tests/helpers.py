@@ -1,5 +1,6 @@
 """Small models, layers, optimizers and steps that several test modules share."""
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -61,10 +62,12 @@ def made(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
 
 def mlp(*widths: int) -> nn.Module:
     """A float64 perceptron."""
-    layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
-        layers += [nn.Linear(inputs, outputs), nn.Tanh()]
-    return made(lambda: nn.Sequential(*layers[:-1]))
+
+    def make() -> nn.Module:
+        layers = [(nn.Linear(inputs, outputs), nn.Tanh()) for inputs, outputs in itertools.pairwise(widths)]
+        return nn.Sequential(*itertools.chain(*layers))[:-1]
+
+    return made(make)
 
 
 def small_conv_net() -> nn.Module:

@@ -3,6 +3,7 @@
 Legend: `B` samples, `N` samples times positions, `O` outputs, `W` columns of the unfolded input, `E` connections.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -41,7 +42,8 @@ class _SparseConv2d(torch.autograd.Function):
         ctx.save_for_backward(x, values_E)
         ctx.structure, ctx.unfold = structure, unfold
         height, width = output_size(tuple(x.shape[2:]), **unfold)
-        parts = [_fold_rows(spmm(values_E, structure, cols), len(part)) for part, cols in _parts(x, unfold)]
+        shape = (structure.num_rows, height * width)
+        parts = [_fold_rows(spmm(values_E, structure, cols), len(part), *shape) for part, cols in _parts(x, unfold)]
         return torch.cat(parts).unflatten(2, (height, width))
 
     @staticmethod
@@ -50,12 +52,13 @@ class _SparseConv2d(torch.autograd.Function):
         x, values_E = ctx.saved_tensors
         dx, dv = [], torch.zeros_like(values_E)
         grads = grad.flatten(2).split(_samples_at_once(x, ctx.unfold))
+        shape = (ctx.structure.width, math.prod(grad.shape[2:]))
         for (part, cols_WN), g in zip(_parts(x, ctx.unfold), grads, strict=True):
             g_ON = g.transpose(0, 1).flatten(1)
             if ctx.needs_input_grad[1]:
                 dv += sampled_outer(cols_WN, g_ON, ctx.structure.rows, ctx.structure.cols)
             if ctx.needs_input_grad[0]:
-                unfolded = _fold_rows(spmm_transposed(values_E, ctx.structure, g_ON), len(part))
+                unfolded = _fold_rows(spmm_transposed(values_E, ctx.structure, g_ON), len(part), *shape)
                 dx.append(F.fold(unfolded, tuple(x.shape[2:]), **ctx.unfold))
         return torch.cat(dx) if dx else None, dv, None, None
 
@@ -108,6 +111,6 @@ def _samples_at_once(x: Tensor, unfold: dict) -> int:
     return max(1, UNFOLDED_NUMBERS // max(1, per_sample))
 
 
-def _fold_rows(rows_by_N: Tensor, samples: int) -> Tensor:
+def _fold_rows(rows_by_N: Tensor, samples: int, rows: int, positions: int) -> Tensor:
     """(rows, samples * positions) -> (samples, rows, positions)."""
-    return rows_by_N.unflatten(1, (samples, -1)).transpose(0, 1)
+    return rows_by_N.view(rows, samples, positions).transpose(0, 1)

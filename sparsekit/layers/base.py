@@ -23,19 +23,20 @@ class SparseLayer(nn.Module, ABC):
         kind: linear or convolution, with its settings.
         topology: which connections exist.
         values: their values, in the order of `topology.indices`.
-        bias: the plain layer's bias, or None.
+        bias: the plain layer's bias (the parameter itself: layers may share one), or None.
     """
 
     storage: ClassVar[str]
     indices: Tensor
 
-    def __init__(self, kind: Kind, topology: LayerTopology, values: Float[Tensor, " e"], bias: Tensor | None):
+    def __init__(self, kind: Kind, topology: LayerTopology, values: Float[Tensor, " e"], bias: nn.Parameter | None):
         super().__init__()
         self.kind = kind
         self.shape = topology.shape
         self.register_buffer("indices", topology.indices.to(values.device).clone())
-        self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=bias.requires_grad)
+        # In the order of the plain layer: an optimizer's saved state knows parameters by their order only.
         self.register_parameter(self.param_name, nn.Parameter(self.pack(topology, values.detach())))
+        self.register_parameter("bias", bias)
 
     param_name: ClassVar[str]
 
@@ -76,16 +77,13 @@ class SparseLayer(nn.Module, ABC):
         self._refill(moved)
 
     def to_plain(self) -> nn.Module:
-        """Return the plain module with the same weights; missing connections are zeros."""
-        plain = self.kind.plain(self.shape, self.bias is not None)
-        plain = plain.to(device=self.param.device, dtype=self.param.dtype).train(self.training)
-        with torch.no_grad():
-            plain.weight.copy_(self.dense_weight())
-            if self.bias is not None:
-                plain.bias.copy_(self.bias)
-                plain.bias.requires_grad_(self.bias.requires_grad)
-        plain.weight.requires_grad_(self.param.requires_grad)
-        return plain
+        """Return the plain module with the same weights and the same bias; missing connections are zeros."""
+        # On no device, so that no random numbers are drawn for weights nobody keeps.
+        with torch.device("meta"):
+            plain = self.kind.plain(self.shape, self.bias is not None)
+        plain.weight = nn.Parameter(self.dense_weight(), requires_grad=self.param.requires_grad)
+        plain.bias = self.bias
+        return plain.train(self.training)
 
     def dense_weight(self) -> Tensor:
         """Return a dense copy of the weight, detached; as large as the dense layer."""
@@ -97,10 +95,11 @@ class SparseLayer(nn.Module, ABC):
         return f"{topology.shape}, density {topology.density:.4f} ({topology.count:,} connections)"
 
     def _derived(self, name: str, make: Any) -> Any:
-        """Keep what follows from the topology until `indices` is another tensor (rewired, moved, loaded)."""
+        """Keep what follows from the topology until `indices` changes (rewired, moved, loaded, overwritten)."""
         cache = self.__dict__.get("_cache")
-        if cache is None or cache["indices"] is not self.indices:
-            cache = self.__dict__["_cache"] = {"indices": self.indices}
+        version = 0 if self.indices.is_inference() else self.indices._version
+        if cache is None or cache["indices"] is not self.indices or cache["version"] != version:
+            cache = self.__dict__["_cache"] = {"indices": self.indices, "version": version}
         if name not in cache:
             cache[name] = make()
         return cache[name]
@@ -125,8 +124,9 @@ class SparseLayer(nn.Module, ABC):
             return
         if loaded is not None:
             topology, values = loaded
-            if topology.count != self.topology.count:
-                self._refill(self.transfer(self.param.detach(), self.topology, topology))
+            if topology != self.topology:
+                self._refill(self.transfer(self.param.detach(), self.topology, topology.to(self.indices.device)))
+                self.param.grad = None
             self.indices = topology.indices.to(self.indices.device)
             state_dict[f"{prefix}indices"] = topology.indices
             state_dict[f"{prefix}{self.param_name}"] = self.pack(self.topology, values.to(self.param))

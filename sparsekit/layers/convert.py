@@ -35,7 +35,8 @@ def sparsify(model: nn.Module, topology: Mapping[str, LayerTopology], storage: s
         storage: `"masked"` (a dense weight and a mask; any device) or `"csr"` (existing connections only).
 
     Raises:
-        ValueError: if a name is not a layer that can be sparse, a shape differs, or the storage is unknown.
+        ValueError: if a name is not a layer that can be sparse, a shape differs, the storage is unknown, or the
+            model cannot be copied.
 
     Warns:
         LeftDenseWarning: names the weights that cannot be sparse (attention projections, tied weights, ...).
@@ -50,7 +51,7 @@ def sparsify(model: nn.Module, topology: Mapping[str, LayerTopology], storage: s
     if storage not in STORAGES:
         raise ValueError(f"storage must be one of {', '.join(STORAGES)}, got {storage!r}; choose one of them")
     _check_fits(model, topology)
-    new = copy.deepcopy(model)
+    new = _copy_of(model)
     modules = dict(new.named_modules())
     swap = {id(modules[name]): _sparse_layer(modules[name], layer, storage) for name, layer in topology.items()}
     left = left_dense(new)
@@ -109,7 +110,8 @@ def left_dense(model: nn.Module) -> dict[str, str]:
         if isinstance(module, SparseLayer) or _can_be_sparse(model, module):
             continue
         for name, parameter in module.named_parameters(recurse=False):
-            if isinstance(parameter, nn.UninitializedParameter) or parameter.dim() >= 2:
+            has_shape = not isinstance(parameter, nn.UninitializedParameter)
+            if parameter.dim() >= 2 if has_shape else name != "bias":
                 reasons[f"{module_name}.{name}".lstrip(".")] = _why_dense(module)
     return reasons
 
@@ -136,6 +138,16 @@ def _can_be_sparse(model: nn.Module, module: nn.Module) -> bool:
 
 def _shape_of(module: nn.Module) -> tuple[int, ...]:
     return module.shape if isinstance(module, SparseLayer) else tuple(module.weight.shape)
+
+
+def _copy_of(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:
+        raise ValueError(
+            "the model must be one that can be copied, got one with weights computed outside of any layer; undo "
+            "torch.nn.utils.prune, and use torch.nn.utils.parametrizations in place of the old weight_norm"
+        ) from error
 
 
 def _check_fits(model: nn.Module, topology: Mapping[str, LayerTopology]) -> None:

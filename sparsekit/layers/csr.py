@@ -37,10 +37,10 @@ class CsrLayer(SparseLayer):
             return tensor.new_zeros(new.count)
         return torch.where(place >= 0, tensor[place.clamp(min=0)], 0)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         # The kernels work in the precision of the values, so under autocast this layer stays in float32.
-        with torch.autocast(device_type=x.device.type, enabled=False):
-            return self.kind.sparse(x.to(self.param.dtype), self.param, self.structure, self.bias)
+        with torch.autocast(device_type=input.device.type, enabled=False):
+            return self.kind.sparse(input.to(self.param.dtype), self.param, self.structure, self.bias)
 
 
 class SparseLinear(CsrLayer):

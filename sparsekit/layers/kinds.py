@@ -112,6 +112,8 @@ class Conv2dKind(Kind):
     def sparse(self, x: Tensor, values: Tensor, structure: Structure, bias: Tensor | None) -> Tensor:
         if x.dim() == 3:
             return self.sparse(x.unsqueeze(0), values, structure, bias).squeeze(0)
+        if x.dim() != 4:
+            raise ValueError(f"the input must be (batch, channels, height, width), got shape {tuple(x.shape)}")
         _check_features(x, dim=1, wanted=structure.width // math.prod(self.kernel_size))
         return sparse_conv2d(self._padded(x), values, structure, bias, self._unfold())
 
@@ -156,5 +158,5 @@ class Conv2dKind(Kind):
 
 
 def _check_features(x: Tensor, *, dim: int, wanted: int) -> None:
-    if x.dim() <= abs(dim + (dim < 0)) or x.shape[dim] != wanted:
+    if x.dim() == 0 or x.shape[dim] != wanted:
         raise ValueError(f"the input's dimension {dim} must have {wanted} features, got shape {tuple(x.shape)}")

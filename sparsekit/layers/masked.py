@@ -86,12 +86,12 @@ class MaskedLayer(SparseLayer):
     def transfer(self, tensor: Tensor, old: LayerTopology, new: LayerTopology) -> Tensor:
         return torch.where((old & new).mask(), tensor, 0)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         if self.catcher is None:
             weight = self.weight * self.mask
         else:
             weight = _Straight.apply(self.weight, self.mask, self.catcher)
-        return self.kind.dense(x, weight, self.bias)
+        return self.kind.dense(input, weight, self.bias)
 
 
 class MaskedLinear(MaskedLayer):

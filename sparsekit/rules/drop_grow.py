@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sparsekit.allocation import check_density
 from sparsekit.registry import register
 from sparsekit.rewire import LayerView
 from sparsekit.rules.base import Candidates, DropScore, GrowScore, Rule
@@ -60,7 +61,18 @@ class DropGrow(Rule):
                 f"a fraction that decays must know its end, got {self.fraction} and stop=None; "
                 "give stop=STEPS (RigL: 0.75 of the training), or fraction=Constant(0.3) to go on for ever"
             )
-        self.fraction_at(0)
+        if self.stop is None and self.density is not None and self.density.lasting(1) != self.density:
+            raise ValueError(
+                f"a density that changes must know its end, got {self.density} and stop=None; give stop=STEPS"
+            )
+        if self.stop is not None and self.stop < self.start:
+            raise ValueError(
+                f"stop must be None or at least start, got stop={self.stop} and start={self.start}; "
+                "use Static() for a topology that never changes"
+            )
+        for step in (0, self.stop or 0):
+            self.fraction_at(step)
+            self.density_at(step)
 
     @property
     def needs_gradients(self) -> bool:  # type: ignore[override]
@@ -68,8 +80,15 @@ class DropGrow(Rule):
         return any(part.needs_gradients for part in (self.drop, self.grow, self.candidates))
 
     def is_due(self, step: int) -> bool:
-        """Whether this is a rewiring step: `start`, and every `every` steps until `stop`, which is included."""
-        return step >= self.start and (step - self.start) % self.every == 0 and (self.stop is None or step <= self.stop)
+        """Whether this is a rewiring step: `start`, and every `every` steps until `stop`, which is included.
+
+        With a density schedule `stop` itself is always one: otherwise a schedule whose end falls between two rewirings
+        would never arrive, as in GraNet's released code.
+        """
+        if step < self.start or (self.stop is not None and step > self.stop):
+            return False
+        arrives = self.density is not None and step == self.stop
+        return arrives or (step - self.start) % self.every == 0
 
     def fraction_at(self, step: int) -> float:
         """Return the share of connections exchanged at a step."""
@@ -77,6 +96,14 @@ class DropGrow(Rule):
         if not 0 <= fraction <= 1:
             raise ValueError(f"the fraction exchanged must lie in [0, 1], got {fraction} at step {step}")
         return fraction
+
+    def density_at(self, step: int) -> float | None:
+        """Return the density wanted at a step, or None where it is left as it is."""
+        if self.density is None:
+            return None
+        density = self.density.lasting(self.stop)(step)
+        check_density(density)
+        return density
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
         """Return the topology after this rewiring; see `Rule.propose`."""
@@ -99,15 +126,13 @@ class DropGrow(Rule):
         grown = self._grow(group, taken, target - num_kept, generator)
         # What was grown is not dropped; if candidates ran short, the best of the dropped stay.
         came_back = torch.cat([grown[name].place_of(layer.indices) >= 0 for name, layer in old.items()])
-        num_stay = min(target - _count(grown), count - int(came_back.sum()))
-        stay = _cut(old, highest(worth.masked_fill(came_back, -torch.inf), num_stay))
+        rest = (~came_back).nonzero().flatten()
+        stay = _cut(old, rest[highest(worth[rest], min(target - _count(grown), rest.numel()))])
         return {name: stay[name] | grown[name] for name in old}
 
     def _target(self, old: Mapping[str, LayerTopology], step: int) -> int:
-        if self.density is None:
-            return _count(old)
-        size = sum(layer.size for layer in old.values())
-        return min(size, max(1, round(self.density.lasting(self.stop)(step) * size)))
+        density, size = self.density_at(step), sum(layer.size for layer in old.values())
+        return _count(old) if density is None else min(size, max(1, round(density * size)))
 
     def _grow(
         self,

@@ -1,0 +1,437 @@
+"""Drop and grow: exact budgets, who is dropped, who is grown."""
+
+import math
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from helpers import MODELS, STORAGES, batch_for, capture, counts_of, dense_gradients, mlp, random_layer, sparse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+import sparsekit as sk
+from sparsekit.rewire import LayerView
+from sparsekit.rules import (
+    SET,
+    AllMissing,
+    Candidates,
+    Draw,
+    DropGrow,
+    DropScore,
+    GrowScore,
+    Magnitude,
+    Random,
+    RigL,
+    make_rule,
+)
+from sparsekit.schedules import Constant, Cosine, Cubic, Linear, Warmup
+from sparsekit.topology import LayerTopology, Topology
+
+both_storages = pytest.mark.parametrize("storage", STORAGES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlyFirst(Candidates):
+    """The first few missing places: fewer than are wanted."""
+
+    number: int
+
+    def __call__(self, view, taken, count, generator):
+        yield taken.missing_at(torch.arange(min(self.number, taken.size - taken.count)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position(GrowScore):
+    """The further back, the better."""
+
+    def __call__(self, view, candidates, generator):
+        return candidates.double()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeverKeep(DropScore):
+    """Connections of negative value must go."""
+
+    def __call__(self, view, generator):
+        return torch.where(view.values < 0, -math.inf, view.values)
+
+
+def draws(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def view_of(topology: LayerTopology, name: str = "fc", values: list[float] | None = None, seed: int = 1) -> LayerView:
+    numbers = torch.randn(topology.count, generator=draws(seed)) if values is None else torch.tensor(values)
+    return LayerView(name=name, topology=topology, values=numbers)
+
+
+def views_of(*layers: LayerTopology) -> dict[str, LayerView]:
+    return {str(number): view_of(layer, str(number), seed=number) for number, layer in enumerate(layers)}
+
+
+def rule(**given) -> DropGrow:
+    """A rule that needs no gradients, always due."""
+    own = {"grow": Random(), "candidates": Draw(), "fraction": Constant(0.3), "every": 1}
+    return DropGrow(**{**own, **given})
+
+
+def proposed(of: DropGrow, *layers: LayerTopology, step: int = 0, seed: int = 0) -> Topology:
+    return of.propose(views_of(*layers), step, draws(seed))
+
+
+# --- budgets ---------------------------------------------------------------------------------------------------------
+
+layers = st.tuples(st.integers(1, 6), st.integers(1, 8), st.floats(0, 1), st.integers(0, 99)).map(
+    lambda drawn: random_layer(drawn[:2], round(drawn[2] * drawn[0] * drawn[1]), drawn[3])
+)
+rules = st.builds(
+    rule,
+    fraction=st.floats(0, 1).map(Constant),
+    candidates=st.sampled_from([Draw(), AllMissing()]),
+    regrow=st.booleans(),
+    scope=st.sampled_from(["layer", "overall"]),
+)
+
+
+@given(rules, st.lists(layers, min_size=1, max_size=4), st.integers(0, 9))
+@settings(max_examples=150)
+def test_the_budget_is_exact_for_any_shape_density_and_fraction(given_rule, old, seed):
+    new = proposed(given_rule, *old, seed=seed)
+    assert new.shapes == {str(number): layer.shape for number, layer in enumerate(old)}
+    assert new.count == sum(layer.count for layer in old)
+    if given_rule.scope == "layer":
+        assert [layer.count for layer in new.values()] == [layer.count for layer in old]
+
+
+@given(
+    rules,
+    st.lists(layers, min_size=1, max_size=3),
+    st.sampled_from([Linear, Cosine, Cubic]),
+    st.floats(0.01, 1),
+    st.floats(0.01, 1),
+    st.integers(0, 10),
+)
+@settings(max_examples=150)
+def test_a_density_schedule_is_met_exactly_rising_or_falling(given_rule, old, schedule, start, end, step):
+    density = schedule(start, end, 10)
+    new = proposed(replace(given_rule, density=density), *old, step=step)
+
+    def wanted(size: int) -> int:
+        return min(size, max(1, round(density(step) * size)))
+
+    if given_rule.scope == "overall":
+        assert new.count == wanted(new.size)
+    else:
+        assert [layer.count for layer in new.values()] == [wanted(layer.size) for layer in new.values()]
+
+
+@given(
+    st.lists(layers, min_size=1, max_size=3), st.booleans(), st.sampled_from(["layer", "overall"]), st.integers(0, 5)
+)
+@settings(max_examples=100)
+def test_the_budget_is_exact_when_candidates_run_short(old, regrow, scope, number):
+    short = rule(candidates=OnlyFirst(number=number), regrow=regrow, scope=scope, fraction=Constant(0.9))
+    for drop in (Magnitude(), NeverKeep()):
+        new = proposed(replace(short, drop=drop), *old)
+        assert new.count == sum(layer.count for layer in old)
+        grown = [(new[str(at)] - layer).count for at, layer in enumerate(old)]
+        assert all(count <= number for count in grown)
+
+
+@pytest.mark.parametrize("scope", ["layer", "overall"])
+@pytest.mark.parametrize("regrow", [True, False])
+@pytest.mark.parametrize("candidates", [Draw(), AllMissing()], ids=["draw", "all"])
+def test_full_empty_and_one_connection_layers_keep_their_counts(scope, regrow, candidates):
+    old = [LayerTopology.full((3, 4)), random_layer((3, 4), 0), random_layer((3, 4), 1), LayerTopology.full((1, 1))]
+    new = proposed(rule(fraction=Constant(1.0), regrow=regrow, scope="layer", candidates=candidates), *old)
+    assert counts_of(new) == {"0": 12, "1": 0, "2": 1, "3": 1}
+    everywhere = proposed(rule(fraction=Constant(1.0), regrow=regrow, scope=scope, candidates=candidates), *old)
+    assert everywhere.count == 14
+
+
+def test_a_fraction_of_zero_changes_nothing_and_a_fraction_of_one_may_change_all():
+    old = [random_layer((6, 8), 20, 3)]
+    for scope in ("layer", "overall"):
+        assert proposed(rule(fraction=Constant(0.0), scope=scope), *old) == Topology({"0": old[0]})
+        moved = proposed(rule(fraction=Constant(1.0), regrow=False, scope=scope), *old)["0"]
+        assert (moved & old[0]).count == 0
+
+
+def test_the_number_exchanged_is_the_fraction_rounded_down():
+    old = random_layer((10, 10), 17)
+    for fraction, exchanged in ((0.3, 5), (0.05, 0), (0.5, 8), (1.0, 17)):
+        new = proposed(rule(fraction=Constant(fraction), regrow=False), old)["0"]
+        assert (new - old).count == (old - new).count == exchanged
+
+
+def test_without_layers_there_is_nothing_to_do():
+    for scope in ("layer", "overall"):
+        assert rule(scope=scope).propose({}, 0, draws()) == Topology()
+
+
+# --- who is dropped --------------------------------------------------------------------------------------------------
+
+
+def test_the_connections_with_the_smallest_values_are_dropped():
+    layer = LayerTopology((2, 6), torch.tensor([0, 2, 3, 7, 8, 11]))
+    view = view_of(layer, values=[0.5, -0.1, 3.0, 0.2, -0.3, -9.0])
+    new = rule(fraction=Constant(0.5), regrow=False).propose({"fc": view}, 0, draws())["fc"]
+    assert (layer - new).indices.tolist() == [2, 7, 8]
+
+
+def test_of_equal_values_the_later_ones_are_dropped_and_exactly_as_many_as_asked_for():
+    """No threshold: all values are zero here, as after a bad initialisation."""
+    layer = LayerTopology((2, 6), torch.tensor([0, 2, 3, 7, 8, 11]))
+    new = rule(fraction=Constant(0.5), regrow=False).propose({"fc": view_of(layer, values=[0.0] * 6)}, 0, draws())
+    assert new["fc"].count == 6
+    assert (layer - new["fc"]).indices.tolist() == [7, 8, 11]
+
+
+def test_overall_the_weakest_go_wherever_they_are():
+    weak, strong = LayerTopology((2, 4), torch.tensor([0, 1, 2])), LayerTopology((2, 4), torch.tensor([3, 4, 5]))
+    views = {"weak": view_of(weak, "weak", [0.1, 0.2, 0.3]), "strong": view_of(strong, "strong", [1.0, 2.0, 3.0])}
+    overall = rule(fraction=Constant(0.5), regrow=False, scope="overall").propose(views, 0, draws())
+    assert (strong - overall["strong"]).count == 0
+    assert (weak - overall["weak"]).count == 3
+    apart = rule(fraction=Constant(0.5), regrow=False).propose(views, 0, draws())
+    assert [(layer - apart[name]).count for name, layer in (("weak", weak), ("strong", strong))] == [1, 1]
+
+
+def test_a_falling_density_drops_more_than_it_grows_and_only_the_weakest():
+    layer = LayerTopology.full((2, 5))
+    view = view_of(layer, values=[float(number) for number in range(10)])
+    pruning = rule(fraction=Constant(0.0), density=Constant(0.3))
+    assert pruning.propose({"fc": view}, 0, draws())["fc"].indices.tolist() == [7, 8, 9]
+
+
+def test_a_rising_density_keeps_all_and_grows_the_rest():
+    layer = LayerTopology((2, 5), torch.tensor([3, 4]))
+    growing = rule(fraction=Constant(0.0), density=Constant(0.6), grow=Position(), candidates=AllMissing())
+    assert growing.propose({"fc": view_of(layer)}, 0, draws())["fc"].indices.tolist() == [3, 4, 6, 7, 8, 9]
+
+
+# --- who is grown ----------------------------------------------------------------------------------------------------
+
+
+@given(layers, st.integers(0, 9))
+@settings(max_examples=80)
+def test_candidates_are_free_places_in_order_each_at_most_once(taken, seed):
+    view = view_of(taken)
+    for candidates, count in ((AllMissing(), 3), (Draw(), 3), (Draw(), taken.size)):
+        parts = list(candidates(view, taken, count, draws(seed)))
+        positions = torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+        assert (positions.diff() > 0).all()
+        assert (taken.place_of(positions) == -1).all()
+        missing = taken.size - taken.count
+        assert positions.numel() == (missing if isinstance(candidates, AllMissing) else min(count, missing))
+        if isinstance(candidates, AllMissing):
+            assert all(part.numel() <= max(1, taken.size // 4) for part in parts)
+
+
+def test_sets_growth_is_uniform_over_all_free_places():
+    layer = random_layer((5, 8), 10, 3)
+    growing = rule(fraction=Constant(0.4), regrow=False)
+    views, grown = {"fc": view_of(layer)}, torch.zeros(40)
+    for seed in range(300):
+        grown[(growing.propose(views, 0, draws(seed))["fc"] - layer).indices] += 1
+    assert not grown[layer.indices].any()
+    assert chisquare(grown[layer.missing()].numpy()).pvalue > 1e-3
+
+
+def test_random_scores_over_all_missing_places_are_uniform_too():
+    layer = random_layer((5, 8), 10, 3)
+    growing = rule(fraction=Constant(0.4), regrow=False, candidates=AllMissing())
+    views, grown = {"fc": view_of(layer)}, torch.zeros(40)
+    for seed in range(300):
+        grown[(growing.propose(views, 0, draws(seed))["fc"] - layer).indices] += 1
+    assert chisquare(grown[layer.missing()].numpy()).pvalue > 1e-3
+
+
+@both_storages
+def test_set_grows_the_same_connections_whatever_the_data_and_rigl_does_not(storage):
+    def grown(make, data_seed: int) -> Topology:
+        model = sparse(mlp(6, 8, 3), storage)
+        io = capture(model, batch_for((6,), seed=data_seed)[0])
+        return make(stop=100, fraction=0.5).propose(sk.views(model, io), 0, draws())
+
+    assert grown(SET, 1) == grown(SET, 2)
+    assert grown(RigL, 1) != grown(RigL, 2)
+    assert not SET(stop=100).needs_gradients
+    assert RigL(stop=100).needs_gradients
+
+
+@pytest.mark.parametrize(("make", "shape"), MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize("scope", ["layer", "overall"])
+@pytest.mark.parametrize("regrow", [True, False])
+@both_storages
+def test_rigl_grows_exactly_the_top_of_the_dense_gradient(storage, regrow, scope, make, shape):
+    model = sparse(make(), storage)
+    x = batch_for(shape)[0]
+    io = capture(model, x)
+    dense, old = dense_gradients(model, x), sk.topology_of(model)
+    new = RigL(stop=100, fraction=0.5, regrow=regrow, scope=scope).propose(sk.views(model, io), 0, draws())
+    groups = [[name] for name in old] if scope == "layer" else [list(old)]
+    for group in groups:
+        score, values, exists = (
+            torch.cat(parts)
+            for parts in zip(
+                *(
+                    (dense[n].abs(), sk.sparse_layers(model)[n].dense_weight().flatten().abs(), old[n].mask().flatten())
+                    for n in group
+                ),
+                strict=True,
+            )
+        )
+        count, missing = int(exists.sum()), int((~exists).sum())
+        exchanged = int(0.5 * count) if regrow else min(int(0.5 * count), missing)
+        kept = torch.zeros_like(exists)
+        kept[torch.where(exists, values, -1.0).topk(count - exchanged).indices] = True
+        score[kept if regrow else exists] = -1
+        kept[score.topk(exchanged).indices] = True
+        assert torch.equal(torch.cat([new[name].mask().flatten() for name in group]), kept)
+
+
+@both_storages
+def test_several_micro_batches_grow_what_one_large_batch_does(storage):
+    grown = []
+    for parts in (1, 2, 4):
+        model = sparse(mlp(6, 8, 3), storage)
+        io = capture(model, *batch_for((6,), 8)[0].split(8 // parts))
+        grown.append(RigL(stop=100, fraction=0.5).propose(sk.views(model, io), 0, draws()))
+    assert grown[0] == grown[1] == grown[2]
+
+
+# --- coming back at once ---------------------------------------------------------------------------------------------
+
+
+def returning(storage: str, regrow: bool):
+    """A layer whose weakest connection has by far the largest gradient; trained one step with momentum."""
+    model = sk.sparsify(mlp(4, 1), {"0": LayerTopology((1, 4), torch.tensor([0, 1]))}, storage)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.ones(1, 4).double()).sum().backward()
+    optimizer.step()
+    with torch.no_grad():
+        model[0].param.view(-1)[:2] = torch.tensor([0.125, 5.0])
+    optimizer.zero_grad()
+    io = capture(model, torch.tensor([[100.0, 1.0, 2.0, 3.0]]).double())
+    rigl = RigL(stop=100, fraction=0.5, regrow=regrow)
+    change = sk.rewire(model, rigl.propose(sk.views(model, io), 0, draws()), optimizer)
+    momentum = model[0].unpack(optimizer.state[model[0].param]["momentum_buffer"])
+    return model[0].topology.indices.tolist(), model[0].values().tolist(), momentum.tolist(), change
+
+
+@both_storages
+def test_a_connection_dropped_and_regrown_at_once_keeps_value_and_momentum(storage):
+    connections, values, momentum, change = returning(storage, regrow=True)
+    assert connections == [0, 1]
+    assert values == [0.125, 5.0]
+    assert momentum == [1.0, 1.0]
+    assert change.num_grown == change.num_dropped == 0
+
+
+@both_storages
+def test_without_regrow_a_dropped_connection_is_never_picked_and_the_next_best_starts_at_zero(storage):
+    connections, values, momentum, change = returning(storage, regrow=False)
+    assert connections == [1, 3]
+    assert values == [5.0, 0.0]
+    assert momentum == [1.0, 0.0]
+    assert change.dropped["0"].tolist() == [0]
+    assert change.grown["0"].tolist() == [3]
+
+
+@given(layers, st.sampled_from([Draw(), AllMissing()]), st.floats(0, 1))
+@settings(max_examples=80)
+def test_without_regrow_what_is_dropped_is_gone(old, candidates, fraction):
+    new = proposed(rule(fraction=Constant(fraction), regrow=False, candidates=candidates), old)["0"]
+    wanted = min(int(fraction * old.count), old.size - old.count)
+    assert (old - new).count == (new - old).count == wanted
+
+
+# --- when ------------------------------------------------------------------------------------------------------------
+
+
+def test_rewiring_steps_are_start_and_every_so_many_until_stop_which_is_included():
+    def due(**given) -> list[int]:
+        return [step for step in range(30) if rule(**given).is_due(step)]
+
+    assert due(every=10) == [0, 10, 20]
+    assert due(every=10, start=5) == [5, 15, 25]
+    assert due(every=10, stop=20) == [0, 10, 20]
+    assert due(every=10, stop=19) == [0, 10]
+    assert due(every=7, start=3, stop=17) == [3, 10, 17]
+
+
+@pytest.mark.parametrize(("every", "start", "stop"), [(10, 0, 25), (10, 3, 25), (1, 0, 25), (40, 0, 25)])
+@pytest.mark.parametrize("scope", ["layer", "overall"])
+def test_a_density_schedule_arrives_although_its_end_falls_between_two_rewirings(every, start, stop, scope):
+    """The released GraNet never takes the last step of its cubic schedule and stays too dense."""
+    pruning = rule(density=Cubic(1.0, 0.1), fraction=Constant(0.0), every=every, start=start, stop=stop, scope=scope)
+    state = Topology({"0": LayerTopology.full((10, 10)), "1": LayerTopology.full((5, 4))})
+    due = [step for step in range(60) if pruning.is_due(step)]
+    for step in due:
+        views = {name: view_of(layer, name) for name, layer in state.items()}
+        state = pruning.propose(views, step, draws(step))
+    assert due[-1] == stop
+    assert state.count == 12
+
+
+def test_make_rule_stops_after_three_quarters_and_refuses_unknown_settings():
+    assert make_rule("rigl", total_steps=1000).stop == 750
+    assert make_rule("set", total_steps=10, stop=3, every=2).stop == 3
+    assert make_rule("static", total_steps=10).is_due(0) is False
+    with pytest.raises(ValueError, match="settings of rigl must be among stop, every, fraction, .*, got often"):
+        make_rule("rigl", total_steps=10, often=3)
+    with pytest.raises(ValueError, match="rule must be one of .*rigl.*, got 'regal'"):
+        make_rule("regal", total_steps=10)
+
+
+def test_presets_are_the_published_methods():
+    assert RigL(stop=100) == DropGrow(stop=100, every=100, fraction=Cosine(0.3, 0.0))
+    assert RigL(stop=100).replaces_step
+    assert not SET(stop=100).replaces_step
+    assert isinstance(SET(stop=100).grow, Random)
+    assert SET(stop=None, fraction=Constant(0.3)).fraction_at(10**9) == 0.3
+    assert RigL(stop=75, fraction=0.3).fraction_at(25) == pytest.approx(0.225)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"every": 0}, r"DropGrow.every must lie in \[1, inf\], got 0"),
+        ({"start": -1}, r"DropGrow.start must lie in \[0, inf\], got -1"),
+        ({"stop": -1}, r"stop must be None or at least start, got stop=-1 and start=0"),
+        ({"start": 50, "stop": 40}, r"stop must be None or at least start, got stop=40 and start=50"),
+        ({"scope": "network"}, r"scope must be 'layer' or 'overall', got 'network'|Literal\['layer', 'overall'\]"),
+        ({"fraction": Constant(1.5)}, r"the fraction exchanged must lie in \[0, 1\], got 1.5 at step 0"),
+        (
+            {"fraction": Linear(0.5, -0.1), "stop": 9},
+            r"the fraction exchanged must lie in \[0, 1\], got -0.1 at step 9",
+        ),
+        ({"fraction": Cosine(0.3)}, "a fraction that decays must know its end, got .* and stop=None; give stop=STEPS"),
+        ({"fraction": Warmup(Cosine(0.3), 5)}, "a fraction that decays must know its end, got .* and stop=None"),
+        ({"density": Constant(0.0)}, r"density must lie in \(0, 1\], got 0.0"),
+        ({"density": Constant(1.1)}, r"density must lie in \(0, 1\], got 1.1"),
+        ({"density": Linear(1.0, 0.0), "stop": 9}, r"density must lie in \(0, 1\], got 0.0"),
+        ({"density": Cubic(1.0, 0.1)}, "a density that changes must know its end, got .* and stop=None; give stop"),
+    ],
+)
+def test_impossible_rules_are_refused_when_they_are_made(given, message):
+    # The type checker of the tests may be faster than the rule; its errors are TypeErrors.
+    with pytest.raises((ValueError, TypeError), match=message):
+        rule(**given)
+
+
+@both_storages
+def test_growing_by_gradient_without_a_captured_backward_pass_is_refused(storage):
+    model = sparse(mlp(6, 8, 3), storage)
+    with pytest.raises(
+        ValueError, match="0: growing by gradient needs a captured backward pass, got none; run forward"
+    ):
+        RigL(stop=100).propose(sk.views(model), 0, draws())
+
+
+def test_scores_that_are_no_numbers_are_refused():
+    view = view_of(random_layer((2, 3), 3), values=[1.0, math.nan, 2.0])
+    with pytest.raises(ValueError, match="scores must be numbers, got NaN"):
+        rule().propose({"fc": view}, 0, draws())

@@ -1,0 +1,167 @@
+"""The record of every rewiring."""
+
+import itertools
+import weakref
+
+import pytest
+import torch
+from helpers import random_layer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sparsekit.journal import Journal
+from sparsekit.rewire import Change
+from sparsekit.schedules import Cosine
+from sparsekit.selection import draw_distinct, random_topology
+from sparsekit.topology import LayerTopology, Topology
+
+# In no alphabetical order, with names that a file format could stumble over.
+SHAPES = {"z.conv": (4, 2, 3, 3), "": (5, 6), "a/b grown": (300, 300), "wide": (2, 40_000_000)}
+
+
+def topologies(number: int, seed: int = 0) -> list[Topology]:
+    return [
+        Topology({name: random_layer(shape, 3 + step, seed + step) for name, shape in SHAPES.items()})
+        for step in range(number)
+    ]
+
+
+def recorded(journal: Journal, states: list[Topology], *, every: int = 10) -> Journal:
+    for number, (old, new) in enumerate(itertools.pairwise(states), 1):
+        journal.add(number * every, Change.between(old, new))
+    return journal
+
+
+def test_every_state_can_be_read_back_in_memory_and_from_the_file(tmp_path):
+    states = topologies(5)
+    written = recorded(Journal.create(tmp_path / "journal", states[0]), states)
+    for journal in (written, Journal.read(tmp_path / "journal")):
+        assert journal.steps == [10, 20, 30, 40]
+        assert len(journal) == 4
+        assert list(journal.topologies()) == states
+        assert [journal[number] for number in range(5)] == states
+        assert journal[-1] == states[-1]
+        assert journal[-5] == states[0]
+        assert [list(state) for state in journal.topologies()] == [list(SHAPES)] * 5
+        for number in (5, -6):
+            with pytest.raises(IndexError, match=r"must lie in \[0, 4\], got"):
+                journal[number]
+
+
+@given(st.integers(1, 4), st.integers(0, 2**20))
+@settings(max_examples=15)
+def test_any_topologies_survive_the_file(tmp_path_factory, number, seed):
+    path = tmp_path_factory.mktemp("journal") / "journal"
+    states = topologies(number, seed)
+    recorded(Journal.create(path, states[0]), states)
+    assert list(Journal.read(path).topologies()) == states
+
+
+def test_empty_and_full_layers_and_changes_of_some_layers_survive_the_file(tmp_path):
+    start = Topology({"a": LayerTopology.full((3, 4)), "b": random_layer((2, 2), 0)})
+    journal = Journal.create(tmp_path / "journal", start)
+    journal.add(0, Change({}, {}))
+    journal.add(1, Change.between(start, {"a": random_layer((3, 4), 0)}))
+    read = Journal.read(tmp_path / "journal")
+    assert read[1] == start
+    assert read[2] == Topology({"a": random_layer((3, 4), 0), "b": start["b"]})
+
+
+def test_steps_must_come_in_order():
+    journal = recorded(Journal(topologies(1)[0]), topologies(3))
+    for step in (20, 3):
+        with pytest.raises(ValueError, match=f"rewirings must come in order, got step {step} after step 20"):
+            journal.add(step, Change({}, {}))
+    assert len(journal) == 2
+
+
+@pytest.mark.parametrize("lost", [1, 5, 11, 12, 30])
+def test_a_record_that_a_crash_cut_off_is_left_out_and_written_over(tmp_path, lost):
+    path = tmp_path / "journal"
+    states = topologies(4)
+    recorded(Journal.create(path, states[0]), states)
+    path.write_bytes(path.read_bytes()[:-lost])
+    journal = Journal.read(path)
+    assert list(journal.topologies()) == states[:3]
+    journal.add(30, Change.between(states[2], states[3]))
+    assert list(journal.topologies()) == list(Journal.read(path).topologies()) == states
+
+
+def test_a_damaged_record_ends_what_can_be_read(tmp_path):
+    path = tmp_path / "journal"
+    states = topologies(4)
+    journal = Journal.create(path, states[0])
+    size = path.stat().st_size
+    recorded(journal, states)
+    data = bytearray(path.read_bytes())
+    data[size + 20] ^= 0xFF
+    path.write_bytes(data)
+    assert list(Journal.read(path).topologies()) == states[:1]
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"PK\x03\x04 a zip file", b"sparsekit journal 2\nfrom the future"])
+def test_a_foreign_file_is_refused(tmp_path, content):
+    (tmp_path / "journal").write_bytes(content)
+    with pytest.raises(ValueError, match=r"journal must be a journal written by sparsekit, got something else; give"):
+        Journal.read(tmp_path / "journal")
+
+
+def test_a_journal_without_its_beginning_is_refused_and_a_missing_one_is_missing(tmp_path):
+    journal = Journal.create(tmp_path / "journal", topologies(1)[0])
+    journal.path.write_bytes(journal.path.read_bytes()[:30])
+    with pytest.raises(ValueError, match=r"must begin with its initial topology, got none in .*; the file is damaged"):
+        Journal.read(tmp_path / "journal")
+    with pytest.raises(FileNotFoundError):
+        Journal.read(tmp_path / "nothing")
+
+
+def test_a_new_journal_replaces_an_old_one_and_leaves_nothing_beside_it(tmp_path):
+    states = topologies(3)
+    recorded(Journal.create(tmp_path / "journal", states[0]), states)
+    Journal.create(tmp_path / "journal", states[2])
+    assert list(Journal.read(tmp_path / "journal").topologies()) == states[2:]
+    assert [file.name for file in tmp_path.iterdir()] == ["journal"]
+
+
+@pytest.mark.parametrize(("step", "left"), [(0, 0), (10, 0), (11, 1), (20, 1), (21, 2), (99, 3)])
+def test_a_resumed_run_forgets_what_it_will_do_again(tmp_path, step, left):
+    states = topologies(4)
+    for journal in (
+        recorded(Journal(states[0]), states),
+        recorded(Journal.create(tmp_path / "journal", states[0]), states),
+    ):
+        journal.cut_at(step)
+        assert list(journal.topologies()) == states[: left + 1]
+    assert list(Journal.read(tmp_path / "journal").topologies()) == states[: left + 1]
+    journal.add(99, Change.between(states[left], states[3]))
+    assert Journal.read(tmp_path / "journal")[-1] == states[3]
+
+
+def exchanged(layer: LayerTopology, share: float, draw: torch.Generator) -> LayerTopology:
+    """The layer with so large a share of its connections moved to random free places."""
+    count = min(int(share * layer.count), layer.size - layer.count)
+    dropped = LayerTopology(layer.shape, layer.indices[draw_distinct(layer.count, count, draw)])
+    grown = layer.missing_at(draw_distinct(layer.size - layer.count, count, draw))
+    return (layer - dropped) | LayerTopology(layer.shape, grown)
+
+
+def test_a_hundred_rewirings_take_less_than_a_megabyte(tmp_path):
+    state = random_topology({"a": (300, 784), "b": (100, 300), "c": (10, 100)}, 0.05)
+    journal = Journal.create(tmp_path / "journal", state)
+    draw, fraction = torch.Generator().manual_seed(0), Cosine(0.3, 0.0, 100)
+    for step in range(100):
+        new = Topology({name: exchanged(layer, fraction(step), draw) for name, layer in state.items()})
+        journal.add(step, Change.between(state, new))
+        state = new
+    assert (tmp_path / "journal").stat().st_size < 1_000_000
+    assert Journal.read(tmp_path / "journal")[-1] == state
+
+
+def test_walking_through_a_journal_holds_one_topology_at_a_time():
+    states = topologies(20)
+    journal = recorded(Journal(states[0]), states)
+    del states
+    alive = []
+    for state in journal.topologies():
+        alive.append(weakref.ref(state))
+        assert sum(ref() is not None for ref in alive[1:]) <= 2
