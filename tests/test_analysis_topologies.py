@@ -167,7 +167,7 @@ class TestEffective:
         assert analysis.effective_topology(net).count == 0
 
     def test_paths_of_a_deep_dense_net_are_counted_beyond_what_a_float_can_hold(self):
-        net = Topology({str(i): LayerTopology.full((100, 100)) for i in range(60)})
+        net = Topology({str(i): LayerTopology.full((100, 100)) for i in range(200)})
         assert analysis.log10_num_paths(net) == pytest.approx(2 * 201)
 
     @pytest.mark.parametrize(
