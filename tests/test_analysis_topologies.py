@@ -214,11 +214,11 @@ class TestEffective:
     def test_a_flattened_picture_and_a_grouped_convolution_belong_to_the_chain(self):
         first = LayerTopology.of_mask(torch.tensor([1, 0, 1, 1]).view(4, 1, 1, 1).bool())
         grouped = LayerTopology.of_mask(torch.tensor([[1, 1], [1, 1]]).view(2, 2, 1, 1).bool())
-        head = LayerTopology.of_mask(torch.tensor([[0, 1, 0, 0]]).bool())
+        head = LayerTopology.of_mask(torch.tensor([[0, 0, 1, 0]]).bool())
         effective = analysis.effective_topology(Topology({"a": first, "g": grouped, "h": head}))
-        assert effective["a"].indices.tolist() == [0]
-        assert effective["g"].indices.tolist() == [0]
-        assert effective["h"].indices.tolist() == [1]
+        assert effective["h"].indices.tolist() == [2]  # the first of two positions of channel 1
+        assert effective["g"].indices.tolist() == [2, 3]  # which reads channels 2 and 3 of the layer before
+        assert effective["a"].indices.tolist() == [2, 3]
 
     def test_layers_that_form_no_chain_are_refused_by_name(self):
         with pytest.raises(ValueError, match=r"got 1 with 3 inputs after 2 outputs.*effective_in"):
