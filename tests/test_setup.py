@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 import setup_env
+from jupyter_client.manager import start_new_kernel
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -154,7 +155,8 @@ class Pretence:
 def pretence(tmp_path, monkeypatch) -> Pretence:
     root = tmp_path / "a folder with spaces"
     root.mkdir()
-    for name in ("pyproject.toml", "constraints.txt"):
+    (root / "tools").mkdir()
+    for name in ("pyproject.toml", "constraints.txt", f"tools/{setup_env.KERNEL_CONFIG}"):
         shutil.copy(ROOT / name, root / name)
     made = Pretence(root)
     monkeypatch.setattr(setup_env, "run", made)
@@ -333,6 +335,31 @@ def test_the_script_is_readable_for_pythons_too_old_to_run_it():
     text = (ROOT / "tools" / "setup_env.py").read_text(encoding="utf-8")
     ast.parse(text, feature_version=(3, 6))
     assert "from __future__" not in text
+
+
+# --- the kernel ---------------------------------------------------------------------------------------------------
+
+
+def test_every_set_up_hands_the_kernels_their_configuration(pretence):
+    config = pretence.root / ".venv" / "etc" / "ipython" / setup_env.KERNEL_CONFIG
+    setup_env.prepare(pretence.root, ["sweep"])
+    text = config.read_text()
+    config.write_text("# old")
+    assert setup_env.prepare(pretence.root, ["sweep"]) == "ready"
+    assert config.read_text() == text == (ROOT / "tools" / setup_env.KERNEL_CONFIG).read_text()
+
+
+def test_a_kernel_here_sends_its_replies_through_the_stream_that_reads_requests():
+    if not (Path(sys.prefix) / "etc" / "ipython" / setup_env.KERNEL_CONFIG).exists():
+        pytest.skip("this environment was not made by tools/setup_env.py, its kernels may miss a message")
+    manager, client = start_new_kernel(kernel_name="python3", startup_timeout=120)
+    try:
+        question = "__import__('ipykernel.subshell_manager').subshell_manager.SubshellManager._send_on_shell_channel"
+        reply = client.execute("", user_expressions={"how": f"{question}.__name__"}, reply=True, timeout=60)
+        assert reply["content"]["user_expressions"]["how"]["data"]["text/plain"] == "'send_through_the_stream'"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 # --- the Makefile -------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
 STAMP = "sparsekit-setup.json"  # written into .venv as the very last step
+KERNEL_CONFIG = "ipython_kernel_config.py"  # beside this file; says itself what it mends
 BUILDS_OF_TORCH = ("torch", "torchvision")  # what changes with TORCH_BACKEND
 
 
@@ -48,6 +49,7 @@ def prepare(root, extras, backend=""):
     if reason:
         say(f"making .venv ({reason})")
         make_venv(venv)
+    mend_kernels(root)
     before = read_stamp(venv)
     wanted = {
         "root": str(root),
@@ -135,6 +137,13 @@ def make_venv(venv):
     run([getattr(sys, "_base_executable", "") or sys.executable, "-m", "venv", ".venv"], cwd=venv.parent)
     pip = [python_of(venv), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     run([*pip, "-c", "constraints.txt", "uv"], cwd=venv.parent)
+
+
+def mend_kernels(root):
+    """Copy the configuration of this environment's notebook kernels to where they look for it."""
+    folder = root / ".venv" / "etc" / "ipython"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(str(root / "tools" / KERNEL_CONFIG), str(folder / KERNEL_CONFIG))
 
 
 def install(root, wanted, *, renew_torch=False):

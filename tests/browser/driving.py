@@ -8,7 +8,7 @@ import nbformat
 
 PATIENCE = 120_000  # ms; a notebook needs 60 s at most, and slow machines test too
 
-READY = """() => { // idle too: a message sent between connecting and the kernel's first word can get lost
+READY = """() => { // idle too: connected alone does not mean that the kernel ever said a word
   const context = window.jupyterapp?.shell?.currentWidget?.sessionContext, kernel = context?.session?.kernel;
   return Boolean(context?.isReady) && kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
 }"""
