@@ -139,6 +139,17 @@ def test_an_error_in_the_training_reaches_whoever_waits():
         run.wait(SECONDS)
 
 
+def test_waiting_waits_for_a_run_that_somebody_is_just_starting():
+    begun = threading.Event()
+    run = Run(counting(3)).listen(lambda run: begun.wait(SECONDS) if run.state == "running" else None)
+    presser = threading.Thread(target=run.start)
+    presser.start()  # the button's thread, which is still telling the panel
+    until(lambda: run.state == "running")
+    threading.Timer(0.1, begun.set).start()
+    assert run.wait(SECONDS).step == 2
+    presser.join()
+
+
 def test_waiting_too_long_stops_the_run():
     run = Run(counting())
     with pytest.raises(TimeoutError, match=r"within 0\.05 s"):
@@ -150,25 +161,25 @@ def test_waiting_too_long_stops_the_run():
 def test_an_interrupt_while_waiting_stops_the_run_and_keeps_its_result(monkeypatch):
     run = Run(counting()).start()
     until(lambda: run.count > 3)
-    calls, join = [], run._thread.join
+    calls, wait = [], run._over.wait
 
     def interrupted(timeout=None):
         calls.append(timeout)
         if len(calls) == 1:
             raise KeyboardInterrupt
-        join(timeout)
+        return wait(timeout)
 
-    monkeypatch.setattr(run._thread, "join", interrupted)
+    monkeypatch.setattr(run._over, "wait", interrupted)
     last = run.wait(SECONDS)
     assert last.step == run.count - 1 > 2
     assert run.state == "stopped"
 
 
-def test_waiting_joins_in_slices_so_that_an_interrupt_lands(monkeypatch):
+def test_waiting_is_done_in_slices_so_that_an_interrupt_lands(monkeypatch):
     run = Run(counting(300))
     run.start()
-    slices, join = [], run._thread.join
-    monkeypatch.setattr(run._thread, "join", lambda timeout=None: slices.append(timeout) or join(timeout))
+    slices, wait = [], run._over.wait
+    monkeypatch.setattr(run._over, "wait", lambda timeout=None: slices.append(timeout) or wait(timeout))
     run.wait(SECONDS)
     assert slices
     assert all(timeout is not None and timeout <= 0.1 for timeout in slices)
@@ -200,7 +211,7 @@ def test_listeners_are_told_at_most_ten_times_a_second():
     told = []
     start = time.monotonic()
     Run(counting(3000, pause=0)).listen(lambda run: told.append(run.count)).wait(SECONDS)
-    assert 2 <= len(told) <= 2 + (time.monotonic() - start) / 0.1
+    assert 3 <= len(told) <= 3 + (time.monotonic() - start) / 0.1
     assert told[-1] == 3000  # the end is told whenever it comes
 
 
@@ -329,6 +340,29 @@ def test_stop_is_offered_only_while_there_is_something_to_stop():
     until(lambda: not panel.buttons.fields[1]["disabled"])
     run.stop()
     run.wait(SECONDS)
+
+
+def test_the_start_is_shown_before_the_first_step_is_done():
+    begun = threading.Event()
+
+    def slow():
+        begun.wait(SECONDS)
+        yield Snapshot(0)
+
+    run = Run(slow())
+    panel = LivePanel(run)
+    run.start()
+    assert panel.buttons.fields[0]["label"] == "Pause"
+    begun.set()
+    run.wait(SECONDS)
+
+
+def test_a_press_that_comes_late_never_hides_the_end():
+    run = Run(counting(1))
+    panel = LivePanel(run)
+    run.wait(SECONDS)
+    panel._press("main")
+    assert (panel.buttons.fields[0]["label"], panel.buttons.values["state"]) == ("Ended", "done")
 
 
 def test_the_bar_and_the_status_follow_the_run():

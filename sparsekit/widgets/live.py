@@ -104,7 +104,7 @@ class Run:
         self.view_error: Exception | None = None
         self._steps = iter(steps)
         self._lines: dict[str, tuple[list[float], list[float]]] = {}
-        self._go, self._end = threading.Event(), threading.Event()
+        self._go, self._end, self._over = threading.Event(), threading.Event(), threading.Event()
         self._lock, self._telling = threading.Lock(), threading.RLock()
         self._listeners: list[Callable[[Run], None]] = []
         self._warned = False
@@ -118,6 +118,7 @@ class Run:
     def start(self) -> "Run":
         """Begin, if nobody did; a run begins once."""
         if self._move("ready", "running"):
+            self._tell()
             self._go.set()
             self._thread.start()
         return self
@@ -139,6 +140,7 @@ class Run:
         self._end.set()
         if self._move("ready", "stopped"):
             self._tell()
+            self._over.set()
         self._go.set()
 
     def wait(self, timeout: float | None = None) -> Snapshot | None:
@@ -174,12 +176,11 @@ class Run:
             return {name: (list(steps), list(values)) for name, (steps, values) in self._lines.items()}
 
     def _join(self, timeout: float | None) -> bool:
-        """Wait in slices, so that interrupts land; say whether the thread ended."""
+        """Wait in slices, so that interrupts land; say whether the run ended."""
         end = None if timeout is None else time.monotonic() + timeout
-        while self._thread.is_alive():
+        while not self._over.wait(TELL_EVERY):
             if end is not None and time.monotonic() >= end:
                 return False
-            self._thread.join(TELL_EVERY)
         return True
 
     def _work(self) -> None:
@@ -190,6 +191,7 @@ class Run:
         with self._lock:
             self.state = end
         self._tell()
+        self._over.set()
 
     def _take_all(self) -> State:
         told = -TELL_EVERY

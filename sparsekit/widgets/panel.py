@@ -1,5 +1,6 @@
 """Watch a run and steer it: buttons, a bar, curves, masks, and sliders that act on the running training."""
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ class LivePanel(Shown):
         self.charts = {_names(metric): Curve(" and ".join(_names(metric))) for metric in metrics}
         self.masks = MaskTiles() if masks else None
         self._drawn_topology: Any = None
+        self._lock = threading.Lock()
         self.buttons = Controls(_button_fields(run), {"progress": 0, "state": "", "count": ""}, title="Training")
         self.dials = _dials(control)
         self.view = ipywidgets.VBox([part for part in self._parts() if part is not None])
@@ -90,8 +92,9 @@ class LivePanel(Shown):
             self._drawn_topology = run.topology
 
     def _say(self, run: Run) -> None:
-        ended = run.state in ENDED
-        with self.buttons.hold_sync():
+        # Buttons come from another thread than the training: who writes last must have read last.
+        with self._lock, self.buttons.hold_sync():
+            ended = run.state in ENDED
             self.buttons.change("main", label=MAIN_BUTTON.get(run.state, "Ended"), disabled=ended)
             self.buttons.change("stop", disabled=ended or run.state == "ready")
             self.buttons.change("state", error=_problem(run))
@@ -101,9 +104,8 @@ class LivePanel(Shown):
         if name == "stop":
             self.run.stop()
         else:
-            {"ready": self.run.start, "running": self.run.pause, "paused": self.run.resume}.get(
-                self.run.state, lambda: None
-            )()
+            actions = {"ready": self.run.start, "running": self.run.pause, "paused": self.run.resume}
+            actions.get(self.run.state, lambda: None)()
         self._say(self.run)
 
     def _turn(self, change: Any) -> None:
@@ -132,9 +134,8 @@ def _button_fields(run: Run) -> list[Field]:
         Field(name="main", kind="button", label="Start", main=True),
         Field(name="stop", kind="button", label="Stop", disabled=True),
         Field(name="progress", kind="progress", label="Steps", high=run.total or 1, hidden=run.total is None),
-        Field(
-            name="count", kind="text", label="Done", format="quiet"
-        ),  # spoken ten times a second it would help nobody
+        # Spoken at every change, that is ten times a second, the count would help nobody.
+        Field(name="count", kind="text", label="Done", format="quiet"),
         Field(name="state", kind="text", label="State"),
     ]
 
