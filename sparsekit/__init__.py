@@ -1,45 +1,76 @@
 """sparsekit: teach, train and analyse sparse neural networks.
 
 Three ways in, least new ideas first: `attach` for a loop of your own, `train_step` for a loop you can see, and
-`run(recipes.digits_mlp(...))` for a whole experiment. Analysis, plots and widgets are imported when first used.
+`run(recipes.digits_mlp(...))` for a whole experiment. Every name is imported when it is first used, so that
+`import sparsekit` and the command line's help are quick.
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from sparsekit import datasets, models, rules
-from sparsekit.evaluate import evaluate, predictions, refresh_batch_norm
-from sparsekit.journal import Journal
-from sparsekit.layers import densify, left_dense, shapes_of, sparse_layers, sparsify, topology_of
-from sparsekit.registry import names, register
-from sparsekit.rewire import Change, capture_io, rewire, views
-from sparsekit.seeds import generator
-from sparsekit.selection import keep_top_overall, keep_top_per_layer, random_topology
-from sparsekit.topology import LayerTopology, Topology
-from sparsekit.train import (
-    Experiment,
-    History,
-    attach,
-    backward,
-    fit,
-    load_model,
-    read_run,
-    run,
-    train_step,
-    training,
-)
-
 if TYPE_CHECKING:
-    from sparsekit import analysis, plots, recipes, widgets
+    from sparsekit import analysis, datasets, models, plots, recipes, rules, widgets
+    from sparsekit.evaluate import evaluate, predictions, refresh_batch_norm
+    from sparsekit.journal import Journal
+    from sparsekit.layers import densify, left_dense, shapes_of, sparse_layers, sparsify, topology_of
+    from sparsekit.registry import names, register
+    from sparsekit.rewire import Change, capture_io, rewire, views
+    from sparsekit.seeds import generator
+    from sparsekit.selection import keep_top_overall, keep_top_per_layer, random_topology
+    from sparsekit.topology import LayerTopology, Topology
+    from sparsekit.train import (
+        Experiment,
+        History,
+        attach,
+        backward,
+        fit,
+        load_model,
+        read_run,
+        run,
+        train_step,
+        training,
+    )
 
-# Imported on first use: they bring matplotlib, seaborn and ipywidgets with them.
-_LATER = ("analysis", "plots", "recipes", "widgets")
+_HOMES = {
+    "evaluate": "evaluate predictions refresh_batch_norm",
+    "journal": "Journal",
+    "layers": "densify left_dense shapes_of sparse_layers sparsify topology_of",
+    "registry": "names register",
+    "rewire": "Change capture_io rewire views",
+    "seeds": "generator",
+    "selection": "keep_top_overall keep_top_per_layer random_topology",
+    "topology": "LayerTopology Topology",
+    "train": "Experiment History attach backward fit load_model read_run run train_step training",
+}
+_HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed.split()}
+_PACKAGES = ("analysis", "datasets", "models", "plots", "recipes", "rules", "widgets")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
+    if name in _PACKAGES:
         return importlib.import_module(f"sparsekit.{name}")
+    if name in _HOME_OF:
+        thing = getattr(importlib.import_module(f"sparsekit.{_HOME_OF[name]}"), name)
+        globals()[name] = thing
+        return thing
     raise AttributeError(f"module 'sparsekit' has no attribute {name!r}")
+
+
+class _Package(ModuleType):
+    """`evaluate` and `rewire` are also modules, which Python sets here when anything imports them: that is ignored."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME_OF and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 __all__ = [

@@ -11,7 +11,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batch = tuple[Tensor, Tensor] | list[Tensor]  # inputs and labels; a DataLoader gives lists
+Batches = Iterable[Batch]
 LossFn = Callable[[Tensor, Tensor], Tensor]
 
 

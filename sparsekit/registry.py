@@ -12,6 +12,23 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+# Where each kind of thing is defined. A kind is imported when it is first asked for, so that looking up a rule does not
+# load every data set, and `import sparsekit` stays quick. Kinds of your own need no entry.
+HOMES = {
+    "allocation": "sparsekit.allocation",
+    "augment": "sparsekit.datasets",
+    "candidates": "sparsekit.rules",
+    "data": "sparsekit.datasets",
+    "drop": "sparsekit.rules",
+    "experiment": "sparsekit.train",
+    "grow": "sparsekit.rules",
+    "model": "sparsekit.models",
+    "optimizer": "sparsekit.train",
+    "recipe": "sparsekit.recipes",
+    "rule": "sparsekit.rules",
+    "schedule": "sparsekit.schedules",
+}
+
 _registered: dict[str, dict[str, Any]] = {}
 
 
@@ -59,12 +76,12 @@ def get(kind: str, name: str) -> Any:
 
 def names(kind: str) -> list[str]:
     """Return the registered names of a kind, sorted."""
-    return sorted(_registered.get(kind, {}))
+    return sorted(_known(kind))
 
 
 def kinds() -> list[str]:
-    """Return every kind of which something is registered, sorted."""
-    return sorted(_registered)
+    """Return every kind of thing that can be looked up, sorted."""
+    return sorted({*HOMES, *_registered})
 
 
 def discover(package: str) -> None:
@@ -83,6 +100,12 @@ def source_of(thing: Any) -> str:
     """Return the `Source:` of a thing's docstring, or an empty string where none is named."""
     _, _, source = (inspect.getdoc(thing) or "").partition("Source:")
     return " ".join(source.partition("\n\n")[0].split())
+
+
+def _known(kind: str) -> dict[str, Any]:
+    if kind in HOMES:
+        importlib.import_module(HOMES[kind])
+    return _registered.get(kind, {})
 
 
 def _origin(thing: Any) -> str:

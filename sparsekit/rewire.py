@@ -151,7 +151,11 @@ class LayerView:
         return self.existing_grads
 
     def grad_at(self, indices: Int64[Tensor, " c"]) -> Float[Tensor, " c"]:
-        """Gradients at any sorted positions, existing or missing; see `LayerIO.grad_at`."""
+        """Gradients at any sorted positions, existing or missing; see `LayerIO.grad_at`.
+
+        Raises:
+            ValueError: if no backward pass was captured.
+        """
         if self.io is None:
             raise ValueError(
                 f"{self.name}: growing by gradient needs a captured backward pass, got none; run forward and backward "
@@ -225,10 +229,13 @@ def rewire(model: nn.Module, new: Mapping[str, LayerTopology], optimizer: Optimi
         optimizer: the one that trains the model, or None where there is none yet.
 
     Raises:
-        ValueError: if a name or shape does not fit; nothing has changed then.
+        ValueError: if a name or shape does not fit, or a csr layer under `DistributedDataParallel` would get another
+            number of connections; nothing has changed then.
     """
     layers = sparse_layers(model)
     _check_fits(layers, new)
+    if isinstance(model, DistributedDataParallel):
+        _check_sizes_stay(layers, new)
     new = {name: topology.to(layers[name].indices.device) for name, topology in new.items()}
     change = Change.between({name: layers[name].topology for name in new}, new)
     for name, topology in new.items():
@@ -254,6 +261,16 @@ def _check_fits(layers: Mapping[str, SparseLayer], new: Mapping[str, LayerTopolo
             raise ValueError(f"layers to rewire must be among {', '.join(layers) or '(none)'}, got {name!r}")
         if topology.shape != layers[name].shape:
             raise ValueError(f"{name}: the new topology must have shape {layers[name].shape}, got {topology.shape}")
+
+
+def _check_sizes_stay(layers: Mapping[str, SparseLayer], new: Mapping[str, LayerTopology]) -> None:
+    # DDP laid out its buffers for parameters of the size they had when the model was wrapped.
+    for name, topology in new.items():
+        if not isinstance(layers[name], MaskedLayer) and topology.count != layers[name].topology.count:
+            raise ValueError(
+                f"{name}: under DistributedDataParallel a csr layer must keep its {layers[name].topology.count} "
+                f"connections, got {topology.count}; use storage masked, or scope='layer' and no density schedule"
+            )
 
 
 def _recorder(io: LayerIO):

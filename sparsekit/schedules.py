@@ -43,7 +43,7 @@ class _Timed(Schedule):
     def __call__(self, step: int) -> float:
         if self.steps is None:
             raise ValueError(
-                f"{self} must know how long it lasts, got steps=None; give steps=..., or stop=... to the rule that owns it"
+                f"{self} must know how long it lasts, got steps=None; give steps, or stop to the rule that owns it"
             )
         progress = min(max(step / self.steps, 0.0), 1.0)
         return self.end + (self.start - self.end) * self.remaining(progress)

@@ -127,7 +127,7 @@ def test_a_batch_without_samples_is_an_error_too():
 def test_refreshed_statistics_are_the_mean_and_deviation_of_the_pass():
     model = nn.Sequential(nn.BatchNorm1d(2))
     first, second = torch.tensor([[0.0, 1.0], [2.0, 3.0]]), torch.tensor([[4.0, 1.0], [6.0, 5.0]])
-    refresh_batch_norm(model, [(first, None), (second, None)])
+    refresh_batch_norm(model, [(first, torch.zeros(2)), (second, torch.zeros(2))])
     torch.testing.assert_close(model[0].running_mean, torch.stack([first, second]).mean((0, 1)))
     torch.testing.assert_close(model[0].running_var, torch.stack([first.var(0), second.var(0)]).mean(0))
 

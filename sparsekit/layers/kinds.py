@@ -112,8 +112,7 @@ class Conv2dKind(Kind):
     def sparse(self, x: Tensor, values: Tensor, structure: Structure, bias: Tensor | None) -> Tensor:
         if x.dim() == 3:
             return self.sparse(x.unsqueeze(0), values, structure, bias).squeeze(0)
-        if x.dim() != 4:
-            raise ValueError(f"the input must be (batch, channels, height, width), got shape {tuple(x.shape)}")
+        _check_is_pictures(x)
         _check_features(x, dim=1, wanted=structure.width // math.prod(self.kernel_size))
         return sparse_conv2d(self._padded(x), values, structure, bias, self._unfold())
 
@@ -154,7 +153,12 @@ class Conv2dKind(Kind):
         return [part for span in reversed(spans) for part in (span // 2, span - span // 2)]
 
     def _unfold(self) -> dict:
-        return dict(kernel_size=self.kernel_size, stride=self.stride, padding=(0, 0), dilation=self.dilation)
+        return {"kernel_size": self.kernel_size, "stride": self.stride, "padding": (0, 0), "dilation": self.dilation}
+
+
+def _check_is_pictures(x: Tensor) -> None:
+    if x.dim() != 4:
+        raise ValueError(f"the input must be (batch, channels, height, width), got shape {tuple(x.shape)}")
 
 
 def _check_features(x: Tensor, *, dim: int, wanted: int) -> None:

@@ -91,7 +91,11 @@ class DropGrow(Rule):
         return arrives or (step - self.start) % self.every == 0
 
     def fraction_at(self, step: int) -> float:
-        """Return the share of connections exchanged at a step."""
+        """Return the share of connections exchanged at a step.
+
+        Raises:
+            ValueError: if the schedule leaves [0, 1].
+        """
         fraction = self.fraction.lasting(self.stop)(step)
         if not 0 <= fraction <= 1:
             raise ValueError(f"the fraction exchanged must lie in [0, 1], got {fraction} at step {step}")

@@ -7,13 +7,14 @@ from torch import nn
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
-from sparsekit.evaluate import evaluate
+from sparsekit.evaluate import Batch, LossFn, evaluate
 from sparsekit.journal import Journal
 from sparsekit.layers import topology_of
+from sparsekit.rewire import Change
 from sparsekit.rules.base import Rule
 from sparsekit.rules.static import Static
 from sparsekit.train.history import History, rows_of_epoch, rows_of_step
-from sparsekit.train.loop import Batch, LossFn, training
+from sparsekit.train.loop import StepStats, training
 
 EpochBatches = Iterable[Batch] | Callable[[int], Iterable[Batch]]
 
@@ -55,9 +56,7 @@ def fit(
         FloatingPointError: if the loss is not finite; weights and topology are as before that step.
     """
     history = History(journal=Journal(topology_of(model).to("cpu")))
-    is_sparse = bool(topology_of(model))
-    rule = rule if rule and is_sparse else Static()
-    step = 0
+    num_steps = 0
     model.train()
     for epoch in tqdm(range(epochs), desc="epochs", disable=not progress):
         walk = training(
@@ -65,26 +64,31 @@ def fit(
             optimizer,
             batches(epoch) if callable(batches) else batches,
             loss_fn,
-            rule,
+            rule if rule and topology_of(model) else Static(),
             seed=seed,
-            first_step=step,
+            first_step=num_steps,
             learning_rate=learning_rate,
             micro_batches=micro_batches,
             autocast=autocast,
         )
-        before = step
-        for at, stats, change in walk:
-            history.rows += rows_of_step(at, epoch, stats)
-            if change is not None:
-                history.journal.add(at, change)
-            step = at + 1
-        if step == before:
-            raise ValueError(
-                f"an epoch must have at least one batch, got none in epoch {epoch}; "
-                "give a loader or list that can be walked through again, not a generator"
-            )
+        num_steps += _write_down(walk, epoch, history)
         if test_batches is not None:
             measured = evaluate(model, test_batches, loss_fn)
-            density = topology_of(model).density if is_sparse else 1.0
-            history.rows += rows_of_epoch(step - 1, epoch, measured, density)
+            history.rows += rows_of_epoch(num_steps - 1, epoch, measured, topology_of(model))
     return history
+
+
+def _write_down(walk: Iterable[tuple[int, StepStats, Change | None]], epoch: int, history: History) -> int:
+    """Train to the end of an epoch, put what happens into the history, and return the number of steps."""
+    num_steps = 0
+    for step, stats, change in walk:
+        history.rows += rows_of_step(step, epoch, stats)
+        if change is not None:
+            history.journal.add(step, change)
+        num_steps += 1
+    if num_steps == 0:
+        raise ValueError(
+            f"an epoch must have at least one batch, got none in epoch {epoch}; "
+            "give a loader or list that can be walked through again, not a generator"
+        )
+    return num_steps

@@ -4,15 +4,16 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, NamedTuple
 
 from sparsekit.evaluate import Evaluation
 from sparsekit.journal import Journal
 from sparsekit.topology import Topology
 from sparsekit.train.checkpoint import write_atomically
 from sparsekit.train.loop import StepStats
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Row(NamedTuple):
@@ -39,8 +40,10 @@ class History:
     journal: Journal = field(default_factory=lambda: Journal(Topology()))
     folder: Path | None = None
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> "pd.DataFrame":
         """Return the rows as a table with the columns step, epoch, name, value."""
+        import pandas as pd  # a second of import time that training itself does not need
+
         return pd.DataFrame(self.rows, columns=list(Row._fields))
 
     def values(self, name: str) -> list[float]:
@@ -68,12 +71,12 @@ def rows_of_step(step: int, epoch: int, stats: StepStats) -> list[Row]:
     ]
 
 
-def rows_of_epoch(step: int, epoch: int, evaluation: Evaluation, density: float) -> list[Row]:
-    """Return the rows that one evaluation adds."""
+def rows_of_epoch(step: int, epoch: int, evaluation: Evaluation, topology: Topology) -> list[Row]:
+    """Return the rows that one evaluation adds; a model without sparse layers has density 1."""
     return [
         Row(step, epoch, "test loss", evaluation.loss),
         Row(step, epoch, "test accuracy", evaluation.accuracy),
-        Row(step, epoch, "density", density),
+        Row(step, epoch, "density", topology.density if topology else 1.0),
     ]
 
 

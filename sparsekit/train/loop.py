@@ -10,12 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from sparsekit.evaluate import Batch, LossFn
 from sparsekit.rewire import Change, LayerIO, capture_io, rewire, views
 from sparsekit.rules.base import Rule
 from sparsekit.seeds import generator
-
-Batch = tuple[Tensor, Tensor]
-LossFn = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from sparsekit.journal import Journal
 from sparsekit.layers import topology_of
 from sparsekit.seeds import derive
 from sparsekit.settings import from_plain, to_plain
-from sparsekit.train.checkpoint import load_checkpoint, restore, save_checkpoint, write_atomically
+from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore, save_checkpoint, write_atomically
 from sparsekit.train.experiment import Experiment, build_model, build_optimizer
 from sparsekit.train.history import (
     History,
@@ -61,7 +61,7 @@ def run(
     Raises:
         ValueError: if settings do not fit each other or the data; no folder is made then.
         FloatingPointError: if the loss is not finite; the last checkpoint stays.
-        CheckpointError: if the folder's checkpoint is damaged; nothing is touched.
+        CheckpointError: if the folder's checkpoint is damaged or its record lags behind; nothing is touched.
     """
     if checkpoint_steps is not None and checkpoint_steps < 1:
         raise ValueError(
@@ -96,8 +96,7 @@ def read_experiment(folder: str | Path) -> Experiment:
         raise FileNotFoundError(
             f"a run folder must hold experiment.json, got {path.parent} without; give a run's folder"
         )
-    plain = from_plain(json.loads(path.read_text(encoding="utf-8")))
-    return plain
+    return from_plain(json.loads(path.read_text(encoding="utf-8")))
 
 
 def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Module:
@@ -143,6 +142,7 @@ class _Work:
 
     def _create(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
         (self.folder / "metrics.jsonl").unlink(missing_ok=True)
         self.journal = Journal.create(self.folder / "journal", topology_of(self.model))
         _write_text(self.folder / "code.txt", code_version())
@@ -150,11 +150,33 @@ class _Work:
 
     def _take_up(self) -> None:
         self.done = restore(load_checkpoint(self.folder / "checkpoint.pt"), self.model, self.optimizer)
+        if self.done == self.total_steps:
+            self.journal = Journal.read(self.folder / "journal")
+            return
+        self._check_record()
+        self._sweep()
+        # What was written after the checkpoint will be written again.
         self.journal = Journal.read(self.folder / "journal")
-        if self.done < self.total_steps:
-            # What was written after the checkpoint will be written again.
-            self.journal.cut_at(self.done)
-            cut_rows(self.folder / "metrics.jsonl", self.done)
+        self.journal.cut_at(self.done)
+        cut_rows(self.folder / "metrics.jsonl", self.done)
+
+    def _check_record(self) -> None:
+        """After a power failure the checkpoint may have reached the disk, and what was written before it not."""
+        steps = {row.step for row in read_rows(self.folder / "metrics.jsonl") if row.step < self.done}
+        if len(steps) < self.done:
+            raise _lagging("metrics.jsonl", f"{self.done} steps", f"{len(steps)}")
+        try:
+            journal = Journal.read(self.folder / "journal")
+        except ValueError as error:
+            raise _lagging("journal", "every rewiring", "a damaged file") from error
+        past = Journal(journal.initial, [(step, change) for step, change in journal.entries if step < self.done])
+        if past[-1] != topology_of(self.model):
+            raise _lagging("journal", "every rewiring", f"{len(past)} that lead to another topology")
+
+    def _sweep(self) -> None:
+        """Remove what a killed process was just writing."""
+        for half_written in self.folder.glob(".*.new"):
+            half_written.unlink()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -203,7 +225,7 @@ class _Work:
                 self.journal.add(step, change)
             epoch_ends = self.done % self.steps_per_epoch == 0
             if epoch_ends:
-                self.rows += rows_of_epoch(step, epoch, self.evaluate(), self._density())
+                self.rows += rows_of_epoch(step, epoch, self.evaluate(), topology_of(self.model))
             on_step = checkpoint_steps is not None and self.done % checkpoint_steps == 0
             if epoch_ends or on_step or time.monotonic() - self.saved_at > checkpoint_seconds:
                 self._save()
@@ -225,10 +247,6 @@ class _Work:
         in_order = datasets.batches_in_order(self.data.test, EVALUATION_BATCH)
         return evaluate(self.model, ((self.data.prepare(x), y) for x, y in in_order))
 
-    def _density(self) -> float:
-        topology = topology_of(self.model)
-        return topology.density if topology else 1.0
-
     def _save(self) -> None:
         append_rows(self.folder / "metrics.jsonl", self.rows)
         self.rows.clear()
@@ -249,6 +267,12 @@ def _check_fits(experiment: Experiment, data: datasets.Dataset) -> None:
             f"augment needs pictures (channels, height, width), got inputs {data.shape} from {experiment.data}; "
             "set augment=False, or data_settings={'flat': False} for digits"
         )
+
+
+def _lagging(file: str, wanted: str, got: str) -> CheckpointError:
+    return CheckpointError(
+        f"{file} must hold {wanted} up to the checkpoint, got {got}; delete the folder to start this run again"
+    )
 
 
 def code_version() -> str:

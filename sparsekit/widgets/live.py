@@ -17,13 +17,14 @@ from typing import Any, Generic, Literal, TypeVar
 from torch import nn
 from torch.optim import Optimizer
 
+from sparsekit.evaluate import Batch, LossFn
 from sparsekit.journal import Journal
 from sparsekit.layers import topology_of
 from sparsekit.rules.base import Rule
 from sparsekit.schedules import Constant, Schedule
 from sparsekit.seeds import generator
 from sparsekit.topology import Topology
-from sparsekit.train.loop import Batch, LossFn, train_step
+from sparsekit.train.loop import train_step
 
 State = Literal["ready", "running", "paused", "done", "stopped", "failed"]
 ENDED = ("done", "stopped", "failed")

@@ -1,0 +1,5 @@
+"""`python -m sparsekit` is the command line."""
+
+from sparsekit.cli import main
+
+main()
