@@ -118,7 +118,7 @@ def _with_caps(total: int, weights: Mapping[str, Fraction], sizes: Counts) -> di
         rest = {name: weight for name, weight in weights.items() if name not in full}
         if not rest:
             return {name: Fraction(size) for name, size in sizes.items()}
-        per_weight = (total - sum(sizes[name] for name in full)) / sum(rest.values())
+        per_weight = (total - sum(sizes[name] for name in full)) / sum(rest.values(), Fraction())
         over = {name for name, weight in rest.items() if per_weight * weight > sizes[name]}
         if not over:
             return {name: per_weight * rest[name] if name in rest else Fraction(sizes[name]) for name in sizes}

@@ -27,7 +27,9 @@ class SparseLayer(nn.Module, ABC):
     """
 
     storage: ClassVar[str]
+    param_name: ClassVar[str]
     indices: Tensor
+    bias: nn.Parameter | None
 
     def __init__(self, kind: Kind, topology: LayerTopology, values: Float[Tensor, " e"], bias: nn.Parameter | None):
         super().__init__()
@@ -37,8 +39,6 @@ class SparseLayer(nn.Module, ABC):
         # In the order of the plain layer: an optimizer's saved state knows parameters by their order only.
         self.register_parameter(self.param_name, nn.Parameter(self.pack(topology, values.detach())))
         self.register_parameter("bias", bias)
-
-    param_name: ClassVar[str]
 
     @property
     def param(self) -> nn.Parameter:
@@ -82,7 +82,7 @@ class SparseLayer(nn.Module, ABC):
         with torch.device("meta"):
             plain = self.kind.plain(self.shape, self.bias is not None)
         plain.weight = nn.Parameter(self.dense_weight(), requires_grad=self.param.requires_grad)
-        plain.bias = self.bias
+        plain.register_parameter("bias", self.bias)
         return plain.train(self.training)
 
     def dense_weight(self) -> Tensor:
@@ -96,10 +96,11 @@ class SparseLayer(nn.Module, ABC):
 
     def _derived(self, name: str, make: Any) -> Any:
         """Keep what follows from the topology until `indices` changes (rewired, moved, loaded, overwritten)."""
-        cache = self.__dict__.get("_cache")
+        cache: dict[str, Any] | None = self.__dict__.get("_cache")
         version = 0 if self.indices.is_inference() else self.indices._version
         if cache is None or cache["indices"] is not self.indices or cache["version"] != version:
-            cache = self.__dict__["_cache"] = {"indices": self.indices, "version": version}
+            cache = {"indices": self.indices, "version": version}
+            object.__setattr__(self, "_cache", cache)
         if name not in cache:
             cache[name] = make()
         return cache[name]

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Mapping
 
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from sparsekit.layers.base import SparseLayer
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
@@ -119,7 +120,7 @@ def left_dense(model: nn.Module) -> dict[str, str]:
 def _why_dense(module: nn.Module) -> str:
     if isinstance(module, nn.MultiheadAttention | nn.modules.linear.NonDynamicallyQuantizableLinear):
         return "attention reads this weight itself, past any layer"
-    if isinstance(module, nn.modules.lazy.LazyModuleMixin):
+    if isinstance(module, LazyModuleMixin):
         return "not initialised yet: run one batch first"
     if type(module) in KINDS:
         return "tied: other modules use the same weight, or it is computed from others"
@@ -137,7 +138,7 @@ def _can_be_sparse(model: nn.Module, module: nn.Module) -> bool:
 
 
 def _shape_of(module: nn.Module) -> tuple[int, ...]:
-    return module.shape if isinstance(module, SparseLayer) else tuple(module.weight.shape)
+    return module.shape if isinstance(module, SparseLayer) else tuple(module.get_parameter("weight").shape)
 
 
 def _copy_of(model: nn.Module) -> nn.Module:
@@ -164,14 +165,14 @@ def _check_fits(model: nn.Module, topology: Mapping[str, LayerTopology]) -> None
 
 def _sparse_layer(module: nn.Module, topology: LayerTopology, storage: str) -> SparseLayer:
     kind = KINDS[type(module)].of(module)
-    weight = module.weight.detach()
+    weight, bias = module.get_parameter("weight"), module._parameters["bias"]
     topology = topology.to(weight.device)
-    layer = LAYERS[storage, type(module)](kind, topology, weight.flatten()[topology.indices], module.bias)
-    layer.param.requires_grad_(module.weight.requires_grad)
+    layer = LAYERS[storage, type(module)](kind, topology, weight.detach().flatten()[topology.indices], bias)
+    layer.param.requires_grad_(weight.requires_grad)
     return layer.train(module.training)
 
 
-def _replace_modules(model: nn.Module, swap: dict[int, nn.Module]) -> nn.Module:
+def _replace_modules(model: nn.Module, swap: Mapping[int, nn.Module]) -> nn.Module:
     """Put the new modules wherever the old ones stand, in every place where one is used twice."""
     for parent in list(model.modules()):
         for key, child in parent._modules.items():

@@ -134,7 +134,7 @@ class Conv2dKind(Kind):
             dilation=self.dilation,
             groups=self.groups,
             bias=bias,
-            padding_mode=self.padding_mode,
+            padding_mode=self.padding_mode,  # type: ignore[arg-type]
         )
 
     def _padded(self, x: Tensor) -> Tensor:

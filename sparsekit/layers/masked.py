@@ -88,9 +88,9 @@ class MaskedLayer(SparseLayer):
 
     def forward(self, input: Tensor) -> Tensor:
         if self.catcher is None:
-            weight = self.weight * self.mask
+            weight = self.param * self.mask
         else:
-            weight = _Straight.apply(self.weight, self.mask, self.catcher)
+            weight = _Straight.apply(self.param, self.mask, self.catcher)
         return self.kind.dense(input, weight, self.bias)
 
 

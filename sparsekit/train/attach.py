@@ -98,7 +98,7 @@ class Attachment:
         self._hooks.clear()
         _WITH_RULE.discard(self.optimizer)
 
-    def _before_step(self, _optimizer: Optimizer, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+    def _before_step(self, _optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict) -> tuple[tuple, dict] | None:
         # torch hands over the call's own arguments: the optimizer, then perhaps a closure.
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if closure is None:
