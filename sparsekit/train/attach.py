@@ -100,7 +100,7 @@ class Attachment:
 
     def _before_step(self, _optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict) -> tuple[tuple, dict] | None:
         # torch hands over the call's own arguments: the optimizer, then perhaps a closure.
-        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        closure = next(iter(args[1:]), kwargs.get("closure"))
         if closure is None:
             self._replace_update()
             return None
