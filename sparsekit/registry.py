@@ -66,7 +66,7 @@ def get(kind: str, name: str) -> Any:
     Raises:
         ValueError: if there is no such name; the message lists the known ones.
     """
-    known = _registered.get(kind, {})
+    known = _known(kind)
     if name not in known:
         raise ValueError(
             f"{kind} must be one of {', '.join(names(kind)) or '(none)'}, got {name!r}; choose one of them"

@@ -103,3 +103,16 @@ def test_summary_and_source_are_read_from_the_docstring():
     assert registry.summary_of(method) == "Do it well."
     assert registry.source_of(method) == "Somebody (2020), section 2."
     assert registry.source_of(lambda: None) == registry.summary_of(lambda: None) == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("recipe", "digits-mlp"), ("rule", "rigl"), ("model", "mlp"), ("grow", "random")]
+)
+def test_the_first_thing_a_program_does_may_be_a_look_up(kind, name):
+    # In a process of its own: here everything is imported already.
+    program = f"from sparsekit.registry import get; get({kind!r}, {name!r})"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_every_home_registers_its_kind():
+    assert all(registry.names(kind) for kind in registry.HOMES)

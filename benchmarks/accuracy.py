@@ -1,0 +1,62 @@
+"""How accurate are Static, SET, RigL and dense training? Mean, standard error and seeds, as a table.
+
+Every run is kept, so an interrupted measurement goes on where it was, and a finished one is only read.
+
+    python benchmarks/accuracy.py digits-mlp mnist1d-mlp --densities 0.05 0.02 --seeds 10
+"""
+
+import argparse
+import math
+import statistics
+import time
+from pathlib import Path
+
+import torch
+
+from sparsekit.registry import get
+from sparsekit.train import Experiment, run
+
+RULES = ("static", "set", "rigl")
+
+
+def measured(experiment: Experiment, folder: Path) -> tuple[float, float | None]:
+    """Return a run's test accuracy, and its seconds where it was trained just now."""
+    is_finished = (folder / experiment.folder_name).exists()
+    start = time.perf_counter()
+    accuracy = run(experiment, folder, progress=False).last("test accuracy")
+    return accuracy, None if is_finished else time.perf_counter() - start
+
+
+def row(recipe: str, rule: str, density: float, seeds: int, folder: Path) -> str:
+    """Train every seed of one method and return its line of the table."""
+    make = get("recipe", recipe)
+    found = [measured(make(rule=rule, density=density, seed=seed), folder) for seed in range(seeds)]
+    accuracies = [100 * accuracy for accuracy, _ in found]
+    seconds = [time_taken for _, time_taken in found if time_taken is not None]
+    error = statistics.stdev(accuracies) / math.sqrt(seeds) if seeds > 1 else math.nan
+    took = f"{statistics.median(seconds):.1f}" if seconds else "(read)"
+    shown = "1" if rule == "dense" else f"{density:g}"
+    return f"| {recipe} | {rule} | {shown} | {statistics.mean(accuracies):.2f} ± {error:.2f} | {seeds} | {took} |"
+
+
+def main() -> None:
+    """Print the table, a line as soon as it is known."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("recipes", nargs="*", default=["digits-mlp", "mnist1d-mlp"])
+    parser.add_argument("--rules", nargs="+", default=list(RULES))
+    parser.add_argument("--densities", nargs="+", type=float, default=[0.05, 0.02])
+    parser.add_argument("--seeds", type=int, default=10, help="how many, from 0")
+    parser.add_argument("--folder", type=Path, default=Path("runs/accuracy"), help="where the runs are kept")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print(
+        "| recipe | rule | density | test accuracy, % (mean ± s.e.) | seeds | s/run (median) |\n|---|---|---|---|---|---|"
+    )
+    for recipe in options.recipes:
+        methods = [(rule, density) for density in options.densities for rule in options.rules] + [("dense", 1.0)]
+        for rule, density in methods:
+            print(row(recipe, rule, density, options.seeds, options.folder), flush=True)
+
+
+if __name__ == "__main__":
+    main()
