@@ -50,7 +50,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(
-        "| recipe | rule | density | test accuracy, % (mean ± s.e.) | seeds | s/run (median) |\n|---|---|---|---|---|---|"
+        "| recipe | rule | density | test accuracy, % (mean ± s.e.) | seeds | s/run (median) |",
+        "|---|---|---|---|---|---|",
+        sep="\n",
     )
     for recipe in options.recipes:
         methods = [(rule, density) for density in options.densities for rule in options.rules] + [("dense", 1.0)]

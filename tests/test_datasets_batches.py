@@ -1,5 +1,7 @@
 """Batches, augmentation and held-out parts: what makes a run repeatable and resumable."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -12,6 +14,8 @@ from sparsekit.datasets import (
     batches_in_order,
     count_batches,
     hold_out,
+    load,
+    stream,
 )
 from sparsekit.seeds import generator
 
@@ -224,3 +228,18 @@ def test_shares_that_leave_nothing_are_refused(share: float):
 def test_a_share_too_small_for_one_example_is_refused():
     with pytest.raises(ValueError, match="at least one example, got 0; choose a larger share"):
         hold_out(numbered(10), 0.01, seed=0)
+
+
+def test_a_stream_is_every_epoch_s_batches_prepared_one_epoch_after_the_other():
+    data = load("digits")
+    steps = count_batches(len(data.train), 500)
+    got = list(itertools.islice(stream(data, 500, seed=3), 2 * steps))
+    wanted = [pair for epoch in range(2) for pair in batches(data.train, 500, seed=3, epoch=epoch)]
+    for (inputs, labels), (raw, wanted_labels) in zip(got, wanted, strict=True):
+        assert torch.equal(inputs, data.prepare(raw))
+        assert torch.equal(labels, wanted_labels)
+
+
+def test_a_stream_refuses_its_batch_size_before_the_first_batch():
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        stream(load("digits"), 0, seed=0)

@@ -10,7 +10,7 @@ from typing import Any
 
 from sparsekit.datasets.augment import CropFlip
 from sparsekit.datasets.base import Dataset, Normalize, Split
-from sparsekit.datasets.batches import batches, batches_in_order, count_batches
+from sparsekit.datasets.batches import batches, batches_in_order, count_batches, stream
 from sparsekit.datasets.splits import hold_out
 from sparsekit.registry import discover, get
 
@@ -24,6 +24,7 @@ __all__ = [
     "count_batches",
     "hold_out",
     "load",
+    "stream",
 ]
 
 

@@ -1,12 +1,13 @@
 """Walk through a split in batches whose order is a pure function of seed and epoch: resuming needs no saved state."""
 
 from collections.abc import Iterator
+from itertools import count
 
 import torch
 from torch import Tensor
 
 from sparsekit.datasets.augment import Augment
-from sparsekit.datasets.base import Split
+from sparsekit.datasets.base import Dataset, Split
 from sparsekit.seeds import generator
 
 Batch = tuple[Tensor, Tensor]
@@ -47,11 +48,28 @@ def batches(
         >>> [len(batch) for batch in whole], rest == whole[1:]
         ([2, 2, 1], True)
     """
-    count = count_batches(len(split), batch_size, drop_last=drop_last)
-    if not 0 <= skip <= count:
-        raise ValueError(f"skip must lie in 0 to {count}, the batches of an epoch, got {skip}; start the next epoch")
+    num = count_batches(len(split), batch_size, drop_last=drop_last)
+    if not 0 <= skip <= num:
+        raise ValueError(f"skip must lie in 0 to {num}, the batches of an epoch, got {skip}; start the next epoch")
     order = torch.randperm(len(split), generator=generator(seed, "data", epoch)).to(split.labels.device)
-    return _walk(split, order.split(batch_size), range(skip, count), augment, (seed, epoch))
+    return _walk(split, order.split(batch_size), range(skip, num), augment, (seed, epoch))
+
+
+def stream(dataset: Dataset, batch_size: int, *, seed: int, augment: Augment | None = None) -> Iterator[Batch]:
+    """Yield prepared training batches for ever, epoch after epoch, in the order of `batches`.
+
+    Raises:
+        ValueError: if the batch size is below 1.
+
+    Example:
+        >>> from sparsekit.datasets import load
+        >>> inputs, labels = next(stream(load("digits"), 32, seed=0))
+        >>> inputs.shape, inputs.dtype
+        (torch.Size([32, 64]), torch.float32)
+    """
+    count_batches(len(dataset.train), batch_size)
+    walks = (batches(dataset.train, batch_size, seed=seed, epoch=epoch, augment=augment) for epoch in count())
+    return ((dataset.prepare(inputs), labels) for walk in walks for inputs, labels in walk)
 
 
 def batches_in_order(split: Split, batch_size: int) -> Iterator[Batch]:
