@@ -27,6 +27,7 @@ HOMES = {
     "recipe": "sparsekit.recipes",
     "rule": "sparsekit.rules",
     "schedule": "sparsekit.schedules",
+    "training-flops": "sparsekit.analysis",
 }
 
 _registered: dict[str, dict[str, Any]] = {}

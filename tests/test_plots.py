@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import io
 import itertools
 import sys
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 import torch
+from IPython.core.formatters import DisplayFormatter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -107,6 +110,13 @@ class TestEveryFigure:
         picture = pixels(drawn(name).figure)
         for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
             assert (edge == 255).all()
+
+    def test_a_notebook_shows_the_whole_figure_where_a_cell_ends_in_it(self, name):
+        ax = drawn(name)
+        shown = DisplayFormatter().format(ax)[0]
+        width, height = PIL.Image.open(io.BytesIO(shown["image/png"])).size
+        assert (width, height) == tuple(round(100 * side) for side in ax.figure.get_size_inches())
+        assert shown["text/plain"].startswith("<picture: ")
 
     def test_it_leaves_no_trace_in_matplotlib(self, name):
         before = dict(matplotlib.rcParams)

@@ -4,6 +4,7 @@ Figures are made directly, not through pyplot, and text sizes are set on the axe
 leaves no trace outside the axes it draws on.
 """
 
+import io
 from typing import Literal
 
 from matplotlib.axes import Axes
@@ -16,6 +17,19 @@ FRAME = "#888888"
 GRID = "#e3e3e3"
 
 
+class Shown(Axes):
+    """Axes that a notebook shows as their whole figure where a cell ends in them, without pyplot's global state."""
+
+    def _repr_png_(self) -> bytes:
+        picture = io.BytesIO()
+        self.get_figure(root=True).savefig(picture, format="png")
+        return picture.getvalue()
+
+    def __repr__(self) -> str:
+        # No numbers or addresses, so that nbval can compare it.
+        return f"<picture: {self.get_title('left') or self.get_title() or self.get_ylabel() or 'masks'}>"
+
+
 def axes_for(ax: Axes | None, *, width: float = 6.4, height: float = 4.0) -> Axes:
     """Return the given axes, or those of a new figure of this size in inches, which nobody else holds.
 
@@ -25,7 +39,8 @@ def axes_for(ax: Axes | None, *, width: float = 6.4, height: float = 4.0) -> Axe
     """
     if ax is not None:
         return ax
-    return Figure(figsize=(width, height), dpi=100, layout="constrained").subplots()
+    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
+    return figure.subplots(subplot_kw={"axes_class": Shown})
 
 
 def finish(ax: Axes, *, x: str, y: str, title: str = "", grid: Literal["x", "y", "both", ""] = "y") -> Axes:

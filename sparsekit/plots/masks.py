@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from sparsekit.plots.canvas import LABEL_SIZE, TICK_SIZE, in_percent
+from sparsekit.plots.canvas import LABEL_SIZE, TICK_SIZE, Shown, in_percent
 from sparsekit.plots.colours import DROPPED, GROWN, INK, PAPER
 from sparsekit.topology import LayerTopology, Topology, check_same_layers
 
@@ -123,7 +123,7 @@ def _exact_axes(sheet: np.ndarray) -> Axes:
     height, width = sheet.shape[:2]
     least = max(width, 330)  # room for the colours' names
     figure = Figure(figsize=(least / DPI, height / DPI), dpi=DPI)
-    return figure.add_axes((0, 0, width / least, 1))
+    return figure.add_axes((0, 0, width / least, 1), axes_class=Shown)
 
 
 def _name_layer(ax: Axes, name: str, layer: LayerTopology, place: tuple[int, int]) -> None:
