@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from IPython.core.formatters import DisplayFormatter
 from PIL import Image
 
 from sparsekit.allocation import allocate
@@ -269,7 +270,7 @@ def test_the_same_settings_give_the_same_still_and_sentence(scores):
 
 def test_a_still_shows_itself_in_a_notebook():
     picture = MaskTiles(random_topology(SHAPES, 0.2)).snapshot()
-    assert picture._repr_mimebundle_() == {"image/png": bytes(picture), "text/plain": picture.alt}
+    assert DisplayFormatter().format(picture)[0] == {"image/png": bytes(picture), "text/plain": picture.alt}
 
 
 def test_a_table_reads_as_text():

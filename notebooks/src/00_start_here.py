@@ -83,11 +83,13 @@ plots.plot_masks(topology)
 # *Random topologies look like noise. After training they will not.*
 
 # %%
-analysis.layer_table(topology)
+table = analysis.layer_table(topology)
+table[["count", "size", "density", "fan_in_min", "dead_outputs", "dead_inputs"]].round(4)
 
 # %% [markdown]
-# The layers do not get the same density: small ones get more. The next notebook, `01_masks_and_budgets`, is about this
-# choice.
+# *Fan-in* is the number of connections into an output. A *dead* output has none at all, and nobody reads a dead input.
+# The layers do not get the same density: small ones get more. The next notebook,
+# [01_masks_and_budgets](01_masks_and_budgets.ipynb), is about this choice.
 
 # %% [markdown]
 # ## Predict
@@ -150,9 +152,9 @@ print(f"{run.state} after {last.step + 1} steps with {last.topology.count} conne
 panel.snapshot()
 
 # %% [markdown]
-# *The panel as it stood in the end, kept as a picture: loss and accuracy of each batch, and the masks. Columns of layer
-# `0` that have become empty belong to pixels the network gave up.* They are the pixels at the rim, which are white in
-# every scan:
+# *The panel as it stood in the end, kept as a picture: loss and accuracy of each batch, and the masks. A dark row of
+# layer `0` is a hidden unit that listens to many pixels; a dark column of layer `2` is a unit many others listen to.*
+# The network also chose its pixels:
 
 # %% tags=["nbval-ignore-output"]
 fig, (before, after) = plt.subplots(1, 2, figsize=(9, 3.6))
@@ -243,14 +245,14 @@ check_count(count_of)
 # - A topology is a value: which connections exist. Density says how many.
 # - A sparse network trains with the ordinary loop plus `rewire`.
 # - RigL moved connections from blank pixels to those that carry ink. This is one run on toy data; what it says about
-#   accuracy comes with several seeds in `02_topology_evolution`.
+#   accuracy comes with several seeds in [02_topology_evolution](02_topology_evolution.ipynb).
 #
 # ## Go further
 #
 # | notebook | question |
 # |---|---|
-# | `01_masks_and_budgets` | given a budget of connections, where should they go? |
-# | `02_topology_evolution` | can a network find better connections while it trains? |
+# | [01_masks_and_budgets](01_masks_and_budgets.ipynb) | given a budget of connections, where should they go? |
+# | [02_topology_evolution](02_topology_evolution.ipynb) | can a network find better connections while it trains? |
 #
 # ## References
 #

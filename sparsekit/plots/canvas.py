@@ -18,7 +18,7 @@ GRID = "#e3e3e3"
 
 
 class Shown(Axes):
-    """Axes that a notebook shows as their whole figure where a cell ends in them, without pyplot's global state."""
+    """Axes that a notebook shows as their whole figure where a cell ends in them; nothing global is made."""
 
     def _repr_png_(self) -> bytes:
         picture = io.BytesIO()

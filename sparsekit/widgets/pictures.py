@@ -34,8 +34,11 @@ class Picture(bytes):
         picture.alt = alt
         return picture
 
-    def _repr_mimebundle_(self, **_) -> dict:
-        return {"image/png": bytes(self), "text/plain": self.alt}
+    def __repr__(self) -> str:
+        return self.alt  # IPython writes whatever is bytes with `repr`
+
+    def _repr_png_(self) -> bytes:
+        return bytes(self)
 
 
 def tile(layer: Bits) -> Rgba:

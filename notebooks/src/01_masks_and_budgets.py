@@ -1,0 +1,341 @@
+# %% [markdown]
+# # 1. Masks and budgets
+#
+# **35 minutes** · needs: [00_start_here](00_start_here.ipynb) · runs in half a minute
+#
+# You will learn
+# - how a budget of connections is shared among layers, and why it matters more than you think;
+# - how a score chooses which connections stay;
+# - why two networks with equally many connections may differ in what they can do, and in what they cost.
+
+# %% [markdown]
+# ## Why
+#
+# "A network with 1 % of its weights" sounds like one thing. It is many. Somebody has to say how many of the
+# connections each **layer** gets (the *allocation*), and which places in the layer they take (the *score*). With the
+# same budget, one choice gives a network that works, another one whose output layer is all but cut off.
+#
+# Papers that compare methods at "the same density" sometimes compare allocations instead. After this notebook you
+# will notice.
+
+# %% [markdown]
+# ## Set up
+#
+# We need a trained network to take weights away from. Its data are Fashion-mini: 5,000 photographs of clothes for
+# training and 1,000 for testing, 28 × 28 grey pixels, ten classes. The network is the classic LeNet-300-100.
+
+# %%
+from itertools import islice
+
+import pandas as pd
+import torch
+from torch import nn
+
+import sparsekit as sk
+from sparsekit import analysis, plots, widgets
+from sparsekit.allocation import allocate
+
+torch.set_num_threads(1)
+
+# %%
+data = sk.datasets.load("fashion-mini")
+torch.manual_seed(0)
+dense = sk.models.build("mlp", input_shape=data.shape, num_classes=10, hidden=(300, 100))
+shapes = sk.shapes_of(dense)
+initial = {name: dense.get_parameter(f"{name}.weight").detach().clone() for name in shapes}
+print(shapes)
+
+# %%
+optimizer = torch.optim.SGD(dense.parameters(), lr=0.1, momentum=0.9)
+batches = islice(sk.datasets.stream(data, 64, seed=0), 400)
+for _ in sk.training(dense, optimizer, batches, nn.functional.cross_entropy, sk.rules.Static()):
+    pass
+trained = {name: dense.get_parameter(f"{name}.weight").detach() for name in shapes}
+test = [(data.prepare(data.test.inputs), data.test.labels)]
+print("the dense network classifies four of five:", sk.evaluate(dense, test).accuracy > 0.8)
+
+# %% [markdown]
+# ## Predict
+
+# %% tags=["nbval-ignore-output"]
+guess = widgets.Predict(
+    "LeNet-300-100 has 266,200 weights. Keep 1 % of them, every layer the same share (a uniform allocation). How many "
+    "connections are left into each of the ten outputs, on average?",
+    ["1", "10", "27", "100"],
+    0,
+    "The last layer has 100 × 10 = 1,000 weights; 1 % of them are 10, one for each class. Each class is decided by a "
+    "single hidden unit.",
+)
+guess
+
+# %% [markdown]
+# ## Explore
+#
+# Move the slider. Every picture is one layer's mask, and the table counts what is left. **Allocation** says how many
+# each layer gets; **score** says which.
+#
+# Try the presets one after another, and find out:
+# 1. **90 %**, score *trained*: which pixels does the first layer look at? (Each row of `fc1` is a picture, line by
+#    line: every 28 pixels the next line begins.)
+# 2. **99 % uniform**: what happens to `head`? Look at *Min fan-in* and *Dead inputs*.
+# 3. **99 % ERK**: the same number of connections. What is different?
+
+# %%
+scores = {
+    "trained": {name: weight.abs() for name, weight in trained.items()},
+    "at the start": {name: weight.abs() for name, weight in initial.items()},
+    "random": {name: torch.rand(shape, generator=sk.generator(0, name)) for name, shape in shapes.items()},
+}
+presets = {
+    "Try 90 %": {"density": 0.1, "allocation": "erk", "score": "trained"},
+    "Try 99 % uniform": {"density": 0.01, "allocation": "uniform"},
+    "Try 99 % ERK": {"density": 0.01, "allocation": "erk"},
+}
+
+# %% tags=["nbval-ignore-output"]
+explorer = widgets.MaskExplorer(scores, density=0.05, presets=presets)
+explorer
+
+# %% [markdown]
+# The same as a table, at 99 % sparsity:
+
+# %%
+rows = {name: allocate(shapes, 0.01, name) for name in ("uniform", "er", "erk")}
+table = pd.DataFrame(rows)
+table.loc["network"] = table.sum()
+table
+
+# %% tags=["nbval-ignore-output"]
+random = {name: sk.random_topology(shapes, 0.01, allocation=name, seed=0) for name in ("uniform", "erk")}
+plots.plot_layer_densities(random)
+
+# %% [markdown]
+# *Both networks have 2,662 connections. Uniform gives the ten outputs one each; ERK gives them eighteen.*
+
+# %% [markdown]
+# ## How it works
+#
+# ER stands for Erdős–Rényi. A layer with $n$ inputs and $m$ outputs gets a density in proportion to
+#
+# $$\frac{n + m}{n \cdot m}$$
+#
+# so the number of connections grows with $n + m$, not with $n \cdot m$: every **unit** gets about the same number. ERK
+# adds the sides of a convolution's kernel to both sums; for linear layers they are the same. Where a layer would get
+# more than it has places, it becomes dense and the others share the rest. Counts are whole numbers that add up to the
+# budget exactly: fractions are rounded down, and what is left goes to the largest remainders.
+#
+# A mask is then three lines. This is all that the widget does
+# ([allocation.py](../sparsekit/allocation.py), [selection.py](../sparsekit/selection.py)):
+
+# %%
+counts = allocate(shapes, 0.01, "erk")
+topology = sk.keep_top_per_layer(scores["trained"], counts)
+pruned = sk.sparsify(dense, topology)
+print(counts, "=", topology.count, "of", sum(weight.numel() for weight in trained.values()))
+
+# %% [markdown]
+# ## Exercise 1 (5 minutes)
+#
+# Write the Erdős–Rényi weight of a linear layer: what its density is in proportion to.
+
+
+# %%
+def er_weight(num_inputs: int, num_outputs: int) -> float:
+    raise NotImplementedError
+
+
+check_er = widgets.Check(
+    [((784, 300), 0.004609), ((100, 10), 0.11), ((1, 1), 2.0)],
+    hint="The formula stands above: a fraction of two numbers made from both.",
+    tolerance=1e-3,
+)
+check_er(er_weight)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def er_weight(num_inputs, num_outputs):
+#     return (num_inputs + num_outputs) / (num_inputs * num_outputs)
+# ```
+# </details>
+#
+# ## Exercise 2 (10 minutes)
+#
+# Choose the `count` highest of some scores and return a mask. **Exactly** `count`, also where scores are equal. (Many
+# published codes compare with a threshold, `score >= threshold`, and keep too many when scores tie.)
+
+
+# %%
+def keep_top(scores: torch.Tensor, count: int) -> torch.Tensor:
+    raise NotImplementedError
+
+
+check_top = widgets.Check(
+    [
+        ((torch.tensor([0.1, 0.9, 0.5, 0.3]), 2), torch.tensor([False, True, True, False])),
+        ((torch.tensor([1.0, 1.0, 1.0, 1.0]), 3), torch.tensor([True, True, True, False])),
+        ((torch.tensor([0.0, 2.0, 0.0]), 2), torch.tensor([True, True, False])),
+    ],
+    hint="torch.argsort(scores, descending=True, stable=True) keeps the order of equal scores.",
+)
+check_top(keep_top)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def keep_top(scores, count):
+#     mask = torch.zeros(len(scores), dtype=torch.bool)
+#     mask[torch.argsort(scores, descending=True, stable=True)[:count]] = True
+#     return mask
+# ```
+# </details>
+
+# %% [markdown]
+# ## Does the score matter?
+#
+# Take the trained network, remove weights in one go, and measure it as it is, without any more training: "one-shot
+# pruning". Three scores at seven densities, ERK.
+
+# %%
+densities = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
+found = []
+for density in densities:
+    for score in scores:
+        kept = sk.keep_top_per_layer(scores[score], allocate(shapes, density, "erk"))
+        accuracy = sk.evaluate(sk.sparsify(dense, kept), test).accuracy
+        found.append({"density": density, "accuracy": accuracy, "method": score})
+one_shot = pd.DataFrame(found)
+at_ten = one_shot[one_shot["density"] == 0.1].set_index("method")["accuracy"]
+print("at 10 %, trained weights keep the accuracy, others lose it:", at_ten["trained"] > 0.75 > 0.3 > at_ten["random"])
+
+# %% tags=["nbval-ignore-output"]
+plots.plot_accuracy_density(one_shot)
+
+# %% [markdown]
+# *The size of a trained weight says much about its use; at a tenth of the weights the network hardly notices. The size
+# it had before training says almost nothing, no more than a random number.* Whether masks can be found **before**
+# training with better scores than size is the question of a later notebook.
+
+# %% [markdown]
+# ## Nominal and effective
+#
+# A connection is of use only if a path leads through it from an input to an output. One into a unit that nobody reads
+# does nothing, and neither does one out of a unit that nothing reaches. The **effective density** counts only those on
+# a path.
+
+# %% tags=["nbval-ignore-output"]
+guess = widgets.Predict(
+    "Random masks on LeNet-300-100, 1 % of the weights, uniform. Which share of the connections lies on a path from a "
+    "pixel to a class?",
+    ["about nine of ten", "about half", "about one of ten"],
+    2,
+    "Three hundred connections join 300 hidden units to 100, and only ten of these are read by the outputs: most paths "
+    "end nowhere.",
+)
+guess
+
+# %%
+found = []
+for density in (0.1, 0.05, 0.02, 0.01, 0.005, 0.002):
+    for allocation in ("uniform", "erk"):
+        topology = sk.random_topology(shapes, density, allocation=allocation, seed=0)
+        effective = analysis.effective_density(topology)
+        found.append({"nominal": topology.density, "effective": effective, "method": allocation})
+effective = pd.DataFrame(found)
+effective["share"] = (effective["effective"] / effective["nominal"]).round(2)
+effective.pivot(index="nominal", columns="method", values="share").sort_index(ascending=False)
+
+# %% tags=["nbval-ignore-output"]
+plots.plot_effective_density(effective)
+
+# %% [markdown]
+# *Below the diagonal, connections are wasted. A uniform network of 1 % is effectively one of 0.1 %. So "uniform is
+# worse than ERK at 1 %" compares a tenth of the working connections with nearly all of them.*
+
+# %% [markdown]
+# ## What it costs
+#
+# The same number of connections is not the same work. In a convolutional network a weight of an early layer is used at
+# every pixel. ERK makes thin layers denser; in ResNets those are the early ones, with the large pictures.
+
+# %%
+resnet = sk.models.build("resnet20", input_shape=(3, 32, 32), num_classes=10)
+for name in ("uniform", "er", "erk"):
+    topology = sk.random_topology(sk.shapes_of(resnet), 0.1, allocation=name, seed=0)
+    flops = analysis.forward_flops(resnet, torch.zeros(1, 3, 32, 32), topology)
+    print(
+        f"{name:8s} {topology.count} connections, {flops['sparse'].sum() / flops['dense'].sum():.3f} of the operations"
+    )
+
+# %% [markdown]
+# At equal density, ERK costs nearly twice as many operations as uniform. Both numbers belong in a comparison.
+
+# %% [markdown]
+# ## Watch it train
+#
+# One-shot pruning to 2 % hurts even with the best score here. But the pruned network can go on training, its mask fixed
+# (the rule `Static`). How much comes back?
+
+# %%
+counts = allocate(shapes, 0.02, "erk")
+pruned = sk.sparsify(dense, sk.keep_top_per_layer(scores["trained"], counts))
+before = sk.evaluate(pruned, test).accuracy
+optimizer = torch.optim.SGD(pruned.parameters(), lr=0.05, momentum=0.9)
+steps = widgets.live_training(
+    pruned,
+    optimizer,
+    sk.datasets.stream(data, 64, seed=1),
+    nn.functional.cross_entropy,
+    sk.rules.Static(),
+    steps=600,
+    measure=lambda model: {"test accuracy": sk.evaluate(model, test).accuracy},
+)
+run = widgets.Run(steps, total=600)
+
+# %% tags=["nbval-ignore-output"]
+panel = widgets.LivePanel(run, metrics=["loss", ("accuracy", "test accuracy")])
+panel
+
+# %%
+run.wait(timeout=300)
+after = sk.evaluate(pruned, test).accuracy
+print("with 5,324 of 266,200 weights, after some training within 8 points of dense:", after > 0.77 > before)
+
+# %% tags=["nbval-ignore-output"]
+panel.snapshot()
+
+# %% [markdown]
+# *Most of the loss is recovered in seconds. To get here, though, we trained the dense network first. The next notebook
+# asks whether that is needed.*
+
+# %% [markdown]
+# ## What we saw
+#
+# - At 1 % of the weights, uniform leaves each class of LeNet-300-100 one connection and wastes nine of ten; ERK leaves
+#   eighteen and wastes one of ten.
+# - Sizes of trained weights tell which to keep: at 10 % the network works as before. Sizes at the start do not.
+# - ERK costs more operations than uniform in ResNet-20: 0.186 of dense instead of 0.100, at density 0.1.
+#
+# All this is one network and one seed of toy data. The counts are exact everywhere; the accuracies are not a claim
+# about other networks.
+
+# %% [markdown]
+# ## Check yourself
+#
+# - Why does the number of connections under ER grow with the number of units and not with their product?
+# - Two papers report "95 % sparse ResNet-50". Which three questions would you ask before comparing them?
+# - Can a mask have an effective density above its nominal density?
+#
+# ## Go further
+#
+# [02_topology_evolution](02_topology_evolution.ipynb): masks that change while the network trains. In the explorer
+# above, find the sparsity at which the first layer loses its last connection under *uniform*; is there one?
+#
+# ## References
+#
+# - D. C. Mocanu et al. (2018), arXiv:1707.04780: Erdős–Rényi allocation for linear layers.
+# - U. Evci et al. (2020), *Rigging the Lottery*, arXiv:1911.11134: ERK.
+# - A. Vysogorets and J. Kempe (2023), *Connectivity Matters*, arXiv:2107.02306: effective sparsity.
+# - H. Xiao, K. Rasul and R. Vollgraf (2017), *Fashion-MNIST*, arXiv:1708.07747: the photographs.
