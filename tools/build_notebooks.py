@@ -7,6 +7,7 @@ A notebook is built anew when its source changed or somebody edited the built fi
 import argparse
 import hashlib
 import os
+import shutil
 import sys
 import time
 from collections import Counter
@@ -85,6 +86,7 @@ def built_path(source: Path) -> Path:
 def build(source: Path) -> Path:
     """Execute a source in its own kernel, working in `notebooks/`, and write the notebook."""
     built = built_path(source)
+    shutil.rmtree(built.parent / "runs", ignore_errors=True)  # or a finished run of older code would be read
     notebook = read_source(source)
     notebook.metadata = NotebookNode(kernelspec=KERNEL, sparsekit={"source": digest(source)})
     name_cells(notebook)
