@@ -1,6 +1,12 @@
 """The real notebooks in JupyterLab: sliders draw what they name, Stop stops, the film scrubs, questions answer."""
 
-from sparsekit.widgets.colours import INK
+from sparsekit.widgets.colours import BORN, INK
+
+
+def wait_for_picture(book, text: str) -> None:
+    """Wait until the first masks of the page are those that a sentence describes."""
+    tiles = book.page.locator(".sk-tiles").first
+    book.wait_until(tiles, "aria-label", text)
 
 
 def test_the_first_notebook_trains_and_answers(notebook):
@@ -14,3 +20,46 @@ def test_the_first_notebook_trains_and_answers(notebook):
     canvases = page.locator("canvas.sk-mask")
     assert canvases.count() == len(wanted)
     assert [book.count_pixels(canvases.nth(k), INK) for k in range(len(wanted))] == wanted
+
+
+def test_the_second_notebook_draws_exactly_the_masks_its_slider_names(notebook):
+    book = notebook("01_masks_and_budgets.ipynb").run_all()
+    page = book.page
+    explorer = page.locator(".sk-tiles").first.locator("canvas.sk-mask")
+    slider = page.get_by_role("slider", name="Sparsity").first
+
+    def drawn() -> list[int]:
+        return [book.count_pixels(explorer.nth(k), INK) for k in range(explorer.count())]
+
+    page.get_by_role("button", name="Try 99 % uniform").click()
+    wait_for_picture(book, "2,662 of 266,200")
+    assert drawn() == [2352, 300, 10]
+    page.get_by_role("button", name="Try 99 % ERK").click()
+    wait_for_picture(book, "layers from 0.77 % to 18.4 %")
+    assert drawn() == [1810, 668, 184]
+    book.press(slider, "Home")
+    wait_for_picture(book, "266,200 of 266,200")
+    assert drawn() == [235200, 30000, 1000]
+    assert book.python("explorer.density") == 1
+
+
+def test_the_third_notebook_is_steered_stopped_and_scrubbed(notebook):
+    book = notebook("02_topology_evolution.ipynb").run_all(wait=False)
+    page = book.page
+    stop = page.get_by_role("button", name="Stop")
+    stop.wait_for()
+    page.wait_for_function("() => Number(document.querySelector('canvas.sk-curve')?.dataset.points) > 50")
+    book.press(page.get_by_role("slider", name="Interval"), "Home")
+    book.press(page.get_by_role("slider", name="Drop fraction"), "End")
+    stop.click()
+    book.settle()
+    assert book.python("[run.state, run.count < 2000, control.rule.every]") == ["stopped", True, 1]
+    assert "stopped with 5324 connections" in book.printed()
+    film = page.locator("canvas.sk-film-mask")
+    slider = page.get_by_role("slider", name="Rewiring")
+    book.press(slider, "End")
+    page.get_by_text("Rewiring 23 of 23").first.wait_for()
+    assert book.count_pixels(film, INK) + book.count_pixels(film, BORN) == book.python("journal[-1]['fc1'].count")
+    book.press(slider, "Home")
+    page.get_by_text("Before the first rewiring").first.wait_for()
+    assert book.count_pixels(film, INK) == book.python("journal[0]['fc1'].count")

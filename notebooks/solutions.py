@@ -1,0 +1,44 @@
+"""One right answer to every exercise of the notebooks, under the name that the exercise gives it.
+
+The tests hand them to the notebooks' own checks.
+"""
+
+import torch
+
+# --- 00_start_here ----------------------------------------------------------------------------------------------
+
+
+def count_of(rows: int, columns: int, density: float) -> int:
+    """Number of connections of a layer."""
+    return round(rows * columns * density)
+
+
+# --- 01_masks_and_budgets ---------------------------------------------------------------------------------------
+
+
+def er_weight(num_inputs: int, num_outputs: int) -> float:
+    """What the density of a layer is in proportion to, under Erdős–Rényi."""
+    return (num_inputs + num_outputs) / (num_inputs * num_outputs)
+
+
+def keep_top(scores: torch.Tensor, count: int) -> torch.Tensor:
+    """Mask of the `count` highest scores, exactly."""
+    mask = torch.zeros(len(scores), dtype=torch.bool)
+    mask[torch.argsort(scores, descending=True, stable=True)[:count]] = True
+    return mask
+
+
+# --- 02_topology_evolution --------------------------------------------------------------------------------------
+
+
+def kept_places(values: torch.Tensor, fraction: float) -> list[int]:
+    """Places of the connections that are not dropped."""
+    num_kept = len(values) - int(fraction * len(values))
+    return sorted(values.abs().argsort(descending=True)[:num_kept].tolist())
+
+
+def grown_places(gradient: torch.Tensor, taken: list[int], count: int) -> list[int]:
+    """Places where RigL grows."""
+    score = gradient.abs()
+    score[taken] = -1
+    return sorted(score.argsort(descending=True)[:count].tolist())

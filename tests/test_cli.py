@@ -1,0 +1,433 @@
+"""The command line: what it prints, what it keeps, and that a mistake gets one sentence and leaves nothing behind."""
+
+import io
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from sparsekit import cli
+from sparsekit.registry import HOMES, get, names, source_of, summary_of
+from sparsekit.rules import Magnitude, Random
+from sparsekit.schedules import Cosine
+from sparsekit.train import History, read_experiment, read_run
+
+ROOT = Path(__file__).resolve().parents[1]
+KINDS = sorted(HOMES)
+COMMANDS = ("train", "list", "show")
+QUICK = ("--epochs", "1", "--no-progress")
+
+
+def invoke(*words: str) -> Result:
+    """Run the command line in this process, its output going into a pipe as wide as it likes."""
+    return CliRunner().invoke(cli.app, words, env={"COLUMNS": "40"})
+
+
+def train(folder: Path, *words: str) -> History:
+    """Train for one epoch and return what the run's folder holds."""
+    result = invoke("train", "digits-mlp", *QUICK, "--folder", str(folder), *words)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return read_run(result.output.partition("\n")[0])
+
+
+def shell(*words: str, **settings) -> subprocess.CompletedProcess:
+    """Run the command line in a process of its own."""
+    return subprocess.run([sys.executable, "-m", "sparsekit", *words], capture_output=True, text=True, **settings)
+
+
+@pytest.fixture
+def say(monkeypatch, capsys):
+    """`say("list", "rules")` runs `main` as a shell would; returns exit code, output and errors."""
+
+    def run_main(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sparsekit", *words])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return (end.value.code or 0, *capsys.readouterr())
+
+    return run_main
+
+
+@pytest.fixture
+def refused(say, tmp_path):
+    """`refused("digits-mlp", "--density", "2")` trains, which must fail with one sentence; returns the sentence."""
+
+    def run_train(*words: str) -> str:
+        code, out, err = say("train", *QUICK, "--folder", str(tmp_path / "runs"), *words)
+        assert (code, out) == (1, "")
+        assert not (tmp_path / "runs").exists()
+        return the_sentence(err)
+
+    return run_train
+
+
+def the_sentence(err: str) -> str:
+    """Return what follows "Error:" where nothing else was said, and on one line."""
+    assert err.startswith("Error: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    return err.removeprefix("Error: ").strip()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Result:
+    """What training prints for a run below a folder with a long name."""
+    folder = tmp_path_factory.mktemp("a-folder-whose-name-is-long-enough-to-fill-a-line-of-eighty-letters")
+    result = invoke("train", "digits-mlp", *QUICK, "--folder", str(folder), "--density", "0.1")
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result
+
+
+@pytest.fixture(scope="module")
+def history(trained) -> History:
+    return read_run(trained.output.partition("\n")[0])
+
+
+# --- train ------------------------------------------------------------------------------------------------------
+
+
+def test_training_makes_a_run_and_prints_its_folder_accuracy_and_density(trained, history):
+    printed = dict(re.findall(r"^  (\w[\w ]*?)  +([\d.]+)$", trained.output, re.MULTILINE))
+    assert printed == {
+        **{name: f"{history.last(name):.4f}" for name in {row.name for row in history.rows}},
+        "rewirings": str(len(history.journal)),
+    }
+    assert {"test accuracy", "density"} <= set(printed)
+    assert history.folder.name == get("recipe", "digits-mlp")(density=0.1, epochs=1).folder_name
+
+
+def test_training_prints_a_table_of_the_layers(trained, history):
+    rows = [line.split() for line in trained.output.splitlines()[-3:]]
+    assert [row[0] for row in rows] == ["fc1", "fc2", "head"] == list(history.journal[-1])
+    for (name, *shape, count, density, kept), layer in zip(rows, history.journal[-1].values(), strict=True):
+        assert "".join(shape) == "x".join(map(str, layer.shape))
+        assert int(count.replace(",", "")) == layer.count
+        assert float(density) == pytest.approx(layer.density, abs=5e-5)
+        survivors = (layer & history.journal.initial[name]).count
+        assert kept == f"{survivors / layer.count:.1%}"
+        assert 0 < survivors < layer.count
+
+
+def test_a_second_call_only_reads_the_run(trained, history, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a finished run was trained again")
+
+    monkeypatch.setattr("sparsekit.train.loop.train_step", refuse)
+    folder = str(history.folder.parent)
+    before = {file: file.stat().st_mtime_ns for file in history.folder.iterdir()}
+    again = invoke("train", "digits-mlp", *QUICK, "--folder", folder, "--density", "0.1")
+    assert (again.exit_code, again.output) == (0, trained.output)
+    assert {file: file.stat().st_mtime_ns for file in history.folder.iterdir()} == before
+    other = invoke("train", "digits-mlp", *QUICK, "--folder", folder, "--density", "0.1", "--seed", "1")
+    assert "trained again" in str(other.exception)
+
+
+def test_every_option_reaches_the_experiment(tmp_path):
+    words = ("--rule", "set", "--density", "0.2", "--seed", "3", "--storage", "csr")
+    experiment = read_experiment(train(tmp_path, *words).folder)
+    assert experiment == get("recipe", "digits-mlp")(rule="set", density=0.2, seed=3, storage="csr", epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("setting", "name", "value"),
+    [
+        ("every=50", "every", 50),
+        ("fraction=0.2", "fraction", Cosine(0.2, 0.0)),
+        ("fraction=1", "fraction", Cosine(1.0, 0.0)),
+        ("scope=overall", "scope", "overall"),
+        ("scope='overall'", "scope", "overall"),
+        ("regrow=False", "regrow", False),
+        ("regrow=false", "regrow", False),
+        ("grow=random", "grow", Random()),
+        ("density=none", "density", None),
+    ],
+)
+def test_a_setting_reaches_the_rule(setting, name, value):
+    assert getattr(made_rule(setting), name) == value
+
+
+def made_rule(*settings: str, rule: str = "rigl"):
+    given = cli._rule_settings(rule, cli._pairs(settings))
+    return get("recipe", "digits-mlp")(rule=rule, rule_settings=given).rule
+
+
+def test_settings_may_be_repeated_and_are_kept_with_the_run(tmp_path):
+    rule = read_experiment(train(tmp_path, "--set", "every=50", "--set", "fraction=0.2").folder).rule
+    assert (rule.every, rule.fraction, rule.drop) == (50, Cosine(0.2, 0.0), Magnitude())
+
+
+@pytest.mark.parametrize("rule", names("rule"))
+def test_every_setting_of_every_rule_can_be_given_as_it_would_be_printed(rule):
+    made = made_rule(rule=rule)
+    plain = {f.name: getattr(made, f.name) for f in fields(made)}
+    given = [f"{name}={value}" for name, value in plain.items() if isinstance(value, bool | int | float | str)]
+    assert made_rule(*given, rule=rule) == made
+
+
+def test_dense_trains_the_whole_network(tmp_path):
+    history = train(tmp_path, "--rule", "dense")
+    assert history.last("density") == 1
+    assert not history.journal.initial
+
+
+def test_the_progress_bar_stays_out_of_what_is_piped(tmp_path):
+    result = invoke("train", "digits-mlp", "--epochs", "1", "--folder", str(tmp_path), "--rule", "static")
+    assert "19/19" in result.stderr
+    assert "19/19" not in result.stdout
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------
+
+MISTAKES = {
+    "recipe": (("nothing",), "recipe must be one of .*digits-mlp.*, got 'nothing'"),
+    "rule": (("digits-mlp", "--rule", "nothing"), "rule must be one of .*rigl.*, got 'nothing'"),
+    "density 0": (("digits-mlp", "--density", "0"), r"density must lie in \(0, 1\], got 0"),
+    "density 2": (("digits-mlp", "--density", "2"), r"density must lie in \(0, 1\], got 2"),
+    "density nan": (("digits-mlp", "--density", "nan"), r"density must lie in \(0, 1\], got nan"),
+    "no equals sign": (("digits-mlp", "--set", "every"), "--set must look like name=value, got 'every'"),
+    "no name": (("digits-mlp", "--set", "=3"), "--set must look like name=value, got '=3'"),
+    "unknown setting": (("digits-mlp", "--set", "colour=3"), "settings of rigl must be among .*every.*, got colour"),
+    "setting out of range": (("digits-mlp", "--set", "every=0"), "every must lie in .*, got 0"),
+    "settings of no rule": (("digits-mlp", "--rule", "dense", "--set", "every=3"), "got every with 'dense'"),
+}
+WRONG_VALUES = {
+    ("rigl", "every=abc"): "--set every of rigl must be a whole number, got 'abc'",
+    ("rigl", "every="): "--set every of rigl must be a whole number, got ''",
+    ("rigl", "every=2.5"): "--set every of rigl must be a whole number, got '2.5'",
+    ("rigl", "every=True"): "--set every of rigl must be a whole number, got 'True'",
+    ("rigl", "every={[]: 1}"): "--set every of rigl must be a whole number, got",
+    ("rigl", "stop=soon"): "--set stop of rigl must be a whole number or none, got 'soon'",
+    ("rigl", "fraction=abc"): "--set fraction of rigl must be a number or a Schedule, which only Python .*, got 'abc'",
+    ("drop-grow", "fraction=0.2"): "--set fraction of drop-grow must be a Schedule, which only Python .*, got '0.2'",
+    ("rigl", "regrow=maybe"): "--set regrow of rigl must be true or false, got 'maybe'",
+    ("rigl", "scope=all"): "--set scope of rigl must be layer or overall, got 'all'",
+    ("set", "grow=nothing"): "--set grow of set must be one of gradient, random, got 'nothing'",
+}
+
+
+@pytest.mark.parametrize("what", MISTAKES)
+def test_a_mistake_gets_one_sentence_and_leaves_no_folder(what, refused):
+    words, message = MISTAKES[what]
+    assert re.search(message, refused(*words))
+
+
+@pytest.mark.parametrize(("rule", "setting"), WRONG_VALUES)
+def test_a_setting_that_its_rule_cannot_use_gets_one_sentence(rule, setting, refused):
+    said = refused("digits-mlp", "--rule", rule, "--set", setting)
+    assert re.search(WRONG_VALUES[rule, setting], said)
+
+
+def test_missing_data_get_a_sentence_that_says_where_they_should_lie(refused, tmp_path, monkeypatch):
+    monkeypatch.delenv("SPARSEKIT_DATA", raising=False)
+    (tmp_path / "empty").mkdir()
+    said = refused("cifar10-resnet20", "--data-root", str(tmp_path / "empty"))
+    assert "must hold cifar-10-batches-py" in said
+    assert str(tmp_path / "empty") in said
+    assert "SPARSEKIT_DATA" in said
+
+
+def test_a_file_in_place_of_the_folder_of_runs_is_refused(say, tmp_path):
+    (tmp_path / "file").touch()
+    code, out, err = say("train", "digits-mlp", *QUICK, "--folder", str(tmp_path / "file"))
+    assert (code, out) == (2, "")
+    assert "is a file" in " ".join(err.split())
+
+
+def test_what_the_system_refuses_gets_a_sentence(say, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    code, _, err = say("train", "digits-mlp", *QUICK, "--folder", str(tmp_path / "runs"))
+    assert code == 1
+    assert "No space left on device" in the_sentence(err)
+
+
+def test_no_epochs_are_refused_by_name(say, tmp_path):
+    for epochs in ("0", "-3"):
+        code, _, err = say("train", "digits-mlp", "--folder", str(tmp_path / "runs"), "--epochs", epochs)
+        assert code == 2
+        assert "--epochs" in err
+        assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("train", "digits-mlp", "--set", "every"), "--set must look like name=value, got 'every'"),
+        (("train", "cifar10-resnet20", "--data-root", "."), "must hold cifar-10-batches-py"),
+    ],
+)
+def test_a_mistake_in_a_shell_gets_one_sentence_and_no_traceback(words, message, tmp_path):
+    told = shell(*words, cwd=tmp_path)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert message in the_sentence(told.stderr)
+    assert not list(tmp_path.iterdir())
+
+
+# --- list -------------------------------------------------------------------------------------------------------
+
+
+def columns(lines: list[str]) -> list[list[str]]:
+    """Split a printed table where its heading has words."""
+    starts = [lines[0].index(word) for word in ("name", "what it is", "source")]
+    ends = [*starts[1:], None]
+    return [[line[start:end].strip() for start, end in zip(starts, ends, strict=True)] for line in lines[1:]]
+
+
+def test_list_names_every_kind_as_a_command_that_works():
+    lines = invoke("list").output.splitlines()
+    assert len(lines) == len(KINDS)
+    for line, kind in zip(lines, KINDS, strict=True):
+        program, *words = line.split()
+        assert program == "sparsekit"
+        assert invoke(*words).output == invoke("list", kind).output
+
+
+@pytest.mark.parametrize("word", ["rules", "models", "data", "recipes", "grows", "training-flops"])
+def test_kinds_are_named_as_one_says_them(word):
+    assert f"sparsekit list {word}\n" in invoke("list").output
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_list_shows_everything_of_a_kind_on_a_line_of_its_own_with_its_source(kind):
+    rows = columns(invoke("list", kind).output.splitlines())
+    things = {name: get(kind, name) for name in names(kind)}
+    assert rows == [[name, summary_of(thing), source_of(thing)] for name, thing in things.items()]
+
+
+@pytest.mark.parametrize("kind", ["rule", "model", "data", "recipe", "grow", "drop", "candidates"])
+def test_the_list_of_methods_names_a_source_for_each(kind):
+    assert all(source for _, _, source in columns(invoke("list", kind).output.splitlines()))
+
+
+def test_a_list_piped_from_a_narrow_terminal_keeps_one_line_per_thing(tmp_path):
+    with (tmp_path / "rules.txt").open("w") as file:
+        command = [sys.executable, "-m", "sparsekit", "list", "rules"]
+        subprocess.run(command, stdout=file, env={**environment(), "COLUMNS": "40"}, check=True)
+    rows = columns((tmp_path / "rules.txt").read_text(encoding="utf-8").splitlines())
+    assert [name for name, _, _ in rows] == names("rule")
+
+
+def environment() -> dict[str, str]:
+    import os
+
+    return dict(os.environ, PYTHONIOENCODING="utf-8")
+
+
+class Terminal(io.StringIO):
+    """What a program sees when it prints to a screen."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_narrow_terminal_cuts_no_word(kind, monkeypatch):
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", "60")
+    cli.app(["list", kind], standalone_mode=False)
+    shown = screen.getvalue()
+    assert "…" not in shown
+    assert all(re.search(rf"\b{name}\b", shown) for name in names(kind))
+
+
+def test_an_unknown_kind_gets_a_sentence_with_the_known_ones(say):
+    code, out, err = say("list", "nothing")
+    assert (code, out) == (1, "")
+    assert re.search("something to list: .*data.*rules.*, got 'nothing'", the_sentence(err))
+
+
+# --- show -------------------------------------------------------------------------------------------------------
+
+
+def test_show_prints_what_training_printed(trained, history):
+    shown = invoke("show", str(history.folder))
+    assert (shown.exit_code, shown.output) == (0, trained.output)
+
+
+def test_show_of_a_dense_run_has_no_table(tmp_path):
+    shown = invoke("show", str(train(tmp_path, "--rule", "dense").folder))
+    assert shown.exit_code == 0
+    assert "test accuracy" in shown.output
+    assert "connections" not in shown.output
+
+
+@pytest.mark.parametrize("what", ["empty", "file", "missing"])
+def test_show_of_something_else_gets_a_sentence(what, say, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    code, out, err = say("show", str(tmp_path / what))
+    assert (code, out) == (1, "")
+    assert f"a run folder must hold experiment.json, got {tmp_path / what}" in the_sentence(err)
+
+
+# --- help -------------------------------------------------------------------------------------------------------
+
+
+def example_of(command: str) -> list[str]:
+    """Return the words of the example in a command's help, without the program's name."""
+    printed = CliRunner().invoke(cli.app, [command, "--help"], env={"COLUMNS": "200"}).output
+    (line,) = re.findall(r"Example: sparsekit (.+)", printed)
+    words = shlex.split(line.strip())
+    assert words[0] == command
+    return words
+
+
+def test_the_example_of_train_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*example_of("train"), *QUICK)
+    assert result.exit_code == 0
+    assert "test accuracy" in result.output
+    assert len(list(tmp_path.glob("runs/*"))) == 1
+
+
+def test_the_example_of_list_runs():
+    result = invoke(*example_of("list"))
+    assert result.exit_code == 0
+    assert "rigl" in result.output
+
+
+def test_the_example_of_show_shows_the_run_that_the_example_of_train_makes(tmp_path, monkeypatch, history):
+    monkeypatch.chdir(tmp_path)
+    made = []
+    monkeypatch.setattr("sparsekit.train.run", lambda experiment, folder, **_: made.append(folder / experiment.folder_name))
+    invoke(*example_of("train"))
+    folder = Path(example_of("show")[1])
+    assert made == [folder]
+    folder.parent.mkdir()
+    history.folder.copy_into if False else __import__("shutil").copytree(history.folder, folder)
+    shown = invoke(*example_of("show"))
+    assert shown.exit_code == 0
+    assert shown.output.startswith(f"{folder}\n")
+
+
+HELP = """
+import contextlib, io, sys
+from sparsekit.cli import main
+for words in (["--help"], ["train", "--help"], ["list", "--help"], ["show", "--help"], ["list"]):
+    sys.argv = ["sparsekit", *words]
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as out:
+        main()
+    assert "list" in out.getvalue()
+print(*{"torch", "numpy", "pandas", "matplotlib", "sklearn"} & set(sys.modules))
+"""
+
+
+def test_help_answers_at_once_for_it_imports_nothing_heavy():
+    told = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == []
+
+
+def test_the_installed_command_and_the_module_are_the_same_program():
+    (entry,) = re.findall(r"^sparsekit = \"(.+)\"$", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert entry == f"{cli.main.__module__}:{cli.main.__name__}"
+    told = shell("--help")
+    assert told.returncode == 0
+    assert all(command in told.stdout for command in COMMANDS)

@@ -1,0 +1,89 @@
+"""Exercises: the check of a notebook accepts the solution, and neither the stub nor a mistake that people make."""
+
+import ast
+import importlib.util
+from pathlib import Path
+
+import jupytext
+import pytest
+import torch
+
+from sparsekit import widgets
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+MISTAKES = {
+    "count_of": lambda rows, columns, density: rows * columns * density,
+    "er_weight": lambda inputs, outputs: 1 / (inputs * outputs),
+    "keep_top": lambda scores, count: scores >= scores.sort(descending=True).values[count - 1],  # too many on ties
+    "kept_places": lambda values, fraction: sorted(
+        values.argsort(descending=True)[: len(values) - int(fraction * len(values))].tolist()  # forgets the sign
+    ),
+    "grown_places": lambda gradient, taken, count: sorted(gradient.abs().argsort(descending=True)[:count].tolist()),
+}
+
+
+def exercises() -> list[tuple[str, str]]:
+    """Return (name of the function to write, its cell) of every exercise in the notebooks' sources."""
+    found = []
+    for source in sorted((NOTEBOOKS / "src").glob("*.py")):
+        for cell in jupytext.read(source).cells:
+            if cell.cell_type == "code" and "widgets.Check(" in cell.source:
+                definition = next(node for node in ast.parse(cell.source).body if isinstance(node, ast.FunctionDef))
+                found.append((definition.name, cell.source))
+    return found
+
+
+def judge(cell: str, name: str):
+    """Run an exercise's cell; return its check and the reader's stub."""
+    scope = {"torch": torch, "widgets": widgets}
+    exec(cell, scope)
+    check = next(value for value in scope.values() if isinstance(value, widgets.Check))
+    return check, scope[name]
+
+
+def solution(name: str):
+    spec = importlib.util.spec_from_file_location("solutions", NOTEBOOKS / "solutions.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, name)
+
+
+every_exercise = pytest.mark.parametrize(("name", "cell"), exercises(), ids=[name for name, _ in exercises()])
+
+
+def test_there_are_exercises_in_every_notebook():
+    assert len(exercises()) >= len(list((NOTEBOOKS / "src").glob("*.py")))
+
+
+@every_exercise
+def test_the_solution_is_right(name, cell):
+    check, _ = judge(cell, name)
+    assert check(solution(name)).message.startswith("Right")
+
+
+@every_exercise
+def test_the_stub_is_not_answered_yet(name, cell):
+    check, stub = judge(cell, name)
+    assert check(stub).message.startswith("Not answered yet")
+
+
+@every_exercise
+def test_a_mistake_that_people_make_is_found(name, cell):
+    check, _ = judge(cell, name)
+    assert check(MISTAKES[name]).message.startswith("Not yet")
+
+
+@every_exercise
+def test_the_notebook_s_folded_solution_is_right_too(name, cell):
+    texts = [
+        text.source
+        for source in (NOTEBOOKS / "src").glob("*.py")
+        for text in jupytext.read(source).cells
+        if text.cell_type == "markdown" and f"def {name}(" in text.source
+    ]
+    assert len(texts) == 1
+    code = texts[0].partition("```python\n")[2].partition("```")[0]
+    scope = {"torch": torch}
+    exec(code, scope)
+    check, _ = judge(cell, name)
+    assert check(scope[name])
