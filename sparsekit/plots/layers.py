@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from sparsekit.analysis import layer_table, unit_fan_out
-from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, legend, log_ticks, note
+from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, legend, legend_beside, log_ticks, note
 from sparsekit.plots.colours import BASELINE, BLUE, GREY, style_of
 from sparsekit.topology import LayerTopology, Topology
 
@@ -38,7 +38,7 @@ def plot_layer_densities(topologies: dict[str, Topology] | Topology, ax: Axes | 
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
     # Bars begin at 1 (dense), so that their length is the logarithm of the compression.
     ax.set_ylim(bottom=1.0, top=ax.get_ylim()[1] * 1.6)
-    legend(ax)
+    legend_beside(ax)
     return ax
 
 
