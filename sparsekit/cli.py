@@ -4,11 +4,16 @@ Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
 import ast
+import inspect
+import sys
+import types
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -23,8 +28,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-# Lists keep one line per thing when they are piped into a file or another program.
-console = Console(soft_wrap=False)
+WIDE = 10_000  # columns; no line is longer
+CONSTANTS = {"true": True, "false": False, "none": None}
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", types.NoneType: "none"}
 
 
 class Storage(StrEnum):
@@ -40,18 +46,21 @@ def train(
     rule: Annotated[str, typer.Option(help="when and how the topology changes; see: sparsekit list rules")] = "rigl",
     density: Annotated[float | None, typer.Option(help="share of the weights that exist, above 0 to 1")] = None,
     seed: Annotated[int, typer.Option(help="of everything random")] = 0,
-    epochs: Annotated[int | None, typer.Option(help="passes over the training data")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data")] = None,
     storage: Annotated[
         Storage, typer.Option(help="masked: dense weight and mask; csr: connections only")
     ] = Storage.masked,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="a setting of the rule, as in --set every=50; may be repeated")
     ] = None,
-    folder: Annotated[Path, typer.Option(help="where runs are kept")] = Path("runs"),
-    data_root: Annotated[Path | None, typer.Option(help="where data sets lie; else SPARSEKIT_DATA, else data/")] = None,
+    folder: Annotated[Path, typer.Option(file_okay=False, help="where runs are kept")] = Path("runs"),
+    data_root: Annotated[
+        Path | None, typer.Option(file_okay=False, help="where data sets lie; else SPARSEKIT_DATA, else data/")
+    ] = None,
     progress: Annotated[bool, typer.Option(help="show a progress bar")] = True,
 ) -> None:
     """Train one experiment. A finished run is shown again, an interrupted one goes on where it was."""
+    pairs = _pairs(settings or [])
     from sparsekit.registry import get
     from sparsekit.train import run
 
@@ -60,7 +69,7 @@ def train(
         rule=rule,
         seed=seed,
         storage=storage.value,
-        rule_settings=_parsed(settings or []),
+        rule_settings=_rule_settings(rule, pairs),
         **{name: value for name, value in chosen.items() if value is not None},
     )
     _show(run(experiment, folder, root=data_root, progress=progress))
@@ -74,18 +83,15 @@ def list_(
     from sparsekit.registry import get, kinds, names, source_of, summary_of
 
     if kind is None:
-        for name in kinds():
-            console.print(f"sparsekit list {_plural(name)}")
+        typer.echo("\n".join(f"sparsekit list {_plural(name)}" for name in kinds()))
         return
     single = _singular(kind, kinds())
-    table = Table("name", "what it is", "source", title=_plural(single), title_justify="left")
-    for name in names(single):
-        thing = get(single, name)
-        table.add_row(name, escape(summary_of(thing)), escape(source_of(thing)))
-    console.print(table)
+    things = {name: get(single, name) for name in names(single)}
+    rows = [(name, summary_of(thing), source_of(thing)) for name, thing in things.items()]
+    _print_table(["name", "what it is", "source"], rows)
 
 
-@app.command(epilog="Example: [bold]sparsekit show runs/digits-mlp-0e9e6d3b7d[/bold]")
+@app.command(epilog="Example: [bold]sparsekit show runs/digits-mlp-e8b42002bb[/bold]")
 def show(run: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
     """Show what a run has measured, and what its topology looks like now."""
     from sparsekit.train import read_run
@@ -97,9 +103,12 @@ def main() -> None:
     """Run the command line; a mistake of the user's gets a sentence, not a traceback."""
     try:
         app()
-    except (ValueError, FileNotFoundError, FloatingPointError, TypeError) as error:
-        Console(stderr=True).print(f"[bold red]Error:[/bold red] {escape(str(error))}")
+    except (ValueError, OSError, FloatingPointError, TypeError) as error:
+        Console(stderr=True).print(f"[bold red]Error:[/bold red] {escape(str(error))}", soft_wrap=True)
         raise SystemExit(1) from error
+
+
+# --- what is printed -------------------------------------------------------------------------------------------
 
 
 def _show(history: "History") -> None:
@@ -107,43 +116,123 @@ def _show(history: "History") -> None:
 
     assert history.folder is not None
     experiment = read_experiment(history.folder)
-    console.print(f"[bold]{escape(str(history.folder))}[/bold]")
-    console.print(f"{experiment.model} on {experiment.data}, seed {experiment.seed}, {escape(repr(experiment.rule))}")
-    for name in sorted({row.name for row in history.rows}):
-        console.print(f"  {name:15s} {history.last(name):.4f}")
-    console.print(f"  {'rewirings':15s} {len(history.journal)}")
+    lines = [
+        f"[bold]{escape(str(history.folder))}[/bold]",
+        f"{experiment.model} on {experiment.data}, seed {experiment.seed}, {escape(repr(experiment.rule))}",
+        *(f"  {name:15s} {history.last(name):.4f}" for name in sorted({row.name for row in history.rows})),
+        f"  {'rewirings':15s} {len(history.journal)}",
+    ]
+    # A folder's name broken over two lines could not be copied.
+    Console().print("\n".join(lines), soft_wrap=True)
     if history.journal.initial:
-        console.print(_layers(history))
+        _print_layers(history)
 
 
-def _layers(history: "History") -> Table:
+def _print_layers(history: "History") -> None:
     first, last = history.journal.initial, history.journal[-1]
-    table = Table(
-        "layer", "shape", "connections", "density", "kept since the start", title="topology", title_justify="left"
-    )
+    rows = []
     for name, layer in last.items():
         kept = (layer & first[name]).count / max(1, layer.count)
         shape = " x ".join(map(str, layer.shape))
-        table.add_row(name, shape, f"{layer.count:,}", f"{layer.density:.4f}", f"{kept:.1%}")
-    return table
+        rows.append((name, shape, f"{layer.count:,}", f"{layer.density:.4f}", f"{kept:.1%}"))
+    _print_table(["layer", "shape", "connections", "density", "kept since the start"], rows)
 
 
-def _parsed(settings: list[str]) -> dict[str, Any]:
-    """Read `name=value` pairs; values are Python literals, anything else is a text."""
-    parsed: dict[str, Any] = {}
+def _print_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print rows under headings: framed on a screen; in a file or another program, one line each, however long."""
+    is_screen = sys.stdout.isatty()
+    table = Table(box=box.HEAVY_HEAD if is_screen else None)
+    for number, head in enumerate(heads):
+        table.add_column(head, no_wrap=number == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console(width=None if is_screen else WIDE).print(table)
+
+
+# --- settings of rules -----------------------------------------------------------------------------------------
+
+
+def _pairs(settings: Iterable[str]) -> dict[str, str]:
+    """Split `name=value` pairs."""
+    pairs = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
-        if not equals:
+        if not (name and equals):
             raise ValueError(f"--set must look like name=value, got {setting!r}; for example --set every=50")
-        try:
-            parsed[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            parsed[name] = text
-    return parsed
+        pairs[name] = text
+    return pairs
+
+
+def _rule_settings(rule: str, pairs: dict[str, str]) -> dict[str, Any]:
+    """Read each text as the type that its rule wants; settings no rule knows are left to the recipe to refuse."""
+    if not pairs or rule == "dense":
+        return dict(pairs)
+    hints = _hints(rule)
+    return {name: _value(rule, name, text, hints[name]) if name in hints else text for name, text in pairs.items()}
+
+
+def _hints(rule: str) -> dict[str, Any]:
+    from sparsekit.registry import get
+    from sparsekit.rules import DropGrow, settings_of
+
+    hints = {}
+    for make in (DropGrow, get("rule", rule)):
+        parameters = inspect.signature(make, eval_str=True).parameters
+        hints |= {name: parameter.annotation for name, parameter in parameters.items()}
+    return {name: hints[name] for name in settings_of(rule)}
+
+
+def _value(rule: str, name: str, text: str, hint: Any) -> Any:
+    """Return a setting's value: the name of a registered part, or a Python literal, or the text itself."""
+    from sparsekit.registry import get, kinds, names
+
+    is_part = name in kinds()
+    if is_part and text in names(name):
+        return get(name, text)()
+    value = _literal(text)
+    if not _suits(value, hint):
+        wanted = f"one of {', '.join(names(name))}" if is_part else _words(hint)
+        raise ValueError(f"--set {name} of {rule} must be {wanted}, got {text!r}")
+    return value
+
+
+def _literal(text: str) -> Any:
+    if text.lower() in CONSTANTS:
+        return CONSTANTS[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError):
+        return text
+
+
+def _suits(value: Any, hint: Any) -> bool:
+    """Whether a value is of an annotated type; whole numbers are numbers, true and false are not."""
+    origin = get_origin(hint)
+    if origin is Literal:
+        return value in get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_suits(value, one) for one in get_args(hint))
+    if hint in (Any, inspect.Parameter.empty):
+        return True
+    wanted = (int, float) if hint is float else origin or hint
+    return isinstance(value, wanted) and (hint is bool or not isinstance(value, bool))
+
+
+def _words(hint: Any) -> str:
+    """Say in words what a type asks for."""
+    origin = get_origin(hint)
+    if origin is Literal:
+        return " or ".join(map(str, get_args(hint)))
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(_words, get_args(hint)))
+    return WORDS.get(hint, f"a {getattr(hint, '__name__', hint)}, which only Python can give")
+
+
+# --- kinds -----------------------------------------------------------------------------------------------------
 
 
 def _plural(kind: str) -> str:
-    return kind if kind in ("data", "candidates") else f"{kind}s"
+    return kind if kind == "data" or kind.endswith("s") else f"{kind}s"
 
 
 def _singular(kind: str, known: list[str]) -> str:

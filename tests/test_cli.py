@@ -1,8 +1,10 @@
 """The command line: what it prints, what it keeps, and that a mistake gets one sentence and leaves nothing behind."""
 
 import io
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -46,6 +48,7 @@ def say(monkeypatch, capsys):
 
     def run_main(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["sparsekit", *words])
+        monkeypatch.setenv("COLUMNS", "300")  # for the frames that typer draws around wrong options
         with pytest.raises(SystemExit) as end:
             cli.main()
         return (end.value.code or 0, *capsys.readouterr())
@@ -309,15 +312,9 @@ def test_the_list_of_methods_names_a_source_for_each(kind):
 def test_a_list_piped_from_a_narrow_terminal_keeps_one_line_per_thing(tmp_path):
     with (tmp_path / "rules.txt").open("w") as file:
         command = [sys.executable, "-m", "sparsekit", "list", "rules"]
-        subprocess.run(command, stdout=file, env={**environment(), "COLUMNS": "40"}, check=True)
+        subprocess.run(command, stdout=file, env={**os.environ, "COLUMNS": "40", "PYTHONUTF8": "1"}, check=True)
     rows = columns((tmp_path / "rules.txt").read_text(encoding="utf-8").splitlines())
     assert [name for name, _, _ in rows] == names("rule")
-
-
-def environment() -> dict[str, str]:
-    import os
-
-    return dict(os.environ, PYTHONIOENCODING="utf-8")
 
 
 class Terminal(io.StringIO):
@@ -397,12 +394,15 @@ def test_the_example_of_list_runs():
 def test_the_example_of_show_shows_the_run_that_the_example_of_train_makes(tmp_path, monkeypatch, history):
     monkeypatch.chdir(tmp_path)
     made = []
-    monkeypatch.setattr("sparsekit.train.run", lambda experiment, folder, **_: made.append(folder / experiment.folder_name))
-    invoke(*example_of("train"))
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "sparsekit.train.run", lambda experiment, folder, **_: made.append(folder / experiment.folder_name)
+        )
+        invoke(*example_of("train"))
     folder = Path(example_of("show")[1])
     assert made == [folder]
     folder.parent.mkdir()
-    history.folder.copy_into if False else __import__("shutil").copytree(history.folder, folder)
+    shutil.copytree(history.folder, folder)
     shown = invoke(*example_of("show"))
     assert shown.exit_code == 0
     assert shown.output.startswith(f"{folder}\n")
@@ -415,7 +415,7 @@ for words in (["--help"], ["train", "--help"], ["list", "--help"], ["show", "--h
     sys.argv = ["sparsekit", *words]
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as out:
         main()
-    assert "list" in out.getvalue()
+    assert "sparsekit" in out.getvalue()
 print(*{"torch", "numpy", "pandas", "matplotlib", "sklearn"} & set(sys.modules))
 """
 
@@ -426,7 +426,9 @@ def test_help_answers_at_once_for_it_imports_nothing_heavy():
 
 
 def test_the_installed_command_and_the_module_are_the_same_program():
-    (entry,) = re.findall(r"^sparsekit = \"(.+)\"$", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    (entry,) = re.findall(
+        r"^sparsekit = \"(.+)\"$", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert entry == f"{cli.main.__module__}:{cli.main.__name__}"
     told = shell("--help")
     assert told.returncode == 0
