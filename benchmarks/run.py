@@ -1,0 +1,62 @@
+"""Run benchmarks by name, one after the other; `steps` and `slider` where none is named.
+
+    make bench                                           # steps and slider
+    make bench ARGS="steps --networks mlp --threads 2"   # or: python benchmarks/run.py steps ...
+    make bench ARGS="accuracy digits-mlp --seeds 3"
+
+Options go to the benchmark, which must then be the only one; `steps --help` shows those of `steps`.
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+FILES = {"steps": "step_time.py", "slider": "slider_to_picture.py", "accuracy": "accuracy.py"}
+TAKES_LONG = ("accuracy",)
+USUAL = [name for name in FILES if name not in TAKES_LONG]
+
+
+def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the benchmarks that the first words name, and what is left for them."""
+    count = next((place for place, word in enumerate(words) if word not in FILES), len(words))
+    chosen, left = list(words[:count]), list(words[count:])
+    if left and len(chosen) != 1:
+        sys.exit(
+            f"benchmarks must be among {', '.join(FILES)}, and only one of them may be followed by options, "
+            f"got {' '.join(words)}"
+        )
+    return chosen or USUAL, left
+
+
+def has_chromium() -> bool:
+    """Whether there is a browser for the benchmarks that need one."""
+    sys.path.insert(0, str(HERE.parent / "tests"))
+    from browser.conftest import find_chromium
+
+    return bool(find_chromium())
+
+
+def run(name: str, options: Sequence[str]) -> int:
+    """Run one benchmark in a process of its own, and return its exit status."""
+    if name == "slider" and not has_chromium():
+        print("\nslider: SKIPPED, no Chromium here; install it (Debian: apt-get install chromium) or set CHROMIUM")
+        return 0
+    print(f"\n{name}: {FILES[name]}", flush=True)
+    return subprocess.run([sys.executable, str(HERE / FILES[name]), *options]).returncode
+
+
+def main() -> None:
+    """Run what is named; fail in the end if any of it did."""
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        print((__doc__ or "").strip())
+        return
+    chosen, options = split(sys.argv[1:])
+    failed = [name for name in chosen if run(name, options)]
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
