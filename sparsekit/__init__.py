@@ -11,7 +11,26 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sparsekit import analysis, datasets, models, plots, recipes, rules, widgets
+    from sparsekit import (
+        allocation,
+        analysis,
+        datasets,
+        journal,
+        kernels,
+        layers,
+        models,
+        plots,
+        recipes,
+        registry,
+        rules,
+        schedules,
+        seeds,
+        selection,
+        settings,
+        topology,
+        train,
+        widgets,
+    )
     from sparsekit.evaluate import evaluate, predictions, refresh_batch_norm
     from sparsekit.journal import Journal
     from sparsekit.layers import densify, left_dense, shapes_of, sparse_layers, sparsify, topology_of
@@ -45,11 +64,15 @@ _HOMES = {
     "train": "Experiment History attach backward fit load_model read_run run train_step training",
 }
 _HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed.split()}
-_PACKAGES = ("analysis", "datasets", "models", "plots", "recipes", "rules", "widgets")
+# Not evaluate and rewire: those names are functions here.
+_MODULES = (
+    *("allocation", "analysis", "datasets", "journal", "kernels", "layers", "models", "plots", "recipes"),
+    *("registry", "rules", "schedules", "seeds", "selection", "settings", "topology", "train", "widgets"),
+)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PACKAGES:
+    if name in _MODULES:
         return importlib.import_module(f"sparsekit.{name}")
     if name in _HOME_OF:
         thing = getattr(importlib.import_module(f"sparsekit.{_HOME_OF[name]}"), name)
@@ -80,6 +103,7 @@ __all__ = [
     "Journal",
     "LayerTopology",
     "Topology",
+    "allocation",
     "analysis",
     "attach",
     "backward",
@@ -89,8 +113,11 @@ __all__ = [
     "evaluate",
     "fit",
     "generator",
+    "journal",
     "keep_top_overall",
     "keep_top_per_layer",
+    "kernels",
+    "layers",
     "left_dense",
     "load_model",
     "models",
@@ -102,13 +129,20 @@ __all__ = [
     "recipes",
     "refresh_batch_norm",
     "register",
+    "registry",
     "rewire",
     "rules",
     "run",
+    "schedules",
+    "seeds",
+    "selection",
+    "settings",
     "shapes_of",
     "sparse_layers",
     "sparsify",
+    "topology",
     "topology_of",
+    "train",
     "train_step",
     "training",
     "views",

@@ -3,8 +3,9 @@
 import contextlib
 import copy
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -47,6 +48,7 @@ def evaluate(
         refresh_with: training batches; a copy of the model is measured after `refresh_batch_norm` with them.
 
     Raises:
+        TypeError: if a batch is no pair.
         ValueError: if there is not a single batch.
     """
     if refresh_with is not None:
@@ -54,7 +56,7 @@ def evaluate(
         refresh_batch_norm(model, refresh_with)
     total, correct, count = 0.0, 0, 0
     with evaluating(model), torch.no_grad():
-        for inputs, labels in batches:
+        for inputs, labels in _pairs(batches):
             outputs = model(inputs)
             total += float(loss_fn(outputs, labels)) * len(labels)
             correct += int((outputs.argmax(1) == labels).sum())
@@ -68,10 +70,11 @@ def predictions(model: nn.Module, batches: Batches) -> tuple[Float[Tensor, "n cl
     """Return the outputs (before softmax) and labels of all samples, in evaluation mode.
 
     Raises:
+        TypeError: if a batch is no pair.
         ValueError: if there is not a single batch.
     """
     with evaluating(model), torch.no_grad():
-        pairs = [(model(inputs), labels) for inputs, labels in batches]
+        pairs = [(model(inputs), labels) for inputs, labels in _pairs(batches)]
     if not pairs:
         raise ValueError("predictions need at least one batch, got none; check the data set or the loader")
     outputs, labels = zip(*pairs, strict=True)
@@ -85,17 +88,36 @@ def refresh_batch_norm(model: nn.Module, batches: Batches) -> None:
     Nothing else changes: neither which modules train, nor torch's random state, from which dropout draws.
 
     Raises:
+        TypeError: if a batch is no pair.
         ValueError: if there is not a single batch; the statistics are as before then.
     """
     if not any(isinstance(module, _BatchNorm) for module in model.modules()):
         return
-    walk = (inputs for inputs, _ in batches)
+    walk = (inputs for inputs, _ in _pairs(batches))
     first = next(walk, None)
     if first is None:
         raise ValueError("refreshing batch norm needs at least one batch, got none; check the data set or the loader")
     devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
     with _keeping_modes(model), torch.random.fork_rng(devices=devices):
         torch.optim.swa_utils.update_bn(itertools.chain([first], walk), model)
+
+
+def _pairs(batches: Batches) -> Iterator[Batch]:
+    """Yield the batches, each of which must be a pair."""
+    several = not isinstance(batches, Mapping) and any(hasattr(batches, way) for way in ("__iter__", "__getitem__"))
+    each: Iterable[Any] = batches if several else [batches]
+    for batch in each:
+        if not (isinstance(batch, tuple | list) and len(batch) == 2):
+            raise TypeError(f"batches must be pairs of inputs and labels, got {_no_pair(batch)}")
+        yield batch
+
+
+def _no_pair(batch: object) -> str:
+    kind = type(batch).__name__
+    if isinstance(batch, Mapping):
+        return f"{kind}; take the pair out of each: ((b['inputs'], b['labels']) for b in batches)"
+    size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
+    return f"{kind}{size}; wrap one pair in a list: [(inputs, labels)]"
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ threshold, because equal scores at a threshold break the budget.
 """
 
 import math
+import numbers
 from collections.abc import Callable, Mapping
 
 import torch
@@ -24,12 +25,14 @@ def highest(scores: Float[Tensor, " c"], count: int) -> Int64[Tensor, " k"]:
     Infinite scores are allowed (always or never keep).
 
     Raises:
+        TypeError: if the count is no whole number.
         ValueError: if there are fewer scores than `count`, or a score is NaN.
 
     Example:
         >>> highest(torch.tensor([0.1, 0.5, 0.5, 0.9]), 2).tolist()
         [1, 3]
     """
+    _check_count(count)
     if not 0 <= count <= scores.numel():
         raise ValueError(f"count must lie in [0, {scores.numel()}], the number of scores, got {count}")
     _check_numbers(scores)
@@ -49,8 +52,15 @@ def keep_top_per_layer(scores: Scores, counts: Counts) -> Topology:
         counts: connections for each layer.
 
     Raises:
+        TypeError: if scores or counts do not come by layer name, or a count is no whole number.
         ValueError: if a layer has fewer places than its count.
     """
+    _check_scores(scores)
+    if not isinstance(counts, Mapping):
+        raise TypeError(
+            f"counts must be numbers of connections by layer name, got {type(counts).__name__}; "
+            "share them out with allocation.allocate(shapes, density), or use keep_top_overall"
+        )
     return Topology(
         {name: LayerTopology(tuple(s.shape), highest(s.flatten(), counts[name])) for name, s in scores.items()}
     )
@@ -65,8 +75,11 @@ def keep_top_overall(scores: Scores, count: int, *, min_per_layer: int = 1) -> T
         min_per_layer: each layer keeps at least so many of its own best, so that none vanishes (0 allows it).
 
     Raises:
+        TypeError: if the scores do not come by layer name, or the count is no whole number.
         ValueError: if the count is larger than the network or smaller than the guaranteed minimum.
     """
+    _check_scores(scores)
+    _check_count(count)
     guaranteed = {name: min(min_per_layer, s.numel()) for name, s in scores.items()}
     if count < sum(guaranteed.values()):
         raise ValueError(
@@ -88,8 +101,10 @@ def keep_top_per_output(scores: Float[Tensor, "o *f"], fan_in: int) -> LayerTopo
     Source: the mask form of SRigL, Lasby et al. (2023), arXiv:2305.02299.
 
     Raises:
+        TypeError: if the scores are no tensor, or `fan_in` is no whole number.
         ValueError: if an output has fewer inputs than `fan_in`.
     """
+    _check_layer_scores(scores)
     rows = [highest(row, fan_in) + o * row.numel() for o, row in enumerate(scores.flatten(1))]
     return LayerTopology(tuple(scores.shape), torch.cat(rows))
 
@@ -100,6 +115,7 @@ def keep_n_of_m(scores: Float[Tensor, "o *f"], n: int, m: int) -> LayerTopology:
     Source: Zhou et al. (2021), arXiv:2102.04010.
 
     Raises:
+        TypeError: if the scores are no tensor.
         ValueError: unless 0 < n <= m, or where a score is NaN.
 
     Example:
@@ -108,6 +124,7 @@ def keep_n_of_m(scores: Float[Tensor, "o *f"], n: int, m: int) -> LayerTopology:
     """
     if not 0 < n <= m:
         raise ValueError(f"n of m needs 0 < n <= m, got {n} of {m}")
+    _check_layer_scores(scores)
     _check_numbers(scores)
     rows = scores.flatten(1)
     tail = -rows.shape[1] % m
@@ -153,12 +170,14 @@ def random_topology(
         seed: the same seed gives the same topology.
 
     Raises:
+        TypeError: if the shapes do not come by layer name.
         ValueError: if the density is outside (0, 1] or the allocation is unknown.
 
     Example:
         >>> random_topology({"fc": (10, 20)}, 0.05).count
         10
     """
+    _check_shapes(shapes)
     counts = allocate(shapes, density, allocation)
     return Topology(
         {
@@ -179,6 +198,36 @@ def _mask_of_highest(scores: Tensor, count: int) -> Tensor:
     mask = torch.zeros_like(scores, dtype=torch.bool)
     mask[highest(scores, count)] = True
     return mask
+
+
+def _check_shapes(shapes: Shapes) -> None:
+    if not isinstance(shapes, Mapping) or isinstance(shapes, Topology):
+        way = "topology.shapes" if isinstance(shapes, Topology) else "shapes_of(model)"
+        raise TypeError(f"shapes must be weight shapes by layer name, got {type(shapes).__name__}; use {way}")
+
+
+def _check_scores(scores: Scores) -> None:
+    if not isinstance(scores, Mapping):
+        raise TypeError(
+            f"scores must be tensors by layer name, got {type(scores).__name__}; give, for example, "
+            "{name: model.get_submodule(name).weight.abs() for name in shapes_of(model)}"
+        )
+
+
+def _check_layer_scores(scores: Tensor) -> None:
+    if not isinstance(scores, Tensor):
+        raise TypeError(
+            f"scores must be a tensor shaped like one layer's weight, got {type(scores).__name__}; "
+            "give, for example, layer.weight.abs()"
+        )
+
+
+def _check_count(count: int) -> None:
+    if not isinstance(count, numbers.Integral):
+        raise TypeError(
+            f"count must be a whole number of connections, not a density, got {type(count).__name__}; "
+            "for density 0.1 give round(0.1 * size), where size counts all places"
+        )
 
 
 def _check_numbers(scores: Tensor) -> None:

@@ -22,7 +22,7 @@ class LayerTopology:
         indices: strictly increasing positions in `[0, size)`.
 
     Raises:
-        TypeError: if the positions are not int64.
+        TypeError: if the positions are no int64 tensor.
         ValueError: if they are unsorted, doubled or out of range, or the shape has fewer than two dimensions.
 
     Example:
@@ -165,6 +165,9 @@ class LayerTopology:
 class Topology(Mapping[str, LayerTopology]):
     """The topologies of a network's sparse layers, by layer name. Immutable.
 
+    Raises:
+        TypeError: if a layer has anything but a `LayerTopology`.
+
     Example:
         >>> net = Topology({"fc": LayerTopology((2, 2), torch.tensor([0, 3]))})
         >>> net.count, net.density, list(net)
@@ -173,6 +176,10 @@ class Topology(Mapping[str, LayerTopology]):
 
     def __init__(self, layers: Mapping[str, LayerTopology] | Iterable[tuple[str, LayerTopology]] = ()):
         self._layers = dict(layers)
+        for name, layer in self._layers.items():
+            if not isinstance(layer, LayerTopology):
+                way = "make it of a mask: LayerTopology.of_mask(mask)"
+                raise TypeError(f"{name!r} must be a LayerTopology, got {type(layer).__name__}; {way}")
 
     def __getitem__(self, name: str) -> LayerTopology:
         if name not in self._layers:
@@ -246,8 +253,25 @@ class Topology(Mapping[str, LayerTopology]):
         return f"Topology({self.count:,} of {self.size:,} connections, density {self.density:.4f}){layers}"
 
 
+def check_topology(thing: object) -> None:
+    """Raise TypeError unless a thing is a topology; the message says how to come by one."""
+    if not isinstance(thing, Topology):
+        way = next((way for kind, way in _WAYS.items() if isinstance(thing, kind)), "use topology_of(model)")
+        raise TypeError(f"this needs a Topology, got {type(thing).__name__}; {way}")
+
+
+_WAYS = {
+    LayerTopology: "name the layer: Topology({'layer': layer})",
+    Mapping: "use Topology(layers)",
+    Tensor: "use LayerTopology.of_mask(mask)",
+    int | float: "draw one, for example random_topology(shapes_of(model), 0.1)",
+}
+
+
 def check_same_layers(first: Topology, second: Topology) -> None:
-    """Raise ValueError unless both topologies have the same layers with the same shapes."""
+    """Raise TypeError or ValueError unless both are topologies with the same layers and the same shapes."""
+    check_topology(first)
+    check_topology(second)
     if first.shapes != second.shapes:
         differing = sorted(set(first.shapes.items()) ^ set(second.shapes.items()))
         raise ValueError(f"both topologies must have the same layers and shapes, got differences at {differing}")
@@ -259,10 +283,11 @@ def _check_same_shape(first: LayerTopology, second: LayerTopology) -> None:
 
 
 def _check_positions(indices: Tensor, size: int) -> None:
+    if not isinstance(indices, Tensor):
+        raise TypeError(f"positions must be a tensor, sorted and int64, got {type(indices).__name__}; use torch.tensor")
     if indices.dtype != torch.int64 or indices.dim() != 1:
-        raise TypeError(
-            f"positions must be a 1-D int64 tensor, got {indices.dtype} {tuple(indices.shape)}; use .long()"
-        )
+        way = "LayerTopology.of_mask(mask)" if indices.dtype == torch.bool else ".long()"
+        raise TypeError(f"positions must be a 1-D int64 tensor, got {indices.dtype} {tuple(indices.shape)}; use {way}")
     if indices.numel() == 0:
         return
     if int(indices[0]) < 0 or int(indices[-1]) >= size:

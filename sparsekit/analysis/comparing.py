@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from sparsekit.topology import LayerTopology, Topology, check_same_layers
+from sparsekit.topology import LayerTopology, Topology, check_same_layers, check_topology
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +127,7 @@ def compare(first: Topology | LayerTopology, second: Topology | LayerTopology, *
     up to terms of order 1/size.
 
     Raises:
+        TypeError: if one of them is no topology.
         ValueError: if the layers or shapes differ, or the measure is unknown.
     """
     if measure not in MEASURES:
@@ -229,4 +230,7 @@ def _expected_by_layer(first: Topology, second: Topology) -> list[float]:
 
 
 def _as_topology(masks: Topology | LayerTopology) -> Topology:
-    return masks if isinstance(masks, Topology) else Topology({"layer": masks})
+    if isinstance(masks, LayerTopology):
+        return Topology({"layer": masks})
+    check_topology(masks)
+    return masks

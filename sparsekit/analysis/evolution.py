@@ -6,12 +6,12 @@ drops and grows back at once looks as if it had never gone.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 import torch
 from jaxtyping import Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparsekit.topology import Topology, check_same_layers
 
@@ -23,6 +23,7 @@ def churn(topologies: Iterable[Topology]) -> pd.DataFrame:
     a rule may grow back what it has just dropped, churn is smaller than its drop fraction.
 
     Raises:
+        TypeError: if they are no topologies in order.
         ValueError: if there is no topology, or layers differ.
 
     Example:
@@ -44,6 +45,7 @@ def survival(topologies: Iterable[Topology]) -> pd.DataFrame:
     spares the old.
 
     Raises:
+        TypeError: if they are no topologies in order.
         ValueError: if there is no topology, or layers differ.
 
     Example:
@@ -71,6 +73,7 @@ def ages(topologies: Iterable[Topology], *, starts: Sequence[int] | None = None)
         For each layer the ages in the order of the last topology's `indices`; the newest have age 0.
 
     Raises:
+        TypeError: if they are no topologies in order.
         ValueError: if there is no topology, layers differ, or `starts` has another length or
             falls.
 
@@ -111,8 +114,15 @@ def in_order(topologies: Iterable[Topology]) -> Iterator[Topology]:
     """Yield the topologies, checking that there is at least one and that all have the same layers.
 
     Raises:
+        TypeError: if there is one topology instead of several, or something else.
         ValueError: if there is none, or layers or shapes differ.
     """
+    several = any(hasattr(topologies, way) for way in ("__iter__", "__getitem__"))
+    if not several or isinstance(topologies, Mapping | nn.Module):
+        raise TypeError(
+            f"topologies must come in order, as in journal.topologies(), got {type(topologies).__name__}; "
+            "list them: [before, after], each from topology_of(model)"
+        )
     first = None
     for topology in topologies:
         first = topology if first is None else first

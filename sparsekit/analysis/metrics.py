@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology import LayerTopology, Topology, check_topology
 
 
 def unit_fan_out(layer: LayerTopology) -> Int64[Tensor, " i"]:
@@ -52,6 +52,9 @@ def layer_table(topology: Topology) -> pd.DataFrame:
     same three for `fan_out` (connections per unit), `dead_outputs` (units with fan-in 0) and `dead_inputs`
     (units with fan-out 0).
 
+    Raises:
+        TypeError: if it is no topology.
+
     Example:
         >>> import torch
         >>> net = Topology({"fc": LayerTopology((2, 3), torch.tensor([0, 1]))})
@@ -60,6 +63,7 @@ def layer_table(topology: Topology) -> pd.DataFrame:
 
     Source: the layer densities that GSE plots as compression, arXiv:2401.06898, supplement, figure 9.
     """
+    check_topology(topology)
     rows = {name: _layer_row(layer, topology.count) for name, layer in topology.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
 
@@ -70,12 +74,16 @@ def fan_histogram(topology: Topology) -> pd.DataFrame:
     Columns: `layer`, `side` (`"fan_in"` or `"fan_out"`), `connections` (per unit) and `units` (how many have
         so many).
 
+    Raises:
+        TypeError: if it is no topology.
+
     Example:
         >>> import torch
         >>> net = Topology({"fc": LayerTopology((2, 2), torch.tensor([0, 1]))})
         >>> fan_histogram(net).query("side == 'fan_in'")[["connections", "units"]].values.tolist()
         [[0, 1], [2, 1]]
     """
+    check_topology(topology)
     parts = [
         _histogram(fan).assign(layer=name, side=side)
         for name, layer in topology.items()

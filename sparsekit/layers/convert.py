@@ -11,7 +11,7 @@ from sparsekit.layers.base import SparseLayer
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
 from sparsekit.layers.kinds import Conv2dKind, LinearKind
 from sparsekit.layers.masked import MaskedConv2d, MaskedLinear
-from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology import LayerTopology, Topology, check_topology
 
 KINDS = {nn.Linear: LinearKind, nn.Conv2d: Conv2dKind}
 LAYERS: dict[tuple[str, type], type[SparseLayer]] = {
@@ -36,6 +36,7 @@ def sparsify(model: nn.Module, topology: Mapping[str, LayerTopology], storage: s
         storage: `"masked"` (a dense weight and a mask; any device) or `"csr"` (existing connections only).
 
     Raises:
+        TypeError: if the topology, or what it holds for a layer, is something else.
         ValueError: if a name is not a layer that can be sparse, a shape differs, the storage is unknown, or the
             model cannot be copied.
 
@@ -51,6 +52,7 @@ def sparsify(model: nn.Module, topology: Mapping[str, LayerTopology], storage: s
     """
     if storage not in STORAGES:
         raise ValueError(f"storage must be one of {', '.join(STORAGES)}, got {storage!r}; choose one of them")
+    _check_layers(topology)
     _check_fits(model, topology)
     new = _copy_of(model)
     modules = dict(new.named_modules())
@@ -151,16 +153,27 @@ def _copy_of(model: nn.Module) -> nn.Module:
         ) from error
 
 
+def _check_layers(topology: Mapping[str, LayerTopology]) -> None:
+    check_topology(Topology(topology) if isinstance(topology, Mapping) else topology)
+
+
 def _check_fits(model: nn.Module, topology: Mapping[str, LayerTopology]) -> None:
     if sparse_layers(model):
         raise ValueError("sparsify takes a plain model, got one with sparse layers; call densify on it first")
     shapes = shapes_of(model)
     for name, layer in topology.items():
         if name not in shapes:
-            reason = left_dense(model).get(f"{name}.weight", "no such linear or convolutional layer")
+            reason = _why_unknown(model, name, shapes)
             raise ValueError(f"the topology must name layers among {', '.join(shapes)}, got {name!r}: {reason}")
         if layer.shape != shapes[name]:
             raise ValueError(f"{name}: the topology must have the weight's shape {shapes[name]}, got {layer.shape}")
+
+
+def _why_unknown(model: nn.Module, name: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    layer = name.removesuffix(".weight")
+    if layer in shapes:
+        return f"layers go by their own name, not their weight's; use {layer!r}"
+    return left_dense(model).get(f"{name}.weight", "no such linear or convolutional layer")
 
 
 def _sparse_layer(module: nn.Module, topology: LayerTopology, storage: str) -> SparseLayer:

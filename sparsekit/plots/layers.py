@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from sparsekit.analysis import layer_table, unit_fan_out
 from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, legend, legend_beside, log_ticks, note
 from sparsekit.plots.colours import BASELINE, BLUE, GREY, style_of
-from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology import LayerTopology, Topology, check_topology
 
 
 def plot_layer_densities(topologies: dict[str, Topology] | Topology, ax: Axes | None = None) -> Axes:
@@ -20,11 +20,14 @@ def plot_layer_densities(topologies: dict[str, Topology] | Topology, ax: Axes | 
         ax: where to draw; a new figure if None.
 
     Raises:
+        TypeError: if one of them is no topology.
         ValueError: if there is no topology.
 
     Source: the form of figure 9 in the supplement of GSE, arXiv:2401.06898.
     """
-    groups = {"": topologies} if isinstance(topologies, Topology) else dict(topologies)
+    groups = dict(topologies) if isinstance(topologies, dict) else {"": topologies}
+    for topology in groups.values():
+        check_topology(topology)
     if not groups or not any(groups.values()):
         raise ValueError("bars need at least one topology with a layer, got none; sparsify the model first")
     layers = list(next(iter(groups.values())))

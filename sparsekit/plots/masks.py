@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 
 from sparsekit.plots.canvas import LABEL_SIZE, TICK_SIZE, Shown, in_percent
 from sparsekit.plots.colours import DROPPED, GROWN, INK, PAPER
-from sparsekit.topology import LayerTopology, Topology, check_same_layers
+from sparsekit.topology import LayerTopology, Topology, check_same_layers, check_topology
 
 DPI = 100
 GAP = 12  # screen pixels between layers
@@ -61,6 +61,7 @@ def plot_masks(
         width: screen pixels after which layers go on in the next row.
 
     Raises:
+        TypeError: if it is no topology.
         ValueError: if there is no layer, `before` has other layers, or `zoom` is below 1.
     """
     _check(topology, before, zoom)
@@ -77,6 +78,7 @@ def plot_masks(
 
 
 def _check(topology: Topology, before: Topology | None, zoom: int | None) -> None:
+    check_topology(topology)
     if not len(topology):
         raise ValueError("a picture needs at least one layer, got none; sparsify the model first")
     if before is not None:

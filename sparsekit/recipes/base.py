@@ -1,5 +1,6 @@
 """What recipes share: epochs become steps, and a rule's name becomes a rule that fits the training's length."""
 
+import dataclasses
 from typing import Any
 
 from sparsekit.datasets import count_batches
@@ -31,8 +32,10 @@ def experiment(
         defaults: the recipe's own, for those not given; `batch_size` among them.
 
     Raises:
+        TypeError: if something given is no field of `Experiment`.
         ValueError: if settings come with a rule that is already made, or with `"dense"`, or are unknown to the rule.
     """
+    _check_fields(given, rule)
     settings = {**defaults, **given}
     if isinstance(rule, Rule) or rule == "dense":
         if rule_settings:
@@ -53,3 +56,22 @@ def with_defaults(rule: str | Rule, given: dict[str, Any], **defaults: Any) -> d
         return given
     known = settings_of(rule)
     return {**{key: value for key, value in defaults.items() if key in known}, **given}
+
+
+def _check_fields(given: dict[str, Any], rule: str | Rule) -> None:
+    fields = [field.name for field in dataclasses.fields(Experiment) if field.name != "recipe"]
+    unknown = {key: value for key, value in given.items() if key not in fields}
+    if unknown:
+        way = _way_to_set(unknown, rule) or f"choose among {', '.join(fields)}"
+        raise TypeError(f"settings of a recipe must be fields of Experiment, got {', '.join(unknown)}; {way}")
+
+
+def _way_to_set(unknown: dict[str, Any], rule: str | Rule) -> str:
+    """Say where a rule's setting or the learning rate goes, or nothing."""
+    known = [] if rule == "dense" else settings_of(rule) if isinstance(rule, str) else vars(rule)
+    of_rule = {key: value for key, value in unknown.items() if key in known}
+    if of_rule and isinstance(rule, Rule):
+        return f"use dataclasses.replace(rule, {', '.join(f'{key}={value!r}' for key, value in of_rule.items())})"
+    if of_rule:
+        return f"what belongs to the rule goes into rule_settings={of_rule!r}"
+    return f"give learning_rate=schedules.Cosine({unknown['lr']!r})" if "lr" in unknown else ""

@@ -59,10 +59,13 @@ def run(
         checkpoint_steps: save every so many steps as well.
 
     Raises:
+        TypeError: if it is no experiment.
         ValueError: if settings do not fit each other or the data; no folder is made then.
         FloatingPointError: if the loss is not finite; the last checkpoint stays.
         CheckpointError: if the folder's checkpoint is damaged or its record lags behind; nothing is touched.
     """
+    if not isinstance(experiment, Experiment):
+        raise TypeError(f"run takes an Experiment, got {type(experiment).__name__}; recipes.digits_mlp() makes one")
     if checkpoint_steps is not None and checkpoint_steps < 1:
         raise ValueError(
             f"checkpoint_steps must be at least 1 or None, got {checkpoint_steps}; None saves by time only"
