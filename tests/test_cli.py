@@ -263,7 +263,7 @@ def test_no_epochs_are_refused_by_name(say, tmp_path):
     ("words", "message"),
     [
         (("train", "digits-mlp", "--set", "every"), "--set must look like name=value, got 'every'"),
-        (("train", "cifar10-resnet20", "--data-root", "."), "must hold cifar-10-batches-py"),
+        (("train", "digits-mlp", "--rule", "nothing"), "rule must be one of"),
     ],
 )
 def test_a_mistake_in_a_shell_gets_one_sentence_and_no_traceback(words, message, tmp_path):
@@ -333,6 +333,11 @@ def test_a_narrow_terminal_cuts_no_word(kind, monkeypatch):
     shown = screen.getvalue()
     assert "…" not in shown
     assert all(re.search(rf"\b{name}\b", shown) for name in names(kind))
+
+
+def test_brackets_are_printed_and_not_taken_for_colours(capsys):
+    cli._print_table(["name"], [["[red]weights[0]"]])
+    assert "[red]weights[0]" in capsys.readouterr().out
 
 
 def test_an_unknown_kind_gets_a_sentence_with_the_known_ones(say):
