@@ -31,11 +31,12 @@ if TYPE_CHECKING:
         train,
         widgets,
     )
+    from sparsekit.capture import capture_io, views
     from sparsekit.evaluate import evaluate, predictions, refresh_batch_norm
     from sparsekit.journal import Journal
     from sparsekit.layers import densify, left_dense, shapes_of, sparse_layers, sparsify, topology_of
     from sparsekit.registry import names, register
-    from sparsekit.rewire import Change, capture_io, rewire, views
+    from sparsekit.rewire import Change, rewire
     from sparsekit.seeds import generator
     from sparsekit.selection import keep_top_overall, keep_top_per_layer, random_topology
     from sparsekit.topology import LayerTopology, Topology
@@ -57,7 +58,8 @@ _HOMES = {
     "journal": "Journal",
     "layers": "densify left_dense shapes_of sparse_layers sparsify topology_of",
     "registry": "names register",
-    "rewire": "Change capture_io rewire views",
+    "capture": "capture_io views",
+    "rewire": "Change rewire",
     "seeds": "generator",
     "selection": "keep_top_overall keep_top_per_layer random_topology",
     "topology": "LayerTopology Topology",

@@ -88,9 +88,40 @@ def allocate(shapes: Shapes, density: float, allocation: str | Callable[[Shapes,
     """Return the counts of a named allocation, or of a function of your own.
 
     Raises:
-        ValueError: if the name is unknown; the message lists the known ones.
+        ValueError: if the name is unknown, when the message lists the known ones, or nothing at all would be left.
     """
-    return (get("allocation", allocation) if isinstance(allocation, str) else allocation)(shapes, density)
+    counts = (get("allocation", allocation) if isinstance(allocation, str) else allocation)(shapes, density)
+    if not any(counts.values()):
+        size = sum(math.prod(shape) for shape in shapes.values())
+        raise ValueError(f"density must leave at least one connection, got {density} of {size} weights; raise it")
+    return counts
+
+
+def share_out(total: int, weights: Mapping[str, int | Fraction], sizes: Mapping[str, int]) -> Counts:
+    """Share a number of connections in proportion to some weights, exactly and within each layer's size.
+
+    Args:
+        total: how many; at most the sizes together.
+        weights: what each layer's share is in proportion to, not negative.
+        sizes: places in each layer; one that overflows is filled, and the others share the rest.
+
+    Raises:
+        ValueError: if there are more connections than places.
+
+    Example:
+        >>> share_out(10, {"a": 3, "b": 1, "c": 100}, {"a": 50, "b": 50, "c": 4})
+        {'a': 5, 'b': 1, 'c': 4}
+    """
+    if not 0 <= total <= sum(sizes.values()):
+        raise ValueError(f"the number to share must lie in [0, {sum(sizes.values())}], the places, got {total}")
+    nonzero = {name: Fraction(weight) for name, weight in weights.items() if weight and sizes[name]}
+    capped = _with_caps(min(total, sum(sizes[name] for name in nonzero)), nonzero, {n: sizes[n] for n in nonzero})
+    counts = dict.fromkeys(weights, 0) | _round_to(int(sum(capped.values())), capped)
+    rest = total - sum(counts.values())  # where all weights are zero, or their layers are full
+    for name in weights:
+        more = min(rest, sizes[name] - counts[name])
+        counts[name], rest = counts[name] + more, rest - more
+    return counts
 
 
 def check_density(density: float) -> None:

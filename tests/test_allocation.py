@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsekit import registry
-from sparsekit.allocation import allocate, erdos_renyi, erdos_renyi_kernel, uniform
+from sparsekit.allocation import allocate, erdos_renyi, erdos_renyi_kernel, share_out, uniform
 
 LENET = {"a": (300, 784), "b": (100, 300), "c": (10, 100)}
 SMALL = {"a": (100, 64), "b": (100, 100), "c": (10, 100)}
@@ -59,7 +59,7 @@ def test_erdos_renyi_has_the_golden_densities(net, density, with_kernel, without
 @given(shapes, densities)
 @settings(max_examples=60)
 def test_the_total_is_exact_and_no_layer_overflows(allocation, net, density):
-    counts = allocate(net, density, allocation)
+    counts = registry.get("allocation", allocation)(net, density)
     assert list(counts) == list(net)
     assert sum(counts.values()) == round(density * sum(sizes(net).values()))
     assert all(isinstance(count, int) and 0 <= count <= sizes(net)[name] for name, count in counts.items())
@@ -69,7 +69,7 @@ def test_the_total_is_exact_and_no_layer_overflows(allocation, net, density):
 @given(shapes, densities)
 @settings(max_examples=40)
 def test_no_layer_goes_empty_while_there_are_connections_enough(allocation, net, density):
-    counts = allocate(net, density, allocation)
+    counts = registry.get("allocation", allocation)(net, density)
     assert min(counts.values()) >= 1 or sum(counts.values()) < len(net)
 
 
@@ -77,7 +77,7 @@ def test_no_layer_goes_empty_while_there_are_connections_enough(allocation, net,
 @given(shapes, densities, densities)
 @settings(max_examples=40)
 def test_a_higher_density_takes_nothing_away(allocation, net, first, second):
-    low, high = (allocate(net, density, allocation) for density in sorted((first, second)))
+    low, high = (registry.get("allocation", allocation)(net, density) for density in sorted((first, second)))
     # Largest remainders may shift one connection, and keeping every layer alive one per layer (Alabama's paradox).
     assert all(high[name] >= low[name] - 1 - len(net) for name in net)
     assert sum(high.values()) >= sum(low.values())
@@ -142,3 +142,18 @@ def test_an_allocation_may_be_a_function_and_an_unknown_name_lists_the_known_one
     assert allocate(LENET, 0.5, lambda shapes, density: {"own": 1}) == {"own": 1}
     with pytest.raises(ValueError, match="allocation must be one of er, erk, uniform, got 'random'"):
         allocate(LENET, 0.5, "random")
+
+
+def test_a_density_that_leaves_nothing_is_refused():
+    with pytest.raises(ValueError, match="must leave at least one connection, got 0.001 of 200 weights"):
+        allocate({"a": (10, 20)}, 0.001)
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=6), st.floats(0, 1))
+def test_sharing_out_is_exact_and_overfills_nothing(layers, share):
+    sizes = {str(number): size for number, (size, _) in enumerate(layers)}
+    weights = {str(number): weight for number, (_, weight) in enumerate(layers)}
+    total = round(share * sum(sizes.values()))
+    counts = share_out(total, weights, sizes)
+    assert sum(counts.values()) == total
+    assert all(0 <= counts[name] <= sizes[name] for name in sizes)

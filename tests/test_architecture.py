@@ -17,7 +17,7 @@ LEVELS = {  # numbers as in the design; a decimal is a landing between two floor
     1: {"allocation", "kernels", "models", "datasets"},
     1.1: {"selection"},
     2: {"layers"},
-    3: {"rewire"},
+    3: {"capture", "rewire"},
     4: {"scores", "rules", "tricks"},
     5: {"tickets", "journal", "evaluate"},
     6: {"analysis", "train"},

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 import sparsekit as sk
-from sparsekit.rewire import LayerView
+from sparsekit.capture import LayerView
 from sparsekit.rules import (
     SET,
     AllMissing,
@@ -117,13 +117,25 @@ def test_a_density_schedule_is_met_exactly_rising_or_falling(given_rule, old, sc
     density = schedule(start, end, 10)
     new = proposed(replace(given_rule, density=density), *old, step=step)
 
-    def wanted(size: int) -> int:
-        return min(size, max(1, round(density(step) * size)))
+    assert new.count == max(1, round(density(step) * new.size))
 
-    if given_rule.scope == "overall":
-        assert new.count == wanted(new.size)
-    else:
-        assert [layer.count for layer in new.values()] == [wanted(layer.size) for layer in new.values()]
+
+def test_a_density_schedule_keeps_the_proportions_of_the_layers():
+    old = [random_layer((20, 30), 60, 0), random_layer((10, 10), 40, 1), random_layer((5, 4), 20, 2)]
+    same_density = proposed(rule(density=Constant(120 / 720)), *old)
+    assert [layer.count for layer in same_density.values()] == [60, 40, 20]
+    half = proposed(rule(density=Constant(60 / 720)), *old)
+    assert [layer.count for layer in half.values()] == [30, 20, 10]
+    more = proposed(rule(density=Constant(240 / 720)), *old)  # the last layer is full, the others share what is left
+    assert [layer.count for layer in more.values()] == [132, 88, 20]
+
+
+def test_random_growth_over_all_layers_finds_every_missing_place_equally_often():
+    large, small = random_layer((40, 100), 400, 0), random_layer((10, 10), 10, 1)
+    new = proposed(rule(fraction=Constant(1.0), candidates=Draw(), scope="overall", regrow=False), large, small)
+    grown = [(layer - before).count for layer, before in zip(new.values(), (large, small), strict=True)]
+    # 410 of 3,690 missing places are taken: a ninth of each layer's.
+    assert grown == [400, 10]
 
 
 @given(rules, st.lists(layers, min_size=1, max_size=3), st.integers(0, 5))

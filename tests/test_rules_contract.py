@@ -11,7 +11,7 @@ from helpers import MODELS, STORAGES, batch_for, capture, counts_of, sparse, tra
 
 import sparsekit as sk
 from sparsekit import registry
-from sparsekit.rewire import LayerView
+from sparsekit.capture import LayerView
 from sparsekit.rules import Candidates, DropGrow, DropScore, GrowScore, Rule, make_rule, settings_of
 from sparsekit.schedules import Constant
 from sparsekit.settings import from_plain, to_plain

@@ -25,8 +25,9 @@ from training_helpers import (
     train,
 )
 
+from sparsekit.capture import views
 from sparsekit.layers import sparse_layers, sparsify, topology_of
-from sparsekit.rewire import rewire, views
+from sparsekit.rewire import rewire
 from sparsekit.rules import SET, DropGrow, RigL, Static
 from sparsekit.schedules import Constant
 from sparsekit.seeds import generator

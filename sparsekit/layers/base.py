@@ -2,6 +2,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from typing import Any, ClassVar
 
 import torch
@@ -59,6 +60,10 @@ class SparseLayer(nn.Module, ABC):
         """Return what a tensor shaped like `param` holds for each connection, in the order of `topology.indices`."""
 
     @abstractmethod
+    def packed_shape(self, topology: LayerTopology) -> tuple[int, ...]:
+        """Return the shape of `param` under a topology."""
+
+    @abstractmethod
     def transfer(self, tensor: Tensor, old: LayerTopology, new: LayerTopology) -> Tensor:
         """Move a tensor shaped like `param` (weights, momentum, Adam moments) to a new topology; grown places are 0."""
 
@@ -106,15 +111,23 @@ class SparseLayer(nn.Module, ABC):
         return cache[name]
 
     def __getstate__(self) -> dict:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_cache", "catcher")}
+        # What records a backward pass belongs to this very layer: copies and files go without it.
+        left = {key for key, hook in self._forward_hooks.items() if getattr(hook, "stays_behind", False)}
+        state = {key: value for key, value in self.__dict__.items() if key not in ("_cache", "catcher")}
+        for name in ("_forward_hooks", "_forward_hooks_with_kwargs"):
+            state[name] = OrderedDict((key, value) for key, value in state[name].items() if key not in left)
+        return state
 
     def _refill(self, packed: Tensor) -> None:
         # The same parameter object, and where possible the same memory: optimizers and DDP buckets hold on to both.
         if packed.shape == self.param.shape:
             self.param.data.copy_(packed)
         else:
-            self.param.data = packed
+            # By way of another type, or autograd still expects gradients of the old size where an old loss is alive.
+            other = torch.float64 if packed.dtype != torch.float64 else torch.float32
             self.param.grad = None
+            self.param.data = packed.to(other)
+            self.param.data = packed
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors):
         """Load a plain layer's weight, or either storage's state, whatever this layer's storage and count."""

@@ -31,6 +31,9 @@ class CsrLayer(SparseLayer):
     def unpack(self, packed: Tensor) -> Float[Tensor, " e"]:
         return packed.clone()
 
+    def packed_shape(self, topology: LayerTopology) -> tuple[int, ...]:
+        return (topology.count,)
+
     def transfer(self, tensor: Tensor, old: LayerTopology, new: LayerTopology) -> Tensor:
         place = old.place_of(new.indices)
         if old.count == 0:

@@ -3,8 +3,8 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd import Variable
 
+from sparsekit.layers.accumulation import Accumulation, when_backward_ends
 from sparsekit.layers.base import SparseLayer
 from sparsekit.topology import LayerTopology
 
@@ -21,20 +21,16 @@ class DenseGradient:
     def __init__(self, layer: "MaskedLayer"):
         self.layer = layer
         self.total: Tensor | None = None
-        self._backward_pass = -1
+        self.is_infinite = False
+        self._accumulation = Accumulation(layer.param)
 
     def received(self, grad: Tensor) -> Tensor:
         """Take part in a backward pass: hand on the gradient, with what earlier micro-batches found off the mask."""
-        # A layer used twice takes part twice; one whose pass was interrupted is met again in another.
-        this_pass = torch._C._current_graph_task_id()
-        if self._backward_pass == this_pass:
+        if not self._accumulation.begins():
             return grad
-        self._backward_pass = this_pass
-        if grad_was_cleared(self.layer.param):
-            self.total = None
-        engine = Variable._execution_engine
-        # Queued twice over, so that it runs after DDP's own end-of-backward callback has written the averages.
-        engine.queue_callback(lambda: engine.queue_callback(self._settle))
+        if self._accumulation.was_cleared():
+            self.total, self.is_infinite = None, False
+        when_backward_ends(self._settle)
         return grad if self.total is None else grad + self.total * ~self.layer.mask
 
     def _settle(self) -> None:
@@ -42,13 +38,10 @@ class DenseGradient:
         if grad is None:
             return
         # A step with infinite gradients is skipped by GradScaler: it must not spoil the next one.
-        self.total = grad.clone() if bool(grad.isfinite().all()) else None
+        self.is_infinite = not bool(grad.isfinite().all())
+        self.total = None if self.is_infinite else grad.clone()
         grad.mul_(self.layer.mask)
-
-
-def grad_was_cleared(param: Tensor) -> bool:
-    """Whether what was accumulated so far has been thrown away: a new step, or one that GradScaler skipped."""
-    return param.grad is None or not bool(param.grad.any())
+        self._accumulation.remember()
 
 
 class _Straight(torch.autograd.Function):
@@ -82,6 +75,9 @@ class MaskedLayer(SparseLayer):
 
     def unpack(self, packed: Tensor) -> Float[Tensor, " e"]:
         return packed.flatten()[self.indices]
+
+    def packed_shape(self, topology: LayerTopology) -> tuple[int, ...]:
+        return topology.shape
 
     def transfer(self, tensor: Tensor, old: LayerTopology, new: LayerTopology) -> Tensor:
         return torch.where((old & new).mask(), tensor, 0)

@@ -22,7 +22,7 @@ class Shown(Axes):
 
     def _repr_png_(self) -> bytes:
         picture = io.BytesIO()
-        self.get_figure(root=True).savefig(picture, format="png")
+        self.figure.savefig(picture, format="png")
         return picture.getvalue()
 
     def __repr__(self) -> str:

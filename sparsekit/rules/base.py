@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sparsekit.rewire import LayerView
+from sparsekit.capture import LayerView
 from sparsekit.topology import LayerTopology, Topology
 
 
@@ -29,6 +29,14 @@ class Rule(ABC):
     @abstractmethod
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
         """Return the topology after this rewiring. Pure: nothing is changed, the same input gives the same answer."""
+
+
+def check_rule(rule: object) -> None:
+    """Raise TypeError unless this is a rule."""
+    if not isinstance(rule, Rule):
+        is_name = isinstance(rule, str)
+        hint = f"make_rule({rule!r}, total_steps=...) makes one" if is_name else "call it, as in RigL(stop=750)"
+        raise TypeError(f"rule must be a Rule, got {rule if not is_name else repr(rule)}; {hint}")
 
 
 class DropScore(ABC):
@@ -67,5 +75,6 @@ class Candidates(ABC):
         Args:
             view: the layer.
             taken: places that cannot be grown.
-            count: how many are to be grown; fewer candidates than that mean fewer are exchanged.
+            count: how many are to be grown here; where several layers compete for growth, a share of it in
+                proportion to the missing places. Fewer candidates mean that fewer are exchanged.
         """

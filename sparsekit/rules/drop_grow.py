@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sparsekit.allocation import check_density
+from sparsekit.allocation import check_density, share_out
+from sparsekit.capture import LayerView
 from sparsekit.registry import register
-from sparsekit.rewire import LayerView
 from sparsekit.rules.base import Candidates, DropScore, GrowScore, Rule
 from sparsekit.rules.candidates.all_missing import AllMissing
 from sparsekit.rules.drop.magnitude import Magnitude
@@ -54,6 +54,9 @@ class DropGrow(Rule):
 
     def __post_init__(self):
         check_range(self, every=(1, float("inf")), start=(0, float("inf")))
+        for name in ("fraction", "density"):
+            if not isinstance(getattr(self, name), Schedule | None):
+                raise TypeError(f"{name} must be a Schedule, got {getattr(self, name)!r}; Constant(...) keeps a number")
         if self.scope not in ("layer", "overall"):
             raise ValueError(f"scope must be 'layer' or 'overall', got {self.scope!r}")
         if self.stop is None and self.fraction.lasting(1) != self.fraction:
@@ -112,16 +115,18 @@ class DropGrow(Rule):
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
         """Return the topology after this rewiring; see `Rule.propose`."""
         all_views = list(views.values())
+        targets = self._targets({view.name: view.topology for view in all_views}, step)
         groups = [[view] for view in all_views] if self.scope == "layer" else [all_views]
         new = {}
         for group in groups:
-            new.update(self._rewire_group(group, step, generator))
+            target = sum(targets[view.name] for view in group)
+            new.update(self._rewire_group(group, target, step, generator))
         return Topology({name: new[name] for name in views})
 
-    def _rewire_group(self, group: Sequence[LayerView], step: int, generator: torch.Generator) -> dict:
+    def _rewire_group(self, group: Sequence[LayerView], target: int, step: int, generator: torch.Generator) -> dict:
         """Layers that share one budget and one ranking: a single layer, or all of them."""
         old = {view.name: view.topology for view in group}
-        count, target = _count(old), self._target(old, step)
+        count = _count(old)
         num_kept = min(count, target) - int(self.fraction_at(step) * min(count, target))
         if num_kept == count == target:
             return old
@@ -134,9 +139,13 @@ class DropGrow(Rule):
         stay = _cut(old, rest[highest(worth[rest], min(target - _count(grown), rest.numel()))])
         return {name: stay[name] | grown[name] for name in old}
 
-    def _target(self, old: Mapping[str, LayerTopology], step: int) -> int:
-        density, size = self.density_at(step), sum(layer.size for layer in old.values())
-        return _count(old) if density is None else min(size, max(1, round(density * size)))
+    def _targets(self, old: Mapping[str, LayerTopology], step: int) -> Mapping[str, int]:
+        """How many connections each layer is to have: as now, or in the same proportions at another density."""
+        density, counts = self.density_at(step), {name: layer.count for name, layer in old.items()}
+        if density is None:
+            return counts
+        sizes = {name: layer.size for name, layer in old.items()}
+        return share_out(max(1, round(density * sum(sizes.values()))), counts, sizes)
 
     def _grow(
         self,
@@ -147,8 +156,10 @@ class DropGrow(Rule):
     ) -> dict[str, LayerTopology]:
         """Keep the `count` best of all candidates while they come in parts."""
         best = (torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
+        missing = {name: layer.size - layer.count for name, layer in taken.items()}
+        wanted = share_out(min(count, sum(missing.values())), missing, missing)
         for number, view in enumerate(group):
-            for part in self.candidates(view, taken[view.name], count, generator):
+            for part in self.candidates(view, taken[view.name], wanted[view.name], generator):
                 new = (self.grow(view, part, generator), torch.full_like(part, number), part)
                 both = [torch.cat([b.to(n), n]) for b, n in zip(best, new, strict=True)]
                 first = highest(both[0], min(count, both[0].numel()))

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from sparsekit.capture import LayerView
 from sparsekit.registry import register
-from sparsekit.rewire import LayerView
 from sparsekit.rules.base import Rule
 from sparsekit.topology import Topology
 

@@ -8,11 +8,13 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from sparsekit.capture import LayerIO, capture_io, views
 from sparsekit.journal import Journal
 from sparsekit.layers import sparse_layers, topology_of
-from sparsekit.rewire import LayerIO, capture_io, rewire, views
-from sparsekit.rules.base import Rule
+from sparsekit.rewire import Change, check_optimizer, move_state, rewire
+from sparsekit.rules.base import Rule, check_rule
 from sparsekit.seeds import generator
+from sparsekit.topology import Topology
 
 STEP_KEY = "sparsekit_step"
 _WITH_RULE: weakref.WeakSet[Optimizer] = weakref.WeakSet()
@@ -36,6 +38,7 @@ def attach(model: nn.Module, optimizer: Optimizer, rule: Rule, *, seed: int = 0)
         A handle with the step count, the journal, and `detach()`.
 
     Raises:
+        TypeError: if the rule is something else.
         ValueError: if the model has no sparse layer, the optimizer leaves one of them out that is not frozen, or the
             optimizer already has a rule.
 
@@ -63,9 +66,11 @@ class Attachment:
     """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer, rule: Rule, seed: int):
+        check_rule(rule)
         _check_trains(model, optimizer)
         self.model, self.optimizer, self.seed = model, optimizer, seed
         self.journal = Journal(topology_of(model).to("cpu"))
+        self._known: Topology | None = topology_of(model)
         self._capture: capture_io | None = None
         self._hooks = [
             optimizer.register_step_pre_hook(self._before_step),
@@ -99,6 +104,7 @@ class Attachment:
         _WITH_RULE.discard(self.optimizer)
 
     def _before_step(self, _optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict) -> tuple[tuple, dict] | None:
+        self._follow()
         # torch hands over the call's own arguments: the optimizer, then perhaps a closure.
         closure = next(iter(args[1:]), kwargs.get("closure"))
         if closure is None:
@@ -136,8 +142,19 @@ class Attachment:
     def _after_load(self, _optimizer: Optimizer) -> None:
         """Go on from the step that was loaded, as if attached after it."""
         self.journal = Journal(topology_of(self.model).to("cpu"))
+        self._known = None  # the model's own state is loaded before or after this; either belongs to what was loaded
         self._stop_capture()
         self._prepare()
+
+    def _follow(self) -> None:
+        """Take notice of a topology that somebody else changed: loaded best weights, or a `rewire` by hand."""
+        known, self._known = self._known, topology_of(self.model)
+        if known is None or known == self._known:
+            return
+        for name, layer in sparse_layers(self.model).items():
+            move_state(layer, known[name], layer.topology, self.optimizer)
+        if self.journal.entries:
+            self._write_down(Change.between(known, self._known))
 
     def _rewire(self) -> None:
         if not self.journal.entries:
@@ -146,7 +163,15 @@ class Attachment:
         io = self._stop_capture()
         draws = generator(self.seed, "rewire", self.step)
         new = self.rule.propose(views(self.model, io), self.step, draws)
-        self.journal.add(self.step, rewire(self.model, new, self.optimizer))
+        self._write_down(rewire(self.model, new, self.optimizer))
+        self._known = topology_of(self.model)
+
+    def _write_down(self, change: Change) -> None:
+        """Two changes at one step become one record."""
+        if self.journal.entries and self.journal.entries[-1][0] == self.step:
+            change = Change.between(self.journal[-2], change.apply(self.journal[-1]))
+            self.journal.cut_at(self.step)
+        self.journal.add(self.step, change)
 
     def _prepare(self) -> None:
         """Record the coming backward passes if the next step is a rewiring step that needs them."""
@@ -170,15 +195,10 @@ class Attachment:
 
 
 def _check_trains(model: nn.Module, optimizer: Optimizer) -> None:
-    trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     layers = sparse_layers(model)
     if not layers:
         raise ValueError("attach needs a model with sparse layers, got none; call sparsify on it first")
-    if left_out := [n for n, x in layers.items() if x.param.requires_grad and id(x.param) not in trained]:
-        raise ValueError(
-            f"the optimizer must train every sparse layer that is not frozen, got none for {', '.join(left_out)}; "
-            "build it from model.parameters() after sparsify, which returns a new model, or freeze these layers"
-        )
+    check_optimizer(layers, optimizer)
     if optimizer in _WITH_RULE:
         raise ValueError(
             "an optimizer must have one rule at most, got one that already has a rule; "

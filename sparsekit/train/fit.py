@@ -9,9 +9,9 @@ from tqdm.auto import tqdm
 
 from sparsekit.evaluate import Batch, LossFn, evaluate
 from sparsekit.journal import Journal
-from sparsekit.layers import topology_of
-from sparsekit.rewire import Change
-from sparsekit.rules.base import Rule
+from sparsekit.layers import sparse_layers, topology_of
+from sparsekit.rewire import Change, check_optimizer
+from sparsekit.rules.base import Rule, check_rule
 from sparsekit.rules.static import Static
 from sparsekit.train.history import History, rows_of_epoch, rows_of_step
 from sparsekit.train.loop import StepStats, training
@@ -52,9 +52,11 @@ def fit(
         progress: show a bar.
 
     Raises:
-        ValueError: if an epoch has no batch.
+        ValueError: if an epoch has no batch, the optimizer is not that of the model, or a rule has nothing to rewire.
+        TypeError: if the rule or the learning rate is something else.
         FloatingPointError: if the loss is not finite; weights and topology are as before that step.
     """
+    _check(model, optimizer, rule, learning_rate)
     history = History(journal=Journal(topology_of(model).to("cpu")))
     num_steps = 0
     model.train()
@@ -64,7 +66,7 @@ def fit(
             optimizer,
             batches(epoch) if callable(batches) else batches,
             loss_fn,
-            rule if rule and topology_of(model) else Static(),
+            rule or Static(),
             seed=seed,
             first_step=num_steps,
             learning_rate=learning_rate,
@@ -76,6 +78,17 @@ def fit(
             measured = evaluate(model, test_batches, loss_fn)
             history.rows += rows_of_epoch(num_steps - 1, epoch, measured, topology_of(model))
     return history
+
+
+def _check(model: nn.Module, optimizer: Optimizer, rule: Rule | None, learning_rate: object) -> None:
+    if rule is not None:
+        check_rule(rule)
+    if learning_rate is not None and not callable(learning_rate):
+        raise TypeError(f"learning_rate must be a function of the step, got {learning_rate!r}; use Constant(...)")
+    layers = sparse_layers(model)
+    if not layers and not isinstance(rule, Static | None):
+        raise ValueError("a rule needs sparse layers, got a model without; call sparsify on it first")
+    check_optimizer(layers, optimizer)
 
 
 def _write_down(walk: Iterable[tuple[int, StepStats, Change | None]], epoch: int, history: History) -> int:

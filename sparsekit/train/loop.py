@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from sparsekit.capture import LayerIO, capture_io, views
 from sparsekit.evaluate import Batch, LossFn
-from sparsekit.rewire import Change, LayerIO, capture_io, rewire, views
+from sparsekit.rewire import Change, rewire
 from sparsekit.rules.base import Rule
 from sparsekit.seeds import generator
 

@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sparsekit.capture import LayerView
 from sparsekit.registry import register
-from sparsekit.rewire import LayerView
 from sparsekit.rules.base import GrowScore
 
 

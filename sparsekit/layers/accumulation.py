@@ -1,0 +1,48 @@
+"""Gradients over several backward passes: where one pass ends, and whether what came before still counts."""
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Variable
+
+
+class Accumulation:
+    """Watches the gradient of one parameter while micro-batches add to it.
+
+    Args:
+        param: the parameter.
+    """
+
+    def __init__(self, param: nn.Parameter):
+        self.param = param
+        self._backward_pass = -1
+        self._left: tuple[Tensor | None, int] = (None, -1)
+
+    def begins(self) -> bool:
+        """Whether a backward pass gets here for the first time. A layer used twice is met twice in each."""
+        # A pass that was interrupted is not met again: the next one has another number.
+        this_pass = torch._C._current_graph_task_id()
+        is_new, self._backward_pass = this_pass != self._backward_pass, this_pass
+        return is_new
+
+    def was_cleared(self) -> bool:
+        """Whether what was accumulated has been thrown away: a new step, or one that GradScaler skipped."""
+        grad, (left, version) = self.param.grad, self._left
+        if grad is None:
+            return True
+        # A gradient of zeros that nobody has touched since is an accumulated one, not a cleared one.
+        is_untouched = grad is left and grad._version == version
+        return not is_untouched and not bool(grad.any())
+
+    def remember(self) -> None:
+        """Keep in mind what this pass left behind."""
+        grad = self.param.grad
+        self._left = (grad, -1 if grad is None else grad._version)
+
+
+def when_backward_ends(call) -> None:
+    """Call something once the running backward pass is over.
+
+    Queued twice over, so that it runs after DDP's own end-of-backward callback has written the averages.
+    """
+    engine = Variable._execution_engine
+    engine.queue_callback(lambda: engine.queue_callback(call))
