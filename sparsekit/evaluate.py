@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ class Evaluation:
 
     Args:
         loss: mean loss over the samples.
-        accuracy: share of samples whose largest output is the right class, 0 to 1.
+        accuracy: share of samples whose largest output is the right class, 0 to 1; NaN where labels are no classes.
         count: number of samples.
     """
 
@@ -59,11 +60,26 @@ def evaluate(
         for inputs, labels in _pairs(batches):
             outputs = model(inputs)
             total += float(loss_fn(outputs, labels)) * len(labels)
-            correct += int((outputs.argmax(1) == labels).sum())
+            correct += num_correct(outputs, labels)
             count += len(labels)
     if count == 0:
         raise ValueError("evaluation needs at least one sample, got none; check the data set or the loader")
     return Evaluation(loss=total / count, accuracy=correct / count, count=count)
+
+
+def num_correct(outputs: Tensor, labels: Tensor) -> float:
+    """Return how many samples are right: the largest output is the label's.
+
+    With a label per pixel a sample counts by its share of right pixels. Labels that are no classes give NaN.
+
+    Example:
+        >>> num_correct(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
+        1.0
+    """
+    if labels.is_floating_point() or outputs.dim() != labels.dim() + 1:
+        return math.nan
+    right = outputs.argmax(1) == labels
+    return float(right.sum()) * len(right) / max(1, right.numel())
 
 
 def predictions(model: nn.Module, batches: Batches) -> tuple[Float[Tensor, "n classes"], Int64[Tensor, " n"]]:

@@ -20,7 +20,7 @@ from training_helpers import (
     tiny,
 )
 
-from sparsekit.evaluate import Evaluation, evaluate, predictions, refresh_batch_norm
+from sparsekit.evaluate import Evaluation, evaluate, num_correct, predictions, refresh_batch_norm
 from sparsekit.layers import densify, topology_of
 
 both_storages = pytest.mark.parametrize("storage", STORAGES)
@@ -177,3 +177,20 @@ def test_an_evaluation_is_a_plain_value():
     measured = evaluate(plain_mlp(), batches_of(1), cross_entropy)
     assert isinstance(measured, Evaluation)
     assert (type(measured.loss), type(measured.accuracy), type(measured.count)) == (float, float, int)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels", "right"),
+    [
+        (torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]), 1.0),
+        (torch.zeros(2, 3, 4, 4), torch.tensor([0, 1]).view(2, 1, 1).expand(2, 4, 4), 1.0),  # a label per pixel
+        (torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64), 0.0),
+    ],
+)
+def test_a_sample_counts_by_its_share_of_right_labels(outputs, labels, right):
+    assert num_correct(outputs, labels) == right
+
+
+def test_labels_that_are_no_classes_have_no_accuracy():
+    assert math.isnan(num_correct(torch.zeros(4, 1), torch.zeros(4, 1)))
+    assert math.isnan(num_correct(torch.zeros(4, 2), torch.zeros(4)))

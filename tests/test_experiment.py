@@ -31,7 +31,7 @@ VARIANTS = {
     "rigl": replace(SMALL, rule=RigL(stop=10)),
     "set": replace(SMALL, rule=SET(stop=10, fraction=Linear(0.5, 0.1))),
     "gmp": replace(SMALL, rule=DropGrow(stop=9, density=Cubic(1.0, 0.1), fraction=Constant(0.0), scope="overall")),
-    "adam": replace(SMALL, optimizer="adamw", optimizer_settings={"lr": 1e-3, "betas": (0.9, 0.99)}),
+    "adam": replace(SMALL, optimizer="adamw", optimizer_settings={"betas": (0.9, 0.99)}),
     "rate": replace(SMALL, learning_rate=Warmup(Piecewise(0.1, (3, 5)), steps=2)),
     "everything": replace(
         SMALL, exclude=("last",), storage="csr", autocast="bfloat16", micro_batches=2, label_smoothing=0.1
@@ -88,7 +88,7 @@ def other_value(name):
         "rule": RigL(stop=10),
         "storage": "csr",
         "optimizer": "adam",
-        "optimizer_settings": {"lr": 0.2},
+        "optimizer_settings": {"momentum": 0.5},
         "learning_rate": Cosine(0.2),
         "label_smoothing": 0.1,
         "epochs": 2,
@@ -105,8 +105,10 @@ def test_settings_of_rules_and_schedules_get_different_folders_too():
 
 
 def test_the_same_settings_in_another_order_or_as_a_list_get_the_same_folder():
-    first = replace(SMALL, optimizer_settings={"lr": 0.2, "momentum": 0.9}, model_settings={"hidden": (5, 6)})
-    second = replace(SMALL, optimizer_settings={"momentum": 0.9, "lr": 0.2}, model_settings={"hidden": [5, 6]})
+    first = replace(SMALL, optimizer_settings={"weight_decay": 0.2, "momentum": 0.9}, model_settings={"hidden": (5, 6)})
+    second = replace(
+        SMALL, optimizer_settings={"momentum": 0.9, "weight_decay": 0.2}, model_settings={"hidden": [5, 6]}
+    )
     assert first.folder_name == second.folder_name
 
 
@@ -147,6 +149,10 @@ def test_an_experiment_of_an_unregistered_rule_says_what_to_do():
 # --- refusals ---------------------------------------------------------------------------------------------------
 
 WRONG = {
+    "learning rate among the optimizer's settings": (
+        {"optimizer_settings": {"lr": 0.2}},
+        "given as learning_rate, got lr=0.2",
+    ),
     "density 0": ({"density": 0.0}, r"density must lie in \(0, 1\], got 0.0"),
     "density 1.5": ({"density": 1.5}, r"density must lie in \(0, 1\], got 1.5"),
     "data": ({"data": "nothing"}, "data must be one of .*digits.*, got 'nothing'"),
@@ -181,7 +187,8 @@ LATE = {
     "unknown model setting": {"model_settings": {"width": 3}},
     "unknown data setting": {"data_settings": {"colour": 3}},
     "unknown optimizer setting": {"optimizer_settings": {"rate": 3}},
-    "optimizer without momentum": {"optimizer": "adam"},
+    "optimizer without momentum": {"optimizer": "adam", "optimizer_settings": {"momentum": 0.9}},
+    "rule that ends after the training": {"rule": SET(stop=1000)},
     "network for pictures": {"model": "small-cnn", "model_settings": {}},
     "excluded layer that is not there": {"exclude": ("nothing",)},
     "all layers excluded": {"exclude": ("fc1", "head")},
@@ -271,3 +278,9 @@ def test_unknown_settings_of_a_rule_are_refused_with_the_known_ones():
 def test_unknown_rules_are_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"rule must be one of .*rigl.*, got 'nothing'"):
         make_rule("nothing", total_steps=10)
+
+
+def test_each_optimizer_has_its_usual_learning_rate_unless_one_is_given():
+    rates = {name: Experiment(optimizer=name).learning_rate_over(10)(0) for name in ("sgd", "adam", "adagrad")}
+    assert rates == {"sgd": 0.1, "adam": 1e-3, "adagrad": 1e-2}
+    assert Experiment(optimizer="adam", learning_rate=Constant(0.3)).learning_rate_over(10)(9) == 0.3

@@ -101,7 +101,7 @@ OTHER = {
     "exclude": ("last",),
     "storage": "csr",
     "optimizer": "adamw",
-    "optimizer_settings": {"lr": 0.01},
+    "optimizer_settings": {"momentum": 0.5},
     "learning_rate": Constant(0.01),
     "label_smoothing": 0.1,
     "batch_size": 50,

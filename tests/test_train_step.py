@@ -141,7 +141,7 @@ def test_a_step_gives_plain_numbers_and_leaves_no_gradient_behind(storage):
     stats, change = step_once(model, made, RULES["rigl"])
     expected = float(cross_entropy(outputs, BATCH[1]))
     assert stats == StepStats(loss=expected, correct=int((outputs.argmax(1) == BATCH[1]).sum()), count=8)
-    assert (type(stats.loss), type(stats.correct), type(stats.count)) == (float, int, int)
+    assert (type(stats.loss), type(stats.correct), type(stats.count)) == (float, float, int)
     assert all(p.grad is None for p in model.parameters())
     assert all(not t.requires_grad for part in (change.dropped, change.grown) for t in part.values())
     assert is_clean(model)

@@ -21,8 +21,9 @@ class Shown(Axes):
     """Axes that a notebook shows as their whole figure where a cell ends in them; nothing global is made."""
 
     def _repr_png_(self) -> bytes:
-        picture = io.BytesIO()
-        self.figure.savefig(picture, format="png")
+        picture, figure = io.BytesIO(), self.get_figure(root=True)
+        assert figure is not None
+        figure.savefig(picture, format="png")
         return picture.getvalue()
 
     def __repr__(self) -> str:

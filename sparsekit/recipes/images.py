@@ -135,7 +135,7 @@ def _cifar10(
         data="cifar10",
         augment=True,
         model=model,
-        optimizer_settings={"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4},
+        optimizer_settings={"momentum": 0.9, "weight_decay": 5e-4},
         learning_rate=Piecewise(0.1, (steps // 2, 3 * steps // 4)),
         seed=seed,
         given=settings,

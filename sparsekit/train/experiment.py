@@ -21,6 +21,14 @@ from sparsekit.seeds import derive
 from sparsekit.selection import random_topology
 from sparsekit.settings import changed_settings, check_range, setting
 
+# Learning rate and settings of each optimizer where an experiment names none: torch's own, except for SGD.
+USUAL: dict[str, tuple[float, dict[str, Any]]] = {
+    "sgd": (0.1, {"momentum": 0.9, "weight_decay": 1e-4}),
+    "adam": (1e-3, {}),
+    "adamw": (1e-3, {}),
+    "rmsprop": (1e-2, {}),
+    "adagrad": (1e-2, {}),
+}
 for _name in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad"):
     register("optimizer", _name.lower())(getattr(torch.optim, _name))
 
@@ -54,10 +62,8 @@ class Experiment:
     rule: Rule = setting(Static(), "when and how the topology changes")
     storage: str = setting("masked", "masked or csr")
     optimizer: str = setting("sgd", "optimizer, by name")
-    optimizer_settings: Mapping[str, Any] = field(
-        default_factory=lambda: {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4}
-    )
-    learning_rate: Schedule = setting(Cosine(0.1, 0.0), "by step; an open length is the training's")
+    optimizer_settings: Mapping[str, Any] | None = None
+    learning_rate: Schedule | None = setting(None, "by step; none falls along a cosine from the optimizer's usual rate")
     label_smoothing: float = setting(0.0, "share of the target spread over all classes", range=(0, 1))
     epochs: int = setting(60, "passes over the training data", range=(1, 1000))
     batch_size: int = setting(64, "examples per step", range=(1, 4096))
@@ -82,7 +88,12 @@ class Experiment:
             raise TypeError(
                 f"rule must be a Rule, got {self.rule!r}; use rules.make_rule, or a recipe, which takes names"
             )
-        if not isinstance(self.learning_rate, Schedule):
+        if "lr" in (self.optimizer_settings or {}):
+            raise ValueError(
+                f"the learning rate must be given as learning_rate, got lr={self.optimizer_settings['lr']} among the "
+                f"optimizer's settings; use learning_rate=Cosine({self.optimizer_settings['lr']}) or Constant(...)"
+            )
+        if not isinstance(self.learning_rate, Schedule | None):
             raise TypeError(
                 f"learning_rate must be a Schedule, got {self.learning_rate!r}; use Constant(0.1) or Cosine(0.1)"
             )
@@ -98,6 +109,11 @@ class Experiment:
         changed.pop("recipe", None)
         text = json.dumps(changed, sort_keys=True)
         return f"{self.recipe}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+    def learning_rate_over(self, steps: int) -> Schedule:
+        """Return the learning rate by step, in a training of so many steps."""
+        usual, _ = USUAL.get(self.optimizer, (1e-3, {}))
+        return (self.learning_rate or Cosine(usual, 0.0)).lasting(steps)
 
     @property
     def autocast_type(self) -> torch.dtype | None:
@@ -124,5 +140,8 @@ def build_model(experiment: Experiment, *, input_shape: tuple[int, ...], num_cla
 
 
 def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:
-    """Return the experiment's optimizer for a model."""
-    return get("optimizer", experiment.optimizer)(model.parameters(), **experiment.optimizer_settings)
+    """Return the experiment's optimizer for a model; its learning rate is set before every step."""
+    settings = experiment.optimizer_settings
+    if settings is None:
+        _, settings = USUAL.get(experiment.optimizer, (1e-3, {}))
+    return get("optimizer", experiment.optimizer)(model.parameters(), **settings)

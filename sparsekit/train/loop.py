@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparsekit.capture import LayerIO, capture_io, views
-from sparsekit.evaluate import Batch, LossFn
+from sparsekit.evaluate import Batch, LossFn, num_correct
 from sparsekit.rewire import Change, rewire
 from sparsekit.rules.base import Rule
 from sparsekit.seeds import generator
@@ -23,12 +23,12 @@ class StepStats:
 
     Args:
         loss: mean loss of the batch, before the step.
-        correct: samples whose largest output is the right class.
+        correct: samples whose largest output is the right class; NaN where labels are no classes.
         count: samples in the batch.
     """
 
     loss: float
-    correct: int
+    correct: float
     count: int
 
 
@@ -115,7 +115,7 @@ def backward(
     inputs, labels = batch
     if not 1 <= micro_batches <= len(labels):
         raise ValueError(f"a batch must hold at least one sample per micro-batch, got {len(labels)} samples")
-    loss, correct = 0.0, 0
+    loss, correct = 0.0, 0.0
     with capture_io(model, enabled=capture) as io:
         for x, y in zip(inputs.tensor_split(micro_batches), labels.tensor_split(micro_batches), strict=True):
             share = len(y) / len(labels)
@@ -124,7 +124,7 @@ def backward(
                 part = _loss(loss_fn, outputs, y)
             (part * share).backward()
             loss += float(part.detach()) * share
-            correct += int((outputs.detach().argmax(1) == y).sum())
+            correct += num_correct(outputs.detach(), y)
     _check_finite(loss)
     return StepStats(loss=loss, correct=correct, count=len(labels)), io
 

@@ -217,7 +217,7 @@ class _Work:
             experiment.rule,
             seed=experiment.seed,
             first_step=self.done,
-            learning_rate=experiment.learning_rate.lasting(self.total_steps),
+            learning_rate=experiment.learning_rate_over(self.total_steps),
             micro_batches=experiment.micro_batches,
             autocast=experiment.autocast_type,
         )
@@ -259,6 +259,12 @@ class _Work:
 
 def _check_fits(experiment: Experiment, data: datasets.Dataset) -> None:
     """What only the data can tell, before anything is written."""
+    steps = datasets.count_batches(len(data.train), experiment.batch_size) * experiment.epochs
+    if (stop := getattr(experiment.rule, "stop", None)) is not None and stop > steps:
+        raise ValueError(
+            f"the rule must end within the training, got stop={stop} and {steps} steps; make the recipe anew with "
+            "these epochs instead of replacing them, or replace the rule as well"
+        )
     smallest = len(data.train) % experiment.batch_size or experiment.batch_size
     if experiment.micro_batches > smallest:
         raise ValueError(
