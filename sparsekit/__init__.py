@@ -6,6 +6,7 @@ Three ways in, least new ideas first: `attach` for a loop of your own, `train_st
 """
 
 import importlib
+import pkgutil
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from sparsekit.capture import capture_io, views
     from sparsekit.evaluate import evaluate, predictions, refresh_batch_norm
     from sparsekit.journal import Journal
-    from sparsekit.layers import densify, left_dense, shapes_of, sparse_layers, sparsify, topology_of
+    from sparsekit.layers import densify, density_of, left_dense, shapes_of, sparse_layers, sparsify, topology_of
     from sparsekit.registry import names, register
     from sparsekit.rewire import Change, rewire
     from sparsekit.seeds import generator
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "evaluate": "evaluate predictions refresh_batch_norm",
     "journal": "Journal",
-    "layers": "densify left_dense shapes_of sparse_layers sparsify topology_of",
+    "layers": "densify density_of left_dense shapes_of sparse_layers sparsify topology_of",
     "registry": "names register",
     "capture": "capture_io views",
     "rewire": "Change rewire",
@@ -66,20 +67,16 @@ _HOMES = {
     "train": "Experiment History attach backward fit load_model read_run run train_step training",
 }
 _HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed.split()}
-# Not evaluate and rewire: those names are functions here.
-_MODULES = (
-    *("allocation", "analysis", "datasets", "journal", "kernels", "layers", "models", "plots", "recipes"),
-    *("registry", "rules", "schedules", "seeds", "selection", "settings", "topology", "train", "widgets"),
-)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"sparsekit.{name}")
+    # Names first: evaluate and rewire are modules too.
     if name in _HOME_OF:
         thing = getattr(importlib.import_module(f"sparsekit.{_HOME_OF[name]}"), name)
         globals()[name] = thing
         return thing
+    if not name.startswith("_") and name in {module.name for module in pkgutil.iter_modules(__path__)}:
+        return importlib.import_module(f"sparsekit.{name}")
     raise AttributeError(f"module 'sparsekit' has no attribute {name!r}")
 
 
@@ -112,6 +109,7 @@ __all__ = [
     "capture_io",
     "datasets",
     "densify",
+    "density_of",
     "evaluate",
     "fit",
     "generator",
