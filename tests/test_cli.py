@@ -95,7 +95,7 @@ def history(trained) -> History:
 
 
 def test_training_makes_a_run_and_prints_its_folder_accuracy_and_density(trained, history):
-    printed = dict(re.findall(r"^  (\w[\w ]*?)  +([\d.]+)$", trained.output, re.MULTILINE))
+    printed = dict(re.findall(r"^  (\w[\w ]*?) +([\d.]+)$", trained.output, re.MULTILINE))
     assert printed == {
         **{name: f"{history.last(name):.4f}" for name in {row.name for row in history.rows}},
         "rewirings": str(len(history.journal)),
