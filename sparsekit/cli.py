@@ -119,8 +119,8 @@ def _show(history: "History") -> None:
     lines = [
         f"[bold]{escape(str(history.folder))}[/bold]",
         f"{experiment.model} on {experiment.data}, seed {experiment.seed}, {escape(repr(experiment.rule))}",
-        *(f"  {name:15s} {history.last(name):.4f}" for name in sorted({row.name for row in history.rows})),
-        f"  {'rewirings':15s} {len(history.journal)}",
+        *(f"  {name:26s} {history.last(name):.4f}" for name in sorted({row.name for row in history.rows})),
+        f"  {'rewirings':26s} {len(history.journal)}",
     ]
     # A folder's name broken over two lines could not be copied.
     Console().print("\n".join(lines), soft_wrap=True)

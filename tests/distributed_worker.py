@@ -37,6 +37,7 @@ def work(rank: int, num_processes: int, folder: str) -> None:
         with scores_of_this_process_only():
             found[storage, "local", "train_step"] = trained(storage, RULES["rigl"], "train_step", rank)
         found[storage, "overall"] = rewired_over_all_layers(storage)
+        found[storage, "unwrapped"] = trained_without_wrapper(storage)
     torch.save(found, Path(folder) / f"{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
@@ -72,6 +73,16 @@ def rewired_over_all_layers(storage) -> str:
     optimizer = OPTIMIZERS["sgd"](together.parameters())
     try:
         train(together, optimizer, batches_of(3), DropGrow(every=2, stop=9, scope="overall", regrow=False))
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def trained_without_wrapper(storage) -> str:
+    """Train the model itself where its wrapper belongs; return the error, if there is one."""
+    model = tiny(storage)
+    try:
+        train(model, OPTIMIZERS["sgd"](model.parameters()), batches_of(1), RULES["rigl"])
     except ValueError as error:
         return str(error)
     return ""

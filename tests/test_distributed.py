@@ -102,3 +102,9 @@ def test_layers_may_exchange_connections_in_masked_storage_only(found):
         assert of_rank["masked", "overall"] == ""
         assert "a csr layer must keep its" in of_rank["csr", "overall"]
         assert "; use storage masked, or scope='layer'" in of_rank["csr", "overall"]
+
+
+def test_csr_layers_are_not_trained_without_their_wrapper(found):
+    for of_rank in found:
+        assert of_rank["masked", "unwrapped"] == ""
+        assert "must be seen through their DistributedDataParallel wrapper" in of_rank["csr", "unwrapped"]

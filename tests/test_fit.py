@@ -13,7 +13,7 @@ from sparsekit.train import History, Row, fit
 
 both_storages = pytest.mark.parametrize("storage", STORAGES)
 STEP_NAMES = ["train loss", "train accuracy"]
-EPOCH_NAMES = ["test loss", "test accuracy", "density"]
+EPOCH_NAMES = ["test loss", "test accuracy", "density", "density of all parameters"]
 
 
 def made(storage="masked"):

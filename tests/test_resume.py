@@ -312,7 +312,7 @@ def test_a_journal_read_back_is_the_one_that_was_kept(whole_runs):
 def test_metrics_are_one_json_object_a_line(whole_runs):
     lines = (whole_runs("rigl, augmented").folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert all(set(json.loads(line)) == {"step", "epoch", "name", "value"} for line in lines)
-    assert len(lines) == 2 * STEPS + 3 * 3
+    assert len(lines) == 2 * STEPS + 3 * 4
 
 
 def test_masked_and_csr_runs_end_at_the_same_accuracy_but_for_rounding(tmp_path):

@@ -69,7 +69,7 @@ def test_an_open_length_is_set_by_the_owner_once(make):
     assert schedule.lasting(9) == make(0.3, 0.0, 9)
     assert schedule.lasting(9).lasting(5) == make(0.3, 0.0, 9)
     assert schedule.lasting(0)(0) == 0.3
-    with pytest.raises(ValueError, match=r"must know how long it lasts, got steps=None; give steps=\.\.\., or stop="):
+    with pytest.raises(ValueError, match=r"must know how long it lasts, got steps=None; give steps, or stop"):
         schedule(0)
 
 

@@ -4,6 +4,7 @@ from sparsekit.layers.base import SparseLayer
 from sparsekit.layers.convert import (
     LeftDenseWarning,
     densify,
+    density_of,
     left_dense,
     shapes_of,
     sparse_layers,
@@ -21,6 +22,7 @@ __all__ = [
     "SparseLayer",
     "SparseLinear",
     "densify",
+    "density_of",
     "left_dense",
     "shapes_of",
     "sparse_layers",

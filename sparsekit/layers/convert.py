@@ -101,6 +101,22 @@ def topology_of(model: nn.Module) -> Topology:
     return Topology({name: layer.topology for name, layer in sparse_layers(model).items()})
 
 
+def density_of(model: nn.Module) -> float:
+    """Return the share of all parameters that exist, 0 to 1: biases, norms and layers left dense count as they are.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+        >>> from sparsekit.selection import random_topology
+        >>> density_of(sparsify(model, random_topology({"0": (4, 4)}, 0.5)))
+        0.75
+    """
+    layers = sparse_layers(model).values()
+    packed = {id(layer.param) for layer in layers}
+    others = sum(parameter.numel() for parameter in model.parameters() if id(parameter) not in packed)
+    size = others + sum(layer.topology.size for layer in layers)
+    return (others + sum(layer.topology.count for layer in layers)) / size if size else 1.0
+
+
 def sparse_layers(model: nn.Module) -> dict[str, SparseLayer]:
     """Return the sparse layers of a model by name."""
     return {name: module for name, module in model.named_modules() if isinstance(module, SparseLayer)}

@@ -10,7 +10,11 @@ from sparsekit.topology import LayerTopology
 
 
 class CsrLayer(SparseLayer):
-    """What csr layers share; `param` is `packed_weight`, one value per connection."""
+    """What csr layers share; `param` is `packed_weight`, one value per connection.
+
+    Two such parameters can be averaged (`AveragedModel`, EMA) only while both have the same topology: after a rewiring
+    the same place in `packed_weight` belongs to another connection. Average `densify`-ed copies, or use `masked`.
+    """
 
     storage = "csr"
     param_name = "packed_weight"

@@ -48,7 +48,7 @@ class DropGrow(Rule):
     scope: Literal["layer", "overall"] = setting("layer", "rank within each layer, or over all layers at once")
     regrow: bool = setting(True, "may a connection dropped now come back at once? (no: growing comes first)")
     replaces_step: bool = setting(True, "a rewiring takes the place of the weight update of its step")
-    every: int = setting(100, "steps between rewirings", range=(1, 10_000))
+    every: int = setting(100, "steps between rewirings; 1 leaves none to train if they replace it", range=(1, 10_000))
     start: int = setting(0, "first rewiring step", range=(0, 1_000_000))
     stop: int | None = setting(None, "last step at which the topology may change; none never stops")
 

@@ -88,10 +88,10 @@ class Experiment:
             raise TypeError(
                 f"rule must be a Rule, got {self.rule!r}; use rules.make_rule, or a recipe, which takes names"
             )
-        if "lr" in (self.optimizer_settings or {}):
+        if (rate := (self.optimizer_settings or {}).get("lr")) is not None:
             raise ValueError(
-                f"the learning rate must be given as learning_rate, got lr={self.optimizer_settings['lr']} among the "
-                f"optimizer's settings; use learning_rate=Cosine({self.optimizer_settings['lr']}) or Constant(...)"
+                f"the learning rate must be given as learning_rate, got lr={rate} among the optimizer's settings; "
+                f"use learning_rate=Cosine({rate}) or Constant({rate})"
             )
         if not isinstance(self.learning_rate, Schedule | None):
             raise TypeError(

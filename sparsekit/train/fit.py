@@ -76,7 +76,7 @@ def fit(
         num_steps += _write_down(walk, epoch, history)
         if test_batches is not None:
             measured = evaluate(model, test_batches, loss_fn)
-            history.rows += rows_of_epoch(num_steps - 1, epoch, measured, topology_of(model))
+            history.rows += rows_of_epoch(num_steps - 1, epoch, measured, model)
     return history
 
 

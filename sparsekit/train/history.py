@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from torch import nn
+
 from sparsekit.evaluate import Evaluation
 from sparsekit.journal import Journal
+from sparsekit.layers import density_of, topology_of
 from sparsekit.topology import Topology
 from sparsekit.train.checkpoint import write_atomically
 from sparsekit.train.loop import StepStats
@@ -71,12 +74,17 @@ def rows_of_step(step: int, epoch: int, stats: StepStats) -> list[Row]:
     ]
 
 
-def rows_of_epoch(step: int, epoch: int, evaluation: Evaluation, topology: Topology) -> list[Row]:
-    """Return the rows that one evaluation adds; a model without sparse layers has density 1."""
+def rows_of_epoch(step: int, epoch: int, evaluation: Evaluation, model: nn.Module) -> list[Row]:
+    """Return the rows that one evaluation adds; the density of a model without sparse layers is 1.
+
+    Papers mean either density: of the layers that are sparse, or of all parameters.
+    """
+    topology = topology_of(model)
     return [
         Row(step, epoch, "test loss", evaluation.loss),
         Row(step, epoch, "test accuracy", evaluation.accuracy),
         Row(step, epoch, "density", topology.density if topology else 1.0),
+        Row(step, epoch, "density of all parameters", density_of(model)),
     ]
 
 

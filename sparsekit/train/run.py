@@ -228,7 +228,7 @@ class _Work:
                 self.journal.add(step, change)
             epoch_ends = self.done % self.steps_per_epoch == 0
             if epoch_ends:
-                self.rows += rows_of_epoch(step, epoch, self.evaluate(), topology_of(self.model))
+                self.rows += rows_of_epoch(step, epoch, self.evaluate(), self.model)
             on_step = checkpoint_steps is not None and self.done % checkpoint_steps == 0
             if epoch_ends or on_step or time.monotonic() - self.saved_at > checkpoint_seconds:
                 self._save()
