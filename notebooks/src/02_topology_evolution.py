@@ -233,7 +233,7 @@ after.set_title("fc2 at the end")
 plt.show()
 
 # %% [markdown]
-# *At the start degrees scatter around their mean as chance would have it (the line is a Poisson distribution). In the
+# *At the start degrees scatter around their mean as chance would have it (the dashed line). In the
 # end many hidden units are read by hardly anybody, and a few by many: the network has grown **hubs**.*
 
 # %% [markdown]
