@@ -51,6 +51,93 @@ class Attention(nn.Module):
         return self.out(mixed).mean(1)
 
 
+class Between(nn.Module):
+    """Two layers with something written by hand between them."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.first, self.last, self.function = nn.Linear(3, 4), nn.Linear(4, 2), function
+        self.gain = nn.Parameter(torch.ones(4))
+        self.square = nn.Parameter(torch.ones(4, 4))
+        self.register_buffer("fixed", torch.tensor([1.0, 0.0, -1.0, 1.0]))
+
+    def forward(self, x):
+        return self.last(self.function(self, self.first(x)))
+
+
+def layer_norm(net, x):
+    return net.gain * (x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, unbiased=False, keepdim=True) + 1e-5)
+
+
+def in_place(net, x):
+    x = x.clone()
+    x += net.gain
+    x *= -2
+    return x.clamp_(max=0)
+
+
+def in_a_buffer(net, x):
+    kept = torch.ones_like(x)
+    kept[:, :2] = x[:, :2]
+    kept[:, 2:] = -x[:, 2:]
+    return kept
+
+
+def without_gradients(net, x):
+    with torch.no_grad():
+        return 2 * x
+
+
+def own_gradient(net, x):
+    return Straight.apply(x)
+
+
+class Straight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return torch.sign(x)
+
+    @staticmethod
+    def backward(ctx, *grads):
+        return -grads[0]
+
+
+OF_SINGLE_VALUES = {
+    "one minus a sigmoid": lambda net, x: 1 - torch.sigmoid(x),
+    "an upper bound": lambda net, x: x.clamp(max=0.5),
+    "both bounds": lambda net, x: torch.clamp(x, 0, 1),
+    "a falling exponential": lambda net, x: torch.exp(-x),
+    "a negative factor": lambda net, x: -2 * x,
+    "a reciprocal": lambda net, x: 1 / x,
+    "what is negative": lambda net, x: x * (x < 0),
+    "a leaky rectifier": lambda net, x: torch.where(x > 0, x, 0.1 * x),
+    "a swish": lambda net, x: x * torch.sigmoid(x),
+    "one minus the gain": lambda net, x: x * (1 - net.gain),
+    "a straight-through sign": lambda net, x: x + (torch.sign(x) - x).detach(),
+    "a maximum with a constant": lambda net, x: torch.max(x, net.fixed),
+    "another precision": lambda net, x: x.half().float(),
+    "operations in place": in_place,
+    "writing into a buffer": in_a_buffer,
+}
+OF_SEVERAL_VALUES = {
+    "a layer norm": layer_norm,
+    "a norm of the spread": lambda net, x: (x - x.mean(-1, keepdim=True)) / x.std(-1, keepdim=True),
+    "a product with a parameter": lambda net, x: F.linear(x, net.square - net.square.mean(), net.gain),
+    "the largest": lambda net, x: x - x.max(1, keepdim=True).values,
+    "attention": lambda net, x: (torch.softmax(x[:, :, None] @ x[:, None] - 1, -1) @ x[..., None])[..., 0],
+}
+REFUSED = {
+    "topk": lambda net, x: x.topk(4).values,
+    "__bool__": lambda net, x: x if (x > 0).any() else -x,
+    "item": lambda net, x: x * x.sum().item(),
+    "numpy": lambda net, x: torch.from_numpy(x.detach().numpy()),
+    "__getitem__": lambda net, x: x[x > 0],
+    "fft": lambda net, x: torch.fft.fft(x).real,
+    "mul without gradients": without_gradients,
+    "sign without gradients": own_gradient,
+}
+
+
 def mlp(*widths: int, bias: bool = True) -> nn.Sequential:
     layers = []
     for inputs, outputs in itertools.pairwise(widths):
@@ -78,6 +165,7 @@ def _seeded():
     torch.manual_seed(0)
 
 
+@pytest.mark.filterwarnings("ignore::sparsekit.layers.LeftDenseWarning")
 class TestEffectiveInModels:
     @pytest.mark.parametrize("storage", ["masked", "csr"])
     @pytest.mark.parametrize("seed", range(5))
@@ -131,7 +219,6 @@ class TestEffectiveInModels:
         effective = analysis.effective_in(with_connections(Residual()), torch.zeros(1, 2, 2, 2))
         assert effective["first"].indices.tolist() == list(range(4, 72, 9))  # one pixel: the centre of each kernel
 
-    @pytest.mark.filterwarnings("ignore::sparsekit.layers.LeftDenseWarning")
     def test_nothing_is_effective_behind_values_that_are_cut_not_even_for_a_token(self):
         dead_value = with_connections(Attention(), value=list(range(36)))
         assert analysis.effective_in(dead_value, torch.zeros(1, 4, 6)).count == 0
@@ -158,6 +245,85 @@ class TestEffectiveInModels:
                 return x * torch.sigmoid(self.beta * x)
 
         assert analysis.effective_in(with_connections(Gated()), torch.zeros(1, 3)).density == 1
+
+    @pytest.mark.parametrize("name", OF_SINGLE_VALUES | OF_SEVERAL_VALUES)
+    def test_a_full_network_is_effective_whatever_is_written_between_its_layers(self, name):
+        function = (OF_SINGLE_VALUES | OF_SEVERAL_VALUES)[name]
+        assert analysis.effective_in(with_connections(Between(function)), torch.zeros(2, 3)).density == 1
+
+    @pytest.mark.parametrize("name", OF_SINGLE_VALUES)
+    def test_a_function_of_single_values_neither_opens_nor_cuts_a_path(self, name):
+        model = with_connections(Between(OF_SINGLE_VALUES[name]), first=[3, 4, 5], last=[0, 4])
+        effective = analysis.effective_in(model, torch.zeros(1, 3))
+        assert effective["first"].indices.tolist() == [6, 7, 8, 9, 10, 11]  # unit 0 is not read, 1 hears nothing
+        assert effective["last"].indices.tolist() == [2, 3, 6, 7]
+
+    def test_a_unit_that_hears_nothing_gets_paths_by_what_is_taken_from_all_units(self):
+        model = with_connections(Between(layer_norm), first=[3, 4, 5])
+        effective = analysis.effective_in(model, torch.zeros(1, 3))
+        assert effective["last"].density == 1
+        assert effective["first"].indices.tolist() == [0, 1, 2, 6, 7, 8, 9, 10, 11]
+
+    def test_a_constant_factor_of_zero_cuts_and_a_constant_beside_the_signal_brings_nothing(self):
+        masked = with_connections(Between(lambda net, x: x * net.fixed))
+        assert analysis.effective_in(masked, torch.zeros(1, 3))["last"].indices.tolist() == [0, 2, 3, 4, 6, 7]
+        beside = with_connections(Between(lambda net, x: torch.cat([x[:, :2], net.gain[None, :2]], 1)))
+        assert analysis.effective_in(beside, torch.zeros(1, 3))["last"].indices.tolist() == [0, 1, 4, 5]
+
+    def test_a_gate_that_hears_nothing_leaves_its_channel_open(self):
+        class Gated(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.signal, self.gate, self.last = nn.Linear(3, 2), nn.Linear(3, 2), nn.Linear(2, 1)
+
+            def forward(self, x):
+                return self.last(self.signal(x) * torch.sigmoid(self.gate(x)))
+
+        effective = analysis.effective_in(with_connections(Gated(), gate=[0, 1, 2]), torch.zeros(1, 3))
+        assert effective["signal"].density == 1  # its gate is a constant 0.5
+        assert effective["gate"].indices.tolist() == [3, 4, 5]
+
+    def test_a_deep_transformer_of_torch_is_effective(self):
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        model = nn.Sequential(nn.Linear(3, 8), nn.TransformerEncoder(layer, 12, enable_nested_tensor=False))
+        effective = analysis.effective_in(with_connections(model), torch.zeros(1, 5, 3))
+        assert effective.density == 1
+
+    def test_queries_from_elsewhere_matter_in_the_attention_of_torch(self):
+        class Cross(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.ask, self.tell = nn.Linear(3, 4), nn.Linear(3, 4)
+                self.attention = nn.MultiheadAttention(4, 2)
+
+            def forward(self, x):
+                told = self.tell(x)
+                return self.attention(self.ask(x), told, told)[0]
+
+        assert analysis.effective_in(with_connections(Cross()), torch.zeros(5, 1, 3)).density == 1
+        nothing_told = with_connections(Cross(), tell=list(range(12)))
+        assert analysis.effective_in(nothing_told, torch.zeros(5, 1, 3)).count == 0
+
+    @pytest.mark.parametrize("name", REFUSED)
+    def test_what_is_not_known_to_let_paths_through_is_refused_by_name(self, name):
+        model = with_connections(Between(REFUSED[name]))
+        with pytest.raises(ValueError, match=f"known to let paths through, got .*{name}"):
+            analysis.effective_in(model, torch.zeros(1, 3))
+        with pytest.raises(ValueError, match=f"known to let paths through, got .*{name}"):
+            analysis.log10_num_paths_in(model, torch.zeros(1, 3))
+
+    def test_nothing_is_effective_behind_a_constant(self):
+        model = with_connections(Between(lambda net, x: net.gain[None]))
+        assert analysis.effective_in(model, torch.zeros(1, 3)).count == 0
+
+    def test_an_output_that_is_a_constant_is_refused(self):
+        class Constant(nn.Linear):
+            def forward(self, x):
+                return self.weight
+
+        model = nn.Sequential(nn.Linear(3, 3), Constant(3, 3))
+        with pytest.raises(ValueError, match="depend on its input, got none"):
+            analysis.effective_in(with_connections(model), torch.zeros(1, 3))
 
     def test_a_plain_model_is_refused(self):
         with pytest.raises(ValueError, match="must have a sparse layer"):
