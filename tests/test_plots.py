@@ -82,6 +82,19 @@ def pixels(figure: Figure) -> np.ndarray:
     return np.asarray(painter.buffer_rgba())[..., :3]
 
 
+def spread_of(line) -> tuple[float, float]:
+    """Return mean and variance of a distribution drawn as a line."""
+    values, weights = line.get_xdata(), line.get_ydata()
+    mean = np.average(values, weights=weights)
+    return mean, np.average((values - mean) ** 2, weights=weights)
+
+
+def heights(ax) -> list[float]:
+    """Return how high the band of the first line is at each of its points."""
+    band = ax.collections[0].get_paths()[0].vertices
+    return [np.ptp(band[band[:, 0] == x][:, 1]) for x in ax.lines[0].get_xdata()]
+
+
 def labels(ax) -> list[str]:
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
@@ -210,6 +223,21 @@ class TestLayers:
         assert sum(bar.get_height() for bar in ax.patches) == 400
         assert ax.lines[0].get_ydata().sum() == pytest.approx(400, rel=0.02)
 
+    @pytest.mark.parametrize("density", [0.02, 0.3, 0.8, 1.0])
+    @pytest.mark.parametrize(("shape", "side"), [((400, 300), "fan_in"), ((60, 20, 3, 3), "fan_out")])
+    def test_the_line_is_what_random_topologies_give_on_average_at_every_density(self, density, shape, side):
+        layers = [random_topology({"fc": shape}, density, seed=seed)["fc"] for seed in range(20)]
+        fans = torch.cat([layer.fan_in() if side == "fan_in" else analysis.unit_fan_out(layer) for layer in layers])
+        line = plots.plot_fan_histogram(layers[0], side=side).lines[0]
+        mean, variance = spread_of(line)
+        assert mean == pytest.approx(float(fans.double().mean()), rel=0.02)
+        assert variance == pytest.approx(float(fans.double().var()), rel=0.3, abs=0.1)
+        assert line.get_label() == "random topology (expected)"
+
+    def test_at_low_density_the_line_is_nearly_a_poisson_distribution(self):
+        mean, variance = spread_of(plots.plot_fan_histogram(random_topology({"fc": (2000, 900)}, 0.01)["fc"]).lines[0])
+        assert variance == pytest.approx(mean, rel=0.05)
+
     def test_a_layer_without_connections_can_be_looked_at(self):
         empty = LayerTopology((3, 4), torch.tensor([], dtype=torch.int64))
         assert plots.plot_fan_histogram(empty).texts[0].get_text() == "no connections"
@@ -242,6 +270,25 @@ class TestTraining:
         vertices = ax.collections[0].get_paths()[0].vertices
         assert np.isfinite(vertices).all()
         assert ax.get_legend() is None
+
+    def test_the_steps_of_an_epoch_are_no_runs_of_their_own(self):
+        one = plots.plot_curves(runs(("rigl",), seeds=1), name="train loss", x="epoch")
+        mean = one.lines[0].get_ydata()
+        assert mean == pytest.approx([0.025, 0.125, 0.225, 0.325, 0.425])  # of steps 0 and 5, 10 and 15, ...
+        assert heights(one) == pytest.approx([0] * 5)  # one run has no spread
+        three = plots.plot_curves(runs(("rigl",), seeds=3), name="train loss", x="epoch")
+        assert heights(three) == pytest.approx([2 * 0.02 / np.sqrt(3)] * 5)  # seeds lie 0.02 apart
+
+    def test_seeds_with_more_steps_in_an_epoch_weigh_no_more(self):
+        rows = [("a", 0, 1.0), ("a", 0, 1.0), ("a", 0, 1.0), ("a", 1, 3.0)]
+        table = pd.DataFrame(rows, columns=["method", "seed", "value"]).assign(name="loss", epoch=0, step=0)
+        assert plots.plot_curves(table, name="loss", x="epoch").lines[0].get_ydata() == pytest.approx([2.0])
+
+    def test_methods_that_share_a_line_keep_their_runs_apart(self):
+        table = runs(("rigl", "static"), seeds=1).assign(task="digits")
+        table.loc[table["method"] == "static", "value"] += 0.1
+        ax = plots.plot_curves(table, by="task")
+        assert heights(ax) == pytest.approx([0.1] * 10)  # two runs 0.1 apart have a standard error of 0.05
 
     def test_the_legend_says_how_many_seeds(self):
         assert labels(plots.plot_curves(runs())) == ["rigl, 3 seeds", "static, 3 seeds"]

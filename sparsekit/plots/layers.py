@@ -48,8 +48,10 @@ def plot_layer_densities(topologies: dict[str, Topology] | Topology, ax: Axes | 
 def plot_fan_histogram(layer: LayerTopology, ax: Axes | None = None, *, side: str = "fan_in") -> Axes:
     """Draw how many units of a layer have how many connections, beside what chance would give.
 
-    The line is the Poisson distribution of the same mean: the limit of a large random topology. Learnt
-    topologies leave it for a long tail.
+    The line is what to expect of a uniformly random topology with as many connections: a unit with `p` of
+    the layer's `n` places then has a hypergeometric number of its `e` connections. At low density that is
+    nearly the Poisson distribution of Mocanu et al.; at high density it is far narrower. Learnt topologies
+    leave it for a long tail.
 
     Args:
         layer: the topology of one layer.
@@ -59,7 +61,7 @@ def plot_fan_histogram(layer: LayerTopology, ax: Axes | None = None, *, side: st
     Raises:
         ValueError: if the side is neither.
 
-    Source: the degree distributions of Mocanu et al. (2018), arXiv:1707.04780.
+    Source: the degree distributions of Mocanu et al. (2018), arXiv:1707.04780; the exact distribution is ours.
     """
     if side not in ("fan_in", "fan_out"):
         raise ValueError(f"side must be 'fan_in' or 'fan_out', got {side!r}; choose one of them")
@@ -68,7 +70,7 @@ def plot_fan_histogram(layer: LayerTopology, ax: Axes | None = None, *, side: st
     unit = "output" if side == "fan_in" else "input"
     edges = _whole_edges(int(fan.min()), int(fan.max()))
     ax.hist(fan, bins=list(edges), color=BLUE, alpha=0.85, label=f"this layer, {len(fan)} {unit}s")
-    _poisson_line(ax, fan.mean(), len(fan), edges)
+    _expected_line(ax, layer, len(fan), edges)
     finish(ax, x=f"{side.replace('_', '-')} (connections per {unit})", y=f"units ({unit}s)")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -139,12 +141,14 @@ def _whole_edges(lowest: int, highest: int) -> np.ndarray:
     return np.arange(lowest, highest + step + 1, step) - 0.5
 
 
-def _poisson_line(ax: Axes, mean: float, units: int, edges: np.ndarray) -> None:
-    if mean == 0:
+def _expected_line(ax: Axes, layer: LayerTopology, units: int, edges: np.ndarray) -> None:
+    if layer.count == 0:
         note(ax, "no connections")
         return
+    from scipy.stats import hypergeom  # costs a second; only this picture needs it
+
     counts = np.arange(int(edges[0] + 0.5), int(edges[-1] + 0.5))
-    logs = counts * math.log(mean) - mean - np.array([math.lgamma(count + 1) for count in counts])
-    per_bar = np.exp(logs).reshape(-1, round(edges[1] - edges[0])).sum(1)
+    shares = hypergeom.pmf(counts, layer.size, layer.count, layer.size // units)
+    per_bar = shares.reshape(-1, round(edges[1] - edges[0])).sum(1)
     centres = (edges[1:] + edges[:-1]) / 2
-    ax.plot(centres, units * per_bar, color=GREY, marker=".", linestyle="--", label="random topology (Poisson)")
+    ax.plot(centres, units * per_bar, color=GREY, marker=".", linestyle="--", label="random topology (expected)")

@@ -23,6 +23,9 @@ def plot_curves(
 ) -> Axes:
     """Draw a number over the training: each method's mean over its seeds, and a band of one standard error.
 
+    What a run measured several times at one `x`, every batch's loss within an epoch, is averaged first: the
+    band is the spread over runs, and one run has none.
+
     Args:
         runs: the long table. Without a column `by` everything is one method; without `seed`, one run.
         ax: where to draw; a new figure if None.
@@ -96,7 +99,9 @@ def _groups(runs: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _mean_line(ax: Axes, method: str, rows: pd.DataFrame, *, x: str, y: str) -> None:
-    spread = rows.groupby(x)[y].agg(["mean", "sem"]).fillna({"sem": 0.0})
+    runs = [column for column in ("method", "seed") if column in rows]
+    per_run = rows.groupby([*runs, x], dropna=False, as_index=False)[y].mean()
+    spread = per_run.groupby(x)[y].agg(["mean", "sem"]).fillna({"sem": 0.0})
     style = _style(method)
     ax.plot(
         spread.index,
