@@ -137,6 +137,29 @@ class TestExploration:
             assert (longer <= shorter).all()
             assert longer.is_monotonic_increasing
 
+    def test_a_run_that_never_rewires_has_explored_its_topology_by_the_end(self):
+        static = path([0, 1, 2])
+        assert analysis.reliable_exploration(static, 500, starts=[0])["network"].tolist() == [0]
+        for end, found in ((499, 0), (500, 3), (1000, 3)):
+            table = analysis.reliable_exploration(static, 500, starts=[0], end=end)
+            assert table["network"].tolist() == [found / SIZE]
+
+    def test_only_the_last_row_waits_for_the_end(self):
+        history = path([0, 1], [0, 2], [0, 3], [0, 3])
+        found = analysis.reliable_exploration(history, 50, starts=[0, 30, 80, 90], end=130)["network"]
+        assert (found * SIZE).round().tolist() == [0, 0, 2, 3]  # 3 was born at 80 and lived 50 steps
+
+    @settings(max_examples=40, deadline=None)
+    @given(states, st.integers(0, 4))
+    def test_an_end_where_the_last_topology_begins_changes_nothing(self, history, tau):
+        topologies = path(*history)
+        plain = analysis.reliable_exploration(topologies, tau)
+        assert analysis.reliable_exploration(iter(topologies), tau, end=len(history) - 1).equals(plain)
+
+    def test_an_end_before_the_last_topology_is_refused(self):
+        with pytest.raises(ValueError, match="end must be at least 30, .* got 20"):
+            analysis.reliable_exploration(path([0], [1]), 5, starts=[0, 30], end=20)
+
     def test_a_negative_tau_is_refused(self):
         with pytest.raises(ValueError, match="at least 0 steps, got -1"):
             analysis.reliable_exploration(path([0]), -1)

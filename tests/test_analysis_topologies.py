@@ -7,14 +7,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from sparsekit import analysis
+from sparsekit.layers import sparsify
 from sparsekit.selection import draw_distinct, random_topology
 from sparsekit.topology import LayerTopology, Topology
 
 
 def layer(*indices: int, shape: tuple[int, ...] = (2, 2)) -> LayerTopology:
     return LayerTopology(shape, torch.tensor(sorted(indices), dtype=torch.int64))
+
+
+def held(*tensors: torch.Tensor) -> int:
+    """Return the bytes of the memory behind some tensors, what they share once."""
+    memory = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return sum(memory.values())
 
 
 def of_masks(*masks: list[list[int]]) -> Topology:
@@ -224,6 +232,40 @@ class TestEffective:
         with pytest.raises(ValueError, match=r"got 1 with 3 inputs after 2 outputs.*effective_in"):
             analysis.effective_topology(of_masks([[1], [1]], [[1, 1, 1]]))
 
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            ((10, 4), (3, 20)),  # two tokens, perhaps, but then their features lie together
+            ((10, 4), (3, 5)),
+            ((10, 4), (6, 5, 3, 3)),
+            ((10, 4, 3, 3), (3, 5)),
+            ((10, 4, 3, 3), (3, 15)),
+            ((10, 4, 3, 3), (5, 20, 3, 3)),
+            ((10, 4, 3, 3), (3, 5, 3, 3)),  # two groups cannot share three outputs
+        ],
+    )
+    def test_sizes_that_do_not_fit_are_no_chain(self, first, second):
+        net = Topology({"a": LayerTopology.full(first), "b": LayerTopology.full(second)})
+        for function in (analysis.effective_topology, analysis.cut_off_units, analysis.log10_num_paths):
+            with pytest.raises(ValueError, match=f"got b with {second[1]} inputs after 10 outputs"):
+                function(net)
+
+    @pytest.mark.parametrize(
+        ("first", "second", "paths"),
+        [
+            ((10, 4), (3, 10), 120),
+            ((10, 4, 1, 1), (3, 10), 120),
+            ((10, 4, 1, 1), (3, 40), 480),  # four positions of each channel
+            ((10, 4), (3, 10, 1, 1), 120),
+            ((10, 4, 1, 1), (6, 5, 1, 1), 120),  # two groups
+            ((10, 4, 1, 1), (20, 1, 1, 1), 80),  # depthwise
+        ],
+    )
+    def test_sizes_that_fit_are_a_chain(self, first, second, paths):
+        net = Topology({"a": LayerTopology.full(first), "b": LayerTopology.full(second)})
+        assert 10 ** analysis.log10_num_paths(net) == pytest.approx(paths)
+        assert analysis.effective_topology(net) == net
+
     def test_a_chain_needs_a_layer(self):
         with pytest.raises(ValueError, match="at least one layer"):
             analysis.log10_num_paths(Topology())
@@ -237,6 +279,18 @@ class TestMemory:
         assert row["dense"] == 4 * 8000
         assert row["bit_mask"] == 4 * 400 + 1000
         assert row["masked"] == 4 * 8000 + 1000
+
+    @pytest.mark.parametrize("plain", [nn.Linear(80, 100), nn.Conv2d(4, 6, 3)])
+    def test_what_our_layers_are_said_to_take_is_what_they_hold(self, plain):
+        x = torch.zeros(2, 80) if isinstance(plain, nn.Linear) else torch.zeros(2, 4, 5, 5)
+        topology = Topology({"": random_layer(tuple(plain.weight.shape), 60, 0)})
+        row = analysis.memory_bytes(topology).loc[""]
+        masked, csr = (sparsify(plain, topology, storage=storage) for storage in ("masked", "csr"))
+        for layer in (masked, csr):
+            layer(x).sum().backward()
+        assert row["masked_layer"] == held(masked.weight, masked.mask, masked.indices)
+        arrays = [array for array in vars(csr.structure).values() if isinstance(array, torch.Tensor)]
+        assert row["csr_layer"] == held(csr.packed_weight, csr.indices, *arrays)
 
     def test_adam_adds_two_numbers_per_stored_value(self):
         net = Topology({"fc": random_layer((100, 80), 400, 0)})

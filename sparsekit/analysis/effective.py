@@ -4,10 +4,10 @@ A connection is effective if it lies on a path from an input of the network to a
 nothing: they leave a unit that never hears an input, or lead to one that nobody reads. In very sparse random
 networks most connections are of that kind.
 
-The functions here read a topology as a chain: each layer's outputs are the next layer's inputs. A linear
-layer after a convolution may have several inputs per channel (flattened positions); a convolution with fewer
-input channels than the layer before has outputs is taken for a grouped one. Residual networks are no chains:
-`reachable.effective_in` asks the model itself.
+The functions here read a topology as a chain: each layer's outputs are the next layer's inputs, as many of
+them. There are two exceptions. A linear layer after a convolution may have several inputs per channel
+(flattened positions), and a convolution with fewer input channels than the convolution before has outputs is
+taken for a grouped one. Residual networks are no chains: `reachable.effective_in` asks the model itself.
 """
 
 import itertools
@@ -151,27 +151,35 @@ def chain(topology: Topology) -> list[Link]:
     if not len(topology):
         raise ValueError("a chain must have at least one layer, got none; sparsify the model first")
     names = list(topology)
-    before = [_first_inputs(topology[names[0]]), *(layer.num_outputs for layer in topology.values())]
-    return [_link(name, topology[name], sources) for name, sources in zip(names, before, strict=False)]
+    links = [_link(names[0], topology[names[0]], topology[names[0]].shape[1])]
+    for before, name in itertools.pairwise(names):
+        layer, sources = topology[name], topology[before].num_outputs
+        if not _fits(layer, topology[before]):
+            raise ValueError(
+                f"the layers must form a chain, got {name} with {layer.shape[1]} inputs after {sources} outputs; "
+                "for networks with branches use effective_in(model, example)"
+            )
+        links.append(_link(name, layer, sources))
+    return links
 
 
-def _first_inputs(layer: LayerTopology) -> int:
-    return layer.shape[1]
+def _fits(layer: LayerTopology, before: LayerTopology) -> bool:
+    inputs, sources = layer.shape[1], before.num_outputs
+    if inputs == sources or len(before.shape) == 2:
+        return inputs == sources
+    if len(layer.shape) == 2:
+        return inputs % sources == 0
+    return sources % inputs == 0 and layer.num_outputs % (sources // inputs) == 0
 
 
 def _link(name: str, layer: LayerTopology, num_sources: int) -> Link:
     inputs = layer.shape[1]
     source = layer.cols // (layer.num_inputs // inputs)
-    if len(layer.shape) == 2 and inputs % num_sources == 0:
+    if inputs > num_sources:  # flattened positions
         source = source // (inputs // num_sources)
-    elif num_sources % inputs == 0 and layer.num_outputs % (num_sources // inputs) == 0:
+    elif inputs < num_sources:  # groups
         outputs_per_group = layer.num_outputs // (num_sources // inputs)
         source = source + layer.rows // outputs_per_group * inputs
-    else:
-        raise ValueError(
-            f"the layers must form a chain, got {name} with {inputs} inputs after {num_sources} outputs; "
-            "for networks with branches use effective_in(model, example)"
-        )
     return Link(name=name, source=source, target=layer.rows, num_sources=num_sources, num_targets=layer.num_outputs)
 
 

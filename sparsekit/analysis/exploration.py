@@ -34,20 +34,24 @@ def exploration(topologies: Iterable[Topology]) -> pd.DataFrame:
 
 
 def reliable_exploration(
-    topologies: Iterable[Topology], tau: int, *, starts: Sequence[int] | None = None
+    topologies: Iterable[Topology], tau: int, *, starts: Sequence[int] | None = None, end: int | None = None
 ) -> pd.DataFrame:
     """Return R_s of the places that a connection has held for at least `tau` steps in a row, 0 to 1.
 
     A connection that is dropped before it could be trained tells nothing about its place. `tau = 0` gives
-    `exploration`.
+    `exploration`. Each row is taken as its topology begins, the last one at `end`: without it a run that never
+    rewires would prove nothing.
 
     Args:
         topologies: in order, the first before the first rewiring.
         tau: how long, in steps; in rewirings where `starts` is not given.
         starts: the step at which each topology began.
+        end: the step at which the last topology ended, the length of the training, in the unit of `tau`; the
+            step at which it began if None.
 
     Raises:
-        ValueError: if `tau` is negative, there is no topology, layers differ, or `starts` does not fit.
+        ValueError: if `tau` is negative, there is no topology, layers differ, `starts` does not fit, or the end
+            lies before the last start.
 
     Example:
         >>> import torch
@@ -55,13 +59,15 @@ def reliable_exploration(
         >>> path = [Topology({"fc": LayerTopology((2, 2), torch.tensor(p))}) for p in ([0, 1], [0, 2], [0, 2])]
         >>> reliable_exploration(path, 2)["network"].tolist()
         [0.0, 0.0, 0.25]
+        >>> reliable_exploration(path[:1], 300, starts=[0], end=1000)["network"].tolist()
+        [0.5]
 
     Source: our reading of "reliably explored" in Liu et al. (2021), arXiv:2102.02887, section 3; they give no
         formula.
     """
     if tau < 0:
         raise ValueError(f"tau must be at least 0 steps, got {tau}; 0 counts every connection")
-    return _filled_shares(_long_lived(topologies, tau, starts))
+    return _filled_shares(_long_lived(topologies, tau, starts, end))
 
 
 def coverage_expected(density: float, fraction: float, *, num_rewirings: int, regrow: bool = True) -> float:
@@ -154,13 +160,23 @@ def _ever(topologies: Iterable[Topology]) -> Iterable[dict[str, Tensor]]:
         yield seen
 
 
-def _long_lived(topologies: Iterable[Topology], tau: int, starts: Sequence[int] | None) -> Iterable[dict[str, Tensor]]:
+def _long_lived(
+    topologies: Iterable[Topology], tau: int, starts: Sequence[int] | None, end: int | None
+) -> Iterable[dict[str, Tensor]]:
     """Yield the places proved so far; a connection dropped just now still lived until now."""
-    lives, proved = Lives(), {}
-    for now, topology in timed(topologies, starts):
+    lives, proved, now, rows = Lives(), {}, 0, 0
+    for rows, (now, topology) in enumerate(timed(topologies, starts)):
+        if rows:  # a row is kept back until it is known not to be the last
+            yield proved
         for born in (dict(lives.born), _advanced(lives, topology, now)):
-            proved = {name: proved.get(name, False) | _older(at, now - tau) for name, at in born.items()}
-        yield proved
+            proved = _proved(proved, born, now - tau)
+    if end is not None and end < now:
+        raise ValueError(f"end must be at least {now}, where the last topology begins, got {end}; give the last step")
+    yield proved if end is None else _proved(proved, lives.born, end - tau)
+
+
+def _proved(before: dict[str, Tensor], born: dict[str, Tensor], latest: int) -> dict[str, Tensor]:
+    return {name: before.get(name, False) | _older(at, latest) for name, at in born.items()}
 
 
 def _advanced(lives: Lives, topology: Topology, now: int) -> dict[str, Tensor]:
