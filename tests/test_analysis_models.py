@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sparsekit import analysis
+from sparsekit.analysis.flops import NotCountedWarning
 from sparsekit.layers import shapes_of, sparsify, topology_of
 from sparsekit.registry import names
 from sparsekit.schedules import Cubic
@@ -422,6 +423,62 @@ class TestForwardFlops:
         table = analysis.forward_flops(net, torch.zeros(1, 10), other)
         assert table["sparse"].sum() == 2 * other.count
         assert table["dense"].sum() == 2 * other.size
+
+    def test_weights_that_attention_multiplies_itself_are_named(self):
+        model = nn.Sequential(nn.Linear(4, 8), nn.TransformerEncoderLayer(8, 2, 16, batch_first=True))
+        with pytest.warns(NotCountedWarning, match=r"1\.self_attn\.in_proj_weight, 1\.self_attn\.out_proj\.weight; "):
+            table = analysis.forward_flops(model, torch.zeros(2, 5, 4))
+        assert table["positions"].to_dict() == {"0": 5, "1.self_attn.out_proj": 0, "1.linear1": 5, "1.linear2": 5}
+
+    @pytest.mark.parametrize(
+        ("module", "missed"),
+        [
+            (nn.Bilinear(6, 6, 2), "last.weight"),
+            (nn.ConvTranspose1d(6, 2, 1), "last.weight"),
+            (nn.GRU(6, 2), "last.weight_ih_l0, last.weight_hh_l0"),
+            (nn.MultiheadAttention(6, 2, kdim=6, vdim=6), "last.in_proj_weight, last.out_proj.weight"),
+            (nn.MultiheadAttention(6, 2, kdim=6, vdim=5), "last.q_proj_weight, last.k_proj_weight, last.v_proj_weight"),
+        ],
+    )
+    def test_matrices_of_other_modules_are_named(self, module, missed):
+        class Wrapped(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first, self.last = nn.Linear(4, 6), module
+
+            def forward(self, x):
+                x = self.first(x)
+                if isinstance(module, nn.ConvTranspose1d):
+                    return self.last(x.transpose(-1, -2))
+                inputs = {nn.Bilinear: [x, x], nn.MultiheadAttention: [x, x, x[..., : getattr(module, "vdim", 6)]]}
+                return self.last(*inputs.get(type(module), [x]))
+
+        with pytest.warns(NotCountedWarning, match=f"multiplies them: {missed}"):
+            assert analysis.output_positions(Wrapped(), torch.zeros(3, 5, 4))["first"] == 5
+
+    def test_a_weight_that_is_multiplied_by_hand_is_named_and_one_that_is_added_is_not(self):
+        class ByHand(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first, self.place = nn.Linear(4, 6), nn.Parameter(torch.ones(5, 6))
+                self.matrix, self.tied = nn.Parameter(torch.ones(3, 6)), self.first.weight
+
+            def forward(self, x):
+                return (self.first(x) + self.place) @ self.matrix.T
+
+        with pytest.warns(NotCountedWarning, match="multiplies them: matrix;"):
+            analysis.forward_flops(ByHand(), torch.zeros(1, 5, 4))
+
+    def test_a_layer_that_the_pass_does_not_reach_is_none_that_was_missed(self):
+        class Spare(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.used, self.spare = nn.Linear(4, 6), nn.Linear(3, 3)
+
+            def forward(self, x):
+                return self.used(x)
+
+        assert analysis.output_positions(Spare(), torch.zeros(1, 4)) == {"used": 1, "spare": 0}
 
     def test_a_layer_counts_once_for_every_token(self):
         assert analysis.forward_flops(mlp(6, 4), torch.zeros(3, 5, 6)).loc["0", "dense"] == 2 * 24 * 5

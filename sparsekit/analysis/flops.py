@@ -2,18 +2,27 @@
 
 `2 * places of the weight * output positions`, times the density for the sparse figure. What has no weight of
 its own (activations, normalisation, pooling, the products inside attention) and biases are left out, as the
-papers do.
+papers do. Weights that are multiplied outside of linear and convolutional layers, as those of
+`MultiheadAttention` are, cannot be counted this way; a warning names them.
 """
 
-from collections.abc import Mapping
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from sparsekit.analysis.observing import layer_topology, observed, weighted_layers
 from sparsekit.topology import LayerTopology
+
+
+class NotCountedWarning(UserWarning):
+    """Some weights of a model take part in products that are not counted; the message names them."""
 
 
 def forward_flops(
@@ -36,6 +45,9 @@ def forward_flops(
 
     Raises:
         ValueError: if the topology names a layer that the model does not have.
+
+    Warns:
+        NotCountedWarning: names the weights that are multiplied outside of such layers.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 16, 10))
@@ -60,6 +72,9 @@ def output_positions(model: nn.Module, example: Float[Tensor, "n *input"]) -> di
 
     A layer that runs several times in one pass counts every time.
 
+    Warns:
+        NotCountedWarning: names the weights that are multiplied outside of such layers.
+
     Example:
         >>> output_positions(nn.Sequential(nn.Conv2d(1, 2, 3)), torch.zeros(5, 1, 8, 8))
         {'0': 36}
@@ -68,8 +83,58 @@ def output_positions(model: nn.Module, example: Float[Tensor, "n *input"]) -> di
         positions = dict.fromkeys(weighted_layers(twin), 0)
         for name, module in weighted_layers(twin).items():
             module.register_forward_hook(_counter(positions, name, example.shape[0]))
-        twin(example.to(_dtype_of(twin)))
+        with _Products() as products:
+            twin(example.to(_dtype_of(twin)))
+    missed = _missed(twin, positions, products.memory)
+    if missed:
+        warnings.warn(
+            f"not counted, since no linear or convolutional layer multiplies them: {', '.join(missed)}; "
+            "add what they cost by hand",
+            NotCountedWarning,
+            stacklevel=2,
+        )
     return positions
+
+
+_PRODUCTS = {
+    *("linear", "bilinear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "mv", "addmm", "addmv", "baddbmm"),
+    *("einsum", "tensordot", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+    *("multi_head_attention_forward", "lstm", "gru", "rnn_tanh", "rnn_relu"),
+    *("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"),
+}
+
+
+class _Products(TorchFunctionMode):
+    """Notes the memory of all tensors that are multiplied: a transposed weight is known by it."""
+
+    def __init__(self):
+        super().__init__()
+        self.memory: set[int] = set()
+
+    def __torch_function__(self, func: Callable, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in _PRODUCTS:
+            factors = [part for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)]
+            self.memory |= {_memory(part) for part in factors if part.layout == torch.strided}
+        return func(*args, **kwargs)
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _missed(twin: nn.Module, positions: Mapping[str, int], multiplied: set[int]) -> list[str]:
+    """Return the names of matrices that were multiplied, but not by a layer that was counted."""
+    counted = {_memory(parameter) for name, count in positions.items() if count for parameter in _weights(twin, name)}
+    named = defaultdict(list)
+    for name, parameter in twin.named_parameters():
+        if parameter.dim() > 1:
+            named[_memory(parameter)].append(name)
+    return [name for memory, names in named.items() if memory in multiplied - counted for name in names]
+
+
+def _weights(twin: nn.Module, name: str) -> list[nn.Parameter]:
+    return list(twin.get_submodule(name).parameters())
 
 
 def _counter(positions: dict[str, int], name: str, samples: int):

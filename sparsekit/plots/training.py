@@ -100,8 +100,8 @@ def _groups(runs: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
 
 def _mean_line(ax: Axes, method: str, rows: pd.DataFrame, *, x: str, y: str) -> None:
     runs = [column for column in ("method", "seed") if column in rows]
-    per_run = rows.groupby([*runs, x], dropna=False, as_index=False)[y].mean()
-    spread = per_run.groupby(x)[y].agg(["mean", "sem"]).fillna({"sem": 0.0})
+    per_run = rows.groupby([*runs, x], dropna=False).agg({y: "mean"})
+    spread = per_run.groupby(level=x)[y].agg(["mean", "sem"]).fillna({"sem": 0.0})
     style = _style(method)
     ax.plot(
         spread.index,
