@@ -25,7 +25,7 @@ from sparsekit.analysis.exploration import (
     exploration_expected,
     reliable_exploration,
 )
-from sparsekit.analysis.flops import forward_flops, output_positions
+from sparsekit.analysis.flops import NotCountedWarning, forward_flops, output_positions
 from sparsekit.analysis.memory import memory_bytes
 from sparsekit.analysis.metrics import dead_inputs, dead_outputs, fan_histogram, layer_table, unit_fan_out
 from sparsekit.analysis.reachable import effective_in, log10_num_paths_in
@@ -33,6 +33,7 @@ from sparsekit.analysis.training_flops import Pass, one_off_flops, training_flop
 
 __all__ = [
     "Comparison",
+    "NotCountedWarning",
     "Pass",
     "activity",
     "ages",
