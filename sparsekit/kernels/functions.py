@@ -1,5 +1,7 @@
 """The kernels with their gradients: sparse linear and sparse 2-D convolution as autograd functions.
 
+Each comes twice: with the compiled kernels, feature-major (`_Fast...`), and with the reference kernels (`_Plain...`).
+
 Legend: `B` samples, `N` samples times positions, `O` outputs, `W` columns of the unfolded input, `E` connections.
 """
 
@@ -12,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sparsekit.kernels import backend
+from sparsekit.kernels.layout import from_rows, in_layout, layout_of, rows_of
 from sparsekit.kernels.reference import sampled_outer, spmm, spmm_transposed
 from sparsekit.kernels.structure import Structure
 
@@ -19,7 +23,96 @@ from sparsekit.kernels.structure import Structure
 UNFOLDED_NUMBERS = 2**24
 
 
-class _SparseLinear(torch.autograd.Function):
+def sparse_linear(
+    x: Float[Tensor, "*batch width"], values: Float[Tensor, " e"], structure: Structure, bias: Tensor | None
+) -> Float[Tensor, "*batch outputs"]:
+    """Apply a sparse linear layer to samples in the last dimension; gradients exist for connections only.
+
+    On a CPU the result is feature-major (see `layout`); so should the input be, or it is transposed first.
+
+    Raises:
+        ValueError: if there is not one value per connection, or the types differ.
+    """
+    _check_values(x, values, structure)
+    x_NW = x.reshape(-1, structure.width)
+    if backend.is_fast(x):
+        y_NO = _FastLinear.apply(x_NW, values, bias, structure)
+    else:
+        y_NO = _PlainLinear.apply(x_NW, values, structure)
+        y_NO = y_NO if bias is None else y_NO + bias
+    return y_NO.reshape(*x.shape[:-1], structure.num_rows)
+
+
+def sparse_conv2d(
+    x: Float[Tensor, "b channels height width"],
+    values: Float[Tensor, " e"],
+    structure: Structure,
+    bias: Tensor | None,
+    unfold: dict,
+) -> Float[Tensor, "b outputs out_height out_width"]:
+    """Apply a sparse convolution. On a CPU the result is feature-major, as in `sparse_linear`.
+
+    Args:
+        unfold: `kernel_size`, `stride`, `padding`, `dilation`, each a pair, as `torch.nn.functional.unfold` takes them.
+
+    Raises:
+        ValueError: if there is not one value per connection, the types differ, or the kernel is larger than the
+            padded picture.
+    """
+    _check_values(x, values, structure)
+    if min(output_size(tuple(x.shape[2:]), **unfold)) < 1:
+        raise ValueError(f"the kernel must fit into the padded picture, got {unfold} and pictures {tuple(x.shape[2:])}")
+    if backend.is_fast(x):
+        return _FastConv2d.apply(x, values, bias, structure, unfold)
+    y = _PlainConv2d.apply(x, values, structure, unfold)
+    return y if bias is None else y + bias.view(-1, 1, 1)
+
+
+class _FastLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x_BW: Tensor, values_E: Tensor, bias_O: Tensor | None, structure: Structure) -> Tensor:
+        from sparsekit.kernels.cpu import calls
+
+        x_WB = rows_of(x_BW)
+        ctx.save_for_backward(x_WB, values_E)
+        ctx.structure, ctx.x_layout = structure, layout_of(x_BW)
+        return from_rows(calls.linear_forward(values_E, structure, bias_O, x_WB))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_BO: Tensor):
+        from sparsekit.kernels.cpu import calls
+
+        x_WB, values_E = ctx.saved_tensors
+        g_OB, (needs_input, _, needs_bias, _) = rows_of(grad_BO), ctx.needs_input_grad
+        dx_WB, dvalues = calls.linear_backward(values_E, ctx.structure, x_WB, g_OB, needs_input=needs_input)
+        dx = None if dx_WB is None else in_layout(dx_WB, ctx.x_layout)
+        return dx, dvalues, g_OB.sum(1) if needs_bias else None, None
+
+
+class _FastConv2d(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, values_E: Tensor, bias_O: Tensor | None, structure: Structure, unfold: dict) -> Tensor:
+        from sparsekit.kernels.cpu import calls
+
+        x_HWCB = rows_of(x)
+        ctx.save_for_backward(x_HWCB, values_E)
+        ctx.structure, ctx.unfold, ctx.x_layout = structure, unfold, layout_of(x)
+        return from_rows(calls.conv2d_forward(values_E, structure, bias_O, x_HWCB, unfold))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        from sparsekit.kernels.cpu import calls
+
+        x_HWCB, values_E = ctx.saved_tensors
+        g, (needs_input, _, needs_bias, _, _) = rows_of(grad), ctx.needs_input_grad
+        dx, dvalues = calls.conv2d_backward(values_E, ctx.structure, x_HWCB, g, ctx.unfold, needs_input=needs_input)
+        dx = None if dx is None else in_layout(dx, ctx.x_layout)
+        return dx, dvalues, g.sum((0, 1, 3)) if needs_bias else None, None, None
+
+
+class _PlainLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x_NW: Tensor, values_E: Tensor, structure: Structure) -> Tensor:
         ctx.save_for_backward(x_NW, values_E)
@@ -36,7 +129,7 @@ class _SparseLinear(torch.autograd.Function):
         return dx, dv, None
 
 
-class _SparseConv2d(torch.autograd.Function):
+class _PlainConv2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, values_E: Tensor, structure: Structure, unfold: dict) -> Tensor:
         ctx.save_for_backward(x, values_E)
@@ -63,31 +156,6 @@ class _SparseConv2d(torch.autograd.Function):
         return torch.cat(dx) if dx else None, dv, None, None
 
 
-def sparse_linear(
-    x: Float[Tensor, "*batch width"], values: Float[Tensor, " e"], structure: Structure, bias: Tensor | None
-) -> Float[Tensor, "*batch outputs"]:
-    """Apply a sparse linear layer to samples in the last dimension; gradients exist for connections only."""
-    y = _SparseLinear.apply(x.reshape(-1, structure.width), values, structure)
-    y = y.reshape(*x.shape[:-1], structure.num_rows)
-    return y if bias is None else y + bias
-
-
-def sparse_conv2d(
-    x: Float[Tensor, "b channels height width"],
-    values: Float[Tensor, " e"],
-    structure: Structure,
-    bias: Tensor | None,
-    unfold: dict,
-) -> Float[Tensor, "b outputs out_height out_width"]:
-    """Apply a sparse convolution.
-
-    Args:
-        unfold: `kernel_size`, `stride`, `padding`, `dilation`, each a pair, as `torch.nn.functional.unfold` takes them.
-    """
-    y = _SparseConv2d.apply(x, values, structure, unfold)
-    return y if bias is None else y + bias.view(-1, 1, 1)
-
-
 def unfold_columns_first(x: Tensor, unfold: dict) -> Tensor:
     """Unfold an image batch to `(W, N)`: one column of the product per kernel place and channel."""
     return F.unfold(x, **unfold).transpose(0, 1).flatten(1)
@@ -97,6 +165,15 @@ def output_size(size: tuple[int, ...], *, kernel_size, stride, padding, dilation
     """Return the height and width that a convolution gives."""
     sides = zip(size, kernel_size, stride, padding, dilation, strict=True)
     return tuple((side + 2 * p - d * (k - 1) - 1) // s + 1 for side, k, s, p, d in sides)
+
+
+def _check_values(x: Tensor, values: Tensor, structure: Structure) -> None:
+    if values.shape != (structure.topology.count,):
+        raise ValueError(
+            f"there must be one value per connection, {structure.topology.count}, got shape {tuple(values.shape)}"
+        )
+    if x.dtype != values.dtype:
+        raise ValueError(f"the input must have the type of the values, {values.dtype}, got {x.dtype}; convert it")
 
 
 def _parts(x: Tensor, unfold: dict) -> Iterator[tuple[Tensor, Tensor]]:

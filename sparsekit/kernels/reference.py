@@ -7,7 +7,7 @@ Legend: `N` samples (times positions), `O` outputs, `W` columns of the unfolded 
 import warnings
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sparsekit.kernels.structure import Structure
@@ -27,14 +27,15 @@ def spmm_transposed(
     values: Float[Tensor, " e"], structure: Structure, g_ON: Float[Tensor, "outputs n"]
 ) -> Float[Tensor, "width n"]:
     """Transposed sparse times dense: `dx[w, n] = sum over connections (o, w) of value * g[o, n]`."""
-    return _csr_times(structure.col_pointers, structure.rows_by_col, values[structure.by_col], g_ON)
+    pointers, rows, places = structure.columns
+    return _csr_times(pointers, rows, values[places], g_ON)
 
 
 def sampled_outer(
     x_WN: Float[Tensor, "width n"],
     g_ON: Float[Tensor, "outputs n"],
-    rows: Int64[Tensor, " c"],
-    cols: Int64[Tensor, " c"],
+    rows: Int[Tensor, " c"],
+    cols: Int[Tensor, " c"],
 ) -> Float[Tensor, " c"]:
     """Entries of the outer product at given places only: `sum_n g[row, n] * x[col, n]`; rows must not decrease.
 

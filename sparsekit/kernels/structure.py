@@ -1,12 +1,17 @@
 """The index arrays that kernels read: rows and columns of a topology, derived once per rewiring."""
 
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
 
-from jaxtyping import Int64
+import torch
+from jaxtyping import Int32, Int64
 from torch import Tensor
 
 from sparsekit.topology import LayerTopology
+
+T = TypeVar("T")
 
 
 def unfold_columns(topology: LayerTopology, groups: int = 1) -> Int64[Tensor, " e"]:
@@ -14,53 +19,80 @@ def unfold_columns(topology: LayerTopology, groups: int = 1) -> Int64[Tensor, " 
 
     A grouped convolution unfolds to `groups * F` columns; an output reads the block of its own group.
     """
+    if groups == 1:
+        return topology.cols
     outputs_per_group = topology.num_outputs // groups
     return topology.cols + (topology.rows // outputs_per_group) * topology.num_inputs
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+def sorted_by(keys: Int64[Tensor, " e"], num_keys: int) -> tuple[Int32[Tensor, " pointers"], Int32[Tensor, " e"]]:
+    """Return where each key's connections start, and which they are; equal keys keep their order."""
+    counts = torch.bincount(keys, minlength=num_keys)
+    order = torch.argsort(keys, stable=True)
+    return pointers_of(counts), order.int()
+
+
+def pointers_of(counts: Int64[Tensor, " n"]) -> Int32[Tensor, " pointers"]:
+    """Return where each of so many neighbours starts, and where the last ends."""
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)]).int()
+
+
+@dataclass(frozen=True, eq=False)
 class Structure:
-    """A topology as a matrix `(O, W)` in compressed rows and compressed columns, `W = groups * F` wide.
+    """A layer's topology as a matrix `(O, W)` in compressed rows and compressed columns, `W = groups * F` wide.
+
+    The arrays are int32 and made when first asked for: a backend pays for those it reads.
 
     Args:
-        width: number of columns `W`.
-        row_pointers: where each row starts, `(O + 1,)`.
-        rows: row of each connection, in the order of its values.
-        cols: column of each connection, in the order of its values.
-        col_pointers: where each column starts, `(W + 1,)`.
-        rows_by_col: row of each connection, column by column.
-        by_col: which value each of those is.
+        topology: the connections; they are sorted, in range and without doubles, as it has checked.
+        groups: of a grouped convolution.
+
+    Raises:
+        ValueError: if there are more connections or places than int32 can count.
     """
 
-    width: int
-    row_pointers: Int64[Tensor, " pointers"]
-    rows: Int64[Tensor, " e"]
-    cols: Int64[Tensor, " e"]
-    col_pointers: Int64[Tensor, " column_pointers"]
-    rows_by_col: Int64[Tensor, " e"]
-    by_col: Int64[Tensor, " e"]
+    topology: LayerTopology
+    groups: int = 1
+    _derived: dict[Any, Any] = field(default_factory=dict, repr=False)
 
-    @classmethod
-    def of(cls, topology: LayerTopology, groups: int = 1) -> Self:
-        """Derive the arrays: O(E log E), no array longer than the connections or a side."""
-        wide = topology
-        if groups > 1:
-            width = groups * topology.num_inputs
-            columns = unfold_columns(topology, groups)
-            wide = LayerTopology((topology.num_outputs, width), topology.rows * width + columns)
-        row_pointers, cols = wide.csr()
-        col_pointers, rows_by_col, by_col = wide.csc()
-        return cls(
-            width=wide.num_inputs,
-            row_pointers=row_pointers,
-            rows=wide.rows,
-            cols=cols,
-            col_pointers=col_pointers,
-            rows_by_col=rows_by_col,
-            by_col=by_col,
-        )
+    def __post_init__(self):
+        largest = max(self.topology.count, self.width, self.num_rows)
+        if largest >= 2**31:
+            raise ValueError(f"a layer must have fewer than 2**31 connections, inputs and outputs, got {largest:,}")
 
     @property
     def num_rows(self) -> int:
         """Number of outputs `O`."""
-        return self.row_pointers.numel() - 1
+        return self.topology.num_outputs
+
+    @property
+    def width(self) -> int:
+        """Number of columns `W`."""
+        return self.groups * self.topology.num_inputs
+
+    @cached_property
+    def row_pointers(self) -> Int32[Tensor, " pointers"]:
+        """Where each row starts, `(O + 1,)`."""
+        return pointers_of(self.topology.fan_in())
+
+    @cached_property
+    def rows(self) -> Int32[Tensor, " e"]:
+        """Row of each connection, in the order of its values."""
+        return self.topology.rows.int()
+
+    @cached_property
+    def cols(self) -> Int32[Tensor, " e"]:
+        """Column of each connection, in the order of its values."""
+        return unfold_columns(self.topology, self.groups).int()
+
+    @cached_property
+    def columns(self) -> tuple[Int32[Tensor, " pointers"], Int32[Tensor, " e"], Int32[Tensor, " e"]]:
+        """Where each column starts `(W + 1,)`, the row of each connection column by column, and which value it is."""
+        pointers, places = sorted_by(unfold_columns(self.topology, self.groups), self.width)
+        return pointers, self.topology.rows.int()[places], places
+
+    def derived(self, key: Any, make: Callable[[], T]) -> T:
+        """Keep what a backend has made of these arrays for as long as the topology stays."""
+        if key not in self._derived:
+            self._derived[key] = make()
+        return self._derived[key]

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from sparsekit.layers.base import SparseLayer
+from sparsekit.layers.companions import add_companions, remove_companions
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
 from sparsekit.layers.kinds import Conv2dKind, LinearKind
 from sparsekit.layers.masked import MaskedConv2d, MaskedLinear
@@ -33,7 +34,8 @@ def sparsify(model: nn.Module, topology: Mapping[str, LayerTopology], storage: s
     Args:
         model: a plain model; it is not changed.
         topology: the connections of each layer that is to be sparse; layers it does not name stay as they are.
-        storage: `"masked"` (a dense weight and a mask; any device) or `"csr"` (existing connections only).
+        storage: `"masked"` (a dense weight and a mask; any device) or `"csr"` (existing connections only; batch norms
+            and poolings become subclasses of themselves that keep activations feature-major).
 
     Raises:
         TypeError: if the topology, or what it holds for a layer, is something else.
@@ -61,6 +63,8 @@ def sparsify(model: nn.Module, topology: Mapping[str, LayerTopology], storage: s
     if left:
         listed = "; ".join(f"{name} ({reason})" for name, reason in left.items())
         warnings.warn(f"left dense: {listed}", LeftDenseWarning, stacklevel=2)
+    if storage == "csr":
+        add_companions(new)
     return _replace_modules(new, swap)
 
 
@@ -73,6 +77,7 @@ def densify(model: nn.Module) -> nn.Module:
         'Linear'
     """
     new = copy.deepcopy(model)
+    remove_companions(new)
     return _replace_modules(new, {id(layer): layer.to_plain() for layer in sparse_layers(new).values()})
 
 

@@ -22,7 +22,7 @@ class CsrLayer(SparseLayer):
     @property
     def structure(self) -> Structure:
         """The index arrays the kernels read."""
-        return self._derived("structure", lambda: Structure.of(self.topology, self.kind.num_groups))
+        return self._derived("structure", lambda: Structure(self.topology, self.kind.num_groups))
 
     @property
     def weight(self) -> Tensor:

@@ -137,11 +137,16 @@ class Conv2dKind(Kind):
             padding_mode=self.padding_mode,  # type: ignore[arg-type]
         )
 
+    @property
+    def _pads_itself(self) -> bool:
+        """Whether the kernels pad: zeros, as many on both sides."""
+        return self.padding_mode == "zeros" and not isinstance(self.padding, str)
+
     def _padded(self, x: Tensor) -> Tensor:
-        """Pad before unfolding, so that every padding mode and `"same"` take one way."""
+        """Pad what the kernels do not: every other padding mode, and `"same"`."""
         mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
         margins = self._margins()
-        return F.pad(x, margins, mode=mode) if any(margins) else x
+        return x if self._pads_itself or not any(margins) else F.pad(x, margins, mode=mode)
 
     def _margins(self) -> list[int]:
         """Return left, right, top, bottom."""
@@ -153,7 +158,8 @@ class Conv2dKind(Kind):
         return [part for span in reversed(spans) for part in (span // 2, span - span // 2)]
 
     def _unfold(self) -> dict:
-        return {"kernel_size": self.kernel_size, "stride": self.stride, "padding": (0, 0), "dilation": self.dilation}
+        padding = self.padding if self._pads_itself else (0, 0)
+        return {"kernel_size": self.kernel_size, "stride": self.stride, "padding": padding, "dilation": self.dilation}
 
 
 def _check_is_pictures(x: Tensor) -> None:

@@ -32,8 +32,12 @@ class PadShortcut(nn.Module):
         self.after = outputs - inputs - self.before
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
-        """Return the input at the shape of the block's output."""
-        return functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
+        """Return the input at the shape of the block's output, in the same memory format."""
+        # Dimensions in the order of memory: padding gives them back in the order in which it found them.
+        order = sorted(range(4), key=lambda dim: -x.stride(dim))
+        margins = [(self.before, self.after) if dim == 1 else (0, 0) for dim in reversed(order)]
+        small = x[:, :, :: self.stride, :: self.stride].permute(order)
+        return functional.pad(small, sum(margins, ())).permute([order.index(dim) for dim in range(4)])
 
 
 class BasicBlock(nn.Module):

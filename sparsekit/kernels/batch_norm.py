@@ -1,0 +1,65 @@
+"""Batch normalisation of feature-major activations, with its gradient, with or without a ReLU after it.
+
+Legend: `P` pixels (height times width), `C` channels, `B` batch.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sparsekit.kernels.layout import from_rows, rows_of
+
+
+def batch_norm(
+    x: Float[Tensor, "b c *hw"],
+    weight: Float[Tensor, " c"],
+    bias: Float[Tensor, " c"],
+    *,
+    eps: float,
+    relu: bool = False,
+) -> tuple[Float[Tensor, "b c *hw"], Float[Tensor, " c"], Float[Tensor, " c"]]:
+    """Normalise each channel over batch and pixels by their own mean and variance, as in training.
+
+    Args:
+        x: `(B, C)` or `(B, C, H, W)` on a CPU, float32 or float64; feature-major, or it is copied.
+        weight: scale of each channel.
+        bias: shift of each channel.
+        eps: added to the variance.
+        relu: set what is negative to zero, in the same pass.
+
+    Returns:
+        The result, feature-major; each channel's mean and its variance (divided by the number of samples), detached.
+
+    Source: Ioffe and Szegedy (2015), arXiv:1502.03167, algorithm 1.
+    """
+    return _BatchNorm.apply(x, weight, bias, eps, relu)
+
+
+class _BatchNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float, relu: bool):
+        from sparsekit.kernels.cpu import norms
+
+        rows = rows_of(x)
+        x_PCB = rows.view(-1, *rows.shape[-2:])
+        mean, variance = norms.moments(x_PCB)
+        deviation = (variance + eps).sqrt()
+        scale = weight.double() / deviation
+        shift = bias.double() - mean * scale
+        y_PCB = norms.scaled(x_PCB, scale, shift, relu=relu)
+        mean, variance = mean.to(x), variance.to(x)
+        ctx.save_for_backward(x_PCB, scale, shift, mean, deviation)
+        ctx.relu, ctx.shape = relu, rows.shape
+        ctx.mark_non_differentiable(mean, variance)
+        return from_rows(y_PCB.view(rows.shape)), mean, variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor, *_):
+        from sparsekit.kernels.cpu import norms
+
+        x_PCB, scale, shift, mean, deviation = ctx.saved_tensors
+        g_PCB = rows_of(grad).view(x_PCB.shape)
+        dx_PCB, dweight, dbias = norms.gradients(x_PCB, g_PCB, scale, shift, mean, deviation, relu=ctx.relu)
+        return from_rows(dx_PCB.view(ctx.shape)), dweight, dbias, None, None

@@ -1,0 +1,100 @@
+"""From torch tensors to the compiled kernels of linear and convolutional layers. Everything is feature-major."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sparsekit.kernels.cpu import conv2d, linear
+from sparsekit.kernels.cpu.plans import ConvPlan, Plan
+from sparsekit.kernels.cpu.threads import equal_shares, fair_shares, num_threads, run
+from sparsekit.kernels.structure import Structure
+
+
+def linear_forward(
+    values: Float[Tensor, " e"], structure: Structure, bias: Float[Tensor, " o"] | None, x_WB: Float[Tensor, "w b"]
+) -> Float[Tensor, "o b"]:
+    """Return `values @ x + bias`."""
+    y_OB = x_WB.new_empty(structure.num_rows, x_WB.shape[1])
+    pointers, cols = structure.row_pointers.numpy(), structure.cols.numpy()
+    arguments = pointers, cols, *map(_array, (values, bias, x_WB, y_OB)), x_WB.shape[1]
+    run(linear.forward, linear.forward_threaded, arguments, _bounds(structure, "rows", pointers))
+    return y_OB
+
+
+def linear_backward(
+    values: Float[Tensor, " e"],
+    structure: Structure,
+    x_WB: Float[Tensor, "w b"],
+    g_OB: Float[Tensor, "o b"],
+    *,
+    needs_input: bool,
+) -> tuple[Float[Tensor, "w b"] | None, Float[Tensor, " e"]]:
+    """Return the gradients of the input (if needed) and of the values, from one walk over the connections."""
+    dx_WB = torch.empty_like(x_WB) if needs_input else None
+    dvalues, *room = (torch.empty_like(values) for _ in range(3))
+    pointers, rows, places = (array.numpy() for array in structure.columns)
+    arguments = pointers, rows, places, *map(_array, (values, x_WB, g_OB, dx_WB, dvalues, *room)), x_WB.shape[1]
+    run(linear.backward, linear.backward_threaded, arguments, _bounds(structure, "columns", pointers))
+    return dx_WB, dvalues
+
+
+def conv2d_forward(
+    values: Float[Tensor, " e"],
+    structure: Structure,
+    bias: Float[Tensor, " o"] | None,
+    x_HWCB: Float[Tensor, "h w c b"],
+    unfold: dict,
+) -> Float[Tensor, "h2 w2 o b"]:
+    """Return the convolution."""
+    plan = _plan(structure, x_HWCB, unfold)
+    y_HWOB = x_HWCB.new_empty(*plan.out_size, structure.num_rows, x_HWCB.shape[3])
+    arguments = tuple(plan.forward), *map(_array, (_ordered(values, plan.forward), bias, x_HWCB, y_HWOB))
+    run(conv2d.forward, conv2d.forward_threaded, arguments, equal_shares(plan.out_size[0] * plan.out_size[1]))
+    return y_HWOB
+
+
+def conv2d_backward(
+    values: Float[Tensor, " e"],
+    structure: Structure,
+    x_HWCB: Float[Tensor, "h w c b"],
+    g_HWOB: Float[Tensor, "h2 w2 o b"],
+    unfold: dict,
+    *,
+    needs_input: bool,
+) -> tuple[Float[Tensor, "h w c b"] | None, Float[Tensor, " e"]]:
+    """Return the gradients of the input (if needed) and of the values, from one walk over the pixels."""
+    plan = _plan(structure, x_HWCB, unfold)
+    dx_HWCB = torch.empty_like(x_HWCB) if needs_input else None
+    bounds = equal_shares(plan.in_size[0] * plan.in_size[1])
+    sums = values.new_zeros(len(bounds) - 1, values.numel())
+    arguments = tuple(plan.backward), *map(_array, (_ordered(values, plan.backward), x_HWCB, g_HWOB, dx_HWCB, sums))
+    run(conv2d.backward, conv2d.backward_threaded, arguments, bounds)
+    dvalues = torch.empty_like(values)
+    dvalues[torch.from_numpy(plan.backward.places)] = sums.sum(0)
+    return dx_HWCB, dvalues
+
+
+def _plan(structure: Structure, x_HWCB: Tensor, unfold: dict) -> ConvPlan:
+    height, width, _, batch = x_HWCB.shape
+    # One size at a time: a plan is as large as the connections, and sizes seldom change.
+    kept: dict[tuple, ConvPlan] = structure.derived("conv2d", dict)
+    key = (height, width, batch, *unfold.values())
+    if key not in kept:
+        kept.clear()
+        kept[key] = ConvPlan.of(structure, (height, width), batch, unfold)
+    return kept[key]
+
+
+def _ordered(values: Tensor, plan: Plan) -> Tensor:
+    """The values as the plan walks over them: read at random places, they would push activations out of the cache."""
+    return values.detach().index_select(0, torch.from_numpy(plan.places))
+
+
+def _bounds(structure: Structure, name: str, pointers: np.ndarray) -> np.ndarray:
+    threads = num_threads()
+    return structure.derived((name, threads), lambda: fair_shares(pointers, threads))
+
+
+def _array(tensor: Tensor | None) -> np.ndarray | None:
+    return None if tensor is None else tensor.detach().numpy()

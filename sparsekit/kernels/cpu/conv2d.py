@@ -1,0 +1,140 @@
+"""Direct sparse convolution, with a batch held in registers and no unfolding.
+
+Activations are feature-major, `(height, width, channels, batch)` in memory. Each output pixel gathers the input rows
+that its connections name, output channel by output channel; each input pixel gathers the rows of the output's gradient
+and reads them once for both results, as in `linear`. At a border some taps (places of the kernel) fall outside; the
+connections of a channel are sorted by tap, so what is left is a few runs of neighbours.
+
+Legend: `taps` kernel places, `segments` where the connections of a (channel, tap) start, `offsets` how far from a
+pixel's own row a connection reads, `runs` pairs of taps, from the first to past the last.
+"""
+
+# Numba, not the caller, gives an intrinsic its first argument.
+# pyright: reportCallIssue=false
+
+import numpy as np
+from numba import njit, prange
+
+from sparsekit.kernels.cpu.vectors import WIDEST, dot, fma, load, prefetch, spread, store, zeros, zeros_like
+
+AHEAD = 4  # as in `linear`
+
+compiled = njit(cache=True, nogil=True, boundscheck=False)
+threaded = njit(cache=True, nogil=True, boundscheck=False, parallel=True)
+
+
+@compiled
+def _runs(row_taps, col_taps, order, kernel_width, runs):
+    """Note the runs of taps that stay inside, in the order in which connections are sorted; return how many."""
+    count, inside = 0, False
+    for place in range(len(order)):
+        tap = order[place]
+        fits = row_taps[tap // kernel_width] and col_taps[tap % kernel_width]
+        if fits and not inside:
+            runs[count, 0] = place
+            count += 1
+        if fits:
+            runs[count - 1, 1] = place + 1
+        inside = fits
+    return count
+
+
+@compiled
+def _outputs(like, count, segments, offsets, values, bias, x, at_x, y, at_y, batch, runs, taps):
+    for out in range((len(segments) - 1) // taps):
+        total = zeros_like(like) if bias is None else spread(bias[out], like)
+        for run in range(len(runs)):
+            for k in range(segments[out * taps + runs[run, 0]], segments[out * taps + runs[run, 1]]):
+                total = fma(spread(values[k], like), load(x, at_x + offsets[k], like, count), total)
+        store(y, at_y + out * batch, total, count)
+
+
+@compiled
+def _inputs(like, count, segments, offsets, values, x, dx, at_x, g, at_g, dvalues, batch, runs, taps):
+    end = len(offsets) - 1
+    for channel in range((len(segments) - 1) // taps):
+        x_row = load(x, at_x + channel * batch, like, count)
+        total = zeros_like(like)
+        for run in range(len(runs)):
+            for k in range(segments[channel * taps + runs[run, 0]], segments[channel * taps + runs[run, 1]]):
+                prefetch(g, at_g + offsets[min(k + AHEAD, end)], like)
+                g_row = load(g, at_g + offsets[k], like, count)
+                if dx is not None:
+                    total = fma(spread(values[k], like), g_row, total)
+                dvalues[k] += dot(x_row, g_row)
+        if dx is not None:
+            store(dx, at_x + channel * batch, total, count)
+
+
+@compiled
+def forward(plan, values, bias, x, y, bounds, part):
+    """Write one part of the output pixels; the plan is a `plans.Plan`."""
+    segments, offsets, order, row_taps, col_taps, row_starts, col_starts, sizes, _ = plan
+    width, kernel_width, x_pixel, y_pixel, batch = sizes
+    runs = np.empty((len(order), 2), np.int64)
+    for pixel in range(bounds[part], bounds[part + 1]):
+        row, col = pixel // width, pixel % width
+        here = runs[: _runs(row_taps[row], col_taps[col], order, kernel_width, runs)]
+        at_x, at_y = (row_starts[row] + col_starts[col]) * x_pixel, pixel * y_pixel
+        lane = 0
+        while batch - lane >= WIDEST:
+            _outputs(
+                zeros(y, WIDEST), None, segments, offsets, values, bias, x, at_x + lane, y, at_y + lane, batch,
+                here, len(order),
+            )  # fmt: skip
+            lane += WIDEST
+        while batch - lane >= 32:
+            _outputs(
+                zeros(y, 32), None, segments, offsets, values, bias, x, at_x + lane, y, at_y + lane, batch,
+                here, len(order),
+            )  # fmt: skip
+            lane += 32
+        if lane < batch:
+            _outputs(
+                zeros(y, 32), batch - lane, segments, offsets, values, bias, x, at_x + lane, y, at_y + lane,
+                batch, here, len(order),
+            )  # fmt: skip
+
+
+@compiled
+def backward(plan, values, x, g, dx, dvalues, bounds, part):
+    """Write one part of `dx` (unless None), and add to the part's row of `dvalues`, sorted as the plan is."""
+    segments, offsets, order, row_taps, col_taps, row_starts, col_starts, sizes, _ = plan
+    width, kernel_width, g_pixel, x_pixel, batch = sizes
+    runs = np.empty((len(order), 2), np.int64)
+    for pixel in range(bounds[part], bounds[part + 1]):
+        row, col = pixel // width, pixel % width
+        here = runs[: _runs(row_taps[row], col_taps[col], order, kernel_width, runs)]
+        at_g, at_x = (row_starts[row] + col_starts[col]) * g_pixel, pixel * x_pixel
+        lane = 0
+        while batch - lane >= WIDEST:
+            _inputs(
+                zeros(g, WIDEST), None, segments, offsets, values, x, dx, at_x + lane, g, at_g + lane,
+                dvalues[part], batch, here, len(order),
+            )  # fmt: skip
+            lane += WIDEST
+        while batch - lane >= 32:
+            _inputs(
+                zeros(g, 32), None, segments, offsets, values, x, dx, at_x + lane, g, at_g + lane,
+                dvalues[part], batch, here, len(order),
+            )  # fmt: skip
+            lane += 32
+        if lane < batch:
+            _inputs(
+                zeros(g, 32), batch - lane, segments, offsets, values, x, dx, at_x + lane, g, at_g + lane,
+                dvalues[part], batch, here, len(order),
+            )  # fmt: skip
+
+
+@threaded
+def forward_threaded(plan, values, bias, x, y, bounds):
+    """All parts of `forward`, a thread each."""
+    for part in prange(len(bounds) - 1):
+        forward(plan, values, bias, x, y, bounds, part)
+
+
+@threaded
+def backward_threaded(plan, values, x, g, dx, dvalues, bounds):
+    """All parts of `backward`, a thread each."""
+    for part in prange(len(bounds) - 1):
+        backward(plan, values, x, g, dx, dvalues, bounds, part)

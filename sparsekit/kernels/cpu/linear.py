@@ -1,0 +1,101 @@
+"""Sparse times dense with a batch held in registers: the kernels of a linear layer.
+
+Activations are feature-major, `(features, batch)` in memory, so that one connection meets a whole row of samples. The
+forward pass gathers rows of the input, output by output. The backward pass goes input by input and reads each row of
+the output's gradient once for both of its results: the input's gradient and that of the connection's value. Both only
+gather, so threads share nothing that they write.
+
+Legend: `batch` samples (the length of a row), `lane` the first sample in hand, `bounds` where the
+rows or columns of each part begin and end.
+"""
+
+# Numba, not the caller, gives an intrinsic its first argument.
+# pyright: reportCallIssue=false
+
+import numpy as np
+from numba import njit, prange
+
+from sparsekit.kernels.cpu.vectors import WIDEST, dot, fma, load, prefetch, spread, store, zeros, zeros_like
+
+# Connections ahead of the one in hand whose row is asked for: the least that hides the second cache's latency.
+AHEAD = 4
+
+compiled = njit(cache=True, nogil=True, boundscheck=False)
+threaded = njit(cache=True, nogil=True, boundscheck=False, parallel=True)
+
+
+@compiled
+def _rows(like, count, pointers, cols, values, bias, x, y, batch, first, last, lane):
+    for row in range(first, last):
+        total = zeros_like(like) if bias is None else spread(bias[row], like)
+        for k in range(pointers[row], pointers[row + 1]):
+            x_row = load(x, np.int64(cols[k]) * batch + lane, like, count)
+            total = fma(spread(values[k], like), x_row, total)
+        store(y, np.int64(row) * batch + lane, total, count)
+
+
+@compiled
+def _columns(like, count, pointers, rows, values, x, g, dx, dvalues, batch, first, last, lane):
+    end = len(rows) - 1
+    for col in range(first, last):
+        x_row = load(x, np.int64(col) * batch + lane, like, count)
+        total = zeros_like(like)
+        for k in range(pointers[col], pointers[col + 1]):
+            prefetch(g, np.int64(rows[min(k + AHEAD, end)]) * batch + lane, like)
+            g_row = load(g, np.int64(rows[k]) * batch + lane, like, count)
+            if dx is not None:
+                total = fma(spread(values[k], like), g_row, total)
+            dvalues[k] += dot(x_row, g_row)
+        if dx is not None:
+            store(dx, np.int64(col) * batch + lane, total, count)
+
+
+@compiled
+def forward(pointers, cols, values, bias, x, y, batch, bounds, part):
+    """Write `y[o] = bias[o] + sum of values * x[i]` for one part of the outputs."""
+    first, last, lane = bounds[part], bounds[part + 1], 0
+    while batch - lane >= WIDEST:
+        _rows(zeros(y, WIDEST), None, pointers, cols, values, bias, x, y, batch, first, last, lane)
+        lane += WIDEST
+    while batch - lane >= 32:
+        _rows(zeros(y, 32), None, pointers, cols, values, bias, x, y, batch, first, last, lane)
+        lane += 32
+    if lane < batch:
+        _rows(zeros(y, 32), batch - lane, pointers, cols, values, bias, x, y, batch, first, last, lane)
+
+
+@compiled
+def backward(pointers, rows, places, values, x, g, dx, dvalues, ordered, dordered, batch, bounds, part):
+    """Write `dx[i] = sum of values * g[o]` (unless `dx` is None) and `dvalues = g[o] . x[i]`, for a part of the inputs.
+
+    `ordered` and `dordered` are room for the values and their gradients in the order of this walk: read in between at
+    random places, they would push the activations out of the cache.
+    """
+    first, last, lane = bounds[part], bounds[part + 1], 0
+    for k in range(pointers[first], pointers[last]):
+        ordered[k] = values[places[k]]
+        dordered[k] = 0
+    while batch - lane >= WIDEST:
+        _columns(zeros(g, WIDEST), None, pointers, rows, ordered, x, g, dx, dordered, batch, first, last, lane)
+        lane += WIDEST
+    while batch - lane >= 32:
+        _columns(zeros(g, 32), None, pointers, rows, ordered, x, g, dx, dordered, batch, first, last, lane)
+        lane += 32
+    if lane < batch:
+        _columns(zeros(g, 32), batch - lane, pointers, rows, ordered, x, g, dx, dordered, batch, first, last, lane)
+    for k in range(pointers[first], pointers[last]):
+        dvalues[places[k]] = dordered[k]
+
+
+@threaded
+def forward_threaded(pointers, cols, values, bias, x, y, batch, bounds):
+    """All parts of `forward`, a thread each."""
+    for part in prange(len(bounds) - 1):
+        forward(pointers, cols, values, bias, x, y, batch, bounds, part)
+
+
+@threaded
+def backward_threaded(pointers, rows, places, values, x, g, dx, dvalues, ordered, dordered, batch, bounds):
+    """All parts of `backward`, a thread each."""
+    for part in prange(len(bounds) - 1):
+        backward(pointers, rows, places, values, x, g, dx, dvalues, ordered, dordered, batch, bounds, part)

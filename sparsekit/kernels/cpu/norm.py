@@ -1,0 +1,99 @@
+"""Batch normalisation, with or without a ReLU after it, on feature-major activations `(pixels, channels, batch)`.
+
+Each pass walks over memory once, in its order. Sums are kept in float64 and taken of differences from the channel's
+first number, so that a large mean does not swallow a small variance.
+
+Source: Ioffe and Szegedy (2015), arXiv:1502.03167, algorithm 1 and section 3.
+"""
+
+from numba import njit, prange
+
+# Sums may be regrouped, as vector registers must; nothing is assumed about infinities and NaN.
+FAST = {"reassoc", "contract", "nsz"}
+
+compiled = njit(cache=True, nogil=True, boundscheck=False, fastmath=FAST)
+threaded = njit(cache=True, nogil=True, boundscheck=False, fastmath=FAST, parallel=True)
+
+
+@compiled
+def sums(x, parts, bounds, part):
+    """Add up `x - pivot` and its square per channel, into the part's own `(2, channels)`."""
+    for pixel in range(bounds[part], bounds[part + 1]):
+        for channel in range(x.shape[1]):
+            pivot, row = x[0, channel, 0], x[pixel, channel]
+            one, two = x.dtype.type(0), x.dtype.type(0)
+            for number in row:
+                one += number - pivot
+                two += (number - pivot) * (number - pivot)
+            parts[part, 0, channel] += one
+            parts[part, 1, channel] += two
+
+
+@compiled
+def apply(x, scale, shift, relu, y, bounds, part):
+    """Write `scale * x + shift` per channel, and zero instead of anything negative if there is a ReLU."""
+    for pixel in range(bounds[part], bounds[part + 1]):
+        for channel in range(x.shape[1]):
+            a, b, row, out = scale[channel], shift[channel], x[pixel, channel], y[pixel, channel]
+            if relu:
+                for n in range(len(row)):
+                    value = a * row[n] + b
+                    out[n] = x.dtype.type(0) if value <= 0 else value
+            else:
+                for n in range(len(row)):
+                    out[n] = a * row[n] + b
+
+
+@compiled
+def gradient_sums(x, g, scale, shift, mean, relu, parts, bounds, part):
+    """Add up the output's gradient, and its product with `x - mean`, per channel."""
+    for pixel in range(bounds[part], bounds[part + 1]):
+        for channel in range(x.shape[1]):
+            a, b, m, row, grad = scale[channel], shift[channel], mean[channel], x[pixel, channel], g[pixel, channel]
+            one, two = x.dtype.type(0), x.dtype.type(0)
+            for n in range(len(row)):
+                passed = x.dtype.type(0) if relu and a * row[n] + b <= 0 else grad[n]
+                one += passed
+                two += passed * (row[n] - m)
+            parts[part, 0, channel] += one
+            parts[part, 1, channel] += two
+
+
+@compiled
+def gradient(x, g, scale, shift, mean, relu, offset, slope, dx, bounds, part):
+    """Write `scale * g - offset - slope * (x - mean)`: the input's gradient."""
+    for pixel in range(bounds[part], bounds[part + 1]):
+        for channel in range(x.shape[1]):
+            a, b, m, row, grad = scale[channel], shift[channel], mean[channel], x[pixel, channel], g[pixel, channel]
+            c, d, out = offset[channel], slope[channel], dx[pixel, channel]
+            for n in range(len(row)):
+                passed = x.dtype.type(0) if relu and a * row[n] + b <= 0 else grad[n]
+                out[n] = a * passed - c - d * (row[n] - m)
+
+
+@threaded
+def sums_threaded(x, parts, bounds):
+    """All parts of `sums`, a thread each."""
+    for part in prange(len(bounds) - 1):
+        sums(x, parts, bounds, part)
+
+
+@threaded
+def apply_threaded(x, scale, shift, relu, y, bounds):
+    """All parts of `apply`, a thread each."""
+    for part in prange(len(bounds) - 1):
+        apply(x, scale, shift, relu, y, bounds, part)
+
+
+@threaded
+def gradient_sums_threaded(x, g, scale, shift, mean, relu, parts, bounds):
+    """All parts of `gradient_sums`, a thread each."""
+    for part in prange(len(bounds) - 1):
+        gradient_sums(x, g, scale, shift, mean, relu, parts, bounds, part)
+
+
+@threaded
+def gradient_threaded(x, g, scale, shift, mean, relu, offset, slope, dx, bounds):
+    """All parts of `gradient`, a thread each."""
+    for part in prange(len(bounds) - 1):
+        gradient(x, g, scale, shift, mean, relu, offset, slope, dx, bounds, part)

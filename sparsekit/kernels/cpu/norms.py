@@ -1,0 +1,60 @@
+"""From torch tensors to the compiled kernels of batch normalisation. Sums per channel are float64 throughout."""
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from sparsekit.kernels.cpu import norm
+from sparsekit.kernels.cpu.threads import equal_shares, run
+
+
+def moments(x_PCB: Float[Tensor, "p c b"]) -> tuple[Float64[Tensor, " c"], Float64[Tensor, " c"]]:
+    """Return each channel's mean and variance, the latter divided by the number of samples."""
+    bounds, parts = _parts(x_PCB)
+    run(norm.sums, norm.sums_threaded, (x_PCB.numpy(), parts.numpy()), bounds)
+    samples = x_PCB.shape[0] * x_PCB.shape[2]
+    offset, square = parts.sum(0) / samples  # of differences from the channel's first number
+    return offset + x_PCB[0, :, 0], (square - offset**2).clamp(min=0)
+
+
+def scaled(
+    x_PCB: Float[Tensor, "p c b"], scale: Float64[Tensor, " c"], shift: Float64[Tensor, " c"], *, relu: bool
+) -> Float[Tensor, "p c b"]:
+    """Return `scale * x + shift` per channel, and zero instead of anything negative if there is a ReLU."""
+    y_PCB = torch.empty_like(x_PCB)
+    channels = (tensor.to(x_PCB).numpy() for tensor in (scale, shift))
+    run(norm.apply, norm.apply_threaded, (x_PCB.numpy(), *channels, relu, y_PCB.numpy()), equal_shares(len(x_PCB)))
+    return y_PCB
+
+
+def gradients(
+    x_PCB: Float[Tensor, "p c b"],
+    g_PCB: Float[Tensor, "p c b"],
+    scale: Float64[Tensor, " c"],
+    shift: Float64[Tensor, " c"],
+    mean: Float[Tensor, " c"],
+    deviation: Float64[Tensor, " c"],
+    *,
+    relu: bool,
+) -> tuple[Float[Tensor, "p c b"], Float[Tensor, " c"], Float[Tensor, " c"]]:
+    """Return the gradients of the input, of the weight and of the bias.
+
+    With `z = (x - mean) / deviation`: `dx = scale * (g - average(g) - z * average(g * z))`.
+    """
+    bounds, parts = _parts(x_PCB)
+    x, g, scales = x_PCB.numpy(), g_PCB.numpy(), [tensor.to(x_PCB).numpy() for tensor in (scale, shift, mean)]
+    run(norm.gradient_sums, norm.gradient_sums_threaded, (x, g, *scales, relu, parts.numpy()), bounds)
+    dbias, product = parts.sum(0)
+    dweight = product / deviation
+    samples = x_PCB.shape[0] * x_PCB.shape[2]
+    offset = scale * dbias / samples
+    slope = scale * dweight / deviation / samples
+    dx_PCB = torch.empty_like(x_PCB)
+    more = [tensor.to(x_PCB).numpy() for tensor in (offset, slope)]
+    run(norm.gradient, norm.gradient_threaded, (x, g, *scales, relu, *more, dx_PCB.numpy()), bounds)
+    return dx_PCB, dweight.to(x_PCB), dbias.to(x_PCB)
+
+
+def _parts(x_PCB: Tensor) -> tuple:
+    bounds = equal_shares(x_PCB.shape[0])
+    return bounds, torch.zeros(len(bounds) - 1, 2, x_PCB.shape[1], dtype=torch.float64)

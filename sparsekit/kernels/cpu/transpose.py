@@ -1,0 +1,54 @@
+"""Between ordinary tensors and feature-major ones: transposition in tiles of one cache line."""
+
+# Numba, not the caller, gives an intrinsic its first argument.
+# pyright: reportCallIssue=false
+
+import numpy as np
+from numba import njit, prange
+
+from sparsekit.kernels.cpu.vectors import transpose_tile
+
+compiled = njit(cache=True, nogil=True, boundscheck=False)
+threaded = njit(cache=True, nogil=True, boundscheck=False, parallel=True)
+
+
+@compiled
+def transpose(source, at, step, target, target_at, target_step, rows, first, last):
+    """Write `target[col, row] = source[row, col]` for some columns; rows start every `step` numbers."""
+    tile = np.int64(64 // source.itemsize)
+    for col in range(first, last, tile):
+        for row in range(0, rows, tile):
+            if col + tile <= last and row + tile <= rows:
+                here, there = at + row * step + col, target_at + col * target_step + row
+                transpose_tile(source, here, step, target, there, target_step)
+            else:
+                for c in range(col, min(last, col + tile)):
+                    for r in range(row, min(rows, row + tile)):
+                        target[target_at + c * target_step + r] = source[at + r * step + c]
+
+
+@compiled
+def matrix(source, target, rows, cols, bounds, part):
+    """Transpose a matrix `(rows, cols)`: one part of its columns."""
+    transpose(source, 0, cols, target, 0, rows, rows, bounds[part], bounds[part + 1])
+
+
+@compiled
+def planes(source, step, jump, target, target_step, target_jump, rows, cols, bounds, part):
+    """Transpose a part of several matrices: each begins `jump` numbers after the one before it."""
+    for plane in range(bounds[part], bounds[part + 1]):
+        transpose(source, plane * jump, step, target, plane * target_jump, target_step, rows, 0, cols)
+
+
+@threaded
+def matrix_threaded(source, target, rows, cols, bounds):
+    """All parts of `matrix`, a thread each."""
+    for part in prange(len(bounds) - 1):
+        matrix(source, target, rows, cols, bounds, part)
+
+
+@threaded
+def planes_threaded(source, step, jump, target, target_step, target_jump, rows, cols, bounds):
+    """All parts of `planes`, a thread each."""
+    for part in prange(len(bounds) - 1):
+        planes(source, step, jump, target, target_step, target_jump, rows, cols, bounds, part)

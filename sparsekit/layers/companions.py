@@ -1,0 +1,138 @@
+"""What stands between csr layers: batch norms and poolings that keep feature-major activations feature-major.
+
+torch's own would give ordinary tensors back, slowly. These are subclasses with the same settings, parameters, buffers
+and results; `sparsify(..., storage="csr")` puts them in, and `densify` takes them out again.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from sparsekit.kernels import backend
+from sparsekit.kernels.batch_norm import batch_norm
+from sparsekit.kernels.layout import from_rows, is_feature_major
+
+
+class _FeatureMajorNorm(nn.modules.batchnorm._BatchNorm):
+    """The forward pass that the two batch norms share."""
+
+    relu = False
+
+    def forward(self, input: Tensor) -> Tensor:
+        uses_batch = self.training or self.running_mean is None
+        if not (is_feature_major(input) and backend.is_fast(input) and self.affine) or input.numel() == 0:
+            y = super().forward(input)
+            return torch.relu(y) if self.relu else y
+        if not uses_batch:
+            return self._by_running_statistics(input)
+        self._check_input_dim(input)
+        if input.numel() == input.shape[1]:
+            return super().forward(input)  # one number per channel: torch raises its own error
+        y, mean, variance = batch_norm(input, self.weight, self.bias, eps=self.eps, relu=self.relu)
+        if self.training and self.track_running_stats:
+            self._track(mean, variance, input.numel() // input.shape[1])
+        return y
+
+    def _by_running_statistics(self, input: Tensor) -> Tensor:
+        assert self.running_mean is not None and self.running_var is not None
+        shape = (-1, *([1] * (input.dim() - 2)))
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        y = input * scale.view(shape) + (self.bias - self.running_mean * scale).view(shape)
+        return torch.relu(y) if self.relu else y
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor, samples: int) -> None:
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance * (samples / (samples - 1)), momentum)
+
+
+class FeatureMajorBatchNorm1d(_FeatureMajorNorm, nn.BatchNorm1d):
+    """`torch.nn.BatchNorm1d`, quick on feature-major activations `(batch, features)`."""
+
+
+class FeatureMajorBatchNorm2d(_FeatureMajorNorm, nn.BatchNorm2d):
+    """`torch.nn.BatchNorm2d`, quick on feature-major activations."""
+
+
+class FeatureMajorAdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
+    """`torch.nn.AdaptiveAvgPool2d`; the mean over the whole picture is quick on feature-major activations."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.output_size not in (1, (1, 1)) or not is_feature_major(input) or input.dim() != 4:
+            return super().forward(input)
+        return from_rows(input.permute(2, 3, 1, 0).flatten(0, 1).mean(0)[None, None])
+
+
+class FeatureMajorMaxPool2d(nn.MaxPool2d):
+    """`torch.nn.MaxPool2d`, quick on feature-major activations."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        plain = self.dilation in (1, (1, 1)) and not self.ceil_mode and not self.return_indices
+        if not plain or not is_feature_major(input) or input.dim() != 4:
+            return super().forward(input)  # type: ignore[return-value]  # a pair if indices are asked for
+        best = None
+        for window in _windows(input, self, float("-inf")):
+            # As torch: of equal numbers the first one is taken, and gets the gradient.
+            best = window if best is None else torch.where(window > best, window, best)
+        assert best is not None
+        return from_rows(best)
+
+
+class FeatureMajorAvgPool2d(nn.AvgPool2d):
+    """`torch.nn.AvgPool2d`, quick on feature-major activations."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        plain = not self.ceil_mode and self.count_include_pad and self.divisor_override is None
+        if not plain or not is_feature_major(input) or input.dim() != 4:
+            return super().forward(input)
+        windows = list(_windows(input, self, 0.0))
+        return from_rows(sum(windows[1:], windows[0]) / len(windows))
+
+
+class FusedReLU(nn.ReLU):
+    """A ReLU whose work the batch norm before it does (see `fuse_relus`): hands its input on."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input
+
+
+def _windows(x: Tensor, pool: nn.MaxPool2d | nn.AvgPool2d, filler: float):
+    """Yield, for each place of the pooling window, what all outputs see there: `(H, W, C, B)`."""
+    (high, wide), (down, right), (top, left) = (_pair(s) for s in (pool.kernel_size, pool.stride, pool.padding))
+    rows = x.permute(2, 3, 1, 0)
+    if top or left:
+        rows = nn.functional.pad(rows, (0, 0, 0, 0, left, left, top, top), value=filler)
+    height, width = (rows.shape[0] - high) // down + 1, (rows.shape[1] - wide) // right + 1
+    for row in range(high):
+        for col in range(wide):
+            yield rows[row : row + height * down : down, col : col + width * right : right][:height, :width]
+
+
+def _pair(setting: int | tuple[int, int]) -> tuple[int, int]:
+    return setting if isinstance(setting, tuple) else (setting, setting)
+
+
+COMPANIONS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.BatchNorm1d: FeatureMajorBatchNorm1d,
+    nn.BatchNorm2d: FeatureMajorBatchNorm2d,
+    nn.AdaptiveAvgPool2d: FeatureMajorAdaptiveAvgPool2d,
+    nn.MaxPool2d: FeatureMajorMaxPool2d,
+    nn.AvgPool2d: FeatureMajorAvgPool2d,
+}
+PLAIN = {quick: plain for plain, quick in COMPANIONS.items()} | {FusedReLU: nn.ReLU}
+
+
+def add_companions(model: nn.Module) -> None:
+    """Make every batch norm and pooling of a model (no subclasses) one that knows feature-major activations."""
+    for module in model.modules():
+        object.__setattr__(module, "__class__", COMPANIONS.get(type(module), type(module)))
+
+
+def remove_companions(model: nn.Module) -> None:
+    """Undo `add_companions`, and a fused ReLU with it."""
+    for module in model.modules():
+        if isinstance(module, _FeatureMajorNorm):
+            module.__dict__.pop("relu", None)
+        object.__setattr__(module, "__class__", PLAIN.get(type(module), type(module)))

@@ -1,0 +1,264 @@
+"""Feature-major activations: the same numbers in another order of memory, through whole networks."""
+
+import copy
+
+import jaxtyping
+import pytest
+import torch
+from helpers import random_layer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import sparsekit as sk
+from sparsekit.kernels import backend
+from sparsekit.kernels.batch_norm import batch_norm
+from sparsekit.kernels.layout import feature_major, in_layout, is_feature_major, layout_of, rows_of
+from sparsekit.layers.companions import COMPANIONS, FusedReLU
+from sparsekit.layers.fusing import fuse_relus
+from sparsekit.models.resnet import resnet20
+from sparsekit.models.small_cnn import small_cnn
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.randn(*shape, generator=seeded(seed), dtype=dtype)
+
+
+# --- the memory format -----------------------------------------------------------------------------------------------
+
+sides = st.integers(1, 37)
+
+
+@given(st.one_of(st.tuples(sides, sides), st.tuples(sides, sides, sides, sides)), st.sampled_from(["f4", "f8"]))
+@settings(max_examples=60)
+def test_any_tensor_survives_the_way_there_and_back(shape, kind):
+    x = random(*shape, dtype=torch.float32 if kind == "f4" else torch.float64)
+    for source in (x, x.transpose(0, -1).contiguous().transpose(0, -1), x.to(memory_format=torch.preserve_format)):
+        there = feature_major(source)
+        assert is_feature_major(there)
+        assert there.shape == x.shape
+        assert torch.equal(there, x)
+        assert torch.equal(in_layout(rows_of(there), "contiguous"), x)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_pictures_come_from_and_go_to_both_formats_of_torch(threads):
+    torch.set_num_threads(threads)
+    try:
+        x = random(35, 18, 7, 5)
+        last = x.to(memory_format=torch.channels_last)
+        assert (layout_of(x), layout_of(last), layout_of(feature_major(x))) == ("contiguous", "channels-last", "rows")
+        for source in (x, last, x[:, :, ::2]):
+            assert torch.equal(feature_major(source), source)
+        for layout in ("contiguous", "channels-last"):
+            back = in_layout(rows_of(x), layout)
+            assert torch.equal(back, x)
+            assert layout_of(back) == layout
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_the_gradient_of_a_conversion_has_the_format_of_its_input():
+    x = random(6, 5, 4, 3).requires_grad_()
+    g = random(6, 5, 4, 3, seed=1)
+    feature_major(x).backward(feature_major(g))
+    assert torch.equal(x.grad, g)
+    assert x.grad.is_contiguous()
+
+
+def test_other_numbers_of_dimensions_are_refused():
+    with pytest.raises(ValueError, match="batch, features"):
+        feature_major(torch.zeros(3))
+
+
+# --- batch norm ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(33, 5), (20, 3, 4, 6), (2, 1, 1, 1)])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_batch_norm_and_its_gradients_are_those_of_torch(shape, relu, threads):
+    torch.set_num_threads(threads)
+    try:
+        x = (3 + 2 * random(*shape)).requires_grad_()
+        weight, bias = (1 + random(shape[1], seed=seed).abs() for seed in (1, 2))
+        weight.requires_grad_(), bias.requires_grad_()
+        y, mean, variance = batch_norm(feature_major(x), weight, bias, eps=1e-5, relu=relu)
+        wanted = nn.functional.batch_norm(x, None, None, weight, bias, training=True)
+        wanted = wanted.relu() if relu else wanted
+        others = [dim for dim in range(x.dim()) if dim != 1]
+        torch.testing.assert_close(y, wanted)
+        torch.testing.assert_close(mean, x.mean(others))
+        torch.testing.assert_close(variance, x.var(others, correction=0))
+        g = random(*shape, seed=3)
+        inputs = [x, weight, bias]
+        for got, expected in zip(
+            torch.autograd.grad(y, inputs, g), torch.autograd.grad(wanted, inputs, g), strict=True
+        ):
+            torch.testing.assert_close(got, expected)
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_a_large_mean_does_not_swallow_a_small_variance():
+    x = feature_major(1e4 + 1e-1 * random(64, 3, 4, 4, dtype=torch.float64).float())
+    y, _, variance = batch_norm(x, torch.ones(3), torch.zeros(3), eps=0.0)
+    torch.testing.assert_close(variance, x.double().var((0, 2, 3), correction=0).float(), rtol=1e-3, atol=0)
+    assert float(y.std()) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d, nn.BatchNorm2d])
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_a_norm_in_a_csr_model_does_what_it_did_before(norm, momentum):
+    shape = (9, 4) if norm is nn.BatchNorm1d else (9, 4, 3, 5)
+    plain = norm(4, momentum=momentum).double()
+    quick = copy.deepcopy(plain)
+    quick.__class__ = COMPANIONS[norm]
+    for step in range(3):
+        x = random(*shape, seed=step)
+        torch.testing.assert_close(quick(feature_major(x)), plain(x))
+    torch.testing.assert_close(quick.state_dict(), plain.state_dict())
+    plain.eval(), quick.eval()
+    y = quick(feature_major(x))
+    torch.testing.assert_close(y, plain(x))
+    assert is_feature_major(y)
+
+
+def test_a_norm_of_a_single_number_per_channel_is_refused_as_torch_does():
+    quick = nn.BatchNorm2d(3)
+    quick.__class__ = COMPANIONS[nn.BatchNorm2d]
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        quick(feature_major(torch.randn(1, 3, 1, 1)))
+
+
+# --- poolings --------------------------------------------------------------------------------------------------------
+
+POOLS = [
+    nn.AdaptiveAvgPool2d(1),
+    nn.AdaptiveAvgPool2d((2, 3)),
+    nn.MaxPool2d(2),
+    nn.MaxPool2d(3, stride=2, padding=1),
+    nn.MaxPool2d((1, 2), dilation=2),
+    nn.AvgPool2d(2),
+    nn.AvgPool2d(3, stride=2, padding=1),
+    nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False),
+]
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=str)
+def test_a_pooling_and_its_gradient_are_those_of_torch(pool):
+    quick = copy.deepcopy(pool)
+    quick.__class__ = COMPANIONS[type(pool)]
+    # Whole numbers, so that some are equal: the first of them must get the gradient.
+    x = random(5, 3, 8, 7).round().requires_grad_()
+    y, wanted = quick(feature_major(x)), pool(x)
+    torch.testing.assert_close(y, wanted)
+    g = random(*wanted.shape, seed=1)
+    torch.testing.assert_close(*(torch.autograd.grad(out, x, g)[0] for out in (y, wanted)))
+
+
+# --- whole networks --------------------------------------------------------------------------------------------------
+
+
+def nets():
+    return {
+        "small-cnn": small_cnn(input_shape=(1, 9, 9), num_classes=4, widths=(3, 5)),
+        "resnet20": resnet20(input_shape=(3, 8, 8), num_classes=4),
+        "mlp with norm": nn.Sequential(nn.Flatten(), nn.Linear(27, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4)),
+    }
+
+
+def both(name: str, fused: bool = False) -> tuple[nn.Module, nn.Module, torch.Tensor]:
+    plain = nets()[name].double()
+    topology = sk.random_topology(sk.shapes_of(plain), 0.4, seed=0)
+    masked, csr = (sk.sparsify(plain, topology, storage) for storage in ("masked", "csr"))
+    if fused:
+        jaxtyping.config.update("jaxtyping_disable", True)  # what is traced are no tensors
+        try:
+            assert fuse_relus(csr) > 0
+        finally:
+            jaxtyping.config.update("jaxtyping_disable", False)
+    shape = {"small-cnn": (1, 9, 9), "resnet20": (3, 8, 8), "mlp with norm": (27,)}[name]
+    return masked, csr, random(6, *shape)
+
+
+@pytest.mark.parametrize("name", nets())
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_whole_csr_network_follows_the_masked_one(name, fused):
+    masked, csr, x = both(name, fused)
+    for model in (masked, csr):
+        model.train()
+    for _ in range(2):
+        outputs = [model(x) for model in (masked, csr)]
+        torch.testing.assert_close(*outputs)
+        for model, y in zip((masked, csr), outputs, strict=True):
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(y, torch.arange(6) % 4).backward()
+            optimizer.step()
+    masked.eval(), csr.eval()
+    torch.testing.assert_close(masked(x), csr(x))
+
+
+@pytest.mark.parametrize("name", nets())
+def test_densify_gives_torch_s_own_modules_back(name):
+    masked, csr, x = both(name, fused=True)
+    plain = sk.densify(csr)
+    assert not any(type(module) in {*COMPANIONS.values(), FusedReLU} for module in plain.modules())
+    assert [type(module) for module in plain.modules()] == [type(module) for module in sk.densify(masked).modules()]
+    torch.testing.assert_close(plain(x), csr(x))
+
+
+def test_activations_stay_feature_major_from_one_csr_layer_to_the_next():
+    _, csr, x = both("resnet20")
+    seen = {}
+    for name, module in csr.named_modules():
+        if not list(module.children()) and name not in ("flatten", "head"):
+            module.register_forward_hook(lambda _, __, y, name=name: seen.update({name: is_feature_major(y)}))
+    csr(x)
+    assert len(seen) > 50
+    assert all(seen.values()), [name for name, is_so in seen.items() if not is_so]
+
+
+def test_a_model_that_cannot_be_traced_is_left_unfused():
+    class Choosy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.ReLU())
+
+        def forward(self, x):
+            return self.net(x) if x.sum() > 0 else x
+
+    plain = Choosy()
+    assert fuse_relus(sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5), "csr")) == 0
+
+
+def test_a_relu_that_is_used_twice_is_not_fused():
+    relu = nn.ReLU()
+    plain = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), relu, nn.Linear(3, 3), nn.BatchNorm1d(3), relu)
+    assert fuse_relus(sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5), "csr")) == 0
+
+
+# --- where the compiled kernels do not run ---------------------------------------------------------------------------
+
+
+def test_without_numba_the_reference_runs_and_says_so_once(monkeypatch):
+    backend._has_numba.cache_clear()
+    monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: None)
+    try:
+        layer = sk.sparsify(nn.Sequential(nn.Linear(6, 4)), {"0": random_layer((4, 6), 9)}, "csr")
+        with pytest.warns(backend.SlowKernelsWarning, match="Numba is not installed"):
+            y = layer(torch.ones(2, 6))
+        torch.testing.assert_close(y, layer(torch.ones(2, 6)))  # warnings are errors: the second time is silent
+    finally:
+        backend._has_numba.cache_clear()
+
+
+def test_other_types_of_numbers_go_to_the_reference():
+    assert not backend.is_fast(torch.zeros(2, dtype=torch.bfloat16))
+    assert not backend.is_fast(torch.zeros(2, device="meta"))
+    assert backend.is_fast(torch.zeros(2))
