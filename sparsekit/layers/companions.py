@@ -33,7 +33,8 @@ class _FeatureMajorNorm(nn.modules.batchnorm._BatchNorm):
         return y
 
     def _by_running_statistics(self, input: Tensor) -> Tensor:
-        assert self.running_mean is not None and self.running_var is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
         shape = (-1, *([1] * (input.dim() - 2)))
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         y = input * scale.view(shape) + (self.bias - self.running_mean * scale).view(shape)
@@ -41,7 +42,9 @@ class _FeatureMajorNorm(nn.modules.batchnorm._BatchNorm):
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, samples: int) -> None:
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
         momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean, momentum)
