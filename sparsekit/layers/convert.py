@@ -4,9 +4,10 @@ import copy
 import warnings
 from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from sparsekit.layers.auto import fastest_storages
 from sparsekit.layers.base import SparseLayer
 from sparsekit.layers.companions import add_companions, remove_companions
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
@@ -28,14 +29,22 @@ class LeftDenseWarning(UserWarning):
     """Some weights of a model cannot be made sparse; the message names them and says why."""
 
 
-def sparsify(model: nn.Module, topology: Mapping[str, LayerTopology], storage: str = "masked") -> nn.Module:
+def sparsify(
+    model: nn.Module,
+    topology: Mapping[str, LayerTopology],
+    storage: str = "masked",
+    *,
+    example: Tensor | None = None,
+) -> nn.Module:
     """Return a copy of a plain model whose named layers keep only the topology's connections, with their values.
 
     Args:
         model: a plain model; it is not changed.
         topology: the connections of each layer that is to be sparse; layers it does not name stay as they are.
         storage: `"masked"` (a dense weight and a mask; any device) or `"csr"` (existing connections only; batch norms
-            and poolings become subclasses of themselves that keep activations feature-major).
+            and poolings become subclasses of themselves that keep activations feature-major); `"auto"` takes for each
+            layer the quicker of both on this machine, as measured with the example batch (see `layers.auto`).
+        example: a batch of inputs, as large as those of the training; for `"auto"` only.
 
     Raises:
         TypeError: if the topology, or what it holds for a layer, is something else.
@@ -52,18 +61,32 @@ def sparsify(model: nn.Module, topology: Mapping[str, LayerTopology], storage: s
         >>> topology_of(sparse).count
         40
     """
-    if storage not in STORAGES:
-        raise ValueError(f"storage must be one of {', '.join(STORAGES)}, got {storage!r}; choose one of them")
+    if storage not in (*STORAGES, "auto"):
+        raise ValueError(f"storage must be one of {', '.join(STORAGES)}, auto, got {storage!r}; choose one of them")
     _check_layers(topology)
     _check_fits(model, topology)
-    new = _copy_of(model)
-    modules = dict(new.named_modules())
-    swap = {id(modules[name]): _sparse_layer(modules[name], layer, storage) for name, layer in topology.items()}
-    left = left_dense(new)
-    if left:
+    if left := left_dense(model):
         listed = "; ".join(f"{name} ({reason})" for name, reason in left.items())
         warnings.warn(f"left dense: {listed}", LeftDenseWarning, stacklevel=2)
-    if storage == "csr":
+    if storage != "auto":
+        return _sparsified(model, topology, dict.fromkeys(topology, storage))
+    if example is None:
+        raise ValueError("storage 'auto' must have a batch to measure with, got none; give example=inputs")
+    storages = fastest_storages(
+        model,
+        topology,
+        example,
+        make=lambda name, one: _sparse_layer(model.get_submodule(name), topology[name], one),
+        build=lambda chosen: _sparsified(model, topology, chosen),
+    )
+    return _sparsified(model, topology, storages)
+
+
+def _sparsified(model: nn.Module, topology: Mapping[str, LayerTopology], storages: Mapping[str, str]) -> nn.Module:
+    new = _copy_of(model)
+    modules = dict(new.named_modules())
+    swap = {id(modules[name]): _sparse_layer(modules[name], layer, storages[name]) for name, layer in topology.items()}
+    if "csr" in storages.values():
         add_companions(new)
     return _replace_modules(new, swap)
 
