@@ -1,6 +1,8 @@
 """Feature-major activations: the same numbers in another order of memory, through whole networks."""
 
 import copy
+import subprocess
+import sys
 
 import jaxtyping
 import pytest
@@ -222,6 +224,33 @@ def test_activations_stay_feature_major_from_one_csr_layer_to_the_next():
     csr(x)
     assert len(seen) > 50
     assert all(seen.values()), [name for name, is_so in seen.items() if not is_so]
+
+
+COMPILING = """
+import torch, sparsekit as sk
+from sparsekit.models.small_cnn import small_cnn
+torch.manual_seed(0)
+plain = small_cnn(input_shape=(1, 8, 8), num_classes=3, widths=(4, 5))
+csr = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5, seed=0), "csr")
+x = torch.rand(6, 1, 8, 8)
+wanted = csr(x)
+compiled = torch.compile(csr, backend="aot_eager")(x)
+torch.testing.assert_close(compiled, wanted)
+csr.zero_grad()
+compiled.sum().backward()
+print("trained", csr.conv2.param.grad.abs().sum().item() > 0)
+try:
+    torch._dynamo.reset()
+    torch.compile(csr, backend="aot_eager", fullgraph=True)(x)
+except Exception as error:
+    print("csr layers run in Numba" in str(error))
+"""
+
+
+def test_torch_compile_works_around_csr_layers_and_says_why_it_cannot_take_them_in():
+    """In a process of its own: the type checks of the other tests are nothing that can be compiled."""
+    run = subprocess.run([sys.executable, "-c", COMPILING], capture_output=True, text=True)
+    assert run.stdout.split() == ["trained", "True", "True"], run.stderr[-2000:]
 
 
 def test_a_model_that_cannot_be_traced_is_left_unfused():

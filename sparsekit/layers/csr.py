@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sparsekit.kernels import Structure
+from sparsekit.kernels import Structure, backend
 from sparsekit.layers.base import SparseLayer
 from sparsekit.topology import LayerTopology
 
@@ -44,6 +44,7 @@ class CsrLayer(SparseLayer):
             return tensor.new_zeros(new.count)
         return torch.where(place >= 0, tensor[place.clamp(min=0)], 0)
 
+    @backend.uncompiled
     def forward(self, input: Tensor) -> Tensor:
         # The kernels work in the precision of the values, so under autocast this layer stays in float32.
         with torch.autocast(device_type=input.device.type, enabled=False):

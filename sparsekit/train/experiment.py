@@ -11,7 +11,7 @@ from torch import nn
 
 from sparsekit import models
 from sparsekit.allocation import check_density
-from sparsekit.layers import shapes_of, sparsify
+from sparsekit.layers import fuse_relus, shapes_of, sparsify
 from sparsekit.layers.convert import STORAGES
 from sparsekit.registry import get, register
 from sparsekit.rules.base import Rule
@@ -136,7 +136,9 @@ def build_model(experiment: Experiment, *, input_shape: tuple[int, ...], num_cla
         return model
     shapes = shapes_of(model, exclude=experiment.exclude)
     topology = random_topology(shapes, experiment.density, allocation=experiment.allocation, seed=experiment.seed)
-    return sparsify(model, topology, experiment.storage)
+    model = sparsify(model, topology, experiment.storage)
+    fuse_relus(model)
+    return model
 
 
 def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:
