@@ -290,7 +290,7 @@ def test_sparsify_refuses_what_does_not_fit():
     ]:
         with pytest.raises(ValueError, match=message):
             sk.sparsify(model, topology)
-    with pytest.raises(ValueError, match="storage must be one of masked, csr, got 'coo'; choose one of them"):
+    with pytest.raises(ValueError, match="storage must be one of masked, csr, auto, got 'coo'; choose one of them"):
         sk.sparsify(model, {}, "coo")
     with pytest.raises(ValueError, match="sparsify takes a plain model, got one with sparse layers; call densify"):
         sk.sparsify(sparse(model, "csr"), {})

@@ -42,14 +42,15 @@ def _has_numba() -> bool:
 def uncompiled(forward: Callable) -> Callable:
     """Let a layer's forward run as it is inside a model that `torch.compile` compiles: what is around it is compiled.
 
-    Numba's functions are compiled already, and torch's compiler cannot look into them; with `fullgraph=True` it says so.
+    Numba's functions are compiled already, and torch's compiler cannot look into them; `fullgraph=True` says so.
     """
 
     @functools.wraps(forward)
     def careful(self, input: Tensor) -> Tensor:
         if torch.compiler.is_dynamo_compiling():
             # Made only here: importing torch's compiler takes seconds.
-            return torch.compiler.disable(forward, reason="csr layers run in Numba")(self, input)
+            outside: Callable = torch.compiler.disable(forward, reason="csr layers run in Numba")
+            return outside(self, input)
         return forward(self, input)
 
     return careful

@@ -65,21 +65,27 @@ def sparsify(
         raise ValueError(f"storage must be one of {', '.join(STORAGES)}, auto, got {storage!r}; choose one of them")
     _check_layers(topology)
     _check_fits(model, topology)
-    if left := left_dense(model):
+    if storage == "auto":
+        storages = _measured(model, topology, example)
+    else:
+        storages = dict.fromkeys(topology, storage)
+    sparse = _sparsified(model, topology, storages)
+    if left := left_dense(sparse):
         listed = "; ".join(f"{name} ({reason})" for name, reason in left.items())
         warnings.warn(f"left dense: {listed}", LeftDenseWarning, stacklevel=2)
-    if storage != "auto":
-        return _sparsified(model, topology, dict.fromkeys(topology, storage))
+    return sparse
+
+
+def _measured(model: nn.Module, topology: Mapping[str, LayerTopology], example: Tensor | None) -> dict[str, str]:
     if example is None:
         raise ValueError("storage 'auto' must have a batch to measure with, got none; give example=inputs")
-    storages = fastest_storages(
+    return fastest_storages(
         model,
         topology,
         example,
-        make=lambda name, one: _sparse_layer(model.get_submodule(name), topology[name], one),
-        build=lambda chosen: _sparsified(model, topology, chosen),
+        make=lambda name, storage: _sparse_layer(model.get_submodule(name), topology[name], storage),
+        build=lambda storages: _sparsified(model, topology, storages),
     )
-    return _sparsified(model, topology, storages)
 
 
 def _sparsified(model: nn.Module, topology: Mapping[str, LayerTopology], storages: Mapping[str, str]) -> nn.Module:
