@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,7 +50,7 @@ def uncompiled(forward: Callable) -> Callable:
     def careful(self, input: Tensor) -> Tensor:
         if torch.compiler.is_dynamo_compiling():
             # Made only here: importing torch's compiler takes seconds.
-            outside: Callable = torch.compiler.disable(forward, reason="csr layers run in Numba")
+            outside: Any = torch.compiler.disable(forward, reason="csr layers run in Numba")
             return outside(self, input)
         return forward(self, input)
 

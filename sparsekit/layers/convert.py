@@ -4,6 +4,7 @@ import copy
 import warnings
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
@@ -11,6 +12,7 @@ from sparsekit.layers.auto import fastest_storages
 from sparsekit.layers.base import SparseLayer
 from sparsekit.layers.companions import add_companions, remove_companions
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
+from sparsekit.layers.initial import initial_values
 from sparsekit.layers.kinds import Conv2dKind, LinearKind
 from sparsekit.layers.masked import MaskedConv2d, MaskedLinear
 from sparsekit.topology import LayerTopology, Topology, check_topology
@@ -39,7 +41,9 @@ def sparsify(
     """Return a copy of a plain model whose named layers keep only the topology's connections, with their values.
 
     Args:
-        model: a plain model; it is not changed.
+        model: a plain model; it is not changed. One made `with torch.device("meta")` has no dense weights at all: its
+            connections get values of their own (see `initial_values`), biases are zero, and the topology must name
+            every layer.
         topology: the connections of each layer that is to be sparse; layers it does not name stay as they are.
         storage: `"masked"` (a dense weight and a mask; any device) or `"csr"` (existing connections only; batch norms
             and poolings become subclasses of themselves that keep activations feature-major); `"auto"` takes for each
@@ -94,7 +98,13 @@ def _sparsified(model: nn.Module, topology: Mapping[str, LayerTopology], storage
     swap = {id(modules[name]): _sparse_layer(modules[name], layer, storages[name]) for name, layer in topology.items()}
     if "csr" in storages.values():
         add_companions(new)
-    return _replace_modules(new, swap)
+    new = _replace_modules(new, swap)
+    if missing := [name for name, tensor in [*new.named_parameters(), *new.named_buffers()] if tensor.is_meta]:
+        raise ValueError(
+            f"the topology must name every layer of a model on the meta device, got none for {', '.join(missing)}; "
+            "add LayerTopology.full(shape) for layers that are to stay dense"
+        )
+    return new
 
 
 def densify(model: nn.Module) -> nn.Module:
@@ -229,8 +239,13 @@ def _why_unknown(model: nn.Module, name: str, shapes: Mapping[str, tuple[int, ..
 def _sparse_layer(module: nn.Module, topology: LayerTopology, storage: str) -> SparseLayer:
     kind = KINDS[type(module)].of(module)
     weight, bias = module.get_parameter("weight"), module._parameters["bias"]
-    topology = topology.to(weight.device)
-    layer = LAYERS[storage, type(module)](kind, topology, weight.detach().flatten()[topology.indices], bias)
+    if weight.is_meta:
+        values = initial_values(topology, weight.dtype)
+        bias = None if bias is None else nn.Parameter(torch.zeros(bias.shape, dtype=bias.dtype))
+    else:
+        topology = topology.to(weight.device)
+        values = weight.detach().flatten()[topology.indices]
+    layer = LAYERS[storage, type(module)](kind, topology, values, bias)
     layer.param.requires_grad_(weight.requires_grad)
     return layer.train(module.training)
 
