@@ -75,10 +75,10 @@ def _draw(inputs: Tensor, outputs: Tensor, num_draws: int, generator: torch.Gene
 
 
 def _usable(weights: Tensor) -> Tensor:
-    """Weights in double precision, made equal where nothing can be drawn from them."""
+    """Shares of the total in double precision, made equal where nothing can be drawn from the weights."""
     weights = weights.double()
     total = weights.sum()
-    return weights if bool(total.isfinite() & (total > 0)) else torch.ones_like(weights)
+    return weights / total if bool(total.isfinite() & (total > 0)) else torch.full_like(weights, 1 / weights.numel())
 
 
 def _uniforms(count: int, generator: torch.Generator) -> Tensor:
