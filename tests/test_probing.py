@@ -50,17 +50,18 @@ def proposed_from(model, batches, rule, step):
 def test_growth_looks_at_the_batch_of_the_step_and_those_that_follow(storage, rule):
     model, optimizer = made(storage)
     batches = batches_of(8, dtype=torch.float64)
+
+    def expected(step: int) -> list:
+        """By all the batches that are there, of which there are fewer near the end, and by that of the step alone."""
+        return [proposed_from(copy.deepcopy(model), batches[step : step + count], rule, step) for count in (3, 1)]
+
+    by_all, alone = expected(0)
     for step, _, change in training(model, optimizer, batches, cross_entropy, rule):
+        assert (change is not None) == (step in (0, 3, 6))
         if change is not None:
-            assert topology_of(model) == expected
+            assert topology_of(model) == by_all
             assert topology_of(model) != alone
-        if step + 1 in (3, 6):
-            before = copy.deepcopy(model)
-            ahead = batches[step + 1 : step + 4]
-            assert len(ahead) == {3: 3, 6: 2}[step + 1]  # fewer near the end
-            expected, alone = (proposed_from(before, part, rule, step + 1) for part in (ahead, ahead[:1]))
-        elif step == 0:
-            assert change is not None
+        by_all, alone = expected(step + 1) if step + 1 in (3, 6) else (None, None)
     assert step == 7
 
 
