@@ -17,6 +17,7 @@ LEVELS = {  # numbers as in the design; a decimal is a landing between two floor
     1: {"allocation", "kernels", "models", "datasets"},
     1.1: {"selection"},
     2: {"layers"},
+    2.1: {"flow"},
     3: {"capture", "rewire"},
     4: {"scores", "rules", "tricks"},
     5: {"tickets", "journal", "evaluate"},

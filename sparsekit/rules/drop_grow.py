@@ -1,5 +1,6 @@
 """Drop and grow: give up some connections, take as many new ones. One composition, many published methods."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -47,18 +48,22 @@ class DropGrow(Rule):
     density: Schedule | None = setting(None, "density over time; none leaves it as it is", range=(0, 1))
     scope: Literal["layer", "overall"] = setting("layer", "rank within each layer, or over all layers at once")
     regrow: bool = setting(True, "may a connection dropped now come back at once? (no: growing comes first)")
+    rounding: Literal["down", "up"] = setting("down", "the number exchanged, where the fraction is no whole number")
+    probe_batches: int = setting(1, "batches whose gradients growth looks at; 1: that of the step", range=(1, 100))
     replaces_step: bool = setting(True, "a rewiring takes the place of the weight update of its step")
     every: int = setting(100, "steps between rewirings; 1 leaves none to train if they replace it", range=(1, 10_000))
     start: int = setting(0, "first rewiring step", range=(0, 1_000_000))
     stop: int | None = setting(None, "last step at which the topology may change; none never stops")
 
     def __post_init__(self):
-        check_range(self, every=(1, float("inf")), start=(0, float("inf")))
+        check_range(self, every=(1, math.inf), start=(0, math.inf), probe_batches=(1, math.inf))
         for name in ("fraction", "density"):
             if not isinstance(getattr(self, name), Schedule | None):
                 raise TypeError(f"{name} must be a Schedule, got {getattr(self, name)!r}; Constant(...) keeps a number")
         if self.scope not in ("layer", "overall"):
             raise ValueError(f"scope must be 'layer' or 'overall', got {self.scope!r}")
+        if self.rounding not in ("down", "up"):
+            raise ValueError(f"rounding must be 'down' or 'up', got {self.rounding!r}")
         if self.stop is None and self.fraction.lasting(1) != self.fraction:
             raise ValueError(
                 f"a fraction that decays must know its end, got {self.fraction} and stop=None; "
@@ -127,7 +132,7 @@ class DropGrow(Rule):
         """Layers that share one budget and one ranking: a single layer, or all of them."""
         old = {view.name: view.topology for view in group}
         count = _count(old)
-        num_kept = min(count, target) - int(self.fraction_at(step) * min(count, target))
+        num_kept = min(count, target) - self._num_exchanged(min(count, target), step)
         if num_kept == count == target:
             return old
         worth = torch.cat([self.drop(view, generator) for view in group])
@@ -138,6 +143,10 @@ class DropGrow(Rule):
         rest = (~came_back).nonzero().flatten()
         stay = _cut(old, rest[highest(worth[rest], min(target - _count(grown), rest.numel()))])
         return {name: stay[name] | grown[name] for name in old}
+
+    def _num_exchanged(self, count: int, step: int) -> int:
+        """As many as the fraction of the connections says, or fewer where candidates run short."""
+        return {"down": math.floor, "up": math.ceil}[self.rounding](self.fraction_at(step) * count)
 
     def _targets(self, old: Mapping[str, LayerTopology], step: int) -> Mapping[str, int]:
         """How many connections each layer is to have: as now, or in the same proportions at another density."""
