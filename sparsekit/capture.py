@@ -10,7 +10,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from sparsekit.flow import WholeModel
-from sparsekit.kernels import sampled_outer, unfold_columns
+from sparsekit.kernels import Structure
 from sparsekit.layers import SparseLayer, sparse_layers
 from sparsekit.layers.accumulation import Accumulation, when_backward_ends
 from sparsekit.layers.masked import DenseGradient, MaskedLayer
@@ -111,14 +111,9 @@ class LayerIO:
         return x, g
 
     def _from_activations(self, indices: Tensor) -> Tensor:
-        kind, wanted = self.layer.kind, LayerTopology(self.layer.shape, indices)
-        cols = unfold_columns(wanted, kind.num_groups)
-        dtype = self.layer.param.dtype
-        parts = (
-            sampled_outer(kind.input_matrix(x).to(dtype), kind.output_matrix(g).to(dtype), wanted.rows, cols)
-            for x, g in self._captured()
-        )
-        return torch.stack(list(parts)).sum(0)
+        kind, dtype = self.layer.kind, self.layer.param.dtype
+        wanted = Structure(LayerTopology(self.layer.shape, indices), kind.num_groups)
+        return torch.stack([kind.gradient_at(x.to(dtype), g.to(dtype), wanted) for x, g in self._captured()]).sum(0)
 
     def _captured(self) -> list[tuple[Tensor, Tensor]]:
         if self.saw_infinite and not self.pairs:

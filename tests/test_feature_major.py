@@ -137,6 +137,29 @@ def test_a_norm_of_a_single_number_per_channel_is_refused_as_torch_does():
         quick(feature_major(torch.randn(1, 3, 1, 1)))
 
 
+@pytest.mark.parametrize("name", ["linear", "conv", "norm", "conversion"])
+def test_what_comes_out_may_be_changed_in_place(name):
+    """As `nn.ReLU(inplace=True)` does in every torchvision network."""
+    layers = {
+        "linear": lambda: sk.sparsify(nn.Sequential(nn.Linear(6, 4)), {"0": random_layer((4, 6), 9)}, "csr"),
+        "conv": lambda: sk.sparsify(nn.Sequential(nn.Conv2d(2, 3, 1)), {"0": random_layer((3, 2, 1, 1), 4)}, "csr"),
+        "norm": lambda: sk.sparsify(
+            nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3)), {"0": random_layer((3, 2, 1, 1), 4)}, "csr"
+        ),
+        "conversion": lambda: feature_major,
+    }
+    layer = layers[name]()
+    x = random(5, 6, dtype=torch.float32) if name == "linear" else random(5, 2, 3, 3, dtype=torch.float32)
+    x.requires_grad_()
+    wanted = layer(x).relu()
+    wanted.sum().backward()
+    gradient, x.grad = x.grad.clone(), None
+    y = layer(x)
+    nn.functional.relu(y, inplace=True).sum().backward()
+    torch.testing.assert_close(y, wanted)
+    torch.testing.assert_close(x.grad, gradient)
+
+
 # --- poolings --------------------------------------------------------------------------------------------------------
 
 POOLS = [

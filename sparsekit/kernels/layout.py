@@ -7,6 +7,8 @@ samples at once. Additions, ReLU and everything else that works element by eleme
 Legend: `B` batch, `W` features, `H W C` height, width, channels, `N` height times width.
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -50,7 +52,9 @@ class _FeatureMajor(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
         ctx.x_layout = layout_of(x)
-        return from_rows(rows_of(x))
+        y, rows = new_feature_major(x, *x.shape)
+        rows.copy_(rows_of(x))
+        return y
 
     @staticmethod
     def backward(ctx, grad: Tensor):
@@ -67,6 +71,19 @@ def rows_of(x: Tensor) -> Tensor:
 
         return copies.to_rows(x.detach())
     return rows.contiguous()
+
+
+def new_feature_major(like: Tensor, *shape: int) -> tuple[Tensor, Tensor]:
+    """Return an empty feature-major tensor and the rows in which kernels write it.
+
+    The tensor is no view of anything, so that what an autograd function returns may be changed in place by a
+    `ReLU(inplace=True)` after it.
+    """
+    back = _BACK[len(shape)]
+    rows_shape = [shape[dim] for dim in _ROWS[len(shape)]]
+    rows_strides = [math.prod(rows_shape[dim + 1 :]) for dim in range(len(rows_shape))]
+    tensor = like.new_empty_strided(shape, [rows_strides[dim] for dim in back])
+    return tensor, tensor.permute(_ROWS[len(shape)])
 
 
 def from_rows(rows: Tensor) -> Tensor:

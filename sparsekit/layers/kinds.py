@@ -14,7 +14,12 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
 from sparsekit.kernels import Structure, sparse_conv2d, sparse_linear
-from sparsekit.kernels.functions import output_size, unfold_columns_first
+from sparsekit.kernels.functions import (
+    conv2d_gradient_at,
+    linear_gradient_at,
+    output_size,
+    unfold_columns_first,
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,10 @@ class Kind(ABC):
     @abstractmethod
     def output_matrix(self, y: Tensor) -> Tensor:
         """Return an output or its gradient as `(O, N)`."""
+
+    @abstractmethod
+    def gradient_at(self, x: Tensor, g: Tensor, structure: Structure) -> Tensor:
+        """Return the gradient of the connections of any structure from an input and an output's gradient."""
 
     @abstractmethod
     def input_sums(self, x: Tensor, signs: Tensor | None = None) -> Tensor:
@@ -81,6 +90,9 @@ class LinearKind(Kind):
 
     def output_matrix(self, y: Tensor) -> Tensor:
         return y.reshape(-1, y.shape[-1]).T
+
+    def gradient_at(self, x: Tensor, g: Tensor, structure: Structure) -> Tensor:
+        return linear_gradient_at(x, g, structure)
 
     def input_sums(self, x: Tensor, signs: Tensor | None = None) -> Tensor:
         matrix = self.input_matrix(x)
@@ -138,6 +150,10 @@ class Conv2dKind(Kind):
         y = y if y.dim() == 4 else y.unsqueeze(0)
         return y.flatten(2).transpose(0, 1).flatten(1)
 
+    def gradient_at(self, x: Tensor, g: Tensor, structure: Structure) -> Tensor:
+        x, g = (tensor if tensor.dim() == 4 else tensor.unsqueeze(0) for tensor in (x, g))
+        return conv2d_gradient_at(self._padded(x), g, structure, self._unfold())
+
     def input_sums(self, x: Tensor, signs: Tensor | None = None) -> Tensor:
         """Without unfolding the batch: one summed picture, or the weight gradient where the signs are the outputs'."""
         x = self._padded(x if x.dim() == 4 else x.unsqueeze(0))
@@ -145,8 +161,8 @@ class Conv2dKind(Kind):
             return unfold_columns_first(x.sum(0, keepdim=True), self._unfold()).sum(1)
         signs = signs.to(x.dtype).view(len(x), 1, *output_size(tuple(x.shape[2:]), **self._unfold()))
         shape = (1, x.shape[1], *self.kernel_size)
-        sides = {"stride": self.stride, "dilation": self.dilation}
-        return conv2d_weight(x, shape, signs, **sides).flatten()  # type: ignore[arg-type]  # pairs are allowed
+        sides = {key: value for key, value in self._unfold().items() if key != "kernel_size"}
+        return conv2d_weight(x, shape, signs, **sides).flatten()
 
     def plain(self, shape: tuple[int, ...], bias: bool) -> nn.Module:
         return nn.Conv2d(

@@ -12,14 +12,16 @@ from sparsekit.kernels.structure import Structure
 
 
 def linear_forward(
-    values: Float[Tensor, " e"], structure: Structure, bias: Float[Tensor, " o"] | None, x_WB: Float[Tensor, "w b"]
-) -> Float[Tensor, "o b"]:
-    """Return `values @ x + bias`."""
-    y_OB = x_WB.new_empty(structure.num_rows, x_WB.shape[1])
+    values: Float[Tensor, " e"],
+    structure: Structure,
+    bias: Float[Tensor, " o"] | None,
+    x_WB: Float[Tensor, "w b"],
+    y_OB: Float[Tensor, "o b"],
+) -> None:
+    """Write `values @ x + bias` to `y`."""
     pointers, cols = structure.row_pointers.numpy(), structure.cols.numpy()
     arguments = pointers, cols, *map(_array, (values, bias, x_WB, y_OB)), x_WB.shape[1]
     run(linear.forward, linear.forward_threaded, arguments, _bounds(structure, "rows", pointers))
-    return y_OB
 
 
 def linear_backward(
@@ -44,14 +46,13 @@ def conv2d_forward(
     structure: Structure,
     bias: Float[Tensor, " o"] | None,
     x_HWCB: Float[Tensor, "h w c b"],
+    y_HWOB: Float[Tensor, "h2 w2 o b"],
     unfold: dict,
-) -> Float[Tensor, "h2 w2 o b"]:
-    """Return the convolution."""
+) -> None:
+    """Write the convolution to `y`."""
     plan = _plan(structure, x_HWCB, unfold)
-    y_HWOB = x_HWCB.new_empty(*plan.out_size, structure.num_rows, x_HWCB.shape[3])
     arguments = tuple(plan.forward), *map(_array, (_ordered(values, plan.forward), bias, x_HWCB, y_HWOB))
     run(conv2d.forward, conv2d.forward_threaded, arguments, equal_shares(plan.out_size[0] * plan.out_size[1]))
-    return y_HWOB
 
 
 def conv2d_backward(
