@@ -129,6 +129,15 @@ def test_groups_of_very_different_weight_are_drawn_from_their_own_inputs():
     assert found.tolist() == [3, 5]
 
 
+@pytest.mark.parametrize("limit", [NEVER, ALWAYS], ids=["torch", "loops"])
+def test_a_number_rounded_up_to_the_end_of_its_group_stays_in_it(limit, monkeypatch):
+    monkeypatch.setattr(sampling, "LOOPS_FROM", limit)
+    monkeypatch.setattr(sampling, "_uniforms", lambda count, _: torch.ones(count).double() - 2**-53)
+    inputs, outputs = torch.tensor([[1.0, 1.0, 0.0]] * 3), torch.tensor([0.0, 1.0, 0.0])
+    found = sample_places(inputs, outputs, 10, LayerTopology((3, 3), EMPTY), draws())
+    assert found.tolist() == [4]
+
+
 def test_without_numba_torch_is_used(monkeypatch):
     sampling._compiled.cache_clear()
     monkeypatch.setattr(sampling, "LOOPS_FROM", ALWAYS)
