@@ -128,7 +128,8 @@ class LayerTopology:
 
     def to(self, device: torch.device | str) -> "LayerTopology":
         """Return the same topology on another device."""
-        return self._with(self.indices.to(device))
+        indices = self.indices.to(device)
+        return self if indices is self.indices else self._with(indices)
 
     def __or__(self, other: "LayerTopology") -> "LayerTopology":
         _check_same_shape(self, other)

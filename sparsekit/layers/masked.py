@@ -81,7 +81,8 @@ class MaskedLayer(SparseLayer):
         return topology.shape
 
     def transfer(self, tensor: Tensor, move: Move) -> Tensor:
-        return torch.zeros_like(tensor).put_(move.kept, tensor.take(move.kept))
+        kept = tensor.flatten().index_select(0, move.kept)
+        return tensor.new_zeros(move.new.size).index_copy_(0, move.kept, kept).view(move.new.shape)
 
     def forward(self, input: Tensor) -> Tensor:
         if self.catcher is None:

@@ -135,14 +135,15 @@ class DropGrow(Rule):
         worth = torch.cat([self.drop(view, generator) for view in group])
         taken = _cut(old, highest(worth, num_kept)) if self.regrow else old
         grown = self._grow(group, taken, target - num_kept, generator)
-        new = {name: taken[name] | grown[name] for name in old} if self.regrow else old
-        if self.regrow and _count(new) == target:
-            return new
+        if self.regrow:
+            new = _united(taken, grown)
+            if _count(new) == target:
+                return new
         # What was grown is not dropped; if candidates ran short, the best of the dropped stay.
         rest = true_places(torch.cat([grown[name].place_of(layer.indices) < 0 for name, layer in old.items()]))
         best = highest(worth.index_select(0, rest), min(target - _count(grown), rest.numel()))
         stay = _cut(old, rest.index_select(0, best))
-        return {name: stay[name] | grown[name] for name in old}
+        return _united(stay, grown)
 
     def _targets(self, old: Mapping[str, LayerTopology], step: int) -> Mapping[str, int]:
         """How many connections each layer is to have: as now, or in the same proportions at another density."""
@@ -184,6 +185,10 @@ def _best_of(found: Sequence[Tensor], count: int) -> Sequence[Tensor]:
 
 def _count(layers: Mapping[str, LayerTopology]) -> int:
     return sum(layer.count for layer in layers.values())
+
+
+def _united(kept: Mapping[str, LayerTopology], grown: Mapping[str, LayerTopology]) -> dict[str, LayerTopology]:
+    return {name: layer | grown[name] for name, layer in kept.items()}
 
 
 def _cut(layers: Mapping[str, LayerTopology], places: Tensor) -> dict[str, LayerTopology]:
