@@ -13,8 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-FILES = {"steps": "step_time.py", "slider": "slider_to_picture.py", "accuracy": "accuracy.py"}
-TAKES_LONG = ("accuracy",)
+FILES = {
+    "steps": "step_time.py",
+    "rewirings": "rewire_time.py",
+    "slider": "slider_to_picture.py",
+    "accuracy": "accuracy.py",
+}
+TAKES_LONG = ("accuracy", "rewirings")
 USUAL = [name for name in FILES if name not in TAKES_LONG]
 
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from sparsekit.kernels import Structure, backend
 from sparsekit.layers.base import SparseLayer
+from sparsekit.layers.move import Move
 from sparsekit.topology import LayerTopology
 
 
@@ -38,11 +39,10 @@ class CsrLayer(SparseLayer):
     def packed_shape(self, topology: LayerTopology) -> tuple[int, ...]:
         return (topology.count,)
 
-    def transfer(self, tensor: Tensor, old: LayerTopology, new: LayerTopology) -> Tensor:
-        place = old.place_of(new.indices)
-        if old.count == 0:
-            return tensor.new_zeros(new.count)
-        return torch.where(place >= 0, tensor[place.clamp(min=0)], 0)
+    def transfer(self, tensor: Tensor, move: Move) -> Tensor:
+        if move.old.count == 0:
+            return tensor.new_zeros(move.new.count)
+        return tensor.index_select(0, move.sources).index_fill_(0, move.grown_at, 0)
 
     @backend.uncompiled
     def forward(self, input: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Drop and grow: give up some connections, take as many new ones. One composition, many published methods."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from sparsekit.rules.grow.gradient import Gradient
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.selection import highest
 from sparsekit.settings import check_range, setting
+from sparsekit.sorted_sets import true_places
 from sparsekit.topology import LayerTopology, Topology
 
 
@@ -138,11 +140,15 @@ class DropGrow(Rule):
         worth = torch.cat([self.drop(view, generator) for view in group])
         taken = _cut(old, highest(worth, num_kept)) if self.regrow else old
         grown = self._grow(group, taken, target - num_kept, generator)
+        if self.regrow:
+            new = _united(taken, grown)
+            if _count(new) == target:
+                return new
         # What was grown is not dropped; if candidates ran short, the best of the dropped stay.
-        came_back = torch.cat([grown[name].place_of(layer.indices) >= 0 for name, layer in old.items()])
-        rest = (~came_back).nonzero().flatten()
-        stay = _cut(old, rest[highest(worth[rest], min(target - _count(grown), rest.numel()))])
-        return {name: stay[name] | grown[name] for name in old}
+        rest = true_places(torch.cat([grown[name].place_of(layer.indices) < 0 for name, layer in old.items()]))
+        best = highest(worth.index_select(0, rest), min(target - _count(grown), rest.numel()))
+        stay = _cut(old, rest.index_select(0, best))
+        return _united(stay, grown)
 
     def _num_exchanged(self, count: int, step: int) -> int:
         """As many as the fraction of the connections says, or fewer where candidates run short."""
@@ -169,27 +175,36 @@ class DropGrow(Rule):
         wanted = share_out(min(count, sum(missing.values())), missing, missing)
         for number, view in enumerate(group):
             for part in self.candidates(view, taken[view.name], wanted[view.name], generator):
-                new = (self.grow(view, part, generator), torch.full_like(part, number), part)
-                both = [torch.cat([b.to(n), n]) for b, n in zip(best, new, strict=True)]
-                first = highest(both[0], min(count, both[0].numel()))
-                best = tuple(tensor[first] for tensor in both)
+                # Each part is cut down before it is compared: what is not among its own best is not among all.
+                new = _best_of((self.grow(view, part, generator), torch.full_like(part, number), part), count)
+                best = _best_of([torch.cat([b.to(n), n]) for b, n in zip(best, new, strict=True)], count)
         _, owner, positions = best
+        counts = torch.bincount(owner, minlength=len(group)).tolist()
         return {
-            view.name: LayerTopology(view.topology.shape, positions[owner == number].to(view.topology.indices))
-            for number, view in enumerate(group)
+            view.name: LayerTopology(view.topology.shape, part.to(view.topology.indices))
+            for view, part in zip(group, positions.split(counts), strict=True)
         }
+
+
+def _best_of(found: Sequence[Tensor], count: int) -> Sequence[Tensor]:
+    """Keep the candidates with the highest scores, which come first, in the order they are in."""
+    first = highest(found[0], min(count, found[0].numel()))
+    return found if first.numel() == found[0].numel() else [tensor.index_select(0, first) for tensor in found]
 
 
 def _count(layers: Mapping[str, LayerTopology]) -> int:
     return sum(layer.count for layer in layers.values())
 
 
+def _united(kept: Mapping[str, LayerTopology], grown: Mapping[str, LayerTopology]) -> dict[str, LayerTopology]:
+    return {name: layer | grown[name] for name, layer in kept.items()}
+
+
 def _cut(layers: Mapping[str, LayerTopology], places: Tensor) -> dict[str, LayerTopology]:
-    """Keep the chosen places of the layers' concatenated connections."""
-    chosen = torch.zeros(_count(layers), dtype=torch.bool, device=places.device)
-    chosen[places] = True
-    parts = chosen.split([layer.count for layer in layers.values()])
+    """Keep the chosen places, in increasing order, of the layers' concatenated connections."""
+    ends = list(itertools.accumulate((layer.count for layer in layers.values()), initial=0))
+    cuts = torch.searchsorted(places, torch.tensor(ends, device=places.device)).tolist()
     return {
-        name: LayerTopology(layer.shape, layer.indices[part])
-        for (name, layer), part in zip(layers.items(), parts, strict=True)
+        name: LayerTopology(layer.shape, layer.indices.index_select(0, places[first:last] - start))
+        for (name, layer), start, first, last in zip(layers.items(), ends, cuts, cuts[1:], strict=False)
     }
