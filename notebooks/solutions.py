@@ -57,3 +57,16 @@ def sampled_ratio(density: float, subset: float) -> float:
 def gradient_bound(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     """GraBo's bound of every gradient's size, a row per output."""
     return g.abs().sum(0)[:, None] * x.abs().sum(0)[None, :]
+
+
+# --- 10_always_sparse_speed -------------------------------------------------------------------------------------
+
+
+def csr_bytes(rows: int, columns: int, density: float) -> int:
+    """Bytes of a layer in textbook CSR."""
+    return 8 * round(rows * columns * density) + 4 * rows
+
+
+def whole_speedup(share: float, speedup: float) -> float:
+    """Amdahl's law."""
+    return 1 / ((1 - share) + share / speedup)

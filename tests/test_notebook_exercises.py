@@ -21,6 +21,8 @@ MISTAKES = {
     "grown_places": lambda gradient, taken, count: sorted(gradient.abs().argsort(descending=True)[:count].tolist()),
     "sampled_ratio": lambda density, subset: subset,  # forgets repetitions and what is taken
     "gradient_bound": lambda x, g: (g.sum(0)[:, None] * x.sum(0)[None, :]).abs(),  # sums before sizes
+    "csr_bytes": lambda rows, columns, density: 8 * round(rows * columns * density),  # forgets where rows begin
+    "whole_speedup": lambda share, speedup: 1 - share + share * speedup,  # averages speeds instead of times
 }
 
 

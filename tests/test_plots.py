@@ -486,6 +486,11 @@ class TestTimes:
         assert lines["csr"].get_xdata().tolist() == pytest.approx([0.0, 0.5, 0.9])
         assert lines["csr"].get_ydata().tolist() == pytest.approx([6.0, 2.0, 1.0])
 
+    def test_a_break_even_is_marked_at_its_sparsity(self):
+        ax = plots.plot_step_times(SECONDS, even=0.3)
+        (mark,) = [line for line in ax.lines if line.get_label() == "break-even at 70 %"]
+        assert list(mark.get_xdata()) == pytest.approx([0.7, 0.7])
+
     def test_times_without_a_dense_one_and_none_at_all_are_refused(self):
         with pytest.raises(ValueError, match="column dense"):
             plots.plot_step_times(SECONDS[["csr"]])

@@ -146,8 +146,8 @@ def test_a_layer_must_have_connections_to_be_measured(percent):
 
 def test_a_panel_names_its_axes_as_it_is_told():
     run = Run((Snapshot(step, {"a": 1.0, "b": 2.0}) for step in itertools.chain([0, 90])), total=2)
-    panel = LivePanel(run, metrics={"milliseconds": ("a", "b")}, masks=False, x_label="sparsity in per cent")
+    panel = LivePanel(run, metrics={"milliseconds": ("a", "b")}, masks=False, x_label="sparsity in per cent", width=640)
     run.wait(timeout=20)
     (chart,) = panel.charts.values()
-    assert (chart.y_label, chart.x_label) == ("milliseconds", "sparsity in per cent")
+    assert (chart.y_label, chart.x_label, chart.width) == ("milliseconds", "sparsity in per cent", 640)
     assert "a: 1 at sparsity in per cent 90 (2 points)." in panel.sentence()

@@ -2,8 +2,9 @@
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
 
-from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, legend, legend_beside, percent
+from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, legend, legend_beside, log_ticks, percent
 from sparsekit.plots.colours import BASELINE, DASHED, numbered, style_of
 
 
@@ -41,6 +42,12 @@ def plot_flops(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def _milliseconds(ax: Axes) -> None:
+    ax.set_yscale("log")
+    log_ticks(ax.yaxis)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+
+
 def _scale(ax: Axes, lowest: float, highest: float) -> None:
     if lowest > 0 and highest / lowest > 20:
         ax.set_xscale("log")
@@ -51,7 +58,7 @@ def _scale(ax: Axes, lowest: float, highest: float) -> None:
     percent(ax.xaxis)
 
 
-def plot_step_times(times: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def plot_step_times(times: pd.DataFrame, ax: Axes | None = None, *, even: float | None = None) -> Axes:
     """Draw the time of a training step against sparsity, a line for each way of computing, and what is promised.
 
     The dashed line is the dense time times the density: what fewer operations alone would give.
@@ -59,6 +66,7 @@ def plot_step_times(times: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Args:
         times: indexed by density, with a column of seconds per way; one must be `dense`.
         ax: where to draw; a new figure if None.
+        even: a density to mark, such as `analysis.break_even` gives.
 
     Raises:
         ValueError: if there is no column `dense`.
@@ -73,8 +81,10 @@ def plot_step_times(times: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.plot(sparsity, 1000 * seconds, color=style.colour, marker=style.marker, label=str(name))
     promised = 1000 * times["dense"].median() * (1 - sparsity)
     ax.plot(sparsity, promised, color=BASELINE, linestyle=DASHED, label="promised by operations")
+    if even is not None:
+        ax.axvline(1 - even, color=BASELINE, linewidth=1.2, label=f"break-even at {in_percent(1 - even)}")
     finish(ax, x="sparsity (share of weights that are missing)", y="milliseconds per step, log scale", grid="both")
-    ax.set_yscale("log")
+    _milliseconds(ax)
     percent(ax.xaxis)
     legend_beside(ax)
     return ax
@@ -98,7 +108,7 @@ def plot_update_times(seconds: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.plot(seconds.index, 1000 * column, color=style.colour, marker=style.marker, label=str(name))
     finish(ax, x="width (inputs, and outputs, of the layer)", y="milliseconds per rewiring", grid="both")
     ax.set_xscale("log", base=2)
-    ax.set_yscale("log")
+    _milliseconds(ax)
     ax.set_xticks(seconds.index, [f"{width:,}" for width in seconds.index])
     legend(ax)
     return ax

@@ -29,6 +29,7 @@ class LivePanel(Shown):
         control: holds the rule of the training; gives sliders for its drop fraction and interval.
         masks: whether to show the topology.
         x_label: what the steps are; they need not be those of a training.
+        width: of a chart, in CSS pixels.
 
     Example:
         >>> from sparsekit.widgets.live import Snapshot
@@ -47,9 +48,10 @@ class LivePanel(Shown):
         control: Control | None = None,
         masks: bool = True,
         x_label: str = "step",
+        width: int = 430,
     ):
         self.run, self.control = run, control
-        self.charts = {names: Curve(title, x_label=x_label) for title, names in _titled(metrics).items()}
+        self.charts = {names: Curve(title, x_label=x_label, width=width) for title, names in _titled(metrics).items()}
         self.masks = MaskTiles() if masks else None
         self._drawn_topology: Any = None
         self._lock = threading.Lock()

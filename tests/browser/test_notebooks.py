@@ -85,3 +85,17 @@ def test_the_fourth_notebook_draws_what_its_controls_say(notebook):
         }""",
         arg=sent,
     )
+
+
+def test_the_speed_notebook_measures_this_machine_and_can_be_stopped(notebook):
+    book = notebook("10_always_sparse_speed.ipynb").run_all(wait=False)
+    page = book.page
+    page.wait_for_function("() => Number(document.querySelector('canvas.sk-curve')?.dataset.points) >= 2")
+    page.get_by_role("button", name="Stop").click()
+    book.settle()
+    state, count, measured = book.python("[run.state, run.count, len(times)]")
+    assert f"{state} after {count} sparsities" in book.printed()
+    assert state == "stopped"
+    assert 2 <= count == measured < 10
+    book.wait_until(page.locator("canvas.sk-curve"), "aria-label", f"({count} points)")
+    assert book.python("sorted(times)") == ["csr", "csr, feature-major", "dense", "masked"]
