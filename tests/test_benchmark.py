@@ -12,7 +12,20 @@ from torch import nn
 from typer.testing import CliRunner
 
 from sparsekit import cli
-from sparsekit.benchmark import Effort, Options, compare, layers, load, measure, memory, networks, render, save, update
+from sparsekit.benchmark import (
+    SUITES,
+    Effort,
+    Options,
+    compare,
+    layers,
+    load,
+    measure,
+    memory,
+    networks,
+    render,
+    save,
+    update,
+)
 from sparsekit.benchmark.machine import about_machine
 from sparsekit.benchmark.rivals import RIVALS, Unfolded
 from sparsekit.benchmark.timing import MIN_CLEAN, Quartiles, Sample, fastest, num_clean, speedups_of, times_of
@@ -369,6 +382,28 @@ def test_unknown_suites_and_cases_are_refused():
         next(measure("layers", Options(only="nothing")))
 
 
+def test_the_number_of_threads_is_as_before_after_a_suite(monkeypatch):
+    during = []
+
+    def rows(options: Options):
+        during.append(torch.get_num_threads())
+        yield {}
+
+    monkeypatch.setitem(SUITES, "layers", rows)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert list(measure("layers", Options(threads=1))) == [{"threads": 1}]
+        assert (during, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_more_threads_than_the_sparse_kernels_may_use_are_refused():
+    with pytest.raises(ValueError, match="at most .* Numba may use, got 1000; unset OMP_PROC_BIND"):
+        next(measure("layers", Options(threads=1000)))
+
+
 # --- the command ------------------------------------------------------------------------------------------------
 
 
@@ -382,7 +417,6 @@ def tiny(monkeypatch):
 
 
 def test_the_command_measures_everything_and_writes_a_report(tiny, tmp_path):
-    threads = torch.get_num_threads()
     result = CliRunner().invoke(cli.app, ["bench", "--quick", "--folder", str(tmp_path)])
     assert result.exit_code == 0, (result.output, result.exception)
     report = (tmp_path / "quick" / "REPORT.md").read_text(encoding="utf-8")
@@ -393,7 +427,6 @@ def test_the_command_measures_everything_and_writes_a_report(tiny, tmp_path):
         times = [time for one in rows for time in one.get("ms", [])]
         assert rows
         assert all(math.isfinite(time) and time > 0 for time in times)
-    assert torch.get_num_threads() == threads
 
 
 def test_one_case_of_one_suite_can_be_measured(tiny, tmp_path):

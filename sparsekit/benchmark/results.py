@@ -86,10 +86,11 @@ def measure(what: str, options: Options) -> Iterator[Row]:
     """Measure a suite and yield its rows, a case as soon as it is done; the number of threads is set back in the end.
 
     Raises:
-        ValueError: if there is no such suite or case.
+        ValueError: if there is no such suite or case, or the sparse kernels may not use so many threads.
     """
     if what not in SUITES:
         raise ValueError(f"what to measure must be one of {', '.join(SUITES)}, got {what!r}")
+    _check_cores(options.threads)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(options.threads)
@@ -97,6 +98,18 @@ def measure(what: str, options: Options) -> Iterator[Row]:
             yield {**row, "threads": options.threads}
     finally:
         torch.set_num_threads(before)
+
+
+def _check_cores(threads: int) -> None:
+    """Make sure that no method is held back: where OpenMP has bound this process, Numba sees a single core."""
+    from numba import config  # here, because torch's OpenMP must be loaded first
+
+    allowed: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set by numba as it reads its settings
+    if threads > allowed:
+        raise ValueError(
+            f"there must be at most {allowed} threads, those that Numba may use, got {threads}; "
+            "unset OMP_PROC_BIND and NUMBA_NUM_THREADS, or free more cores for this process"
+        )
 
 
 def _layer_rows(options: Options) -> Iterator[Row]:
