@@ -1,8 +1,9 @@
-"""How accurate are Static, SET, RigL and dense training? Mean, standard error and seeds, as a table.
+"""How accurate are Static, SET, RigL, GSE and dense training? Mean, standard error and seeds, as a table.
 
 Every run is kept, so an interrupted measurement goes on where it was, and a finished one is only read.
 
     python benchmarks/accuracy.py digits-mlp mnist1d-mlp --densities 0.05 0.02 --seeds 10
+    python benchmarks/accuracy.py digits-mlp --rules static set rigl gse gse-grabo gse-graest --fraction 0.3
 """
 
 import argparse
@@ -10,13 +11,20 @@ import math
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from sparsekit.registry import get
+from sparsekit.rules import GraBo, GraEst
 from sparsekit.train import Experiment, run
 
 RULES = ("static", "set", "rigl")
+# Methods that are a registered rule with settings of their own.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gse-grabo": ("gse", {"candidates": GraBo()}),
+    "gse-graest": ("gse", {"candidates": GraEst()}),
+}
 
 
 def measured(experiment: Experiment, folder: Path) -> tuple[float, float | None]:
@@ -27,10 +35,18 @@ def measured(experiment: Experiment, folder: Path) -> tuple[float, float | None]
     return accuracy, None if is_finished else time.perf_counter() - start
 
 
-def row(recipe: str, rule: str, density: float, seeds: int, folder: Path) -> str:
+def settings_of_method(method: str, fraction: float | None) -> dict[str, Any]:
+    """Return a recipe's `rule` and `rule_settings` for a method, with a common fraction where it exchanges any."""
+    rule, settings = VARIANTS.get(method, (method, {}))
+    if fraction is not None and rule not in ("static", "dense"):
+        settings = {**settings, "fraction": fraction}
+    return {"rule": rule, "rule_settings": settings}
+
+
+def row(recipe: str, rule: str, density: float, seeds: int, folder: Path, fraction: float | None) -> str:
     """Train every seed of one method and return its line of the table."""
-    make = get("recipe", recipe)
-    found = [measured(make(rule=rule, density=density, seed=seed), folder) for seed in range(seeds)]
+    make, settings = get("recipe", recipe), settings_of_method(rule, fraction)
+    found = [measured(make(**settings, density=density, seed=seed), folder) for seed in range(seeds)]
     accuracies = [100 * accuracy for accuracy, _ in found]
     seconds = [time_taken for _, time_taken in found if time_taken is not None]
     error = statistics.stdev(accuracies) / math.sqrt(seeds) if seeds > 1 else math.nan
@@ -44,6 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("recipes", nargs="*", default=["digits-mlp", "mnist1d-mlp"])
     parser.add_argument("--rules", nargs="+", default=list(RULES))
+    parser.add_argument("--fraction", type=float, help="share exchanged at first, the same for all; else each its own")
     parser.add_argument("--densities", nargs="+", type=float, default=[0.05, 0.02])
     parser.add_argument("--seeds", type=int, default=10, help="how many, from 0")
     parser.add_argument("--folder", type=Path, default=Path("runs/accuracy"), help="where the runs are kept")
@@ -57,7 +74,7 @@ def main() -> None:
     for recipe in options.recipes:
         methods = [(rule, density) for density in options.densities for rule in options.rules] + [("dense", 1.0)]
         for rule, density in methods:
-            print(row(recipe, rule, density, options.seeds, options.folder), flush=True)
+            print(row(recipe, rule, density, options.seeds, options.folder, options.fraction), flush=True)
 
 
 if __name__ == "__main__":

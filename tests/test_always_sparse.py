@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import sparsekit as sk
-from sparsekit.rules import SET, DropGrow, RigL
+from sparsekit.rules import GSE, SET, DropGrow, GraBo, GraEst, GSEReleased, RigL, SynFlow, Uniform
 from sparsekit.schedules import Constant, Linear
 
 # Weights larger than anything else that a step on two samples touches.
@@ -78,6 +78,13 @@ RULES = {
     "rigl, updating too": RigL(stop=100, every=1, replaces_step=False),
     "rigl, no return": RigL(stop=100, every=1, regrow=False),
     "rigl, overall": RigL(stop=100, every=1, scope="overall"),
+    "gse, uniform": GSE(stop=100, every=1),
+    "gse, grabo": GSE(stop=100, every=1, candidates=GraBo()),
+    "gse, graest": GSE(stop=100, every=1, candidates=GraEst()),
+    "gse, synflow": GSE(stop=100, every=1, candidates=SynFlow()),
+    "gse, exact": GSE(stop=100, every=1, candidates=GraBo(sampler="exact")),
+    "gse, everything": GSE(stop=100, every=1, candidates=Uniform(subset=float("inf"))),
+    "gse, released": GSEReleased(stop=100, every=1),
     "density rising": DropGrow(fraction=Constant(0.3), density=Linear(0.05, 0.2), stop=10, every=1),
 }
 

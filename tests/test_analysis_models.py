@@ -512,6 +512,11 @@ class TestTrainingFlops:
         assert table["rigl"] - 1 == pytest.approx(0.3267, abs=1e-4)
         assert table["gse"] - 1 == pytest.approx(1 / 303, abs=1e-6)
 
+    def test_gse_pays_for_what_was_sampled_and_not_for_repeated_draws(self):
+        gamma = analysis.sampled_ratio_expected(0.3)
+        cost = analysis.training_flops("gse", analysis.Pass(dense=1.0, sparse=0.3, gamma=gamma))
+        assert cost / 0.9 - 1 == pytest.approx(0.605 / 303, abs=1e-5)
+
     def test_gradual_pruning_saves_three_quarters_of_its_final_sparsity(self):
         density = Cubic(1.0, 0.05, 10_000)
         mean = sum(density(step) for step in range(10_000)) / 10_000

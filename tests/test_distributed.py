@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from distributed_worker import SIZE, STEPS, WAYS, work
+from distributed_worker import GUIDES, SIZE, STEPS, WAYS, work
 from training_helpers import OPTIMIZERS, RULES, STORAGES, batches_of, same, tiny, train, values_of
 
 from sparsekit.capture import LayerView
@@ -88,6 +88,18 @@ def kept_by_rigl():
         for layer in topology_of(model).values():
             num_kept = layer.count - int(RULES["rigl"].fraction_at(step) * layer.count)
             yield type(layer)(layer.shape, layer.indices[:num_kept])
+
+
+@both_storages
+@pytest.mark.parametrize("guide", GUIDES)
+def test_guided_candidates_are_the_same_on_both_processes_although_one_has_fewer_samples(found, storage, guide):
+    first, second = (of_rank[storage, guide, "train_step"] for of_rank in found)
+    assert same(first["topologies"], second["topologies"])
+    assert not same(first["topologies"][0], first["topologies"][-1])
+    calls = first["python calls"].get("all_reduce", 0)
+    num_layers = len(first["topologies"][0])
+    sums = 2 if guide in ("grabo", "graest") else 0
+    assert calls == REWIRINGS * num_layers * (sums + (storage == "csr"))
 
 
 @both_storages

@@ -290,7 +290,7 @@ def test_sparsify_refuses_what_does_not_fit():
     ]:
         with pytest.raises(ValueError, match=message):
             sk.sparsify(model, topology)
-    with pytest.raises(ValueError, match="storage must be one of masked, csr, got 'coo'; choose one of them"):
+    with pytest.raises(ValueError, match="storage must be one of masked, csr, auto, got 'coo'; choose one of them"):
         sk.sparsify(model, {}, "coo")
     with pytest.raises(ValueError, match="sparsify takes a plain model, got one with sparse layers; call densify"):
         sk.sparsify(sparse(model, "csr"), {})
@@ -581,3 +581,29 @@ def test_buffers_that_move_take_what_is_derived_from_them_along(storage):
     net[0].indices = net[0].indices.clone()
     assert net[0].topology is not derived
     assert net[0].topology == derived
+
+
+# --- without dense weights -------------------------------------------------------------------------------------------
+
+
+def test_a_model_without_dense_weights_gets_values_by_the_true_fan_in():
+    with torch.device("meta"):
+        plain = nn.Sequential(nn.Linear(400, 300), nn.ReLU(), nn.Linear(300, 5))
+    topology = sk.random_topology(sk.shapes_of(plain), 0.1, seed=0)
+    for storage in ("csr", "masked"):
+        torch.manual_seed(0)
+        model = sk.sparsify(plain, topology, storage)
+        layer = model[0]
+        fan_in = topology["0"].fan_in()[topology["0"].rows]
+        assert bool((layer.values().abs() <= (3 / fan_in).sqrt()).all())
+        spread = (layer.values() * fan_in.sqrt()).std()  # of a uniform distribution of variance 1
+        assert abs(float(spread) - 1) < 4 * 0.4 / layer.topology.count**0.5
+        assert float(layer.bias.abs().sum()) == 0
+        assert model(torch.rand(2, 400)).shape == (2, 5)
+
+
+def test_a_layer_that_stays_on_the_meta_device_is_refused():
+    with torch.device("meta"):
+        plain = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+    with pytest.raises(ValueError, match=r"must name every layer .* got none for 1.weight, 1.bias, 2.weight"):
+        sk.sparsify(plain, {"0": LayerTopology.full((3, 4))})

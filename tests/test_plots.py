@@ -385,7 +385,7 @@ class TestColours:
         assert plots.style_of("Top_KAST") == plots.style_of("top-kast") == plots.STYLES["top-kast"]
 
     def test_an_unknown_method_has_one_style_in_every_session_and_no_known_one(self):
-        assert plots.style_of("my new rule") == plots.Style(colour="#d55e00", marker="o", dashes="--")
+        assert plots.style_of("my new rule") == plots.Style(colour="#0072b2", marker="*", dashes=":")
         assert plots.style_of("my new rule") not in plots.STYLES.values()
 
     def test_numbered_things_begin_with_different_colours(self):

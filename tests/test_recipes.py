@@ -7,7 +7,7 @@ from training_helpers import same
 
 from sparsekit import datasets, recipes
 from sparsekit.datasets import count_batches
-from sparsekit.layers import topology_of
+from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.registry import get, names, source_of, summary_of
 from sparsekit.rules import DropGrow, RigL, Static
 from sparsekit.schedules import Constant, Piecewise
@@ -16,6 +16,7 @@ from sparsekit.train import Experiment, build_model, build_optimizer, run
 NAMES = names("recipe")
 WITHOUT_FILES = ("digits-mlp", "fashion-mini-cnn", "fashion-mini-mlp", "mnist1d-mlp")
 # Training examples of each data set, which a recipe must know to turn epochs into steps before the data are loaded.
+CIFAR = [name for name in NAMES if name.startswith("cifar10")]
 NUM_TRAIN = {"digits": 1197, "mnist1d": 4000, "fashion-mini": 5000, "cifar10": 50_000}
 every_recipe = pytest.mark.parametrize("name", NAMES)
 
@@ -135,7 +136,7 @@ def test_a_recipe_knows_how_many_examples_its_data_set_has_and_builds_its_networ
     assert topology_of(model).density == pytest.approx(experiment.density, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - set(WITHOUT_FILES)))
+@pytest.mark.parametrize("name", CIFAR)
 def test_a_recipe_on_cifar_knows_its_50_000_examples(name):
     experiment = make(name)
     try:
@@ -145,7 +146,7 @@ def test_a_recipe_on_cifar_knows_its_50_000_examples(name):
     assert len(data.train) == NUM_TRAIN[experiment.data]
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - set(WITHOUT_FILES)))
+@pytest.mark.parametrize("name", CIFAR)
 def test_cifar_recipes_divide_the_learning_rate_after_a_half_and_three_quarters(name):
     experiment = make(name, epochs=4)
     assert experiment.learning_rate == Piecewise(0.1, (782, 1173))
@@ -158,3 +159,21 @@ def test_every_recipe_says_what_its_settings_mean():
         recipe = get("recipe", name)
         documented = inspect.getdoc(recipe)
         assert all(f"{parameter}:" in documented for parameter in inspect.signature(recipe).parameters)
+
+
+def test_the_wide_network_has_its_connections_per_neuron_and_trains_at_any_width(tmp_path):
+    experiment = make("wide-mlp", width=512, epochs=1)
+    model = build_model(experiment, input_shape=(1, 8, 8), num_classes=10)
+    layers = topology_of(model)
+    assert layers["fc2"].count / 512 == pytest.approx(20, rel=0.05)
+    assert {layer.storage for layer in sparse_layers(model).values()} == {"csr"}
+    history = run(experiment, tmp_path)
+    assert history.values("test accuracy")[-1] > 0.5
+
+
+def test_the_widest_network_needs_no_dense_weights():
+    """65,536 x 65,536 weights alone would be 16 GiB."""
+    experiment = make("wide-mlp")
+    model = build_model(experiment, input_shape=(1, 8, 8), num_classes=10)
+    assert topology_of(model)["fc2"].shape == (65_536, 65_536)
+    assert sum(parameter.numel() for parameter in model.parameters()) < 3_000_000

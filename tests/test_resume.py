@@ -19,7 +19,7 @@ from sparsekit import registry
 from sparsekit.evaluate import evaluate
 from sparsekit.journal import Journal
 from sparsekit.layers import topology_of
-from sparsekit.rules import SET, RigL
+from sparsekit.rules import GSE, SET, GraEst, RigL
 from sparsekit.schedules import Constant
 from sparsekit.train import CheckpointError, Experiment, load_checkpoint, load_model, read_run, run
 
@@ -73,8 +73,17 @@ with pytest.MonkeyPatch.context() as _monkeypatch:
         learning_rate=Constant(0.01),
         micro_batches=2,
     )
+    PROBING_GSE = replace(
+        RIGL,
+        rule=GSE(every=2, stop=7, fraction=0.5, candidates=GraEst(), probe_batches=2, replaces_step=False),
+        storage="csr",
+    )
     LONG = replace(DROPOUT_SET, epochs=40, rule=RigL(every=2, stop=None, fraction=Constant(0.3)))
-EXPERIMENTS = {"rigl, augmented": RIGL, "set, dropout, csr, adamw": DROPOUT_SET}
+EXPERIMENTS = {
+    "rigl, augmented": RIGL,
+    "set, dropout, csr, adamw": DROPOUT_SET,
+    "gse that looks ahead, csr": PROBING_GSE,
+}
 STEPS = 9
 every_experiment = pytest.mark.parametrize("name", EXPERIMENTS)
 

@@ -89,6 +89,17 @@ def test_values_and_optimizer_tensors_move_with_their_connection(storage, make_o
                 assert not off_topology(layer, tensor.detach()).any()
 
 
+def test_what_somebody_wrote_beside_the_topology_of_a_masked_layer_does_not_come_to_life():
+    model = sparse(mlp(6, 3), "masked")
+    optimizer = stepped(model, OPTIMIZERS["momentum"], (6,))
+    momentum = optimizer.state[model[0].param]["momentum_buffer"]
+    for tensor in (model[0].param.data, momentum):
+        tensor[~model[0].mask] = 7.0
+    sk.rewire(model, elsewhere(model), optimizer)
+    for tensor in (model[0].param.data, optimizer.state[model[0].param]["momentum_buffer"]):
+        assert not (tensor == 7.0).any()
+
+
 @pytest.mark.parametrize("factor", [1.0, 0.5, 1.7])
 @every_optimizer
 @both_storages

@@ -26,12 +26,20 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @given(few_scores, st.data())
 @settings(max_examples=100)
-def test_the_highest_are_exactly_as_many_as_asked_for_and_ties_go_to_the_lower_place(scores, data):
+def test_the_highest_are_exactly_as_many_as_asked_for_and_ties_go_to_the_lower_place(dtype, scores, data):
     count = data.draw(st.integers(0, len(scores)))
     by_hand = sorted(sorted(range(len(scores)), key=lambda place: -scores[place])[:count])
-    assert highest(torch.tensor(scores, dtype=torch.float64), count).tolist() == by_hand
+    assert highest(torch.tensor(scores, dtype=dtype), count).tolist() == by_hand
+
+
+@pytest.mark.parametrize("count", [1, 4_000, 9_999])
+def test_among_very_many_scores_with_ties_the_highest_are_those_of_a_stable_sort(count):
+    scores = torch.randn(10_000, generator=seeded()).mul(4).round().requires_grad_()
+    by_sorting = torch.argsort(scores, descending=True, stable=True)[:count].sort().values
+    assert torch.equal(highest(scores, count), by_sorting)
 
 
 @pytest.mark.parametrize("count", [-1, 4])
@@ -140,6 +148,18 @@ def test_every_pair_is_drawn_equally_often():
 
 def test_drawing_few_of_very_many_takes_no_more_memory_than_few():
     assert draw_distinct(2**50, 1000, seeded()).numel() == 1000
+
+
+@pytest.mark.parametrize(("total", "count"), [(10, 3), (90, 40), (50_000, 20_000), (2**40, 30_000)])
+def test_a_seed_draws_the_same_numbers_for_ever(total, count):
+    """Runs are repeated from their seeds: the draws are those of the first version, whatever is done faster."""
+    draws, drawn = seeded(3), torch.empty(0, dtype=torch.int64)
+    while drawn.numel() < count:
+        drawn = torch.unique(torch.cat([drawn, torch.randint(total, (count + 8,), generator=draws)]))
+    first_version = drawn[torch.randperm(drawn.numel(), generator=draws)[:count]].sort().values
+    again = seeded(3)
+    assert torch.equal(draw_distinct(total, count, again), first_version)
+    assert torch.equal(again.get_state(), draws.get_state())
 
 
 @pytest.mark.parametrize("count", [-1, 6])

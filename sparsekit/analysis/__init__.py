@@ -26,6 +26,14 @@ from sparsekit.analysis.exploration import (
     reliable_exploration,
 )
 from sparsekit.analysis.flops import NotCountedWarning, forward_flops, output_positions
+from sparsekit.analysis.guidance import (
+    Sampled,
+    growth_recall,
+    guidance_table,
+    relative_entropy,
+    sampled,
+    sampled_ratio_expected,
+)
 from sparsekit.analysis.memory import memory_bytes
 from sparsekit.analysis.metrics import dead_inputs, dead_outputs, fan_histogram, layer_table, unit_fan_out
 from sparsekit.analysis.reachable import effective_in, log10_num_paths_in
@@ -35,6 +43,7 @@ __all__ = [
     "Comparison",
     "NotCountedWarning",
     "Pass",
+    "Sampled",
     "activity",
     "ages",
     "churn",
@@ -54,6 +63,8 @@ __all__ = [
     "exploration_expected",
     "fan_histogram",
     "forward_flops",
+    "growth_recall",
+    "guidance_table",
     "hamming",
     "iou",
     "layer_table",
@@ -63,7 +74,10 @@ __all__ = [
     "one_off_flops",
     "output_positions",
     "overlap",
+    "relative_entropy",
     "reliable_exploration",
+    "sampled",
+    "sampled_ratio_expected",
     "small_filters",
     "survival",
     "training_flops",

@@ -22,7 +22,8 @@ class Pass:
         sparse: operations of the sparse one. Where the density changes during training, its mean over the
             steps: all formulas are linear in it.
         every: steps between two rewirings. The default is RigL's.
-        gamma: GSE's sampled candidates per existing connection; 1 in its paper.
+        gamma: GSE's candidates per existing connection, |S| / |A|. At most its subset size, 1 in its paper: draws that
+            repeat or hit what exists do not count; `sampled_ratio_expected(density, subset)` says how many remain.
         backward: Top-KAST's operations for the larger set of weights that it updates; None: as `sparse`.
         rounds: of training and pruning, for lottery tickets; 20 rounds of 20 % leave 1.2 %.
         kept: share of connections that each lottery round leaves, 0.8 in Frankle and Carbin (2019).

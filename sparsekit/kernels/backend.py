@@ -1,8 +1,10 @@
 """Which kernels run: the compiled ones on a CPU, else those of plain torch."""
 
+import functools
 import importlib.util
 import warnings
-from functools import cache
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +27,7 @@ def is_fast(x: Tensor) -> bool:
     return _has_numba()
 
 
-@cache
+@functools.cache
 def _has_numba() -> bool:
     if importlib.util.find_spec("numba") is not None:
         return True
@@ -36,3 +38,20 @@ def _has_numba() -> bool:
         stacklevel=2,
     )
     return False
+
+
+def uncompiled(forward: Callable) -> Callable:
+    """Let a layer's forward run as it is inside a model that `torch.compile` compiles: what is around it is compiled.
+
+    Numba's functions are compiled already, and torch's compiler cannot look into them; `fullgraph=True` says so.
+    """
+
+    @functools.wraps(forward)
+    def careful(self, input: Tensor) -> Tensor:
+        if torch.compiler.is_dynamo_compiling():
+            # Made only here: importing torch's compiler takes seconds.
+            outside: Any = torch.compiler.disable(forward, reason="csr layers run in Numba")
+            return outside(self, input)
+        return forward(self, input)
+
+    return careful

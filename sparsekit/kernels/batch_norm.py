@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sparsekit.kernels.layout import from_rows, rows_of
+from sparsekit.kernels.layout import from_rows, new_feature_major, rows_of
 
 
 def batch_norm(
@@ -47,12 +47,13 @@ class _BatchNorm(torch.autograd.Function):
         deviation = (variance + eps).sqrt()
         scale = weight.double() / deviation
         shift = bias.double() - mean * scale
-        y_PCB = norms.scaled(x_PCB, scale, shift, relu=relu)
+        y, y_rows = new_feature_major(x, *x.shape)
+        norms.scale(x_PCB, scale, shift, y_rows.view(x_PCB.shape), relu=relu)
         mean, variance = mean.to(x), variance.to(x)
         ctx.save_for_backward(x_PCB, scale, shift, mean, deviation)
         ctx.relu, ctx.shape = relu, rows.shape
         ctx.mark_non_differentiable(mean, variance)
-        return from_rows(y_PCB.view(rows.shape)), mean, variance
+        return y, mean, variance
 
     @staticmethod
     @once_differentiable

@@ -15,12 +15,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sparsekit.kernels import backend
-from sparsekit.kernels.layout import from_rows, in_layout, layout_of, rows_of
+from sparsekit.kernels.layout import in_layout, new_feature_major, rows_and_layout, rows_of
 from sparsekit.kernels.reference import sampled_outer, spmm, spmm_transposed
 from sparsekit.kernels.structure import Structure
 
 # Unfolding repeats every input kernel-size times; samples are taken in parts of at most so many numbers (64 MiB).
 UNFOLDED_NUMBERS = 2**24
+
+# Where so few places of the rows concerned are asked about, computing each is quicker than a dense product of which
+# only some are kept.
+SINGLE_BELOW = 1 / 4
 
 
 def sparse_linear(
@@ -34,13 +38,13 @@ def sparse_linear(
         ValueError: if there is not one value per connection, or the types differ.
     """
     _check_values(x, values, structure)
-    x_NW = x.reshape(-1, structure.width)
+    x_NW = x if x.dim() == 2 else x.reshape(-1, structure.width)
     if backend.is_fast(x):
         y_NO = _FastLinear.apply(x_NW, values, bias, structure)
     else:
         y_NO = _PlainLinear.apply(x_NW, values, structure)
         y_NO = y_NO if bias is None else y_NO + bias
-    return y_NO.reshape(*x.shape[:-1], structure.num_rows)
+    return y_NO if x.dim() == 2 else y_NO.reshape(*x.shape[:-1], structure.num_rows)
 
 
 def sparse_conv2d(
@@ -68,15 +72,54 @@ def sparse_conv2d(
     return y if bias is None else y + bias.view(-1, 1, 1)
 
 
+def linear_gradient_at(
+    x: Float[Tensor, "*batch width"], grad: Float[Tensor, "*batch outputs"], structure: Structure
+) -> Float[Tensor, " e"]:
+    """Return the gradient of any connections, those of the layer or others, from its input and output gradient."""
+    x_NW, g_NO = x.reshape(-1, structure.width), grad.reshape(-1, structure.num_rows)
+    if not _has_few(x, structure):
+        return sampled_outer(x_NW.T, g_NO.T, structure.rows, structure.cols)
+    from sparsekit.kernels.cpu import calls
+
+    values = x.new_zeros(structure.topology.count)
+    return calls.linear_backward(values, structure, rows_of(x_NW), rows_of(g_NO), needs_input=False)[1]
+
+
+def conv2d_gradient_at(
+    x: Float[Tensor, "b channels height width"],
+    grad: Float[Tensor, "b outputs out_height out_width"],
+    structure: Structure,
+    unfold: dict,
+) -> Float[Tensor, " e"]:
+    """The same for a convolution; where few connections are asked about, nothing is unfolded."""
+    if not _has_few(x, structure):
+        g_ON = grad.flatten(2).transpose(0, 1).flatten(1)
+        return sampled_outer(unfold_columns_first(x, unfold), g_ON, structure.rows, structure.cols)
+    from sparsekit.kernels.cpu import calls
+
+    values = x.new_zeros(structure.topology.count)
+    return calls.conv2d_backward(values, structure, rows_of(x), rows_of(grad), unfold, needs_input=False)[1]
+
+
+def _has_few(x: Tensor, structure: Structure) -> bool:
+    """Whether computing single connections is quicker than cutting them out of products of matrices."""
+    rows, count = structure.rows, structure.topology.count
+    if not backend.is_fast(x) or count == 0:
+        return False
+    return count < SINGLE_BELOW * structure.width * (int(rows[-1]) - int(rows[0]) + 1)
+
+
 class _FastLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x_BW: Tensor, values_E: Tensor, bias_O: Tensor | None, structure: Structure) -> Tensor:
         from sparsekit.kernels.cpu import calls
 
-        x_WB = rows_of(x_BW)
+        x_WB, ctx.x_layout = rows_and_layout(x_BW)
         ctx.save_for_backward(x_WB, values_E)
-        ctx.structure, ctx.x_layout = structure, layout_of(x_BW)
-        return from_rows(calls.linear_forward(values_E, structure, bias_O, x_WB))
+        ctx.structure = structure
+        y_BO, y_OB = new_feature_major(x_BW, len(x_BW), structure.num_rows)
+        calls.linear_forward(values_E, structure, bias_O, x_WB, y_OB)
+        return y_BO
 
     @staticmethod
     @once_differentiable
@@ -95,10 +138,12 @@ class _FastConv2d(torch.autograd.Function):
     def forward(ctx, x: Tensor, values_E: Tensor, bias_O: Tensor | None, structure: Structure, unfold: dict) -> Tensor:
         from sparsekit.kernels.cpu import calls
 
-        x_HWCB = rows_of(x)
+        x_HWCB, ctx.x_layout = rows_and_layout(x)
         ctx.save_for_backward(x_HWCB, values_E)
-        ctx.structure, ctx.unfold, ctx.x_layout = structure, unfold, layout_of(x)
-        return from_rows(calls.conv2d_forward(values_E, structure, bias_O, x_HWCB, unfold))
+        ctx.structure, ctx.unfold = structure, unfold
+        y, y_HWOB = new_feature_major(x, len(x), structure.num_rows, *output_size(tuple(x.shape[2:]), **unfold))
+        calls.conv2d_forward(values_E, structure, bias_O, x_HWCB, y_HWOB, unfold)
+        return y
 
     @staticmethod
     @once_differentiable

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int32, Int64
 from torch import Tensor
 
+from sparsekit.sorted_sets import transpose
 from sparsekit.topology import LayerTopology
 
 T = TypeVar("T")
@@ -27,14 +28,9 @@ def unfold_columns(topology: LayerTopology, groups: int = 1) -> Int64[Tensor, " 
 
 def sorted_by(keys: Int64[Tensor, " e"], num_keys: int) -> tuple[Int32[Tensor, " pointers"], Int32[Tensor, " e"]]:
     """Return where each key's connections start, and which they are; equal keys keep their order."""
-    counts = torch.bincount(keys, minlength=num_keys)
-    order = torch.argsort(keys, stable=True)
-    return pointers_of(counts), order.int()
-
-
-def pointers_of(counts: Int64[Tensor, " n"]) -> Int32[Tensor, " pointers"]:
-    """Return where each of so many neighbours starts, and where the last ends."""
-    return torch.cat([counts.new_zeros(1), counts.cumsum(0)]).int()
+    one_row = torch.tensor([0, keys.numel()], device=keys.device)
+    pointers, _, order = transpose(one_row, keys, num_keys)
+    return pointers.int(), order.int()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +69,7 @@ class Structure:
     @cached_property
     def row_pointers(self) -> Int32[Tensor, " pointers"]:
         """Where each row starts, `(O + 1,)`."""
-        return pointers_of(self.topology.fan_in())
+        return self.topology.csr()[0].int()
 
     @cached_property
     def rows(self) -> Int32[Tensor, " e"]:
@@ -88,8 +84,10 @@ class Structure:
     @cached_property
     def columns(self) -> tuple[Int32[Tensor, " pointers"], Int32[Tensor, " e"], Int32[Tensor, " e"]]:
         """Where each column starts `(W + 1,)`, the row of each connection column by column, and which value it is."""
-        pointers, places = sorted_by(unfold_columns(self.topology, self.groups), self.width)
-        return pointers, self.topology.rows.int()[places], places
+        row_pointers, _ = self.topology.csr()
+        columns = transpose(row_pointers, unfold_columns(self.topology, self.groups), self.width)
+        pointers, rows, places = (array.int() for array in columns)
+        return pointers, rows, places
 
     def derived(self, key: Any, make: Callable[[], T]) -> T:
         """Keep what a backend has made of these arrays for as long as the topology stays."""

@@ -12,6 +12,7 @@ from sparsekit.layers.convert import (
     topology_of,
 )
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
+from sparsekit.layers.fusing import fuse_relus
 from sparsekit.layers.masked import MaskedConv2d, MaskedLinear
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "SparseLinear",
     "densify",
     "density_of",
+    "fuse_relus",
     "left_dense",
     "shapes_of",
     "sparse_layers",

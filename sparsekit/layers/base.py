@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sparsekit.layers.kinds import Kind
+from sparsekit.layers.move import Move
 from sparsekit.topology import LayerTopology
 
 
@@ -64,7 +65,7 @@ class SparseLayer(nn.Module, ABC):
         """Return the shape of `param` under a topology."""
 
     @abstractmethod
-    def transfer(self, tensor: Tensor, old: LayerTopology, new: LayerTopology) -> Tensor:
+    def transfer(self, tensor: Tensor, move: Move) -> Tensor:
         """Move a tensor shaped like `param` (weights, momentum, Adam moments) to a new topology; grown places are 0."""
 
     def values(self) -> Float[Tensor, " e"]:
@@ -75,10 +76,11 @@ class SparseLayer(nn.Module, ABC):
         """Return the gradient of each connection, or None before any backward pass."""
         return None if self.param.grad is None else self.unpack(self.param.grad)
 
-    def set_topology(self, new: LayerTopology) -> None:
+    def set_topology(self, move: Move) -> None:
         """Change which connections exist, in place; call `rewire`, which moves the optimizer's state as well."""
-        moved = self.transfer(self.param.detach(), self.topology, new)
-        self.indices = new.indices.to(self.indices.device)
+        moved = self.transfer(self.param.detach(), move)
+        self.indices = move.new.indices
+        self._derived("topology", lambda: move.new)
         self._refill(moved)
 
     def to_plain(self) -> nn.Module:
@@ -139,7 +141,8 @@ class SparseLayer(nn.Module, ABC):
         if loaded is not None:
             topology, values = loaded
             if topology != self.topology:
-                self._refill(self.transfer(self.param.detach(), self.topology, topology.to(self.indices.device)))
+                move = Move(self.topology, topology.to(self.indices.device))
+                self._refill(self.transfer(self.param.detach(), move))
                 self.param.grad = None
             self.indices = topology.indices.to(self.indices.device)
             state_dict[f"{prefix}indices"] = topology.indices

@@ -17,6 +17,7 @@ class _FeatureMajorNorm(nn.modules.batchnorm._BatchNorm):
 
     relu = False
 
+    @backend.uncompiled
     def forward(self, input: Tensor) -> Tensor:
         uses_batch = self.training or self.running_mean is None
         if not (is_feature_major(input) and backend.is_fast(input) and self.affine) or input.numel() == 0:

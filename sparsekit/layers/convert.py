@@ -4,12 +4,15 @@ import copy
 import warnings
 from collections.abc import Mapping
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from sparsekit.layers.auto import fastest_storages
 from sparsekit.layers.base import SparseLayer
 from sparsekit.layers.companions import add_companions, remove_companions
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
+from sparsekit.layers.initial import initial_values
 from sparsekit.layers.kinds import Conv2dKind, LinearKind
 from sparsekit.layers.masked import MaskedConv2d, MaskedLinear
 from sparsekit.topology import LayerTopology, Topology, check_topology
@@ -28,14 +31,24 @@ class LeftDenseWarning(UserWarning):
     """Some weights of a model cannot be made sparse; the message names them and says why."""
 
 
-def sparsify(model: nn.Module, topology: Mapping[str, LayerTopology], storage: str = "masked") -> nn.Module:
+def sparsify(
+    model: nn.Module,
+    topology: Mapping[str, LayerTopology],
+    storage: str = "masked",
+    *,
+    example: Tensor | None = None,
+) -> nn.Module:
     """Return a copy of a plain model whose named layers keep only the topology's connections, with their values.
 
     Args:
-        model: a plain model; it is not changed.
+        model: a plain model; it is not changed. One made `with torch.device("meta")` has no dense weights at all: its
+            connections get values of their own (see `initial_values`), biases are zero, and the topology must name
+            every layer.
         topology: the connections of each layer that is to be sparse; layers it does not name stay as they are.
         storage: `"masked"` (a dense weight and a mask; any device) or `"csr"` (existing connections only; batch norms
-            and poolings become subclasses of themselves that keep activations feature-major).
+            and poolings become subclasses of themselves that keep activations feature-major); `"auto"` takes for each
+            layer the quicker of both on this machine, as measured with the example batch (see `layers.auto`).
+        example: a batch of inputs, as large as those of the training; for `"auto"` only.
 
     Raises:
         TypeError: if the topology, or what it holds for a layer, is something else.
@@ -52,20 +65,46 @@ def sparsify(model: nn.Module, topology: Mapping[str, LayerTopology], storage: s
         >>> topology_of(sparse).count
         40
     """
-    if storage not in STORAGES:
-        raise ValueError(f"storage must be one of {', '.join(STORAGES)}, got {storage!r}; choose one of them")
+    if storage not in (*STORAGES, "auto"):
+        raise ValueError(f"storage must be one of {', '.join(STORAGES)}, auto, got {storage!r}; choose one of them")
     _check_layers(topology)
     _check_fits(model, topology)
-    new = _copy_of(model)
-    modules = dict(new.named_modules())
-    swap = {id(modules[name]): _sparse_layer(modules[name], layer, storage) for name, layer in topology.items()}
-    left = left_dense(new)
-    if left:
+    if storage == "auto":
+        storages = _measured(model, topology, example)
+    else:
+        storages = dict.fromkeys(topology, storage)
+    sparse = _sparsified(model, topology, storages)
+    if left := left_dense(sparse):
         listed = "; ".join(f"{name} ({reason})" for name, reason in left.items())
         warnings.warn(f"left dense: {listed}", LeftDenseWarning, stacklevel=2)
-    if storage == "csr":
+    return sparse
+
+
+def _measured(model: nn.Module, topology: Mapping[str, LayerTopology], example: Tensor | None) -> dict[str, str]:
+    if example is None:
+        raise ValueError("storage 'auto' must have a batch to measure with, got none; give example=inputs")
+    return fastest_storages(
+        model,
+        topology,
+        example,
+        make=lambda name, storage: _sparse_layer(model.get_submodule(name), topology[name], storage),
+        build=lambda storages: _sparsified(model, topology, storages),
+    )
+
+
+def _sparsified(model: nn.Module, topology: Mapping[str, LayerTopology], storages: Mapping[str, str]) -> nn.Module:
+    new = _copy_of(model)
+    modules = dict(new.named_modules())
+    swap = {id(modules[name]): _sparse_layer(modules[name], layer, storages[name]) for name, layer in topology.items()}
+    if "csr" in storages.values():
         add_companions(new)
-    return _replace_modules(new, swap)
+    new = _replace_modules(new, swap)
+    if missing := [name for name, tensor in [*new.named_parameters(), *new.named_buffers()] if tensor.is_meta]:
+        raise ValueError(
+            f"the topology must name every layer of a model on the meta device, got none for {', '.join(missing)}; "
+            "add LayerTopology.full(shape) for layers that are to stay dense"
+        )
+    return new
 
 
 def densify(model: nn.Module) -> nn.Module:
@@ -200,8 +239,13 @@ def _why_unknown(model: nn.Module, name: str, shapes: Mapping[str, tuple[int, ..
 def _sparse_layer(module: nn.Module, topology: LayerTopology, storage: str) -> SparseLayer:
     kind = KINDS[type(module)].of(module)
     weight, bias = module.get_parameter("weight"), module._parameters["bias"]
-    topology = topology.to(weight.device)
-    layer = LAYERS[storage, type(module)](kind, topology, weight.detach().flatten()[topology.indices], bias)
+    if weight.is_meta:
+        values = initial_values(topology, weight.dtype)
+        bias = None if bias is None else nn.Parameter(torch.zeros(bias.shape, dtype=bias.dtype))
+    else:
+        topology = topology.to(weight.device)
+        values = weight.detach().flatten()[topology.indices]
+    layer = LAYERS[storage, type(module)](kind, topology, values, bias)
     layer.param.requires_grad_(weight.requires_grad)
     return layer.train(module.training)
 

@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sparsekit.kernels import Structure
+from sparsekit.kernels import Structure, backend
 from sparsekit.layers.base import SparseLayer
+from sparsekit.layers.move import Move
 from sparsekit.topology import LayerTopology
 
 
@@ -38,16 +39,19 @@ class CsrLayer(SparseLayer):
     def packed_shape(self, topology: LayerTopology) -> tuple[int, ...]:
         return (topology.count,)
 
-    def transfer(self, tensor: Tensor, old: LayerTopology, new: LayerTopology) -> Tensor:
-        place = old.place_of(new.indices)
-        if old.count == 0:
-            return tensor.new_zeros(new.count)
-        return torch.where(place >= 0, tensor[place.clamp(min=0)], 0)
+    def transfer(self, tensor: Tensor, move: Move) -> Tensor:
+        if move.old.count == 0:
+            return tensor.new_zeros(move.new.count)
+        return tensor.index_select(0, move.sources).index_fill_(0, move.grown_at, 0)
 
+    @backend.uncompiled
     def forward(self, input: Tensor) -> Tensor:
+        device, values = input.device.type, self.param
+        if not torch.is_autocast_enabled(device):
+            return self.kind.sparse(input.to(values.dtype), values, self.structure, self.bias)
         # The kernels work in the precision of the values, so under autocast this layer stays in float32.
-        with torch.autocast(device_type=input.device.type, enabled=False):
-            return self.kind.sparse(input.to(self.param.dtype), self.param, self.structure, self.bias)
+        with torch.autocast(device_type=device, enabled=False):
+            return self.kind.sparse(input.to(values.dtype), values, self.structure, self.bias)
 
 
 class SparseLinear(CsrLayer):

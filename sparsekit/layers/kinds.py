@@ -11,9 +11,15 @@ from typing import Self
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
 
 from sparsekit.kernels import Structure, sparse_conv2d, sparse_linear
-from sparsekit.kernels.functions import unfold_columns_first
+from sparsekit.kernels.functions import (
+    conv2d_gradient_at,
+    linear_gradient_at,
+    output_size,
+    unfold_columns_first,
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,19 @@ class Kind(ABC):
     @abstractmethod
     def output_matrix(self, y: Tensor) -> Tensor:
         """Return an output or its gradient as `(O, N)`."""
+
+    @abstractmethod
+    def gradient_at(self, x: Tensor, g: Tensor, structure: Structure) -> Tensor:
+        """Return the gradient of the connections of any structure from an input and an output's gradient."""
+
+    @abstractmethod
+    def input_sums(self, x: Tensor, signs: Tensor | None = None) -> Tensor:
+        """Return the sum of `input_matrix(x)` over its columns, `(W,)`, each times its sign of `signs` `(N,)`."""
+
+    def output_sums(self, y: Tensor, signs: Tensor | None = None) -> Tensor:
+        """Return the sum of `output_matrix(y)` over its columns, `(O,)`, each times its sign of `signs` `(N,)`."""
+        matrix = self.output_matrix(y)
+        return matrix.sum(1) if signs is None else matrix @ signs.to(matrix.dtype)
 
     @abstractmethod
     def plain(self, shape: tuple[int, ...], bias: bool) -> nn.Module:
@@ -71,6 +90,13 @@ class LinearKind(Kind):
 
     def output_matrix(self, y: Tensor) -> Tensor:
         return y.reshape(-1, y.shape[-1]).T
+
+    def gradient_at(self, x: Tensor, g: Tensor, structure: Structure) -> Tensor:
+        return linear_gradient_at(x, g, structure)
+
+    def input_sums(self, x: Tensor, signs: Tensor | None = None) -> Tensor:
+        matrix = self.input_matrix(x)
+        return matrix.sum(1) if signs is None else matrix @ signs.to(matrix.dtype)
 
     def plain(self, shape: tuple[int, ...], bias: bool) -> nn.Module:
         return nn.Linear(shape[1], shape[0], bias=bias)
@@ -123,6 +149,20 @@ class Conv2dKind(Kind):
     def output_matrix(self, y: Tensor) -> Tensor:
         y = y if y.dim() == 4 else y.unsqueeze(0)
         return y.flatten(2).transpose(0, 1).flatten(1)
+
+    def gradient_at(self, x: Tensor, g: Tensor, structure: Structure) -> Tensor:
+        x, g = (tensor if tensor.dim() == 4 else tensor.unsqueeze(0) for tensor in (x, g))
+        return conv2d_gradient_at(self._padded(x), g, structure, self._unfold())
+
+    def input_sums(self, x: Tensor, signs: Tensor | None = None) -> Tensor:
+        """Without unfolding the batch: one summed picture, or the weight gradient where the signs are the outputs'."""
+        x = self._padded(x if x.dim() == 4 else x.unsqueeze(0))
+        if signs is None:
+            return unfold_columns_first(x.sum(0, keepdim=True), self._unfold()).sum(1)
+        signs = signs.to(x.dtype).view(len(x), 1, *output_size(tuple(x.shape[2:]), **self._unfold()))
+        shape = (1, x.shape[1], *self.kernel_size)
+        sides = {key: value for key, value in self._unfold().items() if key != "kernel_size"}
+        return conv2d_weight(x, shape, signs, **sides).flatten()
 
     def plain(self, shape: tuple[int, ...], bias: bool) -> nn.Module:
         return nn.Conv2d(

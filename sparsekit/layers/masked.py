@@ -6,6 +6,7 @@ from torch import Tensor
 
 from sparsekit.layers.accumulation import Accumulation, when_backward_ends
 from sparsekit.layers.base import SparseLayer
+from sparsekit.layers.move import Move
 from sparsekit.topology import LayerTopology
 
 
@@ -79,8 +80,9 @@ class MaskedLayer(SparseLayer):
     def packed_shape(self, topology: LayerTopology) -> tuple[int, ...]:
         return topology.shape
 
-    def transfer(self, tensor: Tensor, old: LayerTopology, new: LayerTopology) -> Tensor:
-        return torch.where((old & new).mask(), tensor, 0)
+    def transfer(self, tensor: Tensor, move: Move) -> Tensor:
+        kept = tensor.flatten().index_select(0, move.kept)
+        return tensor.new_zeros(move.new.size).index_copy_(0, move.kept, kept).view(move.new.shape)
 
     def forward(self, input: Tensor) -> Tensor:
         if self.catcher is None:

@@ -53,6 +53,8 @@ STYLES: dict[str, Style] = {
     "gse-uniform": Style(colour=BLUE, marker="s"),
     "gse-grabo": Style(colour=BLUE, marker="^", dashes=DASHED),
     "gse-graest": Style(colour=BLUE, marker="D", dashes=DOTTED),
+    "gse-synflow": Style(colour=BLUE, marker="v", dashes=DASH_DOT),
+    "gse-released": Style(colour=BLUE, marker="X", dashes=DASH_DOT),
     "gmp": Style(colour=GREEN, marker="s"),
     "granet": Style(colour=GREEN, marker="^", dashes=DASHED),
     "magnitude": Style(colour=SKY, marker="o"),

@@ -1,7 +1,7 @@
 """Recipes: functions that return complete experiments. Deriving one is one `dataclasses.replace`."""
 
 from sparsekit.recipes.images import cifar10_resnet18, cifar10_resnet20, fashion_mini_cnn, fashion_mini_mlp
-from sparsekit.recipes.small import digits_mlp, mnist1d_mlp
+from sparsekit.recipes.small import digits_mlp, mnist1d_mlp, wide_mlp
 from sparsekit.registry import discover
 
 discover(__name__)
@@ -13,4 +13,5 @@ __all__ = [
     "fashion_mini_cnn",
     "fashion_mini_mlp",
     "mnist1d_mlp",
+    "wide_mlp",
 ]

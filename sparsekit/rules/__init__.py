@@ -11,11 +11,16 @@ from sparsekit.registry import discover, get, names
 from sparsekit.rules.base import Candidates, DropScore, GrowScore, Rule
 from sparsekit.rules.candidates.all_missing import AllMissing
 from sparsekit.rules.candidates.draw import Draw
+from sparsekit.rules.candidates.grabo import GraBo
+from sparsekit.rules.candidates.graest import GraEst
+from sparsekit.rules.candidates.guided import Guided
+from sparsekit.rules.candidates.synflow import SynFlow
+from sparsekit.rules.candidates.uniform import Uniform
 from sparsekit.rules.drop.magnitude import Magnitude
 from sparsekit.rules.drop_grow import DropGrow
 from sparsekit.rules.grow.gradient import Gradient
 from sparsekit.rules.grow.random import Random
-from sparsekit.rules.presets import SET, RigL
+from sparsekit.rules.presets import GSE, SET, GSEReleased, RigL
 from sparsekit.rules.static import Static
 
 discover(__name__)
@@ -53,19 +58,26 @@ def settings_of(name: str) -> list[str]:
 
 
 __all__ = [
+    "GSE",
     "SET",
     "AllMissing",
     "Candidates",
     "Draw",
     "DropGrow",
     "DropScore",
+    "GSEReleased",
+    "GraBo",
+    "GraEst",
     "Gradient",
     "GrowScore",
+    "Guided",
     "Magnitude",
     "Random",
     "RigL",
     "Rule",
     "Static",
+    "SynFlow",
+    "Uniform",
     "make_rule",
     "names",
     "settings_of",

@@ -15,12 +15,16 @@ from sparsekit.topology import LayerTopology, Topology
 class Rule(ABC):
     """When a topology changes, and into what.
 
+    A rule says whether it needs the gradients of missing connections, of how many batches (1: that of the step), and
+    whether a rewiring takes the place of the weight update.
+
     Subclasses are frozen keyword-only dataclasses, registered under the kind `"rule"`, with `Source:` in their
     docstring.
     """
 
     needs_gradients: bool = False
     replaces_step: bool = False
+    probe_batches: int = 1
 
     @abstractmethod
     def is_due(self, step: int) -> bool:

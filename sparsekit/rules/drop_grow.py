@@ -1,5 +1,7 @@
 """Drop and grow: give up some connections, take as many new ones. One composition, many published methods."""
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +19,7 @@ from sparsekit.rules.grow.gradient import Gradient
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.selection import highest
 from sparsekit.settings import check_range, setting
+from sparsekit.sorted_sets import true_places
 from sparsekit.topology import LayerTopology, Topology
 
 
@@ -47,18 +50,22 @@ class DropGrow(Rule):
     density: Schedule | None = setting(None, "density over time; none leaves it as it is", range=(0, 1))
     scope: Literal["layer", "overall"] = setting("layer", "rank within each layer, or over all layers at once")
     regrow: bool = setting(True, "may a connection dropped now come back at once? (no: growing comes first)")
+    rounding: Literal["down", "up"] = setting("down", "the number exchanged, where the fraction is no whole number")
+    probe_batches: int = setting(1, "batches whose gradients growth looks at; 1: that of the step", range=(1, 100))
     replaces_step: bool = setting(True, "a rewiring takes the place of the weight update of its step")
     every: int = setting(100, "steps between rewirings; 1 leaves none to train if they replace it", range=(1, 10_000))
     start: int = setting(0, "first rewiring step", range=(0, 1_000_000))
     stop: int | None = setting(None, "last step at which the topology may change; none never stops")
 
     def __post_init__(self):
-        check_range(self, every=(1, float("inf")), start=(0, float("inf")))
+        check_range(self, every=(1, math.inf), start=(0, math.inf), probe_batches=(1, math.inf))
         for name in ("fraction", "density"):
             if not isinstance(getattr(self, name), Schedule | None):
                 raise TypeError(f"{name} must be a Schedule, got {getattr(self, name)!r}; Constant(...) keeps a number")
         if self.scope not in ("layer", "overall"):
             raise ValueError(f"scope must be 'layer' or 'overall', got {self.scope!r}")
+        if self.rounding not in ("down", "up"):
+            raise ValueError(f"rounding must be 'down' or 'up', got {self.rounding!r}")
         if self.stop is None and self.fraction.lasting(1) != self.fraction:
             raise ValueError(
                 f"a fraction that decays must know its end, got {self.fraction} and stop=None; "
@@ -127,17 +134,25 @@ class DropGrow(Rule):
         """Layers that share one budget and one ranking: a single layer, or all of them."""
         old = {view.name: view.topology for view in group}
         count = _count(old)
-        num_kept = min(count, target) - int(self.fraction_at(step) * min(count, target))
+        num_kept = min(count, target) - self._num_exchanged(min(count, target), step)
         if num_kept == count == target:
             return old
         worth = torch.cat([self.drop(view, generator) for view in group])
         taken = _cut(old, highest(worth, num_kept)) if self.regrow else old
         grown = self._grow(group, taken, target - num_kept, generator)
+        if self.regrow:
+            new = _united(taken, grown)
+            if _count(new) == target:
+                return new
         # What was grown is not dropped; if candidates ran short, the best of the dropped stay.
-        came_back = torch.cat([grown[name].place_of(layer.indices) >= 0 for name, layer in old.items()])
-        rest = (~came_back).nonzero().flatten()
-        stay = _cut(old, rest[highest(worth[rest], min(target - _count(grown), rest.numel()))])
-        return {name: stay[name] | grown[name] for name in old}
+        rest = true_places(torch.cat([grown[name].place_of(layer.indices) < 0 for name, layer in old.items()]))
+        best = highest(worth.index_select(0, rest), min(target - _count(grown), rest.numel()))
+        stay = _cut(old, rest.index_select(0, best))
+        return _united(stay, grown)
+
+    def _num_exchanged(self, count: int, step: int) -> int:
+        """As many as the fraction of the connections says, or fewer where candidates run short."""
+        return {"down": math.floor, "up": math.ceil}[self.rounding](self.fraction_at(step) * count)
 
     def _targets(self, old: Mapping[str, LayerTopology], step: int) -> Mapping[str, int]:
         """How many connections each layer is to have: as now, or in the same proportions at another density."""
@@ -160,27 +175,36 @@ class DropGrow(Rule):
         wanted = share_out(min(count, sum(missing.values())), missing, missing)
         for number, view in enumerate(group):
             for part in self.candidates(view, taken[view.name], wanted[view.name], generator):
-                new = (self.grow(view, part, generator), torch.full_like(part, number), part)
-                both = [torch.cat([b.to(n), n]) for b, n in zip(best, new, strict=True)]
-                first = highest(both[0], min(count, both[0].numel()))
-                best = tuple(tensor[first] for tensor in both)
+                # Each part is cut down before it is compared: what is not among its own best is not among all.
+                new = _best_of((self.grow(view, part, generator), torch.full_like(part, number), part), count)
+                best = _best_of([torch.cat([b.to(n), n]) for b, n in zip(best, new, strict=True)], count)
         _, owner, positions = best
+        counts = torch.bincount(owner, minlength=len(group)).tolist()
         return {
-            view.name: LayerTopology(view.topology.shape, positions[owner == number].to(view.topology.indices))
-            for number, view in enumerate(group)
+            view.name: LayerTopology(view.topology.shape, part.to(view.topology.indices))
+            for view, part in zip(group, positions.split(counts), strict=True)
         }
+
+
+def _best_of(found: Sequence[Tensor], count: int) -> Sequence[Tensor]:
+    """Keep the candidates with the highest scores, which come first, in the order they are in."""
+    first = highest(found[0], min(count, found[0].numel()))
+    return found if first.numel() == found[0].numel() else [tensor.index_select(0, first) for tensor in found]
 
 
 def _count(layers: Mapping[str, LayerTopology]) -> int:
     return sum(layer.count for layer in layers.values())
 
 
+def _united(kept: Mapping[str, LayerTopology], grown: Mapping[str, LayerTopology]) -> dict[str, LayerTopology]:
+    return {name: layer | grown[name] for name, layer in kept.items()}
+
+
 def _cut(layers: Mapping[str, LayerTopology], places: Tensor) -> dict[str, LayerTopology]:
-    """Keep the chosen places of the layers' concatenated connections."""
-    chosen = torch.zeros(_count(layers), dtype=torch.bool, device=places.device)
-    chosen[places] = True
-    parts = chosen.split([layer.count for layer in layers.values()])
+    """Keep the chosen places, in increasing order, of the layers' concatenated connections."""
+    ends = list(itertools.accumulate((layer.count for layer in layers.values()), initial=0))
+    cuts = torch.searchsorted(places, torch.tensor(ends, device=places.device)).tolist()
     return {
-        name: LayerTopology(layer.shape, layer.indices[part])
-        for (name, layer), part in zip(layers.items(), parts, strict=True)
+        name: LayerTopology(layer.shape, layer.indices.index_select(0, places[first:last] - start))
+        for (name, layer), start, first, last in zip(layers.items(), ends, cuts, cuts[1:], strict=False)
     }

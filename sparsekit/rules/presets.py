@@ -1,12 +1,19 @@
 """Published methods that are settings of `DropGrow`. Defaults are the papers'."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 from sparsekit.registry import register
+from sparsekit.rules.base import Candidates
 from sparsekit.rules.candidates.draw import Draw
+from sparsekit.rules.candidates.guided import Guided
+from sparsekit.rules.candidates.uniform import Uniform
 from sparsekit.rules.drop_grow import DropGrow
 from sparsekit.rules.grow.random import Random
 from sparsekit.schedules import Cosine, Schedule
+
+UNIFORM = Uniform()
 
 
 @register("rule", "set")
@@ -50,6 +57,90 @@ def RigL(*, stop: int | None, every: int = 100, fraction: float | Schedule = 0.3
         0.25
     """
     return DropGrow(stop=stop, every=every, fraction=_decaying(fraction), **settings)
+
+
+@register("rule", "gse")
+def GSE(
+    *,
+    stop: int | None,
+    every: int = 100,
+    fraction: float | Schedule = 0.2,
+    candidates: Candidates = UNIFORM,
+    subset: float | None = None,
+    **settings: Any,
+) -> DropGrow:
+    """Guided stochastic exploration: of a random subset grow where the gradient is largest, then drop the weakest.
+
+    RigL's growth at SET's cost: gradients are computed for about as many missing connections as there are existing
+    ones. What is dropped now cannot come back at once, and what was just grown is not dropped. Per layer
+    `min(ceil(fraction * connections), candidates)` are exchanged.
+
+    Args:
+        stop: last step at which the topology may change (its code: 0.6 of the training); None never stops.
+        every: steps between rewirings (the paper: 1000; here as for the other rules, so that they compare).
+        fraction: share of a layer's connections exchanged (the paper: 0.2); a number decays to 0 along a cosine.
+        candidates: `Uniform()`, `GraBo()`, `GraEst()` or `SynFlow()`.
+        subset: draws per existing connection (the paper: 1); None leaves what the candidates say.
+        settings: any other field of `DropGrow`.
+
+    Raises:
+        ValueError: if a subset is given with candidates that have none.
+
+    Source: Heddes et al. (2024), arXiv:2401.06898, algorithm 2.
+
+    Example:
+        >>> GSE(stop=500, subset=2.0).candidates
+        Uniform(subset=2.0, sampler='replacement', dense_from=1.0)
+    """
+    if subset is not None:
+        if not isinstance(candidates, Guided):
+            raise ValueError(f"a subset must come with candidates that are drawn from one, got {candidates}; drop one")
+        candidates = replace(candidates, subset=subset)
+    own = {"regrow": False, "rounding": "up"}
+    given = {**own, **settings}
+    return DropGrow(stop=stop, every=every, fraction=_decaying(fraction), candidates=candidates, **given)
+
+
+@register("rule", "gse-released")
+def GSEReleased(
+    *,
+    stop: int | None,
+    every: int = 1000,
+    fraction: float | Schedule = 0.2,
+    classes: int = 10,
+    batch_size: int = 128,
+    **settings: Any,
+) -> DropGrow:
+    """GSE as its authors' code does it, which is not what their algorithm says.
+
+    Layers compete in one ranking (`scope="overall"`), the weight update of the step is done as well, growth looks at
+    about ten samples per class, layers of density 0.5 and more consider every missing connection, and numbers are
+    rounded down. Not kept: the code's dense gradients in masked storage; and probing here leaves the running
+    statistics of batch norm alone, which there it updates. The published runs also began with a warm-up of the
+    learning rate, an Erdos-Renyi allocation and weights drawn by true fan-in; those belong to the experiment.
+
+    Args:
+        stop: last step at which the topology may change (the code: epoch 120 of 200); None never stops.
+        every: steps between rewirings.
+        fraction: share of all connections exchanged; a number decays to 0 along a cosine.
+        classes: of the data; `ceil(10 * classes / batch_size)` batches are probed (CIFAR-10: 1, CIFAR-100: 8).
+        batch_size: of the training; the code's is 128.
+        settings: any other field of `DropGrow`.
+
+    Source: the released code of Heddes et al. (2024), arXiv:2401.06898.
+
+    Example:
+        >>> GSEReleased(stop=46_920, classes=100).probe_batches
+        8
+    """
+    own = {
+        "candidates": Uniform(dense_from=0.5),
+        "scope": "overall",
+        "regrow": False,
+        "replaces_step": False,
+        "probe_batches": math.ceil(10 * classes / batch_size),
+    }
+    return DropGrow(stop=stop, every=every, fraction=_decaying(fraction), **{**own, **settings})
 
 
 def _decaying(fraction: float | Schedule) -> Schedule:

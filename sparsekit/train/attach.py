@@ -40,7 +40,7 @@ def attach(model: nn.Module, optimizer: Optimizer, rule: Rule, *, seed: int = 0)
     Raises:
         TypeError: if the rule is something else.
         ValueError: if the model has no sparse layer, the optimizer leaves one of them out that is not frozen, or the
-            optimizer already has a rule.
+            optimizer already has a rule; or if the rule looks at several batches, of which attach knows only one.
 
     Example:
         >>> from sparsekit.layers import sparsify
@@ -67,6 +67,7 @@ class Attachment:
 
     def __init__(self, model: nn.Module, optimizer: Optimizer, rule: Rule, seed: int):
         check_rule(rule)
+        _check_one_batch(rule)
         _check_trains(model, optimizer)
         self.model, self.optimizer, self.seed = model, optimizer, seed
         self.journal = Journal(topology_of(model).to("cpu"))
@@ -87,6 +88,7 @@ class Attachment:
 
     @rule.setter
     def rule(self, rule: Rule) -> None:
+        _check_one_batch(rule)
         self._rule = rule
         self._prepare()
 
@@ -192,6 +194,14 @@ class Attachment:
         """Whether GradScaler told a fused optimizer, which it always calls, not to step."""
         found = getattr(self.optimizer, "found_inf", None)
         return found is not None and bool(torch.as_tensor(found).any())
+
+
+def _check_one_batch(rule: Rule) -> None:
+    if rule.probe_batches > 1:
+        raise ValueError(
+            f"an attached rule can only see the batches of its step, got one that looks at {rule.probe_batches}; use "
+            "replace(rule, probe_batches=1) and, to see more, accumulate gradients over several backward passes"
+        )
 
 
 def _check_trains(model: nn.Module, optimizer: Optimizer) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from sparsekit import models
 from sparsekit.allocation import check_density
-from sparsekit.layers import shapes_of, sparsify
+from sparsekit.layers import fuse_relus, shapes_of, sparsify
 from sparsekit.layers.convert import STORAGES
 from sparsekit.registry import get, register
 from sparsekit.rules.base import Rule
@@ -61,6 +61,7 @@ class Experiment:
     exclude: tuple[str, ...] = setting((), "layers that stay dense; first and last mean what they say")
     rule: Rule = setting(Static(), "when and how the topology changes")
     storage: str = setting("masked", "masked or csr")
+    dense_start: bool = setting(True, "draw dense weights first, the same for all methods; no if they would not fit")
     optimizer: str = setting("sgd", "optimizer, by name")
     optimizer_settings: Mapping[str, Any] | None = None
     learning_rate: Schedule | None = setting(None, "by step; none falls along a cosine from the optimizer's usual rate")
@@ -129,14 +130,17 @@ def build_model(experiment: Experiment, *, input_shape: tuple[int, ...], num_cla
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(experiment.seed, "model"))
-        model = models.build(
-            experiment.model, input_shape=input_shape, num_classes=num_classes, **experiment.model_settings
-        )
-    if experiment.density == 1 and isinstance(experiment.rule, Static):
-        return model
-    shapes = shapes_of(model, exclude=experiment.exclude)
-    topology = random_topology(shapes, experiment.density, allocation=experiment.allocation, seed=experiment.seed)
-    return sparsify(model, topology, experiment.storage)
+        with torch.device("cpu" if experiment.dense_start else "meta"):
+            model = models.build(
+                experiment.model, input_shape=input_shape, num_classes=num_classes, **experiment.model_settings
+            )
+        if experiment.density == 1 and isinstance(experiment.rule, Static) and experiment.dense_start:
+            return model
+        shapes = shapes_of(model, exclude=experiment.exclude)
+        topology = random_topology(shapes, experiment.density, allocation=experiment.allocation, seed=experiment.seed)
+        model = sparsify(model, topology, experiment.storage)
+    fuse_relus(model)
+    return model
 
 
 def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:

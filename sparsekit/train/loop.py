@@ -1,13 +1,17 @@
 """The training loop, visible whole. This is where a mask changes: `rewire`, in the middle of `train_step`."""
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
 from sparsekit.capture import LayerIO, capture_io, views
@@ -56,6 +60,7 @@ def train_step(
     step: int,
     generator: torch.Generator,
     *,
+    probes: Sequence[Batch] | None = None,
     micro_batches: int = 1,
     autocast: torch.dtype | None = None,
 ) -> tuple[StepStats, Change | None]:
@@ -69,26 +74,25 @@ def train_step(
         rule: when and how the topology changes.
         step: number of this batch, from 0.
         generator: what the rule may draw from.
+        probes: the batches whose gradients growth looks at, for a rule with `probe_batches` above 1 on its rewiring
+            steps; this batch alone if None. The weights' own gradients come from this batch in any case.
         micro_batches: split the batch into so many backward passes, to save memory.
         autocast: compute in this type where torch thinks it safe, for example `torch.bfloat16`.
 
     Raises:
         FloatingPointError: if the loss is not finite; weights, topology and optimizer are as before the step.
+        ValueError: if the rule must see several batches and none are given.
     """
-    due = rule.is_due(step)
-    stats, io = backward(
-        model,
-        batch,
-        loss_fn,
-        capture=due and rule.needs_gradients,
-        micro_batches=micro_batches,
-        autocast=autocast,
-    )
+    due, how = rule.is_due(step), {"micro_batches": micro_batches, "autocast": autocast}
+    looks = due and rule.needs_gradients
+    probes = _wanted_probes(rule, probes) if looks else ()
+    seen = _probed(model, probes, loss_fn, **how) if probes else None
+    stats, io = backward(model, batch, loss_fn, capture=looks and seen is None, **how)
     if not (due and rule.replaces_step):
         optimizer.step()
     change = None
     if due:
-        change = rewire(model, rule.propose(views(model, io), step, generator), optimizer)
+        change = rewire(model, rule.propose(views(model, seen or io), step, generator), optimizer)
     optimizer.zero_grad(set_to_none=True)
     return stats, change
 
@@ -144,10 +148,13 @@ def training(
 ) -> Iterator[tuple[int, StepStats, Change | None]]:
     """Train batch by batch, and yield `(step, stats, change)` after each; stop whenever you like.
 
+    A rule that looks at several batches is shown that of the step and those that follow; they are trained on when it is
+    their turn. Near the end of `batches` there are fewer of them.
+
     Everything random about step t comes from `generator(seed, "rewire", t)`, so a training that is taken up again at
     a step goes on exactly as it would have.
     """
-    for step, batch in enumerate(batches, first_step):
+    for step, batch, probes in _looking_ahead(batches, rule, first_step):
         if learning_rate is not None:
             set_learning_rate(optimizer, learning_rate(step))
         draws = generator(seed, "rewire", step)
@@ -159,10 +166,54 @@ def training(
             rule,
             step,
             draws,
+            probes=probes,
             micro_batches=micro_batches,
             autocast=autocast,
         )
         yield step, stats, change
+
+
+def _looking_ahead(
+    batches: Iterable[Batch], rule: Rule, first_step: int
+) -> Iterator[tuple[int, Batch, list[Batch] | None]]:
+    """Yield `(step, batch, probes)`; the stream is read ahead on rewiring steps only, and keeps its order."""
+    source, ahead = iter(batches), deque()
+    for step in count(first_step):
+        wanted = rule.probe_batches if rule.needs_gradients and rule.is_due(step) else 1
+        ahead.extend(islice(source, max(0, wanted - len(ahead))))
+        if not ahead:
+            return
+        probes = list(islice(ahead, wanted)) if wanted > 1 else None
+        yield step, ahead.popleft(), probes
+
+
+def _wanted_probes(rule: Rule, probes: Sequence[Batch] | None) -> Sequence[Batch]:
+    if not probes and rule.probe_batches > 1:
+        raise ValueError(
+            f"this rule needs to see {rule.probe_batches} batches on a rewiring step, got none as probes; give "
+            "train_step probes=[...], train by training, fit or run, or replace(rule, probe_batches=1)"
+        )
+    return probes or ()
+
+
+def _probed(model: nn.Module, probes: Sequence[Batch], loss_fn: LossFn, **how: Any) -> dict[str, LayerIO]:
+    """What the sparse layers see on some batches; neither gradients nor running statistics remember them."""
+    with _keeping_statistics(model), capture_io(model) as io:
+        for batch in probes:
+            backward(model, batch, lambda outputs, labels: loss_fn(outputs, labels) / len(probes), **how)
+    model.zero_grad(set_to_none=True)
+    return io
+
+
+@contextlib.contextmanager
+def _keeping_statistics(model: nn.Module) -> Iterator[None]:
+    """Put the running statistics of normalisations back to what they were."""
+    kept = [(x, x.clone()) for module in model.modules() if isinstance(module, _NormBase) for x in module.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, before in kept:
+            buffer.copy_(before)
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:

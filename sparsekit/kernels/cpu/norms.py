@@ -17,14 +17,17 @@ def moments(x_PCB: Float[Tensor, "p c b"]) -> tuple[Float64[Tensor, " c"], Float
     return offset + x_PCB[0, :, 0], (square - offset**2).clamp(min=0)
 
 
-def scaled(
-    x_PCB: Float[Tensor, "p c b"], scale: Float64[Tensor, " c"], shift: Float64[Tensor, " c"], *, relu: bool
-) -> Float[Tensor, "p c b"]:
-    """Return `scale * x + shift` per channel, and zero instead of anything negative if there is a ReLU."""
-    y_PCB = torch.empty_like(x_PCB)
-    channels = (tensor.to(x_PCB).numpy() for tensor in (scale, shift))
+def scale(
+    x_PCB: Float[Tensor, "p c b"],
+    factor: Float64[Tensor, " c"],
+    shift: Float64[Tensor, " c"],
+    y_PCB: Float[Tensor, "p c b"],
+    *,
+    relu: bool,
+) -> None:
+    """Write `factor * x + shift` per channel to `y`, and zero instead of anything negative if there is a ReLU."""
+    channels = (tensor.to(x_PCB).numpy() for tensor in (factor, shift))
     run(norm.apply, norm.apply_threaded, (x_PCB.numpy(), *channels, relu, y_PCB.numpy()), equal_shares(len(x_PCB)))
-    return y_PCB
 
 
 def gradients(

@@ -1,0 +1,91 @@
+"""The loops of `sampling`, compiled by Numba. Each does what one or two functions of torch do, in linear time."""
+
+from typing import no_type_check
+
+import numba
+import numpy as np
+
+compiled = numba.njit(cache=True, nogil=True, boundscheck=False)
+SHORT = 64  # rows up to here are sorted by insertion: measured twice as fast as NumPy's sort, which copies them
+
+
+@compiled
+@no_type_check
+def count_sorted(edges, points):
+    """For increasing points the number of edges at or below each: both are walked through once."""
+    found = np.empty(len(points), np.int64)
+    edge = 0
+    for number in range(len(points)):
+        while edge < len(edges) and edges[edge] <= points[number]:
+            edge += 1
+        found[number] = edge
+    return found
+
+
+@compiled
+@no_type_check
+def count_indexed(edges, points):
+    """For points in any order the number of edges at or below each, by indexed search.
+
+    As many equal buckets as edges; a table says how many edges lie before each. A point's answer lies between the
+    entries of its bucket and the next, on average one step apart where points are spread like buckets.
+
+    Source: Chen and Asau (1974), On generating random variates from an empirical distribution.
+    """
+    scale = len(edges) / edges[-1]
+    before = np.zeros(len(edges) + 2, np.int64)
+    for edge in edges:
+        before[int(edge * scale) + 1] += 1
+    for bucket in range(len(edges) + 1):
+        before[bucket + 1] += before[bucket]
+    found = np.empty(len(points), np.int64)
+    for number in range(len(points)):
+        bucket = min(int(points[number] * scale), len(edges))
+        low, high = before[bucket], before[bucket + 1]
+        while low < high:
+            middle = (low + high) // 2
+            if edges[middle] <= points[number]:
+                low = middle + 1
+            else:
+                high = middle
+        found[number] = low
+    return found
+
+
+@compiled
+@no_type_check
+def sort_part(values, begin, end):
+    """Sort `values[begin:end]` in place."""
+    if end - begin > SHORT:
+        values[begin:end].sort()
+        return
+    for right in range(begin + 1, end):
+        value, hole = values[right], right
+        while hole > begin and values[hole - 1] > value:
+            values[hole] = values[hole - 1]
+            hole -= 1
+        values[hole] = value
+
+
+@compiled
+@no_type_check
+def distinct_outside(places, rows, taken):
+    """Places, grouped by increasing row, each once and sorted, without the (sorted) taken ones; sorts in place."""
+    kept = np.empty_like(places)
+    count, at, begin, last = 0, 0, 0, -1
+    while begin < len(places):
+        end = begin + 1
+        while end < len(places) and rows[end] == rows[begin]:
+            end += 1
+        sort_part(places, begin, end)
+        for place in places[begin:end]:
+            if place == last:
+                continue
+            last = place
+            while at < len(taken) and taken[at] < place:
+                at += 1
+            if at == len(taken) or taken[at] != place:
+                kept[count] = place
+                count += 1
+        begin = end
+    return kept[:count].copy()

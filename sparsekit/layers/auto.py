@@ -1,0 +1,147 @@
+"""Storage `auto`: each layer in the storage whose training step is the quicker one here, as measured."""
+
+import copy
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sparsekit.kernels import backend
+from sparsekit.kernels.layout import feature_major
+from sparsekit.topology import LayerTopology
+
+Make = Callable[[str, str], nn.Module]  # layer name and storage -> the layer alone
+Build = Callable[[Mapping[str, str]], nn.Module]  # storage by layer name -> the whole network
+
+ROUNDS = 5  # of each storage in turn: the median of five survives two disturbances
+LEAST_SECONDS = 3e-3  # per sample; below that the clock and the interpreter are measured, not the layer
+
+
+def fastest_storages(
+    model: nn.Module, topology: Mapping[str, LayerTopology], example: Tensor, *, make: Make, build: Build
+) -> dict[str, str]:
+    """Return `"masked"` or `"csr"` for each layer, by the time that forward and backward take on an example batch.
+
+    Each layer is timed alone, in both storages in turn. If that asks for a mixture, whole networks are timed as well
+    (all masked, all csr, mixed), because activations are transposed wherever two storages meet. Layers' timings are
+    kept in a file, `cache_file()`: the same shape, density, batch, threads and versions are timed once per machine.
+
+    Args:
+        model: a plain model.
+        topology: the connections of each layer that is to be sparse.
+        example: a batch of inputs, as large as those of the training.
+        make: gives one layer in one storage.
+        build: gives the network with these storages.
+
+    Returns:
+        All masked where the compiled kernels cannot run (another device, other types, no Numba).
+    """
+    if not topology or not backend.is_fast(example) or not all(backend.is_fast(p) for p in model.parameters()):
+        return dict.fromkeys(topology, "masked")
+    kept = _read()
+    choice = {}
+    for name, size in _input_shapes(model, topology, example).items():
+        key = _key(model.get_submodule(name), topology[name], size)
+        if key not in kept:
+            kept[key] = _layer_times(name, size, example.dtype, make)
+            _write(kept)
+        choice[name] = min(kept[key], key=kept[key].__getitem__)
+    if len(set(choice.values())) < 2:
+        return choice
+    options = [dict.fromkeys(topology, "masked"), dict.fromkeys(topology, "csr"), choice]
+    steps = {number: _step(build(option), example) for number, option in enumerate(options)}
+    times = interleaved(steps)
+    return options[min(times, key=times.__getitem__)]
+
+
+def interleaved(steps: Mapping, *, rounds: int = ROUNDS) -> dict:
+    """Return the median seconds of each function, called in turn so that what disturbs one disturbs all."""
+    repeats = {}
+    for name, step in steps.items():
+        step()
+        seconds = _seconds(step, 1)
+        repeats[name] = max(1, int(LEAST_SECONDS / max(seconds, 1e-9)))
+    samples: dict = {name: [] for name in steps}
+    for _ in range(rounds):
+        for name, step in steps.items():
+            samples[name].append(_seconds(step, repeats[name]))
+    return {name: statistics.median(times) for name, times in samples.items()}
+
+
+def cache_file() -> Path:
+    """Return where timings are kept between processes."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "sparsekit" / "storage-seconds.json"
+
+
+def _seconds(step: Callable[[], object], repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        step()
+    return (time.perf_counter() - start) / repeats
+
+
+def _layer_times(name: str, size: tuple[int, ...], dtype: torch.dtype, make: Make) -> dict[str, float]:
+    x = torch.randn(size, dtype=dtype)
+    formats = {"masked": x, "csr": feature_major(x) if x.dim() in (2, 4) else x}
+    return interleaved({storage: _step(make(name, storage), x) for storage, x in formats.items()})
+
+
+def _step(module: nn.Module, x: Tensor) -> Callable[[], None]:
+    """Return a training step without the optimizer, which both storages need."""
+    x = x.detach().requires_grad_(x.is_floating_point())
+
+    def step() -> None:
+        for parameter in module.parameters():
+            parameter.grad = None
+        x.grad = None
+        module(x).sum().backward()
+
+    return step
+
+
+def _input_shapes(model: nn.Module, topology: Mapping, example: Tensor) -> dict[str, tuple[int, ...]]:
+    """Run the model once and note what each layer is given; a layer used twice counts with its first input."""
+    model = copy.deepcopy(model).eval()
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in topology:
+        model.get_submodule(name).register_forward_pre_hook(_noting(shapes, name))
+    with torch.no_grad():
+        model(example)
+    return shapes | {name: (1, topology[name].shape[1]) for name in topology if name not in shapes}
+
+
+def _noting(shapes: dict, name: str) -> Callable:
+    def note(_, args) -> None:
+        shapes.setdefault(name, tuple(args[0].shape))
+
+    return note
+
+
+def _key(module: nn.Module, layer: LayerTopology, size: tuple[int, ...]) -> str:
+    # Densities that differ by less than their second digit take the same time, for all that can be measured.
+    machine = f"threads {torch.get_num_threads()} {torch.backends.cpu.get_cpu_capability()} {torch.__version__}"
+    return f"{module.extra_repr()} density {layer.density:.1e} input {size} {machine}"
+
+
+def _read() -> dict[str, dict[str, float]]:
+    try:
+        return json.loads(cache_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # nothing kept yet, or nothing readable: measured again
+
+
+def _write(times: Mapping) -> None:
+    try:
+        cache_file().parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=cache_file().parent, delete=False, encoding="utf-8") as file:
+            json.dump(times, file)
+        os.replace(file.name, cache_file())
+    except OSError:
+        pass  # a home that cannot be written to: measured again next time

@@ -1,0 +1,60 @@
+"""How one layer's topology becomes another: what stays, goes and comes, found once for everything that moves along."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from jaxtyping import Int64
+from torch import Tensor
+
+from sparsekit.sorted_sets import compare, true_places
+from sparsekit.topology import LayerTopology
+
+
+@dataclass(frozen=True, eq=False)
+class Move:
+    """The way from an old topology of a layer to a new one.
+
+    Example:
+        >>> from torch import tensor
+        >>> move = Move(LayerTopology((2, 2), tensor([0, 3])), LayerTopology((2, 2), tensor([1, 3])))
+        >>> move.dropped.tolist(), move.grown.tolist(), move.sources.tolist()
+        ([0], [1], [0, 1])
+    """
+
+    old: LayerTopology
+    new: LayerTopology
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether both topologies are the same."""
+        _, dropped_at, grown_at = self._compared
+        return dropped_at.numel() == grown_at.numel() == 0
+
+    @cached_property
+    def dropped(self) -> Int64[Tensor, " d"]:
+        """Positions of the old topology only."""
+        return self.old.indices.index_select(0, self._compared[1])
+
+    @cached_property
+    def grown(self) -> Int64[Tensor, " g"]:
+        """Positions of the new topology only."""
+        return self.new.indices.index_select(0, self.grown_at)
+
+    @property
+    def grown_at(self) -> Int64[Tensor, " g"]:
+        """Which of the new connections are grown, as places in `new.indices`."""
+        return self._compared[2]
+
+    @cached_property
+    def sources(self) -> Int64[Tensor, " e"]:
+        """Where each new connection stands in `old.indices`; 0 for a grown one."""
+        return self._compared[0].clamp(min=0)
+
+    @cached_property
+    def kept(self) -> Int64[Tensor, " k"]:
+        """Positions of both topologies."""
+        return self.new.indices.index_select(0, true_places(self._compared[0] >= 0))
+
+    @cached_property
+    def _compared(self) -> tuple[Tensor, Tensor, Tensor]:
+        return compare(self.old.indices, self.new.indices)

@@ -1,0 +1,103 @@
+"""Candidates drawn at random, more often where a guiding distribution expects large gradients."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from sparsekit.capture import LayerView
+from sparsekit.kernels.sampling import sample_places
+from sparsekit.rules.base import Candidates
+from sparsekit.rules.candidates.all_missing import AllMissing
+from sparsekit.settings import check_range, setting
+from sparsekit.topology import LayerTopology
+
+# Each round finds what is still likely; what so many do not find has next to no weight.
+MOST_ROUNDS = 16
+
+Guide = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guided(Candidates):
+    """A random subset of the missing places, of a size in proportion to the connections: GSE's candidates.
+
+    An output is drawn in proportion to its guiding weight, and an input of it in proportion to its own. The cost
+    follows inputs, outputs and draws, never the dense layer. Subclasses are frozen keyword-only dataclasses that say
+    what guides.
+
+    With sampler `"replacement"` there are `ceil(subset * connections)` draws; repetitions and places that are taken
+    are left out, so somewhat fewer candidates remain. With `"exact"` there are as many *different* missing places: as
+    many as are lacking are drawn again and again. After 16 rounds that is given up, and there are fewer: almost all
+    weight lies on a few places then. An infinite subset, or an exact one as large as what is missing, considers every
+    missing place, whatever guides.
+
+    Raises:
+        ValueError: if the subset is not above 0 or the density is no share.
+
+    Source: Heddes et al. (2024), arXiv:2401.06898, section 3 and algorithm 2; the exact sampler is ours.
+    """
+
+    subset: float = setting(1.0, "draws per existing connection; inf considers every missing place", range=(0.1, 4))
+    sampler: Literal["replacement", "exact"] = setting("replacement", "may the same place be drawn again?")
+    dense_from: float = setting(1.0, "layers at least so dense consider every missing place", range=(0, 1))
+
+    def __post_init__(self):
+        if not self.subset > 0:
+            raise ValueError(f"subset must be above 0, got {self.subset}; 1 draws as many as there are connections")
+        check_range(self, dense_from=(0, 1))
+        if self.sampler not in ("replacement", "exact"):
+            raise ValueError(f"sampler must be 'replacement' or 'exact', got {self.sampler!r}")
+
+    @abstractmethod
+    def guide(
+        self, view: LayerView, generator: torch.Generator
+    ) -> tuple[Float[Tensor, "groups f"], Float[Tensor, " o"]]:
+        """Return the guiding weights of the inputs (of each group of a grouped convolution) and of the outputs.
+
+        They need not sum to 1. Weights that are all zero or not finite count as equal.
+        """
+
+    def __call__(
+        self, view: LayerView, taken: LayerTopology, count: int, generator: torch.Generator
+    ) -> Iterator[Tensor]:
+        if self.considers_all(view, taken):
+            yield from AllMissing()(view, taken, count, generator)
+        elif taken.count < taken.size:
+            yield (self._distinct if self.sampler == "exact" else self._with_replacement)(view, taken, generator)
+
+    def num_draws(self, topology: LayerTopology) -> int:
+        """Return how often is drawn in a layer with these connections."""
+        return math.ceil(self.subset * topology.count)
+
+    def considers_all(self, view: LayerView, taken: LayerTopology) -> bool:
+        """Whether every missing place is a candidate, so that nothing is drawn."""
+        if math.isinf(self.subset) or view.topology.density >= self.dense_from:
+            return True
+        return self.sampler == "exact" and self.num_draws(view.topology) >= taken.size - taken.count
+
+    def _with_replacement(
+        self, view: LayerView, taken: LayerTopology, generator: torch.Generator
+    ) -> Int64[Tensor, " c"]:
+        return sample_places(*self.guide(view, generator), self.num_draws(view.topology), taken, generator)
+
+    def _distinct(self, view: LayerView, taken: LayerTopology, generator: torch.Generator) -> Int64[Tensor, " c"]:
+        weights, wanted = self.guide(view, generator), self.num_draws(view.topology)
+        found = LayerTopology(taken.shape, taken.indices[:0])
+        for _ in range(MOST_ROUNDS):
+            if found.count == wanted:
+                break
+            # Never more than are lacking: none has to be thrown away, which would favour what is rarely drawn.
+            new = sample_places(*weights, wanted - found.count, taken, generator)
+            found |= LayerTopology(taken.shape, new)
+        return found.indices
+
+
+def by_group(view: LayerView, inputs: Float[Tensor, " w"]) -> Float[Tensor, "groups f"]:
+    """Return weights of all columns of the unfolded input, one row for each group."""
+    return inputs.view(-1, view.topology.num_inputs)

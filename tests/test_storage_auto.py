@@ -1,0 +1,115 @@
+"""Storage `auto`: what is measured decides, layer by layer, and it is measured once."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import sparsekit as sk
+from sparsekit.layers import SparseLinear, auto
+from sparsekit.topology import LayerTopology
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "sparsekit" / "storage-seconds.json"
+
+
+def net() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4))
+
+
+def storages(model: nn.Module) -> list[str]:
+    return [layer.storage for layer in sk.sparse_layers(model).values()]
+
+
+def measuring(monkeypatch, answers: list[dict]) -> list:
+    """Give these times instead of measuring; note what was asked."""
+    asked = []
+
+    def times(steps, **_):
+        asked.append(list(steps))
+        for step in steps.values():
+            step()
+        return dict(zip(steps, answers.pop(0), strict=True))
+
+    monkeypatch.setattr(auto, "interleaved", times)
+    return asked
+
+
+def made(**more) -> nn.Module:
+    plain = net()
+    return sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5, seed=0), "auto", **more)
+
+
+def test_each_layer_takes_the_storage_that_was_quicker(monkeypatch):
+    measuring(monkeypatch, [(1.0, 2.0), (3.0, 2.0), (9.0, 9.0, 1.0)])
+    assert storages(made(example=torch.rand(3, 6))) == ["masked", "csr"]
+
+
+def test_where_a_mixture_is_slower_as_a_whole_the_better_of_the_two_is_taken(monkeypatch):
+    measuring(monkeypatch, [(1.0, 2.0), (3.0, 2.0), (9.0, 4.0, 5.0)])
+    assert storages(made(example=torch.rand(3, 6))) == ["csr", "csr"]
+
+
+def test_what_was_measured_once_is_kept_between_processes(monkeypatch, cache):
+    asked = measuring(monkeypatch, [(2.0, 1.0), (2.0, 1.0)])
+    made(example=torch.rand(3, 6))
+    assert len(json.loads(cache.read_text())) == 2
+    assert storages(made(example=torch.rand(3, 6))) == ["csr", "csr"]
+    assert asked == [["masked", "csr"]] * 2
+
+
+def test_another_batch_another_density_or_more_threads_are_measured_anew(monkeypatch):
+    asked = measuring(monkeypatch, [(2.0, 1.0)] * 6)
+    made(example=torch.rand(3, 6))
+    made(example=torch.rand(4, 6))
+    torch.set_num_threads(2)
+    try:
+        made(example=torch.rand(4, 6))
+    finally:
+        torch.set_num_threads(1)
+    assert len(asked) == 6
+
+
+def test_a_damaged_file_of_timings_is_measured_again(monkeypatch, cache):
+    cache.parent.mkdir()
+    cache.write_text("{")
+    measuring(monkeypatch, [(2.0, 1.0), (2.0, 1.0)])
+    assert storages(made(example=torch.rand(3, 6))) == ["csr", "csr"]
+    assert len(json.loads(cache.read_text())) == 2
+
+
+def test_it_says_that_it_needs_a_batch():
+    with pytest.raises(ValueError, match="give example=inputs"):
+        made()
+
+
+def test_types_that_the_compiled_kernels_do_not_know_stay_masked():
+    plain = net().bfloat16()
+    model = sk.sparsify(
+        plain, sk.random_topology(sk.shapes_of(plain), 0.5), "auto", example=torch.rand(3, 6).bfloat16()
+    )
+    assert storages(model) == ["masked", "masked"]
+
+
+def test_the_clock_decides_for_csr_where_little_is_left_and_for_masked_where_nothing_is_missing():
+    sparse, full = nn.Linear(1024, 512), nn.Linear(1024, 512)
+    x = torch.rand(128, 1024)
+    few = sk.random_topology({"0": (512, 1024)}, 0.01, seed=0)
+    assert isinstance(sk.sparsify(nn.Sequential(sparse), few, "auto", example=x)[0], SparseLinear)
+    everything = {"0": LayerTopology.full((512, 1024))}
+    assert storages(sk.sparsify(nn.Sequential(full), everything, "auto", example=x)) == ["masked"]
+
+
+def test_a_network_of_pictures_is_measured_and_trains():
+    from sparsekit.models.small_cnn import small_cnn
+
+    plain = small_cnn(input_shape=(1, 8, 8), num_classes=3, widths=(4, 5))
+    x = torch.rand(7, 1, 8, 8)
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5, seed=0), "auto", example=x)
+    before = {name: value.clone() for name, value in plain.state_dict().items()}
+    model(x).sum().backward()
+    assert all(torch.equal(value, before[name]) for name, value in plain.state_dict().items())
