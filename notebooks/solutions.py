@@ -3,6 +3,8 @@
 The tests hand them to the notebooks' own checks.
 """
 
+import math
+
 import torch
 
 # --- 00_start_here ----------------------------------------------------------------------------------------------
@@ -42,3 +44,16 @@ def grown_places(gradient: torch.Tensor, taken: list[int], count: int) -> list[i
     score = gradient.abs()
     score[taken] = -1
     return sorted(score.argsort(descending=True)[:count].tolist())
+
+
+# --- 03_guided_stochastic_exploration ---------------------------------------------------------------------------
+
+
+def sampled_ratio(density: float, subset: float) -> float:
+    """Candidates per connection that chance leaves."""
+    return (1 - density) * (1 - math.exp(-subset * density)) / density
+
+
+def gradient_bound(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    """GraBo's bound of every gradient's size, a row per output."""
+    return g.abs().sum(0)[:, None] * x.abs().sum(0)[None, :]

@@ -7,7 +7,16 @@ import torch
 from helpers import MODELS, STORAGES, batch_for, capture, dense_gradients, random_layer, sparse
 
 import sparsekit as sk
-from sparsekit.analysis import growth_recall, guidance_table, relative_entropy, sampled, sampled_ratio_expected
+from sparsekit.analysis import (
+    growth_recall,
+    guidance,
+    guidance_table,
+    network_recall,
+    relative_entropy,
+    sampled,
+    sampled_ratio_expected,
+    sampled_ratios,
+)
 from sparsekit.capture import LayerView
 from sparsekit.rules import AllMissing, GraBo, GraEst, Guided, SynFlow, Uniform
 
@@ -97,3 +106,63 @@ def test_the_table_has_a_row_for_each_layer_and_changes_nothing(make, shape, sto
     assert {name: layer.topology for name, layer in sk.sparse_layers(model).items()} == before
     uniform = guidance_table(views, Uniform())
     assert uniform[["input_entropy", "output_entropy"]].to_numpy() == pytest.approx(1)
+
+
+@every_net
+@pytest.mark.parametrize("guide", [Uniform(), GraBo(subset=2.0), GraEst(), SynFlow(subset=math.inf)])
+def test_what_is_shown_of_a_sampling_is_what_happened(make, shape, storage, guide):
+    model, x, views = seen(make, shape, storage)
+    dense, table = dense_gradients(model, x), guidance_table(views, guide, fraction=0.3, seed=4)
+    for name, view in views.items():
+        found = guidance(view, guide, fraction=0.3, seed=4)
+        assert found.topology == view.topology
+        assert found.candidates.count == round(table["ratio"][name] * view.topology.count)
+        assert (found.candidates & view.topology).count == 0
+        for weights, size in ((found.inputs, view.topology.num_inputs), (found.outputs, view.topology.num_outputs)):
+            assert weights.shape == (size,)
+            assert float(weights.sum()) == pytest.approx(1)
+        sizes = dense[name].abs()
+        sizes[view.topology.indices] = -1
+        count = math.ceil(0.3 * view.topology.count)
+        assert found.best.indices.tolist() == sizes.topk(count).indices.sort().values.tolist()
+        assert found.recall == table["recall"][name]
+
+
+def test_guides_from_which_nothing_can_be_drawn_are_shown_as_equal():
+    view = LayerView(name="", topology=random_layer((4, 5), 3), values=torch.ones(3), io=Flat())
+    found = guidance(view, Nowhere(subset=math.inf), fraction=0.0)
+    assert found.inputs.tolist() == pytest.approx([0.2] * 5)
+    assert found.outputs.tolist() == pytest.approx([0.25] * 4)
+    assert math.isnan(found.recall)
+
+
+class Nowhere(Guided):
+    """No weight anywhere."""
+
+    def guide(self, view, generator):
+        return torch.zeros(1, view.topology.num_inputs), torch.full((view.topology.num_outputs,), math.nan)
+
+
+class Flat:
+    """A captured backward pass in which all gradients are alike."""
+
+    def grad_at(self, indices):
+        return torch.ones(len(indices))
+
+
+@every_net
+def test_a_network_s_recall_counts_layers_by_what_they_grow(make, shape, storage):
+    views = seen(make, shape, storage)[2]
+    rows = [guidance(view, GraBo(), fraction=0.3, seed=1) for view in views.values()]
+    hits, wanted = sum((row.best & row.candidates).count for row in rows), sum(row.best.count for row in rows)
+    assert network_recall(views, GraBo(), fraction=0.3, seed=1) == pytest.approx(hits / wanted)
+    assert network_recall(views, AllMissing(), fraction=0.3) == pytest.approx(1)
+    assert math.isnan(network_recall({}, GraBo()))
+
+
+def test_measured_ratios_agree_with_the_formula():
+    table = sampled_ratios(2.0, (0.02, 0.2, 0.5))
+    assert table.index.tolist() == [0.02, 0.2, 0.5]
+    assert table["expected"].tolist() == [sampled_ratio_expected(density, 2.0) for density in table.index]
+    assert table["measured"].tolist() == pytest.approx(table["expected"].tolist(), rel=0.05)
+    assert not (table["measured"] == table["expected"]).any()

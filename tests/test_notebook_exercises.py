@@ -19,6 +19,8 @@ MISTAKES = {
         values.argsort(descending=True)[: len(values) - int(fraction * len(values))].tolist()  # forgets the sign
     ),
     "grown_places": lambda gradient, taken, count: sorted(gradient.abs().argsort(descending=True)[:count].tolist()),
+    "sampled_ratio": lambda density, subset: subset,  # forgets repetitions and what is taken
+    "gradient_bound": lambda x, g: (g.sum(0)[:, None] * x.sum(0)[None, :]).abs(),  # sums before sizes
 }
 
 

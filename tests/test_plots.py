@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import dataclasses
 import io
 import itertools
 import sys
@@ -48,6 +49,18 @@ def effective() -> pd.DataFrame:
     return pd.DataFrame([{"method": m, "nominal": d, "effective": d**1.2} for m, d in rows])
 
 
+def sampling() -> analysis.Guidance:
+    places = [LayerTopology((4, 6), torch.tensor(indices)) for indices in ([0, 7, 20], [1, 2, 10, 23], [2, 3, 23])]
+    inputs, outputs = torch.arange(1, 7) / 21, torch.tensor([0.1, 0.2, 0.3, 0.4])
+    topology, candidates, best = places
+    return analysis.Guidance(topology=topology, inputs=inputs, outputs=outputs, candidates=candidates, best=best)
+
+
+def seconds() -> pd.DataFrame:
+    return pd.DataFrame({"dense": [0.004] * 3, "csr": [0.006, 0.002, 0.001]}, index=[1.0, 0.5, 0.1])
+
+
+SAMPLING, SECONDS = sampling(), seconds()
 FIGURES = {
     "masks": (plots.plot_masks, (NETS[0],), {}),
     "changed masks": (plots.plot_masks, (NETS[0],), {"before": NETS[1]}),
@@ -66,6 +79,11 @@ FIGURES = {
     "explorations": (plots.plot_exploration, ({"set": analysis.exploration(NETS)},), {}),
     "comparison": (plots.plot_comparison_matrix, analysis.comparison_matrix(NETS), {"names": list("abcd")}),
     "effective": (plots.plot_effective_density, (effective(),), {}),
+    "guidance": (plots.plot_guidance, (SAMPLING,), {}),
+    "sampled ratio": (plots.plot_sampled_ratio, (analysis.sampled_ratios(1.0, (0.1, 0.5)),), {}),
+    "recall": (plots.plot_recall, (finals().assign(recall=0.3),), {}),
+    "step times": (plots.plot_step_times, (SECONDS,), {}),
+    "update times": (plots.plot_update_times, (SECONDS.set_axis([64, 128, 256]),), {}),
     "flops": (plots.plot_flops, (analysis.training_flops_table(analysis.Pass(dense=1.0, sparse=0.02)),), {}),
 }
 WITHOUT_AXES = {"masks", "changed masks"}
@@ -151,6 +169,8 @@ def same(first, second) -> bool:
         return first.equals(second)
     if isinstance(first, torch.Tensor):
         return torch.equal(first, second)
+    if dataclasses.is_dataclass(first):
+        return all(same(value, getattr(second, name)) for name, value in vars(first).items())
     if isinstance(first, dict):
         return all(same(first[key], second[key]) for key in first)
     return np.array_equal(first, second) if isinstance(first, np.ndarray) else first == second
@@ -422,3 +442,52 @@ CONES = {
 
 def test_shares_are_written_with_no_more_digits_than_they_need():
     assert [canvas.in_percent(share) for share in (0.0, 0.0012, 0.05, 1 / 3)] == ["0 %", "0.12 %", "5 %", "33.3 %"]
+
+
+class TestGuidance:
+    def test_every_place_has_the_colour_of_what_became_of_it(self):
+        picture = np.asarray(plots.plot_guidance(SAMPLING).images[0].get_array())
+        assert picture.shape == (4, 6, 3)
+        colour = {place: tuple(picture[place // 6, place % 6]) for place in (0, 1, 2, 3, 5, 23)}
+        expected = {0: colours.INK, 1: colours.SKY, 2: colours.GREEN, 3: colours.VERMILLION, 5: colours.PAPER}
+        assert {place: colour[place] for place in expected} == {p: to_rgb(c) for p, c in expected.items()}
+        assert colour[23] == colour[2]
+
+    def test_the_legend_counts_them(self):
+        assert labels(plots.plot_guidance(SAMPLING)) == [
+            "connections: 3",
+            "candidates: 4",
+            "largest gradients, missed: 1",
+            "found: 2",
+        ]
+
+    def test_the_bars_are_the_probabilities(self):
+        top, right = plots.plot_guidance(SAMPLING).child_axes
+        assert top.collections[0].get_datalim(top.transData).y1 == pytest.approx(6 / 21)
+        assert right.collections[0].get_datalim(right.transData).x1 == pytest.approx(0.4)
+
+    @pytest.mark.parametrize("plot", [plots.plot_sampled_ratio, plots.plot_recall])
+    def test_tables_without_their_columns_are_refused(self, plot):
+        with pytest.raises(ValueError, match="must have columns"):
+            plot(pd.DataFrame({"other": [1]}))
+
+    def test_methods_stand_at_their_mean_recall_and_accuracy(self):
+        runs = pd.DataFrame({"method": ["a", "a", "b"], "recall": [0.2, 0.2, 1.0], "accuracy": [0.5, 0.7, 0.9]})
+        ax = plots.plot_recall(runs)
+        assert [text.get_text() for text in ax.texts] == ["a", "b"]
+        assert [text.xy for text in ax.texts] == [pytest.approx((0.2, 0.6)), pytest.approx((1.0, 0.9))]
+
+
+class TestTimes:
+    def test_the_promise_is_the_dense_time_times_the_density(self):
+        ax = plots.plot_step_times(SECONDS)
+        lines = {line.get_label(): line for line in ax.lines}
+        assert lines["promised by operations"].get_ydata().tolist() == pytest.approx([4.0, 2.0, 0.4])
+        assert lines["csr"].get_xdata().tolist() == pytest.approx([0.0, 0.5, 0.9])
+        assert lines["csr"].get_ydata().tolist() == pytest.approx([6.0, 2.0, 1.0])
+
+    def test_times_without_a_dense_one_and_none_at_all_are_refused(self):
+        with pytest.raises(ValueError, match="column dense"):
+            plots.plot_step_times(SECONDS[["csr"]])
+        with pytest.raises(ValueError, match="at least one width"):
+            plots.plot_update_times(pd.DataFrame())

@@ -1,6 +1,7 @@
 """Numbers about topologies and models; nothing here ever changes a model."""
 
 from sparsekit.analysis.activity import activity, small_filters
+from sparsekit.analysis.claims import Claim, judge
 from sparsekit.analysis.comparing import (
     Comparison,
     compare,
@@ -27,25 +28,33 @@ from sparsekit.analysis.exploration import (
 )
 from sparsekit.analysis.flops import NotCountedWarning, forward_flops, output_positions
 from sparsekit.analysis.guidance import (
+    Guidance,
     Sampled,
     growth_recall,
+    guidance,
     guidance_table,
+    network_recall,
     relative_entropy,
     sampled,
     sampled_ratio_expected,
+    sampled_ratios,
 )
 from sparsekit.analysis.memory import memory_bytes
 from sparsekit.analysis.metrics import dead_inputs, dead_outputs, fan_histogram, layer_table, unit_fan_out
 from sparsekit.analysis.reachable import effective_in, log10_num_paths_in
+from sparsekit.analysis.speed import break_even, log_log_slope, speed_table, step_seconds, storages_of, update_seconds
 from sparsekit.analysis.training_flops import Pass, one_off_flops, training_flops, training_flops_table
 
 __all__ = [
+    "Claim",
     "Comparison",
+    "Guidance",
     "NotCountedWarning",
     "Pass",
     "Sampled",
     "activity",
     "ages",
+    "break_even",
     "churn",
     "compare",
     "comparison_matrix",
@@ -64,13 +73,17 @@ __all__ = [
     "fan_histogram",
     "forward_flops",
     "growth_recall",
+    "guidance",
     "guidance_table",
     "hamming",
     "iou",
+    "judge",
     "layer_table",
     "log10_num_paths",
     "log10_num_paths_in",
+    "log_log_slope",
     "memory_bytes",
+    "network_recall",
     "one_off_flops",
     "output_positions",
     "overlap",
@@ -78,9 +91,14 @@ __all__ = [
     "reliable_exploration",
     "sampled",
     "sampled_ratio_expected",
+    "sampled_ratios",
     "small_filters",
+    "speed_table",
+    "step_seconds",
+    "storages_of",
     "survival",
     "training_flops",
     "training_flops_table",
     "unit_fan_out",
+    "update_seconds",
 ]

@@ -1,7 +1,7 @@
 """What a guided sampling of candidates found: how many, how one-sided, and how much of what matters."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -12,10 +12,12 @@ from torch import Tensor
 from sparsekit.allocation import check_density
 from sparsekit.capture import LayerView
 from sparsekit.kernels.sampling import sample_places
-from sparsekit.rules import AllMissing, Candidates, Guided
+from sparsekit.rules import AllMissing, Candidates, Guided, Uniform
 from sparsekit.seeds import generator
-from sparsekit.selection import highest
+from sparsekit.selection import draw_distinct, highest
 from sparsekit.topology import LayerTopology
+
+RATIO_DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # from where nothing repeats to where much is taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,52 @@ class Sampled:
     def duplicates(self) -> float:
         """Share of the draws that repeat another one, 0 to 1."""
         return 1 - self.distinct / self.draws if self.draws else math.nan
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Guidance:
+    """What guided one sampling in a layer, and where it led.
+
+    Args:
+        topology: connections that exist.
+        inputs: probability of each input, `(F,)`; the mean over the groups of a grouped convolution.
+        outputs: probability of each output, `(O,)`.
+        candidates: missing places that were drawn.
+        best: as many missing places with the largest gradients as are to be grown.
+    """
+
+    topology: LayerTopology
+    inputs: Float[Tensor, " f"]
+    outputs: Float[Tensor, " o"]
+    candidates: LayerTopology
+    best: LayerTopology
+
+    @property
+    def recall(self) -> float:
+        """Share of the best places that are candidates; NaN where none is wanted."""
+        return (self.best & self.candidates).count / self.best.count if self.best.count else math.nan
+
+
+def guidance(view: LayerView, candidates: Guided, *, fraction: float = 0.2, seed: int = 0) -> Guidance:
+    """Return one sampling of a layer in full: what guides it, what it draws, and what it should find.
+
+    Args:
+        view: the layer, after a captured backward pass.
+        candidates: how they are drawn.
+        fraction: share of the connections that are to be grown.
+        seed: of the draws; the same as in `guidance_table`.
+    """
+    old, draws = view.topology, lambda: generator(seed, "guidance", view.name)
+    count = math.ceil(fraction * old.count)
+    inputs, outputs = candidates.guide(view, draws())
+    drawn = torch.cat([*candidates(view, old, count, draws()), old.indices[:0]])
+    return Guidance(
+        topology=old,
+        inputs=_shares(inputs).mean(0),
+        outputs=_shares(outputs),
+        candidates=LayerTopology(old.shape, drawn),
+        best=LayerTopology(old.shape, _largest_gradients(view, count, draws())),
+    )
 
 
 def sampled(view: LayerView, candidates: Guided, generator: torch.Generator) -> Sampled:
@@ -92,6 +140,36 @@ def sampled_ratio_expected(density: float, subset: float = 1.0) -> float:
     return (1 - density) * -math.expm1(-subset * density) / density
 
 
+def sampled_ratios(
+    subset: float, densities: Sequence[float] = RATIO_DENSITIES, *, width: int = 300, seed: int = 0
+) -> pd.DataFrame:
+    """Return `|S| / |A|` as measured in random square layers of these densities, beside what the formula says.
+
+    Args:
+        subset: draws per existing connection.
+        densities: of the layers.
+        width: inputs, and outputs, of each layer.
+        seed: of connections and draws.
+
+    Returns:
+        Columns `measured` and `expected`, one row per density.
+
+    Example:
+        >>> sampled_ratios(1.0, [0.05]).round(2).to_dict("list")
+        {'measured': [0.94], 'expected': [0.93]}
+    """
+    draws, rows = generator(seed, "sampled-ratios"), {}
+    for density in densities:
+        places = draw_distinct(width * width, round(density * width * width), draws)
+        layer = LayerTopology((width, width), places)
+        view = LayerView(name="", topology=layer, values=torch.ones(layer.count))
+        rows[density] = (
+            sampled(view, Uniform(subset=subset), draws).ratio,
+            sampled_ratio_expected(layer.density, subset),
+        )
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["measured", "expected"]).rename_axis("density")
+
+
 def relative_entropy(weights: Float[Tensor, " n"]) -> float:
     """Return the entropy of weights, taken as probabilities, as a share of the largest possible, 0 to 1.
 
@@ -119,6 +197,26 @@ def growth_recall(view: LayerView, candidates: Candidates, count: int, generator
     parts = candidates(view, view.topology, count, generator)
     found = sum(int((LayerTopology(view.topology.shape, part).place_of(best) >= 0).sum()) for part in parts)
     return found / best.numel() if best.numel() else math.nan
+
+
+def network_recall(
+    views: Mapping[str, LayerView], candidates: Candidates, *, fraction: float = 0.2, seed: int = 0
+) -> float:
+    """Return which share of all layers' largest missing gradients is among the candidates, 0 to 1.
+
+    Args:
+        views: what a rule sees after a captured backward pass.
+        candidates: how they are drawn, guided or not.
+        fraction: share of each layer's connections that are to be grown.
+        seed: of the draws.
+    """
+    counts = {name: math.ceil(fraction * view.topology.count) for name, view in views.items()}
+    found = [
+        counts[name] * growth_recall(view, candidates, counts[name], generator(seed, "guidance", name))
+        for name, view in views.items()
+        if counts[name]
+    ]
+    return sum(found) / sum(counts.values()) if found else math.nan
 
 
 def guidance_table(
@@ -152,6 +250,13 @@ def _row(view: LayerView, candidates: Guided, fraction: float, seed: int) -> dic
         "output_entropy": relative_entropy(outputs),
         "recall": growth_recall(view, candidates, count, generator(seed, "guidance", view.name)),
     }
+
+
+def _shares(weights: Float[Tensor, "*groups n"]) -> Float[Tensor, "*groups n"]:
+    """Weights as probabilities; equal ones where nothing can be drawn from them, as in sampling."""
+    total = weights.sum(-1, keepdim=True)
+    usable = total.isfinite() & (total > 0)
+    return torch.where(usable, weights / total, 1 / weights.shape[-1])
 
 
 def _largest_gradients(view: LayerView, count: int, generator: torch.Generator) -> Int64[Tensor, " c"]:

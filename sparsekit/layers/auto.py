@@ -55,7 +55,7 @@ def fastest_storages(
     if len(set(choice.values())) < 2:
         return choice
     options = [dict.fromkeys(topology, "masked"), dict.fromkeys(topology, "csr"), choice]
-    steps = {number: _step(build(option), example) for number, option in enumerate(options)}
+    steps = {number: training_step(build(option), example) for number, option in enumerate(options)}
     times = interleaved(steps)
     return options[min(times, key=times.__getitem__)]
 
@@ -90,10 +90,10 @@ def _seconds(step: Callable[[], object], repeats: int) -> float:
 def _layer_times(name: str, size: tuple[int, ...], dtype: torch.dtype, make: Make) -> dict[str, float]:
     x = torch.randn(size, dtype=dtype)
     formats = {"masked": x, "csr": feature_major(x) if x.dim() in (2, 4) else x}
-    return interleaved({storage: _step(make(name, storage), x) for storage, x in formats.items()})
+    return interleaved({storage: training_step(make(name, storage), x) for storage, x in formats.items()})
 
 
-def _step(module: nn.Module, x: Tensor) -> Callable[[], None]:
+def training_step(module: nn.Module, x: Tensor) -> Callable[[], None]:
     """Return a training step without the optimizer, which both storages need."""
     x = x.detach().requires_grad_(x.is_floating_point())
 

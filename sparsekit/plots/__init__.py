@@ -2,8 +2,9 @@
 
 from sparsekit.plots.colours import STYLES, Style, numbered, style_of
 from sparsekit.plots.comparing import plot_comparison_matrix, plot_effective_density
-from sparsekit.plots.costs import plot_flops
+from sparsekit.plots.costs import plot_flops, plot_step_times, plot_update_times
 from sparsekit.plots.evolution import plot_ages, plot_churn, plot_exploration, plot_survival
+from sparsekit.plots.guidance import plot_guidance, plot_recall, plot_sampled_ratio
 from sparsekit.plots.layers import plot_fan_histogram, plot_input_map, plot_layer_densities
 from sparsekit.plots.masks import mask_image, plot_masks
 from sparsekit.plots.training import plot_accuracy_density, plot_curves
@@ -22,9 +23,14 @@ __all__ = [
     "plot_exploration",
     "plot_fan_histogram",
     "plot_flops",
+    "plot_guidance",
     "plot_input_map",
     "plot_layer_densities",
     "plot_masks",
+    "plot_recall",
+    "plot_sampled_ratio",
+    "plot_step_times",
     "plot_survival",
+    "plot_update_times",
     "style_of",
 ]

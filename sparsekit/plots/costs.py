@@ -3,8 +3,8 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, percent
-from sparsekit.plots.colours import BASELINE, DASHED, style_of
+from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, legend, legend_beside, percent
+from sparsekit.plots.colours import BASELINE, DASHED, numbered, style_of
 
 
 def plot_flops(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -49,3 +49,56 @@ def _scale(ax: Axes, lowest: float, highest: float) -> None:
     else:
         ax.set_xlim(0, highest * 1.15)
     percent(ax.xaxis)
+
+
+def plot_step_times(times: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw the time of a training step against sparsity, a line for each way of computing, and what is promised.
+
+    The dashed line is the dense time times the density: what fewer operations alone would give.
+
+    Args:
+        times: indexed by density, with a column of seconds per way; one must be `dense`.
+        ax: where to draw; a new figure if None.
+
+    Raises:
+        ValueError: if there is no column `dense`.
+    """
+    if "dense" not in times:
+        raise ValueError(f"the table must have a column dense to compare with, got {', '.join(times) or 'none'}")
+    ax = axes_for(ax)
+    times = times.sort_index(ascending=False)
+    sparsity = 1 - times.index.to_numpy(dtype=float)
+    for place, (name, seconds) in enumerate(times.items()):
+        style = numbered(place)
+        ax.plot(sparsity, 1000 * seconds, color=style.colour, marker=style.marker, label=str(name))
+    promised = 1000 * times["dense"].median() * (1 - sparsity)
+    ax.plot(sparsity, promised, color=BASELINE, linestyle=DASHED, label="promised by operations")
+    finish(ax, x="sparsity (share of weights that are missing)", y="milliseconds per step, log scale", grid="both")
+    ax.set_yscale("log")
+    percent(ax.xaxis)
+    legend_beside(ax)
+    return ax
+
+
+def plot_update_times(seconds: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw how long rules take to choose new connections against the width of the layer, in logarithmic scales.
+
+    Args:
+        seconds: from `analysis.update_seconds`: indexed by width, with a column per rule.
+        ax: where to draw; a new figure if None.
+
+    Raises:
+        ValueError: if there is nothing to draw.
+    """
+    if seconds.empty:
+        raise ValueError("there must be at least one width and one rule, got none; see analysis.update_seconds")
+    ax = axes_for(ax, height=3.8)
+    for name, column in seconds.items():
+        style = style_of(str(name))
+        ax.plot(seconds.index, 1000 * column, color=style.colour, marker=style.marker, label=str(name))
+    finish(ax, x="width (inputs, and outputs, of the layer)", y="milliseconds per rewiring", grid="both")
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.set_xticks(seconds.index, [f"{width:,}" for width in seconds.index])
+    legend(ax)
+    return ax

@@ -7,8 +7,10 @@ is fetched from a network, no callback prints or draws with pyplot, and no noteb
 from sparsekit.widgets.controls import Controls, Field
 from sparsekit.widgets.curve import Curve
 from sparsekit.widgets.explorer import MaskExplorer
+from sparsekit.widgets.figure_explorer import FigureExplorer, GuidanceExplorer
 from sparsekit.widgets.film import TopologyFilm
 from sparsekit.widgets.live import Control, Run, Snapshot, live_training
+from sparsekit.widgets.live_speed import live_speed
 from sparsekit.widgets.mask_tiles import LayerTable, MaskTiles
 from sparsekit.widgets.panel import LivePanel
 from sparsekit.widgets.pictures import Picture
@@ -22,6 +24,8 @@ __all__ = [
     "Controls",
     "Curve",
     "Field",
+    "FigureExplorer",
+    "GuidanceExplorer",
     "LayerTable",
     "LivePanel",
     "MaskExplorer",
@@ -35,5 +39,6 @@ __all__ = [
     "Snapshot",
     "TopologyFilm",
     "Verdict",
+    "live_speed",
     "live_training",
 ]

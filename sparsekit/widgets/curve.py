@@ -61,7 +61,7 @@ class Curve(FrontEnd):
         with self.hold_sync():
             self.series = [{"name": name, "count": points.shape[1]} for name, points in thin.items()]
             self.points = b"".join(points.tobytes() for points in thin.values())
-            self.alt = " ".join(_last(name, *line) for name, line in lines.items()) or "No points yet."
+            self.alt = " ".join(_last(name, *line, self.x_label) for name, line in lines.items()) or "No points yet."
 
     def sentence(self) -> str:
         """Say where each line ends."""
@@ -101,7 +101,7 @@ def thinned(steps: Numbers, values: Numbers) -> Float[np.ndarray, "2 points"]:
     return np.ascontiguousarray(line[:, sorted(keep)])
 
 
-def _last(name: str, steps: Numbers, values: Numbers) -> str:
+def _last(name: str, steps: Numbers, values: Numbers, x_label: str) -> str:
     if not len(steps):
         return f"{name}: no points yet."
-    return f"{name}: {values[-1]:.3g} at step {steps[-1]:g} ({len(steps):,} points)."
+    return f"{name}: {values[-1]:.3g} at {x_label} {steps[-1]:g} ({len(steps):,} points)."

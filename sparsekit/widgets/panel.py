@@ -1,7 +1,7 @@
 """Watch a run and steer it: buttons, a bar, curves, masks, and sliders that act on the running training."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ipywidgets
@@ -16,6 +16,7 @@ from sparsekit.widgets.mask_tiles import MaskTiles
 from sparsekit.widgets.pictures import Picture
 from sparsekit.widgets.view import Shown
 
+Metrics = Sequence[str | tuple[str, ...]] | Mapping[str, str | tuple[str, ...]]
 MAIN_BUTTON = {"ready": "Start", "running": "Pause", "paused": "Resume"}
 
 
@@ -24,9 +25,10 @@ class LivePanel(Shown):
 
     Args:
         run: what to watch; several panels may watch one run.
-        metrics: a chart each; names in a tuple share one.
+        metrics: a chart each; names in a tuple share one. A mapping gives each chart a title: `{title: names}`.
         control: holds the rule of the training; gives sliders for its drop fraction and interval.
         masks: whether to show the topology.
+        x_label: what the steps are; they need not be those of a training.
 
     Example:
         >>> from sparsekit.widgets.live import Snapshot
@@ -41,12 +43,13 @@ class LivePanel(Shown):
         self,
         run: Run,
         *,
-        metrics: Sequence[str | tuple[str, ...]] = ("loss", "accuracy"),
+        metrics: Metrics = ("loss", "accuracy"),
         control: Control | None = None,
         masks: bool = True,
+        x_label: str = "step",
     ):
         self.run, self.control = run, control
-        self.charts = {_names(metric): Curve(" and ".join(_names(metric))) for metric in metrics}
+        self.charts = {names: Curve(title, x_label=x_label) for title, names in _titled(metrics).items()}
         self.masks = MaskTiles() if masks else None
         self._drawn_topology: Any = None
         self._lock = threading.Lock()
@@ -123,6 +126,12 @@ class LivePanel(Shown):
 
     def _widget(self) -> ipywidgets.VBox:
         return self.view
+
+
+def _titled(metrics: Metrics) -> dict[str, tuple[str, ...]]:
+    if isinstance(metrics, Mapping):
+        return {title: _names(metric) for title, metric in metrics.items()}
+    return {" and ".join(_names(metric)): _names(metric) for metric in metrics}
 
 
 def _names(metric: str | tuple[str, ...]) -> tuple[str, ...]:

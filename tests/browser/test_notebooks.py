@@ -63,3 +63,25 @@ def test_the_third_notebook_is_steered_stopped_and_scrubbed(notebook):
     book.press(slider, "Home")
     page.get_by_text("Before the first rewiring").first.wait_for()
     assert book.count_pixels(film, INK) == book.python("journal[0]['fc1'].count")
+
+
+def test_the_fourth_notebook_draws_what_its_controls_say(notebook):
+    book = notebook("03_guided_stochastic_exploration.ipynb").run_all()
+    page = book.page
+    assert "GSE beats SET in every seed: True" in book.printed()
+    book.press(page.get_by_role("slider", name="Subset").first, "End")
+    page.get_by_role("combobox", name="Guide").select_option("uniform")
+    words = page.get_by_role("status").get_by_text("fc1, uniform:").first
+    words.wait_for()
+    assert words.inner_text() == book.python("repr(explorer)")
+    assert book.python("explorer.controls.values") == {"layer": "fc1", "guide": "uniform", "subset": 4}
+    # The picture in the page is the one that the kernel drew last.
+    sent = book.python("__import__('base64').b64encode(explorer.image.value).decode()")
+    page.wait_for_function(
+        """async wanted => {
+          const image = document.querySelector('.jp-OutputArea img.widget-image');
+          const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
+          return btoa(String.fromCharCode(...bytes)) === wanted;
+        }""",
+        arg=sent,
+    )

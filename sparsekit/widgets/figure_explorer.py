@@ -1,0 +1,161 @@
+"""Controls above a figure: whatever moves, a pure function draws it anew."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import ipywidgets
+from matplotlib.axes import Axes
+
+from sparsekit.analysis import guidance, sampled_ratio_expected
+from sparsekit.capture import LayerView
+from sparsekit.plots import plot_guidance
+from sparsekit.registry import get, names
+from sparsekit.rules import Guided
+from sparsekit.widgets.controls import Controls, Field
+from sparsekit.widgets.pictures import Picture
+from sparsekit.widgets.view import Shown
+
+
+class FigureExplorer(Shown):
+    """A view of a function that draws a figure from what controls say.
+
+    Args:
+        draw: takes the controls' values by name and returns axes of a figure that nobody else holds; their title is the
+            sentence that says what is shown.
+        fields: the controls.
+        values: of the controls at first.
+        title: spoken name of the controls.
+
+    Raises:
+        ValueError: if the function refuses the first values. Later that is said beside the control that was moved, and
+            the last picture stays.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> def draw(power):
+        ...     ax = Figure().subplots()
+        ...     ax.set_title(f"x to the power of {power}")
+        ...     return ax
+        >>> explorer = FigureExplorer(draw, [Field(name="power", kind="range", low=0, high=3)], {"power": 1})
+        >>> explorer.choose(power=2)
+        >>> explorer
+        x to the power of 2
+    """
+
+    def __init__(
+        self,
+        draw: Callable[..., Axes],
+        fields: Sequence[Field],
+        values: Mapping[str, Any],
+        *,
+        title: str = "What to draw",
+    ):
+        self._draw = draw
+        self._ax = draw(**values)
+        self.controls = Controls(fields, dict(values), title=title)
+        self.image = ipywidgets.Image(value=_png(self._ax), format="png", layout=_as_wide_as(self._ax))
+        # A picture speaks to nobody who cannot see it: the same in words, announced when it changes.
+        self.words = Controls([Field(name="words", kind="text")], {"words": self.sentence()}, title="What is shown")
+        self.controls.observe(self._refresh, "values")
+        self.view = ipywidgets.VBox([self.controls, self.image, self.words])
+
+    def choose(self, **values: Any) -> None:
+        """Move controls from code; the others stay."""
+        self.controls.set(**values)
+
+    def sentence(self) -> str:
+        """Say what is shown, in the words of the figure's title."""
+        return self._ax.get_title("left") or self._ax.get_title()
+
+    def snapshot(self) -> Picture:
+        """Return the figure as it is now."""
+        return Picture(bytes(self.image.value), self.sentence())
+
+    def _refresh(self, change: Any) -> None:
+        moved = [name for name, value in change.new.items() if value != change.old.get(name)]
+        try:
+            self._ax = self._draw(**change.new)
+        except ValueError as problem:
+            self._answer(moved[:1], str(problem))
+            return
+        self._answer([], "")
+        self.image.value = _png(self._ax)
+        self.words.set(words=self.sentence())
+
+    def _answer(self, moved: Sequence[str], problem: str) -> None:
+        for field in self.controls.fields:
+            error = problem if field["name"] in moved else ""
+            if field["error"] != error:
+                self.controls.change(field["name"], error=error)
+
+    def _widget(self) -> ipywidgets.VBox:
+        return self.view
+
+
+class GuidanceExplorer(FigureExplorer):
+    """Where guided sampling draws its candidates in a layer, and how many of the largest gradients it meets.
+
+    Args:
+        views: the layers as a rule sees them after a captured backward pass.
+        layer: which to show first; None is the first.
+        guide: what guides at first, one of `names("candidates")`.
+        fraction: share of the connections that are to be grown.
+        seed: of the draws.
+
+    Raises:
+        ValueError: if there is no such layer.
+    """
+
+    def __init__(
+        self,
+        views: Mapping[str, LayerView],
+        *,
+        layer: str | None = None,
+        guide: str = "uniform",
+        fraction: float = 0.2,
+        seed: int = 0,
+    ):
+        self._views, self._fraction, self._seed = dict(views), fraction, seed
+        guides = [name for name in names("candidates") if issubclass(get("candidates", name), Guided)]
+        fields = [
+            Field(name="layer", kind="choice", label="Layer", options=_options(list(views))),
+            Field(name="guide", kind="choice", label="Guide", options=_options(guides)),
+            Field(name="subset", kind="range", label="Subset", low=0.1, high=4, step=0.1),
+        ]
+        values = {"layer": layer or next(iter(views), ""), "guide": guide, "subset": 1.0}
+        super().__init__(self._draw_layer, fields, values, title="How candidates are drawn")
+
+    def _draw_layer(self, layer: str, guide: str, subset: float) -> Axes:
+        if layer not in self._views:
+            raise ValueError(f"layer must be one of {', '.join(self._views) or '(none)'}, got {layer!r}")
+        view = self._views[layer]
+        found = guidance(view, get("candidates", guide)(subset=subset), fraction=self._fraction, seed=self._seed)
+        ratio = found.candidates.count / max(1, found.topology.count)
+        chance = sampled_ratio_expected(found.topology.density, subset) if found.topology.count else 0.0
+        ax = plot_guidance(found)
+        ax.set_title(
+            f"{layer}, {guide}: |S| / |A| = {ratio:.2f} (uniform draws: {chance:.2f}), recall {found.recall:.0%}",
+            fontsize=10,
+            loc="left",
+            y=1.18,  # above the input probabilities
+        )
+        return ax
+
+
+def _options(found: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, name) for name in found)
+
+
+def _as_wide_as(ax: Axes) -> ipywidgets.Layout:
+    """As many pixels on the screen as the figure has: stretched to the page its letters would be blurred."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    return ipywidgets.Layout(width=f"{round(figure.get_figwidth() * figure.dpi)}px", max_width="100%")
+
+
+def _png(ax: Axes) -> bytes:
+    picture, figure = io.BytesIO(), ax.get_figure(root=True)
+    assert figure is not None
+    figure.savefig(picture, format="png")
+    return picture.getvalue()

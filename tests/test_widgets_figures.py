@@ -1,0 +1,153 @@
+"""Figures under controls, and a speed meter in the background: what is drawn is what the controls say."""
+
+import io
+import itertools
+import sys
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import nn
+
+import sparsekit as sk
+from sparsekit.analysis import guidance
+from sparsekit.rules import GraBo
+from sparsekit.widgets import Field, FigureExplorer, GuidanceExplorer, LivePanel, Run, Snapshot, live_speed
+
+
+def draw(power: int, colour: str = "black"):
+    if power > 2:
+        raise ValueError(f"power must be at most 2, got {power}")
+    ax = Figure(figsize=(2, 2)).subplots()
+    ax.plot([0, 1, 2], [0**power, 1, 2**power], color=colour)
+    ax.set_title(f"x to the power of {power}, {colour}", loc="left")
+    return ax
+
+
+def explorer() -> FigureExplorer:
+    fields = [
+        Field(name="power", kind="range", label="Power", low=0, high=3, step=1),
+        Field(name="colour", kind="choice", label="Colour", options=(("black", "black"), ("red", "red"))),
+    ]
+    return FigureExplorer(draw, fields, {"power": 1, "colour": "black"})
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def errors(shown: FigureExplorer) -> list[str]:
+    return [field["error"] for field in shown.controls.fields]
+
+
+def test_a_control_draws_the_figure_anew_and_says_so_in_words():
+    shown = explorer()
+    before = shown.image.value
+    shown.choose(colour="red")
+    assert (pixels(shown.image.value) != pixels(before)).any()
+    assert shown.words.values["words"] == repr(shown) == "x to the power of 1, red"
+
+
+def test_its_still_is_the_figure_with_its_title_as_words():
+    shown = explorer()
+    still = shown.snapshot()
+    assert bytes(still) == shown.image.value
+    assert still.alt == "x to the power of 1, black"
+    bundle = shown._repr_mimebundle_()
+    assert set(bundle) >= {"image/png", "text/plain", "application/vnd.jupyter.widget-view+json"}
+
+
+def test_what_the_function_refuses_is_said_beside_the_control_and_the_picture_stays():
+    shown = explorer()
+    before = shown.image.value
+    shown.choose(power=3)
+    assert errors(shown) == ["power must be at most 2, got 3", ""]
+    assert shown.image.value == before
+    shown.choose(power=2)
+    assert errors(shown) == ["", ""]
+    assert repr(shown) == "x to the power of 2, black"
+
+
+def test_first_values_that_are_refused_are_an_error():
+    with pytest.raises(ValueError, match="at most 2"):
+        FigureExplorer(draw, [], {"power": 3})
+
+
+# --- guided sampling ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def views():
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 5))
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.2, seed=0))
+    with sk.capture_io(model) as io:
+        model(torch.randn(8, 20)).square().mean().backward()
+    return sk.views(model, io)
+
+
+def test_layers_and_guides_are_chosen_and_the_numbers_are_those_of_the_sampling(views):
+    shown = GuidanceExplorer(views, fraction=0.3, seed=2)
+    assert repr(shown).startswith("0, uniform: ")
+    shown.choose(layer="2", guide="grabo", subset=2.0)
+    found = guidance(views["2"], GraBo(subset=2.0), fraction=0.3, seed=2)
+    ratio = found.candidates.count / views["2"].topology.count
+    assert f"2, grabo: |S| / |A| = {ratio:.2f} " in repr(shown)
+    assert f"recall {found.recall:.0%}" in repr(shown)
+
+
+def test_every_guide_that_there_is_can_be_chosen(views):
+    shown = GuidanceExplorer(views, layer="2")
+    options = {value for value, _ in shown.controls.fields[1]["options"]}
+    assert options == {"uniform", "grabo", "graest", "synflow"}
+    for guide in options:
+        shown.choose(guide=guide)
+        assert repr(shown).startswith(f"2, {guide}: ")
+
+
+def test_a_layer_that_is_not_there_is_refused(views):
+    with pytest.raises(ValueError, match="layer must be one of 0, 2"):
+        GuidanceExplorer(views, layer="1")
+
+
+# --- speed --------------------------------------------------------------------------------------------------------
+
+
+def test_the_meter_s_steps_are_sparsities_and_its_numbers_milliseconds(monkeypatch):
+    asked = []
+
+    def seconds(layer, density, example, **settings):
+        asked.append((density, settings))
+        return {"dense": 0.002, "csr": 0.001 * density}
+
+    monkeypatch.setattr(sys.modules["sparsekit.widgets.live_speed"], "step_seconds", seconds)
+    found = list(live_speed(nn.Linear(4, 4), torch.rand(2, 4), sparsities=(0, 90), seed=7, rounds=2))
+    assert [one.step for one in found] == [0, 90]
+    assert found[1].metrics == pytest.approx({"dense": 2.0, "csr": 0.1})
+    assert asked == [(1.0, {"seed": 7, "rounds": 2}), (pytest.approx(0.1), {"seed": 7, "rounds": 2})]
+
+
+def test_the_meter_measures_for_real_and_can_be_stopped_between_two_sparsities():
+    run = Run(live_speed(nn.Linear(16, 16), torch.rand(4, 16), sparsities=(0, 50, 90), rounds=1), total=3)
+    run.listen(lambda run: run.stop() if run.count else None)
+    last = run.wait(timeout=120)
+    assert run.state == "stopped"
+    assert last.step < 90
+    assert set(last.metrics) == {"dense", "masked", "csr", "csr, feature-major"}
+
+
+@pytest.mark.parametrize("percent", [100, -1])
+def test_a_layer_must_have_connections_to_be_measured(percent):
+    with pytest.raises(ValueError, match=r"must lie in \[0, 100\)"):
+        next(live_speed(nn.Linear(4, 4), torch.rand(2, 4), sparsities=(50, percent)))
+
+
+def test_a_panel_names_its_axes_as_it_is_told():
+    run = Run((Snapshot(step, {"a": 1.0, "b": 2.0}) for step in itertools.chain([0, 90])), total=2)
+    panel = LivePanel(run, metrics={"milliseconds": ("a", "b")}, masks=False, x_label="sparsity in per cent")
+    run.wait(timeout=20)
+    (chart,) = panel.charts.values()
+    assert (chart.y_label, chart.x_label) == ("milliseconds", "sparsity in per cent")
+    assert "a: 1 at sparsity in per cent 90 (2 points)." in panel.sentence()
