@@ -325,7 +325,7 @@ def cells(report: str, method: str) -> list[list[str]]:
 def test_the_report_shows_speed_floors_and_break_even():
     report = render({"layers": {"about": {"processor": "abacus"}, "rows": LAYER_ROWS}})
     speeds, times = cells(report, "csr, feature-major")
-    assert speeds == ["0.50", "9.00*", "66 %", "8 at 90 %: holds"]
+    assert speeds == ["0.50", "9.00*", "66 %", "4 at 90 %: holds"]
     assert times == ["20 (20–40)", "1.11 (1.11–2.22)*"]
     assert cells(report, "dense, contiguous")[0] == ["1.00", "1.00", "", ""]
     assert "processor abacus" in report
