@@ -1,8 +1,12 @@
 """Run benchmarks by name, one after the other; `steps` and `slider` where none is named.
 
+`layers`, `networks`, `update` and `memory` are those of `sparsekit bench`: their numbers go to `benchmarks/results`,
+and from there into `benchmarks/REPORT.md`.
+
     make bench                                           # steps and slider
     make bench ARGS="steps --networks mlp --threads 2"   # or: python benchmarks/run.py steps ...
     make bench ARGS="accuracy digits-mlp --seeds 3"
+    make bench ARGS="layers --threads 2"
 
 Options go to the benchmark, which must then be the only one; `steps --help` shows those of `steps`.
 """
@@ -19,17 +23,19 @@ FILES = {
     "slider": "slider_to_picture.py",
     "accuracy": "accuracy.py",
 }
+SUITES = ("layers", "networks", "update", "memory")
+KNOWN = (*FILES, *SUITES)
 TAKES_LONG = ("accuracy", "rewirings")
 USUAL = [name for name in FILES if name not in TAKES_LONG]
 
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the benchmarks that the first words name, and what is left for them."""
-    count = next((place for place, word in enumerate(words) if word not in FILES), len(words))
+    count = next((place for place, word in enumerate(words) if word not in KNOWN), len(words))
     chosen, left = list(words[:count]), list(words[count:])
     if left and len(chosen) != 1:
         sys.exit(
-            f"benchmarks must be among {', '.join(FILES)}, and only one of them may be followed by options, "
+            f"benchmarks must be among {', '.join(KNOWN)}, and only one of them may be followed by options, "
             f"got {' '.join(words)}"
         )
     return chosen or USUAL, left
@@ -48,8 +54,15 @@ def run(name: str, options: Sequence[str]) -> int:
     if name == "slider" and not has_chromium():
         print("\nslider: SKIPPED, no Chromium here; install it (Debian: apt-get install chromium) or set CHROMIUM")
         return 0
-    print(f"\n{name}: {FILES[name]}", flush=True)
-    return subprocess.run([sys.executable, str(HERE / FILES[name]), *options]).returncode
+    print(f"\n{name}", flush=True)
+    return subprocess.run([sys.executable, *command_of(name), *options]).returncode
+
+
+def command_of(name: str) -> list[str]:
+    """Return what Python must run for a benchmark."""
+    if name in SUITES:
+        return ["-m", "sparsekit", "bench", name, "--folder", str(HERE)]
+    return [str(HERE / FILES[name])]
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sparsekit.capture import capture_io, views
     from sparsekit.evaluate import evaluate, predictions, refresh_batch_norm
     from sparsekit.journal import Journal
-    from sparsekit.kernels import feature_major
+    from sparsekit.kernels import batch_major, feature_major
     from sparsekit.layers import (
         densify,
         density_of,
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "evaluate": "evaluate predictions refresh_batch_norm",
     "journal": "Journal",
-    "kernels": "feature_major",
+    "kernels": "batch_major feature_major",
     "layers": "densify density_of fuse_relus left_dense shapes_of sparse_layers sparsify topology_of",
     "registry": "names register",
     "capture": "capture_io views",
@@ -117,6 +117,7 @@ __all__ = [
     "analysis",
     "attach",
     "backward",
+    "batch_major",
     "capture_io",
     "datasets",
     "densify",

@@ -1,10 +1,11 @@
-"""The command line: `sparsekit train`, `sparsekit list`, `sparsekit show`.
+"""The command line: `sparsekit train`, `sparsekit list`, `sparsekit show`, `sparsekit bench`.
 
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
 import ast
 import inspect
+import os
 import sys
 import types
 from collections.abc import Iterable
@@ -38,6 +39,15 @@ class Storage(StrEnum):
 
     masked = "masked"
     csr = "csr"
+
+
+class Suite(StrEnum):
+    """What `bench` measures."""
+
+    layers = "layers"
+    networks = "networks"
+    update = "update"
+    memory = "memory"
 
 
 @app.command(epilog="Example: [bold]sparsekit train digits-mlp --rule rigl --density 0.02 --seed 0[/bold]")
@@ -99,6 +109,30 @@ def show(run: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
     _show(read_run(run))
 
 
+@app.command(epilog="Example: [bold]sparsekit bench layers --quick[/bold]")
+def bench(
+    suites: Annotated[list[Suite] | None, typer.Argument(help="what to measure; none means everything")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="that every method may use")] = 1,
+    sparsity: Annotated[list[float] | None, typer.Option(help="share of missing weights; may be repeated")] = None,
+    only: Annotated[str | None, typer.Option(help="one case: linear, conv, mlp, resnet20, ..., or a width")] = None,
+    quick: Annotated[bool, typer.Option(help="smaller and fewer cases, within a minute")] = False,
+    folder: Annotated[Path, typer.Option(file_okay=False, help="for results and report")] = Path("benchmarks"),
+) -> None:
+    """Measure the speed of sparse training on this machine, beside dense torch and other sparse kernels."""
+    _prepare(threads)
+    from sparsekit.benchmark import SUITES, Options, load, measure, render, save
+
+    folder = folder / "quick" if quick else folder  # quick numbers must not take the place of careful ones
+    sparsities = tuple(sparsity) if sparsity else None
+    options = Options(threads=threads, sparsities=sparsities, only=only, quick=quick)
+    for name in suites or SUITES:
+        save(folder / "results" / f"{name}.json", name, list(map(_said, measure(name, options))))
+    files = {name: folder / "results" / f"{name}.json" for name in SUITES}
+    report = render({name: load(file) for name, file in files.items() if file.exists()})
+    (folder / "REPORT.md").write_text(report, encoding="utf-8")
+    typer.echo(f"wrote {folder / 'REPORT.md'}")
+
+
 def main() -> None:
     """Run the command line; a mistake of the user's gets a sentence, not a traceback."""
     try:
@@ -109,6 +143,21 @@ def main() -> None:
 
 
 # --- what is printed -------------------------------------------------------------------------------------------
+
+
+def _prepare(threads: int) -> None:
+    """Set what is read only once: by torch as it first asks for memory, by other kernels as they are loaded."""
+    if "torch" not in sys.modules:
+        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages: dense and sparse training both gain
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def _said(row: dict[str, Any]) -> dict[str, Any]:
+    """Print what was just measured, or why it was not."""
+    where = f"{row['case']:10} T{row['threads']}" + (f" {row['density']:.4f}" if row["density"] else "")
+    what = f"{row['ms'][1]:10.3f} ms  x{row['speedup'][1]:.2f}" if "ms" in row else row.get("skipped", row.get("bytes"))
+    typer.echo(f"{where}  {row['method']:26} {what}")
+    return row
 
 
 def _show(history: "History") -> None:

@@ -21,7 +21,7 @@ from sparsekit.train import History, read_experiment, read_run
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = sorted(HOMES)  # other tests register kinds of their own meanwhile
-COMMANDS = ("train", "list", "show")
+COMMANDS = ("train", "list", "show", "bench")
 QUICK = ("--epochs", "1", "--no-progress")
 
 

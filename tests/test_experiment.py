@@ -87,6 +87,7 @@ def other_value(name):
         "exclude": ("last",),
         "rule": RigL(stop=10),
         "storage": "csr",
+        "dense_start": False,
         "optimizer": "adam",
         "optimizer_settings": {"momentum": 0.5},
         "learning_rate": Cosine(0.2),

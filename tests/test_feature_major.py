@@ -15,7 +15,7 @@ from torch import nn
 import sparsekit as sk
 from sparsekit.kernels import backend
 from sparsekit.kernels.batch_norm import batch_norm
-from sparsekit.kernels.layout import feature_major, in_layout, is_feature_major, layout_of, rows_of
+from sparsekit.kernels.layout import batch_major, feature_major, in_layout, is_feature_major, layout_of, rows_of
 from sparsekit.layers.companions import COMPANIONS, FusedReLU
 from sparsekit.layers.fusing import fuse_relus
 from sparsekit.models.resnet import resnet20
@@ -70,6 +70,18 @@ def test_the_gradient_of_a_conversion_has_the_format_of_its_input():
     feature_major(x).backward(feature_major(g))
     assert torch.equal(x.grad, g)
     assert x.grad.is_contiguous()
+
+
+@pytest.mark.parametrize("shape", [(37, 20), (6, 5, 4, 3)])
+def test_the_way_back_is_contiguous_and_differentiable(shape):
+    x = feature_major(random(*shape)).requires_grad_()
+    y = batch_major(x)
+    assert y.is_contiguous()
+    assert torch.equal(y, x)
+    g = random(*shape, seed=1)
+    batch_major(x).relu_().backward(g)  # in place
+    assert torch.equal(x.grad, g * (x > 0))
+    assert torch.equal(batch_major(y), y)
 
 
 def test_other_numbers_of_dimensions_are_refused():

@@ -210,8 +210,9 @@ ratios = table[["masked_layer", "csr", "csr_layer"]].div(table["dense"], axis=0)
 ratios.rename_axis("density").round(3)
 
 # %% [markdown]
-# *A masked layer is always larger than a dense one. The csr layer saves memory from about 91 % sparsity on.* Optimizers
-# tip the scale: Adam keeps two more numbers per value, and there are only as many values as there are connections.
+# *A masked layer is always larger than a dense one. A csr layer is smaller where the last column is below 1.*
+# Optimizers tip the scale: Adam keeps two more numbers per value, and there are only as many values as there are
+# connections.
 
 # %%
 adam = pd.concat([analysis.memory_bytes(one, optimizer_values=2) for one in counts.values()]).set_axis(list(counts))
@@ -344,6 +345,8 @@ pd.DataFrame(found).T.rename_axis("times quicker than dense").round(2)
 # ## Go further
 #
 # - Put your own layer and batch into `analysis.speed_table`.
+# - `sparsekit bench --quick` measures layers, networks, rewiring and memory, beside other sparse kernels. What a long
+#   run of it found stands in [REPORT.md](../benchmarks/REPORT.md).
 # - `sk.sparsify(model, topology, storage="csr")` on a ResNet, with batch norms in between: `sk.layers.fuse_relus`.
 #
 # ## References

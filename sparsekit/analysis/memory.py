@@ -3,13 +3,15 @@
 Biases, gradients and activations are left out.
 """
 
+import math
+
 import pandas as pd
 
 from sparsekit.topology import LayerTopology, Topology
 
 VALUE_BYTES = 4  # float32
 INDEX_BYTES = 4  # int32 reaches beyond any layer of today
-LAYER_INDEX_BYTES = 8  # int64, in which torch, and so our layers, hold positions
+POSITION_BYTES = 8  # int64, in which torch, and so our layers, hold positions
 
 
 def memory_bytes(topology: Topology, *, optimizer_values: int = 0) -> pd.DataFrame:
@@ -20,11 +22,12 @@ def memory_bytes(topology: Topology, *, optimizer_values: int = 0) -> pd.DataFra
     (value and column per connection, a pointer per row), `coo` (value and two 8-byte positions per connection,
     as torch stores it).
 
-    In this package, once a layer has run: `masked_layer` (a value and a byte of mask per place, a position per
-    connection) and `csr_layer` (value, position, and row and column in two orders per connection, a pointer
-    per row and per column), all indices of 8 bytes. A `csr_layer` takes 44 bytes per connection, so it is
-    smaller than `dense` below a density of about 1/11: it is kept ready for fast passes in both directions,
-    not small. In a grouped convolution its columns count once per group, which a topology does not tell.
+    In this package, once a layer has run on a CPU: `masked_layer` (a value and a byte of mask per place, an 8-byte
+    position per connection) and `csr_layer` (value, 8-byte position, and what the compiled kernels read: three
+    indices per connection of a linear layer, four of a convolution, and a pointer per row and per column). A
+    `csr_layer` takes 24 or 28 bytes per connection, so it is smaller than `dense` below a density of about 1/6: it is
+    kept ready for fast passes in both directions, not small. In a grouped convolution its columns count once per
+    group, which a topology does not tell.
 
     Args:
         topology: of the network.
@@ -37,7 +40,7 @@ def memory_bytes(topology: Topology, *, optimizer_values: int = 0) -> pd.DataFra
         >>> import torch
         >>> net = Topology({"fc": LayerTopology((4, 8), torch.tensor([0, 9]))})
         >>> memory_bytes(net).loc["fc"].to_dict()
-        {'dense': 128, 'masked': 132, 'bit_mask': 12, 'csr': 32, 'coo': 40, 'masked_layer': 176, 'csr_layer': 200}
+        {'dense': 128, 'masked': 132, 'bit_mask': 12, 'csr': 32, 'coo': 40, 'masked_layer': 176, 'csr_layer': 104}
     """
     if optimizer_values < 0:
         raise ValueError(f"optimizer_values must be at least 0, got {optimizer_values}; Adam keeps 2 per value")
@@ -48,13 +51,15 @@ def memory_bytes(topology: Topology, *, optimizer_values: int = 0) -> pd.DataFra
 
 def _layer_bytes(layer: LayerTopology, per_value: int) -> dict[str, int]:
     bits = -(-layer.size // 8)
-    pointers = layer.num_outputs + 1 + layer.num_inputs + 1
+    taps = math.prod(layer.shape[2:])
+    indices = (3 if taps == 1 and len(layer.shape) == 2 else 4) * layer.count
+    pointers = layer.num_outputs * taps + 1 + layer.num_inputs + 1
     return {
         "dense": per_value * layer.size,
         "masked": per_value * layer.size + bits,
         "bit_mask": per_value * layer.count + bits,
         "csr": (per_value + INDEX_BYTES) * layer.count + INDEX_BYTES * layer.num_outputs,
         "coo": (per_value + 16) * layer.count,
-        "masked_layer": (per_value + 1) * layer.size + LAYER_INDEX_BYTES * layer.count,
-        "csr_layer": per_value * layer.count + LAYER_INDEX_BYTES * (5 * layer.count + pointers),
+        "masked_layer": (per_value + 1) * layer.size + POSITION_BYTES * layer.count,
+        "csr_layer": (per_value + POSITION_BYTES) * layer.count + INDEX_BYTES * (indices + pointers),
     }

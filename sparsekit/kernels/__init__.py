@@ -7,13 +7,14 @@ and write, and `backend` says which of them run. Layers import from here and now
 
 from sparsekit.kernels.backend import SlowKernelsWarning
 from sparsekit.kernels.functions import sparse_conv2d, sparse_linear
-from sparsekit.kernels.layout import feature_major, is_feature_major
+from sparsekit.kernels.layout import batch_major, feature_major, is_feature_major
 from sparsekit.kernels.reference import sampled_outer, spmm, spmm_transposed
 from sparsekit.kernels.structure import Structure, unfold_columns
 
 __all__ = [
     "SlowKernelsWarning",
     "Structure",
+    "batch_major",
     "feature_major",
     "is_feature_major",
     "sampled_outer",

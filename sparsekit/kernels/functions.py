@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sparsekit.kernels import backend
-from sparsekit.kernels.layout import in_layout, layout_of, new_feature_major, rows_of
+from sparsekit.kernels.layout import in_layout, new_feature_major, rows_and_layout, rows_of
 from sparsekit.kernels.reference import sampled_outer, spmm, spmm_transposed
 from sparsekit.kernels.structure import Structure
 
@@ -38,7 +38,7 @@ def sparse_linear(
         ValueError: if there is not one value per connection, or the types differ.
     """
     _check_values(x, values, structure)
-    x_NW = x.reshape(-1, structure.width)
+    x_NW = x if x.dim() == 2 else x.reshape(-1, structure.width)
     if backend.is_fast(x):
         y_NO = _FastLinear.apply(x_NW, values, bias, structure)
     else:
@@ -114,9 +114,9 @@ class _FastLinear(torch.autograd.Function):
     def forward(ctx, x_BW: Tensor, values_E: Tensor, bias_O: Tensor | None, structure: Structure) -> Tensor:
         from sparsekit.kernels.cpu import calls
 
-        x_WB = rows_of(x_BW)
+        x_WB, ctx.x_layout = rows_and_layout(x_BW)
         ctx.save_for_backward(x_WB, values_E)
-        ctx.structure, ctx.x_layout = structure, layout_of(x_BW)
+        ctx.structure = structure
         y_BO, y_OB = new_feature_major(x_BW, len(x_BW), structure.num_rows)
         calls.linear_forward(values_E, structure, bias_O, x_WB, y_OB)
         return y_BO
@@ -138,9 +138,9 @@ class _FastConv2d(torch.autograd.Function):
     def forward(ctx, x: Tensor, values_E: Tensor, bias_O: Tensor | None, structure: Structure, unfold: dict) -> Tensor:
         from sparsekit.kernels.cpu import calls
 
-        x_HWCB = rows_of(x)
+        x_HWCB, ctx.x_layout = rows_and_layout(x)
         ctx.save_for_backward(x_HWCB, values_E)
-        ctx.structure, ctx.unfold, ctx.x_layout = structure, unfold, layout_of(x)
+        ctx.structure, ctx.unfold = structure, unfold
         y, y_HWOB = new_feature_major(x, len(x), structure.num_rows, *output_size(tuple(x.shape[2:]), **unfold))
         calls.conv2d_forward(values_E, structure, bias_O, x_HWCB, y_HWOB, unfold)
         return y

@@ -7,8 +7,6 @@ samples at once. Additions, ReLU and everything else that works element by eleme
 Legend: `B` batch, `W` features, `H W C` height, width, channels, `N` height times width.
 """
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -51,26 +49,57 @@ def feature_major(x: Float[Tensor, "b *features"]) -> Float[Tensor, "b *features
 class _FeatureMajor(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        ctx.x_layout = layout_of(x)
-        y, rows = new_feature_major(x, *x.shape)
-        rows.copy_(rows_of(x))
-        return y
+        rows, ctx.x_layout = rows_and_layout(x)
+        return _without_base(from_rows(rows))
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         return in_layout(rows_of(grad), ctx.x_layout)
 
 
+def batch_major(x: Float[Tensor, "b *features"]) -> Float[Tensor, "b *features"]:
+    """Return the same tensor contiguous, as layers that know nothing of csr read it best. Differentiable.
+
+    The same as `x.contiguous()`, several times faster on a CPU.
+
+    Example:
+        >>> batch_major(torch.zeros(5, 3).T).is_contiguous()
+        True
+    """
+    return _BatchMajor.apply(x) if x.dim() in _ROWS and is_feature_major(x) else x.contiguous()
+
+
+class _BatchMajor(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return _without_base(in_layout(rows_of(x), "contiguous"))
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return from_rows(rows_of(grad))
+
+
+def _without_base(x: Tensor) -> Tensor:
+    """Return a tensor with the same memory that is no view: what comes out of a function may be changed in place."""
+    return x.new_empty(0).set_(x.untyped_storage(), x.storage_offset(), x.shape, x.stride())
+
+
 def rows_of(x: Tensor) -> Tensor:
     """Return a detached tensor as the kernels read it, contiguous `(W, B)` or `(H, W, C, B)`; copied only if needed."""
-    rows = x.detach().permute(_ROWS[x.dim()])
+    return rows_and_layout(x)[0]
+
+
+def rows_and_layout(x: Tensor) -> tuple[Tensor, str]:
+    """Return `rows_of` a tensor and its `layout_of`."""
+    x = x.detach()
+    rows = x.permute(_ROWS[x.dim()])
     if rows.is_contiguous():
-        return rows
+        return rows, "rows"
     if backend.is_fast(x):
         from sparsekit.kernels.cpu import copies
 
-        return copies.to_rows(x.detach())
-    return rows.contiguous()
+        return copies.to_rows(x), layout_of(x)
+    return rows.contiguous(), layout_of(x)
 
 
 def new_feature_major(like: Tensor, *shape: int) -> tuple[Tensor, Tensor]:
@@ -79,10 +108,9 @@ def new_feature_major(like: Tensor, *shape: int) -> tuple[Tensor, Tensor]:
     The tensor is no view of anything, so that what an autograd function returns may be changed in place by a
     `ReLU(inplace=True)` after it.
     """
-    back = _BACK[len(shape)]
-    rows_shape = [shape[dim] for dim in _ROWS[len(shape)]]
-    rows_strides = [math.prod(rows_shape[dim + 1 :]) for dim in range(len(rows_shape))]
-    tensor = like.new_empty_strided(shape, [rows_strides[dim] for dim in back])
+    batch, features, *size = shape
+    strides = (1, batch, size[1] * features * batch, features * batch) if size else (1, batch)
+    tensor = like.new_empty_strided(shape, strides)
     return tensor, tensor.permute(_ROWS[len(shape)])
 
 

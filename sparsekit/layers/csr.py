@@ -46,9 +46,12 @@ class CsrLayer(SparseLayer):
 
     @backend.uncompiled
     def forward(self, input: Tensor) -> Tensor:
+        device, values = input.device.type, self.param
+        if not torch.is_autocast_enabled(device):
+            return self.kind.sparse(input.to(values.dtype), values, self.structure, self.bias)
         # The kernels work in the precision of the values, so under autocast this layer stays in float32.
-        with torch.autocast(device_type=input.device.type, enabled=False):
-            return self.kind.sparse(input.to(self.param.dtype), self.param, self.structure, self.bias)
+        with torch.autocast(device_type=device, enabled=False):
+            return self.kind.sparse(input.to(values.dtype), values, self.structure, self.bias)
 
 
 class SparseLinear(CsrLayer):

@@ -83,16 +83,16 @@ def train_step(
         FloatingPointError: if the loss is not finite; weights, topology and optimizer are as before the step.
         ValueError: if the rule must see several batches and none are given.
     """
-    due, how = rule.is_due(step), {"micro_batches": micro_batches, "autocast": autocast}
-    looks = due and rule.needs_gradients
-    probes = _wanted_probes(rule, probes) if looks else ()
-    seen = _probed(model, probes, loss_fn, **how) if probes else None
-    stats, io = backward(model, batch, loss_fn, capture=looks and seen is None, **how)
+    due = rule.is_due(step)
+    how: dict[str, Any] = {"micro_batches": micro_batches, "autocast": autocast}
+    seen = _probed(model, _wanted_probes(rule, probes), loss_fn, **how) if due else {}
+    stats, io = backward(model, batch, loss_fn, capture=due and rule.needs_gradients and not seen, **how)
+    io = seen or io
     if not (due and rule.replaces_step):
         optimizer.step()
     change = None
     if due:
-        change = rewire(model, rule.propose(views(model, seen or io), step, generator), optimizer)
+        change = rewire(model, rule.propose(views(model, io), step, generator), optimizer)
     optimizer.zero_grad(set_to_none=True)
     return stats, change
 
@@ -188,6 +188,8 @@ def _looking_ahead(
 
 
 def _wanted_probes(rule: Rule, probes: Sequence[Batch] | None) -> Sequence[Batch]:
+    if not rule.needs_gradients:
+        return ()
     if not probes and rule.probe_batches > 1:
         raise ValueError(
             f"this rule needs to see {rule.probe_batches} batches on a rewiring step, got none as probes; give "
@@ -198,6 +200,8 @@ def _wanted_probes(rule: Rule, probes: Sequence[Batch] | None) -> Sequence[Batch
 
 def _probed(model: nn.Module, probes: Sequence[Batch], loss_fn: LossFn, **how: Any) -> dict[str, LayerIO]:
     """What the sparse layers see on some batches; neither gradients nor running statistics remember them."""
+    if not probes:
+        return {}
     with _keeping_statistics(model), capture_io(model) as io:
         for batch in probes:
             backward(model, batch, lambda outputs, labels: loss_fn(outputs, labels) / len(probes), **how)

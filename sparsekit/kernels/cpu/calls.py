@@ -1,5 +1,7 @@
 """From torch tensors to the compiled kernels of linear and convolutional layers. Everything is feature-major."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -19,9 +21,9 @@ def linear_forward(
     y_OB: Float[Tensor, "o b"],
 ) -> None:
     """Write `values @ x + bias` to `y`."""
-    pointers, cols = structure.row_pointers.numpy(), structure.cols.numpy()
-    arguments = pointers, cols, *map(_array, (values, bias, x_WB, y_OB)), x_WB.shape[1]
-    run(linear.forward, linear.forward_threaded, arguments, _bounds(structure, "rows", pointers))
+    index, bounds = _shared_out(structure, "rows", lambda: (structure.row_pointers, structure.cols))
+    arguments = *index, _array(values), _array(bias), x_WB.numpy(), y_OB.numpy(), x_WB.shape[1]
+    run(linear.forward, linear.forward_threaded, arguments, bounds)
 
 
 def linear_backward(
@@ -35,9 +37,9 @@ def linear_backward(
     """Return the gradients of the input (if needed) and of the values, from one walk over the connections."""
     dx_WB = torch.empty_like(x_WB) if needs_input else None
     dvalues, *room = (torch.empty_like(values) for _ in range(3))
-    pointers, rows, places = (array.numpy() for array in structure.columns)
-    arguments = pointers, rows, places, *map(_array, (values, x_WB, g_OB, dx_WB, dvalues, *room)), x_WB.shape[1]
-    run(linear.backward, linear.backward_threaded, arguments, _bounds(structure, "columns", pointers))
+    index, bounds = _shared_out(structure, "columns", lambda: structure.columns)
+    arguments = *index, *map(_array, (values, x_WB, g_OB, dx_WB, dvalues, *room)), x_WB.shape[1]
+    run(linear.backward, linear.backward_threaded, arguments, bounds)
     return dx_WB, dvalues
 
 
@@ -92,9 +94,15 @@ def _ordered(values: Tensor, plan: Plan) -> Tensor:
     return values.detach().index_select(0, torch.from_numpy(plan.places))
 
 
-def _bounds(structure: Structure, name: str, pointers: np.ndarray) -> np.ndarray:
+def _shared_out(structure: Structure, side: str, arrays: Callable) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """The index arrays of one side, pointers first, and the bounds of each thread's part."""
     threads = num_threads()
-    return structure.derived((name, threads), lambda: fair_shares(pointers, threads))
+
+    def make():
+        index = tuple(array.numpy() for array in arrays())
+        return index, fair_shares(index[0], threads)
+
+    return structure.derived((side, threads), make)
 
 
 def _array(tensor: Tensor | None) -> np.ndarray | None:

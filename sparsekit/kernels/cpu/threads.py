@@ -39,12 +39,19 @@ def run(serial: Callable, threaded: Callable, arguments: tuple, bounds: np.ndarr
         arguments: numpy arrays and numbers.
         bounds: where each part begins, and where the last ends.
     """
-    with _announced():
-        if len(bounds) == 2:
-            serial(*arguments, bounds, 0)
-        else:
-            with _one_at_a_time:
-                threaded(*arguments, bounds)
+    if not _is_warm:
+        with _announced():
+            _run(serial, threaded, arguments, bounds)
+    else:
+        _run(serial, threaded, arguments, bounds)
+
+
+def _run(serial: Callable, threaded: Callable, arguments: tuple, bounds: np.ndarray) -> None:
+    if len(bounds) == 2:
+        serial(*arguments, bounds, 0)
+    else:
+        with _one_at_a_time:
+            threaded(*arguments, bounds)
 
 
 def equal_shares(count: int) -> np.ndarray:
@@ -63,9 +70,6 @@ def fair_shares(pointers: np.ndarray, threads: int) -> np.ndarray:
 def _announced():
     """Say so if the first kernel of a process is slow to come: then it is being compiled, not loaded."""
     global _is_warm
-    if _is_warm:
-        yield
-        return
     # A warm cache answers within a second or so; only a cold one takes longer.
     notice = threading.Timer(2.5, _say_compiling)
     notice.daemon = True

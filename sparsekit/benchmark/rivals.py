@@ -1,0 +1,122 @@
+"""Other people's kernels for the same sparse layer: torch's own CSR, scipy, and the package sparselab.
+
+Each is a module with one value per connection and no bias, at its best: activations feature-major where it likes that,
+index arrays made once. Legend: `B` batch, `W` inputs, `O` outputs, `E` connections, `N` batch times positions.
+"""
+
+import importlib.util
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import scipy.sparse
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from sparsekit.kernels import Structure, sampled_outer, spmm, spmm_transposed
+from sparsekit.topology import LayerTopology
+
+
+class TorchCsr(nn.Module):
+    """A linear layer by `torch.sparse_csr_tensor @ x`; `sampled_addmm` gives the gradient of the values."""
+
+    def __init__(self, topology: LayerTopology, values: Tensor):
+        super().__init__()
+        self.structure = Structure(topology)
+        self.values = nn.Parameter(values.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, W) -> (B, O)."""
+        return _TorchCsr.apply(x.T, self.values, self.structure).T
+
+
+class _TorchCsr(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x_WB: Tensor, values_E: Tensor, structure: Structure) -> Tensor:
+        x_WB = x_WB.contiguous()
+        ctx.save_for_backward(x_WB, values_E)
+        ctx.structure = structure
+        return spmm(values_E, structure, x_WB)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g_OB: Tensor):
+        x_WB, values_E = ctx.saved_tensors
+        s, g_OB = ctx.structure, g_OB.contiguous()
+        dx = spmm_transposed(values_E, s, g_OB) if ctx.needs_input_grad[0] else None
+        size = (s.num_rows, s.width)
+        with _no_beta_warning():
+            pattern = torch.sparse_csr_tensor(s.row_pointers, s.cols, values_E, size=size, check_invariants=False)
+        return dx, torch.sparse.sampled_addmm(pattern, g_OB, x_WB.T, beta=0).values(), None
+
+
+class ScipyCsr(nn.Module):
+    """A linear layer by `scipy.sparse.csr_matrix @ x`; the reference kernel gives the gradient of the values."""
+
+    def __init__(self, topology: LayerTopology, values: Tensor):
+        super().__init__()
+        self.structure = Structure(topology)
+        self.values = nn.Parameter(values.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, W) -> (B, O)."""
+        return _ScipyCsr.apply(x.T, self.values, self.structure).T
+
+
+class _ScipyCsr(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x_WB: Tensor, values_E: Tensor, structure: Structure) -> Tensor:
+        s, x_WB = structure, x_WB.contiguous()
+        arrays = values_E.detach().numpy(), s.cols.numpy(), s.row_pointers.numpy()
+        matrix = scipy.sparse.csr_matrix(arrays, shape=(s.num_rows, s.width), copy=False)
+        ctx.save_for_backward(x_WB)
+        ctx.structure, ctx.matrix = s, matrix
+        return torch.from_numpy(matrix @ x_WB.detach().numpy())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g_OB: Tensor):
+        (x_WB,), s, g_OB = ctx.saved_tensors, ctx.structure, g_OB.contiguous()
+        dx = torch.from_numpy(ctx.matrix.T @ g_OB.numpy()) if ctx.needs_input_grad[0] else None
+        return dx, sampled_outer(x_WB, g_OB, s.rows, s.cols), None
+
+
+class Unfolded(nn.Module):
+    """A convolution 3 x 3 with padding 1, as a linear layer on the unfolded input."""
+
+    def __init__(self, linear: nn.Module):
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, O, H, W)."""
+        columns_WN = F.unfold(x, 3, padding=1).transpose(0, 1).flatten(1)
+        y_ON = self.linear(columns_WN.T).T
+        return y_ON.view(-1, len(x), *x.shape[2:]).transpose(0, 1)
+
+
+RIVALS: Mapping[str, Callable[[LayerTopology, Tensor], nn.Module]] = {"torch CSR": TorchCsr, "scipy": ScipyCsr}
+
+
+def has_sparselab() -> bool:
+    """Whether the package sparselab can be imported."""
+    return importlib.util.find_spec("sparselab") is not None
+
+
+def sparselab_linear(topology: LayerTopology) -> nn.Module:
+    """Return sparselab's linear layer of the same shape and density; it draws its connections and values itself."""
+    import sparselab  # type: ignore[import-not-found]  # optional: nobody needs it but this comparison
+
+    with _no_beta_warning():
+        return sparselab.SparseLinear(
+            topology.num_inputs, topology.num_outputs, bias=False, sparsity=1 - topology.density
+        )
+
+
+@contextmanager
+def _no_beta_warning() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+        yield

@@ -1,0 +1,186 @@
+"""Let methods take turns, and compare only what ran side by side.
+
+Shared machines change their speed by a factor of two from one second to the next. So every method is timed once in each
+round, in alternating order; ratios are taken within a round, and only then their median.
+"""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_WAITED = 0.03  # share of a sample that our threads may wait for a core
+MIN_CLEAN = 4  # samples; with fewer that were not disturbed, all are taken, and the report says so
+MORE_ROUNDS = 2  # times as many rounds at most where samples were disturbed
+WARM_BELOW = 0.1  # seconds; what takes longer is not slowed down by what the method before left in the cache
+TASKS = Path("/proc/self/task")
+
+Method = Callable[[], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How long to measure.
+
+    Args:
+        rounds: in which every method takes its turn.
+        sample_seconds: that one sample takes at least; quick methods are called several times.
+        budget_seconds: after which no further round begins.
+        min_rounds: that are run whatever they take.
+    """
+
+    rounds: int = 15
+    sample_seconds: float = 0.004
+    budget_seconds: float = 40.0
+    min_rounds: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Seconds that one call took, and the share of the time that our threads waited for a core."""
+
+    seconds: float
+    waited: float = 0.0
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether no other process was in the way."""
+        return self.waited <= MAX_WAITED
+
+
+Round = Mapping[str, Sample]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quartiles:
+    """The middle half of some numbers."""
+
+    low: float
+    median: float
+    high: float
+
+    @classmethod
+    def of(cls, numbers: Sequence[float]) -> "Quartiles":
+        """Return the quartiles of one number or more.
+
+        Example:
+            >>> Quartiles.of([1.0, 2.0, 3.0, 4.0, 5.0])
+            Quartiles(low=2.0, median=3.0, high=4.0)
+        """
+        if len(numbers) == 1:
+            return cls(low=numbers[0], median=numbers[0], high=numbers[0])
+        low, median, high = statistics.quantiles(numbers, n=4, method="inclusive")
+        return cls(low=low, median=median, high=high)
+
+
+def run_queue_seconds() -> float:
+    """Return how long all threads of this process have waited for a core so far; 0 where the system does not tell."""
+    return sum(map(_waited_by, TASKS.glob("*/schedstat"))) * 1e-9
+
+
+def compare(
+    methods: Mapping[str, Method],
+    effort: Effort | None = None,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    waiting: Callable[[], float] = run_queue_seconds,
+) -> list[Round]:
+    """Time methods in turns, each round in the opposite order of the one before.
+
+    Args:
+        methods: what is timed, by name; each is called at least twice before its time counts, or once if it is slow.
+        effort: how long.
+        clock: seconds, from anywhere.
+        waiting: seconds for which this process has waited for a core.
+
+    Returns:
+        One sample of each method for each round, disturbed ones included.
+    """
+    effort = effort or Effort()
+    begin, rounds = clock(), []
+    needed = {name: _seconds_of(method, clock) for name, method in methods.items()}
+    with _without_garbage_collection():
+        while _goes_on(rounds, effort, clock() - begin):
+            order = list(methods) if len(rounds) % 2 == 0 else list(methods)[::-1]
+            rounds.append({name: _sample(methods[name], needed[name], effort, clock, waiting) for name in order})
+    return rounds
+
+
+def times_of(rounds: Sequence[Round], name: str) -> list[float]:
+    """Return a method's seconds per call: of the clean samples, or of all if hardly any is clean."""
+    clean = [one[name].seconds for one in rounds if one[name].is_clean]
+    return clean if len(clean) >= MIN_CLEAN else [one[name].seconds for one in rounds]
+
+
+def speedups_of(rounds: Sequence[Round], name: str, baseline: str) -> list[float]:
+    """Return how many times faster than the baseline a method was, round by round, where both samples are clean."""
+    clean = [one for one in rounds if one[name].is_clean and one[baseline].is_clean]
+    chosen = clean if len(clean) >= MIN_CLEAN else rounds
+    return [one[baseline].seconds / one[name].seconds for one in chosen]
+
+
+def fastest(rounds: Sequence[Round], names: Sequence[str]) -> str:
+    """Return which of these methods has the lowest median."""
+    return min(names, key=lambda name: statistics.median(times_of(rounds, name)))
+
+
+def num_clean(rounds: Sequence[Round], name: str) -> int:
+    """Return how many samples of a method nothing disturbed."""
+    return sum(one[name].is_clean for one in rounds)
+
+
+def _goes_on(rounds: Sequence[Round], effort: Effort, elapsed: float) -> bool:
+    if len(rounds) < effort.min_rounds:
+        return True
+    if elapsed > effort.budget_seconds or len(rounds) >= MORE_ROUNDS * effort.rounds:
+        return False
+    return len(rounds) < effort.rounds or any(num_clean(rounds, name) < MIN_CLEAN for name in rounds[0])
+
+
+def _seconds_of(method: Method, clock: Callable[[], float]) -> float:
+    """Return about how long a call takes: of the second one, because the first may compile."""
+    seconds = _once(method, clock)
+    if seconds < 1:  # what takes longer is called once per sample anyway
+        seconds = _once(method, clock)
+    return max(seconds, 1e-7)  # a clock may stand still
+
+
+def _once(method: Method, clock: Callable[[], float]) -> float:
+    begin = clock()
+    method()
+    return clock() - begin
+
+
+def _sample(
+    method: Method, needed: float, effort: Effort, clock: Callable[[], float], waiting: Callable[[], float]
+) -> Sample:
+    calls = max(1, round(effort.sample_seconds / needed))
+    if needed < WARM_BELOW:
+        method()
+    waited, begin = waiting(), clock()
+    for _ in range(calls):
+        method()
+    elapsed = clock() - begin
+    return Sample(seconds=elapsed / calls, waited=(waiting() - waited) / elapsed if elapsed else 0.0)
+
+
+def _waited_by(file: Path) -> int:
+    try:
+        return int(file.read_text().split()[1])
+    except (OSError, IndexError, ValueError):  # a thread that has just ended
+        return 0
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -1,0 +1,445 @@
+"""The benchmarks: that methods take fair turns, that all compute the same, and that the report says what was found."""
+
+import json
+import math
+import re
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from typer.testing import CliRunner
+
+from sparsekit import cli
+from sparsekit.benchmark import (
+    SUITES,
+    Effort,
+    Options,
+    compare,
+    layers,
+    load,
+    measure,
+    memory,
+    networks,
+    render,
+    save,
+    update,
+)
+from sparsekit.benchmark.machine import about_machine
+from sparsekit.benchmark.rivals import RIVALS, Unfolded
+from sparsekit.benchmark.timing import MIN_CLEAN, Quartiles, Sample, fastest, num_clean, speedups_of, times_of
+from sparsekit.benchmark.trends import break_even, break_even_text, slope
+from sparsekit.layers import shapes_of, sparsify, topology_of
+from sparsekit.selection import random_topology
+
+TINY_LAYERS = {
+    "linear": layers.Layer(title="tiny linear", make=lambda: nn.Linear(12, 8, bias=False), batch_shape=(5, 12)),
+    "conv": layers.Layer(
+        title="tiny conv", make=lambda: nn.Conv2d(3, 4, 3, padding=1, bias=False), batch_shape=(2, 3, 5, 4)
+    ),
+}
+TINY_NETWORKS = {
+    "mlp": networks.Network(
+        title="tiny MLP", model="mlp", input_shape=(9,), batch_size=4, full=("last",), settings={"hidden": (8, 8)}
+    ),
+    "resnet20": networks.Network(
+        title="tiny ResNet", model="resnet20", input_shape=(3, 4, 4), batch_size=2, full=("first", "last")
+    ),
+}
+
+
+class Clock:
+    """Time that passes only where a method says so."""
+
+    def __init__(self):
+        self.now = self.waited = 0.0
+        self.called: list[str] = []
+
+    def method(self, name: str, seconds: float, waited: float = 0.0):
+        def run() -> None:
+            self.called.append(name)
+            self.now += seconds
+            self.waited += waited * seconds
+
+        return run
+
+    def compare(self, effort: Effort, **methods: tuple[float, ...]):
+        made = {name: self.method(name, *costs) for name, costs in methods.items()}
+        return compare(made, effort, clock=lambda: self.now, waiting=lambda: self.waited)
+
+
+def rounds_of(**seconds: list[float]) -> list[dict[str, Sample]]:
+    """Rounds in which the methods took so long; negative numbers were disturbed."""
+    names = list(seconds)
+    return [
+        {
+            name: Sample(seconds=abs(time), waited=0.5 if time < 0 else 0.0)
+            for name, time in zip(names, row, strict=True)
+        }
+        for row in zip(*seconds.values(), strict=True)
+    ]
+
+
+# --- timing -----------------------------------------------------------------------------------------------------
+
+
+def test_every_other_round_goes_the_other_way():
+    clock = Clock()
+    clock.compare(Effort(rounds=4, sample_seconds=1), a=(1.0,), b=(2.0,), c=(3.0,))
+    assert "".join(clock.called).endswith("abc" + "cba" + "abc" + "cba")
+
+
+def test_a_sample_is_the_time_of_one_call_however_many_it_takes():
+    clock = Clock()
+    rounds = clock.compare(Effort(rounds=6, sample_seconds=0.004), quick=(0.0005,), slow=(0.05,))
+    assert len(rounds) == 6
+    assert times_of(rounds, "quick") == pytest.approx([0.0005] * 6)
+    assert times_of(rounds, "slow") == pytest.approx([0.05] * 6)
+    assert clock.called.count("quick") == 2 + 6 * (1 + 8)
+    assert clock.called.count("slow") == 2 + 6 * (1 + 1)
+
+
+def test_slow_methods_are_not_warmed_up_for_each_sample():
+    clock = Clock()
+    clock.compare(Effort(rounds=5), slow=(3.0,))
+    assert len(clock.called) == 1 + 5
+
+
+def test_no_round_begins_after_the_budget_but_the_least_number_is_run():
+    assert len(Clock().compare(Effort(rounds=50, budget_seconds=10), one=(2.0,))) == 5
+    assert len(Clock().compare(Effort(rounds=50, budget_seconds=10, min_rounds=8), one=(2.0,))) == 8
+
+
+def test_disturbed_samples_are_followed_by_more_rounds():
+    assert len(Clock().compare(Effort(rounds=5), one=(0.01, 0.0))) == 5
+    assert len(Clock().compare(Effort(rounds=5), one=(0.01, 0.5))) == 10
+
+
+def test_disturbed_samples_are_left_out():
+    rounds = rounds_of(one=[1, 1, 1, 1, -9, -9], two=[2, 2, 2, -8, 2, 2])
+    assert times_of(rounds, "one") == [1, 1, 1, 1]
+    assert num_clean(rounds, "one") == 4
+    rounds = rounds_of(one=[1, 1, 1, 1, -9, 1], two=[2, 2, 2, 2, 2, -30])
+    assert speedups_of(rounds, "one", "two") == [2, 2, 2, 2]
+
+
+def test_too_few_clean_samples_mean_that_all_count():
+    rounds = rounds_of(one=[1, 1, 1, -9])
+    assert MIN_CLEAN == 4
+    assert times_of(rounds, "one") == [1, 1, 1, 9]
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=3, max_size=9), st.floats(0.1, 10))
+def test_a_machine_that_changes_its_speed_between_rounds_changes_no_ratio(speeds, ratio):
+    rounds = rounds_of(one=list(speeds), two=[ratio * speed for speed in speeds])
+    assert speedups_of(rounds, "one", "two") == pytest.approx([ratio] * len(speeds))
+
+
+def test_the_fastest_has_the_lowest_median():
+    assert fastest(rounds_of(lucky=[0.1, 5, 5], steady=[2, 2, 2]), ["lucky", "steady"]) == "steady"
+
+
+def test_garbage_is_collected_again_even_if_a_method_fails():
+    import gc
+
+    with pytest.raises(ZeroDivisionError):
+        compare({"bad": lambda: 1 / 0})
+    assert gc.isenabled()
+
+
+# --- what is compared -------------------------------------------------------------------------------------------
+
+
+def by_autograd(layer: layers.Layer, step: layers.Step, density: float) -> tuple[torch.Tensor, ...]:
+    """Output and gradients of the same layer as a dense one with zeros: y, dx, dvalues."""
+    torch.manual_seed(0)
+    plain = layer.make()
+    topology = random_topology(shapes_of(plain), density, allocation="uniform", seed=0)
+    dense = sparsify(plain, topology, "masked").to_plain()
+    x = step.x.detach().contiguous().requires_grad_()
+    y = dense(x)
+    y.backward(step.g)
+    return y, x.grad, dense.weight.grad.flatten()[topology[""].indices]
+
+
+@pytest.mark.parametrize("density", [0.2, 0.7])
+@pytest.mark.parametrize("name", TINY_LAYERS)
+def test_every_sparse_method_computes_what_the_dense_layer_with_zeros_does(name, density):
+    steps = layers.layer_steps(TINY_LAYERS[name], density)
+    methods = [method for method in steps if not method.startswith(("dense", "sparselab"))]
+    assert {*RIVALS, "masked", "csr, contiguous", "csr, feature-major"} <= set(methods)
+    for method in methods:
+        step = steps[method]
+        y, dx, dvalues = by_autograd(TINY_LAYERS[name], step, density)
+        step()
+        found = step.weight.grad
+        if method == "masked":
+            found = found.flatten()[found.flatten().nonzero().flatten()]
+        assert torch.allclose(step.y, y, atol=1e-5), method
+        assert torch.allclose(step.x.grad, dx, atol=1e-5), method
+        assert torch.allclose(found, dvalues, atol=1e-4), method
+
+
+@pytest.mark.parametrize("name", TINY_LAYERS)
+def test_every_dense_method_computes_the_same(name):
+    steps = {method: step for method, step in layers.layer_steps(TINY_LAYERS[name], 0.2).items() if "dense" in method}
+    first = next(iter(steps.values()))
+    for method, step in steps.items():
+        first(), (weight := first.weight.grad.clone()), step()
+        assert torch.allclose(step.y, first.y, atol=1e-5), method
+        assert torch.allclose(step.x.grad, first.x.grad, atol=1e-5), method
+        assert torch.allclose(step.weight.grad, weight, atol=1e-4), method
+
+
+@pytest.mark.parametrize("memory_format", layers.FORMATS)
+def test_input_output_and_their_gradients_lie_in_the_format_that_is_named(memory_format):
+    steps = layers.layer_steps(TINY_LAYERS["conv"], 0.3)
+    step = steps[f"csr, {memory_format}"]
+    step()
+    to_format = layers.FORMATS[memory_format]
+    for tensor in (step.x, step.y, step.g, step.x.grad):
+        assert tensor.stride() == to_format(tensor).stride()
+
+
+@pytest.mark.parametrize("name", TINY_NETWORKS)
+def test_all_networks_learn_from_the_same_start(name):
+    steps = networks.network_steps(TINY_NETWORKS[name], 0.5)
+    losses = {}
+    for method, step in steps.items():
+        if method == "sparselab":  # draws its own weights
+            continue
+        with torch.no_grad():
+            losses[method] = nn.functional.cross_entropy(step.model(step.x), step.labels).item()
+        before = [parameter.detach().clone() for parameter in step.model.parameters()]
+        step()
+        moved = [not torch.equal(a, b) for a, b in zip(before, step.model.parameters(), strict=True)]
+        assert any(moved), method
+    sparse = [loss for method, loss in losses.items() if not method.startswith("dense")]
+    assert sparse == pytest.approx([sparse[0]] * len(sparse), rel=1e-4)
+    assert losses["dense, contiguous"] != pytest.approx(sparse[0], rel=1e-4)
+
+
+def test_first_and_last_layers_keep_all_connections_where_that_is_asked_for():
+    steps = networks.network_steps(TINY_NETWORKS["resnet20"], 0.25)
+    densities = {name: layer.density for name, layer in topology_of(steps["csr"].model).items()}
+    first, *between, last = densities.values()
+    assert first == last == 1
+    assert between == pytest.approx([0.25] * len(between), abs=0.01)
+
+
+def test_an_unfolded_convolution_is_torch_s_own():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+    linear = nn.Linear(27, 4, bias=False)
+    linear.weight.data = conv.weight.data.flatten(1)
+    x = torch.randn(2, 3, 5, 6)
+    assert torch.allclose(Unfolded(linear)(x), conv(x), atol=1e-5)
+
+
+def test_an_update_keeps_the_number_of_connections_and_exchanges_its_share():
+    change = update.update_methods(64, ["set"])["set"]
+    before = topology_of(change.model)["0"]
+    change()
+    after = topology_of(change.model)["0"]
+    assert after.count == before.count == 64 * update.FAN_IN
+    assert (after & before).count < before.count
+    assert (after & before).count >= (1 - update.FRACTION) * before.count
+
+
+# --- memory -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TINY_LAYERS)
+def test_values_gradient_and_momentum_take_four_bytes_each_and_positions_eight(name):
+    parts = memory.bytes_per_connection(TINY_LAYERS[name], 0.5)
+    assert {part: parts[part] for part in ("values", "gradient", "momentum", "positions")} == {
+        "values": 4,
+        "gradient": 4,
+        "momentum": 4,
+        "positions": 8,
+    }
+    assert parts["structure"] > 8
+
+
+def test_memory_that_is_shared_counts_once():
+    shared = torch.zeros(10)
+    things = {"a": shared, "b": shared.numpy(), "c": [shared[2:], shared.view(2, 5)]}
+    assert sum(memory._sizes(things, set())) == 40
+
+
+# --- trends -----------------------------------------------------------------------------------------------------
+
+
+@given(st.floats(0.2, 5), st.floats(-2, 2))
+def test_the_slope_is_the_exponent(factor, exponent):
+    assert slope({size: factor * size**exponent for size in (1, 2, 4, 32)}) == pytest.approx(exponent, abs=1e-6)
+
+
+@given(st.floats(0.05, 0.45))
+def test_break_even_is_exact_where_time_is_proportional_to_the_connections(density):
+    speedups = {d: density / d for d in (0.5, 0.3, 0.1, 0.04)}
+    assert break_even(speedups) == pytest.approx(1 - density, abs=1e-3)
+
+
+def test_break_even_is_not_extrapolated():
+    assert break_even({0.5: 2.0, 0.1: 9.0}) is None
+    assert break_even_text({0.5: 2.0, 0.1: 9.0}) == "below 50 %"
+    assert break_even_text({0.5: 0.2, 0.1: 0.9}) == "above 90 %"
+
+
+def test_quartiles_of_one_number_are_that_number():
+    assert Quartiles.of([3.0]) == Quartiles(low=3.0, median=3.0, high=3.0)
+
+
+# --- results and report -----------------------------------------------------------------------------------------
+
+
+def row(method: str, density: float, speed: float, **others) -> dict:
+    plain = {"case": "linear", "title": "Linear", "threads": 1, "baseline": "dense, contiguous", "samples": 9}
+    ms = 10 / speed
+    plain |= {
+        "method": method,
+        "density": density,
+        "ms": [ms, ms, 2 * ms],
+        "speedup": [speed, speed, speed],
+        "clean": 9,
+    }
+    return plain | others
+
+
+LAYER_ROWS = [
+    row("dense, contiguous", 0.5, 1.0),
+    row("csr, feature-major", 0.5, 0.5),
+    row("dense, contiguous", 0.1, 1.0),
+    row("csr, feature-major", 0.1, 9.0, clean=2),
+]
+
+
+def cells(report: str, method: str) -> list[list[str]]:
+    """The rows of the tables that begin with a method's name, without the name."""
+    found = re.findall(rf"^\| {re.escape(method)} \|(.*)\|$", report, re.MULTILINE)
+    return [[cell.strip() for cell in line.split("|")] for line in found]
+
+
+def test_the_report_shows_speed_floors_and_break_even():
+    report = render({"layers": {"about": {"processor": "abacus"}, "rows": LAYER_ROWS}})
+    speeds, times = cells(report, "csr, feature-major")
+    assert speeds == ["0.50", "9.00*", "66 %", "4 at 90 %: holds"]
+    assert times == ["20 (20–40)", "1.11 (1.11–2.22)*"]
+    assert cells(report, "dense, contiguous")[0] == ["1.00", "1.00", "", ""]
+    assert "processor abacus" in report
+
+
+def test_the_report_shows_updates_in_training_steps_with_their_slope():
+    rows = []
+    for width in (16, 32, 64):
+        common = {"case": width, "density": 2 / width}
+        rows += [row(update.STEP, speed=1, **common), row("gse", speed=1 / width, **common)]
+    rows.append({"case": "skipped", "threads": 1, "density": None, "method": "rigl", "skipped": "too slow"})
+    report = render({"update": {"about": {}, "rows": rows}})
+    assert cells(report, "gse")[0][3:] == ["1.00", "1.00", "at most 1.15: holds"]
+    assert cells(report, "gse")[0][0] == "160 (16)"
+    assert "rigl is left out: too slow." in report
+
+
+def test_new_rows_take_the_place_of_those_of_the_same_case_only(tmp_path):
+    file = tmp_path / "layers.json"
+    save(file, "layers", LAYER_ROWS)
+    found = save(file, "layers", [row("masked", 0.1, 0.8)])
+    expected = [("dense, contiguous", 0.5), ("csr, feature-major", 0.5), ("masked", 0.1)]
+    assert [(one["method"], one["density"]) for one in found["rows"]] == expected
+    assert load(file) == found
+
+
+def test_what_another_machine_measured_is_not_mixed_in(tmp_path):
+    file = tmp_path / "layers.json"
+    save(file, "layers", LAYER_ROWS)
+    found = load(file)
+    found["about"]["processor"] = "abacus"
+    file.write_text(json.dumps(found))
+    assert [one["method"] for one in save(file, "layers", [row("masked", 0.1, 0.8)])["rows"]] == ["masked"]
+
+
+def test_the_machine_is_described_without_its_name():
+    import platform
+
+    words = about_machine()
+    assert {"processor", "flags", "torch", "numba", "date"} <= set(words)
+    assert platform.node() not in " ".join(words.values()).split()
+
+
+@pytest.mark.parametrize(("settings", "message"), [({"sparsities": (1.0,)}, "got 1.0"), ({"threads": 0}, "got 0")])
+def test_wrong_options_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Options(**settings)
+
+
+def test_unknown_suites_and_cases_are_refused():
+    with pytest.raises(ValueError, match="layers, networks, update, memory, got 'nothing'"):
+        next(measure("nothing", Options()))
+    with pytest.raises(ValueError, match="linear, conv, got 'nothing'"):
+        next(measure("layers", Options(only="nothing")))
+
+
+def test_the_number_of_threads_is_as_before_after_a_suite(monkeypatch):
+    during = []
+
+    def rows(options: Options):
+        during.append(torch.get_num_threads())
+        yield {}
+
+    monkeypatch.setitem(SUITES, "layers", rows)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert list(measure("layers", Options(threads=1))) == [{"threads": 1}]
+        assert (during, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_more_threads_than_the_sparse_kernels_may_use_are_refused():
+    with pytest.raises(ValueError, match="at most .* Numba may use, got 1000; unset OMP_PROC_BIND"):
+        next(measure("layers", Options(threads=1000)))
+
+
+# --- the command ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Cases that take no time."""
+    monkeypatch.setattr(layers, "QUICK_LAYERS", TINY_LAYERS)
+    monkeypatch.setattr(networks, "QUICK_NETWORKS", TINY_NETWORKS)
+    monkeypatch.setattr(update, "QUICK_WIDTHS", (48, 64))
+    monkeypatch.setattr(Options, "effort", Effort(rounds=2, sample_seconds=0, budget_seconds=0, min_rounds=1))
+
+
+def test_the_command_measures_everything_and_writes_a_report(tiny, tmp_path):
+    result = CliRunner().invoke(cli.app, ["bench", "--quick", "--folder", str(tmp_path)])
+    assert result.exit_code == 0, (result.output, result.exception)
+    report = (tmp_path / "quick" / "REPORT.md").read_text(encoding="utf-8")
+    for words in ("tiny linear", "tiny conv", "tiny MLP", "tiny ResNet", "torch CSR", "scipy", "masked", "rigl"):
+        assert words in report
+    for what in ("layers", "networks", "update", "memory"):
+        rows = load(tmp_path / "quick" / "results" / f"{what}.json")["rows"]
+        times = [time for one in rows for time in one.get("ms", [])]
+        assert rows
+        assert all(math.isfinite(time) and time > 0 for time in times)
+
+
+def test_one_case_of_one_suite_can_be_measured(tiny, tmp_path):
+    words = ["bench", "layers", "--only", "linear", "--sparsity", "0.5", "--sparsity", "0.75", "--quick"]
+    result = CliRunner().invoke(cli.app, [*words, "--folder", str(tmp_path)])
+    assert result.exit_code == 0, (result.output, result.exception)
+    rows = load(tmp_path / "quick" / "results" / "layers.json")["rows"]
+    assert {(one["case"], one["density"]) for one in rows} == {("linear", 0.5), ("linear", 0.25)}
+
+
+def test_rules_that_this_version_lacks_are_skipped_aloud(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(update, "RULES", ("set", "not-yet-there"))
+    result = CliRunner().invoke(cli.app, ["bench", "update", "--quick", "--folder", str(tmp_path)])
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "not-yet-there" in result.output
+    assert "not-yet-there is left out: not registered" in (tmp_path / "quick" / "REPORT.md").read_text(encoding="utf-8")
