@@ -326,7 +326,7 @@ def test_the_report_shows_speed_floors_and_break_even():
     report = render({"layers": {"about": {"processor": "abacus"}, "rows": LAYER_ROWS}})
     speeds, times = cells(report, "csr, feature-major")
     assert speeds == ["0.50", "9.00*", "66 %", "4 at 90 %: holds"]
-    assert times == ["20 (20–40)", "1.11 (1.11–2.22)*"]
+    assert times == ["20 (20–40)~", "1.11 (1.11–2.22)*~"]
     assert cells(report, "dense, contiguous")[0] == ["1.00", "1.00", "", ""]
     assert "processor abacus" in report
 
@@ -339,7 +339,7 @@ def test_the_report_shows_updates_in_training_steps_with_their_slope():
     rows.append({"case": "skipped", "threads": 1, "density": None, "method": "rigl", "skipped": "too slow"})
     report = render({"update": {"about": {}, "rows": rows}})
     assert cells(report, "gse")[0][3:] == ["1.00", "1.00", "at most 1.15: holds"]
-    assert cells(report, "gse")[0][0] == "160 (16)"
+    assert cells(report, "gse")[0][0] == "160 (16)~"
     assert "rigl is left out: too slow." in report
 
 

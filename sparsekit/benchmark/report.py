@@ -23,14 +23,15 @@ FLOORS = {
     ("resnet20", "csr"): {0.8: 1.6, 0.9: 2.0, 0.95: 2.6, 0.98: 2.8},
     ("resnet18", "csr"): {0.8: 2.0, 0.9: 3.3, 0.95: 4.3, 0.98: 5.0},
 }
+WIDE = 0.2  # share of the median; ratios of a machine left in peace lie closer together
 SLOPE_FLOOR = 1.15  # at most, of GSE's whole update
 INTRODUCTION = f"""# Benchmarks
 
 Written by `sparsekit bench`; do not edit. All methods of a case take turns in one process, round by round, in
 alternating order. Times are medians with quartiles; a speed-up is the median of the ratios *within* the rounds, to the
 dense variant with the lowest median ("best dense"). Samples during which threads waited for a core more than
-{100 * MAX_WAITED:.0f} % of the time are left out; `*` marks cells with fewer than {MIN_CLEAN} clean samples. All
-numbers are float32.
+{100 * MAX_WAITED:.0f} % of the time are left out. Marked cells are doubtful: `*` has fewer than {MIN_CLEAN} clean
+samples, and `~` quartiles more than {100 * WIDE:.0f} % of the median apart. All numbers are float32.
 """
 
 
@@ -151,7 +152,7 @@ def _update_cell(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return ""
     steps = "" if row["method"] == STEP else f" ({1 / row['speedup'][1]:.2g})"
-    return f"{_digits(row['ms'][1])}{steps}{_star(row)}"
+    return f"{_digits(row['ms'][1])}{steps}{_mark(row, 'ms')}"
 
 
 def _slope(costs: Mapping[int, float]) -> str:
@@ -194,18 +195,20 @@ def _table(heads: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
 
 
 def _speed(row: Mapping[str, Any] | None) -> str:
-    return "" if row is None else f"{row['speedup'][1]:.2f}{_star(row)}"
+    return "" if row is None else f"{row['speedup'][1]:.2f}{_mark(row, 'speedup')}"
 
 
 def _time(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return ""
     low, median, high = map(_digits, row["ms"])
-    return f"{median} ({low}–{high}){_star(row)}"
+    return f"{median} ({low}–{high}){_mark(row, 'ms')}"
 
 
-def _star(row: Mapping[str, Any]) -> str:
-    return "" if row["clean"] >= MIN_CLEAN else "*"
+def _mark(row: Mapping[str, Any], what: str) -> str:
+    """Return how far a number can be trusted."""
+    low, median, high = row[what]
+    return ("" if row["clean"] >= MIN_CLEAN else "*") + ("~" if high - low > WIDE * median else "")
 
 
 def _digits(number: float) -> str:
