@@ -17,7 +17,7 @@ from sparsekit.analysis import (
     sampled_ratio_expected,
     sampled_ratios,
 )
-from sparsekit.capture import LayerView
+from sparsekit.capture import LayerIO, LayerView
 from sparsekit.rules import AllMissing, GraBo, GraEst, Guided, SynFlow, Uniform
 
 NETS = {(model, storage): (*MODELS[model], storage) for model in MODELS for storage in STORAGES}
@@ -143,8 +143,11 @@ class Nowhere(Guided):
         return torch.zeros(1, view.topology.num_inputs), torch.full((view.topology.num_outputs,), math.nan)
 
 
-class Flat:
+class Flat(LayerIO):
     """A captured backward pass in which all gradients are alike."""
+
+    def __init__(self):
+        pass
 
     def grad_at(self, indices):
         return torch.ones(len(indices))

@@ -36,6 +36,7 @@ from sparsekit import analysis, plots, widgets
 from sparsekit.kernels import feature_major, is_feature_major
 from sparsekit.layers.auto import interleaved, training_step
 
+# %%
 torch.set_num_threads(1)
 torch.manual_seed(0)
 linear, x = nn.Linear(1024, 1024), torch.randn(128, 1024)
