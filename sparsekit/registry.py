@@ -27,6 +27,7 @@ HOMES = {
     "recipe": "sparsekit.recipes",
     "rule": "sparsekit.rules",
     "schedule": "sparsekit.schedules",
+    "score": "sparsekit.scores",
     "training-flops": "sparsekit.analysis",
 }
 

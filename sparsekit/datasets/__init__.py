@@ -11,7 +11,7 @@ from typing import Any
 from sparsekit.datasets.augment import CropFlip
 from sparsekit.datasets.base import Dataset, Normalize, Split
 from sparsekit.datasets.batches import batches, batches_in_order, count_batches, stream
-from sparsekit.datasets.splits import hold_out
+from sparsekit.datasets.splits import few_per_class, hold_out
 from sparsekit.registry import discover, get
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "batches",
     "batches_in_order",
     "count_batches",
+    "few_per_class",
     "hold_out",
     "load",
     "stream",
