@@ -1,7 +1,8 @@
 """What a rule sees before it decides: a recorded backward pass, shown layer by layer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int64
@@ -192,6 +193,8 @@ class LayerView:
         values: their values, in the order of `topology.indices`.
         existing_grads: their gradients, or None before any backward pass.
         io: the captured backward pass, or None where the rule did not ask for it.
+        memory: what the rule has written down about this layer (see `Rule.remember`).
+        find_used: says which connections the forward pass uses, where these are not all.
     """
 
     name: str
@@ -199,6 +202,13 @@ class LayerView:
     values: Float[Tensor, " e"]
     existing_grads: Float[Tensor, " e"] | None = None
     io: LayerIO | None = None
+    memory: Mapping[str, Tensor] = field(default_factory=dict)
+    find_used: Callable[[], LayerTopology] | None = None
+
+    @property
+    def used(self) -> LayerTopology:
+        """The connections that the forward pass uses."""
+        return self.topology if self.find_used is None else self.find_used()
 
     @property
     def grads(self) -> Float[Tensor, " e"]:
@@ -251,6 +261,8 @@ def views(model: nn.Module, io: Mapping[str, LayerIO] | None = None) -> dict[str
             values=layer.values(),
             existing_grads=layer.grads(),
             io=io.get(name),
+            memory=layer.memory,
+            find_used=partial(getattr, layer, "used") if isinstance(layer, MaskedLayer) else None,
         )
         for name, layer in sparse_layers(model).items()
         if layer.param.requires_grad and name not in resting

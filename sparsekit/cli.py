@@ -55,6 +55,9 @@ def train(
     recipe: Annotated[str, typer.Argument(help="which experiment; see: sparsekit list recipes")],
     rule: Annotated[str, typer.Option(help="when and how the topology changes; see: sparsekit list rules")] = "rigl",
     density: Annotated[float | None, typer.Option(help="share of the weights that exist, above 0 to 1")] = None,
+    score: Annotated[
+        str | None, typer.Option(help="prune by it before training; none draws at random; see: sparsekit list scores")
+    ] = None,
     seed: Annotated[int, typer.Option(help="of everything random")] = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data")] = None,
     storage: Annotated[
@@ -74,7 +77,7 @@ def train(
     from sparsekit.registry import get
     from sparsekit.train import run
 
-    chosen = {"density": density, "epochs": epochs}
+    chosen = {"density": density, "epochs": epochs, "score": score}
     experiment = get("recipe", recipe)(
         rule=rule,
         seed=seed,

@@ -14,7 +14,7 @@ from sparsekit.layers.companions import add_companions, remove_companions
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
 from sparsekit.layers.initial import initial_values
 from sparsekit.layers.kinds import Conv2dKind, LinearKind
-from sparsekit.layers.masked import MaskedConv2d, MaskedLinear
+from sparsekit.layers.masked import MaskedConv2d, MaskedLayer, MaskedLinear
 from sparsekit.topology import LayerTopology, Topology, check_topology
 
 KINDS = {nn.Linear: LinearKind, nn.Conv2d: Conv2dKind}
@@ -143,6 +143,12 @@ def shapes_of(model: nn.Module, *, exclude: tuple[str, ...] = ()) -> dict[str, t
 def topology_of(model: nn.Module) -> Topology:
     """Return the connections of every sparse layer, by layer name."""
     return Topology({name: layer.topology for name, layer in sparse_layers(model).items()})
+
+
+def used_topology(model: nn.Module) -> Topology:
+    """Return the connections that the forward pass uses: fewer than `topology_of`, where a rule trains more."""
+    layers = sparse_layers(model).items()
+    return Topology({name: layer.used if isinstance(layer, MaskedLayer) else layer.topology for name, layer in layers})
 
 
 def density_of(model: nn.Module) -> float:

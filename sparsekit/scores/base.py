@@ -158,7 +158,7 @@ def losses(twin: nn.Module, batches: Sequence[Batch], loss_fn: LossFn) -> Iterat
     """
     if not batches:
         raise ValueError(
-            "this score needs to see examples, got none; give batches=[(inputs, labels)], for example from "
+            "this score must see examples, got no batch; give batches=[(inputs, labels)], for example from "
             "datasets.few_per_class(data, 10)"
         )
     num = sum(len(labels) for _, labels in batches)

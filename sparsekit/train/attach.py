@@ -12,8 +12,9 @@ from sparsekit.capture import LayerIO, capture_io, views
 from sparsekit.journal import Journal
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.rewire import Change, check_optimizer, move_state, rewire
-from sparsekit.rules.base import Rule, check_rule
+from sparsekit.rules.base import Rule, check_prepared, check_rule
 from sparsekit.seeds import generator
+from sparsekit.train.loop import pull, remember
 from sparsekit.topology import Topology
 
 STEP_KEY = "sparsekit_step"
@@ -69,10 +70,12 @@ class Attachment:
         check_rule(rule)
         _check_one_batch(rule)
         _check_trains(model, optimizer)
+        check_prepared(rule, model)
         self.model, self.optimizer, self.seed = model, optimizer, seed
         self.journal = Journal(topology_of(model).to("cpu"))
         self._known: Topology | None = topology_of(model)
         self._capture: capture_io | None = None
+        self._draws = generator(seed, "rewire", self.step)
         self._hooks = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
@@ -107,6 +110,7 @@ class Attachment:
 
     def _before_step(self, _optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict) -> tuple[tuple, dict] | None:
         self._follow()
+        self._draws = generator(self.seed, "rewire", self.step)
         # torch hands over the call's own arguments: the optimizer, then perhaps a closure.
         closure = next(iter(args[1:]), kwargs.get("closure"))
         if closure is None:
@@ -126,6 +130,7 @@ class Attachment:
 
     def _replace_update(self) -> None:
         """Rewire before the update; without gradients the optimizer then leaves every weight as it is."""
+        pull(self.model, self.optimizer, self.rule, self.step, self._draws)
         if self.rule.is_due(self.step) and self.rule.replaces_step and not self._found_inf():
             self._rewire()
             for group in self.optimizer.param_groups:
@@ -137,6 +142,9 @@ class Attachment:
             return
         if self.rule.is_due(self.step) and not self.rule.replaces_step:
             self._rewire()
+        elif self.rule.watches:
+            seen = views(self.model, self._stop_capture())
+            remember(self.model, self.rule.remember(seen, self.step, self._draws))
         self._stop_capture()
         self.optimizer.param_groups[0][STEP_KEY] = self.step + 1
         self._prepare()
@@ -163,9 +171,12 @@ class Attachment:
             # The model's own state may have been loaded since.
             self.journal.initial = topology_of(self.model).to("cpu")
         io = self._stop_capture()
-        draws = generator(self.seed, "rewire", self.step)
-        new = self.rule.propose(views(self.model, io), self.step, draws)
-        self._write_down(rewire(self.model, new, self.optimizer))
+        seen = views(self.model, io)
+        new = self.rule.propose(seen, self.step, self._draws)
+        first_values = lambda name, grown: self.rule.first_values(seen[name], grown)  # noqa: E731
+        change = rewire(self.model, new, self.optimizer, first_values=first_values)
+        remember(self.model, self.rule.remember(seen, self.step, self._draws))
+        self._write_down(change)
         self._known = topology_of(self.model)
 
     def _write_down(self, change: Change) -> None:
@@ -177,7 +188,7 @@ class Attachment:
 
     def _prepare(self) -> None:
         """Record the coming backward passes if the next step is a rewiring step that needs them."""
-        if not (self.rule.needs_gradients and self.rule.is_due(self.step)):
+        if not (self.rule.needs_gradients and (self.rule.watches or self.rule.is_due(self.step))):
             self._stop_capture()
         elif self._capture is None:
             self._capture = capture_io(self.model)

@@ -10,7 +10,7 @@ from torch import nn
 
 from sparsekit.evaluate import Evaluation
 from sparsekit.journal import Journal
-from sparsekit.layers import density_of, topology_of
+from sparsekit.layers import density_of, topology_of, used_topology
 from sparsekit.topology import Topology
 from sparsekit.train.checkpoint import write_atomically
 from sparsekit.train.loop import StepStats
@@ -79,13 +79,15 @@ def rows_of_epoch(step: int, epoch: int, evaluation: Evaluation, model: nn.Modul
 
     Papers mean either density: of the layers that are sparse, or of all parameters.
     """
-    topology = topology_of(model)
-    return [
+    topology, used = topology_of(model), used_topology(model)
+    rows = [
         Row(step, epoch, "test loss", evaluation.loss),
         Row(step, epoch, "test accuracy", evaluation.accuracy),
         Row(step, epoch, "density", topology.density if topology else 1.0),
         Row(step, epoch, "density of all parameters", density_of(model)),
     ]
+    # Some methods train more connections than they use.
+    return rows if used.count == topology.count else [*rows, Row(step, epoch, "density used", used.density)]
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:

@@ -134,7 +134,8 @@ class _Work:
         """Build everything first, so that a bad setting leaves no folder behind; then create or take up the run."""
         data = datasets.load(experiment.data, root=root, **experiment.data_settings)
         _check_fits(experiment, data)
-        model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes)
+        start = None if (folder / "checkpoint.pt").exists() else data
+        model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes, data=start)
         optimizer = build_optimizer(experiment, model)
         work = cls(experiment, folder, data, model, optimizer, Journal(topology_of(model)))
         if (folder / "checkpoint.pt").exists():
