@@ -1,4 +1,4 @@
-"""The command line: `sparsekit train`, `sparsekit list`, `sparsekit show`, `sparsekit bench`.
+"""The command line: `sparsekit train`, `list`, `show`, `compare` and `bench`.
 
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
@@ -20,6 +20,8 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from sparsekit.train import History
 
 app = typer.Typer(
@@ -112,6 +114,48 @@ def show(run: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
     _show(read_run(run))
 
 
+@app.command(epilog="Example: [bold]sparsekit compare --data digits --density 0.02 --seeds 5[/bold]")
+def compare(
+    data: Annotated[str, typer.Option(help="digits, mnist1d, fashion-mini or cifar10")] = "digits",
+    recipe: Annotated[str | None, typer.Option(help="the protocol; none takes the quickest of the data")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="a rule, a score or dense; may be repeated; none means all")
+    ] = None,
+    density: Annotated[list[float] | None, typer.Option(help="share of weights that exist; may be repeated")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="runs of each, from seed 0")] = 5,
+    epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="that every run may use")] = 1,
+    folder: Annotated[Path, typer.Option(file_okay=False, help="where runs, table and figures are kept")] = Path(
+        "runs/compare"
+    ),
+    data_root: Annotated[
+        Path | None, typer.Option(file_okay=False, help="where data sets lie; else SPARSEKIT_DATA, else data/")
+    ] = None,
+) -> None:
+    """Train all methods, or chosen ones, under one protocol; write a table and figures. Finished runs are read."""
+    _prepare(threads)
+    import torch
+
+    from sparsekit.compare import RECIPE_OF, markdown_of, table_of
+    from sparsekit.compare import compare as compared
+
+    torch.set_num_threads(threads)
+    if recipe is None and data not in RECIPE_OF:
+        raise ValueError(f"--data must be one of {', '.join(RECIPE_OF)}, got {data!r}; or name a --recipe")
+    recipe = recipe or RECIPE_OF[data]
+    settings = {} if epochs is None else {"epochs": epochs}
+    cells = []
+    for cell in compared(
+        recipe, method, densities=density or (0.05,), seeds=seeds, folder=folder, root=data_root, **settings
+    ):
+        cells.append(cell)
+        typer.echo(f"{cell.method:18} density {cell.wanted:<6g} seed {cell.seed:<3} {100 * cell.accuracy:6.2f} %")
+    table = table_of(cells)
+    typer.echo("\n" + markdown_of(table))
+    for file in _write_comparison(table, folder, recipe):
+        typer.echo(f"wrote {file}")
+
+
 @app.command(epilog="Example: [bold]sparsekit bench layers --quick[/bold]")
 def bench(
     suites: Annotated[list[Suite] | None, typer.Argument(help="what to measure; none means everything")] = None,
@@ -143,6 +187,20 @@ def main() -> None:
     except (ValueError, OSError, FloatingPointError, TypeError) as error:
         Console(stderr=True).print(f"[bold red]Error:[/bold red] {escape(str(error))}", soft_wrap=True)
         raise SystemExit(1) from error
+
+
+def _write_comparison(table: "pd.DataFrame", folder: Path, recipe: str) -> list[Path]:
+    """Write the table as CSV and Markdown, and a figure for each density."""
+    from sparsekit.compare import markdown_of
+    from sparsekit.plots import plot_methods
+
+    files = [folder / f"{recipe}.csv", folder / f"{recipe}.md"]
+    table.to_csv(files[0], index=False)
+    files[1].write_text(markdown_of(table), encoding="utf-8")
+    for wanted, rows in table.groupby("wanted"):
+        files.append(folder / f"{recipe}-{wanted:g}.png")
+        plot_methods(rows).figure.savefig(files[-1])
+    return files
 
 
 # --- what is printed -------------------------------------------------------------------------------------------

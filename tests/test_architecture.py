@@ -24,6 +24,7 @@ LEVELS = {  # numbers as in the design; a decimal is a landing between two floor
     6: {"analysis", "train"},
     7: {"lottery", "sup_tickets"},
     8: {"recipes", "plots", "benchmark"},
+    8.1: {"compare"},
     9: {"widgets", "sweep", "cli", "teach"},
 }
 EXEMPT = {"", "_lazy", "__main__"}  # "" is sparsekit/__init__.py, where everything comes together

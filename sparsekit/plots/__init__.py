@@ -7,6 +7,7 @@ from sparsekit.plots.evolution import plot_ages, plot_churn, plot_exploration, p
 from sparsekit.plots.guidance import plot_guidance, plot_recall, plot_sampled_ratio
 from sparsekit.plots.layers import plot_fan_histogram, plot_input_map, plot_layer_densities
 from sparsekit.plots.masks import mask_image, plot_masks
+from sparsekit.plots.methods import plot_methods
 from sparsekit.plots.training import plot_accuracy_density, plot_curves
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "plot_input_map",
     "plot_layer_densities",
     "plot_masks",
+    "plot_methods",
     "plot_recall",
     "plot_sampled_ratio",
     "plot_step_times",

@@ -37,7 +37,7 @@ discover(__name__)
 # Where in the training a rule that is not told stops. Evci et al. (2020), section 4: T_end is three quarters of it.
 USUAL_STOP = 0.75
 # ITOP explores, and these masks move, to the end; MEST's last stage begins at 120 of 160 epochs, which is usual.
-STOPS_AT = {"set-itop": 1.0, "rigl-itop": 1.0, "sr-ste": 1.0, "str": 1.0, "deep-r": 1.0}
+STOPS_AT = {"set-itop": 1.0, "rigl-itop": 1.0, "sr-ste": 1.0, "str": 1.0, "deepr": 1.0}
 
 
 def make_rule(name: str, *, total_steps: int, **settings: Any) -> Rule:

@@ -18,7 +18,7 @@ from sparsekit.settings import check_range, setting
 from sparsekit.topology import LayerTopology, Topology
 
 
-@register("rule", "deep-r")
+@register("rule", "deepr")
 @dataclass(frozen=True, kw_only=True)
 class DeepR(Periodic):
     """Every connection has a sign; one whose value takes the other is dropped, and a random one grows elsewhere.
