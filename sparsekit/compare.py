@@ -1,4 +1,4 @@
-"""All methods under one protocol: a table of accuracy, time, arithmetic and memory, kept so that nothing is done twice."""
+"""All methods under one protocol: a table of accuracy, time, arithmetic and memory; nothing is done twice."""
 
 import json
 import math
@@ -153,7 +153,8 @@ def _row(method: str, wanted: float, cells: Sequence[Cell]) -> dict[str, Any]:
     accuracies = [cell.accuracy for cell in cells]
     error = statistics.stdev(accuracies) / math.sqrt(len(cells)) if len(cells) > 1 else math.nan
     medians = {
-        name: statistics.median(getattr(cell, name) for cell in cells) for name in ("density", "seconds", "flops", "bytes")
+        name: statistics.median(getattr(cell, name) for cell in cells)
+        for name in ("density", "seconds", "flops", "bytes")
     }
     mean = statistics.fmean(accuracies)
     return {"method": method, "wanted": wanted, "accuracy": mean, "error": error, "seeds": len(cells), **medians}

@@ -1,6 +1,7 @@
-"""The rules of single papers: golden values, the invariants their papers promise, and the defects of published codes."""
+"""The rules of single papers: golden values, what their papers promise, and the defects of published codes."""
 
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -79,7 +80,9 @@ def test_gmp_follows_the_cubic_and_ends_exactly_though_the_interval_does_not_div
 
 def test_gmp_never_brings_back_what_it_pruned():
     kept = [sk.topology_of(model) for _, model, _ in followed(GMP(stop=37, final=0.05, every=5))]
-    assert all((later[name] - earlier[name]).count == 0 for earlier, later in zip(kept, kept[1:], strict=False) for name in later)
+    assert all(
+        (later[name] - earlier[name]).count == 0 for earlier, later in itertools.pairwise(kept) for name in later
+    )
 
 
 def test_gmp_prunes_the_smallest_values_of_the_whole_network():
@@ -209,7 +212,9 @@ def test_the_momentum_of_missing_connections_is_kept_up_at_every_step():
     rule = SNFS(stop=40, every=10)
     model = begun(mlp(6, 20, 3), rule, 0.3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    wanted = {name: torch.zeros(layer.topology.size, dtype=torch.float64) for name, layer in sk.sparse_layers(model).items()}
+    wanted = {
+        name: torch.zeros(layer.topology.size, dtype=torch.float64) for name, layer in sk.sparse_layers(model).items()
+    }
     for step in range(1, 4):
         inputs, labels = batch_for((6,), seed=step)
         twin = sk.densify(model)
@@ -228,8 +233,11 @@ def test_snfs_grows_where_momentum_is_largest_and_most_in_the_layer_that_has_mos
         layer = random_layer((10, 10), 30, seed=number)
         momentum = torch.rand(100, generator=draws(number), dtype=torch.float64) * (9 if name == "a" else 1)
         views[name] = LayerView(
-            name=name, topology=layer, values=torch.randn(30, generator=draws(9), dtype=torch.float64),
-            io=_Still(momentum), memory={},
+            name=name,
+            topology=layer,
+            values=torch.randn(30, generator=draws(9), dtype=torch.float64),
+            io=_Still(momentum),
+            memory={},
         )
     new = SNFS(fraction=Constant(0.5)).propose(views, 0, draws())
     assert new.count == 60
@@ -561,7 +569,9 @@ def test_weight_decay_alone_moves_a_threshold_that_has_underflowed():
     rule = STR(stop=9, threshold=-3200.0)
     model = begun(mlp(6, 20, 3), rule, 0.3)
     train(model, torch.optim.SGD(model.parameters(), lr=0.5, weight_decay=0.01), rule, (6,), steps=1)
-    assert {float(layer.thinning.s) for layer in sk.sparse_layers(model).values()} == {pytest.approx(-3200 * (1 - 0.5 * 0.01))}
+    assert {float(layer.thinning.s) for layer in sk.sparse_layers(model).values()} == {
+        pytest.approx(-3200 * (1 - 0.5 * 0.01))
+    }
 
 
 def test_str_drops_at_its_end_what_is_zero_then():
@@ -578,4 +588,3 @@ def test_str_drops_at_its_end_what_is_zero_then():
 def test_rules_that_end_with_one_rewiring_must_know_when(make):
     with pytest.raises(ValueError, match="stop"):
         make()
-

@@ -1,6 +1,7 @@
-"""Each score before training against what was worked out by hand, its invariants, and the defects of published codes."""
+"""Each score before training against what was worked out by hand, and the defects of published codes."""
 
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -23,7 +24,7 @@ def scored(score, model, batches, loss_fn=nn.functional.cross_entropy, kept: Top
 
 
 def toy() -> tuple[nn.Module, list, object]:
-    """`L = (w . x - t) ** 2 / 2` with x = (1, 2), w = (1, 1), t = 0: gradient (3, 6), Hessian times gradient (15, 30)."""
+    """`L = (w . x - t) ** 2 / 2` with x = (1, 2), w = (1, 1), t = 0: gradient (3, 6), and `H g` is (15, 30)."""
     model = nn.Sequential(nn.Linear(2, 1, bias=False)).double()
     nn.init.ones_(model[0].weight)
     batch = (torch.tensor([[1.0, 2.0]], dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
@@ -42,7 +43,7 @@ def chain(*weights: list) -> nn.Sequential:
 
 def bias_free(*widths: int, seed: int = 0) -> nn.Sequential:
     draws = torch.Generator().manual_seed(seed)
-    return chain(*(torch.randn(o, i, generator=draws).tolist() for i, o in zip(widths, widths[1:], strict=False)))
+    return chain(*(torch.randn(o, i, generator=draws).tolist() for i, o in itertools.pairwise(widths)))
 
 
 def positions(kept: Topology) -> set[tuple[str, int]]:
@@ -76,7 +77,8 @@ def test_snip_adds_up_all_gradients_before_it_multiplies():
 def test_force_with_one_round_is_snip_and_many_rounds_are_something_else():
     model, batches = mlp(6, 20, 20, 3), [batch_for((6,), size=64)]
     once, many, nested = (
-        prune(model, score, 0.1, batches=batches) for score in (FORCE(rounds=1), FORCE(rounds=20), IterativeSNIP(rounds=20))
+        prune(model, score, 0.1, batches=batches)
+        for score in (FORCE(rounds=1), FORCE(rounds=20), IterativeSNIP(rounds=20))
     )
     assert once == prune(model, SNIP(), 0.1, batches=batches)
     assert many != once
@@ -97,7 +99,7 @@ def test_what_force_left_out_may_come_back_and_what_iterative_snip_left_out_may_
             kept = sk.keep_top_overall(scores, count)
             sets.append(positions(kept))
         assert sets[-1] == positions(prune(model, score, 0.1, batches=batches))
-        returned = any(later - earlier for earlier, later in zip(sets, sets[1:], strict=False))
+        returned = any(later - earlier for earlier, later in itertools.pairwise(sets))
         assert not (returned and not may)
         came_back |= returned
     assert came_back
@@ -112,7 +114,9 @@ def test_the_density_falls_exponentially_to_two_percent_in_a_hundred_rounds(turn
 
 
 def test_the_density_may_fall_linearly_instead():
-    assert [SNIP(rounds=4, spacing="linear").density_after(turn, 0.2) for turn in (1, 2, 4)] == pytest.approx([0.8, 0.6, 0.2])
+    assert [SNIP(rounds=4, spacing="linear").density_after(turn, 0.2) for turn in (1, 2, 4)] == pytest.approx(
+        [0.8, 0.6, 0.2]
+    )
 
 
 # --- Taylor -----------------------------------------------------------------------------------------------------------
@@ -191,14 +195,19 @@ def test_synflow_sums_to_the_same_in_every_layer_and_through_every_hidden_unit(s
     scores = list(scored(SynFlow(), model, [(torch.zeros(1, 7), torch.zeros(1))]).values())
     totals = torch.stack([score.sum() for score in scores])
     torch.testing.assert_close(totals, totals[:1].expand(4), rtol=1e-10, atol=0)
-    for before, after in zip(scores, scores[1:], strict=False):
+    for before, after in itertools.pairwise(scores):
         torch.testing.assert_close(before.sum(1), after.sum(0), rtol=1e-10, atol=1e-12)
 
 
 def test_synflow_is_conserved_through_convolutions_too():
     model = made(
         lambda: nn.Sequential(
-            nn.Conv2d(2, 5, 3, padding=1), nn.BatchNorm2d(5), nn.GELU(), nn.Conv2d(5, 4, 3, stride=2), nn.Flatten(), nn.Linear(16, 3)
+            nn.Conv2d(2, 5, 3, padding=1),
+            nn.BatchNorm2d(5),
+            nn.GELU(),
+            nn.Conv2d(5, 4, 3, stride=2),
+            nn.Flatten(),
+            nn.Linear(16, 3),
         )
     )
     scores = scored(SynFlow(), model, [(torch.zeros(4, 2, 6, 6), torch.zeros(4))])
@@ -221,9 +230,7 @@ def test_one_round_of_synflow_empties_a_layer_where_a_hundred_do_not():
     # Layers of very different widths: the widest shares the conserved sum among most weights.
     model = bias_free(20, 100, 100, 100, 100, 10)
     inputs = [(torch.zeros(1, 20), torch.zeros(1))]
-    once, often = (
-        prune(model, SynFlow(rounds=rounds, min_per_layer=0), 0.004, batches=inputs) for rounds in (1, 100)
-    )
+    once, often = (prune(model, SynFlow(rounds=rounds, min_per_layer=0), 0.004, batches=inputs) for rounds in (1, 100))
     assert min(layer.count for layer in once.values()) == 0
     assert min(layer.count for layer in often.values()) >= 1
 

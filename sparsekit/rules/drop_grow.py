@@ -55,7 +55,9 @@ class DropGrow(Rule):
         "in proportion", "where a falling density takes from: every layer alike, or the lowest scores of one ranking"
     )
     regrow: bool = setting(True, "may a connection dropped now come back at once? (no: growing comes first)")
-    rounding: Literal["down", "up", "nearest"] = setting("down", "the number exchanged, where the fraction is no whole number")
+    rounding: Literal["down", "up", "nearest"] = setting(
+        "down", "the number exchanged, where the fraction is no whole number"
+    )
     probe_batches: int = setting(1, "batches whose gradients growth looks at; 1: that of the step", range=(1, 100))
     replaces_step: bool = setting(True, "a rewiring takes the place of the weight update of its step")
     every: int = setting(100, "steps between rewirings; 1 leaves none to train if they replace it", range=(1, 10_000))

@@ -14,7 +14,7 @@ from sparsekit.rules.periodic import Periodic
 from sparsekit.rules.rows import choose, strongest
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.selection import keep_n_of_m, n_of_m_mask
-from sparsekit.settings import check_range, setting
+from sparsekit.settings import setting
 from sparsekit.topology import LayerTopology, Topology
 
 

@@ -20,9 +20,7 @@ def row_blocks(layer: LayerTopology) -> Iterator[tuple[int, int]]:
         yield first, min(first + rows, layer.num_outputs)
 
 
-def kept_first(
-    view: LayerView, kept: LayerTopology, first: int, last: int
-) -> Float[Tensor, "rows f"]:
+def kept_first(view: LayerView, kept: LayerTopology, first: int, last: int) -> Float[Tensor, "rows f"]:
     """Return scores for the places of some rows: kept connections by size in (1, 2], all others by gradient in [0, 1].
 
     Whoever takes the highest takes what is kept before anything new.

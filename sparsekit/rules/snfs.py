@@ -56,7 +56,10 @@ class SNFS(Periodic):
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
         fraction = self.fraction.lasting(self.stop)(step)
         momenta = {name: self._momentum(view).abs() for name, view in views.items()}
-        kept = {name: _strongest(view, view.topology.count - int(fraction * view.topology.count)) for name, view in views.items()}
+        kept = {
+            name: _strongest(view, view.topology.count - int(fraction * view.topology.count))
+            for name, view in views.items()
+        }
         dropped = sum(view.topology.count - kept[name].count for name, view in views.items())
         pull = {name: _mean(momenta[name][layer.indices]) for name, layer in kept.items()}
         free = {name: layer.size - layer.count for name, layer in kept.items()}

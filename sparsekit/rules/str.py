@@ -12,7 +12,7 @@ from sparsekit.layers.masked import Thinning
 from sparsekit.registry import register
 from sparsekit.rules.periodic import Periodic
 from sparsekit.settings import setting
-from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology import Topology
 
 
 @register("rule", "str")
@@ -66,4 +66,3 @@ class SoftThreshold(Thinning):
 
     def forward(self, weight: Tensor, mask: Tensor) -> Tensor:
         return weight.sign() * torch.relu(weight.abs() - torch.sigmoid(self.s.to(weight.dtype)))
-

@@ -140,7 +140,9 @@ def weights_of(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
     return {name: model.get_submodule(name).get_parameter("weight") for name in names}
 
 
-def mean_gradients(twin: nn.Module, batches: Sequence[Batch], loss_fn: LossFn, names: Iterable[str]) -> dict[str, Tensor]:
+def mean_gradients(
+    twin: nn.Module, batches: Sequence[Batch], loss_fn: LossFn, names: Iterable[str]
+) -> dict[str, Tensor]:
     """Return the gradient of the mean loss over all samples, by the named layers' weights; nothing is masked."""
     weights = weights_of(twin, names)
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}

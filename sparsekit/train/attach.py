@@ -14,8 +14,8 @@ from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.rewire import Change, check_optimizer, move_state, rewire
 from sparsekit.rules.base import Rule, check_prepared, check_rule
 from sparsekit.seeds import generator
-from sparsekit.train.loop import pull, remember
 from sparsekit.topology import Topology
+from sparsekit.train.loop import pull, remember
 
 STEP_KEY = "sparsekit_step"
 _WITH_RULE: weakref.WeakSet[Optimizer] = weakref.WeakSet()

@@ -102,7 +102,9 @@ class Experiment:
                 f"use learning_rate=Cosine({rate}) or Constant({rate})"
             )
         if not isinstance(self.score, Score | None):
-            raise TypeError(f"score must be a Score, got {self.score!r}; use scores.SNIP(), or a recipe, which takes names")
+            raise TypeError(
+                f"score must be a Score, got {self.score!r}; use scores.SNIP(), or a recipe, which takes names"
+            )
         if not isinstance(self.learning_rate, Schedule | None):
             raise TypeError(
                 f"learning_rate must be a Schedule, got {self.learning_rate!r}; use Constant(0.1) or Cosine(0.1)"
