@@ -70,7 +70,6 @@ def rewire(
     model: nn.Module,
     new: Mapping[str, LayerTopology],
     optimizer: Optimizer | None = None,
-    *,
     first_values: FirstValues = zeros,
 ) -> Change:
     """Give a model's layers new topologies; values and optimizer state move with their connections.

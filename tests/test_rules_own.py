@@ -376,7 +376,7 @@ def test_a_weight_that_rests_takes_up_its_value_again_when_it_returns():
     with torch.no_grad():
         layer.param[0, 0] = 0.5  # shrunk below the resting 2.0
     seen = sk.views(model)
-    sk.rewire(model, rule.propose(seen, 3, draws()), first_values=lambda name, at: rule.first_values(seen[name], at))
+    sk.rewire(model, rule.propose(seen, 3, draws()), first_values=rule.first_values(seen))
     assert layer.topology.indices.tolist() == [1, 2]
     assert layer.values().tolist() == [3.0, 2.0]
     assert rule.remember(seen, 3, draws())["0"]["weights"].tolist() == [0.5, 3.0, 2.0, 1.0]

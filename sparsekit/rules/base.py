@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sparsekit.capture import LayerView
 from sparsekit.layers import sparse_layers
 from sparsekit.layers.masked import MaskedLayer, Thinning
+from sparsekit.rewire import FirstValues, zeros
 from sparsekit.topology import LayerTopology, Topology
 
 Notes = Mapping[str, Mapping[str, Tensor]]
@@ -95,9 +96,9 @@ class Rule(ABC):
         """Return what to find in `view.memory` from now on, by layer and name. Pure; sees what `propose` sees."""
         return {}
 
-    def first_values(self, view: LayerView, grown: Int64[Tensor, " g"]) -> Float[Tensor, " g"] | None:
-        """Return the first values of grown connections, or None for zeros."""
-        return None
+    def first_values(self, views: Mapping[str, LayerView]) -> FirstValues:
+        """Return what gives grown connections their first values: `(layer name, positions) -> values`, or zeros."""
+        return zeros
 
 
 def check_rule(rule: object) -> None:

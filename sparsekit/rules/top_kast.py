@@ -13,6 +13,7 @@ from sparsekit.capture import LayerView
 from sparsekit.layers import sparse_layers
 from sparsekit.layers.masked import Thinning
 from sparsekit.registry import register
+from sparsekit.rewire import FirstValues
 from sparsekit.rules.base import Notes
 from sparsekit.rules.n_of_m import StraightThrough
 from sparsekit.rules.periodic import Periodic
@@ -92,8 +93,8 @@ class TopKAST(Periodic):
             }
         )
 
-    def first_values(self, view: LayerView, grown: Tensor) -> Tensor:
-        return view.memory["weights"][grown]
+    def first_values(self, views: Mapping[str, LayerView]) -> FirstValues:
+        return lambda name, grown: views[name].memory["weights"][grown]
 
     def _used(self, counts: Mapping[str, int]) -> dict[str, int]:
         """How many of the trained connections of each layer are used."""

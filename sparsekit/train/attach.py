@@ -70,7 +70,6 @@ class Attachment:
         check_rule(rule)
         _check_one_batch(rule)
         _check_trains(model, optimizer)
-        check_prepared(rule, model)
         self.model, self.optimizer, self.seed = model, optimizer, seed
         self.journal = Journal(topology_of(model).to("cpu"))
         self._known: Topology | None = topology_of(model)
@@ -92,6 +91,7 @@ class Attachment:
     @rule.setter
     def rule(self, rule: Rule) -> None:
         _check_one_batch(rule)
+        check_prepared(rule, self.model)
         self._rule = rule
         self._prepare()
 
@@ -173,8 +173,7 @@ class Attachment:
         io = self._stop_capture()
         seen = views(self.model, io)
         new = self.rule.propose(seen, self.step, self._draws)
-        first_values = lambda name, grown: self.rule.first_values(seen[name], grown)  # noqa: E731
-        change = rewire(self.model, new, self.optimizer, first_values=first_values)
+        change = rewire(self.model, new, self.optimizer, self.rule.first_values(seen))
         remember(self.model, self.rule.remember(seen, self.step, self._draws))
         self._write_down(change)
         self._known = topology_of(self.model)

@@ -89,15 +89,16 @@ def train_step(
     how: dict[str, Any] = {"micro_batches": micro_batches, "autocast": autocast}
     probed = _probed(model, _wanted_probes(rule, probes), loss_fn, **how) if due else {}
     stats, io = backward(model, batch, loss_fn, capture=looks and rule.needs_gradients and not probed, **how)
+    io = probed or io
     pull(model, optimizer, rule, step, generator)
     if not (due and rule.replaces_step):
         optimizer.step()
     change = None
     if looks:
-        seen = views(model, probed or io)
+        seen = views(model, io)
         if due:
             new = rule.propose(seen, step, generator)
-            change = rewire(model, new, optimizer, first_values=lambda name, at: rule.first_values(seen[name], at))
+            change = rewire(model, new, optimizer, rule.first_values(seen))
         remember(model, rule.remember(seen, step, generator))
     optimizer.zero_grad(set_to_none=True)
     return stats, change
