@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         registry,
         rules,
         schedules,
+        scores,
         seeds,
         selection,
         settings,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         sparse_layers,
         sparsify,
         topology_of,
+        used_topology,
     )
     from sparsekit.registry import names, register
     from sparsekit.rewire import Change, rewire
@@ -68,7 +70,7 @@ _HOMES = {
     "evaluate": "evaluate predictions refresh_batch_norm",
     "journal": "Journal",
     "kernels": "batch_major feature_major",
-    "layers": "densify density_of fuse_relus left_dense shapes_of sparse_layers sparsify topology_of",
+    "layers": "densify density_of fuse_relus left_dense shapes_of sparse_layers sparsify topology_of used_topology",
     "registry": "names register",
     "capture": "capture_io views",
     "rewire": "Change rewire",
@@ -148,6 +150,7 @@ __all__ = [
     "rules",
     "run",
     "schedules",
+    "scores",
     "seeds",
     "selection",
     "settings",
@@ -159,6 +162,7 @@ __all__ = [
     "train",
     "train_step",
     "training",
+    "used_topology",
     "views",
     "widgets",
 ]
