@@ -142,10 +142,10 @@ def markdown_of(table: pd.DataFrame) -> str:
         "| density | method | test accuracy, % | seeds | density reached | s/run | training FLOPs, of dense | kB |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for row in table.itertuples():
-        accuracy = f"{100 * row.accuracy:.2f} ± {100 * row.error:.2f}"
-        costs = f"{row.density:.4g} | {row.seconds:.1f} | {row.flops:.3f} | {row.bytes / 1000:.0f}"
-        lines.append(f"| {row.wanted:g} | {row.method} | {accuracy} | {row.seeds} | {costs} |")
+    for row in table.to_dict("records"):
+        accuracy = f"{100 * row['accuracy']:.2f} ± {100 * row['error']:.2f}"
+        costs = f"{row['density']:.4g} | {row['seconds']:.1f} | {row['flops']:.3f} | {row['bytes'] / 1000:.0f}"
+        lines.append(f"| {row['wanted']:g} | {row['method']} | {accuracy} | {row['seeds']} | {costs} |")
     return "\n".join(lines) + "\n"
 
 

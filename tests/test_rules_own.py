@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import sparsekit as sk
-from sparsekit.capture import LayerView
+from sparsekit.capture import LayerIO, LayerView
 from sparsekit.layers import used_topology
 from sparsekit.rules import (
     DSR,
@@ -33,7 +33,7 @@ from sparsekit.rules import (
     WeightAndGradient,
 )
 from sparsekit.rules.n_of_m import UsesNOfM
-from sparsekit.rules.str import SoftThreshold
+from sparsekit.rules.soft_threshold import SoftThreshold
 from sparsekit.schedules import Constant
 from sparsekit.selection import keep_n_of_m
 from sparsekit.topology import LayerTopology, Topology
@@ -59,8 +59,8 @@ def followed(rule: Rule, *, density: float = 0.3, steps: int = 40, plain: nn.Mod
         yield step, model, change
 
 
-def view_of(values: list[float], places: list[int], shape: tuple[int, int], **memory: torch.Tensor) -> LayerView:
-    layer = LayerTopology(shape, torch.tensor(places))
+def view_of(values: list[float], at: list[int], shape: tuple[int, int], **memory: torch.Tensor) -> LayerView:
+    layer = LayerTopology(shape, torch.tensor(at))
     return LayerView(name="fc", topology=layer, values=torch.tensor(values, dtype=torch.float64), memory=memory)
 
 
@@ -99,7 +99,7 @@ def test_gmp_prunes_the_smallest_values_of_the_whole_network():
 
 
 def test_the_classifier_keeps_a_connection_at_any_density():
-    *_, (_, model, _) = followed(GMP(stop=30, final=0.004, every=10))
+    *_, (_, model, _) = followed(GMP(stop=30, final=0.006, every=10))
     assert min(layer.count for layer in sk.topology_of(model).values()) >= 1
 
 
@@ -121,7 +121,7 @@ def test_granet_takes_from_the_layers_with_the_smallest_values_and_then_regenera
     model = sk.sparsify(mlp(6, 8, 3), sk.random_topology({"0": (8, 6), "2": (3, 8)}, 0.8), "masked")
     with torch.no_grad():
         sk.sparse_layers(model)["0"].param.mul_(1e-3)
-    rule = GraNet(stop=10, final=0.2, initial=0.8, every=1, fraction=Constant(0.5))
+    rule = GraNet(stop=10, final=0.4, initial=0.8, every=1, fraction=Constant(0.5))
     views = sk.views(model, capture(model, batch_for((6,))[0]))
     new = rule.propose(views, 5, draws())
     assert new["2"].count == views["2"].topology.count, "the layer with large values loses nothing"
@@ -250,7 +250,7 @@ def test_snfs_grows_where_momentum_is_largest_and_most_in_the_layer_that_has_mos
         assert momentum[grown].min() >= momentum[others].max()
 
 
-class _Still:
+class _Still(LayerIO):
     """A captured backward pass whose gradients are given."""
 
     def __init__(self, momentum: torch.Tensor):
@@ -420,11 +420,11 @@ def test_the_constant_fan_in_of_a_layer_of_32_neurons_and_64_inputs_at_a_tenth_i
 @pytest.mark.parametrize("saliency", [0.0, 0.3, 0.9, 1.0])
 def test_every_neuron_has_k_connections_or_none_and_neurons_only_go(saliency):
     rule = SRigL(stop=60, every=5, saliency=saliency)
+    plain = mlp(6, 30, 30, 3)
+    budget = {name: layer.count for name, layer in sk.topology_of(begun(plain, rule, 0.25)).items()}
     alive: dict[str, set] = {}
-    budget: dict[str, int] = {}
-    for _, model, _ in followed(rule, density=0.25, steps=60, plain=mlp(6, 30, 30, 3)):
+    for _, model, _ in followed(rule, density=0.25, steps=60, plain=plain):
         for name, layer in sk.topology_of(model).items():
-            budget.setdefault(name, layer.count)
             fan_in = layer.fan_in()
             active = set(fan_in.nonzero().flatten().tolist())
             assert len(set(fan_in[fan_in > 0].tolist())) == 1
@@ -569,9 +569,8 @@ def test_weight_decay_alone_moves_a_threshold_that_has_underflowed():
     rule = STR(stop=9, threshold=-3200.0)
     model = begun(mlp(6, 20, 3), rule, 0.3)
     train(model, torch.optim.SGD(model.parameters(), lr=0.5, weight_decay=0.01), rule, (6,), steps=1)
-    assert {float(layer.thinning.s) for layer in sk.sparse_layers(model).values()} == {
-        pytest.approx(-3200 * (1 - 0.5 * 0.01))
-    }
+    for layer in sk.sparse_layers(model).values():
+        assert layer.thinning.s.item() == pytest.approx(-3200 * (1 - 0.5 * 0.01))
 
 
 def test_str_drops_at_its_end_what_is_zero_then():

@@ -236,9 +236,11 @@ def test_one_round_of_synflow_empties_a_layer_where_a_hundred_do_not():
 
 
 def test_one_round_of_snip_empties_a_layer_unless_it_is_guarded():
-    # A deep narrow network: gradients times weights of the wide layers are the smallest.
-    model, batches = bias_free(6, 100, 100, 100, 100, 3), [batch_for((6,), size=64)]
-    bare, guarded = (prune(model, SNIP(min_per_layer=least), 0.001, batches=batches) for least in (0, 1))
+    # Of a wide layer between narrow ones no single weight matters much.
+    model, batches = bias_free(6, 300, 300, 3), [batch_for((6,), size=64)]
+    for parameter in model.parameters():
+        parameter.data.mul_(math.sqrt(2 / parameter.shape[1]))
+    bare, guarded = (prune(model, SNIP(min_per_layer=least), 0.0004, batches=batches) for least in (0, 1))
     assert min(layer.count for layer in bare.values()) == 0
     assert min(layer.count for layer in guarded.values()) >= 1
     assert bare.count == guarded.count
@@ -256,7 +258,7 @@ def test_synflow_looks_at_no_data():
 def test_magnitude_keeps_nothing_smaller_than_what_it_leaves_out():
     model = mlp(6, 20, 3)
     for scope in ("overall", "layer"):
-        kept = prune(model, Magnitude(scope=scope), 0.3)
+        kept = prune(model, Magnitude(scope=scope, min_per_layer=0), 0.3)
         sizes = {name: model.get_submodule(name).weight.detach().abs().flatten() for name in kept}
         groups = [[name] for name in kept] if scope == "layer" else [list(kept)]
         for group in groups:

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 from helpers import MODELS, batch_for, made
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -90,6 +90,7 @@ def test_pruning_leaves_the_model_and_the_random_state_bit_by_bit_as_they_were(n
 
 
 @every_score
+@settings(max_examples=15, deadline=None)
 @given(density=st.floats(0.03, 1.0), scope=st.sampled_from(["overall", "layer"]), seed=st.integers(0, 9))
 def test_the_budget_is_exact_for_any_density_and_no_layer_is_emptied(name, density, scope, seed):
     make, shape = MODELS["linear"]

@@ -63,9 +63,10 @@ def condense(model: nn.Module) -> nn.Module:
     """Return a copy for inference whose sparse linear layers of constant fan-in are condensed; others stay as they are.
 
     Example:
+        >>> from torch import tensor
         >>> from sparsekit.layers import sparsify
         >>> from sparsekit.topology import LayerTopology
-        >>> layer = LayerTopology((2, 4), torch.tensor([0, 3, 5, 6]))
+        >>> layer = LayerTopology((2, 4), tensor([0, 3, 5, 6]))
         >>> condense(sparsify(nn.Sequential(nn.Linear(4, 2)), {"0": layer}))[0]
         CondensedLinear(2 of 2 neurons, fan-in 2)
     """

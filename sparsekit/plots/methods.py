@@ -1,5 +1,7 @@
 """A figure that sets methods against each other."""
 
+import math
+
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -24,10 +26,11 @@ def plot_methods(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         raise ValueError("the table must have one row per method, got several; choose the rows of one density")
     ax = axes_for(ax, width=6.4, height=1.2 + 0.24 * len(table))
     rows = table.sort_values("accuracy", ignore_index=True)
-    for place, row in rows.iterrows():
-        style = style_of(row["method"])
-        error = 0.0 if pd.isna(row["error"]) else row["error"]
-        ax.errorbar(row["accuracy"], place, xerr=error, color=style.colour, marker=style.marker, capsize=2)
+    columns = (rows[name].tolist() for name in ("method", "accuracy", "error"))
+    for place, (method, accuracy, error) in enumerate(zip(*columns, strict=True)):
+        style = style_of(method)
+        width = 0.0 if math.isnan(error) else error
+        ax.errorbar(accuracy, place, xerr=width, color=style.colour, marker=style.marker, capsize=2)
     ax.set_yticks(range(len(rows)), rows["method"])
     percent(ax.xaxis)
     return finish(ax, x=f"test accuracy, mean and standard error of {_seeds(rows)}", y="", grid="x")

@@ -22,14 +22,15 @@ from sparsekit.rules.drop.magnitude import Magnitude
 from sparsekit.rules.drop.weight_and_gradient import WeightAndGradient
 from sparsekit.rules.drop_grow import DropGrow
 from sparsekit.rules.dsr import DSR
+from sparsekit.rules.gradual import GMP, MEST, GraNet, MESTSoft
 from sparsekit.rules.grow.gradient import Gradient
 from sparsekit.rules.grow.random import Random
 from sparsekit.rules.n_of_m import SRSTE, DynamicNOfM
-from sparsekit.rules.presets import GMP, GSE, MEST, SET, SETITOP, GraNet, GSEReleased, MESTSoft, RigL, RigLITOP
+from sparsekit.rules.presets import GSE, SET, SETITOP, GSEReleased, RigL, RigLITOP
 from sparsekit.rules.snfs import SNFS
+from sparsekit.rules.soft_threshold import STR
 from sparsekit.rules.srigl import SRigL
 from sparsekit.rules.static import Static
-from sparsekit.rules.str import STR
 from sparsekit.rules.top_kast import TopKAST
 
 discover(__name__)

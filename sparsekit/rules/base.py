@@ -39,10 +39,10 @@ class Rule(ABC):
     needs_gradients: bool = False
     replaces_step: bool = False
     probe_batches: int = 1
-    watches: bool = False
-    pulls: bool = False
-    needs_dense: str = ""
-    keeps_count: bool = True
+    watches: ClassVar[bool] = False
+    pulls: ClassVar[bool] = False
+    needs_dense: ClassVar[str] = ""
+    keeps_count: ClassVar[bool] = True
 
     @abstractmethod
     def is_due(self, step: int) -> bool:

@@ -67,7 +67,7 @@ class DeepR(Periodic):
 
 def _known_signs(view: LayerView) -> Tensor:
     """The sign of each connection; 0 for those that came at the last rewiring, or before anything was noted."""
-    if "places" not in view.memory:
+    if "places" not in view.memory or view.memory["places"].numel() == 0:
         return torch.zeros_like(view.values)
     noted = LayerTopology(view.topology.shape, view.memory["places"])
     places = noted.place_of(view.topology.indices)

@@ -81,12 +81,14 @@ class StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, weight: Tensor, used: Tensor, decay: float) -> Tensor:
+        """Return the weights that are used, zeros elsewhere."""
         ctx.save_for_backward(weight, used)
         ctx.decay = decay
         return weight * used
 
     @staticmethod
     def backward(ctx, grad: Tensor):
+        """Return the gradient of every weight."""
         weight, used = ctx.saved_tensors
         return grad + ctx.decay * ~used * weight if ctx.decay else grad, None, None
 
@@ -106,8 +108,8 @@ class DynamicNOfM(Periodic):
         0.5
     """
 
-    needs_gradients: ClassVar[bool] = True
-    replaces_step: ClassVar[bool] = True
+    needs_gradients = True
+    replaces_step = True
     keeps_count: ClassVar[bool] = False
 
     n: int = setting(2, "connections in a group", range=(1, 64))

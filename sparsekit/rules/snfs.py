@@ -37,7 +37,7 @@ class SNFS(Periodic):
         True
     """
 
-    needs_gradients: ClassVar[bool] = True
+    needs_gradients = True
     watches: ClassVar[bool] = True
     needs_dense: ClassVar[str] = "it follows the momentum of all weights, missing ones included"
 
@@ -62,6 +62,8 @@ class SNFS(Periodic):
         }
         dropped = sum(view.topology.count - kept[name].count for name, view in views.items())
         pull = {name: _mean(momenta[name][layer.indices]) for name, layer in kept.items()}
+        if not any(pull.values()):  # nothing has pulled anywhere yet: all alike
+            pull = dict.fromkeys(pull, Fraction(1))
         free = {name: layer.size - layer.count for name, layer in kept.items()}
         # A layer that is nearly full hands on what it has no room for, unless all are.
         room = {name: int(FULLEST * places) for name, places in free.items()}

@@ -39,8 +39,8 @@ class SRigL(Periodic):
         [6]
     """
 
-    needs_gradients: ClassVar[bool] = True
-    replaces_step: ClassVar[bool] = True
+    needs_gradients = True
+    replaces_step = True
     keeps_count: ClassVar[bool] = False
 
     fraction: Schedule = setting(Cosine(0.3, 0.0), "share of a layer's connections exchanged", range=(0, 1))
@@ -61,7 +61,7 @@ class SRigL(Periodic):
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
         fraction = self.fraction.lasting(self.stop)(step)
-        last = next(reversed(views), None)
+        *_, last = views
         return Topology({name: self._rewired(view, fraction, name == last) for name, view in views.items()})
 
     def _rewired(self, view: LayerView, fraction: float, is_last: bool) -> LayerTopology:

@@ -66,9 +66,16 @@ class TopKAST(Periodic):
         return {name: UsesLargest(count) for name, count in used.items()}
 
     def prepare(self, model: nn.Module, *, plain: nn.Module | None = None) -> None:
+        """Let layers use some of what they train, and remember the weights of the plain model.
+
+        Raises:
+            ValueError: if a layer is no masked one, or there is no plain model.
+        """
         super().prepare(model, plain=plain)
         if plain is None:
-            raise ValueError("Top-KAST remembers all weights, and needs the model before sparsify: give plain=model")
+            raise ValueError(
+                "Top-KAST needs the model before sparsify to remember its weights, got none; give plain=model"
+            )
         for name, layer in sparse_layers(model).items():
             weight = plain.get_submodule(name).get_parameter("weight")
             layer.remember({"weights": weight.detach().flatten().clone()})

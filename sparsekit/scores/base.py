@@ -158,14 +158,24 @@ def losses(twin: nn.Module, batches: Sequence[Batch], loss_fn: LossFn) -> Iterat
     Raises:
         ValueError: if there is no batch.
     """
+    for share, (inputs, labels) in parts_of(batches):
+        yield share, loss_fn(twin(inputs), labels)
+
+
+def parts_of(batches: Sequence[Batch]) -> Iterator[tuple[float, Batch]]:
+    """Yield each batch with its share of all samples.
+
+    Raises:
+        ValueError: if there is none.
+    """
     if not batches:
         raise ValueError(
             "this score must see examples, got no batch; give batches=[(inputs, labels)], for example from "
             "datasets.few_per_class(data, 10)"
         )
     num = sum(len(labels) for _, labels in batches)
-    for inputs, labels in batches:
-        yield len(labels) / num, loss_fn(twin(inputs), labels)
+    for batch in batches:
+        yield len(batch[1]) / num, batch
 
 
 class drawing_from:  # used like a function

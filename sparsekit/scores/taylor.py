@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsekit.registry import register
-from sparsekit.scores.base import Batch, LossFn, Score, drawing_from, mean_gradients, twin_of, weights_of
+from sparsekit.scores.base import Batch, LossFn, Score, drawing_from, mean_gradients, parts_of, twin_of, weights_of
 from sparsekit.topology import Topology
 
 
@@ -34,11 +34,10 @@ class Taylor(Score):
     ) -> dict[str, Tensor]:
         weights = {name: weight.detach() for name, weight in weights_of(model, kept).items()}
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        num = sum(len(labels) for _, labels in batches)
         with drawing_from(generator):
             # Batch statistics are those of each batch, so every batch can have a twin of its own.
-            for batch in batches or [()]:
-                grads = mean_gradients(twin_of(model, kept), [batch] if batch else [], loss_fn, kept)
+            for share, batch in parts_of(batches):
+                grads = mean_gradients(twin_of(model, kept), [batch], loss_fn, kept)
                 for name, weight in weights.items():
-                    total[name] += len(batch[1]) / num * (grads[name] * weight).square()
+                    total[name] += share * (grads[name] * weight).square()
         return total
