@@ -69,6 +69,17 @@ def methods() -> list[str]:
     return ["dense", *rules, *scores]
 
 
+def recipe_for(data: str) -> str:
+    """Return the recipe that trains a data set in the shortest time.
+
+    Raises:
+        ValueError: if there is none; the message lists the data sets that have one.
+    """
+    if data not in RECIPE_OF:
+        raise ValueError(f"data must be one of {', '.join(RECIPE_OF)}, got {data!r}; or name a recipe")
+    return RECIPE_OF[data]
+
+
 def experiment_of(method: str, recipe: str, density: float, seed: int, **settings: Any) -> Experiment:
     """Return the experiment that trains a method under a recipe's protocol.
 

@@ -123,13 +123,11 @@ def compare(
     prepare(threads)
     import torch
 
-    from sparsekit.compare import RECIPE_OF, markdown_of, table_of
+    from sparsekit.compare import markdown_of, recipe_for, table_of
     from sparsekit.compare import compare as compared
 
     torch.set_num_threads(threads)
-    if recipe is None and data not in RECIPE_OF:
-        raise ValueError(f"--data must be one of {', '.join(RECIPE_OF)}, got {data!r}; or name a --recipe")
-    recipe = recipe or RECIPE_OF[data]
+    recipe = recipe or recipe_for(data)
     settings = {} if epochs is None else {"epochs": epochs}
     cells = []
     for cell in compared(

@@ -11,7 +11,11 @@ WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "
 
 
 def pairs_of(settings: Iterable[str]) -> dict[str, str]:
-    """Split `name=value` pairs."""
+    """Split `name=value` pairs.
+
+    Raises:
+        ValueError: if a text is no such pair.
+    """
     pairs = {}
     for setting in settings:
         name, equals, text = setting.partition("=")

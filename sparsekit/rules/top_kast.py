@@ -50,6 +50,10 @@ class TopKAST(Periodic):
         super().__post_init__()
         check_range(self, extra=(0, float("inf")), penalty=(0, float("inf")))
 
+    def is_due(self, step: int) -> bool:
+        """Whether this is a rewiring step; `stop`, when the unused connections go, always is."""
+        return step == self.stop or super().is_due(step)
+
     def initial_density(self, density: float) -> float:
         """Return the density of the trained set.
 
