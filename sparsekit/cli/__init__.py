@@ -123,8 +123,8 @@ def compare(
     prepare(threads)
     import torch
 
-    from sparsekit.compare import markdown_of, recipe_for, table_of
     from sparsekit.compare import compare as compared
+    from sparsekit.compare import markdown_of, recipe_for, table_of
 
     torch.set_num_threads(threads)
     recipe = recipe or recipe_for(data)
