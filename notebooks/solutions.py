@@ -59,6 +59,14 @@ def gradient_bound(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     return g.abs().sum(0)[:, None] * x.abs().sum(0)[None, :]
 
 
+# --- 05_lottery_tickets -------------------------------------------------------------------------------------------
+
+
+def connections_at(level: int, size: int, prune: float) -> int:
+    """Connections that a level of a lottery has."""
+    return round(size * (1 - prune) ** level)
+
+
 # --- 10_always_sparse_speed -------------------------------------------------------------------------------------
 
 
