@@ -23,14 +23,14 @@
 
 # %%
 from dataclasses import replace
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-
-import sparsekit as sk
-from sparsekit import analysis, plots, widgets
 from sparsekit.lottery import Lottery, run_control, run_lottery
+
+from sparsekit import analysis, plots, widgets
 from sparsekit.recipes import digits_mlp
 
 torch.set_num_threads(1)
@@ -53,9 +53,9 @@ guess
 # ## A lottery
 #
 # Level 0 is the dense network. Each level removes 40 % of the connections that are left: those with the smallest values
-# at the end of training, in one ranking over all layers. Then everything goes back to step `rewind_step`: values of the
-# connections, biases, the optimizer's memory, the order of the data. Every level is a run with a folder of its own, so a
-# lottery that is interrupted goes on where it was.
+# at the end of training, in one ranking over all layers. Then everything goes back to step `rewind_step`: values of
+# the connections, biases, the optimizer's memory, the order of the data. Every level is a run with a folder of its own,
+# so a lottery that is interrupted goes on where it was.
 
 # %%
 lottery = Lottery(experiment=digits_mlp(rule="dense", epochs=12), levels=8, prune=0.4)
@@ -113,7 +113,7 @@ levels = widgets.FigureExplorer(
 levels
 
 # %%
-nested = all((after[name] - before[name]).count == 0 for before, after in zip(layers, layers[1:]) for name in after)
+nested = all((after[name] - before[name]).count == 0 for before, after in pairwise(layers) for name in after)
 print("every mask lies within the one before:", nested)
 
 # %% tags=["nbval-ignore-output"]
@@ -124,7 +124,7 @@ for ax, level in zip(axes, (0, 4, 8), strict=True):
 plt.show()
 
 # %% [markdown]
-# *How many connections each pixel of the 8 × 8 picture has. The rims, which are white in nearly all pictures, go first.*
+# *How many connections each pixel of the 8 × 8 picture has. The rims, white in nearly all pictures, go first.*
 
 # %% [markdown]
 # ## A ticket against its controls
