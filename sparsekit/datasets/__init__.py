@@ -33,7 +33,8 @@ def load(name: str, *, root: str | Path | None = None, **settings: Any) -> Datas
     """Return a data set by its registered name.
 
     `digits` and `mnist1d` need no files, `fashion-mini` lies in the checkout's `data/`; `cifar10`, `cifar100` and
-    `fashion-mnist` are read from the data folder and fetched only when asked to, with `download=True`.
+    `fashion-mnist` are read from the data folder and fetched only when asked to, with `download=True`; `tiny-imagenet`
+    and `imagenet` are read from folders of pictures, and never fetched.
 
     Args:
         name: one of `registry.names("data")`.
