@@ -71,6 +71,8 @@ class Experiment:
     micro_batches: int = setting(1, "backward passes per step", range=(1, 64))
     autocast: str | None = setting(None, "mixed precision: bfloat16, float16 or none")
     seed: int = setting(0, "of everything random")
+    start: str | None = setting(None, "state to begin from, as named by save_start; none draws a new network")
+    first_step: int = setting(0, "step to begin at: data and learning rate go on from there", range=(0, 1_000_000))
 
     def __post_init__(self):
         check_density(self.density)
@@ -83,6 +85,7 @@ class Experiment:
         self._check_types()
         many = float("inf")
         check_range(self, epochs=(1, many), batch_size=(1, many), micro_batches=(1, many), label_smoothing=(0, 1))
+        check_range(self, first_step=(0, many))
 
     def _check_types(self) -> None:
         if not isinstance(self.rule, Rule):
@@ -98,7 +101,7 @@ class Experiment:
             raise TypeError(
                 f"learning_rate must be a Schedule, got {self.learning_rate!r}; use Constant(0.1) or Cosine(0.1)"
             )
-        for name in ("epochs", "batch_size", "micro_batches", "seed"):
+        for name in ("epochs", "batch_size", "micro_batches", "seed", "first_step"):
             if not isinstance(getattr(self, name), int):
                 raise TypeError(f"{name} must be a whole number, got {getattr(self, name)!r}; round it")
 
