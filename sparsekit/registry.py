@@ -22,6 +22,7 @@ HOMES = {
     "drop": "sparsekit.rules",
     "experiment": "sparsekit.train",
     "grow": "sparsekit.rules",
+    "lottery": "sparsekit.lottery",
     "model": "sparsekit.models",
     "optimizer": "sparsekit.train",
     "recipe": "sparsekit.recipes",

@@ -16,6 +16,7 @@ LEVELS = {  # numbers as in the design; a decimal is a landing between two floor
     0.2: {"schedules"},
     1: {"allocation", "kernels", "models", "datasets"},
     1.1: {"selection"},
+    1.2: {"shuffling"},
     2: {"layers"},
     2.1: {"flow"},
     3: {"capture", "rewire"},

@@ -97,6 +97,8 @@ def other_value(name):
         "micro_batches": 2,
         "autocast": "bfloat16",
         "seed": 1,
+        "start": "0123456789abcdef",
+        "first_step": 1,
     }[name]
 
 

@@ -22,6 +22,7 @@ from sparsekit.scores.base import Score, prune
 from sparsekit.seeds import derive, generator
 from sparsekit.selection import random_topology
 from sparsekit.settings import changed_settings, check_range, setting
+from sparsekit.shuffling import shuffled
 from sparsekit.topology import Topology
 
 # Learning rate and settings of each optimizer where an experiment names none: torch's own, except for SGD.
@@ -64,6 +65,7 @@ class Experiment:
     exclude: tuple[str, ...] = setting((), "layers that stay dense; first and last mean what they say")
     score: Score | None = setting(None, "what a weight must score high in before training; none draws at random")
     score_samples: int = setting(10, "examples of each class that the score looks at", range=(1, 1000))
+    shuffle: bool = setting(False, "put each layer's connections at random places: a control for scores")
     rule: Rule = setting(Static(), "when and how the topology changes")
     storage: str = setting("masked", "masked or csr")
     dense_start: bool = setting(True, "draw dense weights first, the same for all methods; no if they would not fit")
@@ -76,6 +78,8 @@ class Experiment:
     micro_batches: int = setting(1, "backward passes per step", range=(1, 64))
     autocast: str | None = setting(None, "mixed precision: bfloat16, float16 or none")
     seed: int = setting(0, "of everything random")
+    start: str | None = setting(None, "state to begin from, as named by save_start; none draws a new network")
+    first_step: int = setting(0, "step to begin at: data and learning rate go on from there", range=(0, 1_000_000))
 
     def __post_init__(self):
         check_density(self.density)
@@ -90,6 +94,7 @@ class Experiment:
         self._check_types()
         many = float("inf")
         check_range(self, epochs=(1, many), batch_size=(1, many), micro_batches=(1, many), label_smoothing=(0, 1))
+        check_range(self, first_step=(0, many))
 
     def _check_types(self) -> None:
         if not isinstance(self.rule, Rule):
@@ -109,7 +114,7 @@ class Experiment:
             raise TypeError(
                 f"learning_rate must be a Schedule, got {self.learning_rate!r}; use Constant(0.1) or Cosine(0.1)"
             )
-        for name in ("epochs", "batch_size", "micro_batches", "score_samples", "seed"):
+        for name in ("epochs", "batch_size", "micro_batches", "score_samples", "seed", "first_step"):
             if not isinstance(getattr(self, name), int):
                 raise TypeError(f"{name} must be a whole number, got {getattr(self, name)!r}; round it")
 
@@ -170,6 +175,8 @@ def _first_topology(experiment: Experiment, model: nn.Module, data: Dataset | No
     else:
         few = few_per_class(data, experiment.score_samples, seed=experiment.seed)
         topology = prune(model, experiment.score, density, batches=[few], exclude=experiment.exclude, **how)
+    if experiment.shuffle:
+        topology = shuffled(topology, seed=experiment.seed)
     return experiment.rule.begin(topology, generator(experiment.seed, "begin"))
 
 

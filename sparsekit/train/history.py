@@ -1,11 +1,14 @@
 """What a training leaves behind: its numbers by step, and the journal of its rewirings."""
 
 import json
+import platform
+import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from torch import nn
 
 from sparsekit.evaluate import Evaluation
@@ -109,3 +112,11 @@ def cut_rows(path: Path, step: int) -> None:
     """Forget the rows at or after a step: a resumed run measures them again."""
     kept = [row for row in read_rows(path) if row.step < step]
     write_atomically(path, lambda temporary: append_rows(temporary, kept))
+
+
+def code_version() -> str:
+    """Return which code and libraries a run was made with: the git commit where there is one, and versions."""
+    here = Path(__file__).parent
+    asked = subprocess.run(["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True, text=True)
+    commit = asked.stdout.strip() or "not a git checkout"
+    return f"sparsekit {commit}\ntorch {torch.__version__}\npython {platform.python_version()}\n"
