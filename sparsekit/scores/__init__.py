@@ -7,7 +7,7 @@ pickers and the command line.
 from typing import Any
 
 from sparsekit.registry import discover, get, names
-from sparsekit.scores.base import Score, prune
+from sparsekit.scores.base import Score, prune, prune_each, score_whole
 from sparsekit.scores.grasp import GraSP
 from sparsekit.scores.magnitude import Magnitude
 from sparsekit.scores.random import Random
@@ -45,4 +45,6 @@ __all__ = [
     "make_score",
     "names",
     "prune",
+    "prune_each",
+    "score_whole",
 ]

@@ -115,8 +115,7 @@ def prune(
     """
     _check(model, score, density)
     batches = list(batches)
-    shapes = shapes_of(model, exclude=exclude)
-    kept = Topology({name: LayerTopology.full(shape) for name, shape in shapes.items()})
+    kept = _whole(model, exclude)
     for turn in range(1, score.rounds + 1):
         draws = stream(seed, "score", turn)
         scores = score(model, batches, loss_fn, draws, kept=kept)
@@ -124,6 +123,62 @@ def prune(
             scores = {name: _only(kept[name].mask(), tensor) for name, tensor in scores.items()}
         kept = _best(score, scores, score.density_after(turn, density), allocation)
     return kept
+
+
+def prune_each(
+    model: nn.Module,
+    score: Score,
+    densities: Iterable[float],
+    *,
+    batches: Iterable[Batch] = (),
+    loss_fn: LossFn = nn.functional.cross_entropy,
+    allocation: str = "erk",
+    exclude: tuple[str, ...] = (),
+    seed: int = 0,
+) -> Iterator[Topology]:
+    """Yield what `prune` gives at each density; a score of a single round is taken once for all of them.
+
+    Arguments and errors are those of `prune`.
+
+    Example:
+        >>> from sparsekit.scores import Magnitude
+        >>> [kept.count for kept in prune_each(nn.Sequential(nn.Linear(8, 4)), Magnitude(), (0.5, 0.25))]
+        [16, 8]
+    """
+    batches = list(batches)
+    looks: dict[str, Any] = {"batches": batches, "loss_fn": loss_fn, "exclude": exclude, "seed": seed}
+    scores = score_whole(model, score, **looks) if score.rounds == 1 else None
+    for density in densities:
+        _check(model, score, density)
+        if scores is None:
+            yield prune(model, score, density, allocation=allocation, **looks)
+        else:
+            yield _best(score, scores, density, allocation)
+
+
+def score_whole(
+    model: nn.Module,
+    score: Score,
+    *,
+    batches: Iterable[Batch] = (),
+    loss_fn: LossFn = nn.functional.cross_entropy,
+    exclude: tuple[str, ...] = (),
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """Return the score of every weight while none is pruned yet: what the first round of `prune` ranks.
+
+    Arguments and errors are those of `prune`.
+
+    Example:
+        >>> from sparsekit.scores import Magnitude
+        >>> model = nn.Sequential(nn.Linear(2, 1))
+        >>> _ = nn.init.constant_(model[0].weight, -3.0)
+        >>> score_whole(model, Magnitude())["0"].tolist()
+        [[3.0, 3.0]]
+    """
+    _check(model, score, 1.0)
+    whole = _whole(model, exclude)
+    return score(model, list(batches), loss_fn, stream(seed, "score", 1), kept=whole)
 
 
 def twin_of(model: nn.Module, kept: Topology) -> nn.Module:
@@ -191,6 +246,11 @@ class drawing_from:  # used like a function
 
     def __exit__(self, *error: Any) -> None:
         self._fork.__exit__(*error)
+
+
+def _whole(model: nn.Module, exclude: tuple[str, ...]) -> Topology:
+    shapes = shapes_of(model, exclude=exclude)
+    return Topology({name: LayerTopology.full(shape) for name, shape in shapes.items()})
 
 
 def _best(score: Score, scores: Mapping[str, Tensor], density: float, allocation: str) -> Topology:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sparsekit.flow import positive_twin
 from sparsekit.registry import register
-from sparsekit.scores.base import Batch, LossFn, Score, drawing_from, twin_of, weights_of
+from sparsekit.scores.base import Batch, LossFn, Score, drawing_from, weights_of
 from sparsekit.settings import setting
 from sparsekit.topology import Topology
 
@@ -36,8 +36,10 @@ class SynFlow(Score):
         *,
         kept: Topology,
     ) -> dict[str, Tensor]:
-        twin = positive_twin(twin_of(model, kept))
-        weights = {name: weight.requires_grad_(True) for name, weight in weights_of(twin, kept).items()}
+        twin = positive_twin(model)
+        weights = weights_of(twin, kept)
+        for name, weight in weights.items():
+            weight.mul_(kept[name].mask().to(weight.device)).requires_grad_(True)
         with drawing_from(generator):
             flow = twin(_ones_like_one_of(batches)).sum()
         if not bool(flow.isfinite()):
