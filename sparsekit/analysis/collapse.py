@@ -126,8 +126,8 @@ def critical_compression(table: pd.DataFrame) -> pd.DataFrame:
 
     Example:
         >>> rows = [("mine", 1.0, "a", 4, 4, 4), ("mine", 0.5, "a", 4, 2, 0), ("mine", 0.25, "a", 4, 0, 0)]
-        >>> critical_compression(pd.DataFrame(rows, columns=COLUMNS)).loc["mine"].tolist()
-        [2.0, 1.0, 'a']
+        >>> print(*critical_compression(pd.DataFrame(rows, columns=COLUMNS)).loc["mine"])
+        2.0 1.0 a
     """
     check_table(table)
     found = {str(score): _critical(rows) for score, rows in table.groupby("score", sort=False)}
