@@ -305,6 +305,7 @@ class TestScores:
         for colour, count in ((ranks[0], 25), (ranks[1], 25), (255 * np.array(to_rgb(colours.INK)), 50)):
             assert (picture == np.round(colour)).all(-1).sum() == count
         assert [text.get_text() for text in ax.texts] == ["mine", "score, as a rank", "keeps 2 of 2"]
+        assert repr(ax) == "<picture: scores of small, and what they keep>"
 
     def test_methods_without_masks_and_layers_that_are_not_there_are_refused(self):
         one, net = {"a": SCORES["a"]}, {"a": NETS[0]}

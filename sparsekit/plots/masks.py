@@ -137,6 +137,7 @@ def plot_scores(
     ax.imshow(sheet, interpolation="none", aspect="equal")
     for number, name in enumerate(shown):
         _name_score(ax, name, kept[name][layer], EDGE + number * wide, tall)
+    ax.set_ylabel(f"scores of {layer}, and what they keep")  # not drawn: for who cannot see the picture
     ax.set_axis_off()
     return ax
 
