@@ -297,11 +297,11 @@ class TestLayers:
 
 class TestScores:
     def test_scores_are_shown_as_ranks_in_the_whole_network_above_what_is_kept(self):
-        scores = {"big": torch.tensor([[3.0, 1.0]]), "small": torch.tensor([[2.0, 0.0]])}
+        scores = {"big": torch.tensor([[3.0, 2.5]]), "small": torch.tensor([[2.0, 0.0]])}
         kept = Topology({"big": LayerTopology((1, 2), torch.tensor([0])), "small": LayerTopology.full((1, 2))})
         ax = plots.plot_scores({"mine": scores}, {"mine": kept}, layer="small", zoom=5)
         picture = np.asarray(ax.images[0].get_array())
-        ranks = plots.rank_image(torch.tensor([[0.5, 0.0]]))[0]
+        ranks = plots.rank_image(torch.tensor([[0.25, 0.0]]))[0]
         for colour, count in ((ranks[0], 25), (ranks[1], 25), (255 * np.array(to_rgb(colours.INK)), 50)):
             assert (picture == np.round(colour)).all(-1).sum() == count
         assert [text.get_text() for text in ax.texts] == ["mine", "score, as a rank", "keeps 2 of 2"]
