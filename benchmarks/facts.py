@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from sparsekit.lottery import Lottery, run_control, run_lottery
 from torch import nn
 
 import sparsekit as sk
 from sparsekit.analysis import judge
 from sparsekit.analysis.effective import effective_density
+from sparsekit.lottery import Lottery, run_control, run_lottery
 from sparsekit.recipes import digits_mlp
 from sparsekit.rules import SETITOP, RigLITOP
 from sparsekit.schedules import Constant

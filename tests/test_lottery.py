@@ -114,7 +114,7 @@ WRONG = {
     "sparse": ({"experiment": replace(DENSE, density=0.5)}, "the experiment must be dense, got density 0.5, Static"),
     "rule": (
         {"experiment": replace(DENSE, rule=SET(stop=9))},
-        "must be dense, got density 1.0, DropGrow and start None",
+        "must be dense, got density 1.0, DropGrow, score None and start None",
     ),
     "start": (
         {"experiment": replace(DENSE, start="0123")},
