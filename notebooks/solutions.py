@@ -59,6 +59,27 @@ def gradient_bound(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     return g.abs().sum(0)[:, None] * x.abs().sum(0)[None, :]
 
 
+# --- 04_masks_before_training -----------------------------------------------------------------------------------
+
+
+def snip_score(weight: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
+    """SNIP's score of every weight."""
+    return (weight * gradients.mean(0)).abs()
+
+
+def synflow_first(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """SynFlow's score of every weight of the first of two layers."""
+    return first.abs() * second.abs().sum(0)[:, None]
+
+
+# --- 05_lottery_tickets -------------------------------------------------------------------------------------------
+
+
+def connections_at(level: int, size: int, prune: float) -> int:
+    """Connections that a level of a lottery has."""
+    return round(size * (1 - prune) ** level)
+
+
 # --- 10_always_sparse_speed -------------------------------------------------------------------------------------
 
 

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
         journal,
         kernels,
         layers,
+        lottery,
         models,
         plots,
         recipes,
         registry,
         rules,
         schedules,
+        scores,
         seeds,
         selection,
         settings,
@@ -45,11 +47,14 @@ if TYPE_CHECKING:
         sparse_layers,
         sparsify,
         topology_of,
+        used_topology,
     )
+    from sparsekit.lottery import Lottery, run_control, run_lottery
     from sparsekit.registry import names, register
     from sparsekit.rewire import Change, rewire
     from sparsekit.seeds import generator
     from sparsekit.selection import keep_top_overall, keep_top_per_layer, random_topology
+    from sparsekit.shuffling import shuffled
     from sparsekit.topology import LayerTopology, Topology
     from sparsekit.train import (
         Experiment,
@@ -68,12 +73,14 @@ _HOMES = {
     "evaluate": "evaluate predictions refresh_batch_norm",
     "journal": "Journal",
     "kernels": "batch_major feature_major",
-    "layers": "densify density_of fuse_relus left_dense shapes_of sparse_layers sparsify topology_of",
+    "layers": "densify density_of fuse_relus left_dense shapes_of sparse_layers sparsify topology_of used_topology",
+    "lottery": "Lottery run_control run_lottery",
     "registry": "names register",
     "capture": "capture_io views",
     "rewire": "Change rewire",
     "seeds": "generator",
     "selection": "keep_top_overall keep_top_per_layer random_topology",
+    "shuffling": "shuffled",
     "topology": "LayerTopology Topology",
     "train": "Experiment History attach backward fit load_model read_run run train_step training",
 }
@@ -112,6 +119,7 @@ __all__ = [
     "History",
     "Journal",
     "LayerTopology",
+    "Lottery",
     "Topology",
     "allocation",
     "analysis",
@@ -134,6 +142,7 @@ __all__ = [
     "layers",
     "left_dense",
     "load_model",
+    "lottery",
     "models",
     "names",
     "plots",
@@ -147,11 +156,15 @@ __all__ = [
     "rewire",
     "rules",
     "run",
+    "run_control",
+    "run_lottery",
     "schedules",
+    "scores",
     "seeds",
     "selection",
     "settings",
     "shapes_of",
+    "shuffled",
     "sparse_layers",
     "sparsify",
     "topology",
@@ -159,6 +172,7 @@ __all__ = [
     "train",
     "train_step",
     "training",
+    "used_topology",
     "views",
     "widgets",
 ]

@@ -1,6 +1,6 @@
 """What a rule sees before it decides: a recorded backward pass, shown layer by layer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -192,6 +192,8 @@ class LayerView:
         values: their values, in the order of `topology.indices`.
         existing_grads: their gradients, or None before any backward pass.
         io: the captured backward pass, or None where the rule did not ask for it.
+        memory: what the rule has written down about this layer.
+        find_used: says which connections the forward pass uses.
     """
 
     name: str
@@ -199,6 +201,13 @@ class LayerView:
     values: Float[Tensor, " e"]
     existing_grads: Float[Tensor, " e"] | None = None
     io: LayerIO | None = None
+    memory: Mapping[str, Tensor] = field(default_factory=dict)
+    find_used: Callable[[], LayerTopology] | None = None
+
+    @property
+    def used(self) -> LayerTopology:
+        """The connections that the forward pass uses."""
+        return self.topology if self.find_used is None else self.find_used()
 
     @property
     def grads(self) -> Float[Tensor, " e"]:
@@ -212,11 +221,7 @@ class LayerView:
         return self.existing_grads
 
     def grad_at(self, indices: Int64[Tensor, " c"]) -> Float[Tensor, " c"]:
-        """Gradients at any sorted positions, existing or missing; see `LayerIO.grad_at`.
-
-        Raises:
-            ValueError: if no backward pass was captured.
-        """
+        """Gradients at any sorted positions, existing or missing; see `LayerIO.grad_at` and `captured`."""
         return self.captured.grad_at(indices)
 
     @property
@@ -244,17 +249,15 @@ def views(model: nn.Module, io: Mapping[str, LayerIO] | None = None) -> dict[str
     resting = {name for name, layer_io in io.items() if layer_io.group is None and not layer_io.took_part}
     if len(resting) == len(io):  # nothing was captured at all, which is a mistake: the rule will say so
         resting = set()
-    return {
-        name: LayerView(
-            name=name,
-            topology=layer.topology,
-            values=layer.values(),
-            existing_grads=layer.grads(),
-            io=io.get(name),
-        )
-        for name, layer in sparse_layers(model).items()
-        if layer.param.requires_grad and name not in resting
-    }
+    layers = sparse_layers(model).items()
+    shown = {name: layer for name, layer in layers if layer.param.requires_grad and name not in resting}
+    return {name: _view_of(name, layer, io.get(name)) for name, layer in shown.items()}
+
+
+def _view_of(name: str, layer: SparseLayer, io: LayerIO | None) -> LayerView:
+    find_used = (lambda: layer.used) if isinstance(layer, MaskedLayer) else None
+    own = {"topology": layer.topology, "values": layer.values(), "existing_grads": layer.grads()}
+    return LayerView(name=name, io=io, memory=layer.memory, find_used=find_used, **own)
 
 
 def _check_not_alone(layers: Mapping[str, SparseLayer]) -> None:

@@ -82,7 +82,7 @@ def all_ones_flow(model: nn.Module, arguments: tuple[Any, ...]) -> Sums:
         >>> inputs.tolist(), outputs.tolist()
         ([1.0, 1.0], [3.0])
     """
-    twin = _positive(model.module if isinstance(model, DistributedDataParallel) else model)
+    twin = positive_twin(model.module if isinstance(model, DistributedDataParallel) else model)
     sums: Sums = {}
     for name, layer in sparse_layers(twin).items():
         layer.register_forward_hook(partial(_add_up, sums, name), with_kwargs=True)
@@ -95,7 +95,7 @@ def all_ones_flow(model: nn.Module, arguments: tuple[Any, ...]) -> Sums:
     return sums
 
 
-def _positive(model: nn.Module) -> nn.Module:
+def positive_twin(model: nn.Module) -> nn.Module:
     """Return a copy in double precision with positive weights, no biases, and nothing that bends or normalises."""
     twin = copy.deepcopy(model).double().eval().requires_grad_(False)
     for name, parameter in twin.named_parameters():

@@ -22,11 +22,13 @@ HOMES = {
     "drop": "sparsekit.rules",
     "experiment": "sparsekit.train",
     "grow": "sparsekit.rules",
+    "lottery": "sparsekit.lottery",
     "model": "sparsekit.models",
     "optimizer": "sparsekit.train",
     "recipe": "sparsekit.recipes",
     "rule": "sparsekit.rules",
     "schedule": "sparsekit.schedules",
+    "score": "sparsekit.scores",
     "training-flops": "sparsekit.analysis",
 }
 

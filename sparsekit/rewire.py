@@ -4,8 +4,9 @@
 carries out what the rule proposed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from jaxtyping import Int64
 from torch import Tensor, nn
@@ -16,6 +17,12 @@ from sparsekit.layers import SparseLayer, sparse_layers
 from sparsekit.layers.masked import MaskedLayer
 from sparsekit.layers.move import Move
 from sparsekit.topology import LayerTopology, Topology
+
+FirstValues = Callable[[str, Int64[Tensor, " g"]], Tensor | None]
+
+
+def zeros(name: str, grown: Int64[Tensor, " g"]) -> None:
+    """Let grown connections start at zero: RigL's choice, and the usual one."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +66,23 @@ class Change:
         return sum(positions.numel() for positions in self.grown.values())
 
 
-def rewire(model: nn.Module, new: Mapping[str, LayerTopology], optimizer: Optimizer | None = None) -> Change:
+def rewire(
+    model: nn.Module,
+    new: Mapping[str, LayerTopology],
+    optimizer: Optimizer | None = None,
+    first_values: FirstValues = zeros,
+) -> Change:
     """Give a model's layers new topologies; values and optimizer state move with their connections.
 
-    A connection in both topologies keeps its value and its optimizer state. A grown one starts at zero in both, a
-    dropped one is gone from both. Gradients are cleared, because they belong to the old topology. Parameters stay
-    the same objects. Call it between steps.
+    A connection in both topologies keeps its value and its optimizer state. A grown one starts at zero in both (see
+    `first_values`), a dropped one is gone from both. Gradients are cleared, because they belong to the old topology.
+    Parameters stay the same objects. Call it between steps.
 
     Args:
         model: a sparse model; changed in place.
         new: topologies of some or all of its sparse layers; layers not named stay as they are.
         optimizer: the one that trains the model, or None where there is none yet.
+        first_values: `(layer name, grown positions) -> their first values`, or None for zeros.
 
     Raises:
         ValueError: if a name or shape does not fit, or a csr layer under `DistributedDataParallel` would get another
@@ -84,7 +97,7 @@ def rewire(model: nn.Module, new: Mapping[str, LayerTopology], optimizer: Optimi
         _check_sizes_stay(layers, new)
     moves = {name: _move_to(topology, layers[name]) for name, topology in new.items()}
     for name, move in moves.items():
-        _rewire_layer(layers[name], move, optimizer)
+        _rewire_layer(layers[name], move, optimizer, partial(first_values, name))
     return Change.of(moves)
 
 
@@ -92,12 +105,15 @@ def _move_to(new: LayerTopology, layer: SparseLayer) -> Move:
     return Move(layer.topology, new.to(layer.indices.device))
 
 
-def _rewire_layer(layer: SparseLayer, move: Move, optimizer: Optimizer | None) -> None:
+def _rewire_layer(
+    layer: SparseLayer, move: Move, optimizer: Optimizer | None, first_values: Callable[[Tensor], Tensor | None]
+) -> None:
     if move.changes_nothing:
         return
+    values = first_values(move.grown)
     if optimizer is not None:
         _move_state(layer, move, optimizer)
-    layer.set_topology(move)
+    layer.set_topology(move, values)
     layer.param.grad = None
 
 

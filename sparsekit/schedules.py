@@ -168,6 +168,37 @@ class Piecewise(Schedule):
         return self.value * self.factor ** sum(step >= milestone for milestone in self.milestones)
 
 
+@register("schedule", "stages")
+@dataclass(frozen=True)
+class Stages(Schedule):
+    """One value after the other; each change comes after a share of `steps`.
+
+    Source: the sparsity schedules of MEST, Yuan et al. (2021), arXiv:2110.14032, as in its code.
+
+    Example:
+        >>> [Stages((0.2, 0.1, 0.0), (0.75, 1.0), steps=40)(step) for step in (29, 30, 40)]
+        [0.2, 0.1, 0.0]
+    """
+
+    values: tuple[float, ...]
+    changes: tuple[float, ...]
+    steps: int | None = None
+
+    def __post_init__(self):
+        if len(self.values) != len(self.changes) + 1:
+            raise ValueError(f"there must be one value more than changes, got {self.values} and {self.changes}")
+        if list(self.changes) != sorted(self.changes) or not all(0 <= change <= 1 for change in self.changes):
+            raise ValueError(f"changes must be increasing shares of the steps, 0 to 1, got {self.changes}")
+
+    def lasting(self, steps: int | None) -> "Stages":
+        return self if self.steps is not None or steps is None else replace(self, steps=max(1, steps))
+
+    def __call__(self, step: int) -> float:
+        if self.steps is None:
+            raise ValueError(f"{self} must know how long it lasts, got steps=None; give steps, or stop to its owner")
+        return self.values[sum(step >= change * self.steps for change in self.changes)]
+
+
 @register("schedule", "warmup")
 @dataclass(frozen=True)
 class Warmup(Schedule):

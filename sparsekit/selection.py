@@ -118,6 +118,7 @@ def keep_top_per_output(scores: Float[Tensor, "o *f"], fan_in: int) -> LayerTopo
 def keep_n_of_m(scores: Float[Tensor, "o *f"], n: int, m: int) -> LayerTopology:
     """Keep the n highest scores in every m consecutive inputs of an output (a shorter tail keeps up to n).
 
+    In a convolution the inputs are channels, at each place of the kernel by itself.
     Source: Zhou et al. (2021), arXiv:2102.04010.
 
     Raises:
@@ -128,16 +129,25 @@ def keep_n_of_m(scores: Float[Tensor, "o *f"], n: int, m: int) -> LayerTopology:
         >>> keep_n_of_m(torch.tensor([[0.1, 0.5, 0.3, 0.2]]), 2, 4).indices.tolist()
         [1, 2]
     """
-    if not 0 < n <= m:
-        raise ValueError(f"n of m needs 0 < n <= m, got {n} of {m}")
     _check_layer_scores(scores)
     _check_numbers(scores)
-    rows = scores.flatten(1)
-    tail = -rows.shape[1] % m
-    padded = torch.nn.functional.pad(rows, (0, tail), value=-math.inf)
-    order = padded.unflatten(1, (-1, m)).argsort(dim=2, descending=True, stable=True)
-    kept = torch.zeros_like(order, dtype=torch.bool).scatter_(2, order[..., :n], True).flatten(1)
-    return LayerTopology.of_mask(kept[:, : rows.shape[1]].reshape(scores.shape))
+    return LayerTopology.of_mask(n_of_m_mask(scores, n, m))
+
+
+def n_of_m_mask(scores: Float[Tensor, "o *f"], n: int, m: int) -> Bool[Tensor, "o *f"]:
+    """Return the mask of `keep_n_of_m`; ties go to the lower position.
+
+    Raises:
+        ValueError: unless 0 < n <= m.
+    """
+    if not 0 < n <= m:
+        raise ValueError(f"n of m needs 0 < n <= m, got {n} of {m}")
+    last = scores.movedim(1, -1)  # channels last: the m neighbours are inputs at one place of the kernel
+    tail = -last.shape[-1] % m
+    padded = torch.nn.functional.pad(last, (0, tail), value=-math.inf)
+    order = padded.unflatten(-1, (-1, m)).argsort(dim=-1, descending=True, stable=True)
+    kept = torch.zeros_like(order, dtype=torch.bool).scatter_(-1, order[..., :n], True).flatten(-2)
+    return kept[..., : last.shape[-1]].movedim(-1, 1)
 
 
 def draw_distinct(total: int, count: int, generator: torch.Generator) -> Int64[Tensor, " k"]:

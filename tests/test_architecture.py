@@ -16,6 +16,7 @@ LEVELS = {  # numbers as in the design; a decimal is a landing between two floor
     0.2: {"schedules"},
     1: {"allocation", "kernels", "models", "datasets"},
     1.1: {"selection"},
+    1.2: {"shuffling"},
     2: {"layers"},
     2.1: {"flow"},
     3: {"capture", "rewire"},
@@ -24,6 +25,7 @@ LEVELS = {  # numbers as in the design; a decimal is a landing between two floor
     6: {"analysis", "train"},
     7: {"lottery", "sup_tickets"},
     8: {"recipes", "plots", "benchmark"},
+    8.1: {"compare"},
     9: {"widgets", "sweep", "cli", "teach"},
 }
 EXEMPT = {"", "_lazy", "__main__"}  # "" is sparsekit/__init__.py, where everything comes together

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sparsekit import cli
+from sparsekit.cli import output, values
 from sparsekit.registry import HOMES, get, kinds, names, source_of, summary_of
 from sparsekit.rules import Magnitude, Random
 from sparsekit.schedules import Cosine
@@ -155,7 +156,7 @@ def test_a_setting_reaches_the_rule(setting, name, value):
 
 
 def made_rule(*settings: str, rule: str = "rigl"):
-    given = cli._rule_settings(rule, cli._pairs(settings))
+    given = values.rule_settings_of(rule, values.pairs_of(settings))
     return get("recipe", "digits-mlp")(rule=rule, rule_settings=given).rule
 
 
@@ -336,7 +337,7 @@ def test_a_narrow_terminal_cuts_no_word(kind, monkeypatch):
 
 
 def test_brackets_are_printed_and_not_taken_for_colours(capsys):
-    cli._print_table(["name"], [["[red]weights[0]"]])
+    output.print_table(["name"], [["[red]weights[0]"]])
     assert "[red]weights[0]" in capsys.readouterr().out
 
 

@@ -121,14 +121,21 @@ def test_normalisation_needs_positive_deviations_and_as_many_as_means():
 
 
 def test_all_named_data_sets_are_registered_and_name_their_source():
-    assert set(registry.names("data")) >= {*WITHOUT_FILES, "cifar10", "cifar100", "fashion-mnist"}
+    assert set(registry.names("data")) >= {
+        *WITHOUT_FILES,
+        "cifar10",
+        "cifar100",
+        "fashion-mnist",
+        "tiny-imagenet",
+        "imagenet",
+    }
     for name in registry.names("data"):
         assert registry.source_of(registry.get("data", name)), name
 
 
 def test_an_unknown_data_set_is_refused_with_the_known_names():
-    with pytest.raises(ValueError, match=r"cifar10, cifar100, digits.*got 'imagenet'"):
-        load("imagenet")
+    with pytest.raises(ValueError, match=r"cifar10, cifar100, digits.*got 'imagenet22k'"):
+        load("imagenet22k")
 
 
 @pytest.mark.parametrize("name", WITHOUT_FILES)

@@ -12,6 +12,7 @@ from sparsekit import registry
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.rules import SET, DropGrow, RigL, Static, make_rule
 from sparsekit.schedules import Constant, Cosine, Cubic, Linear, Piecewise, Warmup
+from sparsekit.scores import SNIP
 from sparsekit.settings import from_plain, to_plain
 from sparsekit.train import Experiment, build_model, build_optimizer, read_experiment, run
 
@@ -85,6 +86,9 @@ def other_value(name):
         "density": 0.3,
         "allocation": "uniform",
         "exclude": ("last",),
+        "score": SNIP(),
+        "score_samples": 3,
+        "shuffle": True,
         "rule": RigL(stop=10),
         "storage": "csr",
         "dense_start": False,
@@ -97,6 +101,8 @@ def other_value(name):
         "micro_batches": 2,
         "autocast": "bfloat16",
         "seed": 1,
+        "start": "0123456789abcdef",
+        "first_step": 1,
     }[name]
 
 

@@ -21,6 +21,11 @@ MISTAKES = {
     "grown_places": lambda gradient, taken, count: sorted(gradient.abs().argsort(descending=True)[:count].tolist()),
     "sampled_ratio": lambda density, subset: subset,  # forgets repetitions and what is taken
     "gradient_bound": lambda x, g: (g.sum(0)[:, None] * x.sum(0)[None, :]).abs(),  # sums before sizes
+    "connections_at": lambda level, size, prune: round(
+        size * (1 - level * prune)
+    ),  # a share of the first, not the last
+    "snip_score": lambda weight, gradients: (weight * gradients).abs().mean(0),  # sizes before the mean
+    "synflow_first": lambda first, second: first * second.sum(0)[:, None],  # forgets that weights count as positive
     "csr_bytes": lambda rows, columns, density: 8 * round(rows * columns * density),  # forgets where rows begin
     "whole_speedup": lambda share, speedup: 1 - share + share * speedup,  # averages speeds instead of times
 }

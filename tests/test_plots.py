@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 from sparsekit import analysis, plots
 from sparsekit.plots import canvas, colours
+from sparsekit.registry import names
 from sparsekit.selection import random_topology
 from sparsekit.topology import LayerTopology, Topology
 
@@ -60,7 +61,21 @@ def seconds() -> pd.DataFrame:
     return pd.DataFrame({"dense": [0.004] * 3, "csr": [0.006, 0.002, 0.001]}, index=[1.0, 0.5, 0.1])
 
 
-SAMPLING, SECONDS = sampling(), seconds()
+def collapse() -> pd.DataFrame:
+    """Two scores on two layers at three densities; in the last one, one of them has emptied its second layer."""
+    kept = {"snip": [(20, 12), (9, 3), (4, 0)], "synflow": [(20, 12), (8, 6), (2, 2)]}
+    rows = [
+        (score, density, layer, size, count, count if pair[1] else 0)
+        for score, pairs in kept.items()
+        for density, pair in zip((1.0, 0.5, 0.125), pairs, strict=True)
+        for layer, size, count in zip(("first", "last"), (20, 12), pair, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["score", "density", "layer", "size", "kept", "effective"])
+
+
+SAMPLING, SECONDS, COLLAPSE = sampling(), seconds(), collapse()
+DRAWS = torch.Generator().manual_seed(0)
+SCORES = {key: {name: torch.rand(shape, generator=DRAWS) for name, shape in SHAPES.items()} for key in "ab"}
 FIGURES = {
     "masks": (plots.plot_masks, (NETS[0],), {}),
     "changed masks": (plots.plot_masks, (NETS[0],), {"before": NETS[1]}),
@@ -84,9 +99,13 @@ FIGURES = {
     "recall": (plots.plot_recall, (finals().assign(recall=0.3),), {}),
     "step times": (plots.plot_step_times, (SECONDS,), {}),
     "update times": (plots.plot_update_times, (SECONDS.set_axis([64, 128, 256]),), {}),
+    "scores": (plots.plot_scores, (SCORES, {"a": NETS[0], "b": NETS[1]}), {"layer": "first"}),
+    "layer collapse": (plots.plot_layer_collapse, (COLLAPSE,), {"score": "snip"}),
+    "collapse map": (plots.plot_collapse_map, (COLLAPSE,), {}),
+    "useful connections": (plots.plot_useful, (COLLAPSE,), {}),
     "flops": (plots.plot_flops, (analysis.training_flops_table(analysis.Pass(dense=1.0, sparse=0.02)),), {}),
 }
-WITHOUT_AXES = {"masks", "changed masks"}
+WITHOUT_AXES = {"masks", "changed masks", "scores"}
 
 
 def drawn(name: str, ax=None):
@@ -276,6 +295,66 @@ class TestLayers:
             plots.plot_fan_histogram(NETS[0]["first"], side="in")
 
 
+class TestScores:
+    def test_scores_are_shown_as_ranks_in_the_whole_network_above_what_is_kept(self):
+        scores = {"big": torch.tensor([[3.0, 2.5]]), "small": torch.tensor([[2.0, 0.0]])}
+        kept = Topology({"big": LayerTopology((1, 2), torch.tensor([0])), "small": LayerTopology.full((1, 2))})
+        ax = plots.plot_scores({"mine": scores}, {"mine": kept}, layer="small", zoom=5)
+        picture = np.asarray(ax.images[0].get_array())
+        ranks = plots.rank_image(torch.tensor([[0.25, 0.0]]))[0]
+        for colour, count in ((ranks[0], 25), (ranks[1], 25), (255 * np.array(to_rgb(colours.INK)), 50)):
+            assert (picture == np.round(colour)).all(-1).sum() == count
+        assert [text.get_text() for text in ax.texts] == ["mine", "score, as a rank", "keeps 2 of 2"]
+        assert repr(ax) == "<picture: scores of small, and what they keep>"
+
+    def test_methods_without_masks_and_layers_that_are_not_there_are_refused(self):
+        one, net = {"a": SCORES["a"]}, {"a": NETS[0]}
+        for scores, kept, layer in (({}, {}, "first"), (one, {}, "first"), (one, net, "x")):
+            with pytest.raises(ValueError, match="must have scores and connections of layer"):
+                plots.plot_scores(scores, kept, layer=layer)
+
+    def test_every_layer_has_a_line_and_an_empty_one_stands_at_the_bottom(self):
+        ax = plots.plot_layer_collapse(COLLAPSE, score="snip")
+        lines = {line.get_label(): line for line in ax.lines}
+        assert lines["first"].get_xdata().tolist() == [1, 2, 8]
+        assert lines["last"].get_ydata().tolist() == [12, 3, 0.5]
+        assert ax.yaxis.get_major_formatter()(0.5) == "none"
+        assert ax.get_title("left") == "snip: no layer is empty up to 2×, then last"
+        other = plots.plot_layer_collapse(COLLAPSE, score="synflow")
+        assert other.get_title("left") == "synflow: no layer loses its last connection"
+
+    def test_hollow_markers_are_those_on_a_path(self):
+        ax = plots.plot_layer_collapse(COLLAPSE, score="snip")
+        hollow = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
+        assert [(line.get_xdata().tolist(), line.get_ydata().tolist()) for line in hollow] == [([8], [0.5]), ([], [])]
+
+    def test_the_map_has_a_strip_for_each_layer_and_a_cross_where_it_is_empty(self):
+        ax = plots.plot_collapse_map(COLLAPSE)
+        picture = np.asarray(ax.images[0].get_array())
+        assert ax.collections[0].get_offsets().tolist() == [[2, 1]]
+        assert picture.shape == (2 + 1 + 2, 3, 3)
+        assert (picture[2] == 1).all()  # between two scores
+        red = (np.abs(picture - np.array(to_rgb(colours.VERMILLION))) < 1e-9).all(-1)
+        assert np.argwhere(red).tolist() == [[1, 2]]
+        whole = plots.rank_image(torch.tensor([[1.0]]))[0, 0] / 255
+        assert picture[0, 0] == pytest.approx(whole, abs=0.005)
+
+    def test_the_share_on_a_path_has_the_colour_of_its_score(self):
+        ax = plots.plot_useful(COLLAPSE)
+        assert {line.get_label(): line.get_color() for line in ax.lines} == {
+            "snip": colours.VERMILLION,
+            "synflow": colours.BLUE,
+        }
+        assert ax.lines[0].get_ydata()[::-1].tolist() == [1, 1, 0]
+
+    def test_other_tables_and_scores_are_refused(self):
+        with pytest.raises(ValueError, match="one of snip, synflow, got 'grasp'"):
+            plots.plot_layer_collapse(COLLAPSE, score="grasp")
+        for plot in (plots.plot_collapse_map, plots.plot_useful):
+            with pytest.raises(ValueError, match="without kept"):
+                plot(COLLAPSE.drop(columns="kept"))
+
+
 class TestTraining:
     def test_the_line_is_the_mean_over_seeds_and_the_band_one_standard_error(self):
         ax = plots.plot_curves(runs(("rigl",)))
@@ -401,11 +480,14 @@ class TestColours:
     def test_no_two_methods_look_the_same(self):
         assert len(set(plots.STYLES.values())) == len(plots.STYLES)
 
+    def test_every_score_before_training_has_a_colour_of_its_own(self):
+        assert len({plots.STYLES[name].colour for name in names("score")}) == len(names("score"))
+
     def test_spelling_makes_no_difference(self):
         assert plots.style_of("Top_KAST") == plots.style_of("top-kast") == plots.STYLES["top-kast"]
 
     def test_an_unknown_method_has_one_style_in_every_session_and_no_known_one(self):
-        assert plots.style_of("my new rule") == plots.Style(colour="#0072b2", marker="*", dashes=":")
+        assert plots.style_of("my new rule") == plots.Style(colour="#000000", marker="s", dashes="--")
         assert plots.style_of("my new rule") not in plots.STYLES.values()
 
     def test_numbered_things_begin_with_different_colours(self):

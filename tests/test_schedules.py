@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsekit.schedules import Constant, Cosine, Cubic, Linear, Piecewise, Schedule, Triangular, Warmup
+from sparsekit.schedules import Constant, Cosine, Cubic, Linear, Piecewise, Schedule, Stages, Triangular, Warmup
 
 TIMED = [Linear, Cosine, Cubic]
 
@@ -91,3 +91,15 @@ def test_a_warm_up_hands_the_length_on():
 def test_impossible_schedules_are_refused_when_they_are_made(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_stages_hold_a_value_until_their_share_of_the_steps_is_done():
+    stages = Stages((0.2, 0.1, 0.0), (0.5, 1.0))
+    assert [stages.lasting(10)(step) for step in (-1, 0, 4, 5, 9, 10, 99)] == [0.2, 0.2, 0.2, 0.1, 0.1, 0.0, 0.0]
+    assert stages.lasting(10).lasting(20) == stages.lasting(10)
+    with pytest.raises(ValueError, match="must know how long it lasts"):
+        stages(3)
+    with pytest.raises(ValueError, match="one value more than changes"):
+        Stages((0.2, 0.1), (0.5, 1.0))
+    with pytest.raises(ValueError, match="increasing shares"):
+        Stages((0.2, 0.1, 0.0), (1.0, 0.5))

@@ -121,6 +121,11 @@ def test_the_browser_colours_a_frame_as_the_still_does(node, journal, frame):
     assert [table[kind] for kind in kinds] == [tuple(pixel) for pixel in still.tolist()]
 
 
+@pytest.mark.parametrize(("halvings", "text"), [(0, "0.0 %"), (6, "98.4 %"), (7, "99.22 %"), (12, "99.98 %")])
+def test_a_slider_of_halvings_says_the_sparsity_that_is_left(node, halvings, text):
+    assert node(("shared", "controls"), halvings, "say(m.shown.halvings(given));") == text
+
+
 @pytest.mark.parametrize(("hidden", "number"), [("kept", 1), ("born", 2), ("dropped", 3)])
 def test_each_kind_of_connection_can_be_switched_off(node, journal, hidden, number):
     given = {

@@ -254,6 +254,8 @@ check_count(count_of)
 # | [01_masks_and_budgets](01_masks_and_budgets.ipynb) | given a budget of connections, where should they go? |
 # | [02_topology_evolution](02_topology_evolution.ipynb) | can a network find better connections while it trains? |
 # | [03_guided_stochastic_exploration](03_guided_stochastic_exploration.ipynb) | must growth look at all gradients? |
+# | [04_masks_before_training](04_masks_before_training.ipynb) | can a mask be chosen before training? |
+# | [05_lottery_tickets](05_lottery_tickets.ipynb) | what does a winning ticket know? |
 # | [10_always_sparse_speed](10_always_sparse_speed.ipynb) | how much of what sparsity promises does the clock see? |
 #
 # ## References

@@ -129,7 +129,7 @@ def static(cost: Pass) -> float:
 
 # Their growth needs no gradient, so they cost what a static topology costs; for GMP, which is dense at first,
 # `sparse` is the mean over the steps.
-for _name in ("set", "deepr", "dsr", "mest", "gmp"):
+for _name in ("set", "set-itop", "deepr", "dsr", "mest", "mest-soft", "gmp"):
     register("training-flops", _name)(static)
 
 
@@ -142,6 +142,11 @@ def snfs(cost: Pass) -> float:
     return 2 * cost.sparse + cost.dense
 
 
+# They use few weights and train all: the gradients of all weights at every step, those of the inputs sparse.
+for _name in ("sr-ste", "str"):
+    register("training-flops", _name)(snfs)
+
+
 @register("training-flops", "rigl")
 def rigl(cost: Pass) -> float:
     """The dense weight gradient once in `every` steps: `(3 f_S every + 2 f_S + f_D) / (every + 1)`.
@@ -151,7 +156,7 @@ def rigl(cost: Pass) -> float:
     return (3 * cost.sparse * cost.every + snfs(cost)) / (cost.every + 1)
 
 
-for _name in ("granet", "srigl"):
+for _name in ("rigl-itop", "granet", "srigl", "dynamic-n-of-m", "drop-grow"):
     register("training-flops", _name)(rigl)
 
 
@@ -166,6 +171,9 @@ def gse(cost: Pass) -> float:
     Source: Heddes et al. (2024), arXiv:2401.06898, algorithm 2; the count is ours.
     """
     return (3 * cost.sparse * cost.every + (3 + cost.gamma) * cost.sparse) / (cost.every + 1)
+
+
+register("training-flops", "gse-released")(gse)
 
 
 @register("training-flops", "top-kast")

@@ -11,7 +11,7 @@ from typing import Any
 from sparsekit.datasets.augment import CropFlip
 from sparsekit.datasets.base import Dataset, Normalize, Split
 from sparsekit.datasets.batches import batches, batches_in_order, count_batches, stream
-from sparsekit.datasets.splits import hold_out
+from sparsekit.datasets.splits import few_per_class, hold_out
 from sparsekit.registry import discover, get
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "batches",
     "batches_in_order",
     "count_batches",
+    "few_per_class",
     "hold_out",
     "load",
     "stream",
@@ -32,7 +33,8 @@ def load(name: str, *, root: str | Path | None = None, **settings: Any) -> Datas
     """Return a data set by its registered name.
 
     `digits` and `mnist1d` need no files, `fashion-mini` lies in the checkout's `data/`; `cifar10`, `cifar100` and
-    `fashion-mnist` are read from the data folder and fetched only when asked to, with `download=True`.
+    `fashion-mnist` are read from the data folder and fetched only when asked to, with `download=True`; `tiny-imagenet`
+    and `imagenet` are read from folders of pictures, and never fetched.
 
     Args:
         name: one of `registry.names("data")`.

@@ -1,10 +1,10 @@
-"""Take a part of a split away, class by class."""
+"""Take a part of a split, class by class."""
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from sparsekit.datasets.base import Split
+from sparsekit.datasets.base import Dataset, Split
 from sparsekit.seeds import generator
 
 
@@ -39,6 +39,34 @@ def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
         is_held[members[torch.randperm(len(members), generator=source)[:quota]]] = True
     rest, held = (chosen.nonzero().flatten().to(split.labels.device) for chosen in (~is_held, is_held))
     return split.at(rest), split.at(held)
+
+
+def few_per_class(dataset: Dataset, count: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return `count` prepared training examples of every class as one batch: what scores before training look at.
+
+    Args:
+        dataset: where they come from.
+        count: examples of each class (SNIP and GraSP: 10).
+        seed: which ones.
+
+    Raises:
+        ValueError: if a class has fewer.
+
+    Example:
+        >>> from sparsekit.datasets import load
+        >>> inputs, labels = few_per_class(load("digits"), 2)
+        >>> inputs.shape, torch.bincount(labels).tolist()
+        (torch.Size([20, 64]), [2, 2, 2, 2, 2, 2, 2, 2, 2, 2])
+    """
+    labels = dataset.train.labels.cpu()
+    smallest = int(torch.bincount(labels, minlength=dataset.num_classes).min())
+    if not 1 <= count <= smallest:
+        raise ValueError(f"count must lie in 1 to {smallest}, the examples of the smallest class, got {count}")
+    draws = generator(seed, "few_per_class")
+    members = [(labels == label).nonzero().flatten() for label in range(dataset.num_classes)]
+    chosen = torch.cat([own[torch.randperm(len(own), generator=draws)[:count]] for own in members])
+    few = dataset.train.at(chosen.to(dataset.train.labels.device))
+    return dataset.prepare(few.inputs), few.labels
 
 
 def _quotas(sizes: Int64[Tensor, " k"], total: int) -> Int64[Tensor, " k"]:

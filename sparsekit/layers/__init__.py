@@ -10,6 +10,7 @@ from sparsekit.layers.convert import (
     sparse_layers,
     sparsify,
     topology_of,
+    used_topology,
 )
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
 from sparsekit.layers.fusing import fuse_relus
@@ -30,4 +31,5 @@ __all__ = [
     "sparse_layers",
     "sparsify",
     "topology_of",
+    "used_topology",
 ]

@@ -3,6 +3,7 @@
 import warnings
 from abc import ABC, abstractmethod
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from sparsekit.layers.kinds import Kind
 from sparsekit.layers.move import Move
 from sparsekit.topology import LayerTopology
+
+MEMORY = "memory_"  # what the names of buffers that a rule remembers something in begin with
 
 
 class SparseLayer(nn.Module, ABC):
@@ -76,9 +79,27 @@ class SparseLayer(nn.Module, ABC):
         """Return the gradient of each connection, or None before any backward pass."""
         return None if self.param.grad is None else self.unpack(self.param.grad)
 
-    def set_topology(self, move: Move) -> None:
-        """Change which connections exist, in place; call `rewire`, which moves the optimizer's state as well."""
+    @property
+    def memory(self) -> dict[str, Tensor]:
+        """What a rule remembers about this layer: buffers, so it is saved and restored with everything else."""
+        return {name.removeprefix(MEMORY): x for name, x in self._buffers.items() if name.startswith(MEMORY)}  # type: ignore[misc]
+
+    def remember(self, notes: Mapping[str, Tensor]) -> None:
+        """Write down what a rule wants to find again at the next step; nothing in it moves at a rewiring."""
+        for name, tensor in notes.items():
+            self.register_buffer(f"{MEMORY}{name}", tensor.detach().to(self.indices.device))
+
+    def set_topology(self, move: Move, grown: Tensor | None = None) -> None:
+        """Change which connections exist, in place; call `rewire`, which moves the optimizer's state as well.
+
+        Args:
+            move: from the present topology to the new one.
+            grown: values of the grown connections, in the order of `move.grown`; zeros if None.
+        """
         moved = self.transfer(self.param.detach(), move)
+        if grown is not None:
+            packed = self.pack(move.new, grown.new_zeros(move.new.count).index_copy(0, move.grown_at, grown))
+            moved = moved + packed.to(moved)
         self.indices = move.new.indices
         self._derived("topology", lambda: move.new)
         self._refill(moved)
@@ -133,6 +154,10 @@ class SparseLayer(nn.Module, ABC):
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors):
         """Load a plain layer's weight, or either storage's state, whatever this layer's storage and count."""
+        remembered = [name for name in state_dict if name.startswith(f"{prefix}{MEMORY}")]
+        for name in [f"{MEMORY}{key}" for key in self.memory]:
+            del self._buffers[name]
+        self.remember({name.removeprefix(f"{prefix}{MEMORY}"): state_dict[name].clone() for name in remembered})
         try:
             loaded = _read_state(state_dict, prefix, self)
         except (TypeError, ValueError) as error:

@@ -14,7 +14,7 @@ from sparsekit.layers.companions import add_companions, remove_companions
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
 from sparsekit.layers.initial import initial_values
 from sparsekit.layers.kinds import Conv2dKind, LinearKind
-from sparsekit.layers.masked import MaskedConv2d, MaskedLinear
+from sparsekit.layers.masked import MaskedConv2d, MaskedLayer, MaskedLinear
 from sparsekit.topology import LayerTopology, Topology, check_topology
 
 KINDS = {nn.Linear: LinearKind, nn.Conv2d: Conv2dKind}
@@ -98,7 +98,7 @@ def _sparsified(model: nn.Module, topology: Mapping[str, LayerTopology], storage
     swap = {id(modules[name]): _sparse_layer(modules[name], layer, storages[name]) for name, layer in topology.items()}
     if "csr" in storages.values():
         add_companions(new)
-    new = _replace_modules(new, swap)
+    new = replace_modules(new, swap)
     if missing := [name for name, tensor in [*new.named_parameters(), *new.named_buffers()] if tensor.is_meta]:
         raise ValueError(
             f"the topology must name every layer of a model on the meta device, got none for {', '.join(missing)}; "
@@ -117,7 +117,7 @@ def densify(model: nn.Module) -> nn.Module:
     """
     new = copy.deepcopy(model)
     remove_companions(new)
-    return _replace_modules(new, {id(layer): layer.to_plain() for layer in sparse_layers(new).values()})
+    return replace_modules(new, {id(layer): layer.to_plain() for layer in sparse_layers(new).values()})
 
 
 def shapes_of(model: nn.Module, *, exclude: tuple[str, ...] = ()) -> dict[str, tuple[int, ...]]:
@@ -143,6 +143,12 @@ def shapes_of(model: nn.Module, *, exclude: tuple[str, ...] = ()) -> dict[str, t
 def topology_of(model: nn.Module) -> Topology:
     """Return the connections of every sparse layer, by layer name."""
     return Topology({name: layer.topology for name, layer in sparse_layers(model).items()})
+
+
+def used_topology(model: nn.Module) -> Topology:
+    """Return the connections that the forward pass uses: fewer than `topology_of`, where a rule trains more."""
+    layers = sparse_layers(model).items()
+    return Topology({name: layer.used if isinstance(layer, MaskedLayer) else layer.topology for name, layer in layers})
 
 
 def density_of(model: nn.Module) -> float:
@@ -250,7 +256,7 @@ def _sparse_layer(module: nn.Module, topology: LayerTopology, storage: str) -> S
     return layer.train(module.training)
 
 
-def _replace_modules(model: nn.Module, swap: Mapping[int, nn.Module]) -> nn.Module:
+def replace_modules(model: nn.Module, swap: Mapping[int, nn.Module]) -> nn.Module:
     """Put the new modules wherever the old ones stand, in every place where one is used twice."""
     for parent in list(model.modules()):
         for key, child in parent._modules.items():

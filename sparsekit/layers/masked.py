@@ -1,8 +1,11 @@
 """Storage `masked`: a dense weight and a mask in the forward pass. Any device; saves no memory and no time."""
 
+from abc import ABC, abstractmethod
+from typing import Any
+
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
 
 from sparsekit.layers.accumulation import Accumulation, when_backward_ends
 from sparsekit.layers.base import SparseLayer
@@ -58,12 +61,45 @@ class _Straight(torch.autograd.Function):
         return ctx.catcher.received(grad), None, None
 
 
+class Thinning(nn.Module, ABC):
+    """How a layer uses fewer connections in its forward pass than it trains; may have parameters of its own.
+
+    Some methods keep weights that they do not use at the moment: their gradients go on, and they may be used again.
+    """
+
+    @abstractmethod
+    def forward(self, weight: Tensor, mask: Bool[Tensor, "o *f"]) -> Tensor:
+        """Return the weight that the forward pass uses, zero wherever it uses none.
+
+        Args:
+            weight: of the trained connections, zero elsewhere.
+            mask: where these are.
+        """
+
+
 class MaskedLayer(SparseLayer):
-    """What masked layers share; `param` is the dense `weight`, zero wherever there is no connection."""
+    """What masked layers share; `param` is the dense `weight`, zero wherever there is no connection.
+
+    With a `thinning` the forward pass uses only some of the connections that exist and are trained.
+    """
 
     storage = "masked"
     param_name = "weight"
     catcher: DenseGradient | None = None
+    thinning: Thinning | None
+
+    def __init__(self, *args: Any):
+        super().__init__(*args)
+        self.thinning = None
+
+    def dense_weight(self) -> Tensor:
+        weight = super().dense_weight()
+        return weight if self.thinning is None else self.thinning(weight, self.mask).detach()
+
+    @property
+    def used(self) -> LayerTopology:
+        """The connections that the forward pass uses: all of them, where nothing thins them out."""
+        return self.topology if self.thinning is None else LayerTopology.of_mask(self.dense_weight() != 0)
 
     @property
     def mask(self) -> Tensor:
@@ -89,6 +125,8 @@ class MaskedLayer(SparseLayer):
             weight = self.param * self.mask
         else:
             weight = _Straight.apply(self.param, self.mask, self.catcher)
+        if self.thinning is not None:
+            weight = self.thinning(weight, self.mask)
         return self.kind.dense(input, weight, self.bias)
 
 

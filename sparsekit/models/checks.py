@@ -11,6 +11,17 @@ def check_classes(num_classes: int) -> None:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}; give Dataset.num_classes")
 
 
+def check_positive(**sizes: int) -> None:
+    """Raise unless every size is at least 1; the message names the first that is not.
+
+    Raises:
+        ValueError: if one is below 1.
+    """
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {size}; raise it, or leave it out for the usual one")
+
+
 def check_image(input_shape: tuple[int, ...], least_side: int) -> None:
     """Raise unless inputs are images of a sufficient size.
 

@@ -1,21 +1,22 @@
-"""Residual networks for small images: He et al.'s CIFAR family (ResNet-20, 32, 56) and ResNet-18 with a small stem."""
+"""Residual networks for small images: He et al.'s CIFAR family (ResNet-20 to 110) and ResNet-18 with a small stem."""
 
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import pairwise
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sparsekit.models.checks import check_classes, check_image
+from sparsekit.models.checks import check_classes, check_image, check_positive
+from sparsekit.models.initial import he_initialised
 from sparsekit.registry import register
 
-CIFAR_WIDTHS = (16, 32, 64)  # He et al. (2016), section 4.2
-RESNET18_WIDTHS = (64, 128, 256, 512)  # He et al. (2016), table 1
+CIFAR_WIDTH = 16  # He et al. (2016), section 4.2: 16, 32, 64
+RESNET18_WIDTH = 64  # He et al. (2016), table 1: 64, 128, 256, 512
 
 Shortcut = Callable[[int, int, int], nn.Module]
+Block = Callable[..., nn.Module]  # (inputs, outputs, *, stride, shortcut)
 
 
 class PadShortcut(nn.Module):
@@ -64,7 +65,7 @@ class BasicBlock(nn.Module):
 
 
 @register("model", "resnet20")
-def resnet20(*, input_shape: tuple[int, ...], num_classes: int) -> nn.Sequential:
+def resnet20(*, input_shape: tuple[int, ...], num_classes: int, width: int = CIFAR_WIDTH) -> nn.Sequential:
     """ResNet-20: 3 stages of 3 blocks with 16, 32 and 64 channels, about 0.27 million parameters.
 
     Modules: `conv1`, `bn1`, `relu1`, `stage1.0.conv1`, ..., `stage3.2.bn2`, `pool`, `flatten`, `head`.
@@ -73,19 +74,20 @@ def resnet20(*, input_shape: tuple[int, ...], num_classes: int) -> nn.Sequential
     Args:
         input_shape: `(channels, height, width)` of one example.
         num_classes: number of outputs.
+        width: channels of the first stage; the others double it.
 
     Raises:
-        ValueError: if the input is no image or too small, or there are fewer than two classes.
+        ValueError: if the input is no image or too small, the width is below 1, or there are fewer than two classes.
 
     Example:
         >>> sum(weight.numel() for weight in resnet20(input_shape=(3, 32, 32), num_classes=10).parameters())
         269722
     """
-    return _resnet(input_shape, num_classes, widths=CIFAR_WIDTHS, blocks=3, shortcut=PadShortcut)
+    return _cifar_resnet(input_shape, num_classes, width=width, blocks=3)
 
 
 @register("model", "resnet32")
-def resnet32(*, input_shape: tuple[int, ...], num_classes: int) -> nn.Sequential:
+def resnet32(*, input_shape: tuple[int, ...], num_classes: int, width: int = CIFAR_WIDTH) -> nn.Sequential:
     """ResNet-32: as ResNet-20 with 5 blocks a stage, about 0.46 million parameters.
 
     Source: He et al. (2016), arXiv:1512.03385, section 4.2 (n = 5, shortcuts of option A).
@@ -93,15 +95,16 @@ def resnet32(*, input_shape: tuple[int, ...], num_classes: int) -> nn.Sequential
     Args:
         input_shape: `(channels, height, width)` of one example.
         num_classes: number of outputs.
+        width: channels of the first stage; the others double it.
 
     Raises:
-        ValueError: if the input is no image or too small, or there are fewer than two classes.
+        ValueError: if the input is no image or too small, the width is below 1, or there are fewer than two classes.
     """
-    return _resnet(input_shape, num_classes, widths=CIFAR_WIDTHS, blocks=5, shortcut=PadShortcut)
+    return _cifar_resnet(input_shape, num_classes, width=width, blocks=5)
 
 
 @register("model", "resnet56")
-def resnet56(*, input_shape: tuple[int, ...], num_classes: int) -> nn.Sequential:
+def resnet56(*, input_shape: tuple[int, ...], num_classes: int, width: int = CIFAR_WIDTH) -> nn.Sequential:
     """ResNet-56: as ResNet-20 with 9 blocks a stage, about 0.85 million parameters.
 
     Source: He et al. (2016), arXiv:1512.03385, section 4.2 (n = 9, shortcuts of option A).
@@ -109,15 +112,52 @@ def resnet56(*, input_shape: tuple[int, ...], num_classes: int) -> nn.Sequential
     Args:
         input_shape: `(channels, height, width)` of one example.
         num_classes: number of outputs.
+        width: channels of the first stage; the others double it.
 
     Raises:
-        ValueError: if the input is no image or too small, or there are fewer than two classes.
+        ValueError: if the input is no image or too small, the width is below 1, or there are fewer than two classes.
     """
-    return _resnet(input_shape, num_classes, widths=CIFAR_WIDTHS, blocks=9, shortcut=PadShortcut)
+    return _cifar_resnet(input_shape, num_classes, width=width, blocks=9)
+
+
+@register("model", "resnet104")
+def resnet104(*, input_shape: tuple[int, ...], num_classes: int, width: int = CIFAR_WIDTH) -> nn.Sequential:
+    """ResNet-104: as ResNet-20 with 17 blocks a stage, about 1.6 million parameters.
+
+    Named in ToST (ICML 2022), whose code does not contain it; we take it for the member of He et al.'s CIFAR family of
+    that depth, `6 n + 2` layers.
+    Source: He et al. (2016), arXiv:1512.03385, section 4.2 (n = 17, shortcuts of option A).
+
+    Args:
+        input_shape: `(channels, height, width)` of one example.
+        num_classes: number of outputs.
+        width: channels of the first stage; the others double it.
+
+    Raises:
+        ValueError: if the input is no image or too small, the width is below 1, or there are fewer than two classes.
+    """
+    return _cifar_resnet(input_shape, num_classes, width=width, blocks=17)
+
+
+@register("model", "resnet110")
+def resnet110(*, input_shape: tuple[int, ...], num_classes: int, width: int = CIFAR_WIDTH) -> nn.Sequential:
+    """ResNet-110: as ResNet-20 with 18 blocks a stage, about 1.7 million parameters.
+
+    Source: He et al. (2016), arXiv:1512.03385, section 4.2 (n = 18, shortcuts of option A).
+
+    Args:
+        input_shape: `(channels, height, width)` of one example.
+        num_classes: number of outputs.
+        width: channels of the first stage; the others double it.
+
+    Raises:
+        ValueError: if the input is no image or too small, the width is below 1, or there are fewer than two classes.
+    """
+    return _cifar_resnet(input_shape, num_classes, width=width, blocks=18)
 
 
 @register("model", "resnet18")
-def resnet18(*, input_shape: tuple[int, ...], num_classes: int) -> nn.Sequential:
+def resnet18(*, input_shape: tuple[int, ...], num_classes: int, width: int = RESNET18_WIDTH) -> nn.Sequential:
     """ResNet-18 for small images: a 3 x 3 stem with stride 1 and no max-pooling, about 11 million parameters.
 
     4 stages of 2 blocks with 64 to 512 channels; where the shape changes, the shortcut is a convolution 1 x 1 with
@@ -127,50 +167,75 @@ def resnet18(*, input_shape: tuple[int, ...], num_classes: int) -> nn.Sequential
     Args:
         input_shape: `(channels, height, width)` of one example.
         num_classes: number of outputs.
+        width: channels of the first stage; the others double it.
 
     Raises:
-        ValueError: if the input is no image or too small, or there are fewer than two classes.
+        ValueError: if the input is no image or too small, the width is below 1, or there are fewer than two classes.
     """
-    return _resnet(input_shape, num_classes, widths=RESNET18_WIDTHS, blocks=2, shortcut=_project)
+    return residual_network(input_shape, num_classes, width=width, blocks=(2, 2, 2, 2), shortcut=project)
 
 
-def _resnet(
-    input_shape: tuple[int, ...], num_classes: int, *, widths: tuple[int, ...], blocks: int, shortcut: Shortcut
+def residual_network(
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    *,
+    width: int,
+    blocks: tuple[int, ...],
+    shortcut: Shortcut,
+    block: Block = BasicBlock,
+    expansion: int = 1,
 ) -> nn.Sequential:
+    """Return a residual network with a 3 x 3 stem: `conv1`, `bn1`, `relu1`, `stage1`, ..., `pool`, `flatten`, `head`.
+
+    Args:
+        input_shape: `(channels, height, width)` of one example.
+        num_classes: number of outputs.
+        width: channels of the first convolution and stage; each further stage doubles them and halves the picture.
+        blocks: number of blocks of each stage.
+        shortcut: `(inputs, outputs, stride) -> module`, for blocks that change the shape.
+        block: `(inputs, outputs, *, stride, shortcut) -> module`.
+        expansion: how many times the width leaves a block.
+
+    Raises:
+        ValueError: if the input is no image or too small, the width is below 1, or there are fewer than two classes.
+    """
     check_classes(num_classes)
-    check_image(input_shape, least_side=2 ** (len(widths) - 1))  # every stage but the first halves the picture
+    check_image(input_shape, least_side=2 ** (len(blocks) - 1))
+    check_positive(width=width)
     modules: OrderedDict[str, nn.Module] = OrderedDict(
-        conv1=nn.Conv2d(input_shape[0], widths[0], 3, padding=1, bias=False),
-        bn1=nn.BatchNorm2d(widths[0]),
+        conv1=nn.Conv2d(input_shape[0], width, 3, padding=1, bias=False),
+        bn1=nn.BatchNorm2d(width),
         relu1=nn.ReLU(),
     )
-    for number, (inputs, outputs) in enumerate(pairwise((widths[0], *widths)), start=1):
-        modules[f"stage{number}"] = _stage(inputs, outputs, blocks, shortcut, stride=1 if number == 1 else 2)
+    widths = [expansion * width * 2**stage for stage in range(len(blocks))]
+    for number, (inputs, outputs) in enumerate(pairwise((width, *widths)), start=1):
+        strides = (1 if number == 1 else 2, *[1] * (blocks[number - 1] - 1))
+        modules[f"stage{number}"] = _stage(inputs, outputs, strides, shortcut, block)
     modules |= {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "head": nn.Linear(widths[-1], num_classes)}
-    return _initialised(nn.Sequential(modules))
+    return he_initialised(nn.Sequential(modules))
 
 
-def _stage(inputs: int, outputs: int, blocks: int, shortcut: Shortcut, *, stride: int) -> nn.Sequential:
-    """Return blocks of one width, of which the first changes the shape."""
-    changes = stride != 1 or inputs != outputs
-    first = BasicBlock(
-        inputs, outputs, stride=stride, shortcut=shortcut(inputs, outputs, stride) if changes else nn.Identity()
-    )
-    others = (BasicBlock(outputs, outputs, stride=1, shortcut=nn.Identity()) for _ in range(blocks - 1))
-    return nn.Sequential(first, *others)
-
-
-def _project(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    """Return the shortcut with parameters ("option B")."""
+def project(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    """Return the shortcut with parameters ("option B"): a convolution 1 x 1 and batch norm."""
     return nn.Sequential(
         OrderedDict(conv=nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), bn=nn.BatchNorm2d(outputs))
     )
 
 
-@torch.no_grad()
-def _initialised(model: nn.Sequential) -> nn.Sequential:
-    """Give every convolution normal weights of variance `2 / fan_in`, which section 4.2 asks for."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    return model
+def _cifar_resnet(input_shape: tuple[int, ...], num_classes: int, *, width: int, blocks: int) -> nn.Sequential:
+    return residual_network(input_shape, num_classes, width=width, blocks=(blocks,) * 3, shortcut=PadShortcut)
+
+
+def _stage(inputs: int, outputs: int, strides: tuple[int, ...], shortcut: Shortcut, block: Block) -> nn.Sequential:
+    """Return blocks of one width, of which the first may change the shape."""
+    sizes = pairwise((inputs, *[outputs] * len(strides)))
+    return nn.Sequential(
+        *(
+            block(before, after, stride=stride, shortcut=_shortcut(before, after, stride, shortcut))
+            for (before, after), stride in zip(sizes, strides, strict=True)
+        )
+    )
+
+
+def _shortcut(inputs: int, outputs: int, stride: int, shortcut: Shortcut) -> nn.Module:
+    return shortcut(inputs, outputs, stride) if stride != 1 or inputs != outputs else nn.Identity()

@@ -1,12 +1,14 @@
 """One function per figure: data in, axes out. No plot changes a model, `rcParams` or pyplot's figures."""
 
+from sparsekit.plots.collapse import plot_collapse_map, plot_layer_collapse, plot_useful
 from sparsekit.plots.colours import STYLES, Style, numbered, style_of
 from sparsekit.plots.comparing import plot_comparison_matrix, plot_effective_density
 from sparsekit.plots.costs import plot_flops, plot_step_times, plot_update_times
 from sparsekit.plots.evolution import plot_ages, plot_churn, plot_exploration, plot_survival
 from sparsekit.plots.guidance import plot_guidance, plot_recall, plot_sampled_ratio
 from sparsekit.plots.layers import plot_fan_histogram, plot_input_map, plot_layer_densities
-from sparsekit.plots.masks import mask_image, plot_masks
+from sparsekit.plots.masks import mask_image, plot_masks, plot_scores, rank_image
+from sparsekit.plots.methods import plot_methods
 from sparsekit.plots.training import plot_accuracy_density, plot_curves
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "plot_accuracy_density",
     "plot_ages",
     "plot_churn",
+    "plot_collapse_map",
     "plot_comparison_matrix",
     "plot_curves",
     "plot_effective_density",
@@ -25,12 +28,17 @@ __all__ = [
     "plot_flops",
     "plot_guidance",
     "plot_input_map",
+    "plot_layer_collapse",
     "plot_layer_densities",
     "plot_masks",
+    "plot_methods",
     "plot_recall",
     "plot_sampled_ratio",
+    "plot_scores",
     "plot_step_times",
     "plot_survival",
     "plot_update_times",
+    "plot_useful",
+    "rank_image",
     "style_of",
 ]

@@ -1,8 +1,9 @@
 """One colour, marker and dash for each method, the same in every figure.
 
-Twenty methods cannot have twenty colours that everybody tells apart. So each family of methods has one colour
+Thirty methods cannot have thirty colours that everybody tells apart. So each family of methods has one colour
 out of a palette safe for colour-blind readers, and within a family marker and dashes differ; no two methods
-share all three. The mask colours are those of the widgets.
+share all three. Scores before training, which are compared with each other, have a colour each. The mask
+colours are those of the widgets.
 """
 
 import hashlib
@@ -45,7 +46,11 @@ STYLES: dict[str, Style] = {
     "mest": Style(colour=ORANGE, marker="v", dashes=DASHED),
     "deepr": Style(colour=ORANGE, marker="D", dashes=DOTTED),
     "dsr": Style(colour=ORANGE, marker="X", dashes=DASH_DOT),
+    "set-itop": Style(colour=ORANGE, marker="o", dashes=DASHED),
+    "mest-soft": Style(colour=ORANGE, marker="P", dashes=DOTTED),
     "rigl": Style(colour=VERMILLION, marker="o"),
+    "rigl-itop": Style(colour=VERMILLION, marker="^", dashes=DASHED),
+    "dynamic-n-of-m": Style(colour=VERMILLION, marker="v", dashes=DASH_DOT),
     "srigl": Style(colour=VERMILLION, marker="D", dashes=DASHED),
     "snfs": Style(colour=VERMILLION, marker="X", dashes=DOTTED),
     "top-kast": Style(colour=VERMILLION, marker="P", dashes=DASH_DOT),
@@ -57,10 +62,16 @@ STYLES: dict[str, Style] = {
     "gse-released": Style(colour=BLUE, marker="X", dashes=DASH_DOT),
     "gmp": Style(colour=GREEN, marker="s"),
     "granet": Style(colour=GREEN, marker="^", dashes=DASHED),
-    "magnitude": Style(colour=SKY, marker="o"),
-    "snip": Style(colour=SKY, marker="s", dashes=DASHED),
-    "grasp": Style(colour=SKY, marker="^", dashes=DOTTED),
-    "synflow": Style(colour=SKY, marker="D", dashes=DASH_DOT),
+    "str": Style(colour=GREEN, marker="D", dashes=DOTTED),
+    "sr-ste": Style(colour=GREEN, marker="v", dashes=DASH_DOT),
+    # Scores before training are looked at together: each has a colour of its own, random's and seven more.
+    "magnitude": Style(colour=BLACK, marker="D", dashes=DOTTED),
+    "snip": Style(colour=VERMILLION, marker="s"),
+    "iterative-snip": Style(colour=ORANGE, marker="P", dashes=DASHED),
+    "force": Style(colour=PURPLE, marker="^", dashes=DOTTED),
+    "grasp": Style(colour=GREEN, marker="P", dashes=DASH_DOT),
+    "synflow": Style(colour=BLUE, marker="P"),
+    "taylor": Style(colour=SKY, marker="o", dashes=DASHED),
     "lottery-tickets": Style(colour=PURPLE, marker="*"),
     "sup-tickets": Style(colour=PURPLE, marker="P", dashes=DASHED),
     "tost": Style(colour=PURPLE, marker="X", dashes=DOTTED),
@@ -78,7 +89,7 @@ def style_of(method: str) -> Style:
         (True, True)
     """
     name = method.lower().replace("_", "-").replace(" ", "-")
-    return STYLES.get(name) or _FREE[int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) % len(_FREE)]
+    return STYLES.get(name) or _free_style(int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) % len(_ALL))
 
 
 def numbered(index: int) -> Style:
@@ -87,10 +98,14 @@ def numbered(index: int) -> Style:
     return Style(colour=PALETTE[index % len(PALETTE)], marker=MARKERS[index % len(MARKERS)], dashes=dashes)
 
 
-_FREE = [
-    style
+_ALL = [
+    Style(colour=colour, marker=marker, dashes=dashes)
     for colour in PALETTE
     for marker in MARKERS
     for dashes in (SOLID, DASHED, DOTTED, DASH_DOT)
-    if (style := Style(colour=colour, marker=marker, dashes=dashes)) not in STYLES.values()
 ]
+
+
+def _free_style(place: int) -> Style:
+    """Walk on to a style that nobody has: a new entry in `STYLES` moves no other name but that which had its style."""
+    return next(style for style in _ALL[place:] + _ALL if style not in STYLES.values())

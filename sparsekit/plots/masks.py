@@ -1,12 +1,17 @@
-"""Masks as pictures: every place of every layer is exactly one pixel."""
+"""Masks and scores as pictures: every place of a layer is one square of screen pixels."""
+
+from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from torch import Tensor
 
+from sparsekit.analysis import score_ranks
 from sparsekit.plots.canvas import LABEL_SIZE, TICK_SIZE, Shown, in_percent
 from sparsekit.plots.colours import DROPPED, GROWN, INK, PAPER
 from sparsekit.topology import LayerTopology, Topology, check_same_layers, check_topology
@@ -75,6 +80,73 @@ def plot_masks(
         _explain_colours(ax)
     ax.set_axis_off()
     return ax
+
+
+def rank_image(ranks: Float[Tensor, "o *f"]) -> UInt8[np.ndarray, "o f 3"]:
+    """Return a layer's score ranks as a picture: a row per output, dark blue for 0 to yellow for 1.
+
+    Args:
+        ranks: from `analysis.score_ranks`, 0 to 1.
+
+    Example:
+        >>> import torch
+        >>> rank_image(torch.tensor([[0.0, 1.0]])).tolist()
+        [[[0, 34, 77], [253, 231, 55]]]
+    """
+    return colormaps["cividis"](ranks.flatten(1).cpu().numpy(), bytes=True)[..., :3]
+
+
+def plot_scores(
+    scores: Mapping[str, Mapping[str, Tensor]],
+    kept: Mapping[str, Topology],
+    ax: Axes | None = None,
+    *,
+    layer: str,
+    zoom: int | None = None,
+) -> Axes:
+    """Draw what several methods score one layer's weights with, and below it the connections that each keeps.
+
+    A place is the brighter, the more of the **network's** weights score lower, so that methods with different units can
+    be compared. A layer that is dark all over is the first to lose its connections.
+
+    Args:
+        scores: for each method a tensor per layer, for example from `scores.score_whole`.
+        kept: for each method the connections that it keeps.
+        ax: where to draw; a new figure of the right size if None.
+        layer: which layer; rows are outputs, columns inputs.
+        zoom: screen pixels per place; None chooses the largest up to 6 with which the layer is not too large.
+
+    Raises:
+        ValueError: if there is no method, one is missing among `kept`, or there is no such layer.
+    """
+    if not scores or set(scores) != set(kept) or any(layer not in one for one in scores.values()):
+        raise ValueError(
+            f"every method must have scores and connections of layer {layer!r}, got scores of "
+            f"{', '.join(scores) or '(none)'} and connections of {', '.join(kept) or '(none)'}"
+        )
+    shown = {name: (rank_image(score_ranks(one)[layer]), mask_image(kept[name][layer])) for name, one in scores.items()}
+    rows, cols = next(iter(shown.values()))[0].shape[:2]
+    zoom = zoom or max(1, min(6, 200 // max(rows, cols)))  # 200 pixels: five methods beside each other fit a page
+    wide, tall = max(cols * zoom, NAME_WIDTH) + GAP, rows * zoom + CAPTION
+    sheet = np.full((EDGE + 2 * tall + EDGE, EDGE + wide * len(shown), 3), 255, dtype=np.uint8)
+    for number, pictures in enumerate(shown.values()):
+        for below, picture in enumerate(pictures):
+            top, left = EDGE + CAPTION + below * tall, EDGE + number * wide
+            sheet[top : top + rows * zoom, left : left + cols * zoom] = picture.repeat(zoom, 0).repeat(zoom, 1)
+    ax = _exact_axes(sheet) if ax is None else ax
+    ax.imshow(sheet, interpolation="none", aspect="equal")
+    for number, name in enumerate(shown):
+        _name_score(ax, name, kept[name][layer], EDGE + number * wide, tall)
+    ax.set_ylabel(f"scores of {layer}, and what they keep")  # not drawn: for who cannot see the picture
+    ax.set_axis_off()
+    return ax
+
+
+def _name_score(ax: Axes, name: str, layer: LayerTopology, left: int, below: int) -> None:
+    ax.text(left, EDGE + 4, name, fontsize=LABEL_SIZE, va="top", clip_on=False)
+    small = {"fontsize": TICK_SIZE - 2, "va": "top", "color": "#555555"}
+    ax.text(left, EDGE + 19, "score, as a rank", **small)
+    ax.text(left, EDGE + below + 19, f"keeps {layer.count:,} of {layer.size:,}", **small)
 
 
 def _check(topology: Topology, before: Topology | None, zoom: int | None) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from sparsekit.datasets import count_batches
 from sparsekit.rules import Rule, Static, make_rule, settings_of
+from sparsekit.scores import make_score
 from sparsekit.train.experiment import Experiment
 
 
@@ -28,7 +29,7 @@ def experiment(
         num_train: training examples of the data set.
         epochs: passes over them.
         rule_settings: settings for a rule given by name.
-        given: fields of `Experiment` that the reader chose.
+        given: fields of `Experiment` that the reader chose; `score` may be a registered name.
         defaults: the recipe's own, for those not given; `batch_size` among them.
 
     Raises:
@@ -46,7 +47,10 @@ def experiment(
         made, density = (rule, density) if isinstance(rule, Rule) else (Static(), 1.0)
     else:
         total_steps = epochs * count_batches(num_train, settings["batch_size"])
-        made = make_rule(rule, total_steps=total_steps, **rule_settings)
+        final = {"final": density} if "final" in settings_of(rule) else {}
+        made = make_rule(rule, total_steps=total_steps, **{**final, **rule_settings})
+    if isinstance(settings.get("score"), str):
+        settings["score"] = make_score(settings["score"])
     return Experiment(recipe=recipe, rule=made, density=density, epochs=epochs, **settings)
 
 

@@ -14,16 +14,31 @@ from sparsekit.rules.candidates.draw import Draw
 from sparsekit.rules.candidates.grabo import GraBo
 from sparsekit.rules.candidates.graest import GraEst
 from sparsekit.rules.candidates.guided import Guided
+from sparsekit.rules.candidates.never_active import NeverActive
 from sparsekit.rules.candidates.synflow import SynFlow
 from sparsekit.rules.candidates.uniform import Uniform
+from sparsekit.rules.deep_r import DeepR
 from sparsekit.rules.drop.magnitude import Magnitude
+from sparsekit.rules.drop.weight_and_gradient import WeightAndGradient
 from sparsekit.rules.drop_grow import DropGrow
+from sparsekit.rules.dsr import DSR
+from sparsekit.rules.gradual import GMP, MEST, GraNet, MESTSoft
 from sparsekit.rules.grow.gradient import Gradient
 from sparsekit.rules.grow.random import Random
-from sparsekit.rules.presets import GSE, SET, GSEReleased, RigL
+from sparsekit.rules.n_of_m import SRSTE, DynamicNOfM
+from sparsekit.rules.presets import GSE, SET, SETITOP, GSEReleased, RigL, RigLITOP
+from sparsekit.rules.snfs import SNFS
+from sparsekit.rules.soft_threshold import STR
+from sparsekit.rules.srigl import SRigL
 from sparsekit.rules.static import Static
+from sparsekit.rules.top_kast import TopKAST
 
 discover(__name__)
+
+# Where in the training a rule that is not told stops. Evci et al. (2020), section 4: T_end is three quarters of it.
+USUAL_STOP = 0.75
+# ITOP explores, and these masks move, to the end; MEST's last stage begins at 120 of 160 epochs, which is usual.
+STOPS_AT = {"set-itop": 1.0, "rigl-itop": 1.0, "sr-ste": 1.0, "str": 1.0, "deepr": 1.0}
 
 
 def make_rule(name: str, *, total_steps: int, **settings: Any) -> Rule:
@@ -45,8 +60,7 @@ def make_rule(name: str, *, total_steps: int, **settings: Any) -> Rule:
             f"settings of {name} must be among {', '.join(known) or '(none)'}, got {', '.join(sorted(unknown))}"
         )
     if "stop" in known:
-        # Evci et al. (2020), section 4: T_end is three quarters of the training.
-        settings.setdefault("stop", int(0.75 * total_steps))
+        settings.setdefault("stop", min(int(STOPS_AT.get(name, USUAL_STOP) * total_steps), total_steps - 1))
     return make(**settings)
 
 
@@ -58,26 +72,42 @@ def settings_of(name: str) -> list[str]:
 
 
 __all__ = [
+    "DSR",
+    "GMP",
     "GSE",
+    "MEST",
     "SET",
+    "SETITOP",
+    "SNFS",
+    "SRSTE",
+    "STR",
     "AllMissing",
     "Candidates",
+    "DeepR",
     "Draw",
     "DropGrow",
     "DropScore",
+    "DynamicNOfM",
     "GSEReleased",
     "GraBo",
     "GraEst",
+    "GraNet",
     "Gradient",
     "GrowScore",
     "Guided",
+    "MESTSoft",
     "Magnitude",
+    "NeverActive",
     "Random",
     "RigL",
+    "RigLITOP",
     "Rule",
+    "SRigL",
     "Static",
     "SynFlow",
+    "TopKAST",
     "Uniform",
+    "WeightAndGradient",
     "make_rule",
     "names",
     "settings_of",

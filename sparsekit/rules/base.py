@@ -6,25 +6,43 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparsekit.capture import LayerView
+from sparsekit.layers import sparse_layers
+from sparsekit.layers.masked import MaskedLayer, Thinning
+from sparsekit.rewire import FirstValues, zeros
 from sparsekit.topology import LayerTopology, Topology
+
+Notes = Mapping[str, Mapping[str, Tensor]]
 
 
 class Rule(ABC):
     """When a topology changes, and into what.
 
-    A rule says whether it needs the gradients of missing connections, of how many batches (1: that of the step), and
-    whether a rewiring takes the place of the weight update.
+    Most rules only say `is_due` and `propose`. A rule is a value and remembers nothing itself: what it must find again
+    at a later step it returns from `remember`, and reads in `view.memory`, which is saved with the model.
 
     Subclasses are frozen keyword-only dataclasses, registered under the kind `"rule"`, with `Source:` in their
     docstring.
+
+    Attributes:
+        needs_gradients: whether it looks at the gradients of missing connections.
+        replaces_step: whether a rewiring takes the place of the weight update.
+        probe_batches: how many batches' gradients it looks at; 1: that of the step.
+        watches: whether `remember` is called at every step, not on rewiring steps only.
+        pulls: whether `pull` adds something to the gradients.
+        needs_dense: why it cannot do with the existing connections alone; empty if it can.
+        keeps_count: whether the number of connections stays as it is where no density is asked for.
     """
 
     needs_gradients: bool = False
     replaces_step: bool = False
     probe_batches: int = 1
+    watches: ClassVar[bool] = False
+    pulls: ClassVar[bool] = False
+    needs_dense: ClassVar[str] = ""
+    keeps_count: ClassVar[bool] = True
 
     @abstractmethod
     def is_due(self, step: int) -> bool:
@@ -34,6 +52,54 @@ class Rule(ABC):
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
         """Return the topology after this rewiring. Pure: nothing is changed, the same input gives the same answer."""
 
+    def initial_density(self, density: float) -> float:
+        """Return the density to start with where `density` is the one that is wanted in the end."""
+        return density
+
+    def begin(self, topology: Topology, generator: torch.Generator) -> Topology:
+        """Return the topology to start with in place of one drawn at random: some rules need a regular one."""
+        return topology
+
+    def prepare(self, model: nn.Module, *, plain: nn.Module | None = None) -> None:
+        """Make a sparse model's layers fit for this rule, in place; call it before the optimizer is built.
+
+        Args:
+            model: sparse, as `sparsify` made it.
+            plain: the model it was made of, for rules that need the weights outside of the topology as well.
+
+        Raises:
+            ValueError: if the rule needs what the layers' storage does not have.
+        """
+        layers = sparse_layers(model)
+        thinnings = self.thinnings(Topology({name: layer.topology for name, layer in layers.items()}))
+        for name, layer in layers.items():
+            if isinstance(layer, MaskedLayer):
+                layer.thinning = thinnings.get(name)
+        check_prepared(self, model)
+
+    def thinnings(self, topology: Topology) -> Mapping[str, Thinning]:
+        """Return how layers are to use fewer connections than they train; those not named use all."""
+        return {}
+
+    def pull(self, view: LayerView, step: int, generator: torch.Generator, *, rate: float) -> Float[Tensor, " e"]:
+        """Return what is added to the gradients of a layer's connections before the weight update.
+
+        Args:
+            view: the layer, after the backward pass.
+            step: number of this batch.
+            generator: what may be drawn from.
+            rate: learning rate of this step.
+        """
+        raise NotImplementedError(f"{type(self).__name__} says that it pulls, and must say how")
+
+    def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
+        """Return what to find in `view.memory` from now on, by layer and name. Pure; sees what `propose` sees."""
+        return {}
+
+    def first_values(self, views: Mapping[str, LayerView]) -> FirstValues:
+        """Return what gives grown connections their first values: `(layer name, positions) -> values`, or zeros."""
+        return zeros
+
 
 def check_rule(rule: object) -> None:
     """Raise TypeError unless this is a rule."""
@@ -41,6 +107,22 @@ def check_rule(rule: object) -> None:
         is_name = isinstance(rule, str)
         hint = f"make_rule({rule!r}, total_steps=...) makes one" if is_name else "call it, as in RigL(stop=750)"
         raise TypeError(f"rule must be a Rule, got {rule if not is_name else repr(rule)}; {hint}")
+
+
+def check_prepared(rule: Rule, model: nn.Module) -> None:
+    """Raise ValueError unless a model's layers are what the rule needs: see `Rule.prepare`."""
+    if not rule.needs_dense:
+        return
+    for name, layer in sparse_layers(model).items():
+        if not isinstance(layer, MaskedLayer):
+            raise ValueError(
+                f"{type(rule).__name__} needs storage masked, got {layer.storage} for {name}: {rule.needs_dense}"
+            )
+        if layer.thinning is None and rule.thinnings(Topology({name: layer.topology})):
+            raise ValueError(
+                f"{type(rule).__name__} needs layers that were prepared for it, got {name} as sparsify made it; call "
+                "rule.prepare(sparse, plain=model) before the optimizer is built"
+            )
 
 
 class DropScore(ABC):
@@ -82,3 +164,7 @@ class Candidates(ABC):
             count: how many are to be grown here; where several layers compete for growth, a share of it in
                 proportion to the missing places. Fewer candidates mean that fewer are exchanged.
         """
+
+    def remember(self, view: LayerView) -> Mapping[str, Tensor]:
+        """Return what to find in `view.memory` at the next rewiring."""
+        return {}

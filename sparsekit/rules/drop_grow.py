@@ -12,7 +12,7 @@ from torch import Tensor
 from sparsekit.allocation import check_density, share_out
 from sparsekit.capture import LayerView
 from sparsekit.registry import register
-from sparsekit.rules.base import Candidates, DropScore, GrowScore, Rule
+from sparsekit.rules.base import Candidates, DropScore, GrowScore, Notes, Rule
 from sparsekit.rules.candidates.all_missing import AllMissing
 from sparsekit.rules.drop.magnitude import Magnitude
 from sparsekit.rules.grow.gradient import Gradient
@@ -21,6 +21,8 @@ from sparsekit.selection import highest
 from sparsekit.settings import check_range, setting
 from sparsekit.sorted_sets import true_places
 from sparsekit.topology import LayerTopology, Topology
+
+ROUNDINGS = {"down": math.floor, "up": math.ceil, "nearest": round}
 
 
 @register("rule", "drop-grow")
@@ -49,8 +51,13 @@ class DropGrow(Rule):
     fraction: Schedule = setting(Cosine(0.3, 0.0), "share of the connections exchanged at a rewiring", range=(0, 1))
     density: Schedule | None = setting(None, "density over time; none leaves it as it is", range=(0, 1))
     scope: Literal["layer", "overall"] = setting("layer", "rank within each layer, or over all layers at once")
+    shrink: Literal["in proportion", "overall"] = setting(
+        "in proportion", "where a falling density takes from: every layer alike, or the lowest scores of one ranking"
+    )
     regrow: bool = setting(True, "may a connection dropped now come back at once? (no: growing comes first)")
-    rounding: Literal["down", "up"] = setting("down", "the number exchanged, where the fraction is no whole number")
+    rounding: Literal["down", "up", "nearest"] = setting(
+        "down", "the number exchanged, where the fraction is no whole number"
+    )
     probe_batches: int = setting(1, "batches whose gradients growth looks at; 1: that of the step", range=(1, 100))
     replaces_step: bool = setting(True, "a rewiring takes the place of the weight update of its step")
     every: int = setting(100, "steps between rewirings; 1 leaves none to train if they replace it", range=(1, 10_000))
@@ -64,8 +71,10 @@ class DropGrow(Rule):
                 raise TypeError(f"{name} must be a Schedule, got {getattr(self, name)!r}; Constant(...) keeps a number")
         if self.scope not in ("layer", "overall"):
             raise ValueError(f"scope must be 'layer' or 'overall', got {self.scope!r}")
-        if self.rounding not in ("down", "up"):
-            raise ValueError(f"rounding must be 'down' or 'up', got {self.rounding!r}")
+        if self.rounding not in ROUNDINGS:
+            raise ValueError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {self.rounding!r}")
+        if self.shrink not in ("in proportion", "overall"):
+            raise ValueError(f"shrink must be 'in proportion' or 'overall', got {self.shrink!r}")
         if self.stop is None and self.fraction.lasting(1) != self.fraction:
             raise ValueError(
                 f"a fraction that decays must know its end, got {self.fraction} and stop=None; "
@@ -122,7 +131,7 @@ class DropGrow(Rule):
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
         """Return the topology after this rewiring; see `Rule.propose`."""
         all_views = list(views.values())
-        targets = self._targets({view.name: view.topology for view in all_views}, step)
+        targets = self._targets(all_views, step, generator)
         groups = [[view] for view in all_views] if self.scope == "layer" else [all_views]
         new = {}
         for group in groups:
@@ -152,15 +161,36 @@ class DropGrow(Rule):
 
     def _num_exchanged(self, count: int, step: int) -> int:
         """As many as the fraction of the connections says, or fewer where candidates run short."""
-        return {"down": math.floor, "up": math.ceil}[self.rounding](self.fraction_at(step) * count)
+        return ROUNDINGS[self.rounding](self.fraction_at(step) * count)
 
-    def _targets(self, old: Mapping[str, LayerTopology], step: int) -> Mapping[str, int]:
-        """How many connections each layer is to have: as now, or in the same proportions at another density."""
-        density, counts = self.density_at(step), {name: layer.count for name, layer in old.items()}
+    def initial_density(self, density: float) -> float:
+        """Return the density at the first rewiring, where a schedule says what it is."""
+        first = self.density_at(self.start)
+        return density if first is None else first
+
+    def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
+        """Return what the candidates want to find again; see `Rule.remember`."""
+        notes = {name: self.candidates.remember(view) for name, view in views.items()}
+        return {name: note for name, note in notes.items() if note}
+
+    def _targets(self, views: Sequence[LayerView], step: int, generator: torch.Generator) -> Mapping[str, int]:
+        """How many connections each layer is to have: as now, or at another density, shared as `shrink` says."""
+        density, counts = self.density_at(step), {view.name: view.topology.count for view in views}
         if density is None:
             return counts
-        sizes = {name: layer.size for name, layer in old.items()}
-        return share_out(max(1, round(density * sum(sizes.values()))), counts, sizes)
+        sizes = {view.name: view.topology.size for view in views}
+        target = max(1, round(density * sum(sizes.values())))
+        if self.shrink == "overall" and target < sum(counts.values()):
+            return self._best_overall(views, target, generator)
+        return share_out(target, counts, sizes)
+
+    def _best_overall(self, views: Sequence[LayerView], target: int, generator: torch.Generator) -> Mapping[str, int]:
+        """How many of the highest drop scores of the whole network lie in each layer; no layer loses its last one."""
+        worth = {view.name: self.drop(view, generator).clone() for view in views}
+        for scores in filter(torch.numel, worth.values()):
+            scores[scores.argmax()] = math.inf
+        kept = _cut({view.name: view.topology for view in views}, highest(torch.cat(list(worth.values())), target))
+        return {name: layer.count for name, layer in kept.items()}
 
     def _grow(
         self,

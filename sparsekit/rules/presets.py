@@ -35,7 +35,7 @@ def SET(*, stop: int | None, every: int = 100, fraction: float | Schedule = 0.3,
         False
     """
     own = {"grow": Random(), "candidates": Draw(), "replaces_step": False}
-    return DropGrow(stop=stop, every=every, fraction=_decaying(fraction), **{**own, **settings})
+    return DropGrow(stop=stop, every=every, fraction=decaying(fraction), **{**own, **settings})
 
 
 @register("rule", "rigl")
@@ -56,7 +56,7 @@ def RigL(*, stop: int | None, every: int = 100, fraction: float | Schedule = 0.3
         >>> RigL(stop=500, fraction=0.5).fraction_at(250)
         0.25
     """
-    return DropGrow(stop=stop, every=every, fraction=_decaying(fraction), **settings)
+    return DropGrow(stop=stop, every=every, fraction=decaying(fraction), **settings)
 
 
 @register("rule", "gse")
@@ -98,7 +98,7 @@ def GSE(
         candidates = replace(candidates, subset=subset)
     own = {"regrow": False, "rounding": "up"}
     given = {**own, **settings}
-    return DropGrow(stop=stop, every=every, fraction=_decaying(fraction), candidates=candidates, **given)
+    return DropGrow(stop=stop, every=every, fraction=decaying(fraction), candidates=candidates, **given)
 
 
 @register("rule", "gse-released")
@@ -140,8 +140,52 @@ def GSEReleased(
         "replaces_step": False,
         "probe_batches": math.ceil(10 * classes / batch_size),
     }
-    return DropGrow(stop=stop, every=every, fraction=_decaying(fraction), **{**own, **settings})
+    return DropGrow(stop=stop, every=every, fraction=decaying(fraction), **{**own, **settings})
 
 
-def _decaying(fraction: float | Schedule) -> Schedule:
+@register("rule", "set-itop")
+def SETITOP(*, stop: int | None, every: int = 100, fraction: float | Schedule = 0.5, **settings: Any) -> DropGrow:
+    """SET as ITOP sets it: half of the connections exchanged, hardly ever ending, so that many places are tried.
+
+    Args:
+        stop: last step at which the topology may change; as a rule the end of the training.
+        every: steps between rewirings (its code: 1500 with batches of 128); long enough for what was grown to learn.
+        fraction: share of a layer's connections exchanged; a number falls to a hundredth of itself along a cosine.
+        settings: any other field of `DropGrow`; `candidates=NeverActive()` grows only where nothing ever was.
+
+    Source: In-time over-parameterization, Liu et al. (2021), arXiv:2102.02887, with the settings of its code.
+
+    Example:
+        >>> round(SETITOP(stop=1000).fraction_at(1000), 6)
+        0.005
+    """
+    return SET(stop=stop, every=every, fraction=_to_a_hundredth(fraction), **settings)
+
+
+@register("rule", "rigl-itop")
+def RigLITOP(*, stop: int | None, every: int = 100, fraction: float | Schedule = 0.5, **settings: Any) -> DropGrow:
+    """RigL as ITOP sets it: half of the connections exchanged, hardly ever ending, and the weights learn every step.
+
+    Args:
+        stop: last step at which the topology may change; as a rule the end of the training.
+        every: steps between rewirings (its code: 4000 with batches of 128).
+        fraction: share of a layer's connections exchanged; a number falls to a hundredth of itself along a cosine.
+        settings: any other field of `DropGrow`.
+
+    Source: In-time over-parameterization, Liu et al. (2021), arXiv:2102.02887, with the settings of its code.
+
+    Example:
+        >>> RigLITOP(stop=1000).replaces_step
+        False
+    """
+    own = {"replaces_step": False}
+    return DropGrow(stop=stop, every=every, fraction=_to_a_hundredth(fraction), **{**own, **settings})
+
+
+def _to_a_hundredth(fraction: float | Schedule) -> Schedule:
+    return fraction if isinstance(fraction, Schedule) else Cosine(float(fraction), float(fraction) / 100)
+
+
+def decaying(fraction: float | Schedule) -> Schedule:
+    """Return a schedule as it is, and a number as one that decays to 0 along a cosine."""
     return fraction if isinstance(fraction, Schedule) else Cosine(float(fraction), 0.0)

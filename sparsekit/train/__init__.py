@@ -7,6 +7,7 @@ from sparsekit.train.fit import fit
 from sparsekit.train.history import History, Row
 from sparsekit.train.loop import StepStats, backward, set_learning_rate, train_step, training
 from sparsekit.train.run import load_model, read_experiment, read_run, run
+from sparsekit.train.start import load_start, save_start
 
 __all__ = [
     "Attachment",
@@ -22,11 +23,13 @@ __all__ = [
     "fit",
     "load_checkpoint",
     "load_model",
+    "load_start",
     "read_experiment",
     "read_run",
     "restore",
     "run",
     "save_checkpoint",
+    "save_start",
     "set_learning_rate",
     "train_step",
     "training",

@@ -12,9 +12,10 @@ from sparsekit.capture import LayerIO, capture_io, views
 from sparsekit.journal import Journal
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.rewire import Change, check_optimizer, move_state, rewire
-from sparsekit.rules.base import Rule, check_rule
+from sparsekit.rules.base import Rule, check_prepared, check_rule
 from sparsekit.seeds import generator
 from sparsekit.topology import Topology
+from sparsekit.train.loop import pull, remember
 
 STEP_KEY = "sparsekit_step"
 _WITH_RULE: weakref.WeakSet[Optimizer] = weakref.WeakSet()
@@ -73,6 +74,7 @@ class Attachment:
         self.journal = Journal(topology_of(model).to("cpu"))
         self._known: Topology | None = topology_of(model)
         self._capture: capture_io | None = None
+        self._draws = generator(seed, "rewire", self.step)
         self._hooks = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
@@ -89,6 +91,7 @@ class Attachment:
     @rule.setter
     def rule(self, rule: Rule) -> None:
         _check_one_batch(rule)
+        check_prepared(rule, self.model)
         self._rule = rule
         self._prepare()
 
@@ -107,6 +110,7 @@ class Attachment:
 
     def _before_step(self, _optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict) -> tuple[tuple, dict] | None:
         self._follow()
+        self._draws = generator(self.seed, "rewire", self.step)
         # torch hands over the call's own arguments: the optimizer, then perhaps a closure.
         closure = next(iter(args[1:]), kwargs.get("closure"))
         if closure is None:
@@ -126,6 +130,7 @@ class Attachment:
 
     def _replace_update(self) -> None:
         """Rewire before the update; without gradients the optimizer then leaves every weight as it is."""
+        pull(self.model, self.optimizer, self.rule, self.step, self._draws)
         if self.rule.is_due(self.step) and self.rule.replaces_step and not self._found_inf():
             self._rewire()
             for group in self.optimizer.param_groups:
@@ -137,6 +142,9 @@ class Attachment:
             return
         if self.rule.is_due(self.step) and not self.rule.replaces_step:
             self._rewire()
+        elif self.rule.watches:
+            seen = views(self.model, self._stop_capture())
+            remember(self.model, self.rule.remember(seen, self.step, self._draws))
         self._stop_capture()
         self.optimizer.param_groups[0][STEP_KEY] = self.step + 1
         self._prepare()
@@ -163,9 +171,11 @@ class Attachment:
             # The model's own state may have been loaded since.
             self.journal.initial = topology_of(self.model).to("cpu")
         io = self._stop_capture()
-        draws = generator(self.seed, "rewire", self.step)
-        new = self.rule.propose(views(self.model, io), self.step, draws)
-        self._write_down(rewire(self.model, new, self.optimizer))
+        seen = views(self.model, io)
+        new = self.rule.propose(seen, self.step, self._draws)
+        change = rewire(self.model, new, self.optimizer, self.rule.first_values(seen))
+        remember(self.model, self.rule.remember(seen, self.step, self._draws))
+        self._write_down(change)
         self._known = topology_of(self.model)
 
     def _write_down(self, change: Change) -> None:
@@ -177,7 +187,7 @@ class Attachment:
 
     def _prepare(self) -> None:
         """Record the coming backward passes if the next step is a rewiring step that needs them."""
-        if not (self.rule.needs_gradients and self.rule.is_due(self.step)):
+        if not (self.rule.needs_gradients and (self.rule.watches or self.rule.is_due(self.step))):
             self._stop_capture()
         elif self._capture is None:
             self._capture = capture_io(self.model)

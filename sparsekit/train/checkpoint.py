@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from sparsekit.layers.base import MEMORY
+
 FORMAT = "sparsekit checkpoint 1"
 PARTS = {"format", "step", "model", "optimizer", "optimizer_kind", "random", "extra"}
 
@@ -119,6 +121,8 @@ def write_atomically(path: Path, write: Any) -> None:
 
 def _check_fits(saved: Mapping[str, torch.Tensor], model: nn.Module) -> None:
     own = model.state_dict()
+    # What a rule remembers is there from its first note on, and may change its size.
+    own, saved = ({name: x for name, x in state.items() if f".{MEMORY}" not in f".{name}"} for state in (own, saved))
     if differing := sorted(set(saved) ^ set(own)):
         raise CheckpointError(
             f"the checkpoint must come from a model like this one, got different entries: {', '.join(differing[:5])}; "

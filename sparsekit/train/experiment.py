@@ -11,15 +11,19 @@ from torch import nn
 
 from sparsekit import models
 from sparsekit.allocation import check_density
+from sparsekit.datasets import Dataset, few_per_class
 from sparsekit.layers import fuse_relus, shapes_of, sparsify
 from sparsekit.layers.convert import STORAGES
 from sparsekit.registry import get, register
 from sparsekit.rules.base import Rule
 from sparsekit.rules.static import Static
 from sparsekit.schedules import Cosine, Schedule
-from sparsekit.seeds import derive
+from sparsekit.scores.base import Score, prune
+from sparsekit.seeds import derive, generator
 from sparsekit.selection import random_topology
 from sparsekit.settings import changed_settings, check_range, setting
+from sparsekit.shuffling import shuffled
+from sparsekit.topology import Topology
 
 # Learning rate and settings of each optimizer where an experiment names none: torch's own, except for SGD.
 USUAL: dict[str, tuple[float, dict[str, Any]]] = {
@@ -59,6 +63,9 @@ class Experiment:
     density: float = setting(0.05, "share of the weights that exist", range=(0, 1))
     allocation: str = setting("erk", "how the connections are shared among the layers")
     exclude: tuple[str, ...] = setting((), "layers that stay dense; first and last mean what they say")
+    score: Score | None = setting(None, "what a weight must score high in before training; none draws at random")
+    score_samples: int = setting(10, "examples of each class that the score looks at", range=(1, 1000))
+    shuffle: bool = setting(False, "put each layer's connections at random places: a control for scores")
     rule: Rule = setting(Static(), "when and how the topology changes")
     storage: str = setting("masked", "masked or csr")
     dense_start: bool = setting(True, "draw dense weights first, the same for all methods; no if they would not fit")
@@ -71,6 +78,8 @@ class Experiment:
     micro_batches: int = setting(1, "backward passes per step", range=(1, 64))
     autocast: str | None = setting(None, "mixed precision: bfloat16, float16 or none")
     seed: int = setting(0, "of everything random")
+    start: str | None = setting(None, "state to begin from, as named by save_start; none draws a new network")
+    first_step: int = setting(0, "step to begin at: data and learning rate go on from there", range=(0, 1_000_000))
 
     def __post_init__(self):
         check_density(self.density)
@@ -78,11 +87,14 @@ class Experiment:
             get(kind, getattr(self, kind))
         if self.storage not in STORAGES:
             raise ValueError(f"storage must be one of {', '.join(STORAGES)}, got {self.storage!r}")
+        if self.storage == "csr" and getattr(self.rule, "needs_dense", ""):
+            raise ValueError(f"this rule needs storage masked, got csr: {self.rule.needs_dense}")
         if self.autocast not in (None, "bfloat16", "float16"):
             raise ValueError(f"autocast must be bfloat16, float16 or None, got {self.autocast!r}")
         self._check_types()
         many = float("inf")
         check_range(self, epochs=(1, many), batch_size=(1, many), micro_batches=(1, many), label_smoothing=(0, 1))
+        check_range(self, first_step=(0, many))
 
     def _check_types(self) -> None:
         if not isinstance(self.rule, Rule):
@@ -94,11 +106,15 @@ class Experiment:
                 f"the learning rate must be given as learning_rate, got lr={rate} among the optimizer's settings; "
                 f"use learning_rate=Cosine({rate}) or Constant({rate})"
             )
+        if not isinstance(self.score, Score | None):
+            raise TypeError(
+                f"score must be a Score, got {self.score!r}; use scores.SNIP(), or a recipe, which takes names"
+            )
         if not isinstance(self.learning_rate, Schedule | None):
             raise TypeError(
                 f"learning_rate must be a Schedule, got {self.learning_rate!r}; use Constant(0.1) or Cosine(0.1)"
             )
-        for name in ("epochs", "batch_size", "micro_batches", "seed"):
+        for name in ("epochs", "batch_size", "micro_batches", "score_samples", "seed", "first_step"):
             if not isinstance(getattr(self, name), int):
                 raise TypeError(f"{name} must be a whole number, got {getattr(self, name)!r}; round it")
 
@@ -122,11 +138,20 @@ class Experiment:
         return None if self.autocast is None else getattr(torch, self.autocast)
 
 
-def build_model(experiment: Experiment, *, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+def build_model(
+    experiment: Experiment, *, input_shape: tuple[int, ...], num_classes: int, data: Dataset | None = None
+) -> nn.Module:
     """Return the experiment's network at its first step: initialised and, below density 1, sparse.
 
     The same seed gives the same dense initialisation at every density and for every rule, so that methods can be
     compared in pairs. Torch's global random state is left as it was.
+
+    Args:
+        experiment: what is to be trained.
+        input_shape: of one example.
+        num_classes: number of outputs.
+        data: what a score before training looks at; without it connections are drawn at random, which is enough for a
+            model that is going to be loaded.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(experiment.seed, "model"))
@@ -136,11 +161,23 @@ def build_model(experiment: Experiment, *, input_shape: tuple[int, ...], num_cla
             )
         if experiment.density == 1 and isinstance(experiment.rule, Static) and experiment.dense_start:
             return model
-        shapes = shapes_of(model, exclude=experiment.exclude)
-        topology = random_topology(shapes, experiment.density, allocation=experiment.allocation, seed=experiment.seed)
-        model = sparsify(model, topology, experiment.storage)
-    fuse_relus(model)
-    return model
+        sparse = sparsify(model, _first_topology(experiment, model, data), experiment.storage)
+    experiment.rule.prepare(sparse, plain=model)
+    fuse_relus(sparse)
+    return sparse
+
+
+def _first_topology(experiment: Experiment, model: nn.Module, data: Dataset | None) -> Topology:
+    density = experiment.rule.initial_density(experiment.density)
+    how: dict[str, Any] = {"allocation": experiment.allocation, "seed": experiment.seed}
+    if experiment.score is None or data is None or density == 1:
+        topology = random_topology(shapes_of(model, exclude=experiment.exclude), density, **how)
+    else:
+        few = few_per_class(data, experiment.score_samples, seed=experiment.seed)
+        topology = prune(model, experiment.score, density, batches=[few], exclude=experiment.exclude, **how)
+    if experiment.shuffle:
+        topology = shuffled(topology, seed=experiment.seed)
+    return experiment.rule.begin(topology, generator(experiment.seed, "begin"))
 
 
 def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:

@@ -11,7 +11,7 @@ from sparsekit.evaluate import Batch, LossFn, evaluate
 from sparsekit.journal import Journal
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.rewire import Change, check_optimizer
-from sparsekit.rules.base import Rule, check_rule
+from sparsekit.rules.base import Rule, check_prepared, check_rule
 from sparsekit.rules.static import Static
 from sparsekit.train.history import History, rows_of_epoch, rows_of_step
 from sparsekit.train.loop import StepStats, training
@@ -83,6 +83,7 @@ def fit(
 def _check(model: nn.Module, optimizer: Optimizer, rule: Rule | None, learning_rate: object) -> None:
     if rule is not None:
         check_rule(rule)
+        check_prepared(rule, model)
     if learning_rate is not None and not callable(learning_rate):
         raise TypeError(f"learning_rate must be a function of the step, got {learning_rate!r}; use Constant(...)")
     layers = sparse_layers(model)

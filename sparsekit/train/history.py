@@ -1,16 +1,19 @@
 """What a training leaves behind: its numbers by step, and the journal of its rewirings."""
 
 import json
+import platform
+import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from torch import nn
 
 from sparsekit.evaluate import Evaluation
 from sparsekit.journal import Journal
-from sparsekit.layers import density_of, topology_of
+from sparsekit.layers import density_of, topology_of, used_topology
 from sparsekit.topology import Topology
 from sparsekit.train.checkpoint import write_atomically
 from sparsekit.train.loop import StepStats
@@ -79,13 +82,15 @@ def rows_of_epoch(step: int, epoch: int, evaluation: Evaluation, model: nn.Modul
 
     Papers mean either density: of the layers that are sparse, or of all parameters.
     """
-    topology = topology_of(model)
-    return [
+    topology, used = topology_of(model), used_topology(model)
+    rows = [
         Row(step, epoch, "test loss", evaluation.loss),
         Row(step, epoch, "test accuracy", evaluation.accuracy),
         Row(step, epoch, "density", topology.density if topology else 1.0),
         Row(step, epoch, "density of all parameters", density_of(model)),
     ]
+    # Some methods train more connections than they use.
+    return rows if used.count == topology.count else [*rows, Row(step, epoch, "density used", used.density)]
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
@@ -107,3 +112,11 @@ def cut_rows(path: Path, step: int) -> None:
     """Forget the rows at or after a step: a resumed run measures them again."""
     kept = [row for row in read_rows(path) if row.step < step]
     write_atomically(path, lambda temporary: append_rows(temporary, kept))
+
+
+def code_version() -> str:
+    """Return which code and libraries a run was made with: the git commit where there is one, and versions."""
+    here = Path(__file__).parent
+    asked = subprocess.run(["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True, text=True)
+    commit = asked.stdout.strip() or "not a git checkout"
+    return f"sparsekit {commit}\ntorch {torch.__version__}\npython {platform.python_version()}\n"

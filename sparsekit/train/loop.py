@@ -16,8 +16,9 @@ from torch.optim import Optimizer
 
 from sparsekit.capture import LayerIO, capture_io, views
 from sparsekit.evaluate import Batch, LossFn, num_correct
+from sparsekit.layers import sparse_layers
 from sparsekit.rewire import Change, rewire
-from sparsekit.rules.base import Rule
+from sparsekit.rules.base import Notes, Rule
 from sparsekit.seeds import generator
 
 
@@ -84,15 +85,21 @@ def train_step(
         ValueError: if the rule must see several batches and none are given.
     """
     due = rule.is_due(step)
+    looks = due or rule.watches
     how: dict[str, Any] = {"micro_batches": micro_batches, "autocast": autocast}
-    seen = _probed(model, _wanted_probes(rule, probes), loss_fn, **how) if due else {}
-    stats, io = backward(model, batch, loss_fn, capture=due and rule.needs_gradients and not seen, **how)
-    io = seen or io
+    probed = _probed(model, _wanted_probes(rule, probes), loss_fn, **how) if due else {}
+    stats, io = backward(model, batch, loss_fn, capture=looks and rule.needs_gradients and not probed, **how)
+    io = probed or io
+    pull(model, optimizer, rule, step, generator)
     if not (due and rule.replaces_step):
         optimizer.step()
     change = None
-    if due:
-        change = rewire(model, rule.propose(views(model, io), step, generator), optimizer)
+    if looks:
+        seen = views(model, io)
+        if due:
+            new = rule.propose(seen, step, generator)
+            change = rewire(model, new, optimizer, rule.first_values(seen))
+        remember(model, rule.remember(seen, step, generator))
     optimizer.zero_grad(set_to_none=True)
     return stats, change
 
@@ -131,6 +138,26 @@ def backward(
             correct += num_correct(outputs.detach(), y)
     _check_finite(loss)
     return StepStats(loss=loss, correct=correct, count=len(labels)), io
+
+
+@torch.no_grad()
+def pull(model: nn.Module, optimizer: Optimizer, rule: Rule, step: int, generator: torch.Generator) -> None:
+    """Add to the gradients of the connections what the rule wants there; most want nothing."""
+    if not rule.pulls:
+        return
+    rate = float(optimizer.param_groups[0]["lr"])
+    layers = sparse_layers(model)
+    for name, view in views(model).items():
+        if (grad := layers[name].param.grad) is not None:
+            grad += layers[name].pack(view.topology, rule.pull(view, step, generator, rate=rate).to(grad.dtype))
+
+
+def remember(model: nn.Module, notes: Notes) -> None:
+    """Write down in each layer what the rule wants to find there at the next step."""
+    if notes:
+        layers = sparse_layers(model)
+        for name, note in notes.items():
+            layers[name].remember(note)
 
 
 def training(

@@ -1,8 +1,6 @@
 """`run`: carry out an experiment once. Finished work is not done again; interrupted work goes on bit by bit."""
 
 import json
-import platform
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,12 +23,14 @@ from sparsekit.train.history import (
     History,
     Row,
     append_rows,
+    code_version,
     cut_rows,
     read_rows,
     rows_of_epoch,
     rows_of_step,
 )
 from sparsekit.train.loop import training
+from sparsekit.train.start import load_start
 
 EVALUATION_BATCH = 1000
 
@@ -43,6 +43,7 @@ def run(
     progress: bool = True,
     checkpoint_seconds: float = 20.0,
     checkpoint_steps: int | None = None,
+    until: int | None = None,
 ) -> History:
     """Train an experiment, in a folder of its own below `folder`.
 
@@ -57,6 +58,7 @@ def run(
         progress: show a bar.
         checkpoint_seconds: save at least so often; also after every epoch.
         checkpoint_steps: save every so many steps as well.
+        until: stop after this many steps, for now; another call goes on.
 
     Raises:
         TypeError: if it is no experiment.
@@ -66,13 +68,12 @@ def run(
     """
     if not isinstance(experiment, Experiment):
         raise TypeError(f"run takes an Experiment, got {type(experiment).__name__}; recipes.digits_mlp() makes one")
-    if checkpoint_steps is not None and checkpoint_steps < 1:
-        raise ValueError(
-            f"checkpoint_steps must be at least 1 or None, got {checkpoint_steps}; None saves by time only"
-        )
+    for name, steps in (("checkpoint_steps", checkpoint_steps), ("until", until)):
+        if steps is not None and steps < 1:
+            raise ValueError(f"{name} must be at least 1 or None, got {steps}; leave it out for the usual")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(experiment.seed, "torch"))
-        work = _Work.begin(experiment, Path(folder) / experiment.folder_name, root)
+        work = _Work.begin(experiment, Path(folder) / experiment.folder_name, root, until)
         work.go_on(progress, checkpoint_seconds, checkpoint_steps)
     return read_run(work.folder)
 
@@ -125,18 +126,22 @@ class _Work:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     journal: Journal
-    done: int = 0
+    until: int | None
+    done: int
     rows: list[Row] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def begin(cls, experiment: Experiment, folder: Path, root: str | Path | None) -> "_Work":
+    def begin(cls, experiment: Experiment, folder: Path, root: str | Path | None, until: int | None) -> "_Work":
         """Build everything first, so that a bad setting leaves no folder behind; then create or take up the run."""
         data = datasets.load(experiment.data, root=root, **experiment.data_settings)
         _check_fits(experiment, data)
-        model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes)
+        is_begun = (folder / "checkpoint.pt").exists() or experiment.start is not None
+        seen = None if is_begun else data  # what a score before training looks at
+        model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes, data=seen)
         optimizer = build_optimizer(experiment, model)
-        work = cls(experiment, folder, data, model, optimizer, Journal(topology_of(model)))
+        journal = Journal(topology_of(model))
+        work = cls(experiment, folder, data, model, optimizer, journal, until, done=experiment.first_step)
         if (folder / "checkpoint.pt").exists():
             work._take_up()
         else:
@@ -144,6 +149,8 @@ class _Work:
         return work
 
     def _create(self) -> None:
+        if self.experiment.start is not None:
+            load_start(self.folder.parent, self.experiment.start, self.model)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
         (self.folder / "metrics.jsonl").unlink(missing_ok=True)
@@ -153,7 +160,7 @@ class _Work:
 
     def _take_up(self) -> None:
         self.done = restore(load_checkpoint(self.folder / "checkpoint.pt"), self.model, self.optimizer)
-        if self.done == self.total_steps:
+        if self.done >= self.end:
             self.journal = Journal.read(self.folder / "journal")
             return
         self._check_record()
@@ -166,8 +173,8 @@ class _Work:
     def _check_record(self) -> None:
         """After a power failure the checkpoint may have reached the disk, and what was written before it not."""
         steps = {row.step for row in read_rows(self.folder / "metrics.jsonl") if row.step < self.done}
-        if len(steps) < self.done:
-            raise _lagging("metrics.jsonl", f"{self.done} steps", f"{len(steps)}")
+        if len(steps) < (trained := self.done - self.experiment.first_step):
+            raise _lagging("metrics.jsonl", f"{trained} steps", f"{len(steps)}")
         try:
             journal = Journal.read(self.folder / "journal")
         except ValueError as error:
@@ -189,24 +196,22 @@ class _Work:
     def total_steps(self) -> int:
         return self.steps_per_epoch * self.experiment.epochs
 
+    @property
+    def end(self) -> int:
+        return min(self.total_steps, self.until or self.total_steps)
+
     def go_on(self, progress: bool, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
-        """Train from where the run stands to its end."""
-        bar = tqdm(
-            total=self.total_steps,
-            initial=self.done,
-            desc=self.folder.name,
-            disable=not progress,
-            unit="step",
-        )
+        """Train from where the run stands to its end, or until as many steps are done as were asked for."""
+        bar = tqdm(total=self.end, initial=self.done, desc=self.folder.name, disable=not progress, unit="step")
         self.model.train()
         with bar:
-            while self.done < self.total_steps:
+            while self.done < self.end:
                 for stats_shown in self._epoch(checkpoint_seconds, checkpoint_steps):
                     bar.update()
                     bar.set_postfix(stats_shown, refresh=False)
 
     def _epoch(self, checkpoint_seconds: float, checkpoint_steps: int | None) -> Iterator[dict]:
-        """Train to the end of the current epoch."""
+        """Train to the end of the current epoch, or to the last step if that comes first."""
         experiment = self.experiment
         epoch, skip = divmod(self.done, self.steps_per_epoch)
         walk = training(
@@ -229,10 +234,12 @@ class _Work:
             epoch_ends = self.done % self.steps_per_epoch == 0
             if epoch_ends:
                 self.rows += rows_of_epoch(step, epoch, self.evaluate(), self.model)
-            on_step = checkpoint_steps is not None and self.done % checkpoint_steps == 0
+            on_step = self.done == self.end or (checkpoint_steps is not None and self.done % checkpoint_steps == 0)
             if epoch_ends or on_step or time.monotonic() - self.saved_at > checkpoint_seconds:
                 self._save()
             yield {"loss": f"{stats.loss:.3f}"}
+            if self.done == self.end and not epoch_ends:
+                return
 
     def _batches(self, epoch: int, skip: int) -> Iterator[tuple[Tensor, Tensor]]:
         experiment = self.experiment
@@ -265,6 +272,10 @@ def _check_fits(experiment: Experiment, data: datasets.Dataset) -> None:
             f"the rule must end within the training, got stop={stop} and {steps} steps; make the recipe anew with "
             "these epochs instead of replacing them, or replace the rule as well"
         )
+    if experiment.first_step >= steps:
+        raise ValueError(
+            f"first_step must lie before the end, got {experiment.first_step} and {steps} steps; choose an earlier one"
+        )
     smallest = len(data.train) % experiment.batch_size or experiment.batch_size
     if experiment.micro_batches > smallest:
         raise ValueError(
@@ -282,14 +293,6 @@ def _lagging(file: str, wanted: str, got: str) -> CheckpointError:
     return CheckpointError(
         f"{file} must hold {wanted} up to the checkpoint, got {got}; delete the folder to start this run again"
     )
-
-
-def code_version() -> str:
-    """Return which code and libraries a run was made with: the git commit where there is one, and versions."""
-    here = Path(__file__).parent
-    asked = subprocess.run(["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True, text=True)
-    commit = asked.stdout.strip() or "not a git checkout"
-    return f"sparsekit {commit}\ntorch {torch.__version__}\npython {platform.python_version()}\n"
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -15,6 +15,7 @@ from sparsekit.widgets.mask_tiles import LayerTable, MaskTiles
 from sparsekit.widgets.panel import LivePanel
 from sparsekit.widgets.pictures import Picture
 from sparsekit.widgets.ranked import RankedScores
+from sparsekit.widgets.score_explorer import ScoreExplorer
 from sparsekit.widgets.settings_picker import RulePicker, SettingsPicker
 from sparsekit.widgets.teach import Check, Predict, Verdict
 
@@ -35,6 +36,7 @@ __all__ = [
     "RankedScores",
     "RulePicker",
     "Run",
+    "ScoreExplorer",
     "SettingsPicker",
     "Snapshot",
     "TopologyFilm",

@@ -26,8 +26,8 @@ class Field:
         label: its visible and spoken name.
         low, high, step: ends and grid of a range or number; `high` is the length of a progress bar.
         options: `(value, text)` pairs of a choice or radio.
-        format: how a range writes its value: percent (0-100), share (0-1), steps or number; `code` or
-            `quiet` for a text: a quiet one is not spoken when it changes.
+        format: how a range writes its value: percent (0-100), share (0-1), steps, number, or halvings (the sparsity
+            that is left after so many); `code` or `quiet` for a text: a quiet one is not spoken when it changes.
         optional: may a number be left empty (None)?
         depth: indentation of a setting that belongs to the one above.
         help, error: the line beside it; an error replaces the help and is announced.

@@ -7,6 +7,7 @@ import traitlets as t
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from sparsekit.plots.colours import DASH_DOT, DASHED, DOTTED, SOLID, style_of
 from sparsekit.widgets import colours, pictures
 from sparsekit.widgets.pictures import Picture
 from sparsekit.widgets.view import FrontEnd, script
@@ -14,6 +15,7 @@ from sparsekit.widgets.view import FrontEnd, script
 MOST_POINTS = 1_000  # more than the chart has pixels: they could not be seen, only sent
 Numbers = Sequence[float] | np.ndarray
 Line = tuple[Numbers, Numbers]
+DASHES_OF = {SOLID: (), DASHED: (6, 3), DOTTED: (2, 2), DASH_DOT: (8, 3, 2, 3)}  # in CSS pixels, as matplotlib's
 
 
 class Curve(FrontEnd):
@@ -23,6 +25,7 @@ class Curve(FrontEnd):
         y_label: name of the vertical axis.
         x_label: name of the horizontal axis.
         width, height: size in CSS pixels.
+        methods: whether the lines are methods: then they have the colours that methods have in all figures.
 
     Example:
         >>> chart = Curve("loss")
@@ -41,11 +44,20 @@ class Curve(FrontEnd):
     height = t.Int(230).tag(sync=True)
     alt = t.Unicode("No points yet.").tag(sync=True)
 
-    def __init__(self, y_label: str = "", *, x_label: str = "step", width: int = 430, height: int = 230):
+    def __init__(
+        self,
+        y_label: str = "",
+        *,
+        x_label: str = "step",
+        width: int = 430,
+        height: int = 230,
+        methods: bool = False,
+    ):
         pairs = zip(colours.OKABE_ITO, colours.DASHES, strict=True)
         looks = [{"colour": colour, "dash": list(dash)} for colour, dash in pairs]
         super().__init__(y_label=y_label, x_label=x_label, width=width, height=height, looks=looks)
         self._lines: dict[str, Line] = {}
+        self._methods = methods
 
     def show(self, lines: Mapping[str, Line]) -> None:
         """Show these lines, each as `(steps, values)` of the same length, instead of those before.
@@ -59,6 +71,8 @@ class Curve(FrontEnd):
         self._lines = dict(lines)
         thin = {name: thinned(*line) for name, line in lines.items()}
         with self.hold_sync():
+            if self._methods and lines:
+                self.looks = [_look_of(name) for name in lines]
             self.series = [{"name": name, "count": points.shape[1]} for name, points in thin.items()]
             self.points = b"".join(points.tobytes() for points in thin.values())
             self.alt = " ".join(_last(name, *line, self.x_label) for name, line in lines.items()) or "No points yet."
@@ -81,7 +95,9 @@ class Curve(FrontEnd):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)
         if self._lines:
-            axes.legend(frameon=False)
+            # A long legend would hide the lines.
+            place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if len(self._lines) > 4 else {}
+            axes.legend(frameon=False, **place)
         return figure
 
 
@@ -99,6 +115,11 @@ def thinned(steps: Numbers, values: Numbers) -> Float[np.ndarray, "2 points"]:
         numbers = np.nan_to_num(line[1, stretch])
         keep |= {int(stretch[numbers.argmin()]), int(stretch[numbers.argmax()])}
     return np.ascontiguousarray(line[:, sorted(keep)])
+
+
+def _look_of(method: str) -> dict:
+    style = style_of(method)
+    return {"colour": style.colour, "dash": list(DASHES_OF[style.dashes])}
 
 
 def _last(name: str, steps: Numbers, values: Numbers, x_label: str) -> str:

@@ -137,8 +137,9 @@ def methods_for(wanted: Any) -> dict[str, type]:
     """
     if not isinstance(wanted, type):
         return {}
-    found = {name: get(kind, name) for kind in kinds() for name in names(kind)}
-    return {name: thing for name, thing in sorted(found.items()) if _makes(thing, wanted)}
+    # One name may stand for things of several kinds: a drop score and a score before training, say.
+    found = [(name, get(kind, name)) for kind in kinds() for name in names(kind)]
+    return {name: thing for name, thing in sorted(found, key=lambda pair: pair[0]) if _makes(thing, wanted)}
 
 
 def _makes(thing: Any, wanted: type) -> bool:

@@ -72,10 +72,18 @@ class LayerTable(FrontEnd):
     rows = t.List(t.List(t.Unicode())).tag(sync=True)
     total = t.Bool(True).tag(sync=True)
 
-    def show(self, facts: Sequence[LayerFacts]) -> None:
-        """Show the facts of these layers, and their sum as the caption."""
+    def show(self, facts: Sequence[LayerFacts], *, more: Mapping[str, Sequence[str]] | None = None) -> None:
+        """Show the facts of these layers, and their sum as the caption.
+
+        Args:
+            facts: of each layer.
+            more: further columns by their heading, a cell per layer and one for the network.
+        """
+        added = dict(more or {})
         with self.hold_sync():
-            self.rows = frames.table_rows(facts)
+            self.head = [*frames.TABLE_HEAD, *added]
+            rows = zip(frames.table_rows(facts), *added.values(), strict=True)
+            self.rows = [[*row, *cells] for row, *cells in rows]
             self.caption = frames.describe(facts)
 
     def sentence(self) -> str:

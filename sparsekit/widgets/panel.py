@@ -30,6 +30,7 @@ class LivePanel(Shown):
         masks: whether to show the topology.
         x_label: what the steps are; they need not be those of a training.
         width: of a chart, in CSS pixels.
+        methods: whether the lines are methods, which have colours of their own.
 
     Example:
         >>> from sparsekit.widgets.live import Snapshot
@@ -49,9 +50,11 @@ class LivePanel(Shown):
         masks: bool = True,
         x_label: str = "step",
         width: int = 430,
+        methods: bool = False,
     ):
         self.run, self.control = run, control
-        self.charts = {names: Curve(title, x_label=x_label, width=width) for title, names in _titled(metrics).items()}
+        look: dict[str, Any] = {"x_label": x_label, "width": width, "methods": methods}
+        self.charts = {names: Curve(title, **look) for title, names in _titled(metrics).items()}
         self.masks = MaskTiles() if masks else None
         self._drawn_topology: Any = None
         self._lock = threading.Lock()

@@ -1,10 +1,11 @@
 // Native controls made from a list of fields: every one has a label, works by keyboard and says its value.
 
-const shown = {
+export const shown = {
   percent: value => `${value < 99 ? value.toFixed(1) : value.toFixed(2)} %`,
   share: value => `${(100 * value).toFixed(1)} %`,
   number: value => String(+Number(value).toPrecision(4)),
   steps: value => `${value} steps`,
+  halvings: value => shown.percent(100 * (1 - 2 ** -value)),
 };
 
 const builders = {

@@ -1,0 +1,178 @@
+"""The command line: `sparsekit train`, `list`, `show`, `compare` and `bench`.
+
+Heavy imports stand inside the commands, so that `--help` answers at once.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from sparsekit.cli.output import prepare, print_table, said, show_history, write_comparison
+from sparsekit.cli.values import pairs_of, plural, rule_settings_of, singular
+
+app = typer.Typer(
+    help="Train sparse neural networks and look at what their topologies did.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+class Storage(StrEnum):
+    """How sparse layers keep their weights."""
+
+    masked = "masked"
+    csr = "csr"
+
+
+class Suite(StrEnum):
+    """What `bench` measures."""
+
+    layers = "layers"
+    networks = "networks"
+    update = "update"
+    memory = "memory"
+
+
+@app.command(epilog="Example: [bold]sparsekit train digits-mlp --rule rigl --density 0.02 --seed 0[/bold]")
+def train(
+    recipe: Annotated[str, typer.Argument(help="which experiment; see: sparsekit list recipes")],
+    rule: Annotated[str, typer.Option(help="when and how the topology changes; see: sparsekit list rules")] = "rigl",
+    density: Annotated[float | None, typer.Option(help="share of the weights that exist, above 0 to 1")] = None,
+    score: Annotated[
+        str | None, typer.Option(help="prune by it before training; none draws at random; see: sparsekit list scores")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of everything random")] = 0,
+    epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data")] = None,
+    storage: Annotated[
+        Storage, typer.Option(help="masked: dense weight and mask; csr: connections only")
+    ] = Storage.masked,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="a setting of the rule, as in --set every=50; may be repeated")
+    ] = None,
+    folder: Annotated[Path, typer.Option(file_okay=False, help="where runs are kept")] = Path("runs"),
+    data_root: Annotated[
+        Path | None, typer.Option(file_okay=False, help="where data sets lie; else SPARSEKIT_DATA, else data/")
+    ] = None,
+    progress: Annotated[bool, typer.Option(help="show a progress bar")] = True,
+) -> None:
+    """Train one experiment. A finished run is shown again, an interrupted one goes on where it was."""
+    pairs = pairs_of(settings or [])
+    from sparsekit.registry import get
+    from sparsekit.train import run
+
+    chosen = {"density": density, "epochs": epochs, "score": score}
+    experiment = get("recipe", recipe)(
+        rule=rule,
+        seed=seed,
+        storage=storage.value,
+        rule_settings=rule_settings_of(rule, pairs),
+        **{name: value for name, value in chosen.items() if value is not None},
+    )
+    show_history(run(experiment, folder, root=data_root, progress=progress))
+
+
+@app.command("list", epilog="Example: [bold]sparsekit list rules[/bold]")
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="rules, models, data, recipes, ...; none lists the kinds")] = None,
+) -> None:
+    """List what there is, with a sentence and the source of each."""
+    from sparsekit.registry import get, kinds, names, source_of, summary_of
+
+    if kind is None:
+        typer.echo("\n".join(f"sparsekit list {plural(name)}" for name in kinds()))
+        return
+    single = singular(kind, kinds())
+    things = {name: get(single, name) for name in names(single)}
+    rows = [(name, summary_of(thing), source_of(thing)) for name, thing in things.items()]
+    print_table(["name", "what it is", "source"], rows)
+
+
+@app.command(epilog="Example: [bold]sparsekit show runs/digits-mlp-e8b42002bb[/bold]")
+def show(run: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
+    """Show what a run has measured, and what its topology looks like now."""
+    from sparsekit.train import read_run
+
+    show_history(read_run(run))
+
+
+@app.command(epilog="Example: [bold]sparsekit compare --data digits --density 0.02 --seeds 5[/bold]")
+def compare(
+    data: Annotated[str, typer.Option(help="digits, mnist1d, fashion-mini or cifar10")] = "digits",
+    recipe: Annotated[str | None, typer.Option(help="the protocol; none takes the quickest of the data")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="a rule, a score or dense; may be repeated; none means all")
+    ] = None,
+    density: Annotated[list[float] | None, typer.Option(help="share of weights that exist; may be repeated")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="runs of each, from seed 0")] = 5,
+    epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="that every run may use")] = 1,
+    folder: Annotated[Path, typer.Option(file_okay=False, help="where runs, table and figures are kept")] = Path(
+        "runs/compare"
+    ),
+    data_root: Annotated[
+        Path | None, typer.Option(file_okay=False, help="where data sets lie; else SPARSEKIT_DATA, else data/")
+    ] = None,
+) -> None:
+    """Train all methods, or chosen ones, under one protocol; write a table and figures. Finished runs are read."""
+    prepare(threads)
+    import torch
+
+    from sparsekit.compare import compare as compared
+    from sparsekit.compare import markdown_of, recipe_for, table_of
+
+    torch.set_num_threads(threads)
+    recipe = recipe or recipe_for(data)
+    settings = {} if epochs is None else {"epochs": epochs}
+    cells = []
+    for cell in compared(
+        recipe, method, densities=density or (0.05,), seeds=seeds, folder=folder, root=data_root, **settings
+    ):
+        cells.append(cell)
+        typer.echo(f"{cell.method:18} density {cell.wanted:<6g} seed {cell.seed:<3} {100 * cell.accuracy:6.2f} %")
+    table = table_of(cells)
+    typer.echo("\n" + markdown_of(table))
+    for file in write_comparison(table, folder, recipe):
+        typer.echo(f"wrote {file}")
+
+
+@app.command(epilog="Example: [bold]sparsekit bench layers --quick[/bold]")
+def bench(
+    suites: Annotated[list[Suite] | None, typer.Argument(help="what to measure; none means everything")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="that every method may use")] = 1,
+    sparsity: Annotated[list[float] | None, typer.Option(help="share of missing weights; may be repeated")] = None,
+    only: Annotated[str | None, typer.Option(help="one case: linear, conv, mlp, resnet20, ..., or a width")] = None,
+    quick: Annotated[bool, typer.Option(help="smaller and fewer cases, within a minute")] = False,
+    folder: Annotated[Path, typer.Option(file_okay=False, help="for results and report")] = Path("benchmarks"),
+) -> None:
+    """Measure the speed of sparse training on this machine, beside dense torch and other sparse kernels."""
+    prepare(threads)
+    from sparsekit.benchmark import SUITES, Options, load, measure, render, save
+
+    folder = folder / "quick" if quick else folder  # quick numbers must not take the place of careful ones
+    sparsities = tuple(sparsity) if sparsity else None
+    options = Options(threads=threads, sparsities=sparsities, only=only, quick=quick)
+    for name in suites or SUITES:
+        save(folder / "results" / f"{name}.json", name, list(map(said, measure(name, options))))
+    files = {name: folder / "results" / f"{name}.json" for name in SUITES}
+    report = render({name: load(file) for name, file in files.items() if file.exists()})
+    (folder / "REPORT.md").write_text(report, encoding="utf-8")
+    typer.echo(f"wrote {folder / 'REPORT.md'}")
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user's gets a sentence, not a traceback."""
+    try:
+        app()
+    except (ValueError, OSError, FloatingPointError, TypeError) as error:
+        Console(stderr=True).print(f"[bold red]Error:[/bold red] {escape(str(error))}", soft_wrap=True)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

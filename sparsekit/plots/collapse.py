@@ -1,0 +1,172 @@
+"""Figures of layer collapse: what scores before training leave of each layer as a network shrinks.
+
+All take the table of `analysis.collapse_table`: a row for each score, density and layer.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import to_rgb
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from sparsekit.analysis.collapse import check_table, critical_compression
+from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, legend_beside, percent
+from sparsekit.plots.colours import BASELINE, DASHED, VERMILLION, numbered, style_of
+
+NONE = 0.5  # where a logarithmic axis shows that a layer has no connection: below 1, the fewest it can have
+COMPRESSION = "compression (1 / density)"
+
+
+def plot_layer_collapse(table: pd.DataFrame, ax: Axes | None = None, *, score: str) -> Axes:
+    """Draw how many connections of each layer one score keeps, against compression.
+
+    A layer without connections stands on the line at the bottom. Hollow markers are connections on a path from an
+    input to an output, where these are fewer.
+
+    Args:
+        table: from `analysis.collapse_table`.
+        ax: where to draw; a new figure if None.
+        score: which of its scores.
+
+    Raises:
+        ValueError: if a column is missing, or there is no such score.
+    """
+    check_table(table)
+    rows = table.loc[table["score"] == score]
+    if rows.empty:
+        raise ValueError(f"score must be one of {', '.join(_scores_of(table))}, got {score!r}; choose one of them")
+    ax = axes_for(ax, width=7.2, height=3.8)
+    for place, (layer, line) in enumerate(rows.groupby("layer", sort=False)):
+        _layer_line(ax, str(layer), line.sort_values("density", ascending=False), place)
+    ax.axhline(NONE, color=BASELINE, linestyle=DASHED, linewidth=1.0)
+    finish(ax, x=COMPRESSION, y="connections in the layer", title=_what_happened(rows, score), grid="x")
+    _compression_axis(ax.xaxis, rows)
+    _count_axis(ax, int(max(rows["kept"])))
+    legend_beside(ax, title="layer")
+    return ax
+
+
+def plot_collapse_map(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw for every score and compression how dense each layer still is, as a strip per layer, from input to output.
+
+    Bright is dense, dark is sparse, on a logarithmic scale; a layer without any connection is orange and crossed.
+
+    Args:
+        table: from `analysis.collapse_table`.
+        ax: where to draw; a new figure if None.
+
+    Raises:
+        ValueError: if a column is missing.
+    """
+    check_table(table)
+    scores, layers = _scores_of(table), list(dict.fromkeys(table["layer"]))
+    densities = sorted(set(table["density"]), reverse=True)
+    ax = axes_for(ax, width=8.0, height=1.2 + 0.085 * len(scores) * (len(layers) + 1))
+    strips = _strips(table, scores, layers, densities)
+    ax.imshow(_colours(strips), interpolation="nearest", aspect="auto")
+    rows, columns = np.nonzero(strips == 0)
+    ax.scatter(columns, rows, s=9, marker="x", color="white", linewidths=0.8)  # for who does not see the colour
+    finish(ax, x=COMPRESSION, y="", grid="")
+    title = "connections / places of each layer, the first layer on top; crosses: none"
+    ax.set_title(title, fontsize=TICK_SIZE, loc="left")
+    step = len(layers) + 1  # a white strip between two scores
+    ax.set_yticks([place * step + (len(layers) - 1) / 2 for place in range(len(scores))], scores)
+    ax.set_ylabel("score", fontsize=TICK_SIZE + 1)
+    ax.set_xticks(_some(range(len(densities))), [_times(1 / density) for density in _some(densities)])
+    ax.tick_params(length=0)
+    ax.spines[["left", "bottom"]].set_visible(False)
+    return ax
+
+
+def plot_useful(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw which share of each score's connections lies on a path from an input to an output, against compression.
+
+    Args:
+        table: from `analysis.collapse_table`.
+        ax: where to draw; a new figure if None.
+
+    Raises:
+        ValueError: if a column is missing.
+    """
+    check_table(table)
+    ax = axes_for(ax, width=7.2, height=3.8)
+    for score in _scores_of(table):
+        sums = table.loc[table["score"] == score].groupby("density")[["kept", "effective"]].agg("sum")
+        share = sums["effective"] / np.maximum(1, sums["kept"])
+        style = style_of(score)
+        look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "linestyle": style.dashes}
+        ax.plot(1 / sums.index, share, label=score, markersize=6, alpha=0.9, **look)
+    finish(ax, x=COMPRESSION, y="connections on a path", grid="both")
+    _compression_axis(ax.xaxis, table)
+    percent(ax.yaxis)
+    legend_beside(ax)
+    return ax
+
+
+def _layer_line(ax: Axes, layer: str, line: pd.DataFrame, place: int) -> None:
+    style, x = numbered(place), 1 / line["density"]
+    kept, effective = (line[name].clip(lower=NONE) for name in ("kept", "effective"))
+    look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 6}
+    ax.plot(x, kept, linestyle=style.dashes, label=layer, **look)
+    fewer = line["effective"] < line["kept"]
+    ax.plot(x[fewer], effective[fewer], linestyle="", markerfacecolor="white", **look)
+
+
+def _what_happened(rows: pd.DataFrame, score: str) -> str:
+    end = critical_compression(rows).loc[score]
+    if not end["first_empty"]:
+        return f"{score}: no layer loses its last connection"
+    return f"{score}: no layer is empty up to {_times(end['compression'])}, then {end['first_empty']}"
+
+
+def _strips(table: pd.DataFrame, scores: list[str], layers: list[str], densities: list[float]) -> np.ndarray:
+    """Return the density of every layer, a row each, and between two scores a row that is not a number."""
+    shares = table.assign(share=table["kept"] / table["size"]).set_index(["score", "layer", "density"])["share"]
+    wanted = pd.MultiIndex.from_product([scores, layers, densities])
+    values = np.full((len(scores), len(layers) + 1, len(densities)), np.nan)
+    values[:, :-1] = shares.reindex(wanted).to_numpy().reshape(len(scores), len(layers), len(densities))
+    return values.reshape(-1, len(densities))[:-1]
+
+
+def _colours(densities: np.ndarray) -> np.ndarray:
+    """From the lowest density that occurs to 1 on a logarithmic scale; what is not a number is white."""
+    lowest = np.min(densities, initial=1.0, where=densities > 0)
+    bright = 1 - np.log(np.fmax(densities, lowest)) / min(np.log(lowest), -1e-9)
+    picture = colormaps["cividis"](bright)[..., :3]
+    picture[densities == 0] = to_rgb(VERMILLION)
+    picture[np.isnan(densities)] = 1.0
+    return picture
+
+
+def _compression_axis(axis: Axis, rows: pd.DataFrame) -> None:
+    axis.axes.set_xscale("log", base=2)
+    compressions = sorted(1 / density for density in set(rows["density"]))
+    axis.set_major_locator(FixedLocator(_some(compressions)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _times(value)))
+
+
+def _count_axis(ax: Axes, highest: int) -> None:
+    ax.set_yscale("log")
+    ax.set_ylim(NONE * 0.7, highest * 1.6)
+    ax.yaxis.set_major_locator(FixedLocator([NONE, *(10**power for power in range(len(str(highest)) + 1))]))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: "none" if value == NONE else f"{value:,.0f}"))
+
+
+def _some(places: Sequence) -> list:
+    """Return every place or every second, third, ... one: labels of more than ten would touch each other."""
+    return list(places[:: 1 + (len(places) - 1) // 10])
+
+
+def _scores_of(table: pd.DataFrame) -> list[str]:
+    return [str(score) for score in dict.fromkeys(table["score"])]
+
+
+def _times(compression: float) -> str:
+    return f"{compression:,.0f}×" if compression >= 10 else f"{compression:.3g}×"

@@ -1,0 +1,37 @@
+"""Consider only places where there has never been a connection."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sparsekit.capture import LayerView
+from sparsekit.registry import register
+from sparsekit.rules.base import Candidates
+from sparsekit.rules.candidates.draw import Draw
+from sparsekit.topology import LayerTopology
+
+
+@register("candidates", "never-active")
+@dataclass(frozen=True, kw_only=True)
+class NeverActive(Candidates):
+    """As many random places as are to be grown, among those where nothing has been since training began.
+
+    The layer remembers where connections have been; where no new place is left, fewer are exchanged.
+    Source: the growth mode `random_unfired` of the code of ITOP, Liu et al. (2021), arXiv:2102.02887.
+    """
+
+    def __call__(
+        self, view: LayerView, taken: LayerTopology, count: int, generator: torch.Generator
+    ) -> Iterator[Tensor]:
+        yield from Draw()(view, taken | _visited(view), count, generator)
+
+    def remember(self, view: LayerView) -> Mapping[str, Tensor]:
+        return {"visited": _visited(view).indices}
+
+
+def _visited(view: LayerView) -> LayerTopology:
+    """Every place of the present connections and of those before them."""
+    before = view.memory.get("visited")
+    return view.topology if before is None else view.topology | LayerTopology(view.topology.shape, before)

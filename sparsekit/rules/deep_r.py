@@ -1,0 +1,94 @@
+"""Deep rewiring: a random walk of the weights, in which a connection ends where its sign would change."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sparsekit.capture import LayerView
+from sparsekit.registry import register
+from sparsekit.rules.base import Notes
+from sparsekit.rules.periodic import Periodic, without
+from sparsekit.schedules import Constant, Schedule
+from sparsekit.selection import draw_distinct
+from sparsekit.settings import check_range, setting
+from sparsekit.topology import LayerTopology, Topology
+
+
+@register("rule", "deepr")
+@dataclass(frozen=True, kw_only=True)
+class DeepR(Periodic):
+    """Every connection has a sign; one whose value takes the other is dropped, and a random one grows elsewhere.
+
+    The gradients get a pull towards zero (`shrink`) and noise of deviation `sqrt(2 * learning rate * temperature)`. A
+    grown connection starts at zero with a random sign, which counts from its second step on: half of them go at once,
+    as when the loss pulls a fresh weight to the wrong side. What was dropped now cannot come back at once. All layers
+    share one budget.
+
+    Source: Bellec et al. (2018), Deep rewiring, arXiv:1711.05136, algorithm 1; the noise on the gradients and the
+        defaults are those of the code of Mostafa and Wang (2019), whose temperature falls in stages.
+
+    Example:
+        >>> [step for step in range(4) if DeepR(stop=2).is_due(step)]
+        [0, 1, 2]
+    """
+
+    watches: ClassVar[bool] = True
+    pulls: ClassVar[bool] = True
+
+    every: int = setting(1, "steps between rewirings", range=(1, 10_000))
+    shrink: float = setting(1e-5, "pull of every value towards zero (L1)", range=(0, 1))
+    temperature: Schedule = setting(Constant(1e-5), "of the noise on the gradients", range=(0, 1))
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_range(self, shrink=(0, math.inf))
+
+    def pull(self, view: LayerView, step: int, generator: torch.Generator, *, rate: float) -> Tensor:
+        deviation = math.sqrt(2 * rate * self.temperature.lasting(self.stop)(step))
+        noise = torch.randn(view.values.numel(), generator=generator).to(view.values)
+        return self.shrink * view.values.sign() + deviation * noise
+
+    def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
+        return {
+            name: {"places": view.topology.indices, "signs": _signs_from_now(view, generator)}
+            for name, view in views.items()
+        }
+
+    def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
+        kept = without(views, {name: _known_signs(view) * view.values.sign() < 0 for name, view in views.items()})
+        dropped = sum(view.topology.count - kept[name].count for name, view in views.items())
+        grown = _anywhere(views, dropped, generator)
+        return Topology({name: layer | grown[name] for name, layer in kept.items()})
+
+
+def _known_signs(view: LayerView) -> Tensor:
+    """The sign of each connection; 0 for those that came at the last rewiring, or before anything was noted."""
+    if "places" not in view.memory or view.memory["places"].numel() == 0:
+        return torch.zeros_like(view.values)
+    noted = LayerTopology(view.topology.shape, view.memory["places"])
+    places = noted.place_of(view.topology.indices)
+    return torch.where(places >= 0, view.memory["signs"][places.clamp(min=0)].to(view.values), 0)
+
+
+def _signs_from_now(view: LayerView, generator: torch.Generator) -> Tensor:
+    """At first the signs of the values; then a random one for each connection that is new."""
+    drawn = (torch.randint(2, view.values.shape, generator=generator) * 2 - 1).to(view.values)
+    known = _known_signs(view) if "places" in view.memory else view.values.sign()
+    return torch.where(known == 0, drawn, known).to(torch.int8)
+
+
+def _anywhere(views: Mapping[str, LayerView], count: int, generator: torch.Generator) -> dict[str, LayerTopology]:
+    """Draw places of the whole network uniformly, where there is no connection now."""
+    free = [view.topology.size - view.topology.count for view in views.values()]
+    drawn = draw_distinct(sum(free), count, generator)
+    ends = torch.tensor(free).cumsum(0)
+    parts = drawn.tensor_split(torch.searchsorted(drawn, ends[:-1]))
+    starts = [0, *ends[:-1].tolist()]
+    return {
+        name: LayerTopology(view.topology.shape, view.topology.missing_at((part - start).to(view.values.device)))
+        for (name, view), part, start in zip(views.items(), parts, starts, strict=True)
+    }

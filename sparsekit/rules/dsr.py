@@ -1,0 +1,80 @@
+"""Dynamic sparse reparameterization: one threshold for all layers, and connections that wander between them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sparsekit.allocation import share_out
+from sparsekit.capture import LayerView
+from sparsekit.registry import register
+from sparsekit.rules.base import Notes
+from sparsekit.rules.periodic import Periodic, without
+from sparsekit.selection import draw_distinct
+from sparsekit.settings import check_range, setting
+from sparsekit.topology import LayerTopology, Topology
+
+TOO_MANY, TOO_FEW = 1.1, 0.9  # of those aimed at: then the threshold is halved, or doubled
+
+
+@register("rule", "dsr")
+@dataclass(frozen=True, kw_only=True)
+class DSR(Periodic):
+    """Drop all values below a threshold that adapts, and grow as many at random, most where most are left.
+
+    A layer keeps at least one connection. What was dropped now cannot come back at once. The threshold is halved
+    where many more than `fraction` of the connections fell below it, and doubled where far fewer did.
+
+    Source: Mostafa and Wang (2019), Parameter efficient training, arXiv:1902.05967, algorithm 1, with its code's
+        factors. The code aims at a number of connections (600 of an MLP 300-100); a share of them is our choice, and
+        its interval, which doubles three times, is constant here.
+
+    Example:
+        >>> DSR(stop=100).needs_gradients
+        False
+    """
+
+    fraction: float = setting(0.05, "share of all connections that a rewiring aims at", range=(0, 1))
+    threshold: float = setting(1e-3, "size below which a value is dropped, at first", range=(0, 1))
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_range(self, fraction=(0, 1), threshold=(0, float("inf")))
+
+    def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
+        threshold = self._threshold(views)
+        connections = sum(view.topology.count for view in views.values())
+        dropped = connections - sum(layer.count for layer in self._kept(views).values())
+        if dropped > TOO_MANY * self.fraction * connections:
+            threshold /= 2
+        elif dropped < TOO_FEW * self.fraction * connections:
+            threshold *= 2
+        return {name: {"threshold": torch.tensor(threshold)} for name in views}
+
+    def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
+        kept = self._kept(views)
+        dropped = sum(view.topology.count - kept[name].count for name, view in views.items())
+        free = {name: view.topology.size - view.topology.count for name, view in views.items()}
+        grown = share_out(dropped, {name: layer.count for name, layer in kept.items()}, free)
+        new = {}
+        for name, view in views.items():
+            places = view.topology.missing_at(draw_distinct(free[name], grown[name], generator).to(view.values.device))
+            new[name] = kept[name] | LayerTopology(view.topology.shape, places)
+        return Topology(new)
+
+    def _threshold(self, views: Mapping[str, LayerView]) -> float:
+        noted = next(iter(views.values())).memory.get("threshold")
+        return self.threshold if noted is None else float(noted)
+
+    def _kept(self, views: Mapping[str, LayerView]) -> dict[str, LayerTopology]:
+        threshold = self._threshold(views)
+        return without(views, {name: _below(view.values.abs(), threshold) for name, view in views.items()})
+
+
+def _below(sizes: Tensor, threshold: float) -> Tensor:
+    """Which values do not reach the threshold; the strongest counts as if it did."""
+    below = sizes < threshold
+    if bool(below.all()) and sizes.numel():
+        below[sizes.argmax()] = False
+    return below

@@ -1,0 +1,134 @@
+"""Published methods that are settings of `DropGrow` whose density or exchange falls in the course of training."""
+
+from typing import Any
+
+from sparsekit.registry import register
+from sparsekit.rules.candidates.draw import Draw
+from sparsekit.rules.drop.weight_and_gradient import WeightAndGradient
+from sparsekit.rules.drop_grow import DropGrow
+from sparsekit.rules.grow.random import Random
+from sparsekit.rules.presets import decaying
+from sparsekit.schedules import Constant, Cubic, Schedule, Stages
+
+
+@register("rule", "gmp")
+def GMP(*, stop: int | None, final: float = 0.05, every: int = 100, initial: float = 1.0, **settings: Any) -> DropGrow:
+    """Gradual magnitude pruning: begin dense, and give up the smallest weights of all layers, fast first, then slowly.
+
+    What is pruned does not come back. At `stop` the density is `final` exactly, whether or not `every` divides it.
+
+    Args:
+        stop: step at which the final density is reached.
+        final: that density; recipes give theirs.
+        every: steps between prunings.
+        initial: density to begin with.
+        settings: any other field of `DropGrow`; `shrink="in proportion"` prunes every layer alike.
+
+    Source: Zhu and Gupta (2017), To prune, or not to prune, arXiv:1710.01878, equation 1.
+
+    Example:
+        >>> rule = GMP(stop=100, final=0.05)
+        >>> [round(1 - rule.density_at(step), 6) for step in (0, 25, 100)]
+        [0.0, 0.549219, 0.95]
+    """
+    own = {
+        "density": Cubic(initial, final),
+        "fraction": Constant(0.0),
+        "grow": Random(),
+        "candidates": Draw(),
+        "shrink": "overall",
+        "replaces_step": False,
+    }
+    return DropGrow(stop=stop, every=every, **{**own, **settings})
+
+
+@register("rule", "granet")
+def GraNet(
+    *,
+    stop: int | None,
+    final: float = 0.05,
+    every: int = 100,
+    initial: float = 0.5,
+    fraction: float | Schedule = 0.5,
+    **settings: Any,
+) -> DropGrow:
+    """GraNet: gradual pruning of the whole network, and after each pruning every layer exchanges weak connections.
+
+    With `initial` equal to `final` this is RigL with the weight update on every step. In its code regeneration goes on
+    after the final density is reached; here both end at `stop`, and the last step of the cubic is exact.
+
+    Args:
+        stop: step at which the final density is reached.
+        final: that density; recipes give theirs.
+        every: steps between rewirings (its code: 1000 on CIFAR).
+        initial: density to begin with: 0.5 sparse to sparse, 1 dense to sparse.
+        fraction: share of a layer's connections exchanged; a number decays to 0 along a cosine.
+        settings: any other field of `DropGrow`.
+
+    Source: Liu et al. (2021), Sparse training via boosting pruning plasticity, arXiv:2106.10404, with its code's
+        settings.
+
+    Example:
+        >>> round(GraNet(stop=100, final=0.05).density_at(50), 5)
+        0.10625
+    """
+    own = {"density": Cubic(initial, final), "shrink": "overall", "replaces_step": False}
+    return DropGrow(stop=stop, every=every, fraction=decaying(fraction), **{**own, **settings})
+
+
+@register("rule", "mest")
+def MEST(*, stop: int | None, every: int = 100, gradient: float = 0.0, **settings: Any) -> DropGrow:
+    """MEST's elastic mutation (EM): exchange a fifth of the connections at random, later a tenth, in the end none.
+
+    Args:
+        stop: last step at which the topology may change (its code: three quarters of the training).
+        every: steps between rewirings (its code: 5 epochs).
+        gradient: weight of `|gradient|` beside `|value|` in what is dropped; its code uses 0.
+        settings: any other field of `DropGrow`.
+
+    Source: Yuan et al. (2021), MEST, arXiv:2110.14032, with the stages of its code at 90 % sparsity (prune to 0.92,
+        0.91, 0.90 and grow to 0.90), which change at nine and twelve sixteenths of the training.
+
+    Example:
+        >>> [MEST(stop=120).fraction_at(step) for step in (0, 90, 120)]
+        [0.2, 0.1, 0.0]
+    """
+    own = {
+        "drop": WeightAndGradient(gradient=gradient),
+        "grow": Random(),
+        "candidates": Draw(),
+        "fraction": Stages((0.2, 0.1, 0.0), (0.75, 1.0)),
+        "replaces_step": False,
+    }
+    return DropGrow(stop=stop, every=every, **{**own, **settings})
+
+
+@register("rule", "mest-soft")
+def MESTSoft(
+    *, stop: int | None, final: float = 0.05, every: int = 100, gradient: float = 0.0, **settings: Any
+) -> DropGrow:
+    """MEST with a soft memory bound (EM&S): keep half as many connections more than wanted, then a quarter, then none.
+
+    At each rewiring the weakest go until only as many are left as are wanted, and random ones come on top.
+
+    Args:
+        stop: step from which on the wanted density holds (its code: three quarters of the training).
+        final: the wanted density; recipes give theirs.
+        every: steps between rewirings (its code: 5 epochs).
+        gradient: weight of `|gradient|` beside `|value|` in what is dropped; its code uses 0.
+        settings: any other field of `DropGrow`.
+
+    Source: Yuan et al. (2021), MEST, arXiv:2110.14032, with the stages of its code at 90 % sparsity (prune to 0.90,
+        grow to 0.85, 0.875, 0.90).
+
+    Example:
+        >>> [round(MESTSoft(stop=120, final=0.1).density_at(step), 6) for step in (0, 90, 120)]
+        [0.15, 0.125, 0.1]
+    """
+    densities = tuple(min(1.0, final * (1 + extra)) for extra in (0.5, 0.25, 0.0))
+    own = {
+        "density": Stages(densities, (0.75, 1.0)),
+        "fraction": Stages(tuple(1 - final / density for density in densities), (0.75, 1.0)),
+        "rounding": "nearest",
+    }
+    return MEST(stop=stop, every=every, gradient=gradient, **{**own, **settings})

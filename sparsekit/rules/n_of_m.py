@@ -1,0 +1,156 @@
+"""N of M: in every group of m neighbouring inputs exactly n connections, the pattern that GPUs can use."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sparsekit.capture import LayerView
+from sparsekit.layers.masked import Thinning
+from sparsekit.registry import register
+from sparsekit.rules.periodic import Periodic
+from sparsekit.rules.rows import choose, strongest
+from sparsekit.schedules import Cosine, Schedule
+from sparsekit.selection import keep_n_of_m, n_of_m_mask
+from sparsekit.settings import setting
+from sparsekit.topology import LayerTopology, Topology
+
+
+@register("rule", "sr-ste")
+@dataclass(frozen=True, kw_only=True)
+class SRSTE(Periodic):
+    """SR-STE: all weights are trained, the n largest of every m are used, and the others are pulled to zero.
+
+    The mask is taken anew at every forward pass; gradients go to all weights as if there were none (straight through),
+    and those not used lose `decay` of themselves besides. At `stop` the unused ones are dropped for good: the only
+    rewiring. Until then the network trains densely, and `used_topology` says what it uses.
+
+    Source: Zhou et al. (2021), Learning N:M fine-grained structured sparse neural networks from scratch,
+        arXiv:2102.04010, section 3; its masks change to the end, for which `stop` is the last step.
+
+    Example:
+        >>> SRSTE(stop=100).initial_density(0.5)
+        1.0
+    """
+
+    needs_dense: ClassVar[str] = "it trains all weights, also those that it does not use at the moment"
+    keeps_count: ClassVar[bool] = False
+
+    n: int = setting(2, "connections in a group", range=(1, 64))
+    m: int = setting(4, "inputs in a group", range=(1, 1024))
+    decay: float = setting(2e-4, "pull of unused weights towards zero, in units of the weight", range=(0, 1))
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_group(self.n, self.m)
+        if self.stop is None:
+            raise ValueError("SR-STE must know when unused weights are dropped for good, got stop=None; give stop")
+
+    def is_due(self, step: int) -> bool:
+        return step == self.stop
+
+    def initial_density(self, density: float) -> float:
+        return 1.0
+
+    def thinnings(self, topology: Topology) -> Mapping[str, Thinning]:
+        return {name: UsesNOfM(self.n, self.m, self.decay) for name in topology}
+
+    def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
+        return Topology({name: _largest_of_groups(view, self.n, self.m) for name, view in views.items()})
+
+
+class UsesNOfM(Thinning):
+    """Use the n largest weights of every m inputs."""
+
+    def __init__(self, n: int, m: int, decay: float):
+        super().__init__()
+        self.n, self.m, self.decay = n, m, decay
+
+    def forward(self, weight: Tensor, mask: Tensor) -> Tensor:
+        used = n_of_m_mask(weight.detach().abs(), self.n, self.m)
+        return StraightThrough.apply(weight, used, self.decay)
+
+    def extra_repr(self) -> str:
+        return f"{self.n} of {self.m}"
+
+
+class StraightThrough(torch.autograd.Function):
+    """Use some weights; backward hands the gradient on to all, and pulls the unused ones towards zero."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor, used: Tensor, decay: float) -> Tensor:
+        """Return the weights that are used, zeros elsewhere."""
+        ctx.save_for_backward(weight, used)
+        ctx.decay = decay
+        return weight * used
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        """Return the gradient of every weight."""
+        weight, used = ctx.saved_tensors
+        return grad + ctx.decay * ~used * weight if ctx.decay else grad, None, None
+
+
+@register("rule", "dynamic-n-of-m")
+@dataclass(frozen=True, kw_only=True)
+class DynamicNOfM(Periodic):
+    """RigL within groups: of every m neighbouring inputs n are connected, and weak ones make room for strong gradients.
+
+    The weakest `fraction` of a layer is dropped; each group takes in as many as it lost, where its gradient is largest.
+    A connection dropped now may come back at once. Density is n / m.
+
+    Source: our combination of Evci et al. (2020), arXiv:1911.11134, and Zhou et al. (2021), arXiv:2102.04010.
+
+    Example:
+        >>> DynamicNOfM(stop=100).initial_density(0.05)
+        0.5
+    """
+
+    needs_gradients = True
+    replaces_step = True
+    keeps_count: ClassVar[bool] = False
+
+    n: int = setting(2, "connections in a group", range=(1, 64))
+    m: int = setting(4, "inputs in a group", range=(1, 1024))
+    fraction: Schedule = setting(Cosine(0.3, 0.0), "share of a layer's connections exchanged", range=(0, 1))
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_group(self.n, self.m)
+        if self.stop is None and self.fraction.lasting(1) != self.fraction:
+            raise ValueError(f"a fraction that decays must know its end, got {self.fraction} and stop=None; give stop")
+
+    def initial_density(self, density: float) -> float:
+        return self.n / self.m
+
+    def begin(self, topology: Topology, generator: torch.Generator) -> Topology:
+        drawn = {name: torch.rand(layer.shape, generator=generator) for name, layer in topology.items()}
+        return Topology({name: keep_n_of_m(scores, self.n, self.m) for name, scores in drawn.items()})
+
+    def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
+        fraction = self.fraction.lasting(self.stop)(step)
+        return Topology({name: self._rewired(view, fraction) for name, view in views.items()})
+
+    def _rewired(self, view: LayerView, fraction: float) -> LayerTopology:
+        layer = view.topology
+        kept = strongest(view, layer.count - int(fraction * layer.count))
+        return choose_groups(view, kept, self.n, self.m)
+
+
+def choose_groups(view: LayerView, kept: LayerTopology, n: int, m: int) -> LayerTopology:
+    """Fill every group up to n: what is kept first, then by the size of the gradient."""
+    return choose(view, kept, lambda scores, _: n_of_m_mask(scores.view(-1, *kept.shape[1:]), n, m).flatten(1))
+
+
+def _largest_of_groups(view: LayerView, n: int, m: int) -> LayerTopology:
+    layer = view.topology
+    sizes = torch.full((layer.size,), -1.0, dtype=view.values.dtype, device=view.values.device)
+    sizes[layer.indices] = view.values.abs()
+    return keep_n_of_m(sizes.view(layer.shape), n, m) & layer
+
+
+def _check_group(n: int, m: int) -> None:
+    if not 0 < n <= m:
+        raise ValueError(f"n of m needs 0 < n <= m, got {n} of {m}")

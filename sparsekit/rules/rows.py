@@ -1,0 +1,54 @@
+"""For rules that choose within an output or a group of inputs: the weight matrix, a block of rows at a time."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from sparsekit.capture import LayerView
+from sparsekit.rules.candidates.all_missing import LARGEST_PART
+from sparsekit.selection import highest
+from sparsekit.sorted_sets import true_places
+from sparsekit.topology import LayerTopology
+
+
+def row_blocks(layer: LayerTopology) -> Iterator[tuple[int, int]]:
+    """Yield `(first row, last row + 1)` of blocks that are much smaller than the layer, or single rows."""
+    rows = max(1, min(LARGEST_PART, layer.size // 4) // layer.num_inputs)
+    for first in range(0, layer.num_outputs, rows):
+        yield first, min(first + rows, layer.num_outputs)
+
+
+def kept_first(view: LayerView, kept: LayerTopology, first: int, last: int) -> Float[Tensor, "rows f"]:
+    """Return scores for the places of some rows: kept connections by size in (1, 2], all others by gradient in [0, 1].
+
+    Whoever takes the highest takes what is kept before anything new.
+    """
+    places = torch.arange(first * kept.num_inputs, last * kept.num_inputs, device=kept.indices.device)
+    scores = _to_one(view.grad_at(places).abs().double())
+    inside = kept.indices[(kept.indices >= first * kept.num_inputs) & (kept.indices < last * kept.num_inputs)]
+    values = _to_one(view.values[view.topology.place_of(inside)].abs().double())
+    scores[inside - first * kept.num_inputs] = 1.5 + values / 2
+    return scores.view(last - first, kept.num_inputs)
+
+
+def strongest(view: LayerView, count: int) -> LayerTopology:
+    """Return the connections with the largest values."""
+    return LayerTopology(view.topology.shape, view.topology.indices[highest(view.values.abs(), count)])
+
+
+def choose(
+    view: LayerView, kept: LayerTopology, choice: Callable[[Tensor, int], Bool[Tensor, "rows f"]]
+) -> LayerTopology:
+    """Return the places that `choice(scores, first row)` marks in each block of rows."""
+    found = []
+    for first, last in row_blocks(kept):
+        marked = choice(kept_first(view, kept, first, last), first)
+        found.append(true_places(marked.flatten()) + first * kept.num_inputs)
+    return LayerTopology(kept.shape, torch.cat(found))
+
+
+def _to_one(sizes: Tensor) -> Tensor:
+    """Divide by the largest, so that ranks stay and the range is known."""
+    return sizes / sizes.amax().clamp(min=1e-300) if sizes.numel() else sizes

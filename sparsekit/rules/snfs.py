@@ -1,0 +1,91 @@
+"""Sparse networks from scratch: momentum says which layers deserve connections, and where."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sparsekit.allocation import share_out
+from sparsekit.capture import LayerView
+from sparsekit.registry import register
+from sparsekit.rules.base import Notes
+from sparsekit.rules.periodic import Periodic
+from sparsekit.schedules import Cosine, Schedule
+from sparsekit.selection import highest
+from sparsekit.settings import check_range, setting
+from sparsekit.topology import LayerTopology, Topology
+
+FULLEST = 0.99  # of a layer's free places may be filled at once; as in the authors' code
+
+
+@register("rule", "snfs")
+@dataclass(frozen=True, kw_only=True)
+class SNFS(Periodic):
+    """Sparse momentum: drop the weakest of every layer; layers with much momentum grow more, where it is largest.
+
+    The momentum of *all* weights, missing ones included, is kept up at every step, so training costs a dense gradient
+    per step. Each layer drops its own share; all grow together: in proportion to the mean momentum of a layer's
+    connections.
+
+    Source: Dettmers and Zettlemoyer (2019), Sparse networks from scratch, arXiv:1907.04840, with its code's settings.
+
+    Example:
+        >>> SNFS(stop=100).watches
+        True
+    """
+
+    needs_gradients = True
+    watches: ClassVar[bool] = True
+    needs_dense: ClassVar[str] = "it follows the momentum of all weights, missing ones included"
+
+    fraction: Schedule = setting(Cosine(0.5, 0.0), "share of a layer's connections dropped", range=(0, 1))
+    momentum: float = setting(0.9, "share of the momentum that lasts from step to step", range=(0, 1))
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_range(self, momentum=(0, 1))
+        if self.stop is None and self.fraction.lasting(1) != self.fraction:
+            raise ValueError(f"a fraction that decays must know its end, got {self.fraction} and stop=None; give stop")
+
+    def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
+        return {name: {"momentum": self._momentum(view)} for name, view in views.items()}
+
+    def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
+        fraction = self.fraction.lasting(self.stop)(step)
+        momenta = {name: self._momentum(view).abs() for name, view in views.items()}
+        kept = {
+            name: _strongest(view, view.topology.count - int(fraction * view.topology.count))
+            for name, view in views.items()
+        }
+        dropped = sum(view.topology.count - kept[name].count for name, view in views.items())
+        pull = {name: _mean(momenta[name][layer.indices]) for name, layer in kept.items()}
+        if not any(pull.values()):  # nothing has pulled anywhere yet: all alike
+            pull = dict.fromkeys(pull, Fraction(1))
+        free = {name: layer.size - layer.count for name, layer in kept.items()}
+        # A layer that is nearly full hands on what it has no room for, unless all are.
+        room = {name: int(FULLEST * places) for name, places in free.items()}
+        counts = share_out(dropped, pull, room if sum(room.values()) >= dropped else free)
+        return Topology({name: layer | _largest(momenta[name], layer, counts[name]) for name, layer in kept.items()})
+
+    def _momentum(self, view: LayerView) -> Tensor:
+        everywhere = torch.arange(view.topology.size, device=view.topology.indices.device)
+        grads = view.grad_at(everywhere)
+        before = view.memory.get("momentum")
+        return grads if before is None else self.momentum * before + grads
+
+
+def _strongest(view: LayerView, count: int) -> LayerTopology:
+    layer = view.topology
+    return LayerTopology(layer.shape, layer.indices[highest(view.values.abs(), count)])
+
+
+def _largest(momentum: Tensor, taken: LayerTopology, count: int) -> LayerTopology:
+    places = taken.missing()
+    return LayerTopology(taken.shape, places[highest(momentum[places], count)])
+
+
+def _mean(momentum: Tensor) -> Fraction:
+    return Fraction(float(momentum.mean())) if momentum.numel() else Fraction(0)

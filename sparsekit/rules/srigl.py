@@ -1,0 +1,125 @@
+"""SRigL: RigL with as many connections into every neuron, so that the sparsity is regular enough to be fast."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sparsekit.capture import LayerView
+from sparsekit.registry import register
+from sparsekit.rules.base import Notes
+from sparsekit.rules.periodic import Periodic
+from sparsekit.rules.rows import choose, row_blocks, strongest
+from sparsekit.schedules import Cosine, Schedule
+from sparsekit.selection import draw_distinct, highest
+from sparsekit.settings import check_range, setting
+from sparsekit.topology import LayerTopology, Topology
+
+
+@register("rule", "srigl")
+@dataclass(frozen=True, kw_only=True)
+class SRigL(Periodic):
+    """Constant fan-in: every neuron that is left has exactly k connections, the others none.
+
+    A neuron with fewer than `saliency * k` of the layer's most promising connections (the largest values that stay and
+    the largest gradients) is given up; its connections go to the others, so k grows. Then each neuron keeps its
+    largest values and grows where its gradient is largest. k is `connections // neurons`, so up to one connection per
+    neuron of the budget stays unused. The last layer's neurons are the classes, and all stay.
+
+    Source: Lasby et al. (2023), Dynamic sparse training with structured sparsity, arXiv:2305.02299, with the settings
+        of its code for convolutional networks.
+
+    Example:
+        >>> from sparsekit.topology import LayerTopology, Topology
+        >>> layer = LayerTopology((32, 64), torch.arange(204))
+        >>> first = SRigL(stop=100).begin(Topology({"fc": layer}), torch.Generator())["fc"]
+        >>> first.fan_in().unique().tolist()
+        [6]
+    """
+
+    needs_gradients = True
+    replaces_step = True
+    keeps_count: ClassVar[bool] = False
+
+    fraction: Schedule = setting(Cosine(0.3, 0.0), "share of a layer's connections exchanged", range=(0, 1))
+    saliency: float = setting(0.3, "a neuron with a smaller share of salient connections is given up", range=(0, 1))
+    min_neurons: int = setting(1, "neurons that every layer keeps", range=(1, 1_000_000))
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_range(self, saliency=(0, 1), min_neurons=(1, float("inf")))
+        if self.stop is None and self.fraction.lasting(1) != self.fraction:
+            raise ValueError(f"a fraction that decays must know its end, got {self.fraction} and stop=None; give stop")
+
+    def begin(self, topology: Topology, generator: torch.Generator) -> Topology:
+        return Topology({name: _constant_fan_in(layer, generator) for name, layer in topology.items()})
+
+    def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
+        return {name: {"budget": torch.tensor(_budget(view))} for name, view in views.items()}
+
+    def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
+        fraction = self.fraction.lasting(self.stop)(step)
+        *_, last = views
+        return Topology({name: self._rewired(view, fraction, name == last) for name, view in views.items()})
+
+    def _rewired(self, view: LayerView, fraction: float, is_last: bool) -> LayerTopology:
+        layer = view.topology
+        num_dropped = int(fraction * layer.count)
+        kept = strongest(view, layer.count - num_dropped)
+        active = layer.fan_in() > 0
+        fan_in = _fan_in(view, int(active.sum()))
+        if not is_last:
+            salient = _salient(view, kept, num_dropped, active)
+            active &= self._deserving(salient, active, max(1, int(self.saliency * fan_in)))
+            fan_in = _fan_in(view, int(active.sum()))
+
+        def best_of_each_neuron(scores: Tensor, first: int) -> Tensor:
+            chosen = torch.zeros_like(scores, dtype=torch.bool)
+            order = scores.argsort(dim=1, descending=True, stable=True)[:, :fan_in]
+            return chosen.scatter_(1, order, True) & active[first : first + len(scores), None]
+
+        return choose(view, kept, best_of_each_neuron)
+
+    def _deserving(self, salient: Tensor, active: Tensor, least: int) -> Tensor:
+        """Which neurons have enough salient connections; where too few have, the best stay."""
+        deserving = active & (salient >= least)
+        wanted = min(self.min_neurons, int(active.sum()))
+        if int(deserving.sum()) < wanted:
+            deserving[highest(salient.double().masked_fill(~active, -1), wanted)] = True
+        return deserving
+
+
+def _budget(view: LayerView) -> int:
+    """The connections of the layer when training began: what k is computed from for ever."""
+    return int(view.memory["budget"]) if "budget" in view.memory else view.topology.count
+
+
+def _fan_in(view: LayerView, num_active: int) -> int:
+    return min(view.topology.num_inputs, max(1, _budget(view) // max(1, num_active)))
+
+
+def _salient(view: LayerView, kept: LayerTopology, num_grown: int, active: Tensor) -> Tensor:
+    """Return for each neuron how many of its connections are among the layer's kept ones and largest gradients."""
+    best = torch.empty(0, dtype=torch.float64, device=kept.indices.device)
+    rows = torch.empty(0, dtype=torch.int64, device=kept.indices.device)
+    for first, last in row_blocks(kept):
+        scores = view.grad_at(torch.arange(first * kept.num_inputs, last * kept.num_inputs, device=rows.device))
+        own = torch.arange(first, last, device=rows.device).repeat_interleave(kept.num_inputs)
+        sizes = scores.abs().double().masked_fill(~active[own], -1.0)
+        inside = kept.indices[(kept.indices >= first * kept.num_inputs) & (kept.indices < last * kept.num_inputs)]
+        sizes[inside - first * kept.num_inputs] = -1.0  # salient by their values already
+        best, rows = torch.cat([best, sizes]), torch.cat([rows, own])
+        top = highest(best, min(num_grown, best.numel()))
+        best, rows = best[top], rows[top]
+    return kept.fan_in() + torch.bincount(rows[best >= 0], minlength=kept.num_outputs)
+
+
+def _constant_fan_in(layer: LayerTopology, generator: torch.Generator) -> LayerTopology:
+    """As many random connections into each neuron, within the layer's count; where it has too few, into some only."""
+    fan_in = max(1, layer.count // layer.num_outputs)
+    neurons = draw_distinct(layer.num_outputs, min(layer.num_outputs, layer.count // fan_in), generator).tolist()
+    rows = [draw_distinct(layer.num_inputs, fan_in, generator) + neuron * layer.num_inputs for neuron in neurons]
+    indices = torch.cat([torch.empty(0, dtype=torch.int64), *rows])
+    return LayerTopology(layer.shape, indices.to(layer.indices.device))

@@ -1,0 +1,134 @@
+"""Top-KAST: use the largest weights, train a few more, and remember all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sparsekit.allocation import share_out
+from sparsekit.capture import LayerView
+from sparsekit.layers import sparse_layers
+from sparsekit.layers.masked import Thinning
+from sparsekit.registry import register
+from sparsekit.rewire import FirstValues
+from sparsekit.rules.base import Notes
+from sparsekit.rules.n_of_m import StraightThrough
+from sparsekit.rules.periodic import Periodic
+from sparsekit.selection import highest
+from sparsekit.settings import check_range, setting
+from sparsekit.topology import LayerTopology, Topology
+
+
+@register("rule", "top-kast")
+@dataclass(frozen=True, kw_only=True)
+class TopKAST(Periodic):
+    """Always train the largest weights of each layer, and use the largest of those; all others rest at their values.
+
+    The topology is the trained set (B); the forward pass uses as many of it as the density says (A). A weight that is
+    dropped keeps its value, and takes it up again if, weights around it shrinking, it is among the largest once more.
+    Values are pulled to zero, those trained but not used more strongly. At `stop` only the used ones are left.
+
+    Source: Jayakumar et al. (2020), Top-KAST, arXiv:2106.03517, section 2. That A is taken anew at every step, and how
+        much larger B is than A by default, is ours.
+
+    Example:
+        >>> TopKAST(stop=100).initial_density(0.1)
+        0.2
+    """
+
+    needs_dense: ClassVar[str] = "it remembers the values of all weights, also of those that it does not train"
+    pulls: ClassVar[bool] = True
+    keeps_count: ClassVar[bool] = False
+
+    extra: float = setting(1.0, "connections trained beyond those used, per one used", range=(0, 10))
+    penalty: float = setting(1e-4, "weight of the squared values in the loss", range=(0, 1))
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_range(self, extra=(0, float("inf")), penalty=(0, float("inf")))
+
+    def is_due(self, step: int) -> bool:
+        """Whether this is a rewiring step; `stop`, when the unused connections go, always is."""
+        return step == self.stop or super().is_due(step)
+
+    def initial_density(self, density: float) -> float:
+        """Return the density of the trained set.
+
+        Raises:
+            ValueError: if that would be more than all weights.
+        """
+        trained = density * (1 + self.extra)
+        if trained > 1:
+            raise ValueError(f"density * (1 + extra) must not exceed 1, got {trained}; lower extra")
+        return trained
+
+    def thinnings(self, topology: Topology) -> Mapping[str, Thinning]:
+        used = self._used({name: layer.count for name, layer in topology.items()})
+        return {name: UsesLargest(count) for name, count in used.items()}
+
+    def prepare(self, model: nn.Module, *, plain: nn.Module | None = None) -> None:
+        """Let layers use some of what they train, and remember the weights of the plain model.
+
+        Raises:
+            ValueError: if a layer is no masked one, or there is no plain model.
+        """
+        super().prepare(model, plain=plain)
+        if plain is None:
+            raise ValueError(
+                "Top-KAST needs the model before sparsify to remember its weights, got none; give plain=model"
+            )
+        for name, layer in sparse_layers(model).items():
+            weight = plain.get_submodule(name).get_parameter("weight")
+            layer.remember({"weights": weight.detach().flatten().clone()})
+
+    def pull(self, view: LayerView, step: int, generator: torch.Generator, *, rate: float) -> Tensor:
+        used = self._used({view.name: view.topology.count})[view.name]
+        is_used = torch.zeros_like(view.values, dtype=torch.bool)
+        is_used[highest(view.values.abs(), used)] = True
+        density = max(used, 1) / view.topology.size
+        return 2 * self.penalty * view.values * torch.where(is_used, 1.0, 1 / density)
+
+    def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
+        return {name: {"weights": _all_weights(view)} for name, view in views.items()}
+
+    def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
+        counts = {name: view.topology.count for name, view in views.items()}
+        counts = self._used(counts) if step == self.stop else counts
+        return Topology(
+            {
+                name: LayerTopology(view.topology.shape, highest(_all_weights(view).abs(), counts[name]))
+                for name, view in views.items()
+            }
+        )
+
+    def first_values(self, views: Mapping[str, LayerView]) -> FirstValues:
+        return lambda name, grown: views[name].memory["weights"][grown]
+
+    def _used(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """How many of the trained connections of each layer are used."""
+        total = round(sum(counts.values()) / (1 + Fraction(self.extra)))
+        return share_out(total, counts, counts)
+
+
+class UsesLargest(Thinning):
+    """Use the largest weights of a layer, so many of them."""
+
+    def __init__(self, count: int):
+        super().__init__()
+        self.count = count
+
+    def forward(self, weight: Tensor, mask: Tensor) -> Tensor:
+        used = torch.zeros(weight.numel(), dtype=torch.bool, device=weight.device)
+        used[highest(weight.detach().abs().flatten(), self.count)] = True
+        return StraightThrough.apply(weight, used.view(weight.shape), 0.0)
+
+    def extra_repr(self) -> str:
+        return f"{self.count:,} used"
+
+
+def _all_weights(view: LayerView) -> Tensor:
+    """The remembered values of all weights, with the present ones of those that are trained."""
+    return view.memory["weights"].index_copy(0, view.topology.indices, view.values)

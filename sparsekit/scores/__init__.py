@@ -1,0 +1,50 @@
+"""Scores before training: which weights of an untrained network deserve to exist. One file a method.
+
+A new score is one new file in this package: it is found by itself, checked by the contract tests, and offered by the
+pickers and the command line.
+"""
+
+from typing import Any
+
+from sparsekit.registry import discover, get, names
+from sparsekit.scores.base import Score, prune, prune_each, score_whole
+from sparsekit.scores.grasp import GraSP
+from sparsekit.scores.magnitude import Magnitude
+from sparsekit.scores.random import Random
+from sparsekit.scores.snip import FORCE, SNIP, IterativeSNIP
+from sparsekit.scores.synflow import SynFlow
+from sparsekit.scores.taylor import Taylor
+
+discover(__name__)
+
+
+def make_score(name: str, **settings: Any) -> Score:
+    """Return a named score.
+
+    Raises:
+        ValueError: if there is no such score; the message lists the known ones.
+        TypeError: if it has no such setting.
+
+    Example:
+        >>> make_score("snip").rounds, make_score("synflow").rounds
+        (1, 100)
+    """
+    return get("score", name)(**settings)
+
+
+__all__ = [
+    "FORCE",
+    "SNIP",
+    "GraSP",
+    "IterativeSNIP",
+    "Magnitude",
+    "Random",
+    "Score",
+    "SynFlow",
+    "Taylor",
+    "make_score",
+    "names",
+    "prune",
+    "prune_each",
+    "score_whole",
+]

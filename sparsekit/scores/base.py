@@ -1,0 +1,274 @@
+"""Scores before training: a number for every weight of a plain model, and `prune`, which keeps the highest."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from sparsekit.allocation import allocate, check_density
+from sparsekit.layers import shapes_of, sparse_layers
+from sparsekit.seeds import generator as stream
+from sparsekit.selection import keep_top_overall, keep_top_per_layer
+from sparsekit.settings import check_range, setting
+from sparsekit.topology import LayerTopology, Topology
+
+Batch = tuple[Tensor, Tensor]
+LossFn = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(ABC):
+    """A number for each weight of a plain model; higher means keep.
+
+    Subclasses are frozen keyword-only dataclasses, registered under the kind `"score"`, with `Source:` in their
+    docstring. What all have in common is how `prune` uses them.
+
+    Raises:
+        ValueError: if a setting is out of range.
+    """
+
+    rounds: int = setting(1, "how often the score is taken, while the density falls step by step", range=(1, 1000))
+    spacing: Literal["exponential", "linear"] = setting("exponential", "how the density falls over the rounds")
+    comeback: bool = setting(False, "may a weight that an earlier round left out come back?")
+    scope: Literal["overall", "layer"] = setting("overall", "one ranking of all layers, or each its allocated count")
+    min_per_layer: int = setting(1, "connections that no layer falls below in one ranking", range=(0, 1000))
+
+    def __post_init__(self):
+        check_range(self, rounds=(1, float("inf")), min_per_layer=(0, float("inf")))
+        for name, known in (("spacing", ("exponential", "linear")), ("scope", ("overall", "layer"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be {' or '.join(known)}, got {getattr(self, name)!r}")
+
+    @abstractmethod
+    def __call__(
+        self,
+        model: nn.Module,
+        batches: Sequence[Batch],
+        loss_fn: LossFn,
+        generator: torch.Generator,
+        *,
+        kept: Topology,
+    ) -> dict[str, Tensor]:
+        """Return a tensor shaped like the weight for each layer of `kept`. Pure: the model stays as it is.
+
+        Args:
+            model: a plain model.
+            batches: inputs and labels, on the model's device.
+            loss_fn: `(outputs, labels) -> mean loss`.
+            generator: what the score may draw from.
+            kept: the connections that exist in this round; the others count as zero.
+        """
+
+    def density_after(self, turn: int, density: float) -> float:
+        """Return the density after a round (1 is the first) on the way from 1 to `density`.
+
+        Example:
+            >>> from sparsekit.scores import SNIP
+            >>> round(SNIP(rounds=100).density_after(50, 0.02), 6)
+            0.141421
+        """
+        share = turn / self.rounds
+        return density**share if self.spacing == "exponential" else 1 - (1 - density) * share
+
+
+def prune(
+    model: nn.Module,
+    score: Score,
+    density: float,
+    *,
+    batches: Iterable[Batch] = (),
+    loss_fn: LossFn = nn.functional.cross_entropy,
+    allocation: str = "erk",
+    exclude: tuple[str, ...] = (),
+    seed: int = 0,
+) -> Topology:
+    """Return the connections with the highest scores: exactly `round(density * size)` of them.
+
+    With `score.rounds` above 1 the score is taken again and again while the density falls: what a round leaves out
+    counts as zero in the next ones, and stays out unless `score.comeback`. Parameters, buffers, training mode and
+    random state of the model are as before.
+
+    Args:
+        model: plain; see `densify` for a sparse one.
+        score: for example `SNIP()`.
+        density: share of the weights to keep, in (0, 1].
+        batches: what the score looks at, the same in all rounds; see `datasets.few_per_class`.
+        loss_fn: `(outputs, labels) -> mean loss`.
+        allocation: how many each layer gets, for scores of scope `"layer"`.
+        exclude: layers to leave alone; `"first"` and `"last"` mean what they say.
+        seed: of everything the score draws.
+
+    Raises:
+        TypeError: if the score is something else.
+        ValueError: if the density is outside (0, 1], the model is sparse, or a score is not finite.
+
+    Example:
+        >>> from sparsekit.scores import Magnitude
+        >>> model = nn.Linear(2, 1)
+        >>> _ = nn.init.constant_(model.weight[:, 0], 3.0), nn.init.constant_(model.weight[:, 1], -4.0)
+        >>> prune(nn.Sequential(model), Magnitude(), 0.5)["0"].indices.tolist()
+        [1]
+    """
+    _check(model, score, density)
+    batches = list(batches)
+    kept = _whole(model, exclude)
+    for turn in range(1, score.rounds + 1):
+        draws = stream(seed, "score", turn)
+        scores = score(model, batches, loss_fn, draws, kept=kept)
+        if not score.comeback:
+            scores = {name: _only(kept[name].mask(), tensor) for name, tensor in scores.items()}
+        kept = _best(score, scores, score.density_after(turn, density), allocation)
+    return kept
+
+
+def prune_each(
+    model: nn.Module,
+    score: Score,
+    densities: Iterable[float],
+    *,
+    batches: Iterable[Batch] = (),
+    loss_fn: LossFn = nn.functional.cross_entropy,
+    allocation: str = "erk",
+    exclude: tuple[str, ...] = (),
+    seed: int = 0,
+) -> Iterator[Topology]:
+    """Yield what `prune` gives at each density; a score of a single round is taken once for all of them.
+
+    Arguments and errors are those of `prune`.
+
+    Example:
+        >>> from sparsekit.scores import Magnitude
+        >>> [kept.count for kept in prune_each(nn.Sequential(nn.Linear(8, 4)), Magnitude(), (0.5, 0.25))]
+        [16, 8]
+    """
+    batches = list(batches)
+    looks: dict[str, Any] = {"batches": batches, "loss_fn": loss_fn, "exclude": exclude, "seed": seed}
+    scores = score_whole(model, score, **looks) if score.rounds == 1 else None
+    for density in densities:
+        _check(model, score, density)
+        if scores is None:
+            yield prune(model, score, density, allocation=allocation, **looks)
+        else:
+            yield _best(score, scores, density, allocation)
+
+
+def score_whole(
+    model: nn.Module,
+    score: Score,
+    *,
+    batches: Iterable[Batch] = (),
+    loss_fn: LossFn = nn.functional.cross_entropy,
+    exclude: tuple[str, ...] = (),
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """Return the score of every weight while none is pruned yet: what the first round of `prune` ranks.
+
+    Arguments and errors are those of `prune`.
+
+    Example:
+        >>> from sparsekit.scores import Magnitude
+        >>> model = nn.Sequential(nn.Linear(2, 1))
+        >>> _ = nn.init.constant_(model[0].weight, -3.0)
+        >>> score_whole(model, Magnitude())["0"].tolist()
+        [[3.0, 3.0]]
+    """
+    _check(model, score, 1.0)
+    whole = _whole(model, exclude)
+    return score(model, list(batches), loss_fn, stream(seed, "score", 1), kept=whole)
+
+
+def twin_of(model: nn.Module, kept: Topology) -> nn.Module:
+    """Return a copy of a plain model, in training mode, whose weights outside of `kept` are zero."""
+    twin = copy.deepcopy(model).train()
+    for name, layer in kept.items():
+        weight = twin.get_submodule(name).get_parameter("weight")
+        weight.requires_grad_(True).data.mul_(layer.mask().to(weight.device))
+    return twin
+
+
+def weights_of(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
+    """Return the weights of the named layers."""
+    return {name: model.get_submodule(name).get_parameter("weight") for name in names}
+
+
+def mean_gradients(
+    twin: nn.Module, batches: Sequence[Batch], loss_fn: LossFn, names: Iterable[str]
+) -> dict[str, Tensor]:
+    """Return the gradient of the mean loss over all samples, by the named layers' weights; nothing is masked."""
+    weights = weights_of(twin, names)
+    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    for share, loss in losses(twin, batches, loss_fn):
+        for name, grad in zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True):
+            total[name] += share * grad
+    return total
+
+
+def losses(twin: nn.Module, batches: Sequence[Batch], loss_fn: LossFn) -> Iterator[tuple[float, Tensor]]:
+    """Yield each batch's share of all samples, and its mean loss.
+
+    Raises:
+        ValueError: if there is no batch.
+    """
+    for share, (inputs, labels) in parts_of(batches):
+        yield share, loss_fn(twin(inputs), labels)
+
+
+def parts_of(batches: Sequence[Batch]) -> Iterator[tuple[float, Batch]]:
+    """Yield each batch with its share of all samples.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not batches:
+        raise ValueError(
+            "this score must see examples, got no batch; give batches=[(inputs, labels)], for example from "
+            "datasets.few_per_class(data, 10)"
+        )
+    num = sum(len(labels) for _, labels in batches)
+    for batch in batches:
+        yield len(batch[1]) / num, batch
+
+
+class drawing_from:  # used like a function
+    """Let what draws from torch's global stream (dropout) draw from a generator instead, and put the stream back."""
+
+    def __init__(self, generator: torch.Generator):
+        self._seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        self._fork = torch.random.fork_rng()
+
+    def __enter__(self) -> None:
+        self._fork.__enter__()
+        torch.manual_seed(self._seed)
+
+    def __exit__(self, *error: Any) -> None:
+        self._fork.__exit__(*error)
+
+
+def _whole(model: nn.Module, exclude: tuple[str, ...]) -> Topology:
+    shapes = shapes_of(model, exclude=exclude)
+    return Topology({name: LayerTopology.full(shape) for name, shape in shapes.items()})
+
+
+def _best(score: Score, scores: Mapping[str, Tensor], density: float, allocation: str) -> Topology:
+    if score.scope == "layer":
+        counts = allocate({name: tuple(tensor.shape) for name, tensor in scores.items()}, density, allocation)
+        return keep_top_per_layer(scores, counts)
+    size = sum(tensor.numel() for tensor in scores.values())
+    return keep_top_overall(scores, round(density * size), min_per_layer=score.min_per_layer)
+
+
+def _only(mask: Tensor, scores: Tensor) -> Tensor:
+    """What was left out before ranks last."""
+    return scores.masked_fill(~mask.to(scores.device), -torch.inf)
+
+
+def _check(model: nn.Module, score: Score, density: float) -> None:
+    if not isinstance(score, Score):
+        raise TypeError(f"score must be a Score, got {score!r}; call it, as in SNIP(), or get('score', 'snip')()")
+    check_density(density)
+    if sparse_layers(model):
+        raise ValueError("scores before training need a plain model, got a sparse one; call densify on it first")

@@ -1,0 +1,56 @@
+"""Keep the weights through which most could flow, data or no data: SynFlow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sparsekit.flow import positive_twin
+from sparsekit.registry import register
+from sparsekit.scores.base import Batch, LossFn, Score, drawing_from, weights_of
+from sparsekit.settings import setting
+from sparsekit.topology import Topology
+
+
+@register("score", "synflow")
+@dataclass(frozen=True, kw_only=True)
+class SynFlow(Score):
+    """A weight is worth `|dR/dweight * weight|`; R is the sum of outputs where inputs are 1 and weights positive.
+
+    The scores of what enters a unit and of what leaves it have the same sum, and so have those of all layers of a
+    chain: in many rounds no layer can be emptied while another is full. Double precision, evaluation mode, without
+    biases; normalisations, activations and softmax count as the identity (modules only, not functions).
+
+    Source: Tanaka et al. (2020), Pruning neural networks without any data, arXiv:2006.05467, algorithm 1.
+    """
+
+    rounds: int = setting(100, "how often the score is taken, while the density falls step by step", range=(1, 1000))
+
+    def __call__(
+        self,
+        model: nn.Module,
+        batches: Sequence[Batch],
+        loss_fn: LossFn,
+        generator: torch.Generator,
+        *,
+        kept: Topology,
+    ) -> dict[str, Tensor]:
+        twin = positive_twin(model)
+        weights = weights_of(twin, kept)
+        for name, weight in weights.items():
+            weight.mul_(kept[name].mask().to(weight.device)).requires_grad_(True)
+        with drawing_from(generator):
+            flow = twin(_ones_like_one_of(batches)).sum()
+        if not bool(flow.isfinite()):
+            raise ValueError(f"the flow through the network must be finite, got {float(flow)}; scale its weights down")
+        grads = torch.autograd.grad(flow, list(weights.values()))
+        return {
+            name: (grad * weight.detach()).abs() for (name, weight), grad in zip(weights.items(), grads, strict=True)
+        }
+
+
+def _ones_like_one_of(batches: Sequence[Batch]) -> Tensor:
+    if not batches:
+        raise ValueError("SynFlow must know the shape of an input, got no batch; give any, its contents do not matter")
+    return torch.ones_like(batches[0][0][:1], dtype=torch.float64)

@@ -1,0 +1,105 @@
+"""Comparing all methods: every cell once, honest costs, a table and a figure."""
+
+import math
+import sys
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from sparsekit import registry
+from sparsekit.cli import app
+from sparsekit.compare import Cell, compare, experiment_of, markdown_of, methods, table_of
+from sparsekit.plots import plot_methods
+
+
+def cell(**given) -> Cell:
+    usual = {"method": "set", "wanted": 0.1, "seed": 0, "accuracy": 0.5, "density": 0.1, "seconds": 1.0, "flops": 0.1}
+    return Cell(**{**usual, "bytes": 100, **given})
+
+
+def test_every_rule_and_every_score_takes_part_by_itself():
+    known = {*registry.names("rule"), *registry.names("score"), "dense"}
+    assert set(methods()) == known - {"drop-grow", "random"}
+    assert len(methods()) == len(set(methods())) >= 26
+
+
+@pytest.mark.parametrize("method", methods())
+def test_each_method_trains_and_says_what_it_cost(method, tmp_path):
+    how = {"densities": [0.1], "seeds": 1, "folder": tmp_path, "epochs": 2}
+    first = list(compare("digits-mlp", [method], **how))
+    assert [(one.method, one.seed, one.wanted) for one in first] == [(method, 0, 0.1)]
+    assert 0 < first[0].accuracy < 1
+    assert 0 < first[0].flops <= 1
+    assert first[0].bytes > 0
+    exact = {"str": None, "dense": 1.0}.get(method, 0.1)
+    assert exact is None or first[0].density == pytest.approx(exact, abs=0.012)
+    again = list(compare("digits-mlp", [method], **how))
+    assert again == first, "a finished cell is read, with the seconds it took then"
+
+
+def test_flops_follow_the_formulas(tmp_path):
+    wanted = {"static": 0.1, "set": 0.1, "gmp": None, "rigl": 0.1 + 0.9 / 3 / 26, "dense": 1.0}
+    cells = compare("digits-mlp", list(wanted), densities=[0.1], seeds=1, folder=tmp_path, epochs=4)
+    flops = {one.method: one.flops for one in cells}
+    for method, number in wanted.items():
+        assert number is None or flops[method] == pytest.approx(number, rel=0.01)
+    assert flops["set"] < flops["gmp"] < 1
+
+
+def test_only_missing_cells_are_run(tmp_path, monkeypatch):
+    list(compare("digits-mlp", ["static"], densities=[0.1], seeds=1, folder=tmp_path, epochs=1))
+    made = []
+    monkeypatch.setattr(
+        sys.modules["sparsekit.train.run"]._Work, "_create", lambda self: made.append(self.experiment.seed) or 1 / 0
+    )
+    with pytest.raises(ZeroDivisionError):
+        list(compare("digits-mlp", ["static"], densities=[0.1], seeds=2, folder=tmp_path, epochs=1))
+    assert made == [1]
+
+
+def test_unknown_methods_are_refused_before_anything_runs(tmp_path):
+    with pytest.raises(ValueError, match="method must be one of dense, "):
+        list(compare("digits-mlp", ["static", "magic"], folder=tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_patterns_get_the_group_that_comes_nearest_to_the_density():
+    rule = experiment_of("dynamic-n-of-m", "digits-mlp", 0.05, 0).rule
+    assert (rule.n, rule.m) == (1, 20)
+
+
+def test_the_table_has_means_errors_and_medians_best_first():
+    cells = [cell(seed=s, accuracy=a, seconds=t) for s, a, t in ((0, 0.4, 1.0), (1, 0.6, 2.0), (2, 0.5, 9.0))]
+    table = table_of([*cells, cell(method="rigl", accuracy=0.9)])
+    assert list(table["method"]) == ["rigl", "set"]
+    row = table.iloc[1]
+    assert row["accuracy"] == pytest.approx(0.5)
+    assert row["error"] == pytest.approx(0.1 / math.sqrt(3))
+    assert (row["seeds"], row["seconds"]) == (3, 2.0)
+    assert math.isnan(table.iloc[0]["error"])
+    assert "| 0.1 | set | 50.00 ± 5.77 | 3 |" in markdown_of(table)
+
+
+def test_the_figure_has_a_point_for_each_method_and_refuses_several_densities():
+    table = table_of([cell(), cell(seed=1, accuracy=0.7), cell(method="rigl")])
+    ax = plot_methods(table)
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["rigl", "set"]
+    with pytest.raises(ValueError, match="one row per method"):
+        plot_methods(pd.concat([table, table]))
+    with pytest.raises(ValueError, match="table_of"):
+        plot_methods(table.drop(columns="error"))
+
+
+def test_the_command_writes_a_table_and_figures(tmp_path):
+    words = ["compare", "--method", "static", "--method", "snip", "--density", "0.1", "--seeds", "1", "--epochs", "1"]
+    done = CliRunner().invoke(app, [*words, "--folder", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "| 0.1 | snip |" in done.output
+    assert {"digits-mlp.csv", "digits-mlp.md", "digits-mlp-0.1.png"} <= {path.name for path in tmp_path.iterdir()}
+    assert list(pd.read_csv(tmp_path / "digits-mlp.csv")["seeds"]) == [1, 1]
+
+
+def test_the_command_names_what_it_does_not_know(tmp_path):
+    done = CliRunner().invoke(app, ["compare", "--data", "mars", "--folder", str(tmp_path)])
+    assert "digits, mnist1d, fashion-mini, cifar10" in str(done.exception)

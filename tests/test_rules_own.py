@@ -1,0 +1,589 @@
+"""The rules of single papers: golden values, what their papers promise, and the defects of published codes."""
+
+import dataclasses
+import itertools
+import math
+
+import pytest
+import torch
+from helpers import batch_for, capture, dense_gradients, mlp, random_layer, small_conv_net, train
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import sparsekit as sk
+from sparsekit.capture import LayerIO, LayerView
+from sparsekit.layers import used_topology
+from sparsekit.rules import (
+    DSR,
+    GMP,
+    MEST,
+    SETITOP,
+    SNFS,
+    SRSTE,
+    STR,
+    DeepR,
+    DynamicNOfM,
+    GraNet,
+    MESTSoft,
+    NeverActive,
+    RigL,
+    Rule,
+    SRigL,
+    TopKAST,
+    WeightAndGradient,
+)
+from sparsekit.rules.n_of_m import UsesNOfM
+from sparsekit.rules.soft_threshold import SoftThreshold
+from sparsekit.schedules import Constant
+from sparsekit.selection import keep_n_of_m
+from sparsekit.topology import LayerTopology, Topology
+
+
+def draws(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def begun(plain: nn.Module, rule: Rule, density: float, storage: str = "masked") -> nn.Module:
+    drawn = sk.random_topology(sk.shapes_of(plain), rule.initial_density(density), seed=0)
+    model = sk.sparsify(plain, rule.begin(drawn, draws()), storage)
+    rule.prepare(model, plain=plain)
+    return model
+
+
+def followed(rule: Rule, *, density: float = 0.3, steps: int = 40, plain: nn.Module | None = None, rate: float = 0.1):
+    """Train an MLP step by step; yield `(step, model, change)` after each."""
+    model = begun(plain or mlp(6, 20, 20, 3), rule, density)
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
+    for step in range(steps):
+        change = train(model, optimizer, rule, (6,), steps=1, first=step)[0]
+        yield step, model, change
+
+
+def view_of(values: list[float], at: list[int], shape: tuple[int, int], **memory: torch.Tensor) -> LayerView:
+    layer = LayerTopology(shape, torch.tensor(at))
+    return LayerView(name="fc", topology=layer, values=torch.tensor(values, dtype=torch.float64), memory=memory)
+
+
+# --- gradual pruning --------------------------------------------------------------------------------------------------
+
+
+def test_gmp_follows_the_cubic_and_ends_exactly_though_the_interval_does_not_divide_it():
+    rule = GMP(stop=37, final=0.05, every=10)
+    reached = {step: sk.topology_of(model) for step, model, _ in followed(rule)}
+    size = reached[0].size
+    assert [step for step in range(40) if rule.is_due(step)] == [0, 10, 20, 30, 37]
+    assert reached[0].count == size
+    for step in (10, 20, 30, 37):
+        assert reached[step].count == round((0.05 + 0.95 * (1 - step / 37) ** 3) * size)
+    assert reached[39].count == round(0.05 * size)
+
+
+def test_gmp_never_brings_back_what_it_pruned():
+    kept = [sk.topology_of(model) for _, model, _ in followed(GMP(stop=37, final=0.05, every=5))]
+    assert all(
+        (later[name] - earlier[name]).count == 0 for earlier, later in itertools.pairwise(kept) for name in later
+    )
+
+
+def test_gmp_prunes_the_smallest_values_of_the_whole_network():
+    rule = GMP(stop=30, final=0.2, every=10)
+    for step, model, change in followed(rule, steps=11):
+        if step < 10 or change is None:
+            before = {name: layer.dense_weight().flatten().clone() for name, layer in sk.sparse_layers(model).items()}
+            continue
+        # The step that prunes updates the weights first.
+        smallest = min(float(layer.values().abs().min()) for layer in sk.sparse_layers(model).values())
+        assert change.num_dropped > 0
+        lost = torch.cat([before[name][change.dropped[name]].abs() for name in before])
+        assert float(lost.quantile(0.9)) < 2 * smallest
+
+
+def test_the_classifier_keeps_a_connection_at_any_density():
+    *_, (_, model, _) = followed(GMP(stop=30, final=0.006, every=10))
+    assert min(layer.count for layer in sk.topology_of(model).values()) >= 1
+
+
+def test_granet_reaches_its_density_where_the_published_code_leaves_too_much():
+    rule = GraNet(stop=5, final=0.05, every=1)
+    assert [round(rule.density_at(step), 6) for step in range(6)] == [0.5, 0.2804, 0.1472, 0.0788, 0.0536, 0.05]
+    *_, (_, model, _) = followed(rule, steps=8)
+    assert sk.topology_of(model).count == round(0.05 * sk.topology_of(model).size)
+
+
+def test_granet_of_one_density_is_rigl_that_updates_on_every_step():
+    granet = GraNet(stop=30, final=0.3, initial=0.3, every=5)
+    rigl = RigL(stop=30, fraction=0.5, every=5, replaces_step=False)
+    ends = [[*followed(rule)][-1][1].state_dict() for rule in (granet, rigl)]
+    assert all(torch.equal(value, ends[1][key]) for key, value in ends[0].items())
+
+
+def test_granet_takes_from_the_layers_with_the_smallest_values_and_then_regenerates_within_each():
+    model = sk.sparsify(mlp(6, 8, 3), sk.random_topology({"0": (8, 6), "2": (3, 8)}, 0.8), "masked")
+    with torch.no_grad():
+        sk.sparse_layers(model)["0"].param.mul_(1e-3)
+    rule = GraNet(stop=10, final=0.4, initial=0.8, every=1, fraction=Constant(0.5))
+    views = sk.views(model, capture(model, batch_for((6,))[0]))
+    new = rule.propose(views, 5, draws())
+    assert new["2"].count == views["2"].topology.count, "the layer with large values loses nothing"
+    assert new.count == round(rule.density_at(5) * new.size)
+
+
+# --- MEST -------------------------------------------------------------------------------------------------------------
+
+
+def test_elastic_mutation_exchanges_a_fifth_then_a_tenth_then_nothing():
+    rule = MEST(stop=32, every=8)
+    size = None
+    for step, model, change in followed(rule, density=0.4):
+        size = size or sk.topology_of(model).count
+        assert sk.topology_of(model).count == size
+        if change is not None:
+            share = 0.2 if step < 24 else 0.1 if step < 32 else 0.0
+            counts = [layer.count for layer in sk.topology_of(model).values()]
+            assert change.num_dropped <= sum(math.floor(share * count) for count in counts)
+            assert (change.num_dropped > 0) == (share > 0)
+
+
+def test_the_soft_memory_bound_stays_between_its_densities_and_ends_at_the_wanted_one():
+    rule = MESTSoft(stop=32, final=0.2, every=8)
+    for step, model, _ in followed(rule, density=0.2):
+        wanted = 0.3 if step < 24 else 0.25 if step < 32 else 0.2
+        assert sk.topology_of(model).count == round(wanted * sk.topology_of(model).size)
+
+
+def test_the_soft_memory_bound_drops_to_the_wanted_density_before_it_grows():
+    rule = MESTSoft(stop=40, final=0.2, every=8)
+    model = begun(mlp(6, 20, 3), rule, 0.2)
+    views = sk.views(model, capture(model, batch_for((6,))[0]))
+    new = rule.propose(views, 8, draws())
+    for name, view in views.items():
+        weakest_first = view.topology.indices[view.values.abs().argsort()]
+        num_kept = round(view.topology.count * 2 / 3)
+        strong = LayerTopology(view.topology.shape, weakest_first[-num_kept:].sort().values)
+        assert (strong - new[name]).count == 0
+
+
+def test_weight_and_gradient_adds_the_sizes_of_both():
+    view = view_of([3.0, -1.0], [0, 3], (2, 2))
+    view = dataclasses.replace(view, existing_grads=torch.tensor([-1.0, 5.0], dtype=torch.float64))
+    assert WeightAndGradient(gradient=2.0)(view, draws()).tolist() == [5.0, 11.0]
+    assert WeightAndGradient(gradient=0.0)(view_of([3.0, -1.0], [0, 3], (2, 2)), draws()).tolist() == [3.0, 1.0]
+
+
+# --- ITOP -------------------------------------------------------------------------------------------------------------
+
+
+def test_growth_at_never_active_places_never_comes_back_to_one():
+    rule = SETITOP(stop=40, every=4, candidates=NeverActive(), regrow=False)
+    visited: Topology | None = None
+    for _, model, change in followed(rule, density=0.1):
+        now = sk.topology_of(model)
+        if change is not None and visited is not None:
+            for name, grown in change.grown.items():
+                assert (visited[name].place_of(grown) == -1).all()
+        visited = now if visited is None else visited | now
+    assert visited is not None
+    assert visited.count > 2 * now.count
+
+
+def test_where_no_new_place_is_left_nothing_is_grown_and_none_is_lost():
+    rule = SETITOP(stop=40, every=1, candidates=NeverActive(), regrow=False)
+    counts = {sk.topology_of(model).count for _, model, _ in followed(rule, density=0.6)}
+    assert len(counts) == 1
+
+
+@pytest.mark.parametrize(("regrow", "wanted"), [(True, 0.2673), (False, 0.2724)])
+def test_random_growth_covers_what_the_formula_predicts(regrow, wanted):
+    layer = random_layer((200, 200), 2000)
+    rule = SETITOP(stop=100, every=1, fraction=Constant(0.5), regrow=regrow)
+    visited, generator = layer, draws()
+    for step in range(10):
+        values = torch.randn(layer.count, generator=generator, dtype=torch.float64)
+        view = LayerView(name="fc", topology=layer, values=values)
+        layer = rule.propose({"fc": view}, step, generator)["fc"]
+        visited |= layer
+    assert visited.density == pytest.approx(wanted, abs=0.005)
+
+
+# --- SNFS -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_momentum_of_missing_connections_is_kept_up_at_every_step():
+    rule = SNFS(stop=40, every=10)
+    model = begun(mlp(6, 20, 3), rule, 0.3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    wanted = {
+        name: torch.zeros(layer.topology.size, dtype=torch.float64) for name, layer in sk.sparse_layers(model).items()
+    }
+    for step in range(1, 4):
+        inputs, labels = batch_for((6,), seed=step)
+        twin = sk.densify(model)
+        cross_entropy(twin(inputs), labels).backward()
+        train(model, optimizer, rule, (6,), steps=1, first=step)
+        for name, layer in sk.sparse_layers(model).items():
+            wanted[name] = 0.9 * wanted[name] + twin.get_submodule(name).weight.grad.flatten()
+            torch.testing.assert_close(layer.memory["momentum"], wanted[name], rtol=1e-9, atol=1e-12)
+            assert layer.memory["momentum"][layer.topology.missing()].count_nonzero() > 0
+
+
+def test_snfs_grows_where_momentum_is_largest_and_most_in_the_layer_that_has_most():
+    shapes = {"a": (10, 10), "b": (10, 10)}
+    views = {}
+    for number, name in enumerate(shapes):
+        layer = random_layer((10, 10), 30, seed=number)
+        momentum = torch.rand(100, generator=draws(number), dtype=torch.float64) * (9 if name == "a" else 1)
+        views[name] = LayerView(
+            name=name,
+            topology=layer,
+            values=torch.randn(30, generator=draws(9), dtype=torch.float64),
+            io=_Still(momentum),
+            memory={},
+        )
+    new = SNFS(fraction=Constant(0.5)).propose(views, 0, draws())
+    assert new.count == 60
+    assert new["a"].count - 15 > 3 * (new["b"].count - 15)
+    for name, view in views.items():
+        kept = LayerTopology((10, 10), view.topology.indices[view.values.abs().argsort()[15:]].sort().values)
+        grown = (new[name] - kept).indices
+        momentum = view.io.momentum
+        others = (LayerTopology.full((10, 10)) - new[name]).indices
+        assert momentum[grown].min() >= momentum[others].max()
+
+
+class _Still(LayerIO):
+    """A captured backward pass whose gradients are given."""
+
+    def __init__(self, momentum: torch.Tensor):
+        self.momentum, self.pairs = momentum, []
+
+    def grad_at(self, indices: torch.Tensor) -> torch.Tensor:
+        return self.momentum[indices]
+
+
+# --- DSR --------------------------------------------------------------------------------------------------------------
+
+
+def test_dsr_keeps_the_total_while_layers_move_and_its_threshold_finds_the_share():
+    rule = DSR(stop=400, every=4, fraction=0.1)
+    first, shares = None, []
+    for _, model, change in followed(rule, steps=400, plain=mlp(6, 40, 40, 3), rate=0.02):
+        now = sk.topology_of(model)
+        first = first or now
+        assert now.count == first.count
+        assert min(layer.count for layer in now.values()) >= 1
+        if change is not None:
+            shares.append(change.num_dropped / now.count)
+    assert {name: layer.count for name, layer in now.items()} != {name: layer.count for name, layer in first.items()}
+    assert 0.03 < sum(shares[-20:]) / 20 < 0.3
+
+
+@pytest.mark.parametrize(("small", "factor"), [(0, 2.0), (1, 1.0), (5, 0.5)])
+def test_the_threshold_is_doubled_where_too_few_fell_below_and_halved_where_too_many_did(small, factor):
+    values = [1e-4] * small + [1.0] * (10 - small)
+    rule = DSR(fraction=0.1, threshold=0.01)
+    notes = rule.remember({"fc": view_of(values, list(range(10)), (5, 10))}, 0, draws())
+    assert float(notes["fc"]["threshold"]) == pytest.approx(0.01 * factor)
+    again = rule.remember({"fc": view_of(values, list(range(10)), (5, 10), threshold=torch.tensor(1e-6))}, 0, draws())
+    assert float(again["fc"]["threshold"]) == pytest.approx(2e-6)
+
+
+def test_dsr_never_brings_back_at_once_what_it_dropped():
+    for _, _, change in followed(DSR(stop=40, every=2, threshold=0.1), density=0.3):
+        if change is not None:
+            for name, dropped in change.dropped.items():
+                assert not set(dropped.tolist()) & set(change.grown[name].tolist())
+
+
+# --- DeepR ------------------------------------------------------------------------------------------------------------
+
+
+def test_no_connection_outlives_a_change_of_its_sign():
+    rule = DeepR(stop=200, temperature=Constant(1e-3))
+    signs: dict[tuple[str, int], float] = {}
+    total, num_changes = None, 0
+    for step, model, change in followed(rule, steps=100, rate=0.3):
+        assert change is not None
+        num_changes += change.num_dropped
+        total = total or sk.topology_of(model).count
+        assert sk.topology_of(model).count == total
+        now = {}
+        for name, layer in sk.sparse_layers(model).items():
+            known = {int(p): int(s) for p, s in zip(layer.memory["places"], layer.memory["signs"], strict=True)}
+            for place, value in zip(layer.topology.indices.tolist(), layer.values().tolist(), strict=True):
+                if place in known and (name, place) in signs and step > 0:
+                    assert value * signs[name, place] >= 0
+                now[name, place] = known.get(place, 0)
+        signs = now
+    assert num_changes > 0
+
+
+def test_without_noise_pull_and_learning_hardly_anything_changes():
+    rule = DeepR(stop=50, shrink=0.0, temperature=Constant(0.0))
+    assert sum(change.num_dropped for _, _, change in followed(rule, rate=1e-6)) == 0
+
+
+def test_the_pull_is_towards_zero_and_the_noise_as_wide_as_the_temperature_says():
+    rule, places = DeepR(shrink=0.5, temperature=Constant(0.02)), list(range(40_000))
+    view = view_of([1.0, -1.0] * 20_000, places, (200, 200))
+    pull = rule.pull(view, 0, draws(), rate=0.25)
+    assert float(pull[::2].mean()) == pytest.approx(0.5, abs=0.003)
+    assert float(pull[1::2].mean()) == pytest.approx(-0.5, abs=0.003)
+    assert float(pull[::2].std()) == pytest.approx(math.sqrt(2 * 0.25 * 0.02), rel=0.02)
+
+
+def test_half_of_the_fresh_connections_get_the_sign_that_the_loss_does_not_want():
+    places = torch.arange(2000)
+    view = view_of([1.0] * 2000, places.tolist(), (100, 100), places=places[:0], signs=torch.empty(0, dtype=torch.int8))
+    signs = DeepR().remember({"fc": view}, 5, draws())["fc"]["signs"]
+    assert signs.abs().eq(1).all()
+    assert 0.45 < float((signs == 1).double().mean()) < 0.55
+
+
+# --- Top-KAST ---------------------------------------------------------------------------------------------------------
+
+
+def test_top_kast_uses_exactly_its_density_trains_more_and_leaves_the_rest_untouched():
+    rule = TopKAST(stop=30, every=7, penalty=1e-2)
+    size, everything = None, None
+    for step, model, change in followed(rule, density=0.2):
+        trained, used = sk.topology_of(model), used_topology(model)
+        size = trained.size
+        assert used.count == round(0.2 * size)
+        assert all((used[name] - trained[name]).count == 0 for name in used)
+        assert trained.count == (round(0.4 * size) if step < 28 else trained.count)
+        now = {name: layer.memory["weights"].clone() for name, layer in sk.sparse_layers(model).items()}
+        for name, layer in sk.sparse_layers(model).items():
+            now[name][layer.topology.indices] = layer.values()
+            outside = layer.topology.missing()
+            if everything is not None and change is None:
+                assert torch.equal(now[name][outside], everything[name][outside])
+        everything = now
+
+
+def test_top_kast_ends_with_the_used_connections_only():
+    *_, (_, model, _) = followed(TopKAST(stop=28, every=7), density=0.2)
+    assert sk.topology_of(model) == used_topology(model)
+    assert sk.topology_of(model).count == round(0.2 * sk.topology_of(model).size)
+
+
+def test_a_weight_that_rests_takes_up_its_value_again_when_it_returns():
+    rule = TopKAST(every=1, extra=0.0)
+    plain = nn.Sequential(nn.Linear(2, 2, bias=False)).double()
+    plain[0].weight.data = torch.tensor([[4.0, 3.0], [2.0, 1.0]], dtype=torch.float64)
+    model = sk.sparsify(plain, {"0": LayerTopology((2, 2), torch.tensor([0, 1]))})
+    rule.prepare(model, plain=plain)
+    layer = sk.sparse_layers(model)["0"]
+    with torch.no_grad():
+        layer.param[0, 0] = 0.5  # shrunk below the resting 2.0
+    seen = sk.views(model)
+    sk.rewire(model, rule.propose(seen, 3, draws()), first_values=rule.first_values(seen))
+    assert layer.topology.indices.tolist() == [1, 2]
+    assert layer.values().tolist() == [3.0, 2.0]
+    assert rule.remember(seen, 3, draws())["0"]["weights"].tolist() == [0.5, 3.0, 2.0, 1.0]
+
+
+def test_the_penalty_pulls_unused_values_harder_by_the_inverse_density():
+    rule = TopKAST(extra=1.0, penalty=0.5)
+    view = view_of([4.0, -1.0], [0, 1], (1, 10))
+    assert rule.pull(view, 0, draws(), rate=1.0).tolist() == pytest.approx([4.0, -10.0])
+
+
+def test_unused_but_trained_weights_receive_the_gradient_of_the_network_that_does_not_use_them():
+    rule = TopKAST(stop=30, penalty=0.0)
+    model = begun(mlp(6, 20, 3), rule, 0.2)
+    batch = batch_for((6,))[0]
+    wanted = dense_gradients(model, batch)
+    model(batch).pow(2).sum().div(2).backward()
+    for name, layer in sk.sparse_layers(model).items():
+        torch.testing.assert_close(layer.grads(), wanted[name][layer.topology.indices])
+        assert layer.grads().count_nonzero() > layer.used.count
+
+
+def test_top_kast_that_was_not_prepared_or_has_no_room_says_so():
+    model = sk.sparsify(mlp(6, 20, 3), sk.random_topology({"0": (20, 6), "2": (3, 20)}, 0.4))
+    with pytest.raises(ValueError, match="prepare"):
+        sk.attach(model, torch.optim.SGD(model.parameters(), lr=0.1), TopKAST(stop=3))
+    with pytest.raises(ValueError, match="plain=model"):
+        TopKAST(stop=3).prepare(model)
+    with pytest.raises(ValueError, match="must not exceed 1"):
+        TopKAST(stop=3, extra=1.0).initial_density(0.6)
+
+
+# --- SRigL ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_constant_fan_in_of_a_layer_of_32_neurons_and_64_inputs_at_a_tenth_is_six():
+    first = SRigL(stop=9).begin(Topology({"fc": random_layer((32, 64), 204)}), draws())["fc"]
+    assert first.fan_in().tolist() == [6] * 32
+
+
+@pytest.mark.parametrize("saliency", [0.0, 0.3, 0.9, 1.0])
+def test_every_neuron_has_k_connections_or_none_and_neurons_only_go(saliency):
+    rule = SRigL(stop=60, every=5, saliency=saliency)
+    plain = mlp(6, 30, 30, 3)
+    budget = {name: layer.count for name, layer in sk.topology_of(begun(plain, rule, 0.25)).items()}
+    alive: dict[str, set] = {}
+    for _, model, _ in followed(rule, density=0.25, steps=60, plain=plain):
+        for name, layer in sk.topology_of(model).items():
+            fan_in = layer.fan_in()
+            active = set(fan_in.nonzero().flatten().tolist())
+            assert len(set(fan_in[fan_in > 0].tolist())) == 1
+            assert active <= alive.get(name, active)
+            assert len(active) >= 1
+            k = int(fan_in.max())
+            assert k == min(layer.num_inputs, max(1, budget[name] // len(active)))
+            alive[name] = active
+    assert len(alive["4"]) == 3, "the classes all stay"
+    if saliency == 0.0:
+        assert len(alive["2"]) == 30
+    if saliency == 1.0:
+        assert len(alive["2"]) < 30
+
+
+def test_an_overfull_neuron_keeps_its_largest_values():
+    # The published code sorts the mask instead of the weights there, and drops arbitrary ones.
+    layer = LayerTopology((2, 6), torch.arange(6))
+    values = torch.tensor([0.1, 0.6, 0.2, 0.5, 0.3, 0.4], dtype=torch.float64)
+    model = sk.sparsify(nn.Sequential(nn.Linear(6, 2)).double(), {"0": layer})
+    with torch.no_grad():
+        sk.sparse_layers(model)["0"].param.copy_(sk.sparse_layers(model)["0"].pack(layer, values))
+    views = sk.views(model, capture(model, batch_for((6,))[0]))
+    shrunk = dataclasses.replace(views["0"], memory={"budget": torch.tensor(3)})
+    new = SRigL(fraction=Constant(0.0)).propose({"0": shrunk}, 0, draws())["0"]
+    assert new.indices.tolist() == [1, 3, 5]
+
+
+def test_a_neuron_without_salient_connections_is_given_up_and_the_others_share_its_budget():
+    layer = LayerTopology((4, 8), torch.tensor([0, 1, 8, 9, 16, 17, 24, 25]))
+    values = torch.tensor([5.0, 4.0, 0.01, 0.02, 3.0, 2.0, 6.0, 7.0], dtype=torch.float64)
+    gradients = torch.zeros(32, dtype=torch.float64)
+    gradients[2:6] = torch.tensor([4.0, 3.0, 2.0, 1.0], dtype=torch.float64)
+    hidden = LayerView(name="a", topology=layer, values=values, io=_Still(gradients))
+    head = dataclasses.replace(hidden, name="head")
+    new = SRigL(fraction=Constant(0.25), saliency=0.6).propose({"a": hidden, "head": head}, 0, draws())
+    assert new["a"].fan_in().tolist() == [2, 0, 2, 2]
+    assert new["head"].fan_in().tolist() == [2, 2, 2, 2]
+
+
+# --- n of m -----------------------------------------------------------------------------------------------------------
+
+
+def test_two_of_four_keeps_the_two_largest():
+    assert keep_n_of_m(torch.tensor([[0.1, 0.5, 0.3, 0.2]]), 2, 4).mask().tolist() == [[False, True, True, False]]
+    assert keep_n_of_m(torch.ones(1, 8), 2, 4).indices.tolist() == [0, 1, 4, 5]
+
+
+def test_groups_of_a_convolution_are_neighbouring_channels_at_one_place_of_the_kernel():
+    scores = torch.rand(3, 8, 3, 3, generator=draws())
+    kept = keep_n_of_m(scores, 2, 4).mask()
+    assert (kept.unflatten(1, (2, 4)).sum(2) == 2).all()
+    best = scores.unflatten(1, (2, 4)).topk(2, dim=2).values.min(2, keepdim=True).values
+    assert torch.equal(kept, (scores.unflatten(1, (2, 4)) >= best).flatten(1, 2))
+
+
+def test_a_ragged_tail_keeps_up_to_n():
+    kept = keep_n_of_m(torch.rand(5, 10, generator=draws()), 2, 4).mask()
+    assert kept[:, 8:].all()
+    assert kept.sum(1).tolist() == [6] * 5
+
+
+def test_sr_ste_hands_the_gradient_to_all_and_pulls_the_unused_to_zero():
+    weight = torch.tensor([[0.1, -0.5, 0.3, 0.2]], dtype=torch.float64, requires_grad=True)
+    used = UsesNOfM(2, 4, decay=0.25)(weight, torch.ones(1, 4, dtype=torch.bool))
+    assert used.tolist() == [[0.0, -0.5, 0.3, 0.0]]
+    used.backward(torch.tensor([[1.0, 2.0, 3.0, 4.0]], dtype=torch.float64))
+    assert weight.grad.tolist() == [[1.025, 2.0, 3.0, 4.05]]
+
+
+def test_sr_ste_uses_two_of_four_at_every_step_and_has_only_these_in_the_end():
+    rule = SRSTE(stop=30)
+    masks = set()
+    for step, model, _ in followed(rule):
+        used = used_topology(model)
+        masks.add(tuple(used["2"].indices.tolist()))
+        hidden = used["2"].mask().unflatten(1, (-1, 4)).sum(2)
+        assert (hidden == 2).all()
+        assert (sk.topology_of(model)["2"].density == 1) == (step < 30)
+    assert len(masks) > 1, "the mask moves"
+    assert sk.topology_of(model) == used
+
+
+def test_densify_gives_the_network_that_is_used():
+    model = begun(mlp(8, 20, 4), SRSTE(stop=30), 0.5)
+    inputs = batch_for((8,))[0]
+    torch.testing.assert_close(sk.densify(model)(inputs), model(inputs))
+    assert (sk.densify(model)[0].weight != 0).double().mean() == 0.5
+
+
+@pytest.mark.parametrize("make", [lambda: mlp(6, 20, 3), small_conv_net], ids=["linear", "conv"])
+def test_the_dynamic_form_has_n_in_every_group_after_every_rewiring_and_moves(make):
+    rule = DynamicNOfM(stop=30, every=3, n=1, m=4)
+    shape = (6,) if "0" in sk.shapes_of(make()) and len(sk.shapes_of(make())["0"]) == 2 else (2, 6, 6)
+    model = begun(make(), rule, 0.25)
+    first = sk.topology_of(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for step in range(30):
+        train(model, optimizer, rule, shape, steps=1, first=step)
+        for layer in sk.topology_of(model).values():
+            channels = layer.mask().movedim(1, -1)
+            whole = channels[..., : channels.shape[-1] // 4 * 4].unflatten(-1, (-1, 4)).sum(-1)
+            assert (whole == 1).all()
+    assert sk.topology_of(model) != first
+
+
+def test_a_group_takes_in_as_many_as_it_lost_where_its_gradient_is_largest():
+    layer = LayerTopology((1, 8), torch.tensor([0, 1, 4, 5]))
+    gradients = torch.tensor([0.0, 0.0, 5.0, 6.0, 0.0, 0.0, 9.0, 1.0], dtype=torch.float64)
+    view = LayerView(
+        name="fc", topology=layer, values=torch.tensor([0.1, 3.0, 2.0, 1.0], dtype=torch.float64), io=_Still(gradients)
+    )
+    new = DynamicNOfM(n=2, m=4, fraction=Constant(0.25)).propose({"fc": view}, 0, draws())["fc"]
+    assert new.indices.tolist() == [1, 3, 4, 5]
+
+
+# --- STR --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_soft_threshold_shrinks_every_weight_and_its_own_gradient_is_the_signs_that_survive():
+    thinning = SoftThreshold(0.0).double()
+    weight = torch.tensor([[0.7, -0.9, 0.2, -0.5]], dtype=torch.float64, requires_grad=True)
+    used = thinning(weight, torch.ones(1, 4, dtype=torch.bool))
+    torch.testing.assert_close(used, torch.tensor([[0.2, -0.4, 0.0, 0.0]], dtype=torch.float64))
+    used.backward(torch.tensor([[1.0, 2.0, 4.0, 8.0]], dtype=torch.float64))
+    assert weight.grad.tolist() == [[1.0, 2.0, 0.0, 0.0]]
+    assert float(thinning.s.grad) == pytest.approx(-0.25 * (1.0 - 2.0))
+
+
+def test_a_threshold_far_below_zero_leaves_the_network_dense_and_the_outcome_is_what_exceeds_it():
+    plain = mlp(6, 20, 3)
+    dense = begun(plain, STR(stop=9, threshold=-3200.0), 0.3)
+    inputs = batch_for((6,))[0]
+    torch.testing.assert_close(dense(inputs), plain(inputs))
+    model = begun(plain, STR(stop=9, threshold=-2.0), 0.3)
+    for name, layer in sk.sparse_layers(model).items():
+        exceeds = plain.get_submodule(name).weight.abs() > torch.sigmoid(torch.tensor(-2.0))
+        assert torch.equal(layer.used.mask(), exceeds)
+
+
+def test_weight_decay_alone_moves_a_threshold_that_has_underflowed():
+    rule = STR(stop=9, threshold=-3200.0)
+    model = begun(mlp(6, 20, 3), rule, 0.3)
+    train(model, torch.optim.SGD(model.parameters(), lr=0.5, weight_decay=0.01), rule, (6,), steps=1)
+    for layer in sk.sparse_layers(model).values():
+        assert layer.thinning.s.item() == pytest.approx(-3200 * (1 - 0.5 * 0.01))
+
+
+def test_str_drops_at_its_end_what_is_zero_then():
+    rule = STR(stop=20, threshold=-1.5)
+    for step, model, change in followed(rule):
+        if step == 20:
+            assert change.num_dropped > 0
+            assert sk.topology_of(model) == used_topology(model)
+        elif step < 20:
+            assert sk.topology_of(model).density == 1
+
+
+@pytest.mark.parametrize("make", [SRSTE, STR])
+def test_rules_that_end_with_one_rewiring_must_know_when(make):
+    with pytest.raises(ValueError, match="stop"):
+        make()
