@@ -87,6 +87,11 @@ def kinds() -> list[str]:
     return sorted({*HOMES, *_registered})
 
 
+def num_registered() -> int:
+    """Return how many things have a name so far: whoever keeps a list of them sees when it is out of date."""
+    return sum(map(len, _registered.values()))
+
+
 def discover(package: str) -> None:
     """Import every module below a package, so that each registers what it defines."""
     path = importlib.import_module(package).__path__

@@ -7,57 +7,18 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from helpers import MODELS, STORAGES, batch_for, capture, counts_of, sparse, train
+from helpers import MODELS, STORAGES, batch_for, sparse
+from rule_helpers import RULES, begun, draws, every_net, every_rule_on_its_nets, rule_of, seen
 
 import sparsekit as sk
 from sparsekit import registry
 from sparsekit.capture import LayerView
-from sparsekit.rules import Candidates, DropGrow, DropScore, GrowScore, Rule, make_rule, settings_of
+from sparsekit.rules import Candidates, DropGrow, DropScore, GrowScore
 from sparsekit.schedules import Constant
 from sparsekit.settings import from_plain, to_plain
-from sparsekit.train import load_checkpoint, restore, save_checkpoint
 
-RULES, DROPS, GROWS, CANDIDATES = (registry.names(kind) for kind in ("rule", "drop", "grow", "candidates"))
+DROPS, GROWS, CANDIDATES = (registry.names(kind) for kind in ("drop", "grow", "candidates"))
 PARTS = [(kind, name) for kind in ("drop", "grow", "candidates") for name in registry.names(kind)]
-NETS = {(model, storage): (*MODELS[model], storage) for model in MODELS for storage in STORAGES}
-
-every_net = pytest.mark.parametrize(("make", "shape", "storage"), NETS.values(), ids=map("-".join, NETS))
-
-# Each rule with the nets whose storage it can do with.
-RULES_ON_NETS = {
-    (name, *net): (name, *NETS[net])
-    for name in RULES
-    for net in NETS
-    if net[1] == "masked" or not make_rule(name, total_steps=40).needs_dense
-}
-every_rule_on_its_nets = pytest.mark.parametrize(
-    ("name", "make", "shape", "storage"), RULES_ON_NETS.values(), ids=map("-".join, RULES_ON_NETS)
-)
-
-
-def rule_of(name: str, **more) -> Rule:
-    known = settings_of(name)
-    return make_rule(name, total_steps=40, **{key: value for key, value in more.items() if key in known})
-
-
-def begun(make, storage, rule: Rule, density: float = 0.4) -> torch.nn.Module:
-    """A model as the rule wants it at the first step."""
-    plain = make()
-    drawn = sk.random_topology(sk.shapes_of(plain), rule.initial_density(density), seed=0)
-    model = sk.sparsify(plain, rule.begin(drawn, draws()), storage)
-    rule.prepare(model, plain=plain)
-    return model
-
-
-def seen(make, shape, storage, seed: int = 0, rule: Rule | None = None) -> tuple[torch.nn.Module, dict[str, LayerView]]:
-    """A model with gradients, and what a rule sees of it after a captured backward pass."""
-    model = sparse(make(), storage) if rule is None else begun(make, storage, rule)
-    io = capture(model, batch_for(shape, seed=seed)[0])
-    return model, sk.views(model, io)
-
-
-def draws(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def snapshot(views: dict[str, LayerView]) -> list[torch.Tensor]:
@@ -211,69 +172,6 @@ def test_what_is_due_is_a_question_without_side_effects_and_nothing_is_due_after
     due = [step for step in range(30) if rule.is_due(step)]
     assert due == [step for step in range(30) if rule.is_due(step)]
     assert all(step <= 12 for step in due)
-
-
-@every_rule_on_its_nets
-def test_connections_stay_as_many_where_no_density_is_asked_for(name, make, shape, storage):
-    rule = rule_of(name, every=2, stop=8)
-    if getattr(rule, "density", None) is not None or not rule.keeps_count:
-        return
-    model = begun(make, storage, rule)
-    before = sk.topology_of(model)
-    train(model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), rule, shape, steps=10)
-    after = sk.topology_of(model)
-    assert after.count == before.count
-    if getattr(rule, "scope", "") == "layer":
-        assert counts_of(after) == counts_of(before)
-
-
-@every_rule_on_its_nets
-def test_attached_to_a_loop_of_ones_own_a_rule_does_what_it_does_in_the_visible_loop(name, make, shape, storage):
-    rule = rule_of(name, every=3, stop=8)
-    ours, theirs = (begun(make, storage, rule) for _ in range(2))
-    train(ours, torch.optim.SGD(ours.parameters(), lr=0.1, momentum=0.9), rule, shape, steps=10)
-    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9)
-    attached = sk.attach(theirs, optimizer, rule, seed=0)
-    for step in range(10):
-        inputs, labels = batch_for(shape, seed=step)
-        torch.nn.functional.cross_entropy(theirs(inputs), labels).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    attached.detach()
-    assert ours.state_dict().keys() == theirs.state_dict().keys()
-    for key, value in ours.state_dict().items():
-        assert torch.allclose(value.double(), theirs.state_dict()[key].double(), rtol=1e-9, atol=1e-12), key
-
-
-@pytest.mark.parametrize(
-    ("name", "make", "shape", "storage"),
-    [net for key, net in RULES_ON_NETS.items() if key[1:] != ("conv", "csr")],
-    ids=["-".join(key) for key in RULES_ON_NETS if key[1:] != ("conv", "csr")],
-)
-def test_two_hundred_steps_with_a_journal_can_be_interrupted_anywhere_and_end_the_same(
-    name, make, shape, storage, tmp_path
-):
-    rule = rule_of(name, every=9, stop=150)
-
-    def start() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
-        model = begun(make, storage, rule)
-        return model, torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-
-    whole, optimizer = start()
-    journal = sk.Journal(sk.topology_of(whole))
-    for step in range(200):
-        if step == 131:
-            save_checkpoint(tmp_path / "checkpoint.pt", whole, optimizer, step=step)
-        (change,) = train(whole, optimizer, rule, shape, steps=1, first=step)
-        if change is not None:
-            journal.add(step, change)
-    resumed, optimizer = start()
-    assert restore(load_checkpoint(tmp_path / "checkpoint.pt"), resumed, optimizer) == 131
-    train(resumed, optimizer, rule, shape, steps=69, first=131)
-    assert journal[-1] == sk.topology_of(whole)
-    for key, value in whole.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[key]), key
-    assert all(value.isfinite().all() for value in whole.state_dict().values() if value.is_floating_point())
 
 
 @pytest.mark.parametrize("name", RULES)

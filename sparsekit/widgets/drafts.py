@@ -5,13 +5,14 @@ A draft is a dataclass's fields with values that need not fit together yet. It i
 """
 
 import dataclasses
+import functools
 import math
 import types
 import typing
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Union
 
-from sparsekit.registry import get, kinds, names
+from sparsekit.registry import get, kinds, names, num_registered
 from sparsekit.widgets.controls import Field
 
 NONE = "none"
@@ -135,8 +136,11 @@ def methods_for(wanted: Any) -> dict[str, type]:
         >>> "cosine" in methods_for(Schedule)
         True
     """
-    if not isinstance(wanted, type):
-        return {}
+    return _methods_for(wanted, num_registered()) if isinstance(wanted, type) else {}
+
+
+@functools.cache  # asked for a thousand times where a picker shows another rule
+def _methods_for(wanted: type, _num_registered: int) -> dict[str, type]:
     # One name may stand for things of several kinds: a drop score and a score before training, say.
     found = [(name, get(kind, name)) for kind in kinds() for name in names(kind)]
     return {name: thing for name, thing in sorted(found, key=lambda pair: pair[0]) if _makes(thing, wanted)}
