@@ -129,3 +129,13 @@ def test_the_speed_notebook_measures_this_machine_and_can_be_stopped(notebook):
     assert 2 <= count == measured < 10
     book.wait_until(page.locator("canvas.sk-curve"), "aria-label", f"({count} points)")
     assert book.python("sorted(times)") == ["csr", "csr, feature-major", "dense", "masked"]
+
+
+def test_the_lottery_notebook_walks_through_its_levels(notebook):
+    book = notebook("05_lottery_tickets.ipynb").run_all()
+    page = book.page
+    assert "every mask lies within the one before: True" in book.printed()
+    before = book.python("__import__('base64').b64encode(levels.image.value).decode()")
+    book.press(page.get_by_role("slider", name="Level").first, "End")
+    assert book.python("levels.controls.values") == {"level": 8}
+    assert book.python("__import__('base64').b64encode(levels.image.value).decode()") != before
