@@ -86,7 +86,7 @@ def conservation(accuracy: Accuracy, seeds: int) -> Iterable[str]:
             parameter.data.abs_()
         flow = nn.Sequential(*[module for module in model if not isinstance(module, nn.ReLU)])
         flow(torch.ones(1, 64, dtype=torch.float64)).sum().backward()
-        sums = [float((p.grad * p).sum()) for p in model.parameters() if p.dim() == 2 and p.grad is not None]
+        sums = [(p.grad * p).sum().item() for p in model.parameters() if p.dim() == 2 and p.grad is not None]
         yield f"bias={bias}: sums of layers differ by {max(sums) / min(sums) - 1:.1e} of the smallest"
 
 
