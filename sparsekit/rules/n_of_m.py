@@ -10,7 +10,7 @@ from torch import Tensor
 from sparsekit.capture import LayerView
 from sparsekit.layers.masked import Thinning
 from sparsekit.registry import register
-from sparsekit.rules.periodic import Periodic
+from sparsekit.rules.periodic import Periodic, check_end
 from sparsekit.rules.rows import choose, strongest
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.selection import keep_n_of_m, n_of_m_mask
@@ -119,8 +119,7 @@ class DynamicNOfM(Periodic):
     def __post_init__(self):
         super().__post_init__()
         _check_group(self.n, self.m)
-        if self.stop is None and self.fraction.lasting(1) != self.fraction:
-            raise ValueError(f"a fraction that decays must know its end, got {self.fraction} and stop=None; give stop")
+        check_end("fraction", self.fraction, self.stop)
 
     def initial_density(self, density: float) -> float:
         return self.n / self.m

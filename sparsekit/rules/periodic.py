@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sparsekit.capture import LayerView
 from sparsekit.rules.base import Rule
+from sparsekit.schedules import Schedule
 from sparsekit.settings import check_range, setting
 from sparsekit.sorted_sets import true_places
 from sparsekit.topology import LayerTopology
@@ -40,6 +41,12 @@ class Periodic(Rule):
         if step < self.start or (self.stop is not None and step > self.stop):
             return False
         return (step - self.start) % self.every == 0
+
+
+def check_end(name: str, schedule: Schedule, stop: int | None) -> None:
+    """Raise ValueError where a schedule changes in the course of time and nothing says until when."""
+    if stop is None and schedule.lasting(1) != schedule:
+        raise ValueError(f"a {name} that decays must know its end, got {schedule} and stop=None; give stop")
 
 
 def without(views: Mapping[str, LayerView], drops: Mapping[str, Bool[Tensor, " e"]]) -> dict[str, LayerTopology]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from sparsekit.capture import LayerView
@@ -20,6 +20,13 @@ def row_blocks(layer: LayerTopology) -> Iterator[tuple[int, int]]:
         yield first, min(first + rows, layer.num_outputs)
 
 
+def indices_in(layer: LayerTopology, first: int, last: int) -> Int64[Tensor, " k"]:
+    """Return the positions of the connections of some rows, found by bisection."""
+    ends = torch.tensor([first, last], device=layer.indices.device) * layer.num_inputs
+    start, stop = torch.searchsorted(layer.indices, ends).tolist()
+    return layer.indices[start:stop]
+
+
 def kept_first(view: LayerView, kept: LayerTopology, first: int, last: int) -> Float[Tensor, "rows f"]:
     """Return scores for the places of some rows: kept connections by size in (1, 2], all others by gradient in [0, 1].
 
@@ -27,7 +34,7 @@ def kept_first(view: LayerView, kept: LayerTopology, first: int, last: int) -> F
     """
     places = torch.arange(first * kept.num_inputs, last * kept.num_inputs, device=kept.indices.device)
     scores = _to_one(view.grad_at(places).abs().double())
-    inside = kept.indices[(kept.indices >= first * kept.num_inputs) & (kept.indices < last * kept.num_inputs)]
+    inside = indices_in(kept, first, last)
     values = _to_one(view.values[view.topology.place_of(inside)].abs().double())
     scores[inside - first * kept.num_inputs] = 1.5 + values / 2
     return scores.view(last - first, kept.num_inputs)

@@ -12,7 +12,8 @@ from sparsekit.allocation import share_out
 from sparsekit.capture import LayerView
 from sparsekit.registry import register
 from sparsekit.rules.base import Notes
-from sparsekit.rules.periodic import Periodic
+from sparsekit.rules.periodic import Periodic, check_end
+from sparsekit.rules.rows import strongest
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.selection import highest
 from sparsekit.settings import check_range, setting
@@ -47,8 +48,7 @@ class SNFS(Periodic):
     def __post_init__(self):
         super().__post_init__()
         check_range(self, momentum=(0, 1))
-        if self.stop is None and self.fraction.lasting(1) != self.fraction:
-            raise ValueError(f"a fraction that decays must know its end, got {self.fraction} and stop=None; give stop")
+        check_end("fraction", self.fraction, self.stop)
 
     def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
         return {name: {"momentum": self._momentum(view)} for name, view in views.items()}
@@ -57,7 +57,7 @@ class SNFS(Periodic):
         fraction = self.fraction.lasting(self.stop)(step)
         momenta = {name: self._momentum(view).abs() for name, view in views.items()}
         kept = {
-            name: _strongest(view, view.topology.count - int(fraction * view.topology.count))
+            name: strongest(view, view.topology.count - int(fraction * view.topology.count))
             for name, view in views.items()
         }
         dropped = sum(view.topology.count - kept[name].count for name, view in views.items())
@@ -75,11 +75,6 @@ class SNFS(Periodic):
         grads = view.grad_at(everywhere)
         before = view.memory.get("momentum")
         return grads if before is None else self.momentum * before + grads
-
-
-def _strongest(view: LayerView, count: int) -> LayerTopology:
-    layer = view.topology
-    return LayerTopology(layer.shape, layer.indices[highest(view.values.abs(), count)])
 
 
 def _largest(momentum: Tensor, taken: LayerTopology, count: int) -> LayerTopology:

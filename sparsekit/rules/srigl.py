@@ -10,8 +10,8 @@ from torch import Tensor
 from sparsekit.capture import LayerView
 from sparsekit.registry import register
 from sparsekit.rules.base import Notes
-from sparsekit.rules.periodic import Periodic
-from sparsekit.rules.rows import choose, row_blocks, strongest
+from sparsekit.rules.periodic import Periodic, check_end
+from sparsekit.rules.rows import choose, indices_in, row_blocks, strongest
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.selection import draw_distinct, highest
 from sparsekit.settings import check_range, setting
@@ -50,8 +50,7 @@ class SRigL(Periodic):
     def __post_init__(self):
         super().__post_init__()
         check_range(self, saliency=(0, 1), min_neurons=(1, float("inf")))
-        if self.stop is None and self.fraction.lasting(1) != self.fraction:
-            raise ValueError(f"a fraction that decays must know its end, got {self.fraction} and stop=None; give stop")
+        check_end("fraction", self.fraction, self.stop)
 
     def begin(self, topology: Topology, generator: torch.Generator) -> Topology:
         return Topology({name: _constant_fan_in(layer, generator) for name, layer in topology.items()})
@@ -108,8 +107,7 @@ def _salient(view: LayerView, kept: LayerTopology, num_grown: int, active: Tenso
         scores = view.grad_at(torch.arange(first * kept.num_inputs, last * kept.num_inputs, device=rows.device))
         own = torch.arange(first, last, device=rows.device).repeat_interleave(kept.num_inputs)
         sizes = scores.abs().double().masked_fill(~active[own], -1.0)
-        inside = kept.indices[(kept.indices >= first * kept.num_inputs) & (kept.indices < last * kept.num_inputs)]
-        sizes[inside - first * kept.num_inputs] = -1.0  # salient by their values already
+        sizes[indices_in(kept, first, last) - first * kept.num_inputs] = -1.0  # salient by their values already
         best, rows = torch.cat([best, sizes]), torch.cat([rows, own])
         top = highest(best, min(num_grown, best.numel()))
         best, rows = best[top], rows[top]
