@@ -80,6 +80,27 @@ def connections_at(level: int, size: int, prune: float) -> int:
     return round(size * (1 - prune) ** level)
 
 
+# --- 06_cheap_tickets ---------------------------------------------------------------------------------------------
+
+
+def triangle(step: int, low: float, high: float, cycle: int) -> float:
+    """Learning rate within cycles."""
+    place = (step % cycle) / cycle
+    return low + (high - low) * (1 - abs(2 * place - 1))
+
+
+# --- 07_superposition ---------------------------------------------------------------------------------------------
+
+
+def superposed(tickets: torch.Tensor, count: int) -> list[float]:
+    """Mean of tickets, pruned to a count."""
+    mean = tickets.mean(0)
+    kept = torch.zeros_like(mean)
+    places = mean.abs().argsort(descending=True)[:count]
+    kept[places] = mean[places]
+    return kept.tolist()
+
+
 # --- 10_always_sparse_speed -------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,11 @@ MISTAKES = {
     ),  # a share of the first, not the last
     "snip_score": lambda weight, gradients: (weight * gradients).abs().mean(0),  # sizes before the mean
     "synflow_first": lambda first, second: first * second.sum(0)[:, None],  # forgets that weights count as positive
+    "triangle": lambda step, low, high, cycle: low + (high - low) * (step % cycle) / cycle,  # never comes back
+    "superposed": lambda tickets, count: [
+        x if i in tickets.mean(0).argsort(descending=True)[:count].tolist() else 0.0  # forgets the sign
+        for i, x in enumerate(tickets.mean(0).tolist())
+    ],
     "csr_bytes": lambda rows, columns, density: 8 * round(rows * columns * density),  # forgets where rows begin
     "whole_speedup": lambda share, speedup: 1 - share + share * speedup,  # averages speeds instead of times
 }

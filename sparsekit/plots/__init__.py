@@ -9,6 +9,7 @@ from sparsekit.plots.guidance import plot_guidance, plot_recall, plot_sampled_ra
 from sparsekit.plots.layers import plot_fan_histogram, plot_input_map, plot_layer_densities
 from sparsekit.plots.masks import mask_image, plot_masks, plot_scores, rank_image
 from sparsekit.plots.methods import plot_methods
+from sparsekit.plots.tickets import plot_cycles, plot_superposition, plot_votes
 from sparsekit.plots.training import plot_accuracy_density, plot_curves
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "plot_collapse_map",
     "plot_comparison_matrix",
     "plot_curves",
+    "plot_cycles",
     "plot_effective_density",
     "plot_exploration",
     "plot_fan_histogram",
@@ -36,9 +38,11 @@ __all__ = [
     "plot_sampled_ratio",
     "plot_scores",
     "plot_step_times",
+    "plot_superposition",
     "plot_survival",
     "plot_update_times",
     "plot_useful",
+    "plot_votes",
     "rank_image",
     "style_of",
 ]

@@ -7,12 +7,16 @@ finished is read, what was interrupted goes on bit by bit.
 
 from sparsekit.sup_tickets.base import Split, SupTickets, SupTicketsHistory, split_epochs
 from sparsekit.sup_tickets.collect import plan, run_sup_tickets
+from sparsekit.sup_tickets.lab import Lab, Trial, count_votes
 from sparsekit.sup_tickets.report import superpositions
 
 __all__ = [
+    "Lab",
     "Split",
     "SupTickets",
     "SupTicketsHistory",
+    "Trial",
+    "count_votes",
     "plan",
     "run_sup_tickets",
     "split_epochs",

@@ -73,13 +73,30 @@ def superpose(
         {'0.indices': tensor([1]), '0.packed_weight': tensor([1.3333])}
     """
     _check_words(average=(average, AVERAGES), prune=(prune, PRUNES), scope=(scope, SCOPES))
-    weighed = _weighed(tickets, weights)
-    tickets, shares = [ticket for ticket, _ in weighed], torch.tensor([w for _, w in weighed], dtype=torch.float64)
-    budget = Budget(tickets[0].topology, _count(tickets, density), scope)
-    rest = _mean_of_rest(tickets, shares)
-    if not tickets[0].topology:
-        return replace(tickets[-1], rest=rest, accuracy=math.nan)
-    stack = Stack.of(tickets)
+    chosen = _weighed(tickets, weights)
+    stack, shares = Stack.of([ticket for ticket, _ in chosen]), [weight for _, weight in chosen]
+    return superpose_stack(stack, shares, density=density, average=average, prune=prune, scope=scope)
+
+
+def superpose_stack(
+    stack: "Stack", weights: Sequence[float], *, density: float | None, average: str, prune: str, scope: str
+) -> Ticket:
+    """Superpose tickets that lie side by side already; what `superpose` does, many times over, is quick this way.
+
+    Args:
+        stack: the tickets.
+        weights: one per ticket, above 0.
+        density, average, prune, scope: as for `superpose`.
+
+    Raises:
+        ValueError: if the budget does not fit.
+    """
+    first, last = stack.tickets[0], stack.tickets[-1]
+    shares = torch.tensor(weights, dtype=torch.float64)
+    budget = Budget(first.topology, _count(stack.tickets, density), scope)
+    rest = _mean_of_rest(stack.tickets, shares)
+    if not first.topology:
+        return replace(last, rest=rest, accuracy=math.nan)
     if prune != "never":
         budget.check(stack.union)
     averages = _running(stack, shares, average, budget) if prune == "each" else stack.average(shares, average)
@@ -87,9 +104,9 @@ def superpose(
     values = {name: _picked(averages[name], stack.union[name], layer) for name, layer in topology.items()}
     return Ticket(
         topology=topology,
-        values={name: x.to(tickets[0].values[name].dtype) for name, x in values.items()},
+        values={name: x.to(first.values[name].dtype) for name, x in values.items()},
         rest=rest,
-        step=tickets[-1].step,
+        step=last.step,
     )
 
 
@@ -116,6 +133,7 @@ def fading_weights(num: int, keep: float = 0.5) -> list[float]:
 class Stack:
     """Several tickets side by side over the union of their connections; nothing here is as large as a dense layer."""
 
+    tickets: Sequence[Ticket]
     union: Topology
     values: Mapping[str, Float[Tensor, "t e"]]
     present: Mapping[str, Bool[Tensor, "t e"]]
@@ -132,7 +150,7 @@ class Stack:
             name: torch.stack([_at(t.values[name], at) for t, at in zip(tickets, places[name], strict=True)])
             for name in union
         }
-        return cls(union, values, {name: at >= 0 for name, at in places.items()})
+        return cls(tickets, union, values, {name: at >= 0 for name, at in places.items()})
 
     def average(self, shares: Float[Tensor, " t"], average: str) -> dict[str, Float[Tensor, " e"]]:
         """Return the weighted average of each connection of the union."""

@@ -18,6 +18,7 @@ from sparsekit.widgets.ranked import RankedScores
 from sparsekit.widgets.score_explorer import ScoreExplorer
 from sparsekit.widgets.settings_picker import RulePicker, SettingsPicker
 from sparsekit.widgets.teach import Check, Predict, Verdict
+from sparsekit.widgets.ticket_lab import TicketLab
 
 __all__ = [
     "Check",
@@ -39,6 +40,7 @@ __all__ = [
     "ScoreExplorer",
     "SettingsPicker",
     "Snapshot",
+    "TicketLab",
     "TopologyFilm",
     "Verdict",
     "live_speed",

@@ -1,0 +1,163 @@
+"""Protocol P1: do superposed cheap tickets beat the tickets, plain weight averaging, and the usual training?
+
+Every collection is kept, so an interrupted measurement goes on where it was. For each base rule: cheap tickets (large
+rewirings, `explore=0.5`), the same cycles without rewiring (plain sparse weight averaging), the rule's usual training
+of as many epochs, a dense one, and the last tickets of four other seeds. Prints tables and claims, writes all rows.
+
+    python benchmarks/sup_tickets.py digits-mlp mnist1d-mlp --seeds 10
+    python benchmarks/sup_tickets.py fashion-mini-cnn --seeds 3 --bases static rigl
+"""
+
+import argparse
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from sparsekit import datasets
+from sparsekit.analysis import barrier_matrix, disagreement, iou, js_divergence, judge, outputs_of
+from sparsekit.registry import get
+from sparsekit.sup_tickets import SupTickets, SupTicketsHistory, run_sup_tickets, superpositions
+from sparsekit.tickets import Ticket
+from sparsekit.train import Experiment, load_model, run
+
+SPLIT: dict[str, Any] = {"cycle_rate": 0.2, "cycle_epochs": 4}  # of 60 epochs: 48 ordinary ones and 3 cycles
+STRANGERS = 4  # as many tickets as a collection has
+
+
+class Protocol:
+    """What is trained and measured for one recipe at one density."""
+
+    def __init__(self, recipe: str, density: float, options: argparse.Namespace):
+        self.recipe, self.density, self.epochs, self.folder = recipe, density, options.epochs, options.folder
+        self.rates = {"low": options.low, "high": options.high}
+        experiment = self.experiment("static", 0)
+        self.data = datasets.load(experiment.data, root=options.root, **experiment.data_settings)
+        self.root = options.root
+
+    def experiment(self, base: str, seed: int) -> Experiment:
+        """Return the usual training of a base rule."""
+        density = 1.0 if base == "dense" else self.density
+        return get("recipe", self.recipe)(rule=base, density=density, seed=seed, epochs=self.epochs)
+
+    def collect(self, base: str, seed: int, explore: float) -> SupTicketsHistory:
+        """Collect tickets, or read them."""
+        sup = SupTickets(experiment=self.experiment(base, seed), explore=explore, **self.rates, **SPLIT)
+        return run_sup_tickets(sup, self.folder, root=self.root, progress=False)
+
+    def usual(self, base: str, seed: int) -> float:
+        """Return the test accuracy of the rule's usual training."""
+        history = run(self.experiment(base, seed), self.folder, root=self.root, progress=False)
+        return history.last("test accuracy")
+
+    def measure(
+        self, base: str, seed: int, name: str, tickets: Sequence[Ticket], like: SupTicketsHistory
+    ) -> list[dict]:
+        """Return a row for each network that can be made of some tickets."""
+        assert like.history.folder is not None
+        table = superpositions(tickets, load_model(like.history.folder, root=self.root), self.data)
+        return [{"base": base, "seed": seed, "set": name, "network": n, **row} for n, row in table.iterrows()]
+
+    def apart(self, tickets: Sequence[Ticket], like: SupTicketsHistory) -> dict[str, float]:
+        """Say how different tickets are: of connections, of answers, and of places in the landscape."""
+        assert like.history.folder is not None
+        model = load_model(like.history.folder, root=self.root)
+        networks = [one.model_like(model) for one in tickets]
+        test, train = ([(self.data.prepare(s.inputs), s.labels)] for s in (self.data.test, self.data.train))
+        outputs, _ = outputs_of(networks, test)
+        union = tickets[0].topology
+        for one in tickets[1:]:
+            union = union | one.topology
+        pairs = torch.triu_indices(len(tickets), len(tickets), 1)
+        barriers = barrier_matrix(networks, test, of="error", refresh_with=train)
+        matrices = {"disagreement": disagreement(outputs), "JS": js_divergence(outputs), "barrier, error": barriers}
+        alike = [iou(a.topology, b.topology).value for a, b in pairwise(tickets)]
+        return {
+            "union density": union.density,
+            "IoU of neighbours": sum(alike) / len(alike),
+            **{name: float(torch.as_tensor(m)[pairs[0], pairs[1]].mean()) for name, m in matrices.items()},
+        }
+
+
+def measured(protocol: Protocol, bases: Sequence[str], seeds: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Train everything and return the networks' rows, and how far apart the tickets are."""
+    rows, distances = [], []
+    for base in bases:
+        cheap = {seed: protocol.collect(base, seed, 0.5) for seed in range(max(seeds, STRANGERS))}
+        last = [found.tickets[-1] for found in cheap.values()]
+        for seed in range(seeds):
+            still = cheap[seed] if base == "static" else protocol.collect(base, seed, 0.0)
+            strangers = [last[(seed + number) % len(last)] for number in range(STRANGERS)]
+            sets = {"cheap tickets": cheap[seed].tickets, "no exploration": still.tickets, "other seeds": strangers}
+            for name, tickets in sets.items():
+                about = {"base": base, "seed": seed, "set": name}
+                rows += protocol.measure(tickets, cheap[seed], **about)
+                distances.append({**about, **protocol.apart(tickets, cheap[seed])})
+            for name, rule in (("usual training", base), ("dense training", "dense")):
+                one = {"set": name, "network": name, "accuracy": protocol.usual(rule, seed)}
+                rows.append({"base": base, "seed": seed, **one})
+    return pd.DataFrame(rows), pd.DataFrame(distances)
+
+
+def claims(rows: pd.DataFrame, base: str) -> list[str]:
+    """Judge what the paper says, and what validates the code."""
+    own = rows[rows["base"] == base]
+    accuracy = {key: part.sort_values("seed")["accuracy"].tolist() for key, part in own.groupby(["set", "network"])}
+    best = accuracy["cheap tickets", "superposed"]
+    rivals = {
+        "the mean ticket": ("cheap tickets", "mean of tickets"),
+        "the last ticket": ("cheap tickets", "ticket 3"),
+        "the pretrained ticket": ("cheap tickets", "ticket 0"),
+        "the mean that is not pruned": ("cheap tickets", "mean, not pruned"),
+        "the ensemble": ("cheap tickets", "ensemble"),
+        "plain sparse averaging": ("no exploration", "superposed"),
+        "the usual training": ("usual training", "usual training"),
+        "dense training": ("dense training", "dense training"),
+    }
+    told = [judge(f"{base}: superposed beats {name}", best, accuracy[key]) for name, key in rivals.items()]
+    alone, mixed = (accuracy["other seeds", name] for name in ("mean of tickets", "superposed"))
+    told.append(judge(f"{base}: tickets of other seeds lose by superposing", alone, mixed))
+    return [f"{claim} t = {claim.mean / claim.error:+.1f}" if claim.error else str(claim) for claim in told]
+
+
+def table_of(rows: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """Return mean and standard error over the seeds, as text."""
+    grouped = rows.groupby(list(by), sort=False)[list(columns)]
+    mean, error = grouped.mean(), grouped.sem()
+    return mean.map(lambda x: f"{x:.4f}") + " ± " + error.map(lambda x: f"{x:.4f}")
+
+
+def main() -> None:
+    """Measure, print, and write the rows."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("recipes", nargs="*", default=["digits-mlp"])
+    parser.add_argument("--bases", nargs="+", default=["static", "set", "rigl", "gse"])
+    parser.add_argument("--densities", nargs="+", type=float, default=[0.05])
+    parser.add_argument("--seeds", type=int, default=10, help="how many, from 0")
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--low", type=float, help="learning rate at the ends of a cycle")
+    parser.add_argument("--high", type=float, help="learning rate in the middle of a cycle")
+    parser.add_argument("--folder", type=Path, default=Path("runs/sup-tickets"))
+    parser.add_argument("--root", help="data folder")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for recipe in options.recipes:
+        for density in options.densities:
+            rows, distances = measured(Protocol(recipe, density, options), options.bases, options.seeds)
+            rate = "" if options.high is None else f", learning rate {options.low} to {options.high}"
+            print(f"\n## {recipe}, density {density:g}, {options.seeds} seeds{rate}\n", flush=True)
+            print(
+                table_of(rows, ["base", "set", "network"], ["accuracy", "accuracy, not refreshed", "loss"]).to_string()
+            )
+            told = ["union density", "IoU of neighbours", "disagreement", "JS", "barrier, error"]
+            print("\n" + table_of(distances, ["base", "set"], told).to_string() + "\n")
+            for base in options.bases:
+                print("\n".join(claims(rows, base)), flush=True)
+            rows.to_csv(options.folder / f"{recipe}-{density:g}.csv", index=False)
+
+
+if __name__ == "__main__":
+    main()

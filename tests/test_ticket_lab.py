@@ -1,0 +1,147 @@
+"""The ticket lab: what it shows is what `superpose` and `evaluate` say, whatever is ticked."""
+
+import pandas as pd
+import pytest
+import torch
+from helpers import made
+from torch import nn
+from training_helpers import same
+
+from sparsekit.evaluate import evaluate
+from sparsekit.layers import shapes_of, sparsify
+from sparsekit.plots import plot_cycles, plot_superposition, plot_votes
+from sparsekit.schedules import Constant, Joined, Triangular
+from sparsekit.selection import random_topology
+from sparsekit.sup_tickets import Lab, count_votes
+from sparsekit.tickets import Ticket, superpose
+from sparsekit.tickets.superpose import Stack
+from sparsekit.widgets import TicketLab
+
+
+def net() -> nn.Module:
+    return made(lambda: nn.Sequential(nn.Linear(6, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 3)))
+
+
+def batch(seed: int, count: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
+    source = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, 6, generator=source, dtype=torch.float64)
+    return x, x[:, :3].argmax(1)
+
+
+def tickets(num: int = 3) -> list[Ticket]:
+    plain = net()
+    return [Ticket.of(sparsify(plain, random_topology(shapes_of(plain), 0.4, seed=s)), step=s) for s in range(num)]
+
+
+@pytest.fixture
+def lab() -> TicketLab:
+    return TicketLab(tickets(), net(), test=batch(1), train=batch(2))
+
+
+def accuracy_of(ticket: Ticket) -> float:
+    return evaluate(ticket.model_like(net()), [batch(1)], refresh_with=[batch(2)]).accuracy
+
+
+def test_it_shows_what_superpose_and_evaluate_say(lab):
+    assert lab.trial.accuracies["superposed"] == accuracy_of(superpose(tickets()))
+    assert lab.trial.accuracies["mean, not pruned"] == accuracy_of(superpose(tickets(), prune="never"))
+    singles = [evaluate(one.model_like(net()), [batch(1)]).accuracy for one in tickets()]
+    assert [lab.trial.accuracies[f"ticket {number}"] for number in range(3)] == singles
+    probabilities = [one.model_like(net()).eval()(batch(1)[0]).softmax(1) for one in tickets()]
+    right = (torch.stack(probabilities).mean(0).argmax(1) == batch(1)[1]).double().mean()
+    assert lab.trial.accuracies["ensemble"] == float(right)
+
+
+def test_tickets_that_are_not_ticked_take_no_part(lab):
+    lab.choose(**{"in 1": False, "weight 2": 0.5})
+    assert lab.trial.chosen == (0, 2)
+    assert lab.trial.accuracies["superposed"] == accuracy_of(superpose(tickets(), weights=[1, 0, 0.5]))
+    first = lab.trial.density
+    lab.choose(**{"in 1": True, "average": "active", "prune": "each"})
+    assert lab.trial.chosen == (0, 1, 2)
+    wanted = superpose(tickets(), weights=[1, 1, 0.5], average="active", prune="each")
+    assert lab.trial.accuracies["superposed"] == accuracy_of(wanted)
+    assert lab.trial.density == first == wanted.density
+
+
+def test_one_ticket_alone_is_itself(lab):
+    lab.choose(**{"in 0": False, "in 2": False})
+    assert lab.trial.union_density == lab.trial.density
+    assert lab.trial.votes == lab.trial.survivors == (0, tickets()[1].count)
+
+
+def test_no_ticket_at_all_is_answered_beside_the_control_and_the_picture_stays(lab):
+    lab.choose(**{"in 0": False, "in 1": False})
+    before = bytes(lab.image.value)
+    lab.choose(**{"in 2": False})
+    assert bytes(lab.image.value) == before
+    errors = {field["name"]: field["error"] for field in lab.controls.fields if field["error"]}
+    assert set(errors) == {"in 2"}
+    assert "at least one ticket must take part" in errors["in 2"]
+    lab.choose(**{"in 2": True})
+    assert not [field for field in lab.controls.fields if field["error"]]
+
+
+def test_it_says_in_words_what_it_shows(lab):
+    assert repr(lab).startswith("3 tickets: superposed ")
+    assert f"at density {lab.trial.density:.2%}, union" in repr(lab)
+    assert lab.snapshot().startswith(b"\x89PNG")
+
+
+def test_votes_count_each_connection_once():
+    some = tickets(4)
+    stack = Stack.of(some)
+    votes, survivors = count_votes(stack, superpose(some).topology)
+    assert sum(votes) == stack.union.count
+    assert sum(k * count for k, count in enumerate(votes)) == sum(one.count for one in some)
+    assert sum(survivors) == some[0].count
+    assert all(a >= b for a, b in zip(votes, survivors, strict=True))
+    with pytest.raises(ValueError, match="must be among those of the tickets"):
+        count_votes(Stack.of(some[:1]), some[1].topology)
+
+
+def test_a_lab_leaves_the_model_as_it_was():
+    model = sparsify(net(), random_topology(shapes_of(net()), 0.4, seed=9))
+    before = {name: x.clone() for name, x in model.state_dict().items()}
+    Lab.of(tickets(), model, test=batch(1), train=batch(2)).try_out([1, 2, 0])
+    assert same(model.state_dict(), before)
+
+
+@pytest.mark.parametrize("weights", [[1.0], [0.0, 0.0, 0.0]])
+def test_a_lab_refuses_weights_that_choose_nothing(weights):
+    with pytest.raises(ValueError, match="must be 3 numbers, at least one above 0"):
+        Lab.of(tickets(), net(), test=batch(1), train=batch(2)).try_out(weights)
+
+
+def test_a_lab_needs_a_ticket():
+    with pytest.raises(ValueError, match="at least one ticket"):
+        Lab.of([], net(), test=batch(1), train=batch(2))
+
+
+# --- figures ----------------------------------------------------------------------------------------------------
+
+
+def test_the_timeline_marks_every_ticket_at_its_accuracy():
+    rows = pd.DataFrame(
+        [(9, 0, "test accuracy", 0.5), (19, 1, "test accuracy", 0.75), (29, 2, "test accuracy", 0.7)],
+        columns=["step", "epoch", "name", "value"],
+    )
+    ax = plot_cycles(rows, Joined(Constant(0.1), at=20, then=Triangular(0.01, 0.05, cycle=10)), [20, 30])
+    markers = ax.get_lines()[1]
+    assert list(markers.get_xdata()) == [20, 30]
+    assert list(markers.get_ydata()) == [0.75, 0.7]
+    assert plot_cycles(rows, Constant(0.1), [20, 30], first=15).get_lines()[0].get_xdata().tolist() == [20, 30]
+
+
+def test_bars_are_as_long_as_the_accuracies_and_pale_where_a_ticket_is_left_out():
+    ax = plot_superposition({"ticket 0": 0.5, "ticket 1": 0.6, "superposed": 0.7}, [1])
+    assert [bar.get_width() for bar in ax.patches] == [0.5, 0.6, 0.7]
+    colours = [bar.get_facecolor() for bar in ax.patches]
+    assert len(set(colours)) == 3
+
+
+def test_votes_say_which_share_survives():
+    ax = plot_votes((0, 10, 4), (0, 1, 4))
+    assert [text.get_text() for text in ax.texts] == ["10%", "100%"]
+    with pytest.raises(ValueError, match="must be some of the connections"):
+        plot_votes((0, 1), (0, 2))
