@@ -20,6 +20,7 @@ from sparsekit.analysis.comparing import (
     iou,
     overlap,
 )
+from sparsekit.analysis.curvature import Hessian, hessian_spectrum, hessian_trace, top_eigenvalue
 from sparsekit.analysis.effective import (
     cut_off_units,
     effective_density,
@@ -57,6 +58,7 @@ __all__ = [
     "Claim",
     "Comparison",
     "Guidance",
+    "Hessian",
     "NotCountedWarning",
     "Pass",
     "Pruning",
@@ -88,6 +90,8 @@ __all__ = [
     "guidance",
     "guidance_table",
     "hamming",
+    "hessian_spectrum",
+    "hessian_trace",
     "iou",
     "judge",
     "layer_table",
@@ -111,6 +115,7 @@ __all__ = [
     "step_seconds",
     "storages_of",
     "survival",
+    "top_eigenvalue",
     "training_flops",
     "training_flops_table",
     "unit_fan_out",
