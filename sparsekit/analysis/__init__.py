@@ -1,6 +1,13 @@
 """Numbers about topologies and models; nothing here ever changes a model."""
 
 from sparsekit.analysis.activity import activity, small_filters
+from sparsekit.analysis.calibration import (
+    best_temperature,
+    brier,
+    calibration_error,
+    nll,
+    reliability,
+)
 from sparsekit.analysis.claims import Claim, judge
 from sparsekit.analysis.collapse import (
     Pruning,
@@ -21,12 +28,23 @@ from sparsekit.analysis.comparing import (
     overlap,
 )
 from sparsekit.analysis.curvature import Hessian, hessian_spectrum, hessian_trace, top_eigenvalue
+from sparsekit.analysis.disagreement import (
+    disagreement,
+    disagreement_bounds,
+    diversity_table,
+    error_correlation,
+    js_divergence,
+    kappa,
+    kl_divergence,
+    outputs_of,
+)
 from sparsekit.analysis.effective import (
     cut_off_units,
     effective_density,
     effective_topology,
     log10_num_paths,
 )
+from sparsekit.analysis.ensemble import ensemble, ensemble_table
 from sparsekit.analysis.evolution import ages, churn, survival
 from sparsekit.analysis.exploration import (
     coverage_curve,
@@ -65,7 +83,10 @@ __all__ = [
     "Sampled",
     "activity",
     "ages",
+    "best_temperature",
     "break_even",
+    "brier",
+    "calibration_error",
     "churn",
     "collapse_table",
     "compare",
@@ -79,9 +100,15 @@ __all__ = [
     "dead_inputs",
     "dead_outputs",
     "dice",
+    "disagreement",
+    "disagreement_bounds",
+    "diversity_table",
     "effective_density",
     "effective_in",
     "effective_topology",
+    "ensemble",
+    "ensemble_table",
+    "error_correlation",
     "exploration",
     "exploration_expected",
     "fan_histogram",
@@ -93,18 +120,24 @@ __all__ = [
     "hessian_spectrum",
     "hessian_trace",
     "iou",
+    "js_divergence",
     "judge",
+    "kappa",
+    "kl_divergence",
     "layer_table",
     "log10_num_paths",
     "log10_num_paths_in",
     "log_log_slope",
     "memory_bytes",
     "network_recall",
+    "nll",
     "one_off_flops",
     "output_positions",
+    "outputs_of",
     "overlap",
     "prunings",
     "relative_entropy",
+    "reliability",
     "reliable_exploration",
     "sampled",
     "sampled_ratio_expected",
