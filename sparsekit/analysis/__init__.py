@@ -27,6 +27,7 @@ from sparsekit.analysis.comparing import (
     iou,
     overlap,
 )
+from sparsekit.analysis.connectivity import along, barrier, barrier_matrix, bezier, segment
 from sparsekit.analysis.curvature import Hessian, hessian_spectrum, hessian_trace, top_eigenvalue
 from sparsekit.analysis.disagreement import (
     disagreement,
@@ -66,6 +67,7 @@ from sparsekit.analysis.guidance import (
     sampled_ratio_expected,
     sampled_ratios,
 )
+from sparsekit.analysis.landscape import Place, Plane, Surface, plane_through, random_plane, surface
 from sparsekit.analysis.memory import memory_bytes
 from sparsekit.analysis.metrics import dead_inputs, dead_outputs, fan_histogram, layer_table, unit_fan_out
 from sparsekit.analysis.reachable import effective_in, log10_num_paths_in
@@ -79,11 +81,18 @@ __all__ = [
     "Hessian",
     "NotCountedWarning",
     "Pass",
+    "Place",
+    "Plane",
     "Pruning",
     "Sampled",
+    "Surface",
     "activity",
     "ages",
+    "along",
+    "barrier",
+    "barrier_matrix",
     "best_temperature",
+    "bezier",
     "break_even",
     "brier",
     "calibration_error",
@@ -135,7 +144,9 @@ __all__ = [
     "output_positions",
     "outputs_of",
     "overlap",
+    "plane_through",
     "prunings",
+    "random_plane",
     "relative_entropy",
     "reliability",
     "reliable_exploration",
@@ -143,10 +154,12 @@ __all__ = [
     "sampled_ratio_expected",
     "sampled_ratios",
     "score_ranks",
+    "segment",
     "small_filters",
     "speed_table",
     "step_seconds",
     "storages_of",
+    "surface",
     "survival",
     "top_eigenvalue",
     "training_flops",

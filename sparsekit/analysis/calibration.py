@@ -117,8 +117,8 @@ def gap_of(table: pd.DataFrame) -> float:
         >>> round(gap_of(reliability_of(torch.tensor([0.95, 0.95, 0.55, 0.65]), right, bins=10)), 6)
         0.425
     """
-    gaps = (table["accuracy"] - table["confidence"]).abs().fillna(0.0)
-    return float((gaps * table["count"]).sum() / table["count"].sum())
+    gaps = np.abs(table["accuracy"].to_numpy() - table["confidence"].to_numpy())
+    return float(np.average(np.nan_to_num(gaps), weights=table["count"].to_numpy()))
 
 
 def best_temperature(outputs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> float:
