@@ -1,6 +1,13 @@
 """Numbers about topologies and models; nothing here ever changes a model."""
 
 from sparsekit.analysis.activity import activity, small_filters
+from sparsekit.analysis.calibration import (
+    best_temperature,
+    brier,
+    calibration_error,
+    nll,
+    reliability,
+)
 from sparsekit.analysis.claims import Claim, judge
 from sparsekit.analysis.collapse import (
     Pruning,
@@ -20,12 +27,25 @@ from sparsekit.analysis.comparing import (
     iou,
     overlap,
 )
+from sparsekit.analysis.connectivity import along, barrier, barrier_matrix, bezier, segment
+from sparsekit.analysis.curvature import Hessian, hessian_spectrum, hessian_trace, top_eigenvalue
+from sparsekit.analysis.disagreement import (
+    disagreement,
+    disagreement_bounds,
+    diversity_table,
+    error_correlation,
+    js_divergence,
+    kappa,
+    kl_divergence,
+    outputs_of,
+)
 from sparsekit.analysis.effective import (
     cut_off_units,
     effective_density,
     effective_topology,
     log10_num_paths,
 )
+from sparsekit.analysis.ensemble import ensemble, ensemble_table
 from sparsekit.analysis.evolution import ages, churn, survival
 from sparsekit.analysis.exploration import (
     coverage_curve,
@@ -47,6 +67,7 @@ from sparsekit.analysis.guidance import (
     sampled_ratio_expected,
     sampled_ratios,
 )
+from sparsekit.analysis.landscape import Place, Plane, Surface, plane_through, random_plane, surface
 from sparsekit.analysis.memory import memory_bytes
 from sparsekit.analysis.metrics import dead_inputs, dead_outputs, fan_histogram, layer_table, unit_fan_out
 from sparsekit.analysis.reachable import effective_in, log10_num_paths_in
@@ -57,13 +78,24 @@ __all__ = [
     "Claim",
     "Comparison",
     "Guidance",
+    "Hessian",
     "NotCountedWarning",
     "Pass",
+    "Place",
+    "Plane",
     "Pruning",
     "Sampled",
+    "Surface",
     "activity",
     "ages",
+    "along",
+    "barrier",
+    "barrier_matrix",
+    "best_temperature",
+    "bezier",
     "break_even",
+    "brier",
+    "calibration_error",
     "churn",
     "collapse_table",
     "compare",
@@ -77,9 +109,15 @@ __all__ = [
     "dead_inputs",
     "dead_outputs",
     "dice",
+    "disagreement",
+    "disagreement_bounds",
+    "diversity_table",
     "effective_density",
     "effective_in",
     "effective_topology",
+    "ensemble",
+    "ensemble_table",
+    "error_correlation",
     "exploration",
     "exploration_expected",
     "fan_histogram",
@@ -88,29 +126,42 @@ __all__ = [
     "guidance",
     "guidance_table",
     "hamming",
+    "hessian_spectrum",
+    "hessian_trace",
     "iou",
+    "js_divergence",
     "judge",
+    "kappa",
+    "kl_divergence",
     "layer_table",
     "log10_num_paths",
     "log10_num_paths_in",
     "log_log_slope",
     "memory_bytes",
     "network_recall",
+    "nll",
     "one_off_flops",
     "output_positions",
+    "outputs_of",
     "overlap",
+    "plane_through",
     "prunings",
+    "random_plane",
     "relative_entropy",
+    "reliability",
     "reliable_exploration",
     "sampled",
     "sampled_ratio_expected",
     "sampled_ratios",
     "score_ranks",
+    "segment",
     "small_filters",
     "speed_table",
     "step_seconds",
     "storages_of",
+    "surface",
     "survival",
+    "top_eigenvalue",
     "training_flops",
     "training_flops_table",
     "unit_fan_out",
