@@ -18,6 +18,7 @@ HOMES = {
     "allocation": "sparsekit.allocation",
     "augment": "sparsekit.datasets",
     "candidates": "sparsekit.rules",
+    "cycles": "sparsekit.rules",
     "data": "sparsekit.datasets",
     "drop": "sparsekit.rules",
     "experiment": "sparsekit.train",
@@ -29,6 +30,7 @@ HOMES = {
     "rule": "sparsekit.rules",
     "schedule": "sparsekit.schedules",
     "score": "sparsekit.scores",
+    "sup-tickets": "sparsekit.sup_tickets",
     "training-flops": "sparsekit.analysis",
 }
 

@@ -22,7 +22,7 @@ from sparsekit.train import History, read_experiment, read_run
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = sorted(HOMES)  # other tests register kinds of their own meanwhile
-COMMANDS = ("train", "list", "show", "bench")
+COMMANDS = ("train", "sup-tickets", "tickets", "list", "show", "bench")
 QUICK = ("--epochs", "1", "--no-progress")
 
 
@@ -439,3 +439,28 @@ def test_the_installed_command_and_the_module_are_the_same_program():
     told = shell("--help")
     assert told.returncode == 0
     assert all(command in told.stdout for command in COMMANDS)
+
+
+# --- sup-tickets --------------------------------------------------------------------------------------------------
+
+
+def test_sup_tickets_collects_superposes_and_keeps_the_result(tmp_path):
+    from sparsekit.tickets import read_ticket
+
+    words = ("--epochs", "5", "--cycle-rate", "0.4", "--cycle-epochs", "1", "--no-progress", "--folder", str(tmp_path))
+    result = invoke("sup-tickets", "digits-mlp", "--density", "0.1", *words)
+    assert result.exit_code == 0, (result.output, result.exception)
+    folder = Path(result.output.partition("\n")[0])
+    assert "superposed" in result.output
+    assert "mean of tickets" in result.output
+    assert read_ticket(folder.parent / "superposed.safetensors").count == 8448
+    listed = invoke("tickets", str(folder))
+    assert [line.split()[:2] for line in listed.output.splitlines()[2:]] == [
+        [step, "8,448"] for step in ("57", "76", "95")
+    ]
+
+
+def test_cycles_that_leave_nothing_before_them_get_a_sentence(say):
+    code, _, errors = say("sup-tickets", "digits-mlp", "--epochs", "4", "--cycle-rate", "1.5")
+    assert code == 1
+    assert "cycle_rate must lie in [0, 1), got 1.5" in errors

@@ -34,13 +34,24 @@ def test_the_training_step_shown_is_the_one_that_runs():
     assert not missing
 
 
+def test_the_tickets_example_makes_one_network_of_several(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = next(example for example in EXAMPLES if "SupTickets(" in example)
+    scope = {"sk": sk}
+    exec(
+        shown.replace('mnist1d_mlp(rule="rigl")', "digits_mlp(epochs=5)").replace("cycle_epochs=4", "cycle_epochs=1"),
+        scope,
+    )
+    assert sk.topology_of(scope["model"]).count == scope["ticket"].count == scope["collected"].tickets[0].count
+
+
 def test_the_last_example_reads_a_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = EXAMPLES[-1].replace("density=0.02", "density=0.1, epochs=2")
     exec(code, {"sk": sk})
 
 
-@pytest.mark.parametrize("command", re.findall(r"^sparsekit (\w+)", TEXT, re.MULTILINE))
+@pytest.mark.parametrize("command", re.findall(r"^sparsekit ([\w-]+)", TEXT, re.MULTILINE))
 def test_the_commands_shown_exist(command):
     from sparsekit.cli import app
 

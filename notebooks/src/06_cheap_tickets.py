@@ -12,11 +12,11 @@
 # %% [markdown]
 # ## Why
 #
-# A lottery ticket costs many trainings, each of a whole network ([notebook 5](05_lottery_tickets.ipynb)). Yin et al. ask
-# for less: in **one** sparse training, spend the last fifth of the epochs in short cycles, and take a *cheap ticket* at
-# the end of each. Every ticket has the same number of connections, at other places. The questions here: *do the tickets
-# differ? How far do they look around? And is each of them as good as the network they came from?* What several of them
-# can do together is the question of [notebook 7](07_superposition.ipynb).
+# A lottery ticket costs many trainings, each of a whole network ([notebook 5](05_lottery_tickets.ipynb)). Yin et al.
+# ask for less: in **one** sparse training, spend the last tenth of the epochs in short cycles, and take a *cheap
+# ticket* at the end of each. Every ticket has the same number of connections, at other places. The questions here: *do
+# the tickets differ? How far do they look around? And is each of them as good as the network they came from?* What
+# several of them can do together is the question of [notebook 7](07_superposition.ipynb).
 
 # %% [markdown]
 # ## Set up

@@ -126,7 +126,7 @@ plain = [superpositions(one.tickets, model, data).loc["superposed", "accuracy"] 
 accuracy = pd.concat([table["accuracy"] for table in tables], axis=1)
 
 # %% tags=["nbval-ignore-output"]
-shown = (100 * pd.DataFrame({"mean": accuracy.mean(1), "s.e.": accuracy.sem(1)})).round(2)
+shown = (100 * accuracy.T.agg(["mean", "sem"]).T).round(2)
 print(shown.to_string())
 print(f"plain averaging of weights, no rewiring: {100 * sum(plain) / SEEDS:.2f}")
 

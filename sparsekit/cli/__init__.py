@@ -1,4 +1,4 @@
-"""The command line: `sparsekit train`, `list`, `show`, `compare` and `bench`.
+"""The command line: `sparsekit train`, `sup-tickets`, `tickets`, `list`, `show`, `compare` and `bench`.
 
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
@@ -11,7 +11,15 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from sparsekit.cli.output import prepare, print_table, said, show_history, write_comparison
+from sparsekit.cli.output import (
+    prepare,
+    print_table,
+    said,
+    show_history,
+    show_superpositions,
+    show_tickets,
+    write_comparison,
+)
 from sparsekit.cli.values import pairs_of, plural, rule_settings_of, singular
 
 app = typer.Typer(
@@ -75,6 +83,46 @@ def train(
         **{name: value for name, value in chosen.items() if value is not None},
     )
     show_history(run(experiment, folder, root=data_root, progress=progress))
+
+
+@app.command("sup-tickets", epilog="Example: [bold]sparsekit sup-tickets mnist1d-mlp --rule gse --seed 1[/bold]")
+def sup_tickets(
+    recipe: Annotated[str, typer.Argument(help="which experiment; see: sparsekit list recipes")],
+    rule: Annotated[str, typer.Option(help="when and how the topology changes; see: sparsekit list rules")] = "rigl",
+    density: Annotated[float, typer.Option(help="share of the weights that exist, above 0 to 1")] = 0.05,
+    seed: Annotated[int, typer.Option(help="of everything random")] = 0,
+    epochs: Annotated[int, typer.Option(min=1, help="passes over the training data, cycles included")] = 60,
+    storage: Annotated[
+        Storage, typer.Option(help="masked: dense weight and mask; csr: connections only")
+    ] = Storage.masked,
+    cycle_rate: Annotated[float, typer.Option(help="share of the epochs that cycles may take, 0 to 1")] = 0.2,
+    cycle_epochs: Annotated[int, typer.Option(min=1, help="epochs of a cycle")] = 4,
+    explore: Annotated[float, typer.Option(help="share of the connections exchanged as a cycle begins, 0 to 1")] = 0.5,
+    low: Annotated[float | None, typer.Option(help="learning rate at the ends of a cycle; none goes on")] = None,
+    high: Annotated[float | None, typer.Option(help="learning rate in its middle; none is five times low")] = None,
+    folder: Annotated[Path, typer.Option(file_okay=False, help="where runs are kept")] = Path("runs"),
+    data_root: Annotated[
+        Path | None, typer.Option(file_okay=False, help="where data sets lie; else SPARSEKIT_DATA, else data/")
+    ] = None,
+    progress: Annotated[bool, typer.Option(help="show a progress bar")] = True,
+) -> None:
+    """Collect cheap tickets in one training, superpose them in every way, and keep the superposition as a ticket."""
+    from sparsekit.registry import get
+    from sparsekit.sup_tickets import SupTickets, run_sup_tickets
+
+    experiment = get("recipe", recipe)(rule=rule, density=density, seed=seed, epochs=epochs, storage=storage.value)
+    sup = SupTickets(
+        experiment=experiment, cycle_rate=cycle_rate, cycle_epochs=cycle_epochs, explore=explore, low=low, high=high
+    )
+    show_superpositions(run_sup_tickets(sup, folder, root=data_root, progress=progress), data_root)
+
+
+@app.command(epilog="Example: [bold]sparsekit tickets runs/mnist1d-mlp-sup-0123456789/tickets[/bold]")
+def tickets(folder: Annotated[Path, typer.Argument(help="a folder of tickets")]) -> None:
+    """List the tickets of a folder: steps, connections, accuracy."""
+    from sparsekit.tickets import TicketBook
+
+    show_tickets(TicketBook(folder))
 
 
 @app.command("list", epilog="Example: [bold]sparsekit list rules[/bold]")

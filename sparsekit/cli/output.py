@@ -15,6 +15,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sparsekit.sup_tickets import SupTicketsHistory
+    from sparsekit.tickets import TicketBook
     from sparsekit.train import History
 
 WIDE = 10_000  # columns; no line is longer
@@ -65,6 +67,35 @@ def show_history(history: "History") -> None:
     Console().print("\n".join(lines), soft_wrap=True)
     if history.journal.initial:
         _print_layers(history)
+
+
+def show_tickets(book: "TicketBook") -> None:
+    """Print the tickets of a folder."""
+    typer.echo(f"{book.folder}")
+    rows = [(f"{one.step}", f"{one.count:,}", f"{one.density:.4f}", f"{one.accuracy:.4f}") for one in book]
+    print_table(["step", "connections", "density", "accuracy"], rows)
+
+
+def show_superpositions(found: "SupTicketsHistory", root: Path | None) -> None:
+    """Print what tickets and their superpositions achieve; write the superposition beside the tickets."""
+    from sparsekit import datasets
+    from sparsekit.sup_tickets import superpositions
+    from sparsekit.tickets import write_ticket
+    from sparsekit.train import load_model
+
+    assert found.history.folder is not None
+    experiment = found.sup.experiment
+    data = datasets.load(experiment.data, root=root, **experiment.data_settings)
+    table = superpositions(found.tickets, load_model(found.history.folder, root=root), data)
+    typer.echo(f"{found.book.folder}")
+    rows = [
+        (str(name), f"{row['accuracy']:.4f}", f"{row['loss']:.4f}", f"{row['connections']:,.0f}")
+        for name, row in table.iterrows()
+    ]
+    print_table(["network", "test accuracy", "test loss", "connections"], rows)
+    path = found.history.folder / "superposed.safetensors"
+    write_ticket(found.superposed(), path)
+    typer.echo(f"wrote {path}")
 
 
 def _print_layers(history: "History") -> None:

@@ -64,7 +64,9 @@ def plot_superposition(accuracies: Mapping[str, float], chosen: Sequence[int], a
     room = max(0.02, high - low)
     ax.set_xlim(max(0.0, low - 0.5 * room), high + 0.5 * room)
     percent(ax.xaxis)
-    return finish(ax, x="test accuracy (the axis does not begin at 0)", y="", grid="x")
+    return finish(
+        ax, x="test accuracy (the axis does not begin at 0)", y="", title="tickets, and what they make", grid="x"
+    )
 
 
 def plot_votes(votes: Sequence[int], survivors: Sequence[int], ax: Axes | None = None) -> Axes:

@@ -139,3 +139,24 @@ def test_the_lottery_notebook_walks_through_its_levels(notebook):
     book.press(page.get_by_role("slider", name="Level").first, "End")
     assert book.python("levels.controls.values") == {"level": 8}
     assert book.python("__import__('base64').b64encode(levels.image.value).decode()") != before
+
+
+def test_the_lab_superposes_what_is_ticked(notebook):
+    book = notebook("07_superposition.ipynb").run_all()
+    page = book.page
+    assert "strangers lose more than 10 points by averaging: True" in book.printed()
+    assert book.python("lab.trial.chosen") == (0, 1, 2, 3)
+    page.get_by_role("checkbox", name="Ticket 1").first.click()
+    assert book.python("lab.trial.chosen") == (0, 2, 3)
+    book.press(page.get_by_role("slider", name="Weight 2").first, "ArrowLeft", times=3)
+    assert book.python("round(lab.controls.values['weight 2'], 1)") == 0.7
+    assert page.get_by_text("3 tickets: superposed").first.is_visible()
+    assert book.python(
+        "lab.trial.accuracies['superposed'] == lab._lab.try_out([1, 0, 0.7, 1]).accuracies['superposed']"
+    )
+
+
+def test_the_tickets_notebook_runs_to_its_end(notebook):
+    book = notebook("06_cheap_tickets.ipynb").run_all()
+    assert "never above the bound: True" in book.printed()
+    assert "pairs that disagree: True" in book.printed()
