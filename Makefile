@@ -42,6 +42,7 @@ lab: setup ## Open the notebooks in JupyterLab (ARGS="--no-browser --port 8899" 
 # --- for developers --------------------------------------------------------------------------------------------
 
 .PHONY: test test-fresh test-unit test-notebooks test-browser
+test: export SPARSEKIT_REUSE_RUNS = 1 # the browser reads the trainings that the part before has just done
 test: test-fresh test-unit test-notebooks test-browser ## Run the whole suite: the four parts below
 
 test-fresh: setup-test ## Check that notebooks/*.ipynb were built from notebooks/src/*.py
@@ -50,8 +51,9 @@ test-fresh: setup-test ## Check that notebooks/*.ipynb were built from notebooks
 test-unit: setup-test ## Run the tests that need no browser (ARGS goes to pytest)
 	$(RUN) -m pytest tests --ignore=tests/browser -n $(WORKERS) --dist loadscope $(ARGS)
 
-# loadfile, because the cells of one notebook must share one worker
+# loadfile, because the cells of one notebook must share one worker; runs of older code must not be read
 test-notebooks: setup-test ## Run the notebooks and compare what they print with what is committed
+	rm -rf notebooks/runs
 	$(if $(NOTEBOOKS),$(RUN) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=120 \
 	  --nbval-sanitize-with notebooks/sanitize.cfg -n $(WORKERS) --dist loadfile $(NOTEBOOKS))
 

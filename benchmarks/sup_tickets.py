@@ -53,13 +53,11 @@ class Protocol:
         history = run(self.experiment(base, seed), self.folder, root=self.root, progress=False)
         return history.last("test accuracy")
 
-    def measure(
-        self, base: str, seed: int, name: str, tickets: Sequence[Ticket], like: SupTicketsHistory
-    ) -> list[dict]:
+    def measure(self, tickets: Sequence[Ticket], like: SupTicketsHistory, **about: Any) -> list[dict]:
         """Return a row for each network that can be made of some tickets."""
         assert like.history.folder is not None
         table = superpositions(tickets, load_model(like.history.folder, root=self.root), self.data)
-        return [{"base": base, "seed": seed, "set": name, "network": n, **row} for n, row in table.iterrows()]
+        return [{**about, "network": name, **row} for name, row in table.iterrows()]
 
     def apart(self, tickets: Sequence[Ticket], like: SupTicketsHistory) -> dict[str, float]:
         """Say how different tickets are: of connections, of answers, and of places in the landscape."""

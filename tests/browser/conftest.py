@@ -1,7 +1,8 @@
 """JupyterLab in headless Chromium: one server and one browser for the whole run, a fresh kernel for every notebook.
 
 `SPARSEKIT_REQUIRE_BROWSER=1` turns the skip without Chromium into a failure, `CHROMIUM` names another browser, and
-`SCREENSHOTS=folder` keeps a picture of every notebook that a test opened.
+`SCREENSHOTS=folder` keeps a picture of every notebook that a test opened. With `SPARSEKIT_REUSE_RUNS=1`, as in
+`make test`, notebooks find the runs that `notebooks/runs` holds, and read them instead of training again.
 """
 
 import json
@@ -107,7 +108,8 @@ def browser() -> Iterator:
 def lab(tmp_path_factory) -> Iterator[Lab]:
     """One JupyterLab with settings of its own, whatever the user's are."""
     home = tmp_path_factory.mktemp("lab")
-    shutil.copytree(ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints", "runs"))
+    left_out = [".ipynb_checkpoints", *([] if os.environ.get("SPARSEKIT_REUSE_RUNS") == "1" else ["runs"])]
+    shutil.copytree(ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(*left_out))
     (home / "data").symlink_to(ROOT / "data")
     write_settings(home / "settings")
     port = free_port()
