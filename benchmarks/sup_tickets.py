@@ -128,6 +128,34 @@ def table_of(rows: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> p
     return mean.map(lambda x: f"{x:.4f}") + " ± " + error.map(lambda x: f"{x:.4f}")
 
 
+SUMMARY = {  # what a line of the summary says -> which networks it is about
+    "ticket 0, the pretrained network": ("cheap tickets", "ticket 0"),
+    "mean of the tickets": ("cheap tickets", "mean of tickets"),
+    "**superposed** (mean, pruned once)": ("cheap tickets", "superposed"),
+    "pruned after each ticket": ("cheap tickets", "pruned each time"),
+    "active-only": ("cheap tickets", "active-only"),
+    "fading": ("cheap tickets", "fading"),
+    "mean, not pruned": ("cheap tickets", "mean, not pruned"),
+    "ensemble of the tickets": ("cheap tickets", "ensemble"),
+    "no exploration, superposed": ("no exploration", "superposed"),
+    "the rule's usual training": ("usual training", "usual training"),
+    "dense training": ("dense training", "dense training"),
+    "tickets of four seeds, superposed": ("other seeds", "superposed"),
+    "tickets of four seeds, ensemble": ("other seeds", "ensemble"),
+}
+
+
+def summary(rows: pd.DataFrame, bases: Sequence[str]) -> str:
+    """Return a Markdown table of test accuracies in per cent, a column per base rule."""
+    grouped = (100 * rows.set_index(["base", "set", "network"])["accuracy"]).groupby(level=[0, 1, 2])
+    mean, error = grouped.mean(), grouped.sem()
+    lines = ["| network | " + " | ".join(bases) + " |", "|---|" + "---|" * len(bases)]
+    for text, which in SUMMARY.items():
+        cells = [f"{mean[base, *which]:.2f} ± {error[base, *which]:.2f}" for base in bases]
+        lines.append(f"| {text} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Measure, print, and write the rows."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -150,6 +178,7 @@ def main() -> None:
             print(
                 table_of(rows, ["base", "set", "network"], ["accuracy", "accuracy, not refreshed", "loss"]).to_string()
             )
+            print("\n" + summary(rows, options.bases))
             told = ["union density", "IoU of neighbours", "disagreement", "JS", "barrier, error"]
             print("\n" + table_of(distances, ["base", "set"], told).to_string() + "\n")
             for base in options.bases:
