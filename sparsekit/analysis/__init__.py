@@ -1,6 +1,7 @@
 """Numbers about topologies and models; nothing here ever changes a model."""
 
 from sparsekit.analysis.activity import activity, small_filters
+from sparsekit.analysis.alignment import topological_distance, topological_distances
 from sparsekit.analysis.calibration import (
     best_temperature,
     brier,
@@ -68,13 +69,23 @@ from sparsekit.analysis.guidance import (
     sampled_ratios,
 )
 from sparsekit.analysis.landscape import Place, Plane, Surface, plane_through, random_plane, surface
+from sparsekit.analysis.maps import Map, map_of, tree_of
 from sparsekit.analysis.memory import memory_bytes
 from sparsekit.analysis.metrics import dead_inputs, dead_outputs, fan_histogram, layer_table, unit_fan_out
 from sparsekit.analysis.reachable import effective_in, log10_num_paths_in
+from sparsekit.analysis.similarity import cka_matrix, cka_table, linear_cka
 from sparsekit.analysis.speed import break_even, log_log_slope, speed_table, step_seconds, storages_of, update_seconds
 from sparsekit.analysis.training_flops import Pass, one_off_flops, training_flops, training_flops_table
 
 __all__ = [
+    "linear_cka",
+    "cka_table",
+    "cka_matrix",
+    "tree_of",
+    "map_of",
+    "Map",
+    "topological_distances",
+    "topological_distance",
     "Claim",
     "Comparison",
     "Guidance",

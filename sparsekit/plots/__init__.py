@@ -4,14 +4,25 @@ from sparsekit.plots.collapse import plot_collapse_map, plot_layer_collapse, plo
 from sparsekit.plots.colours import STYLES, Style, numbered, style_of
 from sparsekit.plots.comparing import plot_comparison_matrix, plot_effective_density
 from sparsekit.plots.costs import plot_flops, plot_step_times, plot_update_times
+from sparsekit.plots.diversity import plot_map, plot_matrix, plot_reliability, plot_tree
 from sparsekit.plots.evolution import plot_ages, plot_churn, plot_exploration, plot_survival
 from sparsekit.plots.guidance import plot_guidance, plot_recall, plot_sampled_ratio
+from sparsekit.plots.landscape import plot_barriers, plot_cut, plot_spectrum, plot_surface, plot_surface_3d
 from sparsekit.plots.layers import plot_fan_histogram, plot_input_map, plot_layer_densities
 from sparsekit.plots.masks import mask_image, plot_masks, plot_scores, rank_image
 from sparsekit.plots.methods import plot_methods
 from sparsekit.plots.training import plot_accuracy_density, plot_curves
 
 __all__ = [
+    "plot_surface_3d",
+    "plot_surface",
+    "plot_spectrum",
+    "plot_cut",
+    "plot_barriers",
+    "plot_tree",
+    "plot_reliability",
+    "plot_matrix",
+    "plot_map",
     "STYLES",
     "Style",
     "mask_image",
