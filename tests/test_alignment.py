@@ -40,7 +40,7 @@ class TestTopologicalDistance:
         b = Topology({"fc": layer({2, 3}, {0, 1}, inputs=4)})
         table = analysis.topological_distance(a, b, match_last=True)
         assert table.loc["fc", "distance"] == pytest.approx(1 / 3)
-        assert table.loc["fc", "in_place"] == 1  # {0, 1} against {2, 3}, and {1, 2} against {0, 1}: 1 and 2/3
+        assert table.loc["fc", "in_place"] == pytest.approx(5 / 6)  # {0, 1} and {2, 3}: 1; {1, 2} and {0, 1}: 2/3
         assert table.loc["network"].equals(table.loc["fc"])
 
     def test_it_does_not_see_the_order_of_hidden_units_in_any_layer(self):
@@ -138,7 +138,11 @@ class TestSimilarity:
         inputs, labels = batch_for((2, 6, 6), size=7)
         model = small_conv_net()
         found = layer_outputs(model, [(inputs[:4], labels[:4]), (inputs[4:], labels[4:])])
-        assert {name: tuple(output.shape) for name, output in found.items()} == {"0": (7, 144), "2": (7, 24), "5": (7, 3)}
+        assert {name: tuple(output.shape) for name, output in found.items()} == {
+            "0": (7, 144),
+            "2": (7, 24),
+            "5": (7, 3),
+        }
         torch.testing.assert_close(found["5"], model(inputs).detach())
         assert not model[0]._forward_hooks
 

@@ -1,6 +1,7 @@
 """Figures of how several networks differ: matrices, maps, trees, and how sure they are of themselves."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from matplotlib.axes import Axes
 
 from sparsekit.analysis.calibration import gap_of
 from sparsekit.analysis.maps import Map, tree_of
-from sparsekit.plots.canvas import LABEL_SIZE, TICK_SIZE, axes_for, finish, in_percent, legend, note, percent
+from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, legend, note, percent
 from sparsekit.plots.colours import BASELINE, BLUE, DASHED, GREY, INK, VERMILLION, numbered
 
 CELL = 0.85  # inches of a matrix for each network: two lines of numbers fit in
@@ -43,7 +44,7 @@ def plot_matrix(
     bar.set_label(measure, fontsize=TICK_SIZE)
     bar.ax.tick_params(labelsize=TICK_SIZE)
     for (row, column), value in np.ndenumerate(numbers):
-        colour = "white" if shown.norm(value) < 0.5 else "black"
+        colour = "white" if float(np.asarray(shown.norm(value))) < 0.5 else "black"
         ax.text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=TICK_SIZE, color=colour)
     ax.set_xticks(range(len(columns)), columns)
     ax.set_yticks(range(len(rows)), rows)
@@ -83,12 +84,12 @@ def plot_map(
     ax = axes_for(ax, width=5.4, height=4.4)
     for place, group in enumerate(dict.fromkeys(groups)):
         style, points = numbered(place), found.points[[one == group for one in groups]]
-        look = {"color": style.colour, "marker": style.marker, "s": 60, "zorder": 3}
+        look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "s": 60, "zorder": 3}
         ax.scatter(points[:, 0], points[:, 1], label=group or None, **look)
     for name, point in zip(names, found.points, strict=True):
         ax.annotate(name, point, (7, 5), textcoords="offset points", fontsize=TICK_SIZE)
     if chosen is not None:
-        look = {"s": 220, "facecolors": "none", "edgecolors": VERMILLION, "linewidths": 2, "zorder": 4}
+        look: dict[str, Any] = {"s": 220, "facecolors": "none", "edgecolors": VERMILLION, "linewidths": 2, "zorder": 4}
         ax.scatter(*found.points[chosen], **look)
     ax.margins(0.2)
     ax.set_aspect("equal", adjustable="datalim")
@@ -140,7 +141,7 @@ def plot_reliability(table: pd.DataFrame, ax: Axes | None = None, *, title: str 
         ax: where to draw; a new figure if None.
         title: before the expected calibration error.
     """
-    ax = axes_for(ax, width=4.6, height=4.2)
+    ax = axes_for(ax, width=5.0, height=4.2)
     filled = table.loc[table["count"] > 0]
     if filled.empty:
         note(ax, "no samples")
@@ -153,7 +154,6 @@ def plot_reliability(table: pd.DataFrame, ax: Axes | None = None, *, title: str 
     ax.set(xlim=(0, 1), ylim=(0, 1.02))
     gap = f"calibration error {gap_of(table):.3f}" if len(filled) else ""
     finish(ax, x="confidence (largest probability)", y="accuracy", title=f"{title}: {gap}" if title else gap)
-    ax.title.set_size(LABEL_SIZE)
     for axis in (ax.xaxis, ax.yaxis):
         percent(axis)
     legend(ax, loc="upper left")

@@ -1,10 +1,13 @@
 """Figures of the loss between networks, around them, and of how it bends."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
@@ -36,7 +39,12 @@ def plot_barriers(paths: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, 
     ax = axes_for(ax, width=6.8, height=3.8)
     for place, (name, table) in enumerate(paths.items()):
         style, ends = numbered(place), table.iloc[[0, -1]]
-        look = {"color": style.colour, "linestyle": style.dashes, "marker": style.marker, "markersize": 5}
+        look: dict[str, Any] = {
+            "color": style.colour,
+            "linestyle": style.dashes,
+            "marker": style.marker,
+            "markersize": 5,
+        }
         ax.plot(table["position"], table[of], label=name, **look)
         if of != "connections":
             ax.plot(ends["position"], ends[of], color=style.colour, linewidth=0.8, alpha=0.6)
@@ -67,16 +75,18 @@ def plot_surface(
     Raises:
         ValueError: if `of` is neither word.
     """
-    values, norm = _values_of(surface, of), _norm_of(surface, of)
+    values, scale = _values_of(surface, of), _scale_of(_values_of(surface, of), of)
     ax = axes_for(ax, width=6.6, height=4.6)
-    levels = _levels(norm)
-    filled = ax.contourf(surface.x, surface.y, values, levels=levels, cmap=_colours(of), norm=norm, extend="both")
-    ax.contour(surface.x, surface.y, values, levels=levels, colors="white", linewidths=0.5, norm=norm)
+    look: dict[str, Any] = {"levels": scale.levels, "norm": scale.norm}
+    filled = ax.contourf(surface.x, surface.y, values, cmap=_colours(of), extend="both", **look)
+    ax.contour(surface.x, surface.y, values, colors="white", linewidths=0.5, **look)
     bar = ax.figure.colorbar(filled, ax=ax, format=_as_percent if of == "accuracy" else "%.2g")
     bar.set_label(of, fontsize=TICK_SIZE)
     bar.ax.tick_params(labelsize=TICK_SIZE)
     for place, (name, track) in enumerate((tracks or {}).items()):
-        ax.plot(track[:, 0], track[:, 1], color="black", linestyle=numbered(place * 8).dashes, linewidth=1.8, label=name)
+        ax.plot(
+            track[:, 0], track[:, 1], color="black", linestyle=numbered(place * 8).dashes, linewidth=1.8, label=name
+        )
     for place, (name, one) in enumerate(surface.places.items()):
         _mark(ax, place, name, one)
     if cut is not None:
@@ -102,22 +112,25 @@ def plot_surface_3d(
     Raises:
         ValueError: if `of` is neither word, or the axes are flat.
     """
-    values, norm = _values_of(surface, of), _norm_of(surface, of)
+    values, scale = _values_of(surface, of), _scale_of(_values_of(surface, of), of)
     ax = _axes_3d(ax)
-    heights = np.log10(np.clip(values, norm.vmin, norm.vmax)) if isinstance(norm, LogNorm) else values
+    heights = np.log10(values) if scale.is_log else values
     x, y = np.meshgrid(surface.x, surface.y)
-    ax.plot_surface(x, y, heights, facecolors=_rgba(values, norm, of), rstride=1, cstride=1, shade=False, linewidth=0)
+    look: dict[str, Any] = {"rstride": 1, "cstride": 1, "shade": False, "linewidth": 0}
+    ax.plot_surface(x, y, heights, facecolors=colormaps[_colours(of)](scale.norm(values)), **look)
     for place, (name, one) in enumerate(surface.places.items()):
         height = heights[np.abs(surface.y - one.y).argmin(), np.abs(surface.x - one.x).argmin()]
         style = numbered(place)
-        ax.plot([one.x], [one.y], [height], marker=style.marker, color=style.colour, markersize=8, zorder=10, label=name)
+        ax.plot(
+            [one.x], [one.y], [height], marker=style.marker, color=style.colour, markersize=8, zorder=10, label=name
+        )
     if cut is not None:
         row = np.abs(surface.y - cut).argmin()
         ax.plot(surface.x, np.full(len(surface.x), surface.y[row]), heights[row], color=VERMILLION, zorder=9)
     ax.view_init(elev=35, azim=turn)
     ax.set_xlabel("first direction", fontsize=TICK_SIZE)
     ax.set_ylabel("second direction", fontsize=TICK_SIZE)
-    ax.set_zlabel(f"log10 {of}" if isinstance(norm, LogNorm) else of, fontsize=TICK_SIZE)
+    ax.set_zlabel(f"log10 of the {of}" if scale.is_log else of, fontsize=TICK_SIZE)
     legend(ax, loc="upper left")
     return ax
 
@@ -134,13 +147,13 @@ def plot_cut(surface: Surface, ax: Axes | None = None, *, of: str = "loss", y: f
     Raises:
         ValueError: if `of` is neither word.
     """
-    values, norm = _values_of(surface, of), _norm_of(surface, of)
+    values, scale = _values_of(surface, of), _scale_of(_values_of(surface, of), of)
     ax = axes_for(ax, width=4.6, height=3.6)
     row = np.abs(surface.y - y).argmin()
     ax.plot(surface.x, values[row], color=VERMILLION)
-    if isinstance(norm, LogNorm):
+    if scale.is_log:
         ax.set_yscale("log")
-    ax.set_ylim(norm.vmin, norm.vmax)
+    ax.set_ylim(scale.low, scale.high)
     finish(ax, x="first direction", y=of, title=f"the cut at {surface.y[row]:.2f}", grid="both")
     if of == "accuracy":
         percent(ax.yaxis)
@@ -161,12 +174,14 @@ def plot_spectrum(
     """
     tables = {"": spectra} if isinstance(spectra, pd.DataFrame) else dict(spectra)
     ax = axes_for(ax, width=6.8, height=3.6)
-    low = min(table["eigenvalue"].min() for table in tables.values())
-    high = max(table["eigenvalue"].max() for table in tables.values())
+    ends = np.concatenate([table["eigenvalue"].to_numpy() for table in tables.values()])
+    low, high = float(ends.min()), float(ends.max())
     width = 0.01 * (high - low) or 1.0
     x = np.linspace(low - 5 * width, high + 5 * width, points)
     for place, (name, table) in enumerate(tables.items()):
-        bells = np.exp(-(((x[:, None] - table["eigenvalue"].to_numpy()) / width) ** 2) / 2) / (width * np.sqrt(2 * np.pi))
+        bells = np.exp(-(((x[:, None] - table["eigenvalue"].to_numpy()) / width) ** 2) / 2) / (
+            width * np.sqrt(2 * np.pi)
+        )
         style = numbered(place)
         ax.plot(x, bells @ table["weight"].to_numpy(), color=style.colour, linestyle=style.dashes, label=name or None)
     ax.axvline(0, color=BASELINE, linestyle=DASHED, linewidth=1.0)
@@ -183,43 +198,47 @@ def _values_of(surface: Surface, of: str) -> np.ndarray:
     return surface.loss if of == "loss" else surface.accuracy
 
 
-def _norm_of(surface: Surface, of: str) -> Normalize:
+@dataclass(frozen=True)
+class _Scale:
+    """From the lowest to the highest value, and whether by its logarithm."""
+
+    low: float
+    high: float
+    is_log: bool
+
+    @property
+    def norm(self) -> Normalize:
+        return (LogNorm if self.is_log else Normalize)(self.low, self.high)
+
+    @property
+    def levels(self) -> np.ndarray:
+        return (np.geomspace if self.is_log else np.linspace)(self.low, self.high, LEVELS)
+
+
+def _scale_of(values: np.ndarray, of: str) -> _Scale:
     """Accuracy and flat losses are shown as they are, losses over a wide range by their logarithm."""
-    values = _values_of(surface, of)
     finite = values[np.isfinite(values)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
-    if of == "loss" and low > 0 and high > WIDE * low:
-        return LogNorm(low, high)
-    return Normalize(low, high if high > low else low + 1.0)
-
-
-def _levels(norm: Normalize) -> np.ndarray:
-    spread = np.geomspace if isinstance(norm, LogNorm) else np.linspace
-    return spread(norm.vmin, norm.vmax, LEVELS)
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    return _Scale(low, high if high > low else low + 1.0, of == "loss" and low > 0 and WIDE * low < high)
 
 
 def _colours(of: str) -> str:
     return "cividis_r" if of == "loss" else "cividis"  # what is good is bright
 
 
-def _rgba(values: np.ndarray, norm: Normalize, of: str) -> np.ndarray:
-    from matplotlib import colormaps
-
-    return colormaps[_colours(of)](norm(values))
-
-
 def _mark(ax: Axes, place: int, name: str, one: Place) -> None:
     style = numbered(place)
     away = f" ({in_percent(one.share)} off)" if one.share > AWAY else ""
-    look = {"color": style.colour, "markeredgecolor": style.colour if away else "white"}
+    look: dict[str, Any] = {"color": style.colour, "markeredgecolor": style.colour if away else "white"}
     fill = "white" if away else style.colour
     ax.plot(one.x, one.y, style.marker, markersize=10, markerfacecolor=fill, label=name + away, zorder=5, **look)
 
 
 def _axes_3d(ax: Axes | None) -> Axes3D:
     if ax is None:
-        figure = Figure(figsize=(6.4, 4.8), dpi=100)
-        return figure.add_axes((0.0, 0.02, 0.92, 0.96), axes_class=Shown3D)
+        ax = Shown3D(Figure(figsize=(6.4, 4.8), dpi=100), (0.0, 0.02, 0.92, 0.96))
+        ax.figure.add_axes(ax)
+        return ax
     if not isinstance(ax, Axes3D):
         raise ValueError(f"a landscape needs three-dimensional axes, got {type(ax).__name__}; use projection='3d'")
     return ax
