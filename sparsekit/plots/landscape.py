@@ -113,8 +113,7 @@ def plot_surface_3d(
         ValueError: if `of` is neither word, or the axes are flat.
     """
     values, scale = _values_of(surface, of), _scale_of(_values_of(surface, of), of)
-    ax = _axes_3d(ax)
-    heights = np.log10(values) if scale.is_log else values
+    heights, ax = heights_of(surface, of), _axes_3d(ax)
     x, y = np.meshgrid(surface.x, surface.y)
     look: dict[str, Any] = {"rstride": 1, "cstride": 1, "shade": False, "linewidth": 0}
     ax.plot_surface(x, y, heights, facecolors=colormaps[_colours(of)](scale.norm(values)), **look)
@@ -190,6 +189,16 @@ def plot_spectrum(
     finish(ax, x="eigenvalue of the Hessian", y="density of eigenvalues", grid="both")
     legend(ax)
     return ax
+
+
+def heights_of(surface: Surface, of: str = "loss") -> Float[np.ndarray, "y x"]:
+    """Return the heights that `plot_surface_3d` draws: the values, or their logarithm where the range is wide.
+
+    Raises:
+        ValueError: if `of` is neither `"loss"` nor `"accuracy"`.
+    """
+    values = _values_of(surface, of)
+    return np.log10(values) if _scale_of(values, of).is_log else values
 
 
 def _values_of(surface: Surface, of: str) -> np.ndarray:
