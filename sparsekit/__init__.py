@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         seeds,
         selection,
         settings,
+        sup_tickets,
+        tickets,
         topology,
         train,
         widgets,
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
     from sparsekit.seeds import generator
     from sparsekit.selection import keep_top_overall, keep_top_per_layer, random_topology
     from sparsekit.shuffling import shuffled
+    from sparsekit.sup_tickets import SupTickets, run_sup_tickets
+    from sparsekit.tickets import Ticket, TicketBook, superpose
     from sparsekit.topology import LayerTopology, Topology
     from sparsekit.train import (
         Experiment,
@@ -81,6 +85,8 @@ _HOMES = {
     "seeds": "generator",
     "selection": "keep_top_overall keep_top_per_layer random_topology",
     "shuffling": "shuffled",
+    "sup_tickets": "SupTickets run_sup_tickets",
+    "tickets": "Ticket TicketBook superpose",
     "topology": "LayerTopology Topology",
     "train": "Experiment History attach backward fit load_model read_run run train_step training",
 }
@@ -120,6 +126,9 @@ __all__ = [
     "Journal",
     "LayerTopology",
     "Lottery",
+    "SupTickets",
+    "Ticket",
+    "TicketBook",
     "Topology",
     "allocation",
     "analysis",
@@ -158,6 +167,7 @@ __all__ = [
     "run",
     "run_control",
     "run_lottery",
+    "run_sup_tickets",
     "schedules",
     "scores",
     "seeds",
@@ -167,6 +177,9 @@ __all__ = [
     "shuffled",
     "sparse_layers",
     "sparsify",
+    "sup_tickets",
+    "superpose",
+    "tickets",
     "topology",
     "topology_of",
     "train",

@@ -226,3 +226,33 @@ class Warmup(Schedule):
     def __call__(self, step: int) -> float:
         share = min(max(step / self.steps, 0.0), 1.0)
         return (self.first + (1.0 - self.first) * share) * self.then(step)
+
+
+@register("schedule", "joined")
+@dataclass(frozen=True)
+class Joined(Schedule):
+    """One schedule up to step `at`, another from there on, which begins at its own step 0.
+
+    An open length of the first is `at`; one of the second is what is left.
+    Source: the learning rate of Sup-tickets, Yin et al. (2022), arXiv:2205.15322: steps down, then triangles.
+
+    Example:
+        >>> rate = Joined(Constant(0.1), at=100, then=Triangular(0.01, 0.05, cycle=10))
+        >>> [round(rate(step), 3) for step in (99, 100, 105, 110)]
+        [0.1, 0.01, 0.05, 0.01]
+    """
+
+    first: Schedule
+    at: int
+    then: Schedule
+
+    def __post_init__(self):
+        if self.at < 1:
+            raise ValueError(f"schedules must be joined at step 1 or later, got {self.at}; use the second one alone")
+
+    def lasting(self, steps: int | None) -> "Joined":
+        rest = None if steps is None else steps - self.at
+        return replace(self, first=self.first.lasting(self.at), then=self.then.lasting(rest))
+
+    def __call__(self, step: int) -> float:
+        return self.first.lasting(self.at)(step) if step < self.at else self.then(step - self.at)

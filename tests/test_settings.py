@@ -8,7 +8,7 @@ import pytest
 
 from sparsekit import registry
 from sparsekit.rules import DropGrow, Magnitude, Static
-from sparsekit.schedules import Constant, Cosine, Cubic, Linear, Piecewise, Stages, Triangular, Warmup
+from sparsekit.schedules import Constant, Cosine, Cubic, Joined, Linear, Piecewise, Stages, Triangular, Warmup
 from sparsekit.settings import check_range, from_plain, setting, to_plain
 
 SCHEDULES = {
@@ -17,6 +17,7 @@ SCHEDULES = {
     "cosine": Cosine(0.3),
     "cubic": Cubic(1.0, 0.05, 100),
     "triangular": Triangular(0.1, 0.2, cycle=8),
+    "joined": Joined(Constant(0.1), at=10, then=Triangular(0.1, 0.2, cycle=8)),
     "piecewise": Piecewise(0.1, (10, 20)),
     "stages": Stages((0.2, 0.1, 0.0), (0.5, 1.0)),
     "warmup": Warmup(Cosine(0.1, steps=10), steps=4, first=0.5),

@@ -1,0 +1,18 @@
+"""Tickets: networks as values in small files, and ways to superpose several of them in one of the same size."""
+
+from sparsekit.tickets.book import TicketBook
+from sparsekit.tickets.greedy import Greedy, greedy_interpolation, greedy_soup
+from sparsekit.tickets.superpose import fading_weights, superpose
+from sparsekit.tickets.ticket import Ticket, read_ticket, write_ticket
+
+__all__ = [
+    "Greedy",
+    "Ticket",
+    "TicketBook",
+    "fading_weights",
+    "greedy_interpolation",
+    "greedy_soup",
+    "read_ticket",
+    "superpose",
+    "write_ticket",
+]

@@ -1,0 +1,94 @@
+"""A folder of tickets, collected from any training loop."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from torch import nn
+
+from sparsekit.tickets.ticket import Ticket, read_ticket, write_ticket
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class TicketBook(Sequence[Ticket]):
+    """Tickets in a folder, in the order of their steps. Every ticket is a file of its own; nothing else is kept.
+
+    Args:
+        folder: where the files are; made with the first ticket.
+
+    Example:
+        >>> book = TicketBook("tickets")
+        >>> book.add(model, step=1000, accuracy=0.94)  # doctest: +SKIP
+        >>> superpose(book)  # doctest: +SKIP
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    def add(self, model: nn.Module, *, step: int, accuracy: float = math.nan) -> Ticket:
+        """Copy a model as it is now into a file; a ticket of the same step is replaced.
+
+        Args:
+            model: sparse or plain; it stays as it is.
+            step: number of steps trained.
+            accuracy: share of right answers, 0 to 1, where it was measured.
+
+        Raises:
+            ValueError: if the step is negative.
+        """
+        if step < 0:
+            raise ValueError(f"the step must be at least 0, got {step}; count the steps trained so far")
+        ticket = Ticket.of(model, step=step, accuracy=accuracy)
+        write_ticket(ticket, self.path_of(step))
+        return ticket
+
+    def path_of(self, step: int) -> Path:
+        """Return where the ticket of a step is, or would be."""
+        return self.folder / f"ticket-{step:09d}.safetensors"
+
+    @property
+    def steps(self) -> list[int]:
+        """After which steps there is a ticket, in increasing order."""
+        return sorted(int(path.stem.rpartition("-")[2]) for path in self.folder.glob("ticket-*.safetensors"))
+
+    def at(self, step: int) -> Ticket:
+        """Return the ticket of a step.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            ValueError: if its file is damaged.
+        """
+        return read_ticket(self.path_of(step))
+
+    def frame(self) -> "pd.DataFrame":
+        """Return a row per ticket: connections, density, accuracy, and the size of its file in bytes; by step."""
+        import pandas as pd
+
+        rows = [
+            (step, one.count, one.density, one.accuracy, self.path_of(step).stat().st_size)
+            for step, one in zip(self.steps, self, strict=True)
+        ]
+        return pd.DataFrame(rows, columns=["step", "connections", "density", "accuracy", "bytes"]).set_index("step")
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[Ticket]:
+        return map(self.at, self.steps)
+
+    @overload
+    def __getitem__(self, place: int) -> Ticket: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Ticket]: ...
+
+    def __getitem__(self, place: int | slice) -> Ticket | list[Ticket]:
+        if isinstance(place, slice):
+            return [self.at(step) for step in self.steps[place]]
+        return self.at(self.steps[place])
+
+    def __repr__(self) -> str:
+        return f"TicketBook({str(self.folder)!r}): {len(self)} tickets"

@@ -1,0 +1,384 @@
+"""Cheap tickets: exact split, triangles, large rewirings at the start of cycles, tickets where the rate is low."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from rule_helpers import rule_of
+from test_resume import RUN, Killed
+from training_helpers import same
+
+from sparsekit import datasets
+from sparsekit.journal import Journal
+from sparsekit.layers import sparse_layers
+from sparsekit.recipes import digits_mlp
+from sparsekit.rules import GMP, GSE, SET, DeepR, GraNet, RigL, SRigL, Static
+from sparsekit.rules.cycles import Cycles
+from sparsekit.schedules import Constant, Joined, Linear, Triangular
+from sparsekit.settings import from_plain, to_plain
+from sparsekit.sup_tickets import Split, SupTickets, plan, run_sup_tickets, split_epochs, superpositions
+from sparsekit.tickets import superpose
+from sparsekit.train import Experiment, load_checkpoint, load_model, run
+
+# Three steps an epoch; batch norm, so that refreshing its statistics matters.
+NET = Experiment(
+    recipe="tiny",
+    data="digits",
+    data_settings={"flat": False},
+    model="small-cnn",
+    model_settings={"widths": (6, 8)},
+    density=0.3,
+    rule=RigL(every=2, stop=5, fraction=0.5),
+    epochs=6,
+    batch_size=500,
+)
+SUP = SupTickets(experiment=NET, cycle_rate=0.7, cycle_epochs=2, low=0.02, high=0.1)
+BASES = {
+    "rigl": NET.rule,
+    "set": SET(every=2, stop=5),
+    "gse": GSE(every=2, stop=5),
+    "granet": GraNet(every=2, stop=5, final=0.3),
+    "gmp": GMP(every=2, stop=5, final=0.3),
+    "static": Static(),
+}
+
+
+# --- the split of the epochs ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given_", "wanted"),
+    [
+        ((250, 0.1, 8), (226, 3)),
+        ((160, 0.2, 8), (128, 4)),
+        ((100, 0.1, 8), (92, 1)),
+        ((250, 0.1, 30), (250, 0)),
+        ((100, 0.29, 29), (71, 1)),  # 100 * 0.29 is 28.999... in floating point
+        ((60, 0.2, 4), (48, 3)),
+        ((10, 0.0, 1), (10, 0)),
+    ],
+)
+def test_epochs_are_split_exactly(given_, wanted):
+    assert split_epochs(*given_) == Split(*wanted)
+
+
+@given(epochs=st.integers(1, 500), percent=st.integers(0, 99), cycle=st.integers(1, 60))
+def test_a_split_uses_up_all_epochs_and_never_more_than_the_rate(epochs, percent, cycle):
+    try:
+        split = split_epochs(epochs, percent / 100, cycle)
+    except ValueError:
+        return
+    assert split.pretraining + split.cycles * cycle == epochs
+    assert 100 * split.cycles * cycle <= epochs * percent < 100 * (split.cycles + 1) * cycle
+
+
+@pytest.mark.parametrize(("given_", "said"), [((0, 0.1, 8), "at least 1"), ((10, 1.0, 8), "cycle_rate must lie")])
+def test_a_split_of_nothing_is_refused(given_, said):
+    with pytest.raises(ValueError, match=said):
+        split_epochs(*given_)
+
+
+# --- the learning rate ------------------------------------------------------------------------------------------
+
+
+def test_the_rate_climbs_and_comes_back_within_each_cycle():
+    rate = Joined(Constant(0.1), at=100, then=Triangular(0.001, 0.005, cycle=8))
+    shown = [round(rate(step), 6) for step in (99, *range(100, 109))]
+    assert shown == [0.1, 0.001, 0.002, 0.003, 0.004, 0.005, 0.004, 0.003, 0.002, 0.001]
+
+
+def test_the_first_of_joined_schedules_lasts_up_to_the_joint():
+    rate = Joined(Linear(1.0), at=10, then=Linear(1.0)).lasting(30)
+    assert [rate(step) for step in (0, 5, 10, 20, 30)] == [1, 0.5, 1, 0.5, 0]
+    assert from_plain(json.loads(json.dumps(to_plain(rate)))) == rate
+    with pytest.raises(ValueError, match="step 1 or later"):
+        Joined(Constant(1.0), at=0, then=Constant(1.0))
+
+
+def test_the_plan_is_the_authors_schedule_in_steps():
+    sup = SupTickets(experiment=digits_mlp(epochs=250))
+    experiment, ends = plan(sup, 1197)
+    steps = 19
+    rate = experiment.learning_rate
+    assert ends == [226 * steps, 234 * steps, 242 * steps, 250 * steps]
+    shown = [rate(epoch * steps) for epoch in (0, 112, 113, 168, 169, 225, 226, 228, 230, 232)]
+    assert shown == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001, 0.001, 0.003, 0.005, 0.003])
+    assert rate(234 * steps - 1) == pytest.approx(0.001, rel=0.06)  # the ticket is taken in the trough
+    assert isinstance(experiment.rule, Cycles)
+
+
+def test_a_collection_without_cycles_is_the_ordinary_training():
+    sup = replace(SUP, cycle_rate=0.1, cycle_epochs=4, low=None, high=None)
+    experiment, ends = plan(sup, 1197)
+    assert ends == [18]
+    assert experiment.rule == NET.rule
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"low": 0.05, "high": 0.0001}, "low must be below high"),  # the defaults of the authors' code
+        ({"low": 0.0}, "low must be above 0"),
+        ({"explore": 1.5}, "explore must lie"),
+        ({"cycle_rate": 0.99, "cycle_epochs": 1, "experiment": replace(NET, epochs=1)}, None),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(changes, said):
+    if said is None:
+        assert replace(SUP, **changes).split == Split(1, 0)
+        return
+    with pytest.raises(ValueError, match=said):
+        replace(SUP, **changes)
+
+
+def test_only_experiments_and_collections_are_taken():
+    with pytest.raises(TypeError, match="Experiment"):
+        SupTickets(experiment=NET.rule)
+    with pytest.raises(TypeError, match="SupTickets"):
+        run_sup_tickets(NET)
+
+
+def test_a_trough_that_lies_above_the_peak_is_refused_where_only_the_plan_can_tell():
+    with pytest.raises(ValueError, match="must rise from above 0"):
+        plan(replace(SUP, low=None, high=0.0001), 1197)
+
+
+# --- the rule ---------------------------------------------------------------------------------------------------
+
+
+def test_the_base_goes_on_within_cycles_only_where_it_may():
+    rule = Cycles(base=RigL(every=3, stop=None, fraction=Constant(0.1)), after=10, length=5)
+    assert [step for step in range(21) if rule.is_due(step)] == [0, 3, 6, 9, 10, 15, 20]
+    assert [step for step in range(21) if replace(rule, freeze=False).is_due(step)] == [
+        *(0, 3, 6, 9, 10, 12, 15, 18),
+        20,
+    ]
+    assert [step for step in range(21) if replace(rule, explore=0.0).is_due(step)] == [0, 3, 6, 9]
+    assert [step for step in range(21) if rule.ends_at(step)] == [9, 14, 19]
+
+
+def test_cycles_survive_json_and_take_everything_else_from_the_base():
+    base = GSE(every=2, stop=5, probe_batches=3)
+    rule = Cycles(base=base, after=10, length=5)
+    assert from_plain(json.loads(json.dumps(to_plain(rule)))) == rule
+    for name in ("needs_gradients", "replaces_step", "probe_batches", "watches", "pulls", "needs_dense", "keeps_count"):
+        assert getattr(rule, name) == getattr(base, name)
+    assert Cycles(base=DeepR(stop=9), explore=0.0).pulls
+    assert Cycles(base=rule_of("snfs", every=2), explore=0.5).needs_dense
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Cycles(base=DeepR(stop=9)), "must have a fraction to explore with, got DeepR"),
+        (lambda: Cycles(base=GMP(stop=2000, final=0.1), after=100), "the density must have arrived"),
+        (lambda: Cycles(base=RigL(stop=9), length=1), "length 2"),
+        (lambda: Cycles(base=RigL(stop=9), explore=-0.1), "explore must lie"),
+    ],
+)
+def test_rules_that_cannot_cycle_are_refused(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
+
+
+def test_rules_of_their_own_explore_too():
+    assert Cycles(base=SRigL(stop=90), after=100).explores_at(100)
+    assert not Cycles(base=Static(), after=100).explores_at(100)
+
+
+# --- collecting -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory):
+    """Each collection carried out once, in either storage."""
+    made = {}
+
+    def get(name, storage="masked", **changes):
+        key = (name, storage, *changes.items())
+        if key not in made:
+            experiment = replace(NET, rule=BASES[name], storage=storage)
+            sup = replace(SUP, experiment=experiment, **changes)
+            made[key] = run_sup_tickets(sup, tmp_path_factory.mktemp("sup"), progress=False)
+        return made[key]
+
+    return get
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_a_ticket_is_taken_before_the_first_cycle_and_after_each(collected, name):
+    found = collected(name)
+    assert found.book.steps == [6, 12, 18]
+    counts = {one.count for one in found.tickets}
+    assert len(counts) == 1
+    assert counts == {round(0.3 * found.tickets[0].topology.size)}
+
+
+@pytest.mark.parametrize("name", [name for name in BASES if name != "static"])
+def test_each_cycle_begins_with_one_large_rewiring_and_then_keeps_its_topology(collected, name):
+    journal = collected(name).history.journal
+    late = [(step, change) for step, change in journal.entries if step > 5]
+    assert [step for step, _ in late] == [6, 12]
+    for _, change in late:
+        # At most the share 0.5 of each layer; what is dropped may come back at once.
+        sizes = {n: layer.count for n, layer in journal[-1].items()}
+        exchanged = {n: x.numel() for n, x in change.grown.items()}
+        assert all(exchanged[n] <= math.ceil(0.5 * sizes[n]) for n in sizes)
+        assert sum(exchanged.values()) > 0
+
+
+def test_set_explores_at_random_and_rigl_by_gradients(collected):
+    """In the authors' code both are RigL."""
+    topologies = [collected(name).tickets[1].topology for name in ("set", "rigl")]
+    assert topologies[0] != topologies[1]
+    assert not Cycles(base=BASES["set"]).needs_gradients
+    assert Cycles(base=BASES["rigl"]).needs_gradients
+
+
+def test_without_exploration_all_tickets_have_one_topology_and_other_values(collected):
+    tickets = collected("rigl", explore=0.0).tickets
+    assert tickets[0].topology == tickets[1].topology == tickets[2].topology
+    assert not same(dict(tickets[0].values), dict(tickets[2].values))
+    static = collected("static").tickets
+    assert static[0].topology == static[2].topology
+
+
+def test_the_union_stays_within_its_bound(collected):
+    for name in BASES:
+        tickets = collected(name).tickets
+        union = tickets[0].topology
+        for cycle, one in enumerate(tickets[1:], 1):
+            union = union | one.topology
+            assert union.count <= tickets[0].count * (1 + 0.5 * cycle)
+
+
+def test_tickets_are_the_networks_of_those_steps(collected, tmp_path):
+    """Training goes on from the network itself, never from an average; each ticket is what a plain run has then."""
+    found = collected("rigl")
+    experiment, ends = plan(found.sup, 1197)
+    for end, one in zip(ends, found.tickets, strict=True):
+        history = run(experiment, tmp_path, until=end, progress=False)
+        net = load_model(history.folder)
+        assert all(same(layer.values(), one.values[name]) for name, layer in sparse_layers(net).items())
+        assert one.accuracy == history.last("test accuracy")
+
+
+def test_both_storages_collect_the_same_tickets(collected):
+    for a, b in zip(collected("rigl").tickets, collected("rigl", "csr").tickets, strict=True):
+        shared = sum((a.topology[n] & b.topology[n]).count for n in a.topology)
+        # Both sum in another order, so a tie or a rounding may choose another connection in single precision.
+        assert shared >= 0.98 * a.count
+
+
+def test_no_cycles_give_the_pretrained_network(tmp_path):
+    sup = replace(SUP, cycle_rate=0.1, cycle_epochs=4, low=None, high=None)
+    found = run_sup_tickets(sup, tmp_path, progress=False)
+    (only,) = found.tickets
+    mixed = found.superposed()
+    assert mixed.topology == only.topology
+    assert same(dict(mixed.values), dict(only.values))
+    assert same(dict(mixed.rest), dict(only.rest))
+
+
+@pytest.mark.parametrize(("storage", "at"), [("masked", 3), ("masked", 6), ("csr", 8), ("masked", 12)])
+def test_killed_at_any_step_and_taken_up_again_it_ends_the_same(collected, tmp_path, monkeypatch, storage, at):
+    wanted = collected("rigl", storage)
+    kill_before(monkeypatch, at)
+    with pytest.raises(Killed):
+        run_sup_tickets(wanted.sup, tmp_path, progress=False, checkpoint_steps=2)
+    monkeypatch.undo()
+    found = run_sup_tickets(wanted.sup, tmp_path, progress=False, checkpoint_steps=2)
+    for a, b in zip(found.tickets, wanted.tickets, strict=True):
+        assert same(a.state(), b.state())
+        assert a.accuracy == b.accuracy
+    last = [load_checkpoint(one.history.folder / "checkpoint.pt") for one in (found, wanted)]
+    assert same(last[0]["model"], last[1]["model"])
+
+
+def kill_before(monkeypatch, step: int) -> None:
+    """Stop the process where a step would begin."""
+    training = RUN.training
+
+    def dying(*args, **settings):
+        for number, stats, change in training(*args, **settings):
+            if number == step:
+                raise Killed
+            yield number, stats, change
+
+    monkeypatch.setattr(RUN, "training", dying)
+
+
+def test_a_finished_collection_is_read_and_not_trained_again(tmp_path, monkeypatch):
+    first = run_sup_tickets(SUP, tmp_path, progress=False)
+    kill_before(monkeypatch, 0)
+    second = run_sup_tickets(SUP, tmp_path, progress=False)
+    assert [one.step for one in second.tickets] == [one.step for one in first.tickets]
+    assert second.history.rows == first.history.rows
+
+
+def test_a_run_that_went_past_a_missing_ticket_is_refused_and_stays(tmp_path):
+    found = run_sup_tickets(SUP, tmp_path, progress=False)
+    found.book.path_of(12).unlink()
+    with pytest.raises(ValueError, match="must stop for its ticket at step 12, got .* at step 18 without it"):
+        run_sup_tickets(SUP, tmp_path, progress=False)
+    assert found.book.steps == [6, 18]
+    assert len(Journal.read(found.history.folder / "journal")) == len(found.history.journal)
+
+
+def test_a_collection_survives_json(collected):
+    sup = collected("rigl").sup
+    assert from_plain(json.loads(json.dumps(to_plain(sup)))) == sup
+
+
+# --- superposing what was collected -----------------------------------------------------------------------------
+
+
+def test_every_superposition_is_measured_beside_its_controls(collected):
+    found = collected("rigl")
+    data = datasets.load("digits", flat=False)
+    model = load_model(found.history.folder)
+    before = {name: x.clone() for name, x in model.state_dict().items()}
+    table = superpositions(found.tickets, model, data)
+    assert same(model.state_dict(), before)
+    assert table.loc["superposed", "connections"] == found.tickets[0].count
+    assert table.loc["mean, not pruned", "connections"] > found.tickets[0].count
+    assert table.loc["ensemble", "connections"] == sum(one.count for one in found.tickets)
+    singles = table.loc[["ticket 0", "ticket 1", "ticket 2"]]
+    # Tickets are measured with their own statistics first: the same that the run wrote down.
+    assert singles["accuracy, not refreshed"].tolist() == pytest.approx([one.accuracy for one in found.tickets])
+    assert table.loc["mean of tickets", "loss"] == pytest.approx(singles["loss"].mean())
+    # Jensen: the loss of the mean of outputs is at most the mean of the losses.
+    assert table.loc["ensemble", "loss"] <= singles["loss, not refreshed"].mean()
+    assert math.isfinite(table["loss"].sum())
+
+
+def test_batch_norm_of_a_superposition_must_be_refreshed(collected):
+    """Averaged statistics describe no network."""
+    found = collected("set")
+    data = datasets.load("digits", flat=False)
+    one = superpose(found.tickets).model_like(load_model(found.history.folder))
+    from sparsekit.evaluate import evaluate
+
+    train = list(datasets.batches_in_order(data.train, 1000))
+    stale, fresh = evaluate(one, train), evaluate(one, train, refresh_with=train)
+    assert fresh.loss < stale.loss
+
+
+def test_tickets_of_one_run_average_well_and_those_of_other_seeds_do_not(tmp_path):
+    """The contrast that validates averaging: one basin against three."""
+    data = datasets.load("digits")
+    torch.set_num_threads(1)
+    strangers, loss = [], {}
+    for seed in range(3):
+        sup = SupTickets(experiment=digits_mlp(density=0.2, epochs=20, seed=seed), cycle_rate=0.2, cycle_epochs=2)
+        found = run_sup_tickets(sup, tmp_path, progress=False)
+        strangers.append(found.tickets[-1])
+        loss[seed] = superpositions(found.tickets, load_model(found.history.folder), data)["accuracy"]
+    model = load_model(found.history.folder)
+    apart = superpositions(strangers, model, data)["accuracy"]
+    assert loss[2]["superposed"] > loss[2]["mean of tickets"] - 0.02
+    assert apart["superposed"] < apart["mean of tickets"] - 0.2

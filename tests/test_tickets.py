@@ -1,0 +1,397 @@
+"""Tickets are values: they fit in files, go into any model of the same layers, and superpose within an exact budget."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from training_helpers import plain_mlp, same, tiny
+
+from sparsekit.layers import sparse_layers, topology_of
+from sparsekit.models import build
+from sparsekit.rules import RigL
+from sparsekit.tickets import (
+    Ticket,
+    TicketBook,
+    fading_weights,
+    greedy_interpolation,
+    greedy_soup,
+    read_ticket,
+    superpose,
+    write_ticket,
+)
+from sparsekit.topology import LayerTopology, Topology
+
+STORAGES = ("masked", "csr")
+
+
+def ticket(row: list[float], *, step: int = 0, rest: dict | None = None, also: tuple[int, ...] = ()) -> Ticket:
+    """A ticket of one layer, zeros missing; `also` names places that are connections although their value is 0."""
+    weight = torch.tensor([row], dtype=torch.float64)
+    exists = weight != 0
+    exists[0, list(also)] = True
+    layer = LayerTopology.of_mask(exists)
+    values = {"fc": weight.flatten()[layer.indices]}
+    return Ticket(topology=Topology({"fc": layer}), values=values, rest=rest or {}, step=step)
+
+
+def weight_of(one: Ticket, name: str = "fc") -> list[float]:
+    """The dense weight of a ticket's layer, in a row."""
+    layer = one.topology[name]
+    return torch.zeros(layer.size, dtype=torch.float64).index_copy(0, layer.indices, one.values[name].double()).tolist()
+
+
+def drawn(seed: int, count: int = 30, shapes: tuple = ((6, 8), (4, 6))) -> Ticket:
+    """A random ticket of two layers with so many connections in all."""
+    source = torch.Generator().manual_seed(seed)
+    sizes = [math.prod(shape) for shape in shapes]
+    chosen = torch.randperm(sum(sizes), generator=source)[: count - 2]
+    flags = torch.zeros(sum(sizes), dtype=torch.bool)
+    flags[chosen] = True
+    for first in (0, sizes[0]):  # every layer has some
+        flags[first + int(flags[first:].logical_not().nonzero()[0])] = True
+    parts = flags.split(sizes)
+    layers = {f"fc{i}": LayerTopology.of_mask(p.view(s)) for i, (p, s) in enumerate(zip(parts, shapes, strict=True))}
+    values = {name: torch.randn(layer.count, generator=source) for name, layer in layers.items()}
+    rest = {"bias": torch.randn(4, generator=source), "batches": torch.tensor(seed)}
+    return Ticket(topology=Topology(layers), values=values, rest=rest, step=seed)
+
+
+# --- averaging, worked out by hand -------------------------------------------------------------------------------
+
+
+THREE = [ticket([3.0, 0.0]), ticket([0.0, 2.0]), ticket([0.0, 2.0])]
+FOUR = [ticket([1.0, 0, 2.0, 0]), ticket([0, 4.0, 2.0, 0]), ticket([0, 0, 2.0, 3.0])]
+
+
+@pytest.mark.parametrize(
+    ("tickets", "how", "wanted"),
+    [
+        (THREE, {}, [0, 4 / 3]),
+        (THREE, {"prune": "each"}, [1, 0]),
+        (THREE, {"prune": "never"}, [1, 4 / 3]),
+        (FOUR, {}, [0, 4 / 3, 2, 0]),
+        (FOUR, {"prune": "never"}, [1 / 3, 4 / 3, 2, 1]),
+        (FOUR, {"average": "active", "prune": "never"}, [1, 4, 2, 3]),
+        (FOUR, {"average": "active"}, [0, 4, 0, 3]),
+        (THREE, {"average": "active", "prune": "each"}, [3, 0]),
+        (THREE, {"weights": [3, 1, 0]}, [9 / 4, 0]),
+        (THREE, {"weights": fading_weights(3)}, [0, 3 / 2]),
+        (THREE, {"density": 1.0}, [1, 4 / 3]),
+    ],
+)
+def test_averages_are_those_worked_out_by_hand(tickets, how, wanted):
+    assert weight_of(superpose(tickets, **how)) == pytest.approx(wanted)
+
+
+def test_pruning_each_time_with_fading_weights_is_the_running_average_of_the_authors():
+    """`avg <- 0.5 ticket + 0.5 avg`, cut down to one connection each time."""
+    running = [3.0, 0.0]
+    for new in ([0.0, 2.0], [0.0, 2.0]):
+        mixed = [0.5 * a + 0.5 * b for a, b in zip(running, new, strict=True)]
+        running = [mixed[0], 0.0] if mixed[0] >= mixed[1] else [0.0, mixed[1]]
+    assert weight_of(superpose(THREE, weights=fading_weights(3), prune="each")) == pytest.approx(running)
+
+
+def test_a_connection_that_was_removed_starts_again_from_zero_when_active_ones_are_averaged():
+    # After two tickets 4 beats 1; the third brings the first connection back with 9, not with (1 + 9) / 2.
+    tickets = [ticket([1.0, 0.0]), ticket([0.0, 4.0]), ticket([9.0, 0.0])]
+    assert weight_of(superpose(tickets, average="active", prune="each")) == pytest.approx([9, 0])
+
+
+def test_the_rest_is_averaged_and_counts_are_those_of_the_last():
+    a = ticket([1.0, 0], rest={"bias": torch.tensor([1.0]), "num": torch.tensor(3)})
+    b = ticket([1.0, 0], rest={"bias": torch.tensor([2.0]), "num": torch.tensor(5)}, step=7)
+    mixed = superpose([a, b], weights=[1, 3])
+    assert mixed.rest["bias"].tolist() == [1.75]
+    assert mixed.rest["num"].item() == 5
+    assert mixed.step == 7
+    assert math.isnan(mixed.accuracy)
+
+
+def test_weights_that_average_to_nothing_are_no_reason_to_miss_the_budget():
+    """The authors' code compares with a threshold, which is 0 here, and keeps everything."""
+    a, b = ticket([1.0, 2.0, 0, 0]), ticket([-1.0, -2.0, 0, 0])
+    assert superpose([a, b]).count == 2
+    opposite = [ticket([1.0, 1.0, 0, 0]), ticket([0, 0, 1.0, 1.0])]  # four equal averages, two places
+    assert superpose(opposite).topology["fc"].indices.tolist() == [0, 1]
+
+
+def test_connections_of_value_zero_are_connections():
+    grown = ticket([1.0, 0, 0, 0], also=(3,))
+    assert grown.count == 2
+    assert superpose([grown, grown]).topology == grown.topology
+
+
+# --- what always holds -------------------------------------------------------------------------------------------
+
+WAYS = st.fixed_dictionaries(
+    {
+        "average": st.sampled_from(["mean", "active"]),
+        "prune": st.sampled_from(["once", "each"]),
+        "scope": st.sampled_from(["overall", "layer"]),
+    }
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(how=WAYS, seeds=st.lists(st.integers(0, 99), min_size=1, max_size=5, unique=True), count=st.integers(4, 60))
+def test_the_budget_is_exact_and_everything_lies_in_the_union(how, seeds, count):
+    tickets = [drawn(seed, count) for seed in seeds]
+    mixed = superpose(tickets, **how)
+    union = tickets[0].topology
+    for one in tickets[1:]:
+        union = union | one.topology
+    assert mixed.count == tickets[0].count
+    assert (mixed.topology - union).count == 0
+    assert all(layer.count for layer in mixed.topology.values())
+    assert all(torch.isfinite(values).all() for values in mixed.values.values())
+
+
+@settings(max_examples=30, deadline=None)
+@given(how=WAYS, weights=st.lists(st.floats(0.01, 10), min_size=3, max_size=3))
+def test_equal_tickets_superpose_to_themselves_bit_by_bit(how, weights):
+    one = drawn(5)
+    for mixed in (superpose([one] * 3, **how), superpose([one] * 3, weights=weights, **how)):
+        assert mixed.topology == one.topology
+        assert same(dict(mixed.values), dict(one.values))
+        assert same(dict(mixed.rest), dict(one.rest))
+
+
+@settings(max_examples=30, deadline=None)
+@given(order=st.permutations(range(4)), average=st.sampled_from(["mean", "active"]))
+def test_the_order_does_not_matter_where_pruning_comes_once(order, average):
+    tickets = [drawn(seed) for seed in range(4)]
+    first = superpose(tickets, average=average)
+    second = superpose([tickets[place] for place in order], average=average)
+    assert first.topology == second.topology
+    for name, values in first.values.items():
+        torch.testing.assert_close(values, second.values[name])
+
+
+def test_the_order_matters_where_pruning_comes_each_time():
+    assert weight_of(superpose(THREE, prune="each")) != weight_of(superpose(THREE[::-1], prune="each"))
+
+
+def test_without_pruning_it_is_the_plain_mean_of_the_dense_weights():
+    tickets = [drawn(seed) for seed in range(3)]
+    mixed = superpose(tickets, prune="never")
+    for name in mixed.topology:
+        mean = torch.tensor([weight_of(one, name) for one in tickets]).mean(0)
+        torch.testing.assert_close(torch.tensor(weight_of(mixed, name)), mean, atol=1e-6, rtol=0)
+
+
+def test_ranking_within_layers_keeps_the_first_tickets_shares():
+    tickets = [drawn(seed) for seed in range(3)]
+    counts = {name: layer.count for name, layer in tickets[0].topology.items()}
+    assert {name: layer.count for name, layer in superpose(tickets, scope="layer").topology.items()} == counts
+
+
+def test_plain_networks_are_averaged_without_any_pruning():
+    a, b = (Ticket.of(plain_mlp(seed=seed), step=0) for seed in range(2))
+    mixed = superpose([a, b])
+    torch.testing.assert_close(mixed.rest["0.weight"], (a.rest["0.weight"] + b.rest["0.weight"]) / 2)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"average": "median"}, "average must be one of mean, active, got 'median'"),
+        ({"prune": "twice"}, "prune must be one of"),
+        ({"scope": "row"}, "scope must be one of"),
+        ({"weights": [1.0]}, "one weight per ticket, 3, got 1"),
+        ({"weights": [1.0, -1.0, 0.0]}, "finite and not negative"),
+        ({"weights": [0.0, 0.0, 0.0]}, "one of them above 0"),
+        ({"weights": [1.0, math.nan, 0.0]}, "finite and not negative"),
+        ({"density": 0.0}, r"density must lie in \(0, 1\], got 0.0"),
+        ({"density": 1.0}, "at most those of the union"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_sentence(how, said):
+    with pytest.raises(ValueError, match=said):
+        superpose(FOUR[:1] * 3 if "density" in how else FOUR, **how)
+
+
+def test_tickets_that_do_not_fit_each_other_are_refused():
+    with pytest.raises(ValueError, match="needs at least one ticket"):
+        superpose([])
+    with pytest.raises(ValueError, match="the same layers"):
+        superpose([THREE[0], FOUR[0]])
+    with pytest.raises(ValueError, match=r"same number of connections .* got \[1, 2\]"):
+        superpose([ticket([1.0, 0, 0, 0]), FOUR[0]])
+    assert superpose([ticket([1.0, 0, 0, 0]), FOUR[0]], density=0.5).count == 2
+
+
+def test_fading_weights_sum_to_one_and_refuse_nonsense():
+    assert sum(fading_weights(5, 0.3)) == pytest.approx(1)
+    for num, keep in ((0, 0.5), (3, 0.0), (3, 1.0)):
+        with pytest.raises(ValueError, match="must"):
+            fading_weights(num, keep)
+
+
+# --- choosing by looking ----------------------------------------------------------------------------------------
+
+
+def test_a_soup_takes_in_only_what_does_not_hurt():
+    good, also, bad = ticket([1.0, 0, 2.0, 0]), ticket([3.0, 0, 2.0, 0]), ticket([0, 9.0, 0, 9.0])
+    target = torch.tensor([2.0, 0, 2.0, 0])
+
+    def measure(one):
+        return -float((torch.tensor(weight_of(one)) - target).square().sum())
+
+    soup = greedy_soup([bad, good, also], measure)
+    assert soup.weights == [0, 0.5, 0.5]
+    assert soup.value == measure(soup.ticket) == 0
+    assert soup.value >= max(map(measure, [bad, good, also]))
+
+
+def test_interpolation_finds_the_best_rate_and_says_what_is_in_the_mix():
+    a, b = ticket([1.0, 0, 2.0, 0]), ticket([3.0, 0, 2.0, 0])
+
+    def measure(one):
+        return -abs(weight_of(one)[0] - 1.6)
+
+    found = greedy_interpolation([a, b], measure)
+    assert found.weights == pytest.approx([0.7, 0.3])
+    assert weight_of(found.ticket) == pytest.approx([1.6, 0, 2, 0])
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        greedy_interpolation([a, b], measure, rates=[1.0])
+
+
+def test_a_search_among_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least one ticket"):
+        greedy_soup([], lambda one: 0.0)
+
+
+# --- into models and files --------------------------------------------------------------------------------------
+
+
+def conv_net(storage: str) -> nn.Module:
+    """A small CNN with batch norm in a storage, its statistics not those of the start."""
+    from sparsekit.layers import shapes_of, sparsify
+    from sparsekit.selection import random_topology
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        plain = build("small-cnn", input_shape=(1, 8, 8), num_classes=3, widths=(4, 6))
+        net = sparsify(plain, random_topology(shapes_of(plain), 0.4, seed=1), storage)
+        net(torch.randn(5, 1, 8, 8))
+    return net.eval()
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("target", STORAGES)
+def test_a_ticket_of_one_storage_goes_into_a_model_of_the_other(storage, target):
+    net, other = conv_net(storage), conv_net(target)
+    for layer in sparse_layers(other).values():
+        layer.param.data.zero_()
+    before = {name: x.clone() for name, x in other.state_dict().items()}
+    moved = Ticket.of(net, step=3).model_like(other)
+    x = torch.randn(4, 1, 8, 8)
+    torch.testing.assert_close(moved(x), net(x))
+    assert topology_of(moved) == topology_of(net)
+    assert same(other.state_dict(), before)
+
+
+def test_a_ticket_is_a_copy_that_training_does_not_change():
+    net = tiny()
+    one = Ticket.of(net, step=0)
+    before = {name: values.clone() for name, values in one.values.items()}
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(1)
+    assert same(dict(one.values), before)
+    inside = one.model_like(net)
+    with torch.no_grad():
+        for parameter in inside.parameters():
+            parameter.add_(1)
+    assert same(dict(one.values), before)
+
+
+def test_a_ticket_makes_a_plain_model_sparse():
+    net = tiny()
+    one = Ticket.of(net, step=0)
+    assert topology_of(one.model_like(plain_mlp())) == one.topology
+
+
+def test_what_a_rule_remembers_is_no_part_of_a_ticket():
+    net = tiny()
+    for layer in sparse_layers(net).values():
+        layer.remember({"momentum": torch.ones(3)})
+    one = Ticket.of(net, step=0)
+    assert not [name for name in one.rest if "memory" in name]
+    one.model_like(net)
+
+
+def test_another_model_is_refused():
+    with pytest.raises(ValueError, match="the layers it is of"):
+        Ticket.of(tiny(), step=0).model_like(nn.Sequential(conv_net("masked")))
+
+
+def test_one_value_per_connection():
+    with pytest.raises(ValueError, match=r"shape \(1,\), one per connection, got shape \(2,\)"):
+        Ticket(topology=THREE[0].topology, values={"fc": torch.zeros(2)}, rest={}, step=0)
+    with pytest.raises(ValueError, match="got none"):
+        Ticket(topology=THREE[0].topology, values={}, rest={}, step=0)
+
+
+def test_a_ticket_survives_its_file_and_is_small(tmp_path):
+    net = conv_net("masked")
+    one = Ticket.of(net, step=12, accuracy=0.75)
+    write_ticket(one, tmp_path / "sub" / "a.safetensors")
+    back = read_ticket(tmp_path / "sub" / "a.safetensors")
+    assert (back.step, back.accuracy) == (12, 0.75)
+    assert back.topology == one.topology
+    assert list(back.topology) == list(one.topology)
+    assert same(dict(back.values), dict(one.values))
+    assert same(dict(back.rest), dict(one.rest))
+    assert [path.name for path in (tmp_path / "sub").iterdir()] == ["a.safetensors"]
+
+
+def test_damaged_files_and_other_files_are_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "ticket-000000001.safetensors"
+    with pytest.raises(FileNotFoundError, match="a ticket must exist"):
+        read_ticket(path)
+    write_ticket(Ticket.of(conv_net("csr"), step=1), path)
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(ValueError, match="a damaged one"):
+        read_ticket(path)
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="must hold a ticket"):
+        read_ticket(path)
+
+
+def test_a_book_collects_from_any_loop_and_lists_what_it_has(tmp_path):
+    net, book = tiny(), TicketBook(tmp_path / "book")
+    assert len(book) == 0
+    assert list(book) == []
+    for step in (20, 100, 3):
+        with torch.no_grad():
+            net.get_parameter("0.bias").fill_(step)
+        book.add(net, step=step, accuracy=step / 100)
+    again = TicketBook(tmp_path / "book")
+    assert again.steps == [3, 20, 100]
+    assert [one.rest["0.bias"][0].item() for one in again] == [3, 20, 100]
+    assert again[-1].accuracy == 1
+    assert [one.step for one in again[1:]] == [20, 100]
+    assert again.frame()["connections"].tolist() == [again[0].count] * 3
+    assert superpose(again).rest["0.bias"][0].item() == pytest.approx(41)
+    book.add(net, step=20)
+    assert len(again) == 3
+    with pytest.raises(ValueError, match="at least 0, got -1"):
+        book.add(net, step=-1)
+    with pytest.raises(FileNotFoundError):
+        again.at(4)
+
+
+def test_a_book_leaves_the_model_and_its_rule_as_they_were(tmp_path):
+    net = tiny()
+    RigL(stop=10).prepare(net)
+    before = {name: x.clone() for name, x in net.state_dict().items()}
+    TicketBook(tmp_path).add(net, step=0)
+    assert same(net.state_dict(), before)
+    assert net.training
