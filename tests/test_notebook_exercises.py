@@ -26,6 +26,8 @@ MISTAKES = {
     ),  # a share of the first, not the last
     "snip_score": lambda weight, gradients: (weight * gradients).abs().mean(0),  # sizes before the mean
     "synflow_first": lambda first, second: first * second.sum(0)[:, None],  # forgets that weights count as positive
+    "barrier_of": lambda errors: float(errors.max() - errors[0]),  # measured from the first end
+    "curve_point": lambda start, bend, end, t: (1 - t) * start + t * end,  # the straight line
     "csr_bytes": lambda rows, columns, density: 8 * round(rows * columns * density),  # forgets where rows begin
     "whole_speedup": lambda share, speedup: 1 - share + share * speedup,  # averages speeds instead of times
 }

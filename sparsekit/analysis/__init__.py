@@ -76,6 +76,7 @@ from sparsekit.analysis.reachable import effective_in, log10_num_paths_in
 from sparsekit.analysis.similarity import cka_matrix, cka_table, linear_cka
 from sparsekit.analysis.speed import break_even, log_log_slope, speed_table, step_seconds, storages_of, update_seconds
 from sparsekit.analysis.training_flops import Pass, one_off_flops, training_flops, training_flops_table
+from sparsekit.analysis.weights import network_at
 
 __all__ = [
     "Claim",
@@ -146,6 +147,7 @@ __all__ = [
     "log_log_slope",
     "map_of",
     "memory_bytes",
+    "network_at",
     "network_recall",
     "nll",
     "one_off_flops",

@@ -13,6 +13,18 @@ from sparsekit.analysis.maps import Map, tree_of
 from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, legend, note, percent
 from sparsekit.plots.colours import BASELINE, BLUE, DASHED, GREY, INK, VERMILLION, numbered
 
+# Names of neighbours go around their points, or they would lie on each other.
+CORNERS = (
+    ((7, 4), "left", "bottom"),
+    ((-7, 4), "right", "bottom"),
+    ((7, -4), "left", "top"),
+    ((-7, -4), "right", "top"),
+)
+    ((7, 4), "left", "bottom"),
+    ((-7, 4), "right", "bottom"),
+    ((7, -4), "left", "top"),
+    ((-7, -4), "right", "top"),
+)
 CELL = 0.85  # inches of a matrix for each network: two lines of numbers fit in
 
 
@@ -86,8 +98,10 @@ def plot_map(
         style, points = numbered(place), found.points[[one == group for one in groups]]
         look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "s": 60, "zorder": 3}
         ax.scatter(points[:, 0], points[:, 1], label=group or None, **look)
-    for name, point in zip(names, found.points, strict=True):
-        ax.annotate(name, point, (7, 5), textcoords="offset points", fontsize=TICK_SIZE)
+    for place, (name, point) in enumerate(zip(names, found.points, strict=True)):
+        corner, side, edge = CORNERS[place % len(CORNERS)]
+        look = {"textcoords": "offset points", "ha": side, "va": edge, "fontsize": TICK_SIZE}
+        ax.annotate(name, point, corner, **look)
     if chosen is not None:
         look: dict[str, Any] = {"s": 220, "facecolors": "none", "edgecolors": VERMILLION, "linewidths": 2, "zorder": 4}
         ax.scatter(*found.points[chosen], **look)

@@ -80,7 +80,7 @@ def plot_surface(
     look: dict[str, Any] = {"levels": scale.levels, "norm": scale.norm}
     filled = ax.contourf(surface.x, surface.y, values, cmap=_colours(of), extend="both", **look)
     ax.contour(surface.x, surface.y, values, colors="white", linewidths=0.5, **look)
-    bar = ax.figure.colorbar(filled, ax=ax, format=_as_percent if of == "accuracy" else "%.2g")
+    bar = ax.figure.colorbar(filled, ax=ax, format=_as_percent if of == "accuracy" else "%.3g")
     bar.set_label(of, fontsize=TICK_SIZE)
     bar.ax.tick_params(labelsize=TICK_SIZE)
     for place, (name, track) in enumerate((tracks or {}).items()):
@@ -185,7 +185,7 @@ def plot_spectrum(
         ax.plot(x, bells @ table["weight"].to_numpy(), color=style.colour, linestyle=style.dashes, label=name or None)
     ax.axvline(0, color=BASELINE, linestyle=DASHED, linewidth=1.0)
     ax.set_yscale("log")
-    ax.set_ylim(bottom=1e-5 / width)  # below are only the bells' own tails
+    ax.set_ylim(bottom=1e-6 / width)  # below are only the bells' own tails
     finish(ax, x="eigenvalue of the Hessian", y="density of eigenvalues", grid="both")
     legend(ax)
     return ax
