@@ -20,11 +20,6 @@ CORNERS = (
     ((7, -4), "left", "top"),
     ((-7, -4), "right", "top"),
 )
-    ((7, 4), "left", "bottom"),
-    ((-7, 4), "right", "bottom"),
-    ((7, -4), "left", "top"),
-    ((-7, -4), "right", "top"),
-)
 CELL = 0.85  # inches of a matrix for each network: two lines of numbers fit in
 
 
