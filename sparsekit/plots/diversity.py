@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from sparsekit.analysis.calibration import gap_of
 from sparsekit.analysis.maps import Map, tree_of
-from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, legend, note, percent
+from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, legend, legend_beside, note, percent
 from sparsekit.plots.colours import BASELINE, BLUE, DASHED, GREY, INK, VERMILLION, numbered
 
 # Names of neighbours go around their points, or they would lie on each other.
@@ -88,7 +88,7 @@ def plot_map(
             f"there must be a name and a group for each of {len(found.points)} networks, "
             f"got {len(names)} and {len(groups)}"
         )
-    ax = axes_for(ax, width=5.4, height=4.4)
+    ax = axes_for(ax, width=6.2, height=4.4)
     for place, group in enumerate(dict.fromkeys(groups)):
         style, points = numbered(place), found.points[[one == group for one in groups]]
         look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "s": 60, "zorder": 3}
@@ -100,11 +100,11 @@ def plot_map(
     if chosen is not None:
         look: dict[str, Any] = {"s": 220, "facecolors": "none", "edgecolors": VERMILLION, "linewidths": 2, "zorder": 4}
         ax.scatter(*found.points[chosen], **look)
-    ax.margins(0.2)
-    ax.set_aspect("equal", adjustable="datalim")
+    reach = 1.3 * float(np.abs(found.points).max()) or 1.0
+    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     title = f"{space}: the map shows {in_percent(found.share)} of the spread"
     finish(ax, x="first coordinate", y="second coordinate", title=title, grid="both")
-    legend(ax)
+    legend_beside(ax)
     return ax
 
 

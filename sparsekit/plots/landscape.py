@@ -14,7 +14,17 @@ from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d import Axes3D
 
 from sparsekit.analysis.landscape import Place, Surface
-from sparsekit.plots.canvas import TICK_SIZE, Shown3D, axes_for, finish, in_percent, legend, legend_beside, percent
+from sparsekit.plots.canvas import (
+    TICK_SIZE,
+    Shown3D,
+    axes_for,
+    finish,
+    in_percent,
+    legend,
+    legend_beside,
+    log_ticks,
+    percent,
+)
 from sparsekit.plots.colours import BASELINE, DASHED, VERMILLION, numbered
 
 Track = Float[np.ndarray, "n 2"]
@@ -80,7 +90,7 @@ def plot_surface(
     look: dict[str, Any] = {"levels": scale.levels, "norm": scale.norm}
     filled = ax.contourf(surface.x, surface.y, values, cmap=_colours(of), extend="both", **look)
     ax.contour(surface.x, surface.y, values, colors="white", linewidths=0.5, **look)
-    bar = ax.figure.colorbar(filled, ax=ax, format=_as_percent if of == "accuracy" else "%.3g")
+    bar = ax.figure.colorbar(filled, ax=ax, format=_as_percent if of == "accuracy" else scale.format)
     bar.set_label(of, fontsize=TICK_SIZE)
     bar.ax.tick_params(labelsize=TICK_SIZE)
     for place, (name, track) in enumerate((tracks or {}).items()):
@@ -152,6 +162,8 @@ def plot_cut(surface: Surface, ax: Axes | None = None, *, of: str = "loss", y: f
     ax.plot(surface.x, values[row], color=VERMILLION)
     if scale.is_log:
         ax.set_yscale("log")
+        log_ticks(ax.yaxis)
+        ax.yaxis.set_major_formatter("{x:g}")
     ax.set_ylim(scale.low, scale.high)
     finish(ax, x="first direction", y=of, title=f"the cut at {surface.y[row]:.2f}", grid="both")
     if of == "accuracy":
@@ -177,15 +189,15 @@ def plot_spectrum(
     low, high = float(ends.min()), float(ends.max())
     width = 0.01 * (high - low) or 1.0
     x = np.linspace(low - 5 * width, high + 5 * width, points)
+    highest = 0.0
     for place, (name, table) in enumerate(tables.items()):
-        bells = np.exp(-(((x[:, None] - table["eigenvalue"].to_numpy()) / width) ** 2) / 2) / (
-            width * np.sqrt(2 * np.pi)
-        )
-        style = numbered(place)
-        ax.plot(x, bells @ table["weight"].to_numpy(), color=style.colour, linestyle=style.dashes, label=name or None)
+        away = (x[:, None] - table["eigenvalue"].to_numpy()) / width
+        density = np.exp(-(away**2) / 2) @ table["weight"].to_numpy() / (width * np.sqrt(2 * np.pi))
+        highest = max(highest, float(density.max()))
+        ax.plot(x, density, color=numbered(place).colour, linestyle=numbered(place).dashes, label=name or None)
     ax.axvline(0, color=BASELINE, linestyle=DASHED, linewidth=1.0)
     ax.set_yscale("log")
-    ax.set_ylim(bottom=1e-6 / width)  # below are only the bells' own tails
+    ax.set_ylim(1e-6 / width, 3 * highest)  # below are only the bells' own tails
     finish(ax, x="eigenvalue of the Hessian", y="density of eigenvalues", grid="both")
     legend(ax)
     return ax
@@ -218,6 +230,10 @@ class _Scale:
     @property
     def norm(self) -> Normalize:
         return (LogNorm if self.is_log else Normalize)(self.low, self.high)
+
+    @property
+    def format(self) -> str:
+        return "%.3g" if self.high - self.low > 0.1 * abs(self.high) else "%.5g"
 
     @property
     def levels(self) -> np.ndarray:

@@ -131,7 +131,7 @@ class DiversityMap(Shown):
 
 
 def _figure(found: Map, settings: Mapping[str, Any], *, chosen: int) -> Figure:
-    figure = Figure(figsize=(5.4, 4.4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(6.2, 4.4), dpi=100, layout="constrained")
     plot_map(found, figure.subplots(), chosen=chosen, **settings)
     return figure
 
