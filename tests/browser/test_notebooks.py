@@ -148,7 +148,7 @@ def test_the_landscape_notebook_moves_its_cut_and_walks_over_its_map(notebook):
 
     cut = page.get_by_role("slider", name="Cut")
     sends_another_picture("landscape", lambda: book.press(cut, "End"))
-    assert book.python("landscape.controls.values['cut']") == 24
+    assert book.python("landscape.controls.values['cut']") == 20
     view, measure = (page.get_by_role("combobox", name=name) for name in ("View", "Measure"))
     sends_another_picture("landscape", lambda: view.select_option("landscape"))
     sends_another_picture("landscape", lambda: measure.select_option("accuracy"))
