@@ -249,8 +249,8 @@ pd.DataFrame({name: analysis.topological_distance(*pair).loc["network"] for name
 # %% [markdown]
 # *Distances from 0 to 1, with units matched and in place. Matching brings two seeds nearer, but random topologies with
 # the same fan-in nearly as much: what it matches is largely how many inputs a unit has. Seeds find different wirings,
-# not one wiring in two orders. Matching layer by layer is not perfect: within a run, where the order is the same, it can
-# do worse than leaving units in place.*
+# not one wiring in two orders. Matching goes layer by layer and is not perfect: within a run, where the order is the
+# same, it can do worse than leaving units in place.*
 #
 # ## Around one network
 #
