@@ -101,6 +101,19 @@ def superposed(tickets: torch.Tensor, count: int) -> list[float]:
     return kept.tolist()
 
 
+# --- 08_loss_landscapes -----------------------------------------------------------------------------------------
+
+
+def barrier_of(errors: torch.Tensor) -> float:
+    """How high a path rises above the line between its ends."""
+    return float((errors - torch.linspace(float(errors[0]), float(errors[-1]), len(errors))).max())
+
+
+def curve_point(start: torch.Tensor, bend: torch.Tensor, end: torch.Tensor, t: float) -> torch.Tensor:
+    """Point of a quadratic Bézier curve."""
+    return (1 - t) ** 2 * start + 2 * t * (1 - t) * bend + t**2 * end
+
+
 # --- 10_always_sparse_speed -------------------------------------------------------------------------------------
 
 

@@ -31,6 +31,8 @@ MISTAKES = {
         x if i in tickets.mean(0).argsort(descending=True)[:count].tolist() else 0.0  # forgets the sign
         for i, x in enumerate(tickets.mean(0).tolist())
     ],
+    "barrier_of": lambda errors: float(errors.max() - errors[0]),  # measured from the first end
+    "curve_point": lambda start, bend, end, t: (1 - t) * start + t * end,  # the straight line
     "csr_bytes": lambda rows, columns, density: 8 * round(rows * columns * density),  # forgets where rows begin
     "whole_speedup": lambda share, speedup: 1 - share + share * speedup,  # averages speeds instead of times
 }

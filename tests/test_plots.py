@@ -73,6 +73,20 @@ def collapse() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["score", "density", "layer", "size", "kept", "effective"])
 
 
+def hills() -> analysis.Surface:
+    x, y = np.linspace(-1, 2, 7), np.linspace(-1, 1, 5)
+    loss = 0.1 + x**2 + y[:, None] ** 2
+    places = {"a": analysis.Place(x=0.0, y=0.0), "mean": analysis.Place(x=1.0, y=0.5, residual=1.0, share=0.4)}
+    return analysis.Surface(x, y, loss, 1 / (1 + loss), places)
+
+
+def path_table() -> pd.DataFrame:
+    return pd.DataFrame({"position": [0, 0.5, 1], "loss": [1.0, 3, 2], "accuracy": [0.9, 0.5, 0.8], "connections": 4})
+
+
+SPECTRUM = pd.DataFrame({"probe": 0, "eigenvalue": [0.0, 1.0, 5.0], "weight": [0.9, 0.09, 0.01]})
+RELIABILITY = analysis.reliability(torch.arange(12.0).view(6, 2) * 0.3 - 2, torch.tensor([0, 1] * 3), bins=5)
+DISTANCES = 1 - analysis.comparison_matrix(NETS)[0]
 SAMPLING, SECONDS, COLLAPSE = sampling(), seconds(), collapse()
 DRAWS = torch.Generator().manual_seed(0)
 SCORES = {key: {name: torch.rand(shape, generator=DRAWS) for name, shape in SHAPES.items()} for key in "ab"}
@@ -104,6 +118,19 @@ FIGURES = {
     "collapse map": (plots.plot_collapse_map, (COLLAPSE,), {}),
     "useful connections": (plots.plot_useful, (COLLAPSE,), {}),
     "flops": (plots.plot_flops, (analysis.training_flops_table(analysis.Pass(dense=1.0, sparse=0.02)),), {}),
+    "matrix": (plots.plot_matrix, (DISTANCES,), {"measure": "1 - IoU"}),
+    "map": (
+        plots.plot_map,
+        (analysis.map_of(DISTANCES),),
+        {"names": list("abcd"), "groups": list("xxyy"), "chosen": 1},
+    ),
+    "tree": (plots.plot_tree, (DISTANCES,), {"names": list("abcd")}),
+    "reliability": (plots.plot_reliability, (RELIABILITY,), {"title": "a"}),
+    "barriers": (plots.plot_barriers, ({"straight": path_table()},), {}),
+    "surface": (plots.plot_surface, (hills(),), {"tracks": {"bent": np.array([[0, 0], [1, 0.5]])}, "cut": 0.3}),
+    "surface 3d": (plots.plot_surface_3d, (hills(),), {"cut": 0.3}),
+    "cut": (plots.plot_cut, (hills(),), {"of": "accuracy"}),
+    "spectrum": (plots.plot_spectrum, ({"a": SPECTRUM, "b": SPECTRUM},), {}),
 }
 WITHOUT_AXES = {"masks", "changed masks", "scores"}
 
@@ -143,7 +170,8 @@ class TestEveryFigure:
         assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 2
 
     def test_it_draws_on_the_axes_that_it_is_given(self, name):
-        ax = Figure(figsize=(6, 4)).subplots()
+        kind = {"projection": "3d"} if name.endswith("3d") else {}
+        ax = Figure(figsize=(6, 4)).subplots(subplot_kw=kind)
         assert drawn(name, ax) is ax
         assert ax.has_data()
 

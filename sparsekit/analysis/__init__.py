@@ -1,6 +1,7 @@
 """Numbers about topologies and models; nothing here ever changes a model."""
 
 from sparsekit.analysis.activity import activity, small_filters
+from sparsekit.analysis.alignment import topological_distance, topological_distances
 from sparsekit.analysis.calibration import (
     best_temperature,
     brier,
@@ -68,17 +69,21 @@ from sparsekit.analysis.guidance import (
     sampled_ratios,
 )
 from sparsekit.analysis.landscape import Place, Plane, Surface, plane_through, random_plane, surface
+from sparsekit.analysis.maps import Map, map_of, tree_of
 from sparsekit.analysis.memory import memory_bytes
 from sparsekit.analysis.metrics import dead_inputs, dead_outputs, fan_histogram, layer_table, unit_fan_out
 from sparsekit.analysis.reachable import effective_in, log10_num_paths_in
+from sparsekit.analysis.similarity import cka_matrix, cka_table, linear_cka
 from sparsekit.analysis.speed import break_even, log_log_slope, speed_table, step_seconds, storages_of, update_seconds
 from sparsekit.analysis.training_flops import Pass, one_off_flops, training_flops, training_flops_table
+from sparsekit.analysis.weights import network_at
 
 __all__ = [
     "Claim",
     "Comparison",
     "Guidance",
     "Hessian",
+    "Map",
     "NotCountedWarning",
     "Pass",
     "Place",
@@ -97,6 +102,8 @@ __all__ = [
     "brier",
     "calibration_error",
     "churn",
+    "cka_matrix",
+    "cka_table",
     "collapse_table",
     "compare",
     "comparison_matrix",
@@ -134,10 +141,13 @@ __all__ = [
     "kappa",
     "kl_divergence",
     "layer_table",
+    "linear_cka",
     "log10_num_paths",
     "log10_num_paths_in",
     "log_log_slope",
+    "map_of",
     "memory_bytes",
+    "network_at",
     "network_recall",
     "nll",
     "one_off_flops",
@@ -162,8 +172,11 @@ __all__ = [
     "surface",
     "survival",
     "top_eigenvalue",
+    "topological_distance",
+    "topological_distances",
     "training_flops",
     "training_flops_table",
+    "tree_of",
     "unit_fan_out",
     "update_seconds",
 ]

@@ -4,8 +4,10 @@ from sparsekit.plots.collapse import plot_collapse_map, plot_layer_collapse, plo
 from sparsekit.plots.colours import STYLES, Style, numbered, style_of
 from sparsekit.plots.comparing import plot_comparison_matrix, plot_effective_density
 from sparsekit.plots.costs import plot_flops, plot_step_times, plot_update_times
+from sparsekit.plots.diversity import plot_map, plot_matrix, plot_reliability, plot_tree
 from sparsekit.plots.evolution import plot_ages, plot_churn, plot_exploration, plot_survival
 from sparsekit.plots.guidance import plot_guidance, plot_recall, plot_sampled_ratio
+from sparsekit.plots.landscape import plot_barriers, plot_cut, plot_spectrum, plot_surface, plot_surface_3d
 from sparsekit.plots.layers import plot_fan_histogram, plot_input_map, plot_layer_densities
 from sparsekit.plots.masks import mask_image, plot_masks, plot_scores, rank_image
 from sparsekit.plots.methods import plot_methods
@@ -19,10 +21,12 @@ __all__ = [
     "numbered",
     "plot_accuracy_density",
     "plot_ages",
+    "plot_barriers",
     "plot_churn",
     "plot_collapse_map",
     "plot_comparison_matrix",
     "plot_curves",
+    "plot_cut",
     "plot_cycles",
     "plot_effective_density",
     "plot_exploration",
@@ -32,14 +36,21 @@ __all__ = [
     "plot_input_map",
     "plot_layer_collapse",
     "plot_layer_densities",
+    "plot_map",
     "plot_masks",
+    "plot_matrix",
     "plot_methods",
     "plot_recall",
+    "plot_reliability",
     "plot_sampled_ratio",
     "plot_scores",
+    "plot_spectrum",
     "plot_step_times",
     "plot_superposition",
+    "plot_surface",
+    "plot_surface_3d",
     "plot_survival",
+    "plot_tree",
     "plot_update_times",
     "plot_useful",
     "plot_votes",

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from mpl_toolkits.mplot3d import Axes3D
 
 TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 12, 11, 10  # points; 10 is the smallest size that stays readable on a slide
 FRAME = "#888888"
@@ -29,6 +30,10 @@ class Shown(Axes):
     def __repr__(self) -> str:
         # No numbers or addresses, so that nbval can compare it.
         return f"<picture: {self.get_title('left') or self.get_title() or self.get_ylabel() or 'masks'}>"
+
+
+class Shown3D(Shown, Axes3D):
+    """The same with a third dimension."""
 
 
 def axes_for(ax: Axes | None, *, width: float = 6.4, height: float = 4.0) -> Axes:

@@ -6,9 +6,11 @@ is fetched from a network, no callback prints or draws with pyplot, and no noteb
 
 from sparsekit.widgets.controls import Controls, Field
 from sparsekit.widgets.curve import Curve
+from sparsekit.widgets.diversity_map import DiversityMap
 from sparsekit.widgets.explorer import MaskExplorer
 from sparsekit.widgets.figure_explorer import FigureExplorer, GuidanceExplorer
 from sparsekit.widgets.film import TopologyFilm
+from sparsekit.widgets.landscape_explorer import LandscapeExplorer
 from sparsekit.widgets.live import Control, Run, Snapshot, live_training
 from sparsekit.widgets.live_speed import live_speed
 from sparsekit.widgets.mask_tiles import LayerTable, MaskTiles
@@ -25,9 +27,11 @@ __all__ = [
     "Control",
     "Controls",
     "Curve",
+    "DiversityMap",
     "Field",
     "FigureExplorer",
     "GuidanceExplorer",
+    "LandscapeExplorer",
     "LayerTable",
     "LivePanel",
     "MaskExplorer",

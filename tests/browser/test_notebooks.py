@@ -131,6 +131,40 @@ def test_the_speed_notebook_measures_this_machine_and_can_be_stopped(notebook):
     assert book.python("sorted(times)") == ["csr", "csr, feature-major", "dense", "masked"]
 
 
+def test_the_landscape_notebook_moves_its_cut_and_walks_over_its_map(notebook):
+    book = notebook("08_loss_landscapes.ipynb").run_all()
+    page = book.page
+    assert "reproduced: barriers between seeds are higher than within a run" in book.printed()
+    assert "the whole curve lies on the plane: True" in book.printed()
+
+    def shown(widget: str) -> str:
+        return book.python(f"__import__('base64').b64encode({widget}.image.value).decode()")
+
+    def sends_another_picture(widget: str, act) -> None:
+        before = shown(widget)
+        act()
+        page.get_by_role("status").get_by_text(book.python(f"repr({widget})")).first.wait_for()
+        assert shown(widget) != before
+
+    cut = page.get_by_role("slider", name="Cut")
+    sends_another_picture("landscape", lambda: book.press(cut, "End"))
+    assert book.python("landscape.controls.values['cut']") == 20
+    view, measure = (page.get_by_role("combobox", name=name) for name in ("View", "Measure"))
+    sends_another_picture("landscape", lambda: view.select_option("landscape"))
+    sends_another_picture("landscape", lambda: measure.select_option("accuracy"))
+    network = page.get_by_role("combobox", name="Network")
+    sends_another_picture("people", lambda: book.press(network, "ArrowDown", times=5))
+    assert book.python("people.controls.values['network']") == "1/1"
+    masks = page.locator(".sk-tiles").last
+    wait = "3,917 of 78,336"
+    book.wait_until(masks, "aria-label", wait)
+    canvases = masks.locator("canvas.sk-mask")
+    wanted = book.python("[layer.count for layer in masks['1/1'].values()]")
+    assert [book.count_pixels(canvases.nth(k), INK) for k in range(canvases.count())] == wanted
+    space = page.get_by_role("combobox", name="Distances")
+    sends_another_picture("people", lambda: space.select_option("answers"))
+
+
 def test_the_lottery_notebook_walks_through_its_levels(notebook):
     book = notebook("05_lottery_tickets.ipynb").run_all()
     page = book.page

@@ -1,0 +1,181 @@
+"""Figures of how several networks differ: matrices, maps, trees, and how sure they are of themselves."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.axes import Axes
+
+from sparsekit.analysis.calibration import gap_of
+from sparsekit.analysis.maps import Map, tree_of
+from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, legend, legend_beside, note, percent
+from sparsekit.plots.colours import BASELINE, BLUE, DASHED, GREY, INK, VERMILLION, numbered
+
+# Names of neighbours go around their points, or they would lie on each other.
+CORNERS = (
+    ((7, 4), "left", "bottom"),
+    ((-7, 4), "right", "bottom"),
+    ((7, -4), "left", "top"),
+    ((-7, -4), "right", "top"),
+)
+CELL = 0.85  # inches of a matrix for each network: two lines of numbers fit in
+
+
+def plot_matrix(
+    values: Float[np.ndarray, "rows columns"] | pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    measure: str = "value",
+    low: float | None = 0.0,
+    high: float | None = None,
+) -> Axes:
+    """Draw a measure of every pair of networks (or layers) as coloured cells with their numbers.
+
+    Args:
+        values: a cell for each pair; a table brings its own names.
+        ax: where to draw; a new figure if None.
+        names: of rows and columns of a square matrix; numbers if None.
+        measure: what the numbers are, for the colour bar.
+        low, high: ends of the colours; None is the least and the greatest value.
+
+    Raises:
+        ValueError: if there is another number of names.
+    """
+    numbers, rows, columns = _named_matrix(values, names)
+    ax = axes_for(ax, width=2.6 + CELL * len(columns), height=1.0 + CELL * 0.8 * len(rows))
+    shown = ax.imshow(numbers, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+    bar = ax.figure.colorbar(shown, ax=ax)
+    bar.set_label(measure, fontsize=TICK_SIZE)
+    bar.ax.tick_params(labelsize=TICK_SIZE)
+    for (row, column), value in np.ndenumerate(numbers):
+        colour = "white" if float(np.asarray(shown.norm(value))) < 0.5 else "black"
+        ax.text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=TICK_SIZE, color=colour)
+    ax.set_xticks(range(len(columns)), columns)
+    ax.set_yticks(range(len(rows)), rows)
+    x, y = (values.columns.name, values.index.name) if isinstance(values, pd.DataFrame) else (None, None)
+    return finish(ax, x=str(x or "network"), y=str(y or "network"), grid="")
+
+
+def plot_map(
+    found: Map,
+    ax: Axes | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+    chosen: int | None = None,
+    space: str = "masks",
+) -> Axes:
+    """Draw networks as points: near ones are alike. The share that the map shows stands in its title.
+
+    Args:
+        found: from `analysis.map_of`.
+        ax: where to draw; a new figure if None.
+        names: of the networks; numbers if None.
+        groups: of each network, for example its run; a colour and marker each.
+        chosen: the network to put a ring around.
+        space: what the distances are of, for the title.
+
+    Raises:
+        ValueError: if there is another number of names or groups.
+    """
+    names = [str(number) for number in range(len(found.points))] if names is None else list(names)
+    groups = [""] * len(names) if groups is None else list(groups)
+    if not len(names) == len(groups) == len(found.points):
+        raise ValueError(
+            f"there must be a name and a group for each of {len(found.points)} networks, "
+            f"got {len(names)} and {len(groups)}"
+        )
+    ax = axes_for(ax, width=6.2, height=4.4)
+    for place, group in enumerate(dict.fromkeys(groups)):
+        style, points = numbered(place), found.points[[one == group for one in groups]]
+        look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "s": 60, "zorder": 3}
+        ax.scatter(points[:, 0], points[:, 1], label=group or None, **look)
+    for place, (name, point) in enumerate(zip(names, found.points, strict=True)):
+        corner, side, edge = CORNERS[place % len(CORNERS)]
+        look = {"textcoords": "offset points", "ha": side, "va": edge, "fontsize": TICK_SIZE}
+        ax.annotate(name, point, corner, **look)
+    if chosen is not None:
+        look: dict[str, Any] = {"s": 220, "facecolors": "none", "edgecolors": VERMILLION, "linewidths": 2, "zorder": 4}
+        ax.scatter(*found.points[chosen], **look)
+    reach = 1.3 * float(np.abs(found.points).max()) or 1.0
+    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    title = f"{space}: the map shows {in_percent(found.share)} of the spread"
+    finish(ax, x="first coordinate", y="second coordinate", title=title, grid="both")
+    legend_beside(ax)
+    return ax
+
+
+def plot_tree(
+    distances: Float[np.ndarray, "t t"],
+    ax: Axes | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    measure: str = "distance",
+) -> Axes:
+    """Draw which networks are nearest to each other, and which groups of them, as a tree (a dendrogram).
+
+    Args:
+        distances: of every pair, for example `1 - IoU`.
+        ax: where to draw; a new figure if None.
+        names: of the networks; numbers if None.
+        measure: what the distances are, for the axis.
+
+    Raises:
+        ValueError: if the distances are none, or there is another number of names.
+    """
+    from scipy.cluster.hierarchy import dendrogram  # costs a second; only this picture needs it
+
+    _, names, _ = _named_matrix(distances, names)
+    drawn = dendrogram(tree_of(distances), labels=names, no_plot=True)
+    ax = axes_for(ax, width=2.6 + 0.6 * len(names), height=3.4)
+    for across, up in zip(drawn["icoord"], drawn["dcoord"], strict=True):
+        ax.plot(across, up, color=INK, linewidth=1.6)
+    ax.set_xticks([5 + 10 * place for place in range(len(names))], drawn["ivl"])  # where scipy puts the leaves
+    ax.set_xlim(0, 10 * len(names))
+    ax.set_ylim(0, 1.08 * max(map(max, drawn["dcoord"])) or 1.0)
+    return finish(ax, x="network", y=measure)
+
+
+def plot_reliability(table: pd.DataFrame, ax: Axes | None = None, *, title: str = "") -> Axes:
+    """Draw how often a network is right against how sure it is; on the diagonal it is as good as it says.
+
+    Bars are the accuracy of each bin; their paleness says how few samples are in it. Where a bar ends below the
+    diagonal the network is too sure of itself.
+
+    Args:
+        table: from `analysis.reliability`.
+        ax: where to draw; a new figure if None.
+        title: before the expected calibration error.
+    """
+    ax = axes_for(ax, width=5.0, height=4.2)
+    filled = table.loc[table["count"] > 0]
+    if filled.empty:
+        note(ax, "no samples")
+    shares = filled["count"] / max(1, filled["count"].max())
+    for (_, row), share in zip(filled.iterrows(), shares, strict=True):
+        bar = ax.bar(row["low"], row["accuracy"], width=row["high"] - row["low"], align="edge")
+        bar[0].set(facecolor=BLUE, alpha=0.25 + 0.75 * float(share), edgecolor="white")
+    ax.plot([0, 1], [0, 1], color=BASELINE, linestyle=DASHED, linewidth=1.4)
+    ax.plot(filled["confidence"], filled["accuracy"], "o", color=GREY, markersize=4, label="mean of a bin")
+    ax.set(xlim=(0, 1), ylim=(0, 1.02))
+    gap = f"calibration error {gap_of(table):.3f}" if len(filled) else ""
+    finish(ax, x="confidence (largest probability)", y="accuracy", title=f"{title}: {gap}" if title else gap)
+    for axis in (ax.xaxis, ax.yaxis):
+        percent(axis)
+    legend(ax, loc="upper left")
+    return ax
+
+
+def _named_matrix(
+    values: np.ndarray | pd.DataFrame, names: Sequence[str] | None
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """Return the numbers, and the names of rows and columns."""
+    if isinstance(values, pd.DataFrame):
+        return values.to_numpy(), [str(name) for name in values.index], [str(name) for name in values.columns]
+    names = [str(number) for number in range(len(values))] if names is None else list(names)
+    if values.shape != (len(names), len(names)):
+        raise ValueError(f"there must be a row and a column for each of {len(names)} names, got {values.shape}")
+    return values, names, names

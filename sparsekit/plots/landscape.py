@@ -1,0 +1,273 @@
+"""Figures of the loss between networks, around them, and of how it bends."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d import Axes3D
+
+from sparsekit.analysis.landscape import Place, Surface
+from sparsekit.plots.canvas import (
+    TICK_SIZE,
+    Shown3D,
+    axes_for,
+    finish,
+    in_percent,
+    legend,
+    legend_beside,
+    log_ticks,
+    percent,
+)
+from sparsekit.plots.colours import BASELINE, DASHED, VERMILLION, numbered
+
+Track = Float[np.ndarray, "n 2"]
+LEVELS = 14  # contour lines; more cannot be told apart at this size
+WIDE = 30.0  # times the least loss: from there on a linear scale shows nothing but the heights
+AWAY = 0.01  # share of its distance beyond which a network does not lie on the plane
+
+
+def plot_barriers(paths: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, of: str = "loss") -> Axes:
+    """Draw what networks along paths achieve; the thin line between the ends is what no barrier would be.
+
+    Args:
+        paths: tables of `analysis.along` by name.
+        ax: where to draw; a new figure if None.
+        of: `"loss"`, `"accuracy"` or `"connections"`.
+
+    Raises:
+        ValueError: if there is no path, or no such column.
+    """
+    if not paths or any(of not in table for table in paths.values()):
+        raise ValueError(f"there must be a path, each with a column {of!r}, got {', '.join(paths) or 'none'}")
+    ax = axes_for(ax, width=6.8, height=3.8)
+    for place, (name, table) in enumerate(paths.items()):
+        style, ends = numbered(place), table.iloc[[0, -1]]
+        look: dict[str, Any] = {
+            "color": style.colour,
+            "linestyle": style.dashes,
+            "marker": style.marker,
+            "markersize": 5,
+        }
+        ax.plot(table["position"], table[of], label=name, **look)
+        if of != "connections":
+            ax.plot(ends["position"], ends[of], color=style.colour, linewidth=0.8, alpha=0.6)
+    finish(ax, x="position on the path (0: first network, 1: second)", y=of, grid="both")
+    if of == "accuracy":
+        percent(ax.yaxis)
+    legend_beside(ax)
+    return ax
+
+
+def plot_surface(
+    surface: Surface,
+    ax: Axes | None = None,
+    *,
+    of: str = "loss",
+    tracks: Mapping[str, Track] | None = None,
+    cut: float | None = None,
+) -> Axes:
+    """Draw loss or accuracy on a plane as contours, with the networks on it. A hollow marker lies off the plane.
+
+    Args:
+        surface: from `analysis.surface`.
+        ax: where to draw; a new figure if None.
+        of: `"loss"` or `"accuracy"`.
+        tracks: paths on the plane by name, a row of x and y for each point.
+        cut: a y at which to draw a line across.
+
+    Raises:
+        ValueError: if `of` is neither word.
+    """
+    values, scale = _values_of(surface, of), _scale_of(_values_of(surface, of), of)
+    ax = axes_for(ax, width=6.6, height=4.6)
+    look: dict[str, Any] = {"levels": scale.levels, "norm": scale.norm}
+    filled = ax.contourf(surface.x, surface.y, values, cmap=_colours(of), extend="both", **look)
+    ax.contour(surface.x, surface.y, values, colors="white", linewidths=0.5, **look)
+    bar = ax.figure.colorbar(filled, ax=ax, format=_as_percent if of == "accuracy" else scale.format)
+    bar.set_label(of, fontsize=TICK_SIZE)
+    bar.ax.tick_params(labelsize=TICK_SIZE)
+    for place, (name, track) in enumerate((tracks or {}).items()):
+        ax.plot(
+            track[:, 0], track[:, 1], color="black", linestyle=numbered(place * 8).dashes, linewidth=1.8, label=name
+        )
+    for place, (name, one) in enumerate(surface.places.items()):
+        _mark(ax, place, name, one)
+    if cut is not None:
+        ax.axhline(cut, color=VERMILLION, linestyle=DASHED, linewidth=1.6)
+    ax.set(xlim=surface.x[[0, -1]], ylim=surface.y[[0, -1]])
+    finish(ax, x="first direction", y="second direction", grid="")
+    legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return ax
+
+
+def plot_surface_3d(
+    surface: Surface, ax: Axes | None = None, *, of: str = "loss", cut: float | None = None, turn: float = -60.0
+) -> Axes:
+    """Draw loss or accuracy on a plane as a landscape; heights are those of the contours' colours.
+
+    Args:
+        surface: from `analysis.surface`.
+        ax: where to draw, three-dimensional; a new figure if None.
+        of: `"loss"` or `"accuracy"`.
+        cut: a y at which to draw the line of the cut.
+        turn: from where to look, in degrees.
+
+    Raises:
+        ValueError: if `of` is neither word, or the axes are flat.
+    """
+    values, scale = _values_of(surface, of), _scale_of(_values_of(surface, of), of)
+    heights, ax = heights_of(surface, of), _axes_3d(ax)
+    x, y = np.meshgrid(surface.x, surface.y)
+    look: dict[str, Any] = {"rstride": 1, "cstride": 1, "shade": False, "linewidth": 0}
+    ax.plot_surface(x, y, heights, facecolors=colormaps[_colours(of)](scale.norm(values)), **look)
+    for place, (name, one) in enumerate(surface.places.items()):
+        height = heights[np.abs(surface.y - one.y).argmin(), np.abs(surface.x - one.x).argmin()]
+        style = numbered(place)
+        ax.plot(
+            [one.x], [one.y], [height], marker=style.marker, color=style.colour, markersize=8, zorder=10, label=name
+        )
+    if cut is not None:
+        row = np.abs(surface.y - cut).argmin()
+        ax.plot(surface.x, np.full(len(surface.x), surface.y[row]), heights[row], color=VERMILLION, zorder=9)
+    ax.view_init(elev=35, azim=turn)
+    ax.set_xlabel("first direction", fontsize=TICK_SIZE)
+    ax.set_ylabel("second direction", fontsize=TICK_SIZE)
+    ax.set_zlabel(f"log10 of the {of}" if scale.is_log else of, fontsize=TICK_SIZE)
+    legend(ax, loc="upper left")
+    return ax
+
+
+def plot_cut(surface: Surface, ax: Axes | None = None, *, of: str = "loss", y: float = 0.0) -> Axes:
+    """Draw loss or accuracy along the row of a surface that is nearest to a y.
+
+    Args:
+        surface: from `analysis.surface`.
+        ax: where to draw; a new figure if None.
+        of: `"loss"` or `"accuracy"`.
+        y: where to cut.
+
+    Raises:
+        ValueError: if `of` is neither word.
+    """
+    values, scale = _values_of(surface, of), _scale_of(_values_of(surface, of), of)
+    ax = axes_for(ax, width=4.6, height=3.6)
+    row = np.abs(surface.y - y).argmin()
+    ax.plot(surface.x, values[row], color=VERMILLION)
+    if scale.is_log:
+        ax.set_yscale("log")
+        log_ticks(ax.yaxis)
+        ax.yaxis.set_major_formatter("{x:g}")
+    ax.set_ylim(scale.low, scale.high)
+    finish(ax, x="first direction", y=of, title=f"the cut at {surface.y[row]:.2f}", grid="both")
+    if of == "accuracy":
+        percent(ax.yaxis)
+    return ax
+
+
+def plot_spectrum(
+    spectra: pd.DataFrame | Mapping[str, pd.DataFrame], ax: Axes | None = None, *, points: int = 400
+) -> Axes:
+    """Draw how the eigenvalues of Hessians are spread, on logarithmic height: a large bulk near 0, a few far out.
+
+    Each point of the quadrature is drawn as a bell, as wide as 1 % of the range.
+
+    Args:
+        spectra: a table of `analysis.hessian_spectrum`, or several by name.
+        ax: where to draw; a new figure if None.
+        points: of each line.
+    """
+    tables = {"": spectra} if isinstance(spectra, pd.DataFrame) else dict(spectra)
+    ax = axes_for(ax, width=6.8, height=3.6)
+    ends = np.concatenate([table["eigenvalue"].to_numpy() for table in tables.values()])
+    low, high = float(ends.min()), float(ends.max())
+    width = 0.01 * (high - low) or 1.0
+    x = np.linspace(low - 5 * width, high + 5 * width, points)
+    highest = 0.0
+    for place, (name, table) in enumerate(tables.items()):
+        away = (x[:, None] - table["eigenvalue"].to_numpy()) / width
+        density = np.exp(-(away**2) / 2) @ table["weight"].to_numpy() / (width * np.sqrt(2 * np.pi))
+        highest = max(highest, float(density.max()))
+        ax.plot(x, density, color=numbered(place).colour, linestyle=numbered(place).dashes, label=name or None)
+    ax.axvline(0, color=BASELINE, linestyle=DASHED, linewidth=1.0)
+    ax.set_yscale("log")
+    ax.set_ylim(1e-6 / width, 3 * highest)  # below are only the bells' own tails
+    finish(ax, x="eigenvalue of the Hessian", y="density of eigenvalues", grid="both")
+    legend(ax)
+    return ax
+
+
+def heights_of(surface: Surface, of: str = "loss") -> Float[np.ndarray, "y x"]:
+    """Return the heights that `plot_surface_3d` draws: the values, or their logarithm where the range is wide.
+
+    Raises:
+        ValueError: if `of` is neither `"loss"` nor `"accuracy"`.
+    """
+    values = _values_of(surface, of)
+    return np.log10(values) if _scale_of(values, of).is_log else values
+
+
+def _values_of(surface: Surface, of: str) -> np.ndarray:
+    if of not in ("loss", "accuracy"):
+        raise ValueError(f"of must be 'loss' or 'accuracy', got {of!r}")
+    return surface.loss if of == "loss" else surface.accuracy
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """From the lowest to the highest value, and whether by its logarithm."""
+
+    low: float
+    high: float
+    is_log: bool
+
+    @property
+    def norm(self) -> Normalize:
+        return (LogNorm if self.is_log else Normalize)(self.low, self.high)
+
+    @property
+    def format(self) -> str:
+        return "%.3g" if self.high - self.low > 0.1 * abs(self.high) else "%.5g"
+
+    @property
+    def levels(self) -> np.ndarray:
+        return (np.geomspace if self.is_log else np.linspace)(self.low, self.high, LEVELS)
+
+
+def _scale_of(values: np.ndarray, of: str) -> _Scale:
+    """Accuracy and flat losses are shown as they are, losses over a wide range by their logarithm."""
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    return _Scale(low, high if high > low else low + 1.0, of == "loss" and low > 0 and WIDE * low < high)
+
+
+def _colours(of: str) -> str:
+    return "cividis_r" if of == "loss" else "cividis"  # what is good is bright
+
+
+def _mark(ax: Axes, place: int, name: str, one: Place) -> None:
+    style = numbered(place)
+    away = f" ({in_percent(one.share)} off)" if one.share > AWAY else ""
+    look: dict[str, Any] = {"color": style.colour, "markeredgecolor": style.colour if away else "white"}
+    fill = "white" if away else style.colour
+    ax.plot(one.x, one.y, style.marker, markersize=10, markerfacecolor=fill, label=name + away, zorder=5, **look)
+
+
+def _axes_3d(ax: Axes | None) -> Axes3D:
+    if ax is None:
+        ax = Shown3D(Figure(figsize=(6.4, 4.8), dpi=100), (0.0, 0.02, 0.92, 0.96))
+        ax.figure.add_axes(ax)
+        return ax
+    if not isinstance(ax, Axes3D):
+        raise ValueError(f"a landscape needs three-dimensional axes, got {type(ax).__name__}; use projection='3d'")
+    return ax
+
+
+def _as_percent(share: float, _place: object) -> str:
+    return in_percent(share)
