@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from sparsekit.evaluate import Batch, evaluate, predictions, refresh_batch_norm
+from sparsekit.analysis import ensemble, outputs_of
+from sparsekit.evaluate import Batch, evaluate, refresh_batch_norm
 from sparsekit.tickets import Ticket
 from sparsekit.tickets.superpose import Stack, superpose_stack
 from sparsekit.topology import Topology
@@ -51,14 +53,14 @@ class Lab:
         model: with those layers; it stays as it is.
         test: examples to measure on.
         train: examples to refresh batch norm with.
-        outputs: of each ticket's network on the test examples, by class, after softmax.
+        outputs: of each ticket's network on the test examples, before softmax.
     """
 
     tickets: Sequence[Ticket]
     model: nn.Module
     test: Batch
     train: Batch
-    outputs: Sequence[Tensor]
+    outputs: Float[Tensor, "t n classes"]
     _stacks: dict[tuple[int, ...], Stack] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -70,7 +72,7 @@ class Lab:
         """
         if not tickets:
             raise ValueError("a lab needs at least one ticket, got none; collect some first")
-        outputs = [predictions(one.model_like(model), [test])[0].softmax(1) for one in tickets]
+        outputs, _ = outputs_of([one.model_like(model) for one in tickets], [test])
         return cls(tickets=list(tickets), model=model, test=test, train=train, outputs=outputs)
 
     def try_out(self, weights: Sequence[float], *, average: str = "mean", prune: str = "once") -> Trial:
@@ -90,9 +92,8 @@ class Lab:
         how: dict[str, Any] = {"density": None, "average": average, "scope": "overall"}
         best = superpose_stack(stack, given, prune=prune, **how)
         whole = superpose_stack(stack, given, prune="never", **how)
-        ensemble = torch.stack([self.outputs[number] for number in chosen]).mean(0)
         accuracies = {f"ticket {number}": self._right(outputs) for number, outputs in enumerate(self.outputs)}
-        accuracies |= {"ensemble": self._right(ensemble)}
+        accuracies |= {"ensemble": self._right(ensemble(self.outputs[list(chosen)]))}
         accuracies |= {"mean, not pruned": self._accuracy(whole), "superposed": self._accuracy(best)}
         votes, survivors = count_votes(stack, best.topology)
         return Trial(

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sparsekit import datasets
+from sparsekit.analysis import ensemble, outputs_of
 from sparsekit.datasets import Dataset
-from sparsekit.evaluate import Batch, evaluate, predictions
+from sparsekit.evaluate import Batch, evaluate
 from sparsekit.tickets import Ticket, fading_weights, superpose
 
 if TYPE_CHECKING:
@@ -70,10 +70,9 @@ def _measured(ticket: Ticket, model: nn.Module, train: list[Batch], test: list[B
 
 
 def _ensemble(tickets: Sequence[Ticket], model: nn.Module, test: list[Batch]) -> dict[str, float]:
-    outputs = [predictions(ticket.model_like(model), test) for ticket in tickets]
-    labels = outputs[0][1]
-    mean = torch.stack([logits.softmax(1) for logits, _ in outputs]).mean(0)
-    accuracy, loss = _accuracy(mean, labels), float(nn.functional.nll_loss(mean.log(), labels))
+    outputs, labels = outputs_of([ticket.model_like(model) for ticket in tickets], test)
+    mean = ensemble(outputs)
+    accuracy, loss = float((mean.argmax(1) == labels).double().mean()), float(nn.functional.nll_loss(mean, labels))
     size = {"connections": sum(t.count for t in tickets), "density": sum(t.density for t in tickets)}
     return _row(accuracy, loss, accuracy, loss) | size
 
@@ -85,10 +84,6 @@ def _row(accuracy: float, loss: float, stale_accuracy: float, stale_loss: float)
         "accuracy, not refreshed": stale_accuracy,
         "loss, not refreshed": stale_loss,
     }
-
-
-def _accuracy(outputs: Tensor, labels: Tensor) -> float:
-    return float((outputs.argmax(1) == labels).double().mean())
 
 
 def _batches(split: datasets.Split, data: Dataset) -> list[Batch]:
