@@ -93,10 +93,7 @@ def plot_map(
         style, points = numbered(place), found.points[[one == group for one in groups]]
         look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "s": 60, "zorder": 3}
         ax.scatter(points[:, 0], points[:, 1], label=group or None, **look)
-    for place, (name, point) in enumerate(zip(names, found.points, strict=True)):
-        corner, side, edge = CORNERS[place % len(CORNERS)]
-        look = {"textcoords": "offset points", "ha": side, "va": edge, "fontsize": TICK_SIZE}
-        ax.annotate(name, point, corner, **look)
+    _name_points(ax, names, found)
     if chosen is not None:
         look: dict[str, Any] = {"s": 220, "facecolors": "none", "edgecolors": VERMILLION, "linewidths": 2, "zorder": 4}
         ax.scatter(*found.points[chosen], **look)
@@ -167,6 +164,13 @@ def plot_reliability(table: pd.DataFrame, ax: Axes | None = None, *, title: str 
         percent(axis)
     legend(ax, loc="upper left")
     return ax
+
+
+def _name_points(ax: Axes, names: Sequence[str], found: Map) -> None:
+    for place, (name, point) in enumerate(zip(names, found.points, strict=True)):
+        corner, side, edge = CORNERS[place % len(CORNERS)]
+        look: dict[str, Any] = {"textcoords": "offset points", "ha": side, "va": edge, "fontsize": TICK_SIZE}
+        ax.annotate(name, point, corner, **look)
 
 
 def _named_matrix(
