@@ -37,6 +37,7 @@ from sparsekit import analysis, plots, widgets
 from sparsekit.recipes import mnist1d_mlp
 from sparsekit.sup_tickets import SupTickets, run_sup_tickets
 
+# %%
 torch.set_num_threads(1)
 base = mnist1d_mlp(rule="rigl", density=0.05, epochs=10)
 data = sk.datasets.load(base.data)

@@ -10,7 +10,17 @@ from matplotlib.axes import Axes
 
 from sparsekit.analysis.calibration import gap_of
 from sparsekit.analysis.maps import Map, tree_of
-from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, legend, legend_beside, note, percent
+from sparsekit.plots.canvas import (
+    TICK_SIZE,
+    TITLE_SIZE,
+    axes_for,
+    finish,
+    in_percent,
+    legend,
+    legend_beside,
+    note,
+    percent,
+)
 from sparsekit.plots.colours import BASELINE, BLUE, DASHED, GREY, INK, VERMILLION, numbered
 
 # Names of neighbours go around their points, or they would lie on each other.
@@ -81,7 +91,7 @@ def plot_map(
     Raises:
         ValueError: if there is another number of names or groups.
     """
-    names = [str(number) for number in range(len(found.points))] if names is None else list(names)
+    names = list(map(str, range(len(found.points)))) if names is None else list(names)
     groups = [""] * len(names) if groups is None else list(groups)
     if not len(names) == len(groups) == len(found.points):
         raise ValueError(
@@ -91,19 +101,15 @@ def plot_map(
     ax = axes_for(ax, width=6.2, height=4.4)
     for place, group in enumerate(dict.fromkeys(groups)):
         style, points = numbered(place), found.points[[one == group for one in groups]]
-        look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "s": 60, "zorder": 3}
-        ax.scatter(points[:, 0], points[:, 1], label=group or None, **look)
-    for place, (name, point) in enumerate(zip(names, found.points, strict=True)):
-        corner, side, edge = CORNERS[place % len(CORNERS)]
-        look = {"textcoords": "offset points", "ha": side, "va": edge, "fontsize": TICK_SIZE}
-        ax.annotate(name, point, corner, **look)
+        ax.scatter(*points.T, color=style.colour, marker=style.marker, s=60, zorder=3, label=group or None)
+    _name_points(ax, names, found)
     if chosen is not None:
         look: dict[str, Any] = {"s": 220, "facecolors": "none", "edgecolors": VERMILLION, "linewidths": 2, "zorder": 4}
         ax.scatter(*found.points[chosen], **look)
     reach = 1.3 * float(np.abs(found.points).max()) or 1.0
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-    title = f"{space}: the map shows {in_percent(found.share)} of the spread"
-    finish(ax, x="first coordinate", y="second coordinate", title=title, grid="both")
+    ax.set_title(f"{space}: the map shows {in_percent(found.share)} of the spread", fontsize=TITLE_SIZE, loc="left")
+    finish(ax, x="first coordinate", y="second coordinate", grid="both")
     legend_beside(ax)
     return ax
 
@@ -167,6 +173,13 @@ def plot_reliability(table: pd.DataFrame, ax: Axes | None = None, *, title: str 
         percent(axis)
     legend(ax, loc="upper left")
     return ax
+
+
+def _name_points(ax: Axes, names: Sequence[str], found: Map) -> None:
+    for place, (name, point) in enumerate(zip(names, found.points, strict=True)):
+        corner, side, edge = CORNERS[place % len(CORNERS)]
+        look: dict[str, Any] = {"textcoords": "offset points", "ha": side, "va": edge, "fontsize": TICK_SIZE}
+        ax.annotate(name, point, corner, **look)
 
 
 def _named_matrix(
