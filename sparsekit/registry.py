@@ -30,6 +30,7 @@ HOMES = {
     "schedule": "sparsekit.schedules",
     "score": "sparsekit.scores",
     "training-flops": "sparsekit.analysis",
+    "trick": "sparsekit.tricks",
 }
 
 _registered: dict[str, dict[str, Any]] = {}

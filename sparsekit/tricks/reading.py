@@ -1,0 +1,35 @@
+"""Reading what a module's own `forward` does with its children, without numbers (`torch.fx`)."""
+
+import torch.fx
+from torch import nn
+
+
+class UnreadableError(ValueError):
+    """A `forward` that depends on numbers, or does what cannot be written down as a graph."""
+
+
+class _OwnForward(torch.fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return True
+
+
+def own_graph(module: nn.Module) -> torch.fx.Graph:
+    """Return what a module's own `forward` calls; each child is one node, whatever it does inside.
+
+    Raises:
+        UnreadableError: if the forward cannot be traced; it needs torch's symbolic tracing.
+
+    Example:
+        >>> [node.target for node in own_graph(nn.Sequential(nn.Linear(2, 2), nn.ReLU())).nodes][1:-1]
+        ['0', '1']
+    """
+    try:
+        return _OwnForward().trace(module)
+    except Exception as error:  # whatever a model of somebody else raises when it is given no numbers
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise UnreadableError(f"its forward must be traceable by torch.fx, got: {reason}") from error
+
+
+def is_ours_or_torchs(module: nn.Module) -> bool:
+    """Whether a module is one of torch's own or one of our layers, whose forward needs no reading."""
+    return type(module).__module__.startswith(("torch.nn.", "sparsekit.layers", "sparsekit.tricks"))
