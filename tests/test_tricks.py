@@ -14,7 +14,7 @@ from sparsekit.layers import densify, topology_of
 from sparsekit.models import build
 from sparsekit.recipes import digits_mlp
 from sparsekit.registry import get, names, source_of, summary_of
-from sparsekit.rules import SET, RigL
+from sparsekit.rules import SET, RigL, Static
 from sparsekit.settings import from_plain, to_plain
 from sparsekit.train import Experiment, fit, load_checkpoint, load_model, run, save_start
 from sparsekit.tricks import GhostNeurons, Given, Passing, begin, check_tricks, ghosts_of, make_trick, resume, set_step
@@ -50,7 +50,7 @@ def tricks_for(name, folder):
     """Return what a run takes: a trick, with a teacher where it needs one."""
     if name != "distillation":
         return (quick(name),)
-    teacher = run(replace(SMALL, recipe="teacher", epochs=1), folder, progress=False)
+    teacher = run(replace(SMALL, recipe="teacher", epochs=1, rule=Static()), folder, progress=False)
     return (replace(quick(name), teacher=teacher.folder.name),)
 
 

@@ -24,7 +24,7 @@ from sparsekit.selection import random_topology
 from sparsekit.settings import changed_settings, check_range, setting
 from sparsekit.shuffling import shuffled
 from sparsekit.topology import Topology
-from sparsekit.tricks.base import Trick, check_tricks
+from sparsekit.tricks import LabelSmoothing, Trick, check_tricks
 
 # Learning rate and settings of each optimizer where an experiment names none: torch's own, except for SGD.
 USUAL: dict[str, tuple[float, dict[str, Any]]] = {
@@ -117,6 +117,11 @@ class Experiment:
                 f"learning_rate must be a Schedule, got {self.learning_rate!r}; use Constant(0.1) or Cosine(0.1)"
             )
         check_tricks(self.tricks)
+        if self.label_smoothing and any(isinstance(trick, LabelSmoothing) for trick in self.tricks):
+            raise ValueError(
+                f"labels must be smoothed once, got label_smoothing={self.label_smoothing} and LabelSmoothing among "
+                "the tricks; leave one of them out"
+            )
         for name in ("epochs", "batch_size", "micro_batches", "score_samples", "seed", "first_step"):
             if not isinstance(getattr(self, name), int):
                 raise TypeError(f"{name} must be a whole number, got {getattr(self, name)!r}; round it")

@@ -187,23 +187,14 @@ def training(
     a step goes on exactly as it would have.
     """
     check_tricks(tricks)
+    how: dict[str, Any] = {"micro_batches": micro_batches, "autocast": autocast}
     set_step(model, tricks, first_step, optimizer)
     for step, batch, probes in _looking_ahead(batches, rule, first_step):
         if learning_rate is not None:
             set_learning_rate(optimizer, learning_rate(step))
         draws = generator(seed, "rewire", step)
-        stats, change = train_step(
-            model,
-            optimizer,
-            batch,
-            loss_at(tricks, loss_fn, model, step),
-            rule,
-            step,
-            draws,
-            probes=probes,
-            micro_batches=micro_batches,
-            autocast=autocast,
-        )
+        loss = loss_at(tricks, loss_fn, model, step)
+        stats, change = train_step(model, optimizer, batch, loss, rule, step, draws, probes=probes, **how)
         set_step(model, tricks, step + 1, optimizer)
         yield step, stats, change
 

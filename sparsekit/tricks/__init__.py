@@ -18,14 +18,18 @@ from sparsekit.tricks.base import (
     resume,
     set_step,
 )
+from sparsekit.tricks.distillation import Distillation
 from sparsekit.tricks.ghost_neurons import GhostNeurons, ReLUs, Soft, SoftReLU, find_relus
+from sparsekit.tricks.labels import LabelSmoothing, spread_of
 
 discover(__name__)
 
 __all__ = [
+    "Distillation",
     "GhostNeurons",
     "Ghosts",
     "Given",
+    "LabelSmoothing",
     "Passing",
     "ReLUs",
     "Soft",
@@ -40,4 +44,5 @@ __all__ = [
     "names",
     "resume",
     "set_step",
+    "spread_of",
 ]

@@ -149,7 +149,7 @@ def make_trick(name: str, **settings: Any) -> Trick:
     return get("trick", name)(**settings)
 
 
-def check_tricks(tricks: Sequence[Trick]) -> None:
+def check_tricks(tricks: Iterable[Any]) -> None:
     """Raise TypeError unless these are tricks."""
     for trick in tricks:
         if not isinstance(trick, Trick):

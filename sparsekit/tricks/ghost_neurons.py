@@ -16,12 +16,9 @@ from sparsekit.registry import register
 from sparsekit.schedules import Geometric, Schedule
 from sparsekit.settings import setting
 from sparsekit.tricks.base import GHOST, Ghosts, ghosts_of
-from sparsekit.tricks.reading import UnreadableError, is_ours_or_torchs, own_graph
+from sparsekit.tricks.reading import CALLS, IN_PLACE, METHODS, UnreadableError, is_ours_or_torchs, is_relu_call, own_graph
 
-IN_PLACE = {torch.relu_, Tensor.relu_, functional.relu_}
-CALLS = IN_PLACE | {torch.relu, Tensor.relu, functional.relu}
 MOST_NAMED = 5  # in a sentence
-METHODS = {"relu", "relu_"}
 NO_RELU = {"Softmax", "Softmax2d", "Softmin", "LogSoftmax", "MultiheadAttention", "Threshold"}
 
 # Each unit is x * gate(beta * x): the gate opens where x is above zero, the more abruptly the larger beta.
@@ -153,6 +150,11 @@ class GhostNeurons(Ghosts):
         return Soft(self.unit, beta)
 
     def put_in(self, model: nn.Module) -> None:
+        """Make every ReLU soft.
+
+        Raises:
+            ValueError: if there is none, or they are soft already.
+        """
         if any(isinstance(ghost, SoftReLU) for ghost in ghosts_of(model).values()):
             raise ValueError("a model must get its ghost neurons once, got one that has some; set them by `at`")
         found = find_relus(model)
@@ -168,6 +170,11 @@ class GhostNeurons(Ghosts):
             vars(caller).update({GHOST: first, "forward": types.MethodType(_run_softly, caller)})
 
     def set_to(self, model: nn.Module, step: int) -> None:
+        """Sharpen the units.
+
+        Raises:
+            ValueError: if there are none.
+        """
         soft, found = self.soft_at(step), _softened(model)
         if not found:
             raise ValueError(f"ghost neurons must be put in before step {step}, got a model without; call apply first")
@@ -233,7 +240,7 @@ def _note_calls(module: nn.Module, name: str, callers: dict[str, int], others: d
     """Write down how often a module calls relu as a function, or why nobody knows."""
     held = sum(value in CALLS for value in vars(module).values() if callable(value))
     try:
-        calls = held if is_ours_or_torchs(module) else sum(map(_is_relu, own_graph(module).nodes))
+        calls = held if is_ours_or_torchs(module) else sum(map(is_relu_call, own_graph(module).nodes))
     except UnreadableError as error:
         if held or _names_relu(type(module)):
             callers[name] = 0
@@ -249,9 +256,3 @@ def _names_relu(kind: type) -> bool:
     own = [one for one in kind.__mro__ if issubclass(one, nn.Module) and not one.__module__.startswith("torch.")]
     codes = [getattr(method, "__code__", None) for one in own for method in vars(one).values()]
     return any(METHODS & set(code.co_names) for code in codes if code is not None)
-
-
-def _is_relu(node: torch.fx.Node) -> bool:
-    return (node.op == "call_function" and node.target in CALLS) or (
-        node.op == "call_method" and node.target in METHODS
-    )

@@ -1,7 +1,12 @@
 """Reading what a module's own `forward` does with its children, without numbers (`torch.fx`)."""
 
 import torch.fx
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
+
+IN_PLACE = {torch.relu_, Tensor.relu_, functional.relu_}
+CALLS = IN_PLACE | {torch.relu, Tensor.relu, functional.relu}
+METHODS = {"relu", "relu_"}
 
 
 class UnreadableError(ValueError):
@@ -33,3 +38,9 @@ def own_graph(module: nn.Module) -> torch.fx.Graph:
 def is_ours_or_torchs(module: nn.Module) -> bool:
     """Whether a module is one of torch's own or one of our layers, whose forward needs no reading."""
     return type(module).__module__.startswith(("torch.nn.", "sparsekit.layers", "sparsekit.tricks"))
+
+
+def is_relu_call(node: torch.fx.Node) -> bool:
+    """Whether a node of a graph calls relu as a function."""
+    is_function = node.op == "call_function" and node.target in CALLS
+    return is_function or (node.op == "call_method" and node.target in METHODS)
