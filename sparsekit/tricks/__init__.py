@@ -20,24 +20,31 @@ from sparsekit.tricks.base import (
 )
 from sparsekit.tricks.distillation import Distillation
 from sparsekit.tricks.ghost_neurons import GhostNeurons, ReLUs, Soft, SoftReLU, find_relus
+from sparsekit.tricks.ghost_skips import GhostSkips, Skip
 from sparsekit.tricks.labels import LabelSmoothing, spread_of
+from sparsekit.tricks.spans import Span, Spans, find_spans
 
 discover(__name__)
 
 __all__ = [
     "Distillation",
     "GhostNeurons",
+    "GhostSkips",
     "Ghosts",
     "Given",
     "LabelSmoothing",
     "Passing",
     "ReLUs",
+    "Skip",
     "Soft",
     "SoftReLU",
+    "Span",
+    "Spans",
     "Trick",
     "begin",
     "check_tricks",
     "find_relus",
+    "find_spans",
     "ghosts_of",
     "loss_at",
     "make_trick",

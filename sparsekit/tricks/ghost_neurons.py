@@ -16,9 +16,17 @@ from sparsekit.registry import register
 from sparsekit.schedules import Geometric, Schedule
 from sparsekit.settings import setting
 from sparsekit.tricks.base import GHOST, Ghosts, ghosts_of
-from sparsekit.tricks.reading import CALLS, IN_PLACE, METHODS, UnreadableError, is_ours_or_torchs, is_relu_call, own_graph
+from sparsekit.tricks.reading import (
+    CALLS,
+    IN_PLACE,
+    METHODS,
+    UnreadableError,
+    is_ours_or_torchs,
+    is_relu_call,
+    listed,
+    own_graph,
+)
 
-MOST_NAMED = 5  # in a sentence
 NO_RELU = {"Softmax", "Softmax2d", "Softmin", "LogSoftmax", "MultiheadAttention", "Threshold"}
 
 # Each unit is x * gate(beta * x): the gate opens where x is above zero, the more abruptly the larger beta.
@@ -86,7 +94,7 @@ class ReLUs:
         calls = [f"{name or 'the model'} ({count or 'found when it runs'})" for name, count in self.callers.items()]
         others = [f"{name or 'the model'} ({reason})" for name, reason in self.others.items()]
         parts = {"modules": list(self.modules), "calls": calls, "not replaced": others}
-        return "; ".join(f"{what}: {_listed(each)}" for what, each in parts.items())
+        return "; ".join(f"{what}: {listed(each)}" for what, each in parts.items())
 
 
 def find_relus(model: nn.Module) -> ReLUs:
@@ -189,11 +197,6 @@ class GhostNeurons(Ghosts):
             else:
                 del vars(module)["forward"]
         return []
-
-
-def _listed(names: list[str]) -> str:
-    more = [f"and {len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
-    return ", ".join([*names[:MOST_NAMED], *more]) or "none"
 
 
 def _softened(model: nn.Module) -> list[nn.Module]:

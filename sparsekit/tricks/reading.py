@@ -1,5 +1,9 @@
 """Reading what a module's own `forward` does with its children, without numbers (`torch.fx`)."""
 
+import copy
+import inspect
+from collections.abc import Sequence
+
 import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional
@@ -7,6 +11,7 @@ from torch.nn import functional
 IN_PLACE = {torch.relu_, Tensor.relu_, functional.relu_}
 CALLS = IN_PLACE | {torch.relu, Tensor.relu, functional.relu}
 METHODS = {"relu", "relu_"}
+MOST_NAMED = 5  # in a sentence
 
 
 class UnreadableError(ValueError):
@@ -29,10 +34,18 @@ def own_graph(module: nn.Module) -> torch.fx.Graph:
         ['0', '1']
     """
     try:
-        return _OwnForward().trace(module)
+        return _OwnForward().trace(_undecorated(module))
     except Exception as error:  # whatever a model of somebody else raises when it is given no numbers
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UnreadableError(f"its forward must be traceable by torch.fx, got: {reason}") from error
+
+
+def _undecorated(module: nn.Module) -> nn.Module:
+    """A module with the same children whose forward checks no types: a traced value is no tensor."""
+    forward = inspect.unwrap(type(module).forward)
+    twin = copy.copy(module)
+    object.__setattr__(twin, "__class__", type(type(module).__name__, (type(module),), {"forward": forward}))
+    return twin
 
 
 def is_ours_or_torchs(module: nn.Module) -> bool:
@@ -44,3 +57,9 @@ def is_relu_call(node: torch.fx.Node) -> bool:
     """Whether a node of a graph calls relu as a function."""
     is_function = node.op == "call_function" and node.target in CALLS
     return is_function or (node.op == "call_method" and node.target in METHODS)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return some names as a sentence has room for them."""
+    more = [f"and {len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
+    return ", ".join([*names[:MOST_NAMED], *more]) or "none"
