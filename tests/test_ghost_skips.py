@@ -10,6 +10,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from training_helpers import STORAGES, batches_of, pictures_of, plain_cnn, plain_mlp, same, sparse, states
 from trick_helpers import Functional, kinds_of, seeded, train, train_with
 
+from sparsekit.analysis import forward_flops, ghost_cost
 from sparsekit.layers import fuse_relus, shapes_of, sparsify, topology_of
 from sparsekit.models import build
 from sparsekit.schedules import Constant, Cosine
@@ -250,3 +251,43 @@ def test_skips_are_put_in_once_and_before_they_are_set():
         GhostSkips(stop=3).apply(model)
     with pytest.raises((ValueError, TypeError), match="way"):
         GhostSkips(way="around")
+
+
+# --- what they cost ---------------------------------------------------------------------------------------------
+
+
+def test_branches_of_resnet_18_have_the_golden_number_of_weights():
+    with torch.device("meta"):
+        net = build("resnet18", input_shape=(3, 32, 32), num_classes=10)
+        convolutions = sum(p.numel() for p in net.parameters() if p.dim() == 4)
+    GhostSkips(way="branch", stop=3).apply(net)
+    added = sum(p.numel() for name, p in net.named_parameters() if "ghost.conv" in name)
+    assert (added, convolutions) == (1_220_608, 11_159_232)
+    times = [added / (convolutions * density) for density in (0.10, 0.05, 0.02)]
+    assert times == pytest.approx([1.09, 2.19, 5.47], abs=0.005)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_the_cost_of_branches_is_set_against_the_sparse_budget(storage):
+    net = residual()
+    net = sparsify(net, random_topology(shapes_of(net), 0.1), storage)
+    assert ghost_cost(net, pictures()).weights == 0
+    before = float(forward_flops(net, pictures())["sparse"].sum())
+    GhostSkips(way="branch", stop=3).apply(net)
+    cost = ghost_cost(net, pictures())
+    added = [p for name, p in net.named_parameters() if "ghost" in name]
+    assert cost.weights == sum(p.numel() for p in added if p.dim() == 4)
+    assert cost.parameters == sum(p.numel() for p in added)
+    assert cost.budget == topology_of(net).count
+    assert cost.share == cost.weights / cost.budget
+    assert cost.network_flops == before
+    # the first block's first branch: 2 operations a weight at each of 8 x 8 pixels
+    assert cost.flops > 2 * 4 * 4 * 64
+    assert f"{cost.share:.2f} times the budget" in str(cost)
+
+
+def test_skips_without_parameters_cost_no_weights():
+    net = begin(plain_mlp(), [GhostSkips(stop=3)])
+    cost = ghost_cost(net, batches_of(1)[0][0])
+    assert (cost.weights, cost.parameters, cost.flops) == (0, 0, 0)
+    assert cost.budget == sum(p.numel() for p in plain_mlp().parameters() if p.dim() == 2)

@@ -129,12 +129,12 @@ def test_afterwards_nothing_of_a_trick_is_left(name, rule, storage):
 
 @both_storages
 @every_trick
-def test_a_run_resumed_at_any_step_ends_as_one_that_was_not(name, storage, tmp_path):
+def test_a_run_resumed_before_and_after_the_removal_ends_as_one_that_was_not(name, storage, tmp_path):
     tricks = tricks_for(name, tmp_path / "whole")
     experiment = replace(SMALL, storage=storage, tricks=tricks)
     whole = run(experiment, tmp_path / "whole", progress=False)
     tricks_for(name, tmp_path / "cut")
-    for until in range(1, STEPS):
+    for until in (1, STOP - 1, STOP, STOP + 1):
         run(experiment, tmp_path / "cut", progress=False, until=until)
     again = run(experiment, tmp_path / "cut", progress=False)
     for file in ("experiment.json", "metrics.jsonl", "journal"):

@@ -35,6 +35,7 @@ from sparsekit.analysis.exploration import (
     reliable_exploration,
 )
 from sparsekit.analysis.flops import NotCountedWarning, forward_flops, output_positions
+from sparsekit.analysis.ghosts import GhostCost, ghost_cost
 from sparsekit.analysis.guidance import (
     Guidance,
     Sampled,
@@ -50,12 +51,14 @@ from sparsekit.analysis.guidance import (
 from sparsekit.analysis.memory import memory_bytes
 from sparsekit.analysis.metrics import dead_inputs, dead_outputs, fan_histogram, layer_table, unit_fan_out
 from sparsekit.analysis.reachable import effective_in, log10_num_paths_in
+from sparsekit.analysis.signals import gradient_norm, signal_propagation
 from sparsekit.analysis.speed import break_even, log_log_slope, speed_table, step_seconds, storages_of, update_seconds
 from sparsekit.analysis.training_flops import Pass, one_off_flops, training_flops, training_flops_table
 
 __all__ = [
     "Claim",
     "Comparison",
+    "GhostCost",
     "Guidance",
     "NotCountedWarning",
     "Pass",
@@ -84,6 +87,8 @@ __all__ = [
     "exploration_expected",
     "fan_histogram",
     "forward_flops",
+    "ghost_cost",
+    "gradient_norm",
     "growth_recall",
     "guidance",
     "guidance_table",
@@ -106,6 +111,7 @@ __all__ = [
     "sampled_ratio_expected",
     "sampled_ratios",
     "score_ranks",
+    "signal_propagation",
     "small_filters",
     "speed_table",
     "step_seconds",

@@ -19,15 +19,18 @@ from sparsekit.tricks.base import (
     set_step,
 )
 from sparsekit.tricks.distillation import Distillation
+from sparsekit.tricks.fan_in import FanInInit
 from sparsekit.tricks.ghost_neurons import GhostNeurons, ReLUs, Soft, SoftReLU, find_relus
 from sparsekit.tricks.ghost_skips import GhostSkips, Skip
 from sparsekit.tricks.labels import LabelSmoothing, spread_of
+from sparsekit.tricks.rescaled_init import RescaledInit
 from sparsekit.tricks.spans import Span, Spans, find_spans
 
 discover(__name__)
 
 __all__ = [
     "Distillation",
+    "FanInInit",
     "GhostNeurons",
     "GhostSkips",
     "Ghosts",
@@ -35,6 +38,7 @@ __all__ = [
     "LabelSmoothing",
     "Passing",
     "ReLUs",
+    "RescaledInit",
     "Skip",
     "Soft",
     "SoftReLU",
