@@ -34,6 +34,7 @@ from sparsekit.analysis.exploration import (
     exploration_expected,
     reliable_exploration,
 )
+from sparsekit.analysis.factorial import design, factorial_effects
 from sparsekit.analysis.flops import NotCountedWarning, forward_flops, output_positions
 from sparsekit.analysis.ghosts import GhostCost, ghost_cost
 from sparsekit.analysis.guidance import (
@@ -79,12 +80,14 @@ __all__ = [
     "cut_off_units",
     "dead_inputs",
     "dead_outputs",
+    "design",
     "dice",
     "effective_density",
     "effective_in",
     "effective_topology",
     "exploration",
     "exploration_expected",
+    "factorial_effects",
     "fan_histogram",
     "forward_flops",
     "ghost_cost",
