@@ -20,6 +20,7 @@ from sparsekit.analysis.comparing import (
     iou,
     overlap,
 )
+from sparsekit.analysis.curvature import Hessian, hessian_spectrum, hessian_trace, top_eigenvalue
 from sparsekit.analysis.effective import (
     cut_off_units,
     effective_density,
@@ -61,6 +62,7 @@ __all__ = [
     "Comparison",
     "GhostCost",
     "Guidance",
+    "Hessian",
     "NotCountedWarning",
     "Pass",
     "Pruning",
@@ -96,6 +98,8 @@ __all__ = [
     "guidance",
     "guidance_table",
     "hamming",
+    "hessian_spectrum",
+    "hessian_trace",
     "iou",
     "judge",
     "layer_table",
@@ -120,6 +124,7 @@ __all__ = [
     "step_seconds",
     "storages_of",
     "survival",
+    "top_eigenvalue",
     "training_flops",
     "training_flops_table",
     "unit_fan_out",
