@@ -85,7 +85,9 @@ def check_alike(models: Sequence[nn.Module], *, least: int = 2) -> None:
     for place, layout in enumerate(layouts):
         if layout != layouts[0]:
             odd = next(iter(dict(layout.items() ^ layouts[0].items())), "their order")
-            raise ValueError(f"networks must have parameters of the same names and shapes, got another {odd} in {place}")
+            raise ValueError(
+                f"networks must have parameters of the same names and shapes, got another {odd} in {place}"
+            )
 
 
 def _layout(model: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -10,6 +10,7 @@ from sparsekit.plots.layers import plot_fan_histogram, plot_input_map, plot_laye
 from sparsekit.plots.masks import mask_image, plot_masks, plot_scores, rank_image
 from sparsekit.plots.methods import plot_methods
 from sparsekit.plots.training import plot_accuracy_density, plot_curves
+from sparsekit.plots.tricks import plot_effects, plot_signals, plot_soft_units
 
 __all__ = [
     "STYLES",
@@ -23,6 +24,7 @@ __all__ = [
     "plot_comparison_matrix",
     "plot_curves",
     "plot_effective_density",
+    "plot_effects",
     "plot_exploration",
     "plot_fan_histogram",
     "plot_flops",
@@ -35,6 +37,8 @@ __all__ = [
     "plot_recall",
     "plot_sampled_ratio",
     "plot_scores",
+    "plot_signals",
+    "plot_soft_units",
     "plot_step_times",
     "plot_survival",
     "plot_update_times",
