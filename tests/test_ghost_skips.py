@@ -11,7 +11,7 @@ from training_helpers import STORAGES, batches_of, pictures_of, plain_cnn, plain
 from trick_helpers import Functional, kinds_of, seeded, train, train_with
 
 from sparsekit.analysis import forward_flops, ghost_cost
-from sparsekit.layers import fuse_relus, shapes_of, sparsify, topology_of
+from sparsekit.layers import densify, fuse_relus, shapes_of, sparsify, topology_of
 from sparsekit.models import build
 from sparsekit.schedules import Constant, Cosine
 from sparsekit.selection import random_topology
@@ -251,6 +251,20 @@ def test_skips_are_put_in_once_and_before_they_are_set():
         GhostSkips(stop=3).apply(model)
     with pytest.raises((ValueError, TypeError), match="way"):
         GhostSkips(way="around")
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@every_way
+def test_the_plain_copy_of_a_network_has_its_skips(way, storage):
+    net = seeded(residual)
+    model = sparsify(net, random_topology(shapes_of(net), 0.3), storage).eval()
+    trick = GhostSkips(way=way, stop=3)
+    trick.apply(model)
+    twin = densify(model)
+    torch.testing.assert_close(twin(pictures()), model(pictures()), rtol=1e-4, atol=1e-5)
+    trick.at(twin, 3)
+    assert not ghosts_of(twin)
+    assert ghosts_of(model)
 
 
 # --- what they cost ---------------------------------------------------------------------------------------------

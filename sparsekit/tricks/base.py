@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparsekit.layers import fuse_relus, unfuse_relus
+from sparsekit.layers.base import GHOST
 from sparsekit.registry import get, names
 from sparsekit.settings import setting
 
@@ -21,7 +22,6 @@ Batch = tuple[Tensor, Tensor] | list[Tensor]
 LossFn = Callable[[Tensor, Tensor], Tensor]
 # A guess of ours between the 25 and 50 % in which the soft units of ToST may reasonably live; its code removes nothing.
 USUAL_STOP = 0.4
-GHOST = "_ghost"  # what every module that a ghost has changed carries
 _FUSED = "_was_fused"
 
 
