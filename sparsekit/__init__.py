@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         settings,
         topology,
         train,
+        tricks,
         widgets,
     )
     from sparsekit.capture import capture_io, views
@@ -172,6 +173,7 @@ __all__ = [
     "train",
     "train_step",
     "training",
+    "tricks",
     "used_topology",
     "views",
     "widgets",

@@ -26,6 +26,8 @@ MISTAKES = {
     ),  # a share of the first, not the last
     "snip_score": lambda weight, gradients: (weight * gradients).abs().mean(0),  # sizes before the mean
     "synflow_first": lambda first, second: first * second.sum(0)[:, None],  # forgets that weights count as positive
+    "fit_fan_in": lambda weight: weight * (weight.numel() / weight.count_nonzero().clamp(min=1)).sqrt(),  # one for all
+    "torchs_smoothing": lambda taken, num_classes: taken * (num_classes - 1) / num_classes,  # the wrong way round
     "csr_bytes": lambda rows, columns, density: 8 * round(rows * columns * density),  # forgets where rows begin
     "whole_speedup": lambda share, speedup: 1 - share + share * speedup,  # averages speeds instead of times
 }

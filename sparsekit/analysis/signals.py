@@ -24,8 +24,8 @@ def signal_propagation(
         loss_fn: `(outputs, labels) -> mean loss`.
 
     Returns:
-        One row per layer. Columns: `output_std` (all samples and units, before any activation), `gradient_norm` (of
-        existing connections).
+        One row per layer. Columns: `output_std` (over the samples, before any activation; root mean square over units,
+        so that biases, which every sample has in common, are no signal), `gradient_norm` (of existing connections).
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
@@ -58,7 +58,7 @@ def gradient_norm(model: nn.Module, batch: tuple[Tensor, Tensor], loss_fn: Any =
 
 def _noting(spread: dict[str, float], name: str):
     def note(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        spread[name] = float(output.detach().std())
+        spread[name] = float(output.detach().var(0, correction=0).mean().sqrt())
 
     return note
 

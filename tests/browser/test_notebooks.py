@@ -139,3 +139,17 @@ def test_the_lottery_notebook_walks_through_its_levels(notebook):
     book.press(page.get_by_role("slider", name="Level").first, "End")
     assert book.python("levels.controls.values") == {"level": 8}
     assert book.python("__import__('base64').b64encode(levels.image.value).decode()") != before
+
+
+def test_the_notebook_of_tricks_moves_ghosts_while_they_live(notebook):
+    book = notebook("09_training_tricks.ipynb").run_all(wait=False)
+    page = book.page
+    strength = page.get_by_role("slider", name="Strength of ghost skips")
+    strength.wait_for()
+    book.press(strength, "Home")
+    book.press(page.get_by_role("slider", name="Beta of ghost neurons"), "End")
+    book.settle()
+    assert "done with 0 ghosts and 4224 connections" in book.printed()
+    assert "skips: a cut costs over ten times as much: True" in book.printed()
+    held = book.python("[neurons.rule.beta(0), skips.rule.strength(0)]")
+    assert held == [20.0, 0.0]
