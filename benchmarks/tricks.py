@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 import pandas as pd
 import torch
@@ -55,7 +57,7 @@ class Plan:
 
 def experiment_of(data: str, mask: str, density: float, seed: int, plan: Plan) -> Experiment:
     """Return the plain training on a mask."""
-    epochs = {} if plan.epochs is None else {"epochs": plan.epochs}
+    epochs: dict[str, Any] = {} if plan.epochs is None else {"epochs": plan.epochs}
     make = RECIPES[data]
     if mask == "dense":
         return make(rule="dense", seed=seed, **epochs)
@@ -101,19 +103,20 @@ def report(data: str, mask: str, density: float, runs: pd.DataFrame) -> Iterator
     at = "dense" if mask == "dense" else f"{mask}, density {density:g}"
     yield f"\n## {data}, {at}\n"
     yield from _cells(runs)
-    factors = [name for name in TRICKS if runs[name].nunique() == 2]
-    if factors and len(runs.drop_duplicates(factors)) == 2 ** len(factors) and runs["seed"].nunique() > 1:
+    factors = [name for name in TRICKS if len(set(runs[name])) == 2]
+    if factors and len(set(map(tuple, runs[factors].to_numpy()))) == 2 ** len(factors) and len(set(runs["seed"])) > 1:
         yield from _effects(factorial_effects(runs, factors))
         for name in factors:
-            means = runs.groupby([name, "seed"])["accuracy"].mean()
-            yield f"- {judge(CLAIMS[name], means[True].tolist(), means[False].tolist())}"
+            yield f"- {judge(CLAIMS[name], _means(runs, name, True), _means(runs, name, False))}"
 
 
 def _cells(runs: pd.DataFrame) -> Iterator[str]:
     yield "| tricks | test accuracy, % | seeds |\n|---|---|---|"
-    for cell, group in runs.groupby([_name(row) for _, row in runs.iterrows()], sort=False):
-        accuracy = 100 * group["accuracy"]
-        yield f"| {cell} | {accuracy.mean():.2f} ± {accuracy.sem():.2f} | {len(group)} |"
+    names = ["+".join(name for name in TRICKS if row[name]) or "none" for row in runs.to_dict("records")]
+    for cell in dict.fromkeys(names):
+        found = 100 * runs["accuracy"].to_numpy()[[name == cell for name in names]]
+        error = found.std(ddof=1) / len(found) ** 0.5 if len(found) > 1 else float("nan")
+        yield f"| {cell} | {found.mean():.2f} ± {error:.2f} | {len(found)} |"
 
 
 def _effects(table: pd.DataFrame) -> Iterator[str]:
@@ -123,8 +126,11 @@ def _effects(table: pd.DataFrame) -> Iterator[str]:
     yield ""
 
 
-def _name(row: pd.Series) -> str:
-    return "+".join(name for name in TRICKS if row[name]) or "none"
+def _means(runs: pd.DataFrame, name: str, on: bool) -> list[float]:
+    """The mean accuracy of each seed over all cells with a trick on, or off."""
+    rows = [row for row in runs.to_dict("records") if row[name] == on]
+    seeds = sorted({row["seed"] for row in rows})
+    return [fmean(row["accuracy"] for row in rows if row["seed"] == seed) for seed in seeds]
 
 
 def grows_with_sparsity(measured: dict[float, pd.DataFrame]) -> Iterator[str]:
@@ -137,8 +143,8 @@ def grows_with_sparsity(measured: dict[float, pd.DataFrame]) -> Iterator[str]:
 
 
 def _gains(runs: pd.DataFrame, name: str) -> list[float]:
-    means = runs.groupby([name, "seed"])["accuracy"].mean()
-    return (means[True] - means[False]).tolist() if runs[name].nunique() == 2 else []
+    pairs = zip(_means(runs, name, True), _means(runs, name, False), strict=False)
+    return [on - off for on, off in pairs]
 
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:

@@ -32,6 +32,7 @@ from itertools import islice
 import pandas as pd
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 import sparsekit as sk
 from sparsekit import analysis, plots, tricks, widgets
@@ -132,7 +133,7 @@ steps = widgets.live_training(
     watched,
     torch.optim.SGD(watched.parameters(), lr=0.1, momentum=0.9),
     sk.datasets.stream(data, 64, seed=0),
-    nn.functional.cross_entropy,
+    cross_entropy,
     sk.rules.Static(),
     steps=1000,
     tricks=[neurons, skips],
@@ -165,8 +166,7 @@ def losses_around(stop: int, *chosen, before: int = 10, after: int = 30) -> list
     network = tricks.begin(sparse_mlp(), chosen)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
     batches, losses = islice(sk.datasets.stream(data, 64, seed=0), stop + after), []
-    loss_fn = nn.functional.cross_entropy
-    for step, _, _ in sk.training(network, optimizer, batches, loss_fn, sk.rules.Static(), tricks=chosen):
+    for step, _, _ in sk.training(network, optimizer, batches, cross_entropy, sk.rules.Static(), tricks=chosen):
         if step >= stop - before:
             losses.append(sk.evaluate(network, test).loss)
     return losses
@@ -296,21 +296,22 @@ check_smoothing(torchs_smoothing)
 
 
 # %%
+train, static = list(islice(sk.datasets.stream(data, 256, seed=2), 2)), sk.rules.Static()
+
+
+def look(name: str, network: nn.Module, step: int) -> list[dict]:
+    found = {"gradient norm": analysis.gradient_norm(network, train[0])}
+    found["top eigenvalue"] = analysis.top_eigenvalue(network, train).value
+    return [{"method": name, "name": key, "step": step, "epoch": 0, "value": value} for key, value in found.items()]
+
+
+# %%
 def early(name: str, *chosen) -> list[dict]:
-    network, rows = tricks.begin(sparse_mlp(), chosen), []
-    train = list(islice(sk.datasets.stream(data, 256, seed=2), 2))
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
-
-    def look(step: int) -> None:
-        found = {"gradient norm": analysis.gradient_norm(network, train[0])}
-        found["top eigenvalue"] = analysis.top_eigenvalue(network, train).value
-        rows.extend({"method": name, "name": key, "step": step, "epoch": 0, "value": x} for key, x in found.items())
-
-    look(0)
-    batches, static = islice(sk.datasets.stream(data, 64, seed=0), 95), sk.rules.Static()
-    for step, _, _ in sk.training(network, optimizer, batches, nn.functional.cross_entropy, static, tricks=chosen):
-        if step + 1 in (19, 38, 95):
-            look(step + 1)
+    network = tricks.begin(sparse_mlp(), chosen)
+    optimizer, rows = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9), look(name, network, 0)
+    batches = islice(sk.datasets.stream(data, 64, seed=0), 95)
+    for step, _, _ in sk.training(network, optimizer, batches, cross_entropy, static, tricks=chosen):
+        rows += look(name, network, step + 1) if step + 1 in (19, 38, 95) else []
     return rows
 
 
@@ -336,22 +337,24 @@ plots.plot_curves(looks, name="top eigenvalue")
 
 
 # %%
+STEPS = 8 * 19
+stop = round(0.4 * STEPS)
+TRICKS = {"neurons": GhostNeurons(stop=stop), "skips": GhostSkips(stop=stop)}
+TRICKS |= {"init": RescaledInit(iterations=60), "labels": LabelSmoothing(stop=STEPS)}
+
+
+# %%
 def accuracy_with(cell: frozenset, seed: int) -> float:
     chosen = [trick for name, trick in TRICKS.items() if name in cell]
     network = tricks.begin(sparse_mlp(seed), chosen, given)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     batches, rate = islice(sk.datasets.stream(data, 64, seed=seed), STEPS), sk.schedules.Cosine(0.1).lasting(STEPS)
     how = {"learning_rate": rate, "tricks": chosen}
-    for _ in sk.training(network, optimizer, batches, nn.functional.cross_entropy, sk.rules.Static(), **how):
+    for _ in sk.training(network, optimizer, batches, cross_entropy, static, **how):
         pass
     assert not tricks.ghosts_of(network)
     return sk.evaluate(network, test).accuracy
 
-
-STEPS = 8 * 19
-stop = round(0.4 * STEPS)
-TRICKS = {"neurons": GhostNeurons(stop=stop), "skips": GhostSkips(stop=stop)}
-TRICKS |= {"init": RescaledInit(iterations=60), "labels": LabelSmoothing(stop=STEPS)}
 
 # %%
 rows = [

@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sparsekit.analysis.flops import forward_flops
+from sparsekit.analysis.observing import layer_topology, weighted_layers
 from sparsekit.layers import sparse_layers
 from sparsekit.tricks.ghost_skips import NAME, Skip
 
@@ -56,15 +57,13 @@ def ghost_cost(model: nn.Module, example: Float[Tensor, "n *input"]) -> GhostCos
     """
     skips = [module for module in model.modules() if isinstance(module, Skip)]
     trained = [parameter for skip in skips for parameter in skip.parameters()]
-    table = forward_flops(model, example)
-    is_ghost = [f".{NAME}." in f".{name}" for name in table.index]
-    own = table[[not ghost for ghost in is_ghost]]
-    layers = sparse_layers(model).values()
-    dense = sum(module.weight.numel() for name in own.index if hasattr(module := model.get_submodule(name), "weight"))
+    operations = forward_flops(model, example)["sparse"].to_dict()
+    of_ghosts = [float(count) for name, count in operations.items() if f".{NAME}." in f".{name}"]
+    own = {name: module for name, module in weighted_layers(model).items() if f".{NAME}." not in f".{name}"}
     return GhostCost(
         weights=sum(parameter.numel() for parameter in trained if parameter.dim() > 1),
         parameters=sum(parameter.numel() for parameter in trained),
-        budget=sum(layer.topology.count for layer in layers) if layers else dense,
-        flops=float(table[is_ghost]["sparse"].sum()),
-        network_flops=float(own["sparse"].sum()),
+        budget=sum(layer_topology(layer).count for layer in (sparse_layers(model) or own).values()),
+        flops=sum(of_ghosts),
+        network_flops=sum(map(float, operations.values())) - sum(of_ghosts),
     )

@@ -53,7 +53,7 @@ def gradient_norm(model: nn.Module, batch: tuple[Tensor, Tensor], loss_fn: Any =
         0.0
     """
     table = signal_propagation(model, batch, loss_fn)
-    return float((table["gradient_norm"] ** 2).sum() ** 0.5)
+    return float((table["gradient_norm"].to_numpy() ** 2).sum() ** 0.5)
 
 
 def _noting(spread: dict[str, float], name: str):

@@ -40,6 +40,11 @@ class FanInInit(Trick):
 
     @torch.no_grad()
     def apply(self, model: nn.Module, given: Given | None = None) -> nn.Module:
+        """Scale the values of every sparse layer.
+
+        Raises:
+            ValueError: if there is none.
+        """
         layers = sparse_layers(model).values()
         if not layers:
             raise ValueError("scaling by true fan-in needs sparse layers, got a model without; call sparsify first")

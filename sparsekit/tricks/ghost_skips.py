@@ -46,7 +46,8 @@ class Identity(Skip):
         if x.shape == out.shape:
             return x
         if out.dim() == 4:  # pictures: channels, rows and columns at once
-            return functional.adaptive_avg_pool3d(x.unsqueeze(1), list(out.shape[1:])).squeeze(1)
+            channels, height, width = out.shape[1:]
+            return functional.adaptive_avg_pool3d(x.unsqueeze(1), (channels, height, width)).squeeze(1)
         return functional.adaptive_avg_pool1d(x.reshape(-1, 1, x.shape[-1]), out.shape[-1]).view(out.shape)
 
 
@@ -62,7 +63,7 @@ class Projection(Skip):
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         if out.dim() == 4:
-            small = functional.adaptive_avg_pool2d(x, list(out.shape[2:]))
+            small = functional.adaptive_avg_pool2d(x, (out.shape[2], out.shape[3]))
             return functional.conv2d(small, self.matrix[:, :, None, None])
         return functional.linear(x, self.matrix)
 

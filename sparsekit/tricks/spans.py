@@ -97,7 +97,7 @@ def settings_of(layer: Any) -> LayerSettings:
     shape = layer.shape if isinstance(layer, SparseLayer) else tuple(layer.weight.shape)
     if len(shape) == 2:
         return LayerSettings(shape[1], shape[0])
-    conv = layer.kind if isinstance(layer, SparseLayer) else layer
+    conv: Any = layer.kind if isinstance(layer, SparseLayer) else layer
     sizes = zip(conv.kernel_size, _pair(conv.padding), conv.dilation, strict=True)
     keeps_size = conv.padding == "same" or all(2 * pad == gap * (side - 1) for side, pad, gap in sizes)
     return LayerSettings(shape[1] * conv.groups, shape[0], tuple(conv.stride), keeps_size)
@@ -116,7 +116,7 @@ class _Reader:
     def layers(self) -> Iterator[tuple[str, str, str]]:
         """Yield the name of each layer, where its span ends, and why it is none, if so."""
         for node in self.nodes:
-            if _is_layer(layer := self._child(node)):
+            if isinstance(layer := self._child(node), LAYERS):
                 last = self._last(node)
                 yield str(node.target), str(last.target), self._why_not(node, last, layer)
 

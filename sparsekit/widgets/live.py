@@ -274,15 +274,14 @@ def live_training(
     for step, batch in enumerate(islice(batches, steps)):
         draws, now = generator(seed, "rewire", step), _as_they_are(tricks)
         set_step(model, now, step, optimizer)
-        loss = loss_at(now, loss_fn, model, step)
-        stats, change = train_step(model, optimizer, batch, loss, held.rule, step, draws)
+        helped = loss_at(now, loss_fn, model, step)
+        stats, change = train_step(model, optimizer, batch, helped, held.rule, step, draws)
+        set_step(model, now, step + 1, optimizer)
         metrics = {"loss": stats.loss, "accuracy": stats.correct / stats.count}
         if change is not None:
             topology = topology_of(model)
             if journal is not None:
                 journal.add(step, change)
-        if step + 1 == steps:
-            set_step(model, now, steps, optimizer)
         if measure is not None and ((step + 1) % measure_every == 0 or step + 1 == steps):
             metrics |= measure(model)
         yield Snapshot(step, metrics, topology)
