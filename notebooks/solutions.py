@@ -114,6 +114,20 @@ def curve_point(start: torch.Tensor, bend: torch.Tensor, end: torch.Tensor, t: f
     return (1 - t) ** 2 * start + 2 * t * (1 - t) * bend + t**2 * end
 
 
+# --- 09_training_tricks -----------------------------------------------------------------------------------------
+
+
+def fit_fan_in(weight: torch.Tensor) -> torch.Tensor:
+    """Values drawn for the full width, scaled to each row's connections."""
+    count = (weight != 0).sum(1, keepdim=True).clamp(min=1)
+    return weight * (weight.shape[1] / count).sqrt()
+
+
+def torchs_smoothing(taken: float, num_classes: int) -> float:
+    """PyTorch's number for an amount that goes to the other classes."""
+    return taken * num_classes / (num_classes - 1)
+
+
 # --- 10_always_sparse_speed -------------------------------------------------------------------------------------
 
 

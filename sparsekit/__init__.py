@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         tickets,
         topology,
         train,
+        tricks,
         widgets,
     )
     from sparsekit.capture import capture_io, views
@@ -185,6 +186,7 @@ __all__ = [
     "train",
     "train_step",
     "training",
+    "tricks",
     "used_topology",
     "views",
     "widgets",

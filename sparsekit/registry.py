@@ -32,6 +32,7 @@ HOMES = {
     "score": "sparsekit.scores",
     "sup-tickets": "sparsekit.sup_tickets",
     "training-flops": "sparsekit.analysis",
+    "trick": "sparsekit.tricks",
 }
 
 _registered: dict[str, dict[str, Any]] = {}

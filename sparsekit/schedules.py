@@ -116,6 +116,37 @@ class Cubic(_Timed):
         return (1.0 - progress) ** 3
 
 
+@register("schedule", "geometric")
+@dataclass(frozen=True)
+class Geometric(_Timed):
+    """The same factor at every step: `start * (end / start) ** (step / steps)`, for what changes its size.
+
+    Both ends must be above zero.
+    Source: the usual way between two sizes; ours for the sharpness of soft units.
+
+    Raises:
+        ValueError: if an end is not above zero.
+
+    Example:
+        >>> [Geometric(1.0, 100.0, 4)(step) for step in (0, 2, 4)]
+        [1.0, 10.0, 100.0]
+    """
+
+    end: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.start <= 0 or self.end <= 0:
+            raise ValueError(f"both ends must be above 0, got {self.start} and {self.end}; use Linear to reach zero")
+
+    def __call__(self, step: int) -> float:
+        progress = Linear(0.0, 1.0, self.steps)(step)
+        return self.start * (self.end / self.start) ** progress
+
+    def remaining(self, progress: float) -> float:
+        return 1.0 - progress
+
+
 @register("schedule", "triangular")
 @dataclass(frozen=True)
 class Triangular(Schedule):

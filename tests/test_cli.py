@@ -17,8 +17,9 @@ from sparsekit import cli
 from sparsekit.cli import output, values
 from sparsekit.registry import HOMES, get, kinds, names, source_of, summary_of
 from sparsekit.rules import Magnitude, Random
-from sparsekit.schedules import Cosine
+from sparsekit.schedules import Constant, Cosine
 from sparsekit.train import History, read_experiment, read_run
+from sparsekit.tricks import GhostNeurons, LabelSmoothing
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = sorted(HOMES)  # other tests register kinds of their own meanwhile
@@ -464,3 +465,41 @@ def test_cycles_that_leave_nothing_before_them_get_a_sentence(say):
     code, _, errors = say("sup-tickets", "digits-mlp", "--epochs", "4", "--cycle-rate", "1.5")
     assert code == 1
     assert "cycle_rate must lie in [0, 1), got 1.5" in errors
+
+
+# --- tricks -----------------------------------------------------------------------------------------------------
+
+
+def test_tricks_and_their_settings_are_taken(tmp_path):
+    words = ("--trick", "ghost-neurons", "--trick", "label-smoothing", "--set", "ghost-neurons.stop=7")
+    words += ("--set", "ghost-neurons.beta=2", "--set", "label-smoothing.convention=all", "--set", "every=5")
+    experiment = read_experiment(train(tmp_path, *words).folder)
+    assert experiment.tricks == (
+        GhostNeurons(stop=7, beta=Constant(2)),
+        LabelSmoothing(convention="all"),
+    )
+    assert experiment.rule.every == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--trick", "ghosts"), "trick must be one of .*ghost-neurons.*, got 'ghosts'"),
+        (("--set", "ghost-neurons.stop=5"), "must come with its trick, got no --trick ghost-neurons; add it"),
+        (
+            ("--trick", "ghost-neurons", "--set", "ghost-neurons.end=5"),
+            "settings of ghost-neurons must be among .*'end'",
+        ),
+        (
+            ("--trick", "ghost-neurons", "--set", "ghost-neurons.unit=swosh"),
+            "--set unit of ghost-neurons must be pswish or",
+        ),
+        (
+            ("--trick", "ghost-neurons", "--set", "ghost-neurons.stop=9999"),
+            "must end within the training, got stop=9999",
+        ),
+        (("--trick", "distillation"), "distillation needs a teacher, got no name"),
+    ],
+)
+def test_wrong_tricks_get_a_sentence(refused, words, sentence):
+    assert re.search(sentence, refused("digits-mlp", *words))

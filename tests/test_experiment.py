@@ -15,6 +15,7 @@ from sparsekit.schedules import Constant, Cosine, Cubic, Linear, Piecewise, Warm
 from sparsekit.scores import SNIP
 from sparsekit.settings import from_plain, to_plain
 from sparsekit.train import Experiment, build_model, build_optimizer, read_experiment, run
+from sparsekit.tricks import GhostNeurons
 
 SMALL = Experiment(
     recipe="small",
@@ -96,6 +97,7 @@ def other_value(name):
         "optimizer_settings": {"momentum": 0.5},
         "learning_rate": Cosine(0.2),
         "label_smoothing": 0.1,
+        "tricks": (GhostNeurons(),),
         "epochs": 2,
         "batch_size": 17,
         "micro_batches": 2,

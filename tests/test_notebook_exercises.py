@@ -33,6 +33,8 @@ MISTAKES = {
     ],
     "barrier_of": lambda errors: float(errors.max() - errors[0]),  # measured from the first end
     "curve_point": lambda start, bend, end, t: (1 - t) * start + t * end,  # the straight line
+    "fit_fan_in": lambda weight: weight * (weight.numel() / weight.count_nonzero().clamp(min=1)).sqrt(),  # one for all
+    "torchs_smoothing": lambda taken, num_classes: taken * (num_classes - 1) / num_classes,  # the wrong way round
     "csr_bytes": lambda rows, columns, density: 8 * round(rows * columns * density),  # forgets where rows begin
     "whole_speedup": lambda share, speedup: 1 - share + share * speedup,  # averages speeds instead of times
 }

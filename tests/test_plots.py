@@ -24,6 +24,7 @@ from sparsekit.plots import canvas, colours
 from sparsekit.registry import names
 from sparsekit.selection import random_topology
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.tricks import Soft
 
 SHAPES = {"first": (20, 16), "conv": (6, 4, 3, 3), "last": (5, 20)}
 NETS = [random_topology(SHAPES, 0.2, seed=seed) for seed in range(4)]
@@ -87,6 +88,18 @@ def path_table() -> pd.DataFrame:
 SPECTRUM = pd.DataFrame({"probe": 0, "eigenvalue": [0.0, 1.0, 5.0], "weight": [0.9, 0.09, 0.01]})
 RELIABILITY = analysis.reliability(torch.arange(12.0).view(6, 2) * 0.3 - 2, torch.tensor([0, 1] * 3), bins=5)
 DISTANCES = 1 - analysis.comparison_matrix(NETS)[0]
+
+
+def signals() -> dict[str, pd.DataFrame]:
+    column = {"output_std": [1.0, 0.1, 0.01]}
+    return {name: pd.DataFrame(column, index=["fc1", "fc2", "head"]) for name in ("drawn", "scaled")}
+
+
+def effects() -> pd.DataFrame:
+    rows = {"neurons": (0.02, 0.01, 0.03), "skips": (0.0, -0.02, 0.02), "neurons x skips": (-0.03, -0.04, -0.01)}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["effect", "low", "high"])
+
+
 SAMPLING, SECONDS, COLLAPSE = sampling(), seconds(), collapse()
 DRAWS = torch.Generator().manual_seed(0)
 SCORES = {key: {name: torch.rand(shape, generator=DRAWS) for name, shape in SHAPES.items()} for key in "ab"}
@@ -117,6 +130,9 @@ FIGURES = {
     "layer collapse": (plots.plot_layer_collapse, (COLLAPSE,), {"score": "snip"}),
     "collapse map": (plots.plot_collapse_map, (COLLAPSE,), {}),
     "useful connections": (plots.plot_useful, (COLLAPSE,), {}),
+    "soft units": (plots.plot_soft_units, ([Soft("pswish", beta) for beta in (1.0, 3.0, 20.0)],), {}),
+    "signals": (plots.plot_signals, (signals(),), {}),
+    "effects": (plots.plot_effects, (effects(),), {}),
     "flops": (plots.plot_flops, (analysis.training_flops_table(analysis.Pass(dense=1.0, sparse=0.02)),), {}),
     "matrix": (plots.plot_matrix, (DISTANCES,), {"measure": "1 - IoU"}),
     "map": (
@@ -606,3 +622,31 @@ class TestTimes:
             plots.plot_step_times(SECONDS[["csr"]])
         with pytest.raises(ValueError, match="at least one width"):
             plots.plot_update_times(pd.DataFrame())
+
+
+class TestTricks:
+    def test_a_unit_is_drawn_as_it_is_and_its_gap_is_named(self):
+        ax = plots.plot_soft_units([Soft("pswish", 1.0)])
+        x, y = ax.lines[1].get_data()
+        assert y == pytest.approx(x / (1 + np.exp(-x)), abs=1e-5)
+        assert labels(ax) == ["ReLU", "pswish, beta 1: gap 0.278"]
+
+    def test_signals_are_drawn_layer_by_layer_on_a_logarithmic_scale(self):
+        ax = plots.plot_signals(signals())
+        assert ax.get_yscale() == "log"
+        assert list(ax.lines[0].get_ydata()) == [1.0, 0.1, 0.01]
+        with pytest.raises(ValueError, match=r"must be tables with a column 'loudness', got drawn, scaled"):
+            plots.plot_signals(signals(), column="loudness")
+
+    def test_an_interval_that_leaves_out_zero_stands_out(self):
+        ax = plots.plot_effects(effects())
+        intervals = {
+            tuple(np.round(line.get_xdata(), 6).tolist()): line.get_color()
+            for line in ax.lines
+            if len(line.get_xdata()) == 2
+        }
+        assert intervals[1.0, 3.0] == intervals[-4.0, -1.0] == colours.BLUE
+        assert intervals[-2.0, 2.0] == colours.GREY
+        assert [tick.get_text() for tick in ax.get_yticklabels()] == ["neurons x skips", "skips", "neurons"]
+        with pytest.raises(ValueError, match="must come from factorial_effects, got one without effect"):
+            plots.plot_effects(effects().drop(columns="effect"))

@@ -8,7 +8,18 @@ import pytest
 
 from sparsekit import registry
 from sparsekit.rules import DropGrow, Magnitude, Static
-from sparsekit.schedules import Constant, Cosine, Cubic, Joined, Linear, Piecewise, Stages, Triangular, Warmup
+from sparsekit.schedules import (
+    Constant,
+    Cosine,
+    Cubic,
+    Geometric,
+    Joined,
+    Linear,
+    Piecewise,
+    Stages,
+    Triangular,
+    Warmup,
+)
 from sparsekit.settings import check_range, from_plain, setting, to_plain
 
 SCHEDULES = {
@@ -16,6 +27,7 @@ SCHEDULES = {
     "linear": Linear(0.3, 0.1, 5),
     "cosine": Cosine(0.3),
     "cubic": Cubic(1.0, 0.05, 100),
+    "geometric": Geometric(0.5, 0.05, 100),
     "triangular": Triangular(0.1, 0.2, cycle=8),
     "joined": Joined(Constant(0.1), at=10, then=Triangular(0.1, 0.2, cycle=8)),
     "piecewise": Piecewise(0.1, (10, 20)),

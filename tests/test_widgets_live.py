@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
+from training_helpers import batches_of, tiny
 
 from sparsekit.journal import Journal
 from sparsekit.layers import sparsify, topology_of
 from sparsekit.rules import RigL, Static
 from sparsekit.schedules import Constant
 from sparsekit.selection import random_topology
+from sparsekit.tricks import GhostNeurons, GhostSkips, Skip, Soft, begin, ghosts_of
 from sparsekit.widgets import Control, Curve, LivePanel, Run, Snapshot, live_training
 from sparsekit.widgets.curve import thinned
 
@@ -489,3 +492,21 @@ def test_lines_with_their_own_steps_are_sent_one_after_the_other():
     sent = np.frombuffer(chart.points, np.float32)
     assert sent == pytest.approx([0, 1, 2, 0.1, 0.2, 0.3, 2, 0.25])
     assert chart.sentence() == "train: 0.3 at step 2 (3 points). test: 0.25 at step 2 (1 points)."
+
+
+def test_sliders_move_the_ghosts_of_a_running_training():
+    model = begin(tiny(), [GhostNeurons(stop=40), GhostSkips(stop=40)])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    neurons, skips = Control(GhostNeurons(stop=40)), Control(GhostSkips(stop=40))
+    steps = live_training(model, optimizer, batches_of(50), cross_entropy, Static(), steps=50, tricks=[neurons, skips])
+    panel = LivePanel(Run(steps, total=50), control=[neurons, skips])
+    assert panel.dials.values == {"beta": 1.0, "strength": 1.0}
+    next(steps)
+    panel.dials.set(beta=7.0)
+    panel.dials.set(strength=0.25)
+    next(steps)
+    soft = [soft for soft in (vars(module).get("_ghost") for module in model.modules()) if isinstance(soft, Soft)]
+    assert {unit.beta for unit in soft} == {7.0}
+    assert {module.strength for module in model.modules() if isinstance(module, Skip)} == {0.25}
+    panel.run.wait(timeout=30)
+    assert not ghosts_of(model)

@@ -55,7 +55,9 @@ from sparsekit.analysis.exploration import (
     exploration_expected,
     reliable_exploration,
 )
+from sparsekit.analysis.factorial import design, factorial_effects
 from sparsekit.analysis.flops import NotCountedWarning, forward_flops, output_positions
+from sparsekit.analysis.ghosts import GhostCost, ghost_cost
 from sparsekit.analysis.guidance import (
     Guidance,
     Sampled,
@@ -73,6 +75,7 @@ from sparsekit.analysis.maps import Map, map_of, tree_of
 from sparsekit.analysis.memory import memory_bytes
 from sparsekit.analysis.metrics import dead_inputs, dead_outputs, fan_histogram, layer_table, unit_fan_out
 from sparsekit.analysis.reachable import effective_in, log10_num_paths_in
+from sparsekit.analysis.signals import gradient_norm, signal_propagation
 from sparsekit.analysis.similarity import cka_matrix, cka_table, linear_cka
 from sparsekit.analysis.speed import break_even, log_log_slope, speed_table, step_seconds, storages_of, update_seconds
 from sparsekit.analysis.training_flops import Pass, one_off_flops, training_flops, training_flops_table
@@ -81,6 +84,7 @@ from sparsekit.analysis.weights import network_at
 __all__ = [
     "Claim",
     "Comparison",
+    "GhostCost",
     "Guidance",
     "Hessian",
     "Map",
@@ -115,6 +119,7 @@ __all__ = [
     "cut_off_units",
     "dead_inputs",
     "dead_outputs",
+    "design",
     "dice",
     "disagreement",
     "disagreement_bounds",
@@ -127,8 +132,11 @@ __all__ = [
     "error_correlation",
     "exploration",
     "exploration_expected",
+    "factorial_effects",
     "fan_histogram",
     "forward_flops",
+    "ghost_cost",
+    "gradient_norm",
     "growth_recall",
     "guidance",
     "guidance_table",
@@ -165,6 +173,7 @@ __all__ = [
     "sampled_ratios",
     "score_ranks",
     "segment",
+    "signal_propagation",
     "small_filters",
     "speed_table",
     "step_seconds",

@@ -20,7 +20,7 @@ from sparsekit.cli.output import (
     show_tickets,
     write_comparison,
 )
-from sparsekit.cli.values import pairs_of, plural, rule_settings_of, singular
+from sparsekit.cli.values import pairs_of, plural, rule_settings_of, singular, tricks_of
 
 app = typer.Typer(
     help="Train sparse neural networks and look at what their topologies did.",
@@ -60,8 +60,13 @@ def train(
     storage: Annotated[
         Storage, typer.Option(help="masked: dense weight and mask; csr: connections only")
     ] = Storage.masked,
+    trick: Annotated[
+        list[str] | None,
+        typer.Option("--trick", help="helps to train; may be repeated; see: sparsekit list tricks"),
+    ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="a setting of the rule, as in --set every=50; may be repeated")
+        list[str] | None,
+        typer.Option("--set", help="a setting: every=50 of the rule, or TRICK.stop=300 of a trick; may be repeated"),
     ] = None,
     folder: Annotated[Path, typer.Option(file_okay=False, help="where runs are kept")] = Path("runs"),
     data_root: Annotated[
@@ -74,7 +79,8 @@ def train(
     from sparsekit.registry import get
     from sparsekit.train import run
 
-    chosen = {"density": density, "epochs": epochs, "score": score}
+    tricks, pairs = tricks_of(trick or [], pairs)
+    chosen = {"density": density, "epochs": epochs, "score": score, "tricks": tricks or None}
     experiment = get("recipe", recipe)(
         rule=rule,
         seed=seed,

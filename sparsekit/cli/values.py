@@ -1,4 +1,4 @@
-"""What the command line reads: settings of rules as text, and names of kinds."""
+"""What the command line reads: settings of rules and tricks as text, and names of kinds."""
 
 import ast
 import inspect
@@ -31,6 +31,45 @@ def rule_settings_of(rule: str, pairs: dict[str, str]) -> dict[str, Any]:
         return dict(pairs)
     hints = _hints(rule)
     return {name: _value(rule, name, text, hints[name]) if name in hints else text for name, text in pairs.items()}
+
+
+def tricks_of(tricks: list[str], pairs: dict[str, str]) -> tuple[tuple[Any, ...], dict[str, str]]:
+    """Make the named tricks with their settings (`trick.setting=value`); return them and the pairs that are left.
+
+    Raises:
+        ValueError: if there is no such trick or setting, or a setting is for a trick that is not named.
+    """
+    from sparsekit.registry import names
+    from sparsekit.tricks import make_trick
+
+    given: dict[str, dict[str, str]] = {trick: {} for trick in tricks}
+    rest = {}
+    for name, text in pairs.items():
+        trick, dot, setting = name.partition(".")
+        if dot and trick not in given and trick in names("trick"):
+            raise ValueError(f"--set {name} must come with its trick, got no --trick {trick}; add it")
+        if trick in given and dot:
+            given[trick][setting] = text
+        else:
+            rest[name] = text
+    return tuple(make_trick(trick, **_trick_settings(trick, texts)) for trick, texts in given.items()), rest
+
+
+def _trick_settings(trick: str, texts: dict[str, str]) -> dict[str, Any]:
+    """Read each text as the type that its trick wants; a number for a schedule stays as it is."""
+    from sparsekit.registry import get
+    from sparsekit.schedules import Constant, Schedule
+
+    parameters = inspect.signature(get("trick", trick), eval_str=True).parameters
+    settings = {}
+    for name, text in texts.items():
+        if name not in parameters:
+            raise ValueError(f"settings of {trick} must be among {', '.join(parameters) or '(none)'}, got {name!r}")
+        hint = parameters[name].annotation
+        number = _literal(text)
+        is_constant = hint is Schedule and _suits(number, float)
+        settings[name] = Constant(number) if is_constant else _value(trick, name, text, hint)
+    return settings
 
 
 def _hints(rule: str) -> dict[str, Any]:

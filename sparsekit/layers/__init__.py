@@ -13,7 +13,7 @@ from sparsekit.layers.convert import (
     used_topology,
 )
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
-from sparsekit.layers.fusing import fuse_relus
+from sparsekit.layers.fusing import fuse_relus, unfuse_relus
 from sparsekit.layers.masked import MaskedConv2d, MaskedLinear
 
 __all__ = [
@@ -31,5 +31,6 @@ __all__ = [
     "sparse_layers",
     "sparsify",
     "topology_of",
+    "unfuse_relus",
     "used_topology",
 ]

@@ -14,6 +14,7 @@ from sparsekit.layers.kinds import Kind
 from sparsekit.layers.move import Move
 from sparsekit.topology import LayerTopology
 
+GHOST = "_ghost"  # where a module keeps what a trick has put around its forward for a while
 MEMORY = "memory_"  # what the names of buffers that a rule remembers something in begin with
 
 

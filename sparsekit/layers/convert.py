@@ -1,6 +1,7 @@
 """Between plain models and sparse ones: `sparsify`, `densify`, and what a model's layers are."""
 
 import copy
+import types
 import warnings
 from collections.abc import Mapping
 
@@ -9,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from sparsekit.layers.auto import fastest_storages
-from sparsekit.layers.base import SparseLayer
+from sparsekit.layers.base import GHOST, SparseLayer
 from sparsekit.layers.companions import add_companions, remove_companions
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
 from sparsekit.layers.initial import initial_values
 from sparsekit.layers.kinds import Conv2dKind, LinearKind
-from sparsekit.layers.masked import MaskedConv2d, MaskedLayer, MaskedLinear
+from sparsekit.layers.masked import MaskedConv2d, MaskedLayer, MaskedLinear, Thinning
 from sparsekit.topology import LayerTopology, Topology, check_topology
 
 KINDS = {nn.Linear: LinearKind, nn.Conv2d: Conv2dKind}
@@ -110,6 +111,8 @@ def _sparsified(model: nn.Module, topology: Mapping[str, LayerTopology], storage
 def densify(model: nn.Module) -> nn.Module:
     """Return a plain copy of a sparse model: ordinary layers, missing connections as zeros, ready for export.
 
+    Ghosts that a trick has put around layers stand around the plain ones too.
+
     Example:
         >>> plain = nn.Sequential(nn.Linear(4, 4))
         >>> type(densify(sparsify(plain, {"0": LayerTopology.full((4, 4))}))[0]).__name__
@@ -117,7 +120,19 @@ def densify(model: nn.Module) -> nn.Module:
     """
     new = copy.deepcopy(model)
     remove_companions(new)
-    return replace_modules(new, {id(layer): layer.to_plain() for layer in sparse_layers(new).values()})
+    return replace_modules(
+        new, {id(layer): _with_ghost(layer, layer.to_plain()) for layer in sparse_layers(new).values()}
+    )
+
+
+def _with_ghost(layer: SparseLayer, plain: nn.Module) -> nn.Module:
+    if GHOST in vars(layer):
+        vars(plain)[GHOST] = vars(layer)[GHOST]
+        vars(plain)["forward"] = types.MethodType(vars(layer)["forward"].__func__, plain)
+        for name, child in layer.named_children():
+            if not isinstance(child, Thinning):
+                plain.add_module(name, child)
+    return plain
 
 
 def shapes_of(model: nn.Module, *, exclude: tuple[str, ...] = ()) -> dict[str, tuple[int, ...]]:

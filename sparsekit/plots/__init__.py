@@ -13,6 +13,7 @@ from sparsekit.plots.masks import mask_image, plot_masks, plot_scores, rank_imag
 from sparsekit.plots.methods import plot_methods
 from sparsekit.plots.tickets import plot_cycles, plot_superposition, plot_votes
 from sparsekit.plots.training import plot_accuracy_density, plot_curves
+from sparsekit.plots.tricks import plot_effects, plot_signals, plot_soft_units
 
 __all__ = [
     "STYLES",
@@ -29,6 +30,7 @@ __all__ = [
     "plot_cut",
     "plot_cycles",
     "plot_effective_density",
+    "plot_effects",
     "plot_exploration",
     "plot_fan_histogram",
     "plot_flops",
@@ -44,6 +46,8 @@ __all__ = [
     "plot_reliability",
     "plot_sampled_ratio",
     "plot_scores",
+    "plot_signals",
+    "plot_soft_units",
     "plot_spectrum",
     "plot_step_times",
     "plot_superposition",

@@ -1,12 +1,14 @@
 """What recipes share: epochs become steps, and a rule's name becomes a rule that fits the training's length."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from sparsekit.datasets import count_batches
 from sparsekit.rules import Rule, Static, make_rule, settings_of
 from sparsekit.scores import make_score
 from sparsekit.train.experiment import Experiment
+from sparsekit.tricks import Trick, make_trick
 
 
 def experiment(
@@ -29,7 +31,7 @@ def experiment(
         num_train: training examples of the data set.
         epochs: passes over them.
         rule_settings: settings for a rule given by name.
-        given: fields of `Experiment` that the reader chose; `score` may be a registered name.
+        given: fields of `Experiment` that the reader chose; `score` and each of `tricks` may be registered names.
         defaults: the recipe's own, for those not given; `batch_size` among them.
 
     Raises:
@@ -51,6 +53,7 @@ def experiment(
         made = make_rule(rule, total_steps=total_steps, **{**final, **rule_settings})
     if isinstance(settings.get("score"), str):
         settings["score"] = make_score(settings["score"])
+    settings["tricks"] = _tricks(settings.get("tricks", ()))
     return Experiment(recipe=recipe, rule=made, density=density, epochs=epochs, **settings)
 
 
@@ -60,6 +63,11 @@ def with_defaults(rule: str | Rule, given: dict[str, Any], **defaults: Any) -> d
         return given
     known = settings_of(rule)
     return {**{key: value for key, value in defaults.items() if key in known}, **given}
+
+
+def _tricks(given: str | Trick | Sequence[str | Trick]) -> tuple[Trick, ...]:
+    several = (given,) if isinstance(given, str | Trick) else given
+    return tuple(make_trick(trick) if isinstance(trick, str) else trick for trick in several)
 
 
 def _check_fields(given: dict[str, Any], rule: str | Rule) -> None:

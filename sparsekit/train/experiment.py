@@ -24,6 +24,7 @@ from sparsekit.selection import random_topology
 from sparsekit.settings import changed_settings, check_range, setting
 from sparsekit.shuffling import shuffled
 from sparsekit.topology import Topology
+from sparsekit.tricks import LabelSmoothing, Trick, check_tricks
 
 # Learning rate and settings of each optimizer where an experiment names none: torch's own, except for SGD.
 USUAL: dict[str, tuple[float, dict[str, Any]]] = {
@@ -73,6 +74,7 @@ class Experiment:
     optimizer_settings: Mapping[str, Any] | None = None
     learning_rate: Schedule | None = setting(None, "by step; none falls along a cosine from the optimizer's usual rate")
     label_smoothing: float = setting(0.0, "share of the target spread over all classes", range=(0, 1))
+    tricks: tuple[Trick, ...] = setting((), "what helps the training: ghosts, first values, labels")
     epochs: int = setting(60, "passes over the training data", range=(1, 1000))
     batch_size: int = setting(64, "examples per step", range=(1, 4096))
     micro_batches: int = setting(1, "backward passes per step", range=(1, 64))
@@ -114,6 +116,12 @@ class Experiment:
             raise TypeError(
                 f"learning_rate must be a Schedule, got {self.learning_rate!r}; use Constant(0.1) or Cosine(0.1)"
             )
+        check_tricks(self.tricks)
+        if self.label_smoothing and any(isinstance(trick, LabelSmoothing) for trick in self.tricks):
+            raise ValueError(
+                f"labels must be smoothed once, got label_smoothing={self.label_smoothing} and LabelSmoothing among "
+                "the tricks; leave one of them out"
+            )
         for name in ("epochs", "batch_size", "micro_batches", "score_samples", "seed", "first_step"):
             if not isinstance(getattr(self, name), int):
                 raise TypeError(f"{name} must be a whole number, got {getattr(self, name)!r}; round it")
@@ -131,6 +139,21 @@ class Experiment:
         """Return the learning rate by step, in a training of so many steps."""
         usual, _ = USUAL.get(self.optimizer, (1e-3, {}))
         return (self.learning_rate or Cosine(usual, 0.0)).lasting(steps)
+
+    def tricks_over(self, steps: int) -> tuple[Trick, ...]:
+        """Return the tricks as they are in a training of so many steps.
+
+        Raises:
+            ValueError: if one would outlive it.
+        """
+        tricks = tuple(trick.lasting(steps) for trick in self.tricks)
+        for trick in tricks:
+            if (stop := getattr(trick, "stop", None)) is not None and stop > steps:
+                raise ValueError(
+                    f"{type(trick).__name__} must end within the training, got stop={stop} and {steps} steps; leave "
+                    "stop out for a usual share"
+                )
+        return tricks
 
     @property
     def autocast_type(self) -> torch.dtype | None:

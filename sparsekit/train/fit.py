@@ -1,6 +1,6 @@
 """Train a model of your own on data of your own, epoch by epoch, with a progress bar."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import nn
@@ -15,6 +15,7 @@ from sparsekit.rules.base import Rule, check_prepared, check_rule
 from sparsekit.rules.static import Static
 from sparsekit.train.history import History, rows_of_epoch, rows_of_step
 from sparsekit.train.loop import StepStats, training
+from sparsekit.tricks.base import Trick
 
 EpochBatches = Iterable[Batch] | Callable[[int], Iterable[Batch]]
 
@@ -32,6 +33,7 @@ def fit(
     learning_rate: Callable[[int], float] | None = None,
     micro_batches: int = 1,
     autocast: torch.dtype | None = None,
+    tricks: Sequence[Trick] = (),
     progress: bool = True,
 ) -> History:
     """Train for some epochs and return what was measured. The loop itself is `training` in `loop.py`.
@@ -49,6 +51,7 @@ def fit(
         learning_rate: by step, for example a schedule; None leaves the optimizer's.
         micro_batches: backward passes a batch is split into.
         autocast: mixed precision in this type, for example `torch.bfloat16`.
+        tricks: what helps the training; `tricks.begin` has applied them to the model before the optimizer was built.
         progress: show a bar.
 
     Raises:
@@ -72,6 +75,7 @@ def fit(
             learning_rate=learning_rate,
             micro_batches=micro_batches,
             autocast=autocast,
+            tricks=tricks,
         )
         num_steps += _write_down(walk, epoch, history)
         if test_batches is not None:

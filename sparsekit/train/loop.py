@@ -20,6 +20,7 @@ from sparsekit.layers import sparse_layers
 from sparsekit.rewire import Change, rewire
 from sparsekit.rules.base import Notes, Rule
 from sparsekit.seeds import generator
+from sparsekit.tricks.base import Trick, check_tricks, loss_at, set_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,31 +173,29 @@ def training(
     learning_rate: Callable[[int], float] | None = None,
     micro_batches: int = 1,
     autocast: torch.dtype | None = None,
+    tricks: Sequence[Trick] = (),
 ) -> Iterator[tuple[int, StepStats, Change | None]]:
     """Train batch by batch, and yield `(step, stats, change)` after each; stop whenever you like.
 
     A rule that looks at several batches is shown that of the step and those that follow; they are trained on when it is
     their turn. Near the end of `batches` there are fewer of them.
 
+    Tricks have been applied to the model before the optimizer was built (`tricks.begin`); after each step they set the
+    network for the next one, so that after the last step that a ghost lives for it is gone.
+
     Everything random about step t comes from `generator(seed, "rewire", t)`, so a training that is taken up again at
     a step goes on exactly as it would have.
     """
+    check_tricks(tricks)
+    how: dict[str, Any] = {"micro_batches": micro_batches, "autocast": autocast}
+    set_step(model, tricks, first_step, optimizer)
     for step, batch, probes in _looking_ahead(batches, rule, first_step):
         if learning_rate is not None:
             set_learning_rate(optimizer, learning_rate(step))
         draws = generator(seed, "rewire", step)
-        stats, change = train_step(
-            model,
-            optimizer,
-            batch,
-            loss_fn,
-            rule,
-            step,
-            draws,
-            probes=probes,
-            micro_batches=micro_batches,
-            autocast=autocast,
-        )
+        loss = loss_at(tricks, loss_fn, model, step)
+        stats, change = train_step(model, optimizer, batch, loss, rule, step, draws, probes=probes, **how)
+        set_step(model, tricks, step + 1, optimizer)
         yield step, stats, change
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm.auto import tqdm
 
 from sparsekit import datasets
@@ -19,6 +20,7 @@ from sparsekit.seeds import derive
 from sparsekit.settings import from_plain, to_plain
 from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore, save_checkpoint, write_atomically
 from sparsekit.train.experiment import Experiment, build_model, build_optimizer
+from sparsekit.train.feed import batches_of, endless_batches, total_steps
 from sparsekit.train.history import (
     History,
     Row,
@@ -31,6 +33,7 @@ from sparsekit.train.history import (
 )
 from sparsekit.train.loop import training
 from sparsekit.train.start import load_start
+from sparsekit.tricks.base import Given, Trick, begin, resume
 
 EVALUATION_BATCH = 1000
 
@@ -112,7 +115,11 @@ def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Modu
     experiment = read_experiment(folder)
     data = datasets.load(experiment.data, root=root, **experiment.data_settings)
     model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes)
-    model.load_state_dict(load_checkpoint(Path(folder) / "checkpoint.pt")["model"])
+    state = load_checkpoint(Path(folder) / "checkpoint.pt")
+    # What the network has in it at that step: no ghosts, once the training is over.
+    tricks = experiment.tricks_over(total_steps(experiment, data))
+    model = resume(model, [trick for trick in tricks if trick.changes == "network"], state["step"])
+    model.load_state_dict(state["model"])
     return model.eval()
 
 
@@ -127,6 +134,7 @@ class _Work:
     optimizer: torch.optim.Optimizer
     journal: Journal
     until: int | None
+    tricks: tuple[Trick, ...]
     done: int
     rows: list[Row] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
@@ -136,21 +144,25 @@ class _Work:
         """Build everything first, so that a bad setting leaves no folder behind; then create or take up the run."""
         data = datasets.load(experiment.data, root=root, **experiment.data_settings)
         _check_fits(experiment, data)
-        is_begun = (folder / "checkpoint.pt").exists() or experiment.start is not None
-        seen = None if is_begun else data  # what a score before training looks at
+        state = load_checkpoint(folder / "checkpoint.pt") if (folder / "checkpoint.pt").exists() else None
+        seen = data if state is None and experiment.start is None else None  # what a score before training looks at
         model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes, data=seen)
+        if state is None and experiment.start is not None:
+            load_start(folder.parent, experiment.start, model)
+        tricks = experiment.tricks_over(total_steps(experiment, data))
+        feed = endless_batches(experiment, data)
+        given = Given(batches=feed, load=lambda name: load_model(folder.parent / name, root=root))
+        model = begin(model, tricks, given) if state is None else resume(model, tricks, state["step"], given)
         optimizer = build_optimizer(experiment, model)
         journal = Journal(topology_of(model))
-        work = cls(experiment, folder, data, model, optimizer, journal, until, done=experiment.first_step)
-        if (folder / "checkpoint.pt").exists():
-            work._take_up()
-        else:
+        work = cls(experiment, folder, data, model, optimizer, journal, until, tricks, done=experiment.first_step)
+        if state is None:
             work._create()
+        else:
+            work._take_up(state)
         return work
 
     def _create(self) -> None:
-        if self.experiment.start is not None:
-            load_start(self.folder.parent, self.experiment.start, self.model)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
         (self.folder / "metrics.jsonl").unlink(missing_ok=True)
@@ -158,8 +170,8 @@ class _Work:
         _write_text(self.folder / "code.txt", code_version())
         _write_text(self.folder / "experiment.json", json.dumps(to_plain(self.experiment), indent=2) + "\n")
 
-    def _take_up(self) -> None:
-        self.done = restore(load_checkpoint(self.folder / "checkpoint.pt"), self.model, self.optimizer)
+    def _take_up(self, state: dict[str, Any]) -> None:
+        self.done = restore(state, self.model, self.optimizer)
         if self.done >= self.end:
             self.journal = Journal.read(self.folder / "journal")
             return
@@ -194,7 +206,7 @@ class _Work:
 
     @property
     def total_steps(self) -> int:
-        return self.steps_per_epoch * self.experiment.epochs
+        return total_steps(self.experiment, self.data)
 
     @property
     def end(self) -> int:
@@ -217,7 +229,7 @@ class _Work:
         walk = training(
             self.model,
             self.optimizer,
-            self._batches(epoch, skip),
+            batches_of(experiment, self.data, seed=experiment.seed, epoch=epoch, skip=skip),
             partial(nn.functional.cross_entropy, label_smoothing=experiment.label_smoothing),
             experiment.rule,
             seed=experiment.seed,
@@ -225,6 +237,7 @@ class _Work:
             learning_rate=experiment.learning_rate_over(self.total_steps),
             micro_batches=experiment.micro_batches,
             autocast=experiment.autocast_type,
+            tricks=self.tricks,
         )
         for step, stats, change in walk:
             self.done = step + 1
@@ -241,18 +254,6 @@ class _Work:
             if self.done == self.end and not epoch_ends:
                 return
 
-    def _batches(self, epoch: int, skip: int) -> Iterator[tuple[Tensor, Tensor]]:
-        experiment = self.experiment
-        for inputs, labels in datasets.batches(
-            self.data.train,
-            experiment.batch_size,
-            seed=experiment.seed,
-            epoch=epoch,
-            augment=datasets.CropFlip() if experiment.augment else None,
-            skip=skip,
-        ):
-            yield self.data.prepare(inputs), labels
-
     def evaluate(self) -> Evaluation:
         in_order = datasets.batches_in_order(self.data.test, EVALUATION_BATCH)
         return evaluate(self.model, ((self.data.prepare(x), y) for x, y in in_order))
@@ -266,7 +267,7 @@ class _Work:
 
 def _check_fits(experiment: Experiment, data: datasets.Dataset) -> None:
     """What only the data can tell, before anything is written."""
-    steps = datasets.count_batches(len(data.train), experiment.batch_size) * experiment.epochs
+    steps = total_steps(experiment, data)
     if (stop := getattr(experiment.rule, "stop", None)) is not None and stop > steps:
         raise ValueError(
             f"the rule must end within the training, got stop={stop} and {steps} steps; make the recipe anew with "

@@ -9,7 +9,7 @@ import dataclasses
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Generic, Literal, TypeVar
@@ -25,6 +25,7 @@ from sparsekit.schedules import Constant, Schedule
 from sparsekit.seeds import generator
 from sparsekit.topology import Topology
 from sparsekit.train.loop import train_step
+from sparsekit.tricks.base import Trick, loss_at, set_step
 
 State = Literal["ready", "running", "paused", "done", "stopped", "failed"]
 ENDED = ("done", "stopped", "failed")
@@ -49,7 +50,7 @@ class Snapshot:
 
 
 class Control(Generic[R]):
-    """A rule that may be exchanged while a training reads it: thread-safe, a whole value at a time.
+    """A rule (or a trick) that may be exchanged while a training reads it: thread-safe, a whole value at a time.
 
     Example:
         >>> from sparsekit.rules import RigL
@@ -249,6 +250,7 @@ def live_training(
     steps: int,
     seed: int = 0,
     journal: Journal | None = None,
+    tricks: Sequence[Control[Trick] | Trick] = (),
     measure: Callable[[nn.Module], dict[str, float]] | None = None,
     measure_every: int = 50,
 ) -> Iterator[Snapshot]:
@@ -263,14 +265,18 @@ def live_training(
         steps: number of steps.
         seed: of everything the rule draws.
         journal: where every rewiring is recorded.
+        tricks: what helps the training, already applied to the model; each may be held by a `Control` of its own.
         measure: metrics of the model beside the batch's loss and accuracy, taken every `measure_every` steps.
         measure_every: steps between measurements; the last step is measured too.
     """
     held = control if isinstance(control, Control) else Control(control)
     topology = topology_of(model)
     for step, batch in enumerate(islice(batches, steps)):
-        draws = generator(seed, "rewire", step)
-        stats, change = train_step(model, optimizer, batch, loss_fn, held.rule, step, draws)
+        draws, now = generator(seed, "rewire", step), _as_they_are(tricks)
+        set_step(model, now, step, optimizer)
+        helped = loss_at(now, loss_fn, model, step)
+        stats, change = train_step(model, optimizer, batch, helped, held.rule, step, draws)
+        set_step(model, now, step + 1, optimizer)
         metrics = {"loss": stats.loss, "accuracy": stats.correct / stats.count}
         if change is not None:
             topology = topology_of(model)
@@ -279,3 +285,7 @@ def live_training(
         if measure is not None and ((step + 1) % measure_every == 0 or step + 1 == steps):
             metrics |= measure(model)
         yield Snapshot(step, metrics, topology)
+
+
+def _as_they_are(tricks: Sequence[Control[Trick] | Trick]) -> list[Trick]:
+    return [trick.rule if isinstance(trick, Control) else trick for trick in tricks]

@@ -26,7 +26,8 @@ class LivePanel(Shown):
     Args:
         run: what to watch; several panels may watch one run.
         metrics: a chart each; names in a tuple share one. A mapping gives each chart a title: `{title: names}`.
-        control: holds the rule of the training; gives sliders for its drop fraction and interval.
+        control: holds the rule of the training, or a trick; gives sliders for its drop fraction and interval, or for
+            the strength of ghosts. Several may be given.
         masks: whether to show the topology.
         x_label: what the steps are; they need not be those of a training.
         width: of a chart, in CSS pixels.
@@ -46,7 +47,7 @@ class LivePanel(Shown):
         run: Run,
         *,
         metrics: Metrics = ("loss", "accuracy"),
-        control: Control | None = None,
+        control: Control | Sequence[Control] | None = None,
         masks: bool = True,
         x_label: str = "step",
         width: int = 430,
@@ -59,7 +60,8 @@ class LivePanel(Shown):
         self._drawn_topology: Any = None
         self._lock = threading.Lock()
         self.buttons = Controls(_button_fields(run), {"progress": 0, "state": "", "count": ""}, title="Training")
-        self.dials = _dials(control)
+        self._owners = _owners(control)
+        self.dials = _dials(self._owners)
         self.view = ipywidgets.VBox([part for part in self._parts() if part is not None])
         self.buttons.on_press(self._press)
         if self.dials is not None:
@@ -118,13 +120,11 @@ class LivePanel(Shown):
 
     def _turn(self, change: Any) -> None:
         """Hand a slider's new value to the training; one that the rule refuses is answered beside the slider."""
-        if self.control is None or self.dials is None:
-            return
         for name, value in change.new.items():
-            if value == change.old.get(name):
+            if self.dials is None or value == change.old.get(name):
                 continue
             try:
-                self.control.change(**{name: int(value) if name == "every" else value})
+                self._owners[name].change(**{name: int(value) if name == "every" else value})
                 self.dials.change(name, error="", help="")
             except (TypeError, ValueError) as problem:
                 self.dials.change(name, error=str(problem))
@@ -154,37 +154,41 @@ def _button_fields(run: Run) -> list[Field]:
     ]
 
 
-def _dials(control: Control | None) -> Controls | None:
-    """Make sliders for what the rule has of drop fraction and interval."""
-    rule: Any = getattr(control, "rule", None)
-    fields, values = [], {}
-    if hasattr(rule, "fraction"):
-        fields.append(_fraction_field(rule))
-        values["fraction"] = round(_first(rule), 4)
-    if hasattr(rule, "every"):
-        high = max(100, 4 * rule.every)
-        fields.append(Field(name="every", kind="range", label="Interval", low=1, high=high, step=1, format="steps"))
-        values["every"] = rule.every
-    return Controls(fields, values, title="Rewiring, while it runs", flow="column") if fields else None
+# What a slider is made of, by the name of the setting; the interval's end depends on the rule.
+DIALS: dict[str, dict[str, Any]] = {
+    "fraction": {"label": "Drop fraction", "low": 0, "high": 0.9, "step": 0.01, "format": "share"},
+    "every": {"label": "Interval", "low": 1, "step": 1, "format": "steps"},
+    "beta": {"label": "Beta of ghost neurons", "low": 0, "high": 20, "step": 0.1},
+    "strength": {"label": "Strength of ghost skips", "low": 0, "high": 1, "step": 0.01},
+    "amount": {"label": "Label smoothing", "low": 0, "high": 0.5, "step": 0.01},
+}
 
 
-def _fraction_field(rule: Any) -> Field:
-    follows = f"follows {code_of(rule.fraction)} until you move it" if _first(rule) != _first(rule, step=10**9) else ""
-    return Field(
-        name="fraction",
-        kind="range",
-        label="Drop fraction",
-        low=0,
-        high=0.9,
-        step=0.01,
-        format="share",
-        help=follows,
-    )
+def _owners(control: Control | Sequence[Control] | None) -> dict[str, Control]:
+    """Return who holds each setting that gets a slider."""
+    controls = [control] if isinstance(control, Control) else control or []
+    return {name: one for one in controls for name in DIALS if hasattr(one.rule, name)}
 
 
-def _first(rule: Any, *, step: int = 0) -> float:
-    fraction = rule.fraction
-    return fraction.lasting(getattr(rule, "stop", None) or 1)(step) if isinstance(fraction, Schedule) else fraction
+def _dials(owners: Mapping[str, Control]) -> Controls | None:
+    """Make a slider for each setting."""
+    values = {name: _first(control.rule, name) for name, control in owners.items()}
+    fields = [_dial(name, control.rule) for name, control in owners.items()]
+    title = "Rewiring, while it runs" if {"fraction", "every"} >= set(values) else "Settings, while it runs"
+    return Controls(fields, values, title=title, flow="column") if fields else None
+
+
+def _dial(name: str, rule: Any) -> Field:
+    steady = _first(rule, name) == _first(rule, name, step=10**9)
+    follows = "" if steady else f"follows {code_of(getattr(rule, name))} until you move it"
+    high = {"high": max(100, 4 * rule.every)} if name == "every" else {}
+    return Field(name=name, kind="range", help=follows, **{**DIALS[name], **high})
+
+
+def _first(rule: Any, name: str, *, step: int = 0) -> Any:
+    setting = getattr(rule, name)
+    lasting = getattr(rule, "stop", None) or 1
+    return round(setting.lasting(lasting)(step), 4) if isinstance(setting, Schedule) else setting
 
 
 def _problem(run: Run) -> str:

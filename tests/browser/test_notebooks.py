@@ -194,3 +194,17 @@ def test_the_tickets_notebook_runs_to_its_end(notebook):
     book = notebook("06_cheap_tickets.ipynb").run_all()
     assert "never above the bound: True" in book.printed()
     assert "pairs that disagree: True" in book.printed()
+
+
+def test_the_notebook_of_tricks_moves_ghosts_while_they_live(notebook):
+    book = notebook("09_training_tricks.ipynb").run_all(wait=False)
+    page = book.page
+    strength = page.get_by_role("slider", name="Strength of ghost skips")
+    strength.wait_for()
+    book.press(strength, "Home")
+    book.press(page.get_by_role("slider", name="Beta of ghost neurons"), "End")
+    book.settle()
+    assert "done with 0 ghosts and 4224 connections" in book.printed()
+    assert "skips: a cut costs over ten times as much: True" in book.printed()
+    held = book.python("[neurons.rule.beta(0), skips.rule.strength(0)]")
+    assert held == [20.0, 0.0]

@@ -1,0 +1,188 @@
+"""Do the tricks of ToST help sparse networks, each by itself and together? A 2^4 factorial with intervals.
+
+Ghost neurons, ghost skips, rescaled initialisation and label smoothing, each on and off, on any mask; every ghost is
+gone before the test accuracy counts. Runs are kept, so an interrupted measurement goes on where it was.
+
+    python benchmarks/tricks.py --data digits mnist1d --masks random snip synflow imp dense
+    python benchmarks/tricks.py --data fashion-mini-cnn --cells none neurons+labels --seeds 5
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+import torch
+
+from sparsekit.analysis import design, factorial_effects, judge
+from sparsekit.lottery import Lottery, run_lottery
+from sparsekit.recipes import digits_mlp, fashion_mini_cnn, mnist1d_mlp
+from sparsekit.train import Experiment, History, load_model, read_experiment, run
+from sparsekit.tricks import GhostNeurons, GhostSkips, LabelSmoothing, RescaledInit, Trick, ghosts_of
+
+TRICKS: dict[str, Trick] = {
+    "neurons": GhostNeurons(),
+    "skips": GhostSkips(),
+    "init": RescaledInit(),
+    "labels": LabelSmoothing(),
+}
+RECIPES = {"digits": digits_mlp, "mnist1d": mnist1d_mlp, "fashion-mini-cnn": fashion_mini_cnn}
+SCORES = {"random": None, "snip": "snip", "synflow": "synflow"}
+MASKS = (*SCORES, "imp", "dense")
+IMP_LEVELS = 4  # trainings on the way to the wanted density, each of which removes the same share
+CLAIMS = {"neurons": "ghost neurons help", "skips": "ghost skips help"}
+CLAIMS |= {"init": "the rescaled initialisation helps", "labels": "label smoothing helps"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured, and where runs are kept.
+
+    Args:
+        cells: combinations of tricks.
+        seeds: runs of each.
+        epochs: of each run; None means those of the recipe.
+        folder: where runs are kept.
+    """
+
+    cells: tuple[frozenset[str], ...]
+    seeds: int
+    epochs: int | None
+    folder: Path
+
+
+def experiment_of(data: str, mask: str, density: float, seed: int, plan: Plan) -> Experiment:
+    """Return the plain training on a mask."""
+    epochs: dict[str, Any] = {} if plan.epochs is None else {"epochs": plan.epochs}
+    make = RECIPES[data]
+    if mask == "dense":
+        return make(rule="dense", seed=seed, **epochs)
+    if mask == "imp":
+        return _from_lottery(data, density, seed, plan)
+    return make(rule="static", density=density, seed=seed, score=SCORES[mask], **epochs)
+
+
+def _from_lottery(data: str, density: float, seed: int, plan: Plan) -> Experiment:
+    """Iterative magnitude pruning without tricks finds the mask; trainings begin from its first values."""
+    dense = experiment_of(data, "dense", 1.0, seed, plan)
+    lottery = Lottery(experiment=dense, levels=IMP_LEVELS, prune=1 - density ** (1 / IMP_LEVELS))
+    last = run_lottery(lottery, plan.folder, progress=False).levels[-1]
+    assert last.folder is not None
+    return read_experiment(last.folder)
+
+
+def measure(data: str, mask: str, density: float, plan: Plan) -> pd.DataFrame:
+    """Train every cell with every seed, or read what is there; one row per run."""
+    rows = []
+    for seed in range(plan.seeds):
+        plain = experiment_of(data, mask, density, seed, plan)
+        for cell in plan.cells:
+            tricks = tuple(trick for name, trick in TRICKS.items() if name in cell)
+            accuracy = _accuracy(run(replace(plain, tricks=tricks), plan.folder, progress=False))
+            rows.append({**{name: name in cell for name in TRICKS}, "seed": seed, "accuracy": accuracy})
+    return pd.DataFrame(rows)
+
+
+@cache
+def _has_no_ghosts(folder: Path) -> bool:
+    return not ghosts_of(load_model(folder))
+
+
+def _accuracy(history: History) -> float:
+    assert history.folder is not None
+    assert _has_no_ghosts(history.folder)  # or the network that is measured is not the sparse one
+    return history.last("test accuracy")
+
+
+def report(data: str, mask: str, density: float, runs: pd.DataFrame) -> Iterator[str]:
+    """Yield the tables in Markdown: each cell's accuracy, effects with intervals, and what is said of each claim."""
+    at = "dense" if mask == "dense" else f"{mask}, density {density:g}"
+    yield f"\n## {data}, {at}\n"
+    yield from _cells(runs)
+    factors = [name for name in TRICKS if len(set(runs[name])) == 2]
+    if factors and len(set(map(tuple, runs[factors].to_numpy()))) == 2 ** len(factors) and len(set(runs["seed"])) > 1:
+        yield from _effects(factorial_effects(runs, factors))
+        for name in factors:
+            yield f"- {judge(CLAIMS[name], _means(runs, name, True), _means(runs, name, False))}"
+
+
+def _cells(runs: pd.DataFrame) -> Iterator[str]:
+    yield "| tricks | test accuracy, % | seeds |\n|---|---|---|"
+    names = ["+".join(name for name in TRICKS if row[name]) or "none" for row in runs.to_dict("records")]
+    for cell in dict.fromkeys(names):
+        found = 100 * runs["accuracy"].to_numpy()[[name == cell for name in names]]
+        error = found.std(ddof=1) / len(found) ** 0.5 if len(found) > 1 else float("nan")
+        yield f"| {cell} | {found.mean():.2f} ± {error:.2f} | {len(found)} |"
+
+
+def _effects(table: pd.DataFrame) -> Iterator[str]:
+    yield "\n| effect | points | 95 % interval |\n|---|---|---|"
+    for name, row in (100 * table).iterrows():
+        yield f"| {name} | {row['effect']:+.2f} | {row['low']:+.2f} to {row['high']:+.2f} |"
+    yield ""
+
+
+def _means(runs: pd.DataFrame, name: str, on: bool) -> list[float]:
+    """The mean accuracy of each seed over all cells with a trick on, or off."""
+    rows = [row for row in runs.to_dict("records") if row[name] == on]
+    seeds = sorted({row["seed"] for row in rows})
+    return [fmean(row["accuracy"] for row in rows if row["seed"] == seed) for seed in seeds]
+
+
+def grows_with_sparsity(measured: dict[float, pd.DataFrame]) -> Iterator[str]:
+    """Yield what is said of the claim that each trick helps most where fewest connections are left."""
+    densest, sparsest = max(measured), min(measured)
+    for name in TRICKS:
+        gains = [_gains(measured[density], name) for density in (sparsest, densest)]
+        if densest != sparsest and all(len(gain) > 1 for gain in gains):
+            yield f"- {judge(f'{name}: more at density {sparsest:g} than at {densest:g}', *gains)}"
+
+
+def _gains(runs: pd.DataFrame, name: str) -> list[float]:
+    pairs = zip(_means(runs, name, True), _means(runs, name, False), strict=False)
+    return [on - off for on, off in pairs]
+
+
+def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", choices=RECIPES, default=["digits"])
+    parser.add_argument("--masks", nargs="+", choices=MASKS, default=["random"])
+    parser.add_argument("--densities", nargs="+", type=float, default=[0.1, 0.05, 0.02, 0.01])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=None)
+    parser.add_argument("--cells", nargs="+", default=None, help="such as none neurons+labels; all 16 if not given")
+    parser.add_argument("--folder", type=Path, default=Path("runs/tricks"))
+    return parser.parse_args(words)
+
+
+def cells_of(names: Sequence[str] | None) -> tuple[frozenset[str], ...]:
+    """Return the wanted combinations, or all."""
+    if names is None:
+        return tuple(design(list(TRICKS)))
+    cells = [frozenset() if name == "none" else frozenset(name.split("+")) for name in names]
+    if unknown := frozenset().union(*cells) - set(TRICKS):
+        raise SystemExit(f"cells must name tricks among {', '.join(TRICKS)}, got {', '.join(sorted(unknown))}")
+    return tuple(cells)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    torch.set_num_threads(1)
+    wanted = parse(words)
+    plan = Plan(cells_of(wanted.cells), wanted.seeds, wanted.epochs, wanted.folder)
+    for data in wanted.data:
+        for mask in wanted.masks:
+            measured = {}
+            for density in wanted.densities if mask != "dense" else [1.0]:
+                measured[density] = measure(data, mask, density, plan)
+                print("\n".join(report(data, mask, density, measured[density])), flush=True)
+            print("\n".join(grows_with_sparsity(measured)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Figures of training tricks: smooth units, how signals fare, and effects with their intervals."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+
+from sparsekit.plots.canvas import axes_for, finish, legend
+from sparsekit.plots.colours import BASELINE, BLUE, DASHED, GREY, numbered
+from sparsekit.tricks import Soft
+
+FURTHEST = 4.0  # input up to which units are drawn: beyond it they are straight
+
+
+def plot_soft_units(units: Sequence[Soft], ax: Axes | None = None) -> Axes:
+    """Draw smooth units over the ReLU that they become; the legend says how far each is from it at most.
+
+    Args:
+        units: for example `[Soft("pswish", beta) for beta in (1, 3, 20)]`.
+        ax: where to draw; a new figure if None.
+    """
+    ax = axes_for(ax)
+    x = torch.linspace(-FURTHEST, FURTHEST, 801)
+    ax.plot(x.numpy(), x.relu().numpy(), color=BASELINE, linestyle=DASHED, label="ReLU")
+    for place, unit in enumerate(units):
+        style = numbered(place)
+        name = f"{unit.unit}, beta {unit.beta:g}: gap {unit.gap:.3f}"
+        ax.plot(x.numpy(), unit(x).numpy(), color=style.colour, linestyle=style.dashes, label=name)
+    finish(ax, x="input", y="output", grid="both")
+    legend(ax)
+    return ax
+
+
+def plot_signals(tables: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, column: str = "output_std") -> Axes:
+    """Draw how strong signals are from layer to layer, a line for each way to begin.
+
+    Args:
+        tables: by name, each from `analysis.signal_propagation` for the same network.
+        ax: where to draw; a new figure if None.
+        column: `"output_std"` or `"gradient_norm"`.
+
+    Raises:
+        ValueError: if there is no table, or one lacks the column.
+    """
+    if not tables or any(column not in table for table in tables.values()):
+        raise ValueError(f"there must be tables with a column {column!r}, got {', '.join(tables) or 'none'}")
+    ax = axes_for(ax)
+    for place, (name, table) in enumerate(tables.items()):
+        style = numbered(place)
+        ax.plot(table.index, table[column], color=style.colour, marker=style.marker, linestyle=style.dashes, label=name)
+    ax.set_yscale("log")
+    words = {"output_std": "spread of a layer's outputs", "gradient_norm": "norm of a layer's gradient"}
+    finish(ax, x="layer", y=words.get(column, column), grid="both")
+    legend(ax)
+    return ax
+
+
+def plot_effects(effects: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw effects with their intervals, in points of accuracy; an interval that leaves out zero is blue.
+
+    Args:
+        effects: from `analysis.factorial_effects`.
+        ax: where to draw; a new figure if None.
+
+    Raises:
+        ValueError: if a column is missing.
+    """
+    if missing := {"effect", "low", "high"} - set(effects):
+        raise ValueError(f"the table must come from factorial_effects, got one without {', '.join(sorted(missing))}")
+    ax = axes_for(ax, height=1.2 + 0.28 * len(effects))
+    rows = 100 * effects[["effect", "low", "high"]].iloc[::-1]
+    for place, (effect, low, high) in enumerate(rows.itertuples(index=False)):
+        colour = BLUE if low > 0 or high < 0 else GREY
+        ax.plot([low, high], [place, place], color=colour)
+        ax.plot([effect], [place], color=colour, marker="o" if colour == BLUE else "s")
+    ax.axvline(0, color=BASELINE, linestyle=DASHED, linewidth=1)
+    ax.set_yticks(range(len(rows)), list(rows.index))
+    return finish(ax, x="effect on test accuracy, points", y="trick, or two together", grid="x")

@@ -1,0 +1,59 @@
+"""Tricks that help a sparse network to train, whatever its topology: ghosts, first values, labels. One file each.
+
+A new trick is one new file in this package: it is found by itself, checked by the contract tests, and offered by the
+pickers and the command line.
+"""
+
+from sparsekit.registry import discover, names
+from sparsekit.tricks.base import (
+    Ghosts,
+    Given,
+    Passing,
+    Trick,
+    begin,
+    check_tricks,
+    ghosts_of,
+    loss_at,
+    make_trick,
+    resume,
+    set_step,
+)
+from sparsekit.tricks.distillation import Distillation
+from sparsekit.tricks.fan_in import FanInInit
+from sparsekit.tricks.ghost_neurons import GhostNeurons, ReLUs, Soft, SoftReLU, find_relus
+from sparsekit.tricks.ghost_skips import GhostSkips, Skip
+from sparsekit.tricks.labels import LabelSmoothing, spread_of
+from sparsekit.tricks.rescaled_init import RescaledInit
+from sparsekit.tricks.spans import Span, Spans, find_spans
+
+discover(__name__)
+
+__all__ = [
+    "Distillation",
+    "FanInInit",
+    "GhostNeurons",
+    "GhostSkips",
+    "Ghosts",
+    "Given",
+    "LabelSmoothing",
+    "Passing",
+    "ReLUs",
+    "RescaledInit",
+    "Skip",
+    "Soft",
+    "SoftReLU",
+    "Span",
+    "Spans",
+    "Trick",
+    "begin",
+    "check_tricks",
+    "find_relus",
+    "find_spans",
+    "ghosts_of",
+    "loss_at",
+    "make_trick",
+    "names",
+    "resume",
+    "set_step",
+    "spread_of",
+]

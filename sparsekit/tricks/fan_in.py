@@ -1,0 +1,56 @@
+"""First values that fit a neuron's true fan-in, not that of the dense layer."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from sparsekit.layers import sparse_layers
+from sparsekit.registry import register
+from sparsekit.tricks.base import Given, Trick
+
+
+@register("trick", "fan-in-init")
+@dataclass(frozen=True, kw_only=True)
+class FanInInit(Trick):
+    """Before the first step each neuron's weights are multiplied by `sqrt(dense fan-in / its own fan-in)`.
+
+    First values are usually drawn for the dense layer, with variance in proportion to `1 / fan-in`. A sparse neuron has
+    fewer inputs, so its signal is weaker by about `sqrt(density)`, and a deep network's by that to the power of its
+    depth. Afterwards the variance is that of the neuron's true fan-in. Dense layers, biases and missing connections
+    stay as they are.
+
+    Raises:
+        ValueError: if the model has no sparse layer.
+
+    Source: first values scaled by true fan-in are in the released code of RigL, Evci et al. (2020), arXiv:1911.11134
+        (for TensorFlow 2), and in that of GSE, arXiv:2401.06898; here the drawn values themselves are scaled.
+
+    Example:
+        >>> from sparsekit.layers import sparsify
+        >>> from sparsekit.topology import LayerTopology
+        >>> net = nn.Sequential(nn.Linear(4, 1))
+        >>> _ = nn.init.ones_(net[0].weight)
+        >>> sparse = sparsify(net, {"0": LayerTopology((1, 4), torch.tensor([2]))})
+        >>> FanInInit().apply(sparse)[0].values()
+        tensor([2.])
+    """
+
+    changes = "values"
+
+    @torch.no_grad()
+    def apply(self, model: nn.Module, given: Given | None = None) -> nn.Module:
+        """Scale the values of every sparse layer.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        layers = sparse_layers(model).values()
+        if not layers:
+            raise ValueError("scaling by true fan-in needs sparse layers, got a model without; call sparsify first")
+        for layer in layers:
+            topology = layer.topology
+            factors = (topology.num_inputs / topology.fan_in().clamp(min=1)).sqrt()
+            values = layer.values() * factors[topology.rows].to(layer.param)
+            layer.param.copy_(layer.pack(topology, values))
+        return model

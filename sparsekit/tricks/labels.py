@@ -1,0 +1,88 @@
+"""Softer labels: part of the target goes to the other classes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sparsekit.registry import register
+from sparsekit.schedules import Constant, Schedule
+from sparsekit.settings import setting
+from sparsekit.tricks.base import LossFn, Passing
+
+CONVENTIONS = ("others", "all")
+
+
+def spread_of(amount: float, num_classes: int, convention: str = "others") -> float:
+    """Return the share of the target that is spread over all classes alike: torch's `label_smoothing`.
+
+    Args:
+        amount: what is taken, 0 to 1.
+        num_classes: at least 2.
+        convention: `"others"` takes the amount from the true class and shares it among the others, so the true class
+            keeps `1 - amount`; `"all"` shares it among all classes, the true one included.
+
+    Raises:
+        ValueError: if there is no such convention, or only one class.
+
+    Example:
+        >>> [round(spread_of(0.1, classes), 6) for classes in (10, 100)]
+        [0.111111, 0.10101]
+    """
+    if convention not in CONVENTIONS:
+        raise ValueError(f"convention must be one of {', '.join(CONVENTIONS)}, got {convention!r}")
+    if num_classes < 2:
+        raise ValueError(f"there must be at least two classes to share among, got {num_classes}")
+    return amount * num_classes / (num_classes - 1) if convention == "others" else amount
+
+
+@register("trick", "label-smoothing")
+@dataclass(frozen=True, kw_only=True)
+class LabelSmoothing(Passing):
+    """Part of the target goes to the other classes, so that no output need grow without end.
+
+    The loss is `(1 - e) * loss + e * u`, with u the mean over all classes of the negative log-probability and e from
+    `spread_of`; for cross-entropy that is torch's `label_smoothing=e`. Which of the two conventions a paper means
+    matters little at many classes; the released code of ToST takes 0.1 from the true class for all epochs.
+
+    Raises:
+        ValueError: if the convention is unknown.
+        TypeError: if the amount is no schedule.
+
+    Source: ToST, Jaiswal et al. (2022), ICML, as in the released code; Szegedy et al. (2016), arXiv:1512.00567, has
+        the other convention. A schedule is our addition.
+    """
+
+    changes = "loss"
+    usual_stop = 1.0  # the released code smooths for all epochs
+    amount: Schedule = setting(Constant(0.1), "what is taken from the target, until stop", range=(0, 1))
+    convention: Literal["others", "all"] = setting("others", "who gets it: the other classes, or all of them")
+
+    def __post_init__(self):
+        super().__post_init__()
+        spread_of(0.0, 2, self.convention)
+        if not isinstance(self.amount, Schedule):
+            raise TypeError(f"amount must be a Schedule, got {self.amount!r}; Constant(...) keeps a number")
+
+    def amount_at(self, step: int) -> float:
+        """Return what is taken at a step; nothing from `stop` on.
+
+        Raises:
+            ValueError: if the schedule leaves [0, 1].
+        """
+        amount = self.amount.lasting(self.end)(step) if step < self.end else 0.0
+        if not 0 <= amount <= 1:
+            raise ValueError(f"the amount must lie in [0, 1], got {amount} at step {step}")
+        return amount
+
+    def loss(self, loss_fn: LossFn, model: nn.Module, step: int) -> LossFn:
+        if not (amount := self.amount_at(step)):
+            return loss_fn
+
+        def smoothed(outputs: Tensor, labels: Tensor) -> Tensor:
+            spread = spread_of(amount, outputs.shape[1], self.convention)
+            everywhere = -torch.log_softmax(outputs, 1).mean()
+            return (1 - spread) * loss_fn(outputs, labels) + spread * everywhere
+
+        return smoothed

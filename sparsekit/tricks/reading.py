@@ -1,0 +1,65 @@
+"""Reading what a module's own `forward` does with its children, without numbers (`torch.fx`)."""
+
+import copy
+import inspect
+from collections.abc import Sequence
+
+import torch.fx
+from torch import Tensor, nn
+from torch.nn import functional
+
+IN_PLACE = {torch.relu_, Tensor.relu_, functional.relu_}
+CALLS = IN_PLACE | {torch.relu, Tensor.relu, functional.relu}
+METHODS = {"relu", "relu_"}
+MOST_NAMED = 5  # in a sentence
+
+
+class UnreadableError(ValueError):
+    """A `forward` that depends on numbers, or does what cannot be written down as a graph."""
+
+
+class _OwnForward(torch.fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return True
+
+
+def own_graph(module: nn.Module) -> torch.fx.Graph:
+    """Return what a module's own `forward` calls; each child is one node, whatever it does inside.
+
+    Raises:
+        UnreadableError: if the forward cannot be traced; it needs torch's symbolic tracing.
+
+    Example:
+        >>> [node.target for node in own_graph(nn.Sequential(nn.Linear(2, 2), nn.ReLU())).nodes][1:-1]
+        ['0', '1']
+    """
+    try:
+        return _OwnForward().trace(_undecorated(module))
+    except Exception as error:  # whatever a model of somebody else raises when it is given no numbers
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise UnreadableError(f"its forward must be traceable by torch.fx, got: {reason}") from error
+
+
+def _undecorated(module: nn.Module) -> nn.Module:
+    """A module with the same children whose forward checks no types: a traced value is no tensor."""
+    forward = inspect.unwrap(type(module).forward)
+    twin = copy.copy(module)
+    object.__setattr__(twin, "__class__", type(type(module).__name__, (type(module),), {"forward": forward}))
+    return twin
+
+
+def is_ours_or_torchs(module: nn.Module) -> bool:
+    """Whether a module is one of torch's own or one of our layers, whose forward needs no reading."""
+    return type(module).__module__.startswith(("torch.nn.", "sparsekit.layers", "sparsekit.tricks"))
+
+
+def is_relu_call(node: torch.fx.Node) -> bool:
+    """Whether a node of a graph calls relu as a function."""
+    is_function = node.op == "call_function" and node.target in CALLS
+    return is_function or (node.op == "call_method" and node.target in METHODS)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return some names as a sentence has room for them."""
+    more = [f"and {len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
+    return ", ".join([*names[:MOST_NAMED], *more]) or "none"

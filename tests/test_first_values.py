@@ -1,0 +1,235 @@
+"""Tricks for first values: scales learnt on the masked network, and true fan-in; what signals make of them."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from training_helpers import STORAGES, batches_of, largest_difference, plain_mlp, same, sparse, states
+from trick_helpers import seeded
+
+from sparsekit.analysis import gradient_norm, signal_propagation
+from sparsekit.layers import densify, shapes_of, sparse_layers, sparsify, topology_of
+from sparsekit.selection import random_topology
+from sparsekit.topology import LayerTopology, Topology
+from sparsekit.tricks import FanInInit, Given, RescaledInit, begin
+from sparsekit.tricks.rescaled_init import _TwoStepAdam
+
+QUICK = RescaledInit(iterations=6, rate=0.1)
+GIVEN = Given(batches=batches_of(5))
+both_storages = pytest.mark.parametrize("storage", STORAGES)
+
+
+def cosine(a, b):
+    return float(nn.functional.cosine_similarity(a.flatten().double(), b.flatten().double(), dim=0))
+
+
+# --- learnt scales ----------------------------------------------------------------------------------------------
+
+
+@both_storages
+@pytest.mark.parametrize("variant", ["masked", "published"])
+def test_zeros_stay_zero_and_every_tensor_keeps_its_direction(variant, storage):
+    before = sparse(plain_mlp(), storage)
+    after = replace(QUICK, variant=variant).apply(copy.deepcopy(before), GIVEN)
+    assert topology_of(after) == topology_of(before)
+    dense_before, dense_after = densify(before).state_dict(), densify(after).state_dict()
+    for name, tensor in dense_before.items():
+        assert torch.equal(tensor == 0, dense_after[name] == 0)
+        assert cosine(tensor, dense_after[name]) == pytest.approx(1)
+    assert any(not torch.equal(tensor, dense_after[name]) for name, tensor in dense_before.items())
+
+
+def test_both_storages_learn_the_same_numbers():
+    masked, csr = (QUICK.apply(sparse(plain_mlp(), storage), GIVEN) for storage in STORAGES)
+    assert largest_difference(masked, csr) < 1e-6
+
+
+def test_the_model_is_left_alone_while_numbers_are_learnt():
+    model = sparse(plain_mlp(dropout=0.5))
+    before = states(model)
+    scales = QUICK.scales(model, batches_of(5))
+    assert same(states(model), before)
+    assert set(scales) == {name for name, _ in densify(model).named_parameters()}
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def without_first_input():
+    """A layer that reads only two of three inputs, and the small dense layer that is the same function."""
+    wide, small = seeded(nn.Linear, 3, 2), nn.Linear(2, 2)
+    small.load_state_dict({"weight": wide.weight[:, 1:].detach(), "bias": wide.bias.detach()})
+    mask = torch.tensor([[False, True, True]]).expand(2, 3)
+    return sparsify(nn.Sequential(wide), Topology({"0": LayerTopology.of_mask(mask)})), nn.Sequential(small)
+
+
+def loud_batches():
+    """The input that is not read is a hundred times as loud."""
+    draws = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(8, 3, generator=draws) * torch.tensor([100.0, 1.0, 1.0]) for _ in range(4)]
+    return [(x, (x[:, 1] > 0).long()) for x in inputs]
+
+
+@pytest.mark.parametrize("limit", [0.0, 100.0], ids=["gradient falls", "loss falls"])
+def test_masked_a_network_learns_what_it_would_if_missing_connections_were_not_there(limit):
+    masked, small = without_first_input()
+    trick = replace(QUICK, limit=limit)
+    batches = loud_batches()
+    learnt = trick.scales(masked, batches)
+    assert learnt == pytest.approx(trick.scales(small, [(x[:, 1:], y) for x, y in batches]))
+    assert any(scale != 1 for scale in learnt.values())
+
+
+@pytest.mark.parametrize("limit", [0.0, 100.0], ids=["gradient falls", "loss falls"])
+def test_as_published_missing_connections_have_their_say(limit):
+    """A virtual step that forgets the mask must not pass for the masked one."""
+    masked, _ = without_first_input()
+    trick = replace(QUICK, limit=limit, variant="published")
+    batches = loud_batches()
+    ours = replace(trick, variant="masked").scales(masked, batches)
+    theirs = trick.scales(masked, batches)
+    assert max(abs(ours[name] - theirs[name]) for name in ours) > 1e-3
+
+
+def test_a_plain_network_has_one_variant():
+    scales = [replace(QUICK, variant=variant).scales(plain_mlp(), batches_of(5)) for variant in ("masked", "published")]
+    assert scales[0] == scales[1]
+
+
+def test_the_numbers_stay_above_their_least():
+    scales = replace(QUICK, rate=10.0).scales(sparse(plain_mlp()), batches_of(5))
+    assert min(scale for name, scale in scales.items() if "weight" in name) >= 0.01 - 1e-8
+    assert min(scales.values()) >= 0
+
+
+def test_tensors_of_zeros_have_no_number():
+    model = plain_mlp()
+    nn.init.zeros_(model[0].bias)
+    assert "0.bias" not in QUICK.scales(model, batches_of(5))
+
+
+def test_a_steep_network_becomes_flatter():
+    model = sparse(plain_mlp())
+    with torch.no_grad():
+        for layer in sparse_layers(model).values():
+            layer.param.mul_(6)
+    batch = batches_of(1, size=64, seed=5)[0]
+    before = gradient_norm(model, batch)
+    RescaledInit(iterations=40, rate=0.05).apply(model, Given(batches=batches_of(5)))
+    assert gradient_norm(model, batch) < before / 2
+
+
+def test_one_step_of_training_helps_more_afterwards():
+    model, batch = sparse(plain_mlp()), batches_of(1, size=128, seed=5)[0]
+    rescaled = RescaledInit(iterations=60, rate=0.05, limit=100.0).apply(
+        copy.deepcopy(model), Given(batches=batches_of(8, size=32))
+    )
+    assert _after_one_step(rescaled, batch) < _after_one_step(model, batch) - 0.05
+
+
+def _after_one_step(model, batch, reach=0.1):
+    model, (x, y) = densify(model), batch
+    loss = nn.functional.cross_entropy(model(x), y)
+    grads = torch.autograd.grad(loss, list(model.parameters()))
+    norm = sum(float(grad.square().sum()) for grad in grads) ** 0.5
+    with torch.no_grad():
+        for parameter, grad in zip(model.parameters(), grads, strict=True):
+            parameter -= reach * grad / norm
+        return float(nn.functional.cross_entropy(model(x), y))
+
+
+def test_before_a_batch_norm_a_scale_changes_no_function():
+    def net():
+        return seeded(
+            lambda: nn.Sequential(nn.Linear(6, 8, bias=False), nn.BatchNorm1d(8, affine=False), nn.Linear(8, 3))
+        )
+
+    scaled = net()
+    scaled[0].weight.data *= 3.0
+    x = batches_of(1)[0][0]
+    torch.testing.assert_close(scaled(x), net()(x), rtol=1e-3, atol=1e-3)
+
+
+def test_the_two_kinds_of_step_share_the_mean_square_only():
+    adam = _TwoStepAdam(0.1, torch.zeros(1))
+    slope = torch.tensor([2.0])
+    assert float(adam.step(slope, "objective")) == pytest.approx(0.1)
+    assert float(adam.step(slope, "constraint")) == pytest.approx(0.1)  # a fresh mean, corrected for its own one step
+    assert float(adam.step(-slope, "objective")) < 0.1
+    assert adam.counts == {"objective": 2, "constraint": 1}
+
+
+def test_wrong_settings_and_missing_batches_are_refused():
+    with pytest.raises(ValueError, match="must see batches, got none; give Given"):
+        QUICK.apply(sparse(plain_mlp()))
+    with pytest.raises(ValueError, match=r"iterations must lie in \[1"):
+        RescaledInit(iterations=0)
+    with pytest.raises(ValueError, match="reach must be above 0, got 0"):
+        RescaledInit(reach=0.0)
+    with pytest.raises((ValueError, TypeError), match="variant"):
+        RescaledInit(variant="dense")
+
+
+# --- true fan-in ------------------------------------------------------------------------------------------------
+
+
+@both_storages
+def test_each_neuron_is_scaled_by_its_own_fan_in(storage):
+    before = sparse(plain_mlp(), storage)
+    after = FanInInit().apply(copy.deepcopy(before))
+    for name, layer in sparse_layers(after).items():
+        old = sparse_layers(before)[name]
+        for neuron in range(layer.topology.num_outputs):
+            mine = layer.topology.rows == neuron
+            if count := int(mine.sum()):
+                factor = (layer.topology.num_inputs / count) ** 0.5
+                torch.testing.assert_close(layer.values()[mine], old.values()[mine] * factor)
+        assert same(layer.bias.detach(), old.bias.detach())
+    assert topology_of(after) == topology_of(before)
+
+
+def test_a_full_network_is_left_as_it_is():
+    model = sparse(plain_mlp(), density=1.0)
+    assert largest_difference(FanInInit().apply(copy.deepcopy(model)), model) == 0
+
+
+def test_a_neuron_without_inputs_stays_without():
+    empty = LayerTopology((2, 3), torch.tensor([3]))
+    model = sparsify(nn.Sequential(nn.Linear(3, 2)), {"0": empty})
+    assert FanInInit().apply(model)[0].values().isfinite().all()
+
+
+def test_a_plain_network_is_refused():
+    with pytest.raises(ValueError, match="needs sparse layers, got a model without; call sparsify first"):
+        FanInInit().apply(plain_mlp())
+
+
+def deep(density):
+    net = seeded(
+        lambda: nn.Sequential(*[part for _ in range(6) for part in (nn.Linear(200, 200, bias=False), nn.ReLU())])
+    )
+    return sparsify(net, random_topology(shapes_of(net), density, seed=0))
+
+
+def test_signals_shrink_by_the_root_of_the_density_from_layer_to_layer_unless_scaled():
+    x, y = seeded(torch.randn, 256, 200), torch.zeros(256, dtype=torch.long)
+    dense, drawn, scaled = (
+        signal_propagation(model, (x, y))["output_std"]
+        for model in (deep(1.0), deep(0.04), FanInInit().apply(deep(0.04)))
+    )
+    per_layer = (drawn / dense).to_numpy()
+    assert per_layer == pytest.approx([0.2**layer for layer in range(1, 7)], rel=0.4)
+    assert (scaled / dense).to_numpy() == pytest.approx([1] * 6, rel=0.4)
+
+
+def test_signal_propagation_leaves_the_model_alone_and_takes_both_storages():
+    batch = batches_of(1)[0]
+    tables = []
+    for storage in STORAGES:
+        model = sparse(plain_mlp(), storage)
+        before = states(model)
+        tables.append(signal_propagation(model, batch))
+        assert same(states(model), before)
+        assert all(parameter.grad is None for parameter in model.parameters())
+    assert tables[0].to_numpy() == pytest.approx(tables[1].to_numpy(), rel=1e-4)
+    assert begin(plain_mlp(), [])[0].weight.grad is None
