@@ -48,8 +48,9 @@ test: test-fresh test-unit test-notebooks test-browser ## Run the whole suite: t
 test-fresh: setup-test ## Check that notebooks/*.ipynb were built from notebooks/src/*.py
 	$(RUN) tools/build_notebooks.py --check
 
+# in the order of the files: by size, the modules with few and slow tests would come last, one worker waiting
 test-unit: setup-test ## Run the tests that need no browser (ARGS goes to pytest)
-	$(RUN) -m pytest tests --ignore=tests/browser -n $(WORKERS) --dist loadscope $(ARGS)
+	$(RUN) -m pytest tests --ignore=tests/browser -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 # loadfile, because the cells of one notebook must share one worker; runs of older code must not be read
 test-notebooks: setup-test ## Run the notebooks and compare what they print with what is committed

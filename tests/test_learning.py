@@ -8,7 +8,7 @@ from sparsekit.recipes import digits_mlp
 from sparsekit.train import run
 
 pytestmark = pytest.mark.slow
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 CHANCE = 0.1
 # A tenth of the recipe's usual time would not do: thin networks set out slowly from a dense initialisation.
 EPOCHS = 16

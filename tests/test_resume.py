@@ -208,11 +208,10 @@ test_resume.run(test_resume.LONG, {folder!r}, progress=False, checkpoint_steps=1
 
 
 @pytest.mark.slow
-def test_a_process_killed_at_random_moments_ends_as_one_that_was_not(tmp_path):
+def test_a_process_killed_at_a_random_moment_ends_as_one_that_was_not(tmp_path):
     whole = run(LONG, tmp_path / "whole", progress=False)
     checkpoint = tmp_path / "killed" / LONG.folder_name / "checkpoint.pt"
-    steps = [kill_process(tmp_path / "killed", checkpoint) for _ in range(2)]
-    assert 0 < steps[0] < 120
+    assert 0 < kill_process(tmp_path / "killed", checkpoint) < 120
     assert_same_run(run(LONG, tmp_path / "killed", progress=False), whole)
 
 
