@@ -76,4 +76,4 @@ def plot_effects(effects: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.plot([effect], [place], color=colour, marker="o" if colour == BLUE else "s")
     ax.axvline(0, color=BASELINE, linestyle=DASHED, linewidth=1)
     ax.set_yticks(range(len(rows)), list(rows.index))
-    return finish(ax, x="effect on test accuracy, points", y="", grid="x")
+    return finish(ax, x="effect on test accuracy, points", y="trick or pair", grid="x")
