@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 import nbformat
@@ -34,6 +35,9 @@ COUNT_PIXELS = """(canvas, [red, green, blue]) => {
 }"""
 SHUT_DOWN = "() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()"
 HEIGHT = """() => Math.max(...[...document.querySelectorAll('.jp-WindowedPanel-outer')].map(e => e.scrollHeight))"""
+
+
+PICTURE = "__import__('hashlib').sha256(bytes({}.image.value)).hexdigest()"
 
 
 class Notebook:
@@ -76,6 +80,21 @@ class Notebook:
         reply = self.page.evaluate(ASK, code)
         assert "error" not in reply, f"the kernel could not say {expression}: {reply['error']}"
         return json.loads(reply["text"])
+
+    def wait_for(self, expression: str) -> None:
+        """Wait until an expression is true in the kernel: it hears of a key, and draws, a moment after the page."""
+        deadline = time.monotonic() + PATIENCE / 1000
+        while not self.python(f"bool({expression})"):
+            assert time.monotonic() < deadline, f"it never became true that {expression}"
+            self.page.wait_for_timeout(50)
+
+    def picture(self, widget: str) -> str:
+        """Return a name for the picture that a widget shows: another picture, another name."""
+        return self.python(PICTURE.format(widget))
+
+    def wait_for_another_picture(self, widget: str, before: str) -> None:
+        """Wait until a widget shows another picture than the one of this name."""
+        self.wait_for(f"{PICTURE.format(widget)} != {before!r}")
 
     def press(self, control, key: str, *, times: int = 1) -> None:
         """Focus a control and press a key, as somebody does who uses no mouse: exact, and it tests just that."""
