@@ -157,7 +157,7 @@ panel.snapshot()
 # %% [markdown]
 # ## The day they leave
 #
-# Four networks learn with one kind of ghosts for 600 steps, then without. The ghosts fade, or keep their full strength
+# Four networks learn with one kind of ghosts for 300 steps, then without. The ghosts fade, or keep their full strength
 # to the last step. The loss on the test set around the removal:
 
 
@@ -173,7 +173,7 @@ def losses_around(stop: int, *chosen, before: int = 10, after: int = 30) -> list
 
 
 # %% tags=["nbval-ignore-output"]
-full, stop = Constant(1.0), 600
+full, stop = Constant(1.0), 300
 ways = {"units fade": GhostNeurons(stop=stop), "units to the last": GhostNeurons(beta=full, stop=stop)}
 ways |= {"skips fade": GhostSkips(stop=stop), "skips to the last": GhostSkips(strength=full, stop=stop)}
 losses = {name: losses_around(stop, trick) for name, trick in ways.items()}
@@ -190,7 +190,7 @@ print("skips: a cut costs over ten times as much:", jump["skips to the last"] > 
 print("units: a cut costs more than fading:", jump["units to the last"] > jump["units fade"])
 
 # %% [markdown]
-# *The removal is at step 600. Without its skips the network has to learn anew. An abrupt change of the units costs much
+# *The removal is at step 300. Without its skips the network has to learn anew. An abrupt change of the units costs much
 # less, and is soon mended; it grows with the training, so look again at the panel above with **Beta** at 1.*
 
 # %% [markdown]
@@ -337,10 +337,10 @@ plots.plot_curves(looks, name="top eigenvalue")
 
 
 # %%
-STEPS = 8 * 19
+STEPS = 5 * 19
 stop = round(0.4 * STEPS)
 TRICKS = {"neurons": GhostNeurons(stop=stop), "skips": GhostSkips(stop=stop)}
-TRICKS |= {"init": RescaledInit(iterations=60), "labels": LabelSmoothing(stop=STEPS)}
+TRICKS |= {"init": RescaledInit(iterations=30), "labels": LabelSmoothing(stop=STEPS)}
 
 
 # %%
@@ -393,7 +393,7 @@ for name in TRICKS:
 # - Values drawn for dense layers let the signal of a sparse network die within four layers. True fan-in mends it;
 #   scales that must be learnt through a dead network do not.
 #
-# What could mislead us: in eight epochs everything that makes the start quicker looks good, and everything that holds
+# What could mislead us: in five epochs everything that makes the start quicker looks good, and everything that holds
 # the network up for part of them looks bad; 60 epochs may say something else. Learning scales looks at data before the
 # training begins, which the other cells do not. There is no batch norm in this MLP; with it, scales of weights hardly
 # matter. And tricks may help dense networks just as much: the control with `--masks dense` belongs to every claim about

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 
-PATIENCE = 120_000  # ms; a notebook needs 60 s at most, and slow machines test too
+PATIENCE = 240_000  # ms; a notebook needs 60 s at most, and slow and busy machines test too
 
 READY = """() => { // idle too: connected alone does not mean that the kernel ever said a word
   const context = window.jupyterapp?.shell?.currentWidget?.sessionContext, kernel = context?.session?.kernel;
