@@ -122,6 +122,7 @@ def test_a_collection_without_cycles_is_the_ordinary_training():
     ("changes", "said"),
     [
         ({"low": 0.05, "high": 0.0001}, "low must be below high"),  # the defaults of the authors' code
+        ({"low": 0.05, "high": 0.05}, "low must be below high"),
         ({"low": 0.0}, "low must be above 0"),
         ({"explore": 1.5}, "explore must lie"),
         ({"cycle_rate": 0.99, "cycle_epochs": 1, "experiment": replace(NET, epochs=1)}, None),

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from sparsekit.lottery.base import Lottery
-from sparsekit.lottery.levels import Place, Ticket, weight_of
+from sparsekit.lottery.levels import Outset, Place, weight_of
 from sparsekit.seeds import derive
 from sparsekit.shuffling import shuffled
 from sparsekit.train import History
@@ -62,20 +62,20 @@ def run_control(
     return place.begin(f"level-{level}-{control}", changed)
 
 
-def _reinit(place: Place, ticket: Ticket, seed: int) -> Ticket:
+def _reinit(place: Place, ticket: Outset, seed: int) -> Outset:
     # From step 0: unlike a rewound ticket, these values have seen nothing of the data.
-    return Ticket(ticket.topology, place.initial(derive(place.lottery.experiment.seed, "reinit", seed)), 0)
+    return Outset(ticket.topology, place.initial(derive(place.lottery.experiment.seed, "reinit", seed)), 0)
 
 
-def _shuffle(within: str) -> Callable[[Place, Ticket, int], Ticket]:
-    def shuffle(_place: Place, ticket: Ticket, seed: int) -> Ticket:
+def _shuffle(within: str) -> Callable[[Place, Outset, int], Outset]:
+    def shuffle(_place: Place, ticket: Outset, seed: int) -> Outset:
         return ticket._replace(topology=shuffled(ticket.topology, within=within, seed=seed))
 
     return shuffle
 
 
 @torch.no_grad()
-def _signs(place: Place, ticket: Ticket, _seed: int) -> Ticket:
+def _signs(place: Place, ticket: Outset, _seed: int) -> Outset:
     plain, initial = copy.deepcopy(ticket.plain), place.initial(place.lottery.experiment.seed)
     for name in ticket.topology:
         weight = weight_of(plain.get_submodule(name))
@@ -83,7 +83,7 @@ def _signs(place: Place, ticket: Ticket, _seed: int) -> Ticket:
     return ticket._replace(plain=plain)
 
 
-CONTROLS: dict[str, Callable[[Place, Ticket, int], Ticket]] = {
+CONTROLS: dict[str, Callable[[Place, Outset, int], Outset]] = {
     "reinit": _reinit,
     "shuffle": _shuffle("layer"),
     "shuffle-outputs": _shuffle("outputs"),

@@ -59,7 +59,7 @@ def run_lottery(
     return LotteryHistory(lottery=lottery, levels=tuple(histories))
 
 
-class Ticket(NamedTuple):
+class Outset(NamedTuple):
     """What a training begins with: which connections, a plain model that holds their values, and the step."""
 
     topology: Topology
@@ -113,16 +113,16 @@ class Place:
         assert history.folder is not None
         return densify(load_model(history.folder, root=self.how["root"]))
 
-    def ticket(self, level: int, before: History) -> Ticket:
+    def ticket(self, level: int, before: History) -> Outset:
         """Return what a level begins with, from the training of the level before."""
         assert before.folder is not None
         lottery = self.lottery
         trained = load_model(before.folder, root=self.how["root"])
         topology = largest(trained, _count_at(lottery, trained, level), lottery.experiment.exclude)
         plain = self.at(lottery.rewind_step) if lottery.rewind == "weights" else densify(trained)
-        return Ticket(topology, plain, lottery.rewind_step)
+        return Outset(topology, plain, lottery.rewind_step)
 
-    def begin(self, name: str, ticket: Ticket) -> History:
+    def begin(self, name: str, ticket: Outset) -> History:
         """Train a ticket to the end."""
         experiment = self.lottery.experiment
         rate = self.lottery.finetune_rate
