@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from sparsekit import datasets
-from sparsekit.analysis import factorial_effects, judge
+from sparsekit.analysis import design, factorial_effects, judge
 from sparsekit.evaluate import evaluate
 from sparsekit.registry import get
 from sparsekit.sup_tickets import SupTickets, run_sup_tickets
