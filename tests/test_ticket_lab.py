@@ -1,5 +1,7 @@
 """The ticket lab: what it shows is what `superpose` and `evaluate` say, whatever is ticked."""
 
+from xml.etree import ElementTree
+
 import pandas as pd
 import pytest
 import torch
@@ -86,6 +88,18 @@ def test_it_says_in_words_what_it_shows(lab):
     assert repr(lab).startswith("3 tickets: superposed ")
     assert f"at density {lab.trial.density:.2%}, union" in repr(lab)
     assert lab.snapshot().startswith(b"\x89PNG")
+
+
+def test_its_picture_has_a_bar_for_each_number(lab):
+    root = ElementTree.fromstring(bytes(lab.image.value))
+    words = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert all(name in words for name in lab.trial.accuracies)
+    assert all(f"{accuracy:.1%}" in words for accuracy in lab.trial.accuracies.values())
+    bars = list(root.iter("{http://www.w3.org/2000/svg}rect"))
+    assert len(bars) == 1 + len(lab.trial.accuracies) + 2 * (len(lab.trial.votes) - 1)
+    heights = [float(bar.get("height")) for bar in bars[-6:]]
+    assert heights[0] / max(heights) == pytest.approx(lab.trial.votes[1] / max(lab.trial.votes), abs=0.01)
+    assert heights[1] / heights[0] == pytest.approx(lab.trial.survivors[1] / lab.trial.votes[1], abs=0.01)
 
 
 def test_votes_count_each_connection_once():

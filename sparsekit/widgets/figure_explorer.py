@@ -45,7 +45,7 @@ class FigureExplorer(Shown):
 
     def __init__(
         self,
-        draw: Callable[..., Axes],
+        draw: Callable[..., Any],
         fields: Sequence[Field],
         values: Mapping[str, Any],
         *,
@@ -54,7 +54,7 @@ class FigureExplorer(Shown):
         self._draw = draw
         self._ax = draw(**values)
         self.controls = Controls(fields, dict(values), title=title)
-        self.image = ipywidgets.Image(value=_png(self._ax), format="png", layout=_as_wide_as(self._ax))
+        self.image = self._image()
         # A picture speaks to nobody who cannot see it: the same in words, announced when it changes.
         self.words = Controls([Field(name="words", kind="text")], {"words": self.sentence()}, title="What is shown")
         self.controls.observe(self._refresh, "values")
@@ -72,6 +72,10 @@ class FigureExplorer(Shown):
         """Return the figure as it is now."""
         return Picture(bytes(self.image.value), self.sentence())
 
+    def _image(self) -> ipywidgets.Image:
+        """Return the picture for the page."""
+        return ipywidgets.Image(value=_png(self._ax), format="png", layout=_as_wide_as(self._ax))
+
     def _refresh(self, change: Any) -> None:
         moved = [name for name, value in change.new.items() if value != change.old.get(name)]
         try:
@@ -80,7 +84,7 @@ class FigureExplorer(Shown):
             self._answer(moved[:1], str(problem))
             return
         self._answer([], "")
-        self.image.value = _png(self._ax)
+        self.image.value = self._image().value
         self.words.set(words=self.sentence())
 
     def _answer(self, moved: Sequence[str], problem: str) -> None:

@@ -1,20 +1,24 @@
 """Tick tickets in and out, move their weights, and see at once what their superposition can do."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from matplotlib.axes import Axes
+import ipywidgets
 from matplotlib.figure import Figure
 from torch import nn
 
 from sparsekit.evaluate import Batch
 from sparsekit.plots import plot_superposition, plot_votes
-from sparsekit.plots.canvas import Shown as ShownAxes
+from sparsekit.plots.colours import BASELINE, BLUE, PAPER, VERMILLION
+from sparsekit.plots.tickets import LEFT_OUT
 from sparsekit.sup_tickets.lab import Lab, Trial
 from sparsekit.tickets import Ticket
 from sparsekit.widgets.controls import Field
 from sparsekit.widgets.figure_explorer import FigureExplorer
+from sparsekit.widgets.pictures import Picture
 
+WIDTH, ROW = 980, 24  # of the picture, and height of a bar with its gap, in pixels
 AVERAGES = (("mean", "missing counts as zero"), ("active", "only where it exists"))
 PRUNES = (("once", "once, at the end"), ("each", "after each ticket"))
 
@@ -45,23 +49,75 @@ class TicketLab(FigureExplorer):
         values |= {f"weight {number}": 1.0 for number in numbers} | {"average": "mean", "prune": "once"}
         super().__init__(self._draw_trial, _fields(len(tickets)), values, title="What to superpose")
 
-    def _draw_trial(self, **values: Any) -> Axes:
+    def sentence(self) -> str:
+        """Say what is shown."""
+        return self.trial.sentence()
+
+    def snapshot(self) -> Picture:
+        """Draw the bars as they are now, as a picture that needs no browser."""
+        figure = Figure(figsize=(10.4, 1.3 + 0.28 * len(self.trial.accuracies)), dpi=100, layout="constrained")
+        ax, votes = figure.subplots(1, 2, width_ratios=(3, 2))
+        plot_superposition(self.trial.accuracies, self.trial.chosen, ax).set_title("")
+        plot_votes(self.trial.votes, self.trial.survivors, votes)
+        figure.suptitle(self.sentence(), fontsize=10)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png")
+        return Picture(picture.getvalue(), self.sentence())
+
+    def _draw_trial(self, **values: Any) -> None:
         numbers = range(len(self._lab.tickets))
         weights = [values[f"weight {number}"] if values[f"in {number}"] else 0.0 for number in numbers]
         if not any(weights):
             raise ValueError("at least one ticket must take part, got none; tick one, with a weight above 0")
         self.trial = self._lab.try_out(weights, average=values["average"], prune=values["prune"])
-        # Places by hand: finding them by itself would draw every picture twice.
-        height = 1.3 + 0.28 * (len(numbers) + 3)
-        figure = Figure(figsize=(10.4, height), dpi=100)
-        edges = {"left": 0.14, "right": 0.985, "bottom": 0.6 / height, "top": 1 - 0.35 / height}
-        ax, votes = figure.subplots(
-            1, 2, width_ratios=(3, 2), subplot_kw={"axes_class": ShownAxes}, gridspec_kw={**edges, "wspace": 0.22}
-        )
-        plot_superposition(self.trial.accuracies, self.trial.chosen, ax)
-        plot_votes(self.trial.votes, self.trial.survivors, votes)
-        ax.set_title(self.trial.sentence(), fontsize=10, loc="left")
-        return ax
+
+    def _image(self) -> ipywidgets.Image:
+        # The browser draws the letters: matplotlib takes a third of a second for these sixty words.
+        layout = ipywidgets.Layout(width=f"{WIDTH}px", max_width="100%")
+        return ipywidgets.Image(value=svg_of(self.trial).encode(), format="svg+xml", layout=layout)
+
+
+def svg_of(trial: Trial) -> str:
+    """Return bars of the accuracies and, beside them, columns of the votes, as an SVG picture."""
+    height = 40 + ROW * len(trial.accuracies)
+    parts = [*_bars(trial), *_columns(trial, height)]
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif">'
+    return f'{head}<rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>'
+
+
+def _bars(trial: Trial) -> Iterator[str]:
+    """Yield a bar for each network; lengths begin below the lowest accuracy, so that differences can be seen."""
+    low, high = min(trial.accuracies.values()), max(trial.accuracies.values())
+    first, room = max(0.0, low - 0.5 * max(0.02, high - low)), 380
+    for place, (name, accuracy) in enumerate(trial.accuracies.items()):
+        top, number = 6 + ROW * place, name.partition("ticket ")[2]
+        colour = VERMILLION if not number else BLUE if int(number) in trial.chosen else LEFT_OUT
+        length = room * (accuracy - first) / max(high - first, 1e-9)
+        yield _text(142, top + 15, name, anchor="end")
+        yield f'<rect x="150" y="{top}" width="{length:.1f}" height="{ROW - 6}" fill="{colour}"/>'
+        yield _text(156 + length, top + 15, f"{accuracy:.1%}")
+    yield _text(150, 26 + ROW * len(trial.accuracies), f"test accuracy (bars begin at {first:.1%})")
+
+
+def _columns(trial: Trial, height: int) -> Iterator[str]:
+    """Yield a column for each number of votes, its lower part the connections that survive."""
+    left, wide, room = 640, 320 / max(1, len(trial.votes) - 1), height - 70
+    most = max(*trial.votes, 1)
+    for votes in range(1, len(trial.votes)):
+        count, kept = trial.votes[votes], trial.survivors[votes]
+        x, middle = left + wide * (votes - 1), left + wide * (votes - 0.6)
+        for number, look in ((count, f'fill="{PAPER}" stroke="{BASELINE}"'), (kept, f'fill="{VERMILLION}"')):
+            tall = room * number / most
+            top = height - 40 - tall
+            yield f'<rect x="{x:.1f}" y="{top:.1f}" width="{0.8 * wide:.1f}" height="{tall:.1f}" {look}/>'
+        share = f"{kept / count:.0%}" if count else ""
+        yield _text(middle, height - 45 - room * count / most, share, anchor="middle")
+        yield _text(middle, height - 24, str(votes), anchor="middle")
+    yield _text(left, height - 6, "connections by how many tickets have them; red: survive")
+
+
+def _text(x: float, y: float, words: str, *, anchor: str = "start") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="13" text-anchor="{anchor}">{words}</text>'
 
 
 def _fields(num: int) -> list[Field]:
