@@ -16,10 +16,10 @@ from sparsekit import datasets
 from sparsekit.analysis.flops import forward_flops
 from sparsekit.analysis.memory import memory_bytes
 from sparsekit.analysis.training_flops import Pass, training_flops
+from sparsekit.files import write_text
 from sparsekit.registry import get, names
 from sparsekit.rules import settings_of
 from sparsekit.train import Experiment, History, build_model, run
-from sparsekit.train.checkpoint import write_atomically
 
 # The recipe that trains each data set in the shortest time.
 RECIPE_OF = {
@@ -180,7 +180,7 @@ def _timed_run(experiment: Experiment, folder: Path, root: Path | None) -> tuple
     if before is None:
         before = time.perf_counter() - start
         text = json.dumps({"seconds": before})
-        write_atomically(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        write_text(file, text)
     return history, before
 
 

@@ -5,7 +5,6 @@ comes with how far away from it the network really is.
 """
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path as File
@@ -18,6 +17,7 @@ from tqdm.auto import tqdm
 
 from sparsekit.analysis.weights import Bench, check_alike, plain_copy, support_of, vector_of
 from sparsekit.evaluate import Batches, LossFn
+from sparsekit.files import write_atomically
 from sparsekit.seeds import generator
 
 Columns = Float[np.ndarray, " x"]
@@ -221,9 +221,12 @@ def _read(file: File, mark: str) -> list[np.ndarray]:
 def _write(file: File, mark: str, rows: list[np.ndarray]) -> None:
     """Replace the file at once: an interruption while writing leaves the rows before."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.npz")
-    np.savez(temporary, mark=np.array(mark), rows=np.array(rows))
-    os.replace(temporary, file)
+    write_atomically(file, lambda temporary: _save(temporary, mark, rows))
+
+
+def _save(file: File, mark: str, rows: list[np.ndarray]) -> None:
+    with file.open("wb") as opened:  # given a name, numpy would add an ending to it
+        np.savez(opened, mark=np.array(mark), rows=np.array(rows))
 
 
 def _fingerprint(plane: Plane, bench: Bench, x: Columns, y: Rows) -> str:

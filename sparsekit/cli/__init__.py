@@ -47,19 +47,29 @@ class Suite(StrEnum):
     memory = "memory"
 
 
+# Options that several commands have in common.
+Recipe = Annotated[str, typer.Argument(help="which experiment; see: sparsekit list recipes")]
+Rule = Annotated[str, typer.Option(help="when and how the topology changes; see: sparsekit list rules")]
+Seed = Annotated[int, typer.Option(help="of everything random")]
+Stored = Annotated[Storage, typer.Option(help="masked: dense weight and mask; csr: connections only")]
+Folder = Annotated[Path, typer.Option(file_okay=False, help="where runs are kept")]
+DataRoot = Annotated[
+    Path | None, typer.Option(file_okay=False, help="where data sets lie; else SPARSEKIT_DATA, else data/")
+]
+Progress = Annotated[bool, typer.Option(help="show a progress bar")]
+
+
 @app.command(epilog="Example: [bold]sparsekit train digits-mlp --rule rigl --density 0.02 --seed 0[/bold]")
 def train(
-    recipe: Annotated[str, typer.Argument(help="which experiment; see: sparsekit list recipes")],
-    rule: Annotated[str, typer.Option(help="when and how the topology changes; see: sparsekit list rules")] = "rigl",
+    recipe: Recipe,
+    rule: Rule = "rigl",
     density: Annotated[float | None, typer.Option(help="share of the weights that exist, above 0 to 1")] = None,
     score: Annotated[
         str | None, typer.Option(help="prune by it before training; none draws at random; see: sparsekit list scores")
     ] = None,
-    seed: Annotated[int, typer.Option(help="of everything random")] = 0,
+    seed: Seed = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data")] = None,
-    storage: Annotated[
-        Storage, typer.Option(help="masked: dense weight and mask; csr: connections only")
-    ] = Storage.masked,
+    storage: Stored = Storage.masked,
     trick: Annotated[
         list[str] | None,
         typer.Option("--trick", help="helps to train; may be repeated; see: sparsekit list tricks"),
@@ -68,11 +78,9 @@ def train(
         list[str] | None,
         typer.Option("--set", help="a setting: every=50 of the rule, or TRICK.stop=300 of a trick; may be repeated"),
     ] = None,
-    folder: Annotated[Path, typer.Option(file_okay=False, help="where runs are kept")] = Path("runs"),
-    data_root: Annotated[
-        Path | None, typer.Option(file_okay=False, help="where data sets lie; else SPARSEKIT_DATA, else data/")
-    ] = None,
-    progress: Annotated[bool, typer.Option(help="show a progress bar")] = True,
+    folder: Folder = Path("runs"),
+    data_root: DataRoot = None,
+    progress: Progress = True,
 ) -> None:
     """Train one experiment. A finished run is shown again, an interrupted one goes on where it was."""
     pairs = pairs_of(settings or [])
@@ -93,24 +101,20 @@ def train(
 
 @app.command("sup-tickets", epilog="Example: [bold]sparsekit sup-tickets mnist1d-mlp --rule gse --seed 1[/bold]")
 def sup_tickets(
-    recipe: Annotated[str, typer.Argument(help="which experiment; see: sparsekit list recipes")],
-    rule: Annotated[str, typer.Option(help="when and how the topology changes; see: sparsekit list rules")] = "rigl",
+    recipe: Recipe,
+    rule: Rule = "rigl",
     density: Annotated[float, typer.Option(help="share of the weights that exist, above 0 to 1")] = 0.05,
-    seed: Annotated[int, typer.Option(help="of everything random")] = 0,
+    seed: Seed = 0,
     epochs: Annotated[int, typer.Option(min=1, help="passes over the training data, cycles included")] = 60,
-    storage: Annotated[
-        Storage, typer.Option(help="masked: dense weight and mask; csr: connections only")
-    ] = Storage.masked,
+    storage: Stored = Storage.masked,
     cycle_rate: Annotated[float, typer.Option(help="share of the epochs that cycles may take, 0 to 1")] = 0.2,
     cycle_epochs: Annotated[int, typer.Option(min=1, help="epochs of a cycle")] = 4,
     explore: Annotated[float, typer.Option(help="share of the connections exchanged as a cycle begins, 0 to 1")] = 0.5,
     low: Annotated[float | None, typer.Option(help="learning rate at the ends of a cycle; none goes on")] = None,
     high: Annotated[float | None, typer.Option(help="learning rate in its middle; none is five times low")] = None,
-    folder: Annotated[Path, typer.Option(file_okay=False, help="where runs are kept")] = Path("runs"),
-    data_root: Annotated[
-        Path | None, typer.Option(file_okay=False, help="where data sets lie; else SPARSEKIT_DATA, else data/")
-    ] = None,
-    progress: Annotated[bool, typer.Option(help="show a progress bar")] = True,
+    folder: Folder = Path("runs"),
+    data_root: DataRoot = None,
+    progress: Progress = True,
 ) -> None:
     """Collect cheap tickets in one training, superpose them in every way, and keep the superposition as a ticket."""
     from sparsekit.registry import get
@@ -169,9 +173,7 @@ def compare(
     folder: Annotated[Path, typer.Option(file_okay=False, help="where runs, table and figures are kept")] = Path(
         "runs/compare"
     ),
-    data_root: Annotated[
-        Path | None, typer.Option(file_okay=False, help="where data sets lie; else SPARSEKIT_DATA, else data/")
-    ] = None,
+    data_root: DataRoot = None,
 ) -> None:
     """Train all methods, or chosen ones, under one protocol; write a table and figures. Finished runs are read."""
     prepare(threads)

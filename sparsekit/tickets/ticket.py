@@ -3,7 +3,6 @@
 import copy
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from sparsekit.files import write_atomically
 from sparsekit.layers import sparse_layers, sparsify, topology_of
 from sparsekit.layers.base import MEMORY
 from sparsekit.topology import LayerTopology, Topology
@@ -111,13 +111,9 @@ def write_ticket(ticket: Ticket, path: str | Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     shapes = json.dumps({name: list(shape) for name, shape in ticket.topology.shapes.items()})
     facts = {"format": FORMAT, "step": str(ticket.step), "accuracy": repr(ticket.accuracy), "shapes": shapes}
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        # Copies, because layers may share a tensor and the format knows none that are shared.
-        save_file({name: tensor.contiguous().clone() for name, tensor in ticket.state().items()}, new, metadata=facts)
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+    # Copies, because layers may share a tensor and the format knows none that are shared.
+    state = {name: tensor.contiguous().clone() for name, tensor in ticket.state().items()}
+    write_atomically(path, lambda temporary: save_file(state, temporary, metadata=facts))
 
 
 def read_ticket(path: str | Path) -> Ticket:

@@ -1,7 +1,6 @@
 """Checkpoints: everything a training needs to go on bit by bit, in one file that is never half-written."""
 
 import copy
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from sparsekit.files import write_atomically
 from sparsekit.layers.base import MEMORY
 
 FORMAT = "sparsekit checkpoint 1"
@@ -107,16 +107,6 @@ def _put(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer) -> No
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["random"])
-
-
-def write_atomically(path: Path, write: Any) -> None:
-    """Call `write(temporary)`, then rename the temporary file to `path`; on failure nothing is left behind."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _check_fits(saved: Mapping[str, torch.Tensor], model: nn.Module) -> None:

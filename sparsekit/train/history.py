@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from sparsekit.evaluate import Evaluation
+from sparsekit.files import write_atomically
 from sparsekit.journal import Journal
 from sparsekit.layers import density_of, topology_of, used_topology
 from sparsekit.topology import Topology
-from sparsekit.train.checkpoint import write_atomically
 from sparsekit.train.loop import StepStats
 
 if TYPE_CHECKING:

@@ -14,11 +14,12 @@ from tqdm.auto import tqdm
 
 from sparsekit import datasets
 from sparsekit.evaluate import Evaluation, evaluate
+from sparsekit.files import write_text
 from sparsekit.journal import Journal
 from sparsekit.layers import topology_of
 from sparsekit.seeds import derive
 from sparsekit.settings import from_plain, to_plain
-from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore, save_checkpoint, write_atomically
+from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore, save_checkpoint
 from sparsekit.train.experiment import Experiment, build_model, build_optimizer
 from sparsekit.train.feed import batches_of, endless_batches, total_steps
 from sparsekit.train.history import (
@@ -167,8 +168,8 @@ class _Work:
         self._sweep()
         (self.folder / "metrics.jsonl").unlink(missing_ok=True)
         self.journal = Journal.create(self.folder / "journal", topology_of(self.model))
-        _write_text(self.folder / "code.txt", code_version())
-        _write_text(self.folder / "experiment.json", json.dumps(to_plain(self.experiment), indent=2) + "\n")
+        write_text(self.folder / "code.txt", code_version())
+        write_text(self.folder / "experiment.json", json.dumps(to_plain(self.experiment), indent=2) + "\n")
 
     def _take_up(self, state: dict[str, Any]) -> None:
         self.done = restore(state, self.model, self.optimizer)
@@ -294,7 +295,3 @@ def _lagging(file: str, wanted: str, got: str) -> CheckpointError:
     return CheckpointError(
         f"{file} must hold {wanted} up to the checkpoint, got {got}; delete the folder to start this run again"
     )
-
-
-def _write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors.torch import load, save
 from torch import nn
 
-from sparsekit.train.checkpoint import write_atomically
+from sparsekit.files import write_atomically
 
 STARTS = "starts"  # folder beside the runs
 

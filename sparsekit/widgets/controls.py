@@ -3,7 +3,7 @@
 ipywidgets' own sliders have no accessible name and round what they tell a screen reader; these are the browser's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -48,6 +48,16 @@ class Field:
     depth: int = 0
     help: str = ""
     error: str = ""
+
+
+def options_of(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return the options of a list in which everything is called by its name.
+
+    Example:
+        >>> options_of(["er", "erk"])
+        (('er', 'er'), ('erk', 'erk'))
+    """
+    return tuple((name, name) for name in names)
 
 
 class Controls(FrontEnd):

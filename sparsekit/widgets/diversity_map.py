@@ -13,7 +13,7 @@ from sparsekit.analysis import Map, comparison_matrix, map_of
 from sparsekit.plots import plot_map
 from sparsekit.topology import Topology
 from sparsekit.widgets import pictures
-from sparsekit.widgets.controls import Controls, Field
+from sparsekit.widgets.controls import Controls, Field, options_of
 from sparsekit.widgets.mask_tiles import MaskTiles
 from sparsekit.widgets.pictures import Picture
 from sparsekit.widgets.stage import Stage
@@ -60,8 +60,8 @@ class DiversityMap(Shown):
         self._rings: dict[str, Any] = {}
         self._lock = threading.Lock()  # two controls may answer on two threads
         fields = [
-            Field(name="network", kind="choice", label="Network", options=_options(list(topologies))),
-            Field(name="space", kind="choice", label="Distances", options=_options(list(self.maps))),
+            Field(name="network", kind="choice", label="Network", options=options_of(list(topologies))),
+            Field(name="space", kind="choice", label="Distances", options=options_of(list(self.maps))),
         ]
         values = {"network": next(iter(topologies)), "space": MASKS}
         self.controls = Controls(fields, values, title="Where to stand")
@@ -134,7 +134,3 @@ def _figure(found: Map, settings: Mapping[str, Any], *, chosen: int) -> Figure:
     figure = Figure(figsize=(6.2, 4.4), dpi=100, layout="constrained")
     plot_map(found, figure.subplots(), chosen=chosen, **settings)
     return figure
-
-
-def _options(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, name) for name in names)

@@ -9,7 +9,7 @@ from torch import Tensor
 from sparsekit.registry import names
 from sparsekit.topology import Topology
 from sparsekit.widgets import frames, pictures
-from sparsekit.widgets.controls import Controls, Field
+from sparsekit.widgets.controls import Controls, Field, options_of
 from sparsekit.widgets.frames import Bits, LayerFacts
 from sparsekit.widgets.mask_tiles import LayerTable, MaskTiles
 from sparsekit.widgets.pictures import Picture
@@ -143,16 +143,12 @@ class MaskExplorer(Shown):
                 step=0.1,
                 format="percent",
             ),
-            Field(name="allocation", kind="choice", label="Allocation", options=_options(names("allocation"))),
-            Field(name="score", kind="choice", label="Score", options=_options(self._ranked.names)),
+            Field(name="allocation", kind="choice", label="Allocation", options=options_of(names("allocation"))),
+            Field(name="score", kind="choice", label="Score", options=options_of(self._ranked.names)),
         ]
 
     def _widget(self) -> ipywidgets.VBox:
         return self.view
-
-
-def _options(found: list[str]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, name) for name in found)
 
 
 def _sparsity(density: float) -> float:

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import ipywidgets
 from matplotlib.axes import Axes
@@ -12,7 +12,7 @@ from sparsekit.capture import LayerView
 from sparsekit.plots import plot_guidance
 from sparsekit.registry import get, names
 from sparsekit.rules import Guided
-from sparsekit.widgets.controls import Controls, Field
+from sparsekit.widgets.controls import Controls, Field, options_of
 from sparsekit.widgets.pictures import Picture
 from sparsekit.widgets.view import Shown
 
@@ -43,6 +43,8 @@ class FigureExplorer(Shown):
         x to the power of 2
     """
 
+    picture_format: ClassVar[str] = "png"
+
     def __init__(
         self,
         draw: Callable[..., Any],
@@ -54,7 +56,7 @@ class FigureExplorer(Shown):
         self._draw = draw
         self._ax = draw(**values)
         self.controls = Controls(fields, dict(values), title=title)
-        self.image = self._image()
+        self.image = ipywidgets.Image(value=self._picture(), format=self.picture_format, layout=self._layout())
         # A picture speaks to nobody who cannot see it: the same in words, announced when it changes.
         self.words = Controls([Field(name="words", kind="text")], {"words": self.sentence()}, title="What is shown")
         self.controls.observe(self._refresh, "values")
@@ -72,9 +74,12 @@ class FigureExplorer(Shown):
         """Return the figure as it is now."""
         return Picture(bytes(self.image.value), self.sentence())
 
-    def _image(self) -> ipywidgets.Image:
-        """Return the picture for the page."""
-        return ipywidgets.Image(value=_png(self._ax), format="png", layout=_as_wide_as(self._ax))
+    def _picture(self) -> bytes:
+        """Return what was drawn last, as the page shows it."""
+        return _png(self._ax)
+
+    def _layout(self) -> ipywidgets.Layout:
+        return _as_wide_as(self._ax)
 
     def _refresh(self, change: Any) -> None:
         moved = [name for name, value in change.new.items() if value != change.old.get(name)]
@@ -84,7 +89,7 @@ class FigureExplorer(Shown):
             self._answer(moved[:1], str(problem))
             return
         self._answer([], "")
-        self.image.value = self._image().value
+        self.image.value = self._picture()
         self.words.set(words=self.sentence())
 
     def _answer(self, moved: Sequence[str], problem: str) -> None:
@@ -123,8 +128,8 @@ class GuidanceExplorer(FigureExplorer):
         self._views, self._fraction, self._seed = dict(views), fraction, seed
         guides = [name for name in names("candidates") if issubclass(get("candidates", name), Guided)]
         fields = [
-            Field(name="layer", kind="choice", label="Layer", options=_options(list(views))),
-            Field(name="guide", kind="choice", label="Guide", options=_options(guides)),
+            Field(name="layer", kind="choice", label="Layer", options=options_of(list(views))),
+            Field(name="guide", kind="choice", label="Guide", options=options_of(guides)),
             Field(name="subset", kind="range", label="Subset", low=0.1, high=4, step=0.1),
         ]
         values = {"layer": layer or next(iter(views), ""), "guide": guide, "subset": 1.0}
@@ -145,10 +150,6 @@ class GuidanceExplorer(FigureExplorer):
             y=1.18,  # above the input probabilities
         )
         return ax
-
-
-def _options(found: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, name) for name in found)
 
 
 def _as_wide_as(ax: Axes) -> ipywidgets.Layout:

@@ -12,7 +12,7 @@ from sparsekit.analysis import Pruning, prunings
 from sparsekit.registry import names
 from sparsekit.scores import Score, make_score
 from sparsekit.widgets import frames, pictures
-from sparsekit.widgets.controls import Controls, Field
+from sparsekit.widgets.controls import Controls, Field, options_of
 from sparsekit.widgets.live import Run, Snapshot
 from sparsekit.widgets.mask_tiles import LayerTable, MaskTiles
 from sparsekit.widgets.pictures import Picture
@@ -152,7 +152,7 @@ class ScoreExplorer(Shown):
             self.controls.change("sparsity", help=text)
 
     def _fields(self) -> list[Field]:
-        last, options = self.halvings, tuple((name, name) for name in self.scores)
+        last, options = self.halvings, options_of(self.scores)
         return [
             Field(name="sparsity", kind="range", label="Sparsity", low=0, high=last, step=1, format="halvings"),
             Field(name="score", kind="choice", label="Score", options=options),

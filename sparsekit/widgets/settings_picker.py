@@ -11,7 +11,7 @@ from sparsekit.registry import names
 from sparsekit.rules import make_rule
 from sparsekit.rules.base import Rule
 from sparsekit.widgets import pictures
-from sparsekit.widgets.controls import Controls, Field
+from sparsekit.widgets.controls import Controls, Field, options_of
 from sparsekit.widgets.drafts import build, changed, code_of, controls_of, draft_of, values_of
 from sparsekit.widgets.pictures import Picture
 from sparsekit.widgets.view import Shown
@@ -123,7 +123,7 @@ class SettingsPicker(Shown, t.HasTraits):
         return ""
 
     def _fields(self) -> list[Field]:
-        options = tuple((name, name) for name in self._methods)
+        options = options_of(self._methods)
         first = [Field(name=METHOD, kind="choice", label=self._label, options=options)] if options else []
         return first + controls_of(self._draft)
 

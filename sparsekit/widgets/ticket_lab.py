@@ -41,6 +41,8 @@ class TicketLab(FigureExplorer):
         ValueError: if there is no ticket, or they are not alike.
     """
 
+    picture_format = "svg+xml"
+
     def __init__(self, tickets: Sequence[Ticket], model: nn.Module, *, test: Batch, train: Batch):
         self._lab = Lab.of(tickets, model, test=test, train=train)
         self.trial: Trial
@@ -57,7 +59,7 @@ class TicketLab(FigureExplorer):
         """Draw the bars as they are now, as a picture that needs no browser."""
         figure = Figure(figsize=(10.4, 1.3 + 0.28 * len(self.trial.accuracies)), dpi=100, layout="constrained")
         ax, votes = figure.subplots(1, 2, width_ratios=(3, 2))
-        plot_superposition(self.trial.accuracies, self.trial.chosen, ax).set_title("")
+        plot_superposition(self.trial.accuracies, self.trial.chosen, ax).set_title("", loc="left")
         plot_votes(self.trial.votes, self.trial.survivors, votes)
         figure.suptitle(self.sentence(), fontsize=10)
         picture = io.BytesIO()
@@ -71,10 +73,12 @@ class TicketLab(FigureExplorer):
             raise ValueError("at least one ticket must take part, got none; tick one, with a weight above 0")
         self.trial = self._lab.try_out(weights, average=values["average"], prune=values["prune"])
 
-    def _image(self) -> ipywidgets.Image:
+    def _picture(self) -> bytes:
         # The browser draws the letters: matplotlib takes a third of a second for these sixty words.
-        layout = ipywidgets.Layout(width=f"{WIDTH}px", max_width="100%")
-        return ipywidgets.Image(value=svg_of(self.trial).encode(), format="svg+xml", layout=layout)
+        return svg_of(self.trial).encode()
+
+    def _layout(self) -> ipywidgets.Layout:
+        return ipywidgets.Layout(width=f"{WIDTH}px", max_width="100%")
 
 
 def svg_of(trial: Trial) -> str:
