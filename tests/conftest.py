@@ -4,7 +4,7 @@ can be run again: one thread, the same examples."""
 import sys
 from pathlib import Path
 
-from jaxtyping import install_import_hook
+import type_checks
 
 ROOT = Path(__file__).resolve().parents[1]
 # Numba compiles these functions' own bytecode and cannot take a checking wrapper for it.
@@ -15,7 +15,7 @@ COMPILED = {
 }
 
 # Before anything imports the package: modules that are already loaded are not checked.
-install_import_hook("sparsekit", "type_checks.checked")
+type_checks.install("sparsekit")
 checking = sys.meta_path[0]
 find = checking.find_spec
 checking.find_spec = lambda name, *args: None if name in COMPILED else find(name, *args)

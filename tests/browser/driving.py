@@ -13,10 +13,12 @@ READY = """() => { // idle too: connected alone does not mean that the kernel ev
   const context = window.jupyterapp?.shell?.currentWidget?.sessionContext, kernel = context?.session?.kernel;
   return Boolean(context?.isReady) && kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
 }"""
-RUN_ALL = """() => {
+RUN = """last => { // the index of the last cell to run, or null for all
   window.sparsekitRun = { done: false };
   const finish = () => { window.sparsekitRun.done = true; };
-  window.jupyterapp.commands.execute('runmenu:run-all').then(finish, finish);
+  if (last !== null) window.jupyterapp.shell.currentWidget.content.activeCellIndex = last + 1;
+  const command = last === null ? 'runmenu:run-all' : 'notebook:run-all-above';
+  window.jupyterapp.commands.execute(command).then(finish, finish);
 }"""
 CELLS = "() => window.jupyterapp.shell.currentWidget.content.model.toJSON().cells"
 ASK = """async code => {
@@ -55,11 +57,17 @@ class Notebook:
 
     def run_all(self, *, wait: bool = True) -> "Notebook":
         """Run every cell. Do not wait where a cell itself waits for somebody to press something."""
-        self.page.evaluate(RUN_ALL)
+        self.page.evaluate(RUN, None)
+        return self.settle() if wait else self
+
+    def run_to(self, code: str, *, wait: bool = True) -> "Notebook":
+        """Run the cells up to the first one that contains some code, which must not be the last one."""
+        cells = self.page.evaluate(CELLS)
+        self.page.evaluate(RUN, next(place for place, cell in enumerate(cells) if code in "".join(cell["source"])))
         return self.settle() if wait else self
 
     def settle(self) -> "Notebook":
-        """Wait until the run of all cells is over; no cell may have failed."""
+        """Wait until the run is over; no cell may have failed."""
         self.page.wait_for_function("() => window.sparsekitRun.done")
         failed = [output for output in self.outputs() if output["output_type"] == "error"]
         assert not failed, "cells failed: " + "; ".join(f"{one['ename']}: {one['evalue']}" for one in failed)

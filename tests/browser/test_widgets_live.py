@@ -1,7 +1,5 @@
 """A running training in a real notebook: its buttons and sliders work while a cell waits for it."""
 
-import pytest
-
 SET_UP = """
 import itertools, time
 import torch
@@ -36,14 +34,6 @@ QUESTION = 'guess = Predict("How many?", ["few", "many"], 1, "There are a hundre
 STATUS = ".sk-text[role=status]"
 
 
-@pytest.fixture
-def training(notebook):
-    """A notebook that waits in its last cell for a training that takes minutes."""
-    book = notebook("scratch_live.ipynb", cells=[SET_UP, PANEL, WAIT]).run_all(wait=False)
-    wait_for(book, "running")
-    return book
-
-
 def wait_for(book, state: str) -> None:
     book.page.wait_for_function(
         "([place, state]) => document.querySelector(place)?.textContent.startsWith(state)", arg=[STATUS, state]
@@ -54,35 +44,29 @@ def steps_said(book) -> int:
     return int(book.page.get_by_text("of 100,000 steps").first.inner_text().split()[0].replace(",", ""))
 
 
-def test_pause_resume_and_stop_act_while_a_cell_waits(training):
-    page = training.page
+def test_a_training_is_steered_paused_and_stopped_while_a_cell_waits_for_it(notebook):
+    book = notebook("scratch_live.ipynb", cells=[SET_UP, PANEL, WAIT]).run_all(wait=False)
+    page = book.page
+    wait_for(book, "running")
     page.wait_for_function("() => Number(document.querySelector('canvas.sk-curve')?.dataset.points) > 20")
+    book.press(page.get_by_role("slider", name="Interval"), "Home")
+    book.press(page.get_by_role("slider", name="Drop fraction"), "End")
     page.get_by_role("button", name="Pause").click()
-    wait_for(training, "paused")
+    wait_for(book, "paused")
     page.wait_for_timeout(200)
-    held = steps_said(training)
+    held = steps_said(book)
     page.wait_for_timeout(400)
-    assert steps_said(training) == held
+    assert steps_said(book) == held
     page.get_by_role("button", name="Resume").click()
-    wait_for(training, "running")
+    wait_for(book, "running")
     page.get_by_role("button", name="Stop").click()
-    wait_for(training, "stopped")
-    training.settle()
-    assert training.python("[run.state, last.step + 1 == run.count, run.count < 100_000]") == ["stopped", True, True]
-    assert training.python("run.count") >= held
-
-
-def test_sliders_change_the_running_training(training):
-    slider = training.page.get_by_role("slider", name="Interval")
-    training.press(slider, "Home")
-    training.press(training.page.get_by_role("slider", name="Drop fraction"), "End")
-    training.page.get_by_role("button", name="Stop").click()
-    wait_for(training, "stopped")
-    training.settle()
-    training.page.get_by_text("follows Cosine").wait_for(state="detached")
-    assert training.python("[control.rule.every, control.rule.fraction.value]") == [1, 0.9]
-    drawn = training.page.locator("canvas.sk-mask").count()
-    assert drawn == 2
+    wait_for(book, "stopped")
+    book.settle()
+    assert book.python("[run.state, last.step + 1 == run.count, run.count < 100_000]") == ["stopped", True, True]
+    assert book.python("run.count") >= held
+    page.get_by_text("follows Cosine").wait_for(state="detached")
+    assert book.python("[control.rule.every, control.rule.fraction.value]") == [1, 0.9]
+    assert page.locator("canvas.sk-mask").count() == 2
 
 
 def test_pickers_and_questions_answer_beside_what_was_chosen(notebook):

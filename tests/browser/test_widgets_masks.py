@@ -1,7 +1,5 @@
 """The mask explorer and the film in a real notebook: every connection is one dark pixel, at any sparsity."""
 
-import pytest
-
 from sparsekit.widgets.colours import BORN, DROPPED, INK
 
 SET_UP = """
@@ -38,22 +36,6 @@ COUNT_MESSAGES = """() => {
 }"""
 
 
-@pytest.fixture
-def explorer(notebook):
-    """A notebook that shows a mask explorer."""
-    book = notebook("scratch_explorer.ipynb", cells=[SET_UP, EXPLORER]).run_all()
-    book.page.locator("canvas.sk-mask").first.wait_for()
-    return book
-
-
-@pytest.fixture
-def film(notebook):
-    """A notebook that shows a film of eight rewirings."""
-    book = notebook("scratch_film.ipynb", cells=[SET_UP, FILM]).run_all()
-    book.page.locator("canvas.sk-film-mask").wait_for()
-    return book
-
-
 def canvas_of(book, layer: str):
     return book.page.locator(f'canvas.sk-mask[data-layer="{layer}"]')
 
@@ -80,7 +62,9 @@ def wait_for_kernel(book, sparsity: str) -> None:
     )
 
 
-def test_every_connection_is_one_dark_pixel_at_any_sparsity(explorer):
+def test_every_connection_is_one_dark_pixel_whatever_is_chosen(notebook):
+    explorer = notebook("scratch_explorer.ipynb", cells=[SET_UP, EXPLORER]).run_all()
+    canvas_of(explorer, "fc1").wait_for()
     for layer, size in (("fc1", [32, 64]), ("conv", [36, 8]), ("head", [64, 10])):
         assert canvas_of(explorer, layer).evaluate("canvas => [canvas.width, canvas.height]") == size
     assert painted(explorer) == counted(explorer)
@@ -92,9 +76,6 @@ def test_every_connection_is_one_dark_pixel_at_any_sparsity(explorer):
     assert sum(counted(explorer).values()) == 3  # of 2,976 places
     cells = explorer.page.locator(".sk-table tbody tr").evaluate_all("rows => rows.map(r => r.children[2].textContent)")
     assert cells == ["1", "1", "1", "3"]
-
-
-def test_presets_and_lists_choose_other_connections(explorer):
     for role, name in (("slider", "Sparsity"), ("combobox", "Allocation"), ("combobox", "Score")):
         assert explorer.page.get_by_role(role, name=name, exact=True).count() == 1
     explorer.page.get_by_role("button", name="Try 98 % ERK").click()
@@ -125,7 +106,9 @@ def frame(book) -> list[int]:
     return [book.count_pixels(canvas, colour) for colour in (BORN, INK, DROPPED)]
 
 
-def test_the_film_scrubs_exactly_and_without_the_kernel(film):
+def test_the_film_scrubs_exactly_and_without_the_kernel_and_plays(notebook):
+    film = notebook("scratch_film.ipynb", cells=[SET_UP, FILM]).run_all()
+    film.page.locator("canvas.sk-film-mask").wait_for()
     film.page.evaluate(COUNT_MESSAGES)
     slider = film.page.get_by_role("slider", name="Rewiring")
     shown = []
@@ -149,9 +132,9 @@ def test_the_film_scrubs_exactly_and_without_the_kernel(film):
     assert shown == [(rewiring, wanted["fc1"][rewiring]) for rewiring, _ in shown]
     assert head == wanted["head"][8]
     assert without_kept == [head[0], 0, head[2]]
-
-
-def test_play_and_code_turn_the_film_too(film):
+    film.page.get_by_role("checkbox", name="Kept").check()
+    film.page.get_by_label("Layer", exact=True).select_option("fc1")
+    film.press(slider, "Home")
     film.page.get_by_role("button", name="Play").click()
     film.page.get_by_role("button", name="Pause").wait_for()
     show(film, 2)  # the test's reader wants less motion: one rewiring per second
@@ -159,8 +142,8 @@ def test_play_and_code_turn_the_film_too(film):
     label = film.page.locator("canvas.sk-film-mask").get_attribute("aria-label")
     film.page.wait_for_timeout(1300)
     assert film.page.locator("canvas.sk-film-mask").get_attribute("aria-label") == label
-    film.press(film.page.get_by_role("slider", name="Rewiring"), "End")
-    film.press(film.page.get_by_role("slider", name="Rewiring"), "ArrowLeft")
+    film.press(slider, "End")
+    film.press(slider, "ArrowLeft")
     film.page.get_by_role("button", name="Play").click()
     show(film, 8)
     film.page.get_by_role("button", name="Play").wait_for()
