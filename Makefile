@@ -56,10 +56,10 @@ test-unit: setup-test ## Run the tests that need no browser (ARGS goes to pytest
 test-notebooks: setup-test ## Run the notebooks and compare what they print with what is committed
 	rm -rf notebooks/runs
 	$(if $(NOTEBOOKS),$(RUN) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=120 \
-	  --nbval-sanitize-with notebooks/sanitize.cfg -n $(WORKERS) --dist loadfile $(NOTEBOOKS))
+	  --nbval-sanitize-with notebooks/sanitize.cfg -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(NOTEBOOKS))
 
 test-browser: setup-test ## Drive the notebooks in JupyterLab and Chromium (skips aloud without Chromium)
-	$(RUN) -m pytest tests/browser $(ARGS)
+	$(RUN) -m pytest tests/browser -n $(WORKERS) $(ARGS)
 
 .PHONY: lint format notebooks bench coverage pins clean
 lint: setup-test ## Check style, format and types

@@ -146,7 +146,7 @@ def test_grabo_adds_up_over_micro_batches(storage):
 def test_the_sketch_is_on_average_the_gradient(name, batches):
     """Fails for signs that differ between inputs and outputs, start anew with a micro-batch, or miss positions."""
     view, dense = one_layer(name, batches=batches)
-    generator, count = draws(1), 2000
+    generator, count = draws(1), 1000
     total, squares = torch.zeros_like(dense), torch.zeros_like(dense)
     for _ in range(count):
         product = products(view, *view.io.sketch(generator))

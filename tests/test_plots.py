@@ -3,6 +3,7 @@
 import ast
 import copy
 import dataclasses
+import functools
 import io
 import itertools
 import sys
@@ -162,6 +163,11 @@ def pixels(figure: Figure) -> np.ndarray:
     return np.asarray(painter.buffer_rgba())[..., :3]
 
 
+@functools.cache
+def picture_of(name: str) -> np.ndarray:
+    return pixels(drawn(name).figure)
+
+
 def spread_of(line) -> tuple[float, float]:
     """Return mean and variance of a distribution drawn as a line."""
     values, weights = line.get_xdata(), line.get_ydata()
@@ -182,7 +188,7 @@ def labels(ax) -> list[str]:
 @pytest.mark.parametrize("name", FIGURES)
 class TestEveryFigure:
     def test_it_makes_a_figure_of_its_own_that_shows_something(self, name):
-        picture = pixels(drawn(name).figure)
+        picture = picture_of(name)
         assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 2
 
     def test_it_draws_on_the_axes_that_it_is_given(self, name):
@@ -201,7 +207,7 @@ class TestEveryFigure:
         assert all(text.get_size() >= 8 for text in ax.texts)
 
     def test_nothing_is_cut_off_at_the_edge_of_the_figure(self, name):
-        picture = pixels(drawn(name).figure)
+        picture = picture_of(name)
         for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
             assert (edge == 255).all()
 
