@@ -1,6 +1,7 @@
 """Lottery tickets: exact counts, nested masks, values bit by bit those of the step gone back to, and controls."""
 
 import json
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 
@@ -19,6 +20,7 @@ from sparsekit.settings import from_plain, to_plain
 from sparsekit.topology import LayerTopology
 from sparsekit.train import Experiment, build_model, load_checkpoint, load_model, run
 from sparsekit.train.start import STARTS
+from sparsekit.tricks import GhostSkips, RescaledInit, ghosts_of
 
 # Three steps an epoch, nine in all; batch norm and dropout-free, so that every number follows from weights and data.
 DENSE = Experiment(
@@ -234,6 +236,23 @@ def test_levels_go_on_from_the_step_with_a_new_optimizer(name, won):
             experiment, recipe="dense", density=1.0, start=None, first_step=0, learning_rate=None
         ) == replace(lottery.experiment, learning_rate=None)
         assert experiment.learning_rate == rate
+
+
+def test_levels_that_begin_while_ghosts_live_rewind_the_network_and_get_new_ghosts(tmp_path):
+    tricks = (RescaledInit(iterations=2), GhostSkips(way="branch", stop=5))
+    resnet = {"augment": False, "model": "resnet20", "model_settings": {}, "epochs": 1, "batch_size": 200}
+    experiment = replace(DENSE, **resnet, tricks=tricks)
+    history = run_lottery(replace(LOTTERY, experiment=experiment, levels=1), tmp_path, progress=False)
+    rewound, begun = begun_with(history.levels[1]), after(experiment, 2, tmp_path / "again")
+    assert ghosts_of(begun)  # two steps in, level 0 has its branches
+    assert not ghosts_of(rewound)
+    assert not ghosts_of(load_model(history.levels[1].folder))
+    for name, layer in sparse_layers(rewound).items():
+        kept = layer.topology.mask()
+        assert torch.equal(layer.dense_weight()[kept], begun.get_submodule(name).weight[kept])
+    shutil.copytree(tmp_path / STARTS, tmp_path / "third" / STARTS)
+    first = run(RUN.read_experiment(history.levels[1].folder), tmp_path / "third", progress=False, until=3)
+    assert ghosts_of(load_model(first.folder))  # and so has level 1 after its first step
 
 
 def test_momentum_begins_anew_after_rewinding(won, monkeypatch, tmp_path):

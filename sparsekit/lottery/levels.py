@@ -15,7 +15,9 @@ from sparsekit.schedules import Constant
 from sparsekit.selection import keep_top_overall
 from sparsekit.topology import Topology
 from sparsekit.train import Experiment, History, build_model, load_model, run, save_start
+from sparsekit.train.feed import total_steps
 from sparsekit.train.start import STARTS
+from sparsekit.tricks import set_step
 
 
 def run_lottery(
@@ -109,9 +111,13 @@ class Place:
         return self.trained(history)
 
     def trained(self, history: History) -> nn.Module:
-        """Return a run's model, plain."""
+        """Return a run's model, plain; ghosts that lived at its step are no part of a ticket, and come anew."""
         assert history.folder is not None
-        return densify(load_model(history.folder, root=self.how["root"]))
+        model = load_model(history.folder, root=self.how["root"])
+        end = total_steps(self.lottery.experiment, self.data)
+        ghosts = [trick for trick in self.lottery.experiment.tricks_over(end) if trick.changes == "network"]
+        set_step(model, ghosts, end)
+        return densify(model)
 
     def ticket(self, level: int, before: History) -> Outset:
         """Return what a level begins with, from the training of the level before."""

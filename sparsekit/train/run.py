@@ -153,7 +153,10 @@ class _Work:
         tricks = experiment.tricks_over(total_steps(experiment, data))
         feed = endless_batches(experiment, data)
         given = Given(batches=feed, load=lambda name: load_model(folder.parent / name, root=root))
-        model = begin(model, tricks, given) if state is None else resume(model, tricks, state["step"], given)
+        if state is None and experiment.first_step == 0:
+            model = begin(model, tricks, given)
+        else:  # with values of a training that is under way
+            model = resume(model, tricks, experiment.first_step if state is None else state["step"], given)
         optimizer = build_optimizer(experiment, model)
         journal = Journal(topology_of(model))
         work = cls(experiment, folder, data, model, optimizer, journal, until, tricks, done=experiment.first_step)
