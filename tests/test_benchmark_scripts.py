@@ -1,0 +1,64 @@
+"""The scripts that measure accuracy print whole tables, say what is shown, and go on where they were."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def printed(monkeypatch, capsys):
+    """`printed("tricks", "--seeds", "2")` returns what the script prints."""
+
+    def call(name: str, *words: str) -> str:
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])
+        script(name, monkeypatch).main()
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_tricks_are_compared_with_intervals_and_read_the_second_time(printed, tmp_path):
+    words = ("--densities", "0.2", "0.1", "--seeds", "2", "--epochs", "1", "--folder", str(tmp_path))
+    told = printed("tricks", "--cells", "none", "labels", *words)
+    assert "## digits, random, density 0.2" in told
+    assert [line.split(" |")[0] for line in told.splitlines() if line.endswith(" 2 |")] == 2 * ["| none", "| labels"]
+    assert told.count("label smoothing helps (") == 2
+    assert "labels: more at density 0.1 than at 0.2" in told
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/metrics.jsonl")}
+    assert len(kept) == 8
+    assert printed("tricks", "--cells", "none", "labels", *words) == told
+    assert kept == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/metrics.jsonl")}
+
+
+def test_a_cell_of_an_unknown_trick_is_refused_before_anything_is_trained(printed, tmp_path):
+    with pytest.raises(SystemExit, match="cells must name tricks among neurons, skips, init, labels, got luck"):
+        printed("tricks", "--cells", "skips+luck", "--folder", str(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_masks_of_a_lottery_carry_tricks_too(printed, tmp_path):
+    words = ("--cells", "none", "skips", "--seeds", "1", "--epochs", "1", "--folder", str(tmp_path))
+    told = printed("tricks", "--masks", "imp", "--densities", "0.1", *words)
+    assert "## digits, imp, density 0.1" in told
+    assert "| skips |" in told
+
+
+@pytest.mark.parametrize("fact", ["conservation", "useless"])
+def test_facts_that_need_no_training_are_told(fact, printed):
+    told = printed("facts", fact, "--seeds", "2")
+    assert told.count("\n- ") == {"conservation": 2, "useless": 10}[fact]
