@@ -7,7 +7,7 @@ from torch import nn
 
 import sparsekit as sk
 from sparsekit.layers.condensed import CondensedLinear, condense
-from sparsekit.rules import SRigL
+from sparsekit.rules import SRSTE, SRigL
 from sparsekit.topology import LayerTopology, Topology
 
 
@@ -50,6 +50,15 @@ def test_layers_of_uneven_fan_in_and_convolutions_stay_as_they_are():
     assert [type(module).__name__ for module in small] == ["MaskedConv2d", "Flatten", "MaskedLinear"]
     with pytest.raises(ValueError, match="one fan-in"):
         CondensedLinear(sk.sparse_layers(model)["2"])
+
+
+def test_of_a_layer_that_trains_more_than_it_uses_only_what_is_used_counts():
+    plain = mlp(8, 20, 4)
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 1.0))
+    SRSTE(stop=9).prepare(model, plain=plain)
+    small, inputs = condense(model), batch_for((8,))[0]
+    assert isinstance(small[0], CondensedLinear)
+    torch.testing.assert_close(small(inputs), model(inputs))
 
 
 def test_condensing_leaves_the_model_as_it_was():

@@ -254,6 +254,12 @@ def test_allocation_exclusion_and_storage_reach_the_model():
     assert topology_of(model).density == pytest.approx(0.2, abs=0.002)
 
 
+def test_a_shuffled_experiment_begins_with_as_many_connections_in_each_layer_at_other_places():
+    given, shuffled = (topology_of(build(replace(SMALL, shuffle=shuffle))) for shuffle in (False, True))
+    assert [layer.count for layer in shuffled.values()] == [layer.count for layer in given.values()]
+    assert (shuffled & given).count < 0.5 * given.count
+
+
 def test_building_leaves_torchs_random_state_alone():
     before = torch.get_rng_state()
     model = build(SMALL)

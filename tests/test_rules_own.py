@@ -22,11 +22,14 @@ from sparsekit.rules import (
     SRSTE,
     STR,
     DeepR,
+    Draw,
     DynamicNOfM,
     GraNet,
     MESTSoft,
     NeverActive,
+    Random,
     RigL,
+    RigLITOP,
     Rule,
     SRigL,
     TopKAST,
@@ -64,6 +67,32 @@ def view_of(values: list[float], at: list[int], shape: tuple[int, int], **memory
     return LayerView(name="fc", topology=layer, values=torch.tensor(values, dtype=torch.float64), memory=memory)
 
 
+# --- what the presets promise -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [GMP, GraNet, MEST, MESTSoft, SETITOP, RigLITOP, DSR, SNFS, DeepR, TopKAST])
+def test_weights_are_updated_on_rewiring_steps_too(make):
+    assert not make(stop=9).replaces_step
+
+
+@pytest.mark.parametrize("make", [GMP, MEST, MESTSoft, SETITOP])
+def test_what_grows_at_random_never_looks_at_a_gradient(make):
+    rule = make(stop=9)
+    assert (rule.grow, rule.candidates) == (Random(), Draw())
+    assert not rule.needs_gradients
+
+
+def test_methods_whose_density_falls_begin_with_the_density_of_their_first_step():
+    rules = (GMP(stop=9), GraNet(stop=9), MESTSoft(stop=9, final=0.1), MEST(stop=9))
+    assert [rule.initial_density(0.1) for rule in rules] == pytest.approx([1.0, 0.5, 0.15, 0.1])
+
+
+@pytest.mark.parametrize("make", [SETITOP, RigLITOP])
+def test_itop_exchanges_half_at_first_and_never_quite_stops(make):
+    rule = make(stop=100)
+    assert [rule.fraction_at(step) for step in (0, 50, 100)] == pytest.approx([0.5, 0.2525, 0.005])
+
+
 # --- gradual pruning --------------------------------------------------------------------------------------------------
 
 
@@ -86,16 +115,10 @@ def test_gmp_never_brings_back_what_it_pruned():
 
 
 def test_gmp_prunes_the_smallest_values_of_the_whole_network():
-    rule = GMP(stop=30, final=0.2, every=10)
-    for step, model, change in followed(rule, steps=11):
-        if step < 10 or change is None:
-            before = {name: layer.dense_weight().flatten().clone() for name, layer in sk.sparse_layers(model).items()}
-            continue
-        # The step that prunes updates the weights first.
-        smallest = min(float(layer.values().abs().min()) for layer in sk.sparse_layers(model).values())
-        assert change.num_dropped > 0
-        lost = torch.cat([before[name][change.dropped[name]].abs() for name in before])
-        assert float(lost.quantile(0.9)) < 2 * smallest
+    values = {"a": [0.5, -0.1, 3.0, -2.0], "b": [0.2, 0.3, -1.0, 0.05]}
+    views = {name: dataclasses.replace(view_of(v, [0, 1, 2, 3], (2, 2)), name=name) for name, v in values.items()}
+    kept = GMP(stop=10, final=0.5).propose(views, 10, draws())
+    assert {name: layer.indices.tolist() for name, layer in kept.items()} == {"a": [0, 2, 3], "b": [2]}
 
 
 def test_the_classifier_keeps_a_connection_at_any_density():
@@ -128,11 +151,21 @@ def test_granet_takes_from_the_layers_with_the_smallest_values_and_then_regenera
     assert new.count == round(rule.density_at(5) * new.size)
 
 
+def test_granet_exchanges_a_share_of_what_the_pruning_left():
+    values = [float(size) for size in range(1, 11)]
+    view = view_of(values, list(range(10)), (2, 10))
+    view = dataclasses.replace(view, io=_Still(torch.arange(20, dtype=torch.float64)))
+    rule = dataclasses.replace(GraNet(stop=9), density=Constant(0.3), fraction=Constant(0.5))
+    # Six are left, the three strongest of them stay, and three grow where the gradient is largest.
+    assert rule.propose({"fc": view}, 0, draws())["fc"].indices.tolist() == [7, 8, 9, 17, 18, 19]
+
+
 # --- MEST -------------------------------------------------------------------------------------------------------------
 
 
 def test_elastic_mutation_exchanges_a_fifth_then_a_tenth_then_nothing():
     rule = MEST(stop=32, every=8)
+    assert [rule.fraction_at(step) for step in (0, 23, 24, 31, 32)] == [0.2, 0.2, 0.1, 0.1, 0.0]
     size = None
     for step, model, change in followed(rule, density=0.4):
         size = size or sk.topology_of(model).count
@@ -161,6 +194,21 @@ def test_the_soft_memory_bound_drops_to_the_wanted_density_before_it_grows():
         num_kept = round(view.topology.count * 2 / 3)
         strong = LayerTopology(view.topology.shape, weakest_first[-num_kept:].sort().values)
         assert (strong - new[name]).count == 0
+
+
+@pytest.mark.parametrize(("step", "connections"), [(0, 60), (30, 50), (40, 40)])
+def test_of_more_connections_than_wanted_just_the_wanted_number_is_kept(step, connections):
+    rule = MESTSoft(stop=40, final=0.1, every=10, regrow=False)
+    view = view_of([float(size) for size in range(connections)], list(range(connections)), (20, 20))
+    new = rule.propose({"fc": view}, step, draws())["fc"]
+    assert new.count == connections
+    assert (view.topology & new).indices.tolist() == list(range(connections - 40, connections))
+
+
+@pytest.mark.parametrize("make", [MEST, MESTSoft])
+def test_what_elastic_mutation_drops_weighs_gradients_as_told(make):
+    assert make(stop=9, gradient=2.0).drop == WeightAndGradient(gradient=2.0)
+    assert make(stop=9).drop == WeightAndGradient(gradient=0.0)
 
 
 def test_weight_and_gradient_adds_the_sizes_of_both():
@@ -250,6 +298,41 @@ def test_snfs_grows_where_momentum_is_largest_and_most_in_the_layer_that_has_mos
         assert momentum[grown].min() >= momentum[others].max()
 
 
+def momentum_views(**layers: tuple[LayerTopology, torch.Tensor]) -> dict[str, LayerView]:
+    return {
+        name: LayerView(
+            name=name,
+            topology=layer,
+            values=torch.rand(layer.count, generator=draws(9), dtype=torch.float64),
+            io=_Still(momentum),
+            memory={},
+        )
+        for name, (layer, momentum) in layers.items()
+    }
+
+
+def test_layers_share_by_the_mean_of_their_momentum_and_not_by_its_sum():
+    even = torch.ones(400, dtype=torch.float64)
+    views = momentum_views(a=(random_layer((20, 20), 90), even), b=(random_layer((20, 20), 30), even))
+    new = SNFS(fraction=Constant(0.5)).propose(views, 0, draws())
+    assert [layer.count for layer in new.values()] == [45 + 30, 15 + 30]
+
+
+def test_a_layer_with_all_the_momentum_is_not_filled_to_the_last_place():
+    loud, quiet = 1000 * torch.ones(100, dtype=torch.float64), torch.ones(100, dtype=torch.float64)
+    views = momentum_views(a=(random_layer((10, 10), 94), loud), b=(random_layer((10, 10), 40), quiet))
+    new = SNFS(fraction=Constant(0.5)).propose(views, 0, draws())
+    # 47 + 20 are dropped; layer a has 53 free places, and 99 % of them are 52.
+    assert [layer.count for layer in new.values()] == [47 + 52, 20 + 15]
+
+
+def test_momentum_counts_by_its_size_whatever_its_sign():
+    momentum = torch.tensor([1.0, 1.0, 0.5, -9.0, 3.0, -2.0], dtype=torch.float64)
+    views = momentum_views(fc=(LayerTopology((1, 6), torch.tensor([0, 1])), momentum))
+    new = SNFS(fraction=Constant(0.5)).propose(views, 0, draws())["fc"]
+    assert new.indices.tolist()[-1] == 3
+
+
 class _Still(LayerIO):
     """A captured backward pass whose gradients are given."""
 
@@ -288,10 +371,36 @@ def test_the_threshold_is_doubled_where_too_few_fell_below_and_halved_where_too_
 
 
 def test_dsr_never_brings_back_at_once_what_it_dropped():
-    for _, _, change in followed(DSR(stop=40, every=2, threshold=0.1), density=0.3):
-        if change is not None:
-            for name, dropped in change.dropped.items():
-                assert not set(dropped.tolist()) & set(change.grown[name].tolist())
+    weak = view_of([1e-4] * 9 + [1.0], list(range(10)), (4, 5))
+    for seed in range(5):
+        new = DSR(threshold=0.01).propose({"fc": weak}, 0, draws(seed))["fc"]
+        assert (new & weak.topology).indices.tolist() == [9]
+        assert new.count == 10
+
+
+def test_what_dsr_grows_goes_where_most_is_left():
+    views = {
+        "a": view_of([1e-4] * 12 + [1.0] * 6, list(range(18)), (6, 50)),
+        "b": view_of([1.0] * 18, list(range(18)), (6, 6)),
+    }
+    new = DSR(threshold=0.01).propose(views, 0, draws())
+    assert {name: layer.count for name, layer in new.items()} == {"a": 6 + 3, "b": 18 + 9}
+
+
+@pytest.mark.parametrize("rule", [DSR(threshold=0.01), DeepR()])
+def test_no_more_is_dropped_than_there_are_free_places(rule):
+    places, signs = torch.arange(9), torch.ones(9, dtype=torch.int8)
+    nearly_full = view_of([-1e-4] * 9, places.tolist(), (2, 5), places=places, signs=signs)
+    new = rule.propose({"fc": nearly_full}, 3, draws())["fc"]
+    assert new.count == 9
+    assert (new - nearly_full.topology).indices.tolist() == [9]
+
+
+def test_a_layer_all_of_whose_values_are_tiny_keeps_the_largest():
+    views = {"a": view_of([1e-4, -3e-4, 2e-4], [1, 5, 9], (3, 6)), "b": view_of([1.0] * 9, list(range(9)), (3, 6))}
+    new = DSR(threshold=0.01).propose(views, 0, draws())
+    assert new["a"].place_of(torch.tensor([5])).item() >= 0
+    assert new.count == 12
 
 
 # --- DeepR ------------------------------------------------------------------------------------------------------------
@@ -339,6 +448,26 @@ def test_half_of_the_fresh_connections_get_the_sign_that_the_loss_does_not_want(
     assert 0.45 < float((signs == 1).double().mean()) < 0.55
 
 
+def test_a_sign_lasts_though_the_value_changes_its_own_between_two_rewirings():
+    places, signs = torch.tensor([0, 3]), torch.tensor([1, -1], dtype=torch.int8)
+    crossed = view_of([-0.5, -0.5], [0, 3], (2, 2), places=places, signs=signs)
+    rule = DeepR(every=10)
+    noted = rule.remember({"fc": crossed}, 5, draws())["fc"]
+    assert noted["signs"].tolist() == [1, -1]
+    assert rule.propose({"fc": crossed}, 10, draws())["fc"].place_of(torch.tensor([0, 3])).tolist()[0] == -1
+
+
+def test_connections_leave_their_layer_where_there_are_more_free_places_elsewhere():
+    def all_crossed(count: int, shape: tuple[int, int]) -> LayerView:
+        places = torch.arange(count)
+        signs = torch.ones(count, dtype=torch.int8)
+        return view_of([-1.0] * count, places.tolist(), shape, places=places, signs=signs)
+
+    new = DeepR().propose({"small": all_crossed(40, (10, 10)), "large": all_crossed(40, (60, 60))}, 3, draws())
+    assert new.count == 80
+    assert new["small"].count < 10
+
+
 # --- Top-KAST ---------------------------------------------------------------------------------------------------------
 
 
@@ -361,9 +490,10 @@ def test_top_kast_uses_exactly_its_density_trains_more_and_leaves_the_rest_untou
 
 
 def test_top_kast_ends_with_the_used_connections_only():
-    *_, (_, model, _) = followed(TopKAST(stop=28, every=7), density=0.2)
-    assert sk.topology_of(model) == used_topology(model)
-    assert sk.topology_of(model).count == round(0.2 * sk.topology_of(model).size)
+    for stop in (28, 30):  # whether or not the interval divides it
+        *_, (_, model, _) = followed(TopKAST(stop=stop, every=7), density=0.2)
+        assert sk.topology_of(model) == used_topology(model)
+        assert sk.topology_of(model).count == round(0.2 * sk.topology_of(model).size)
 
 
 def test_a_weight_that_rests_takes_up_its_value_again_when_it_returns():
@@ -417,6 +547,11 @@ def test_the_constant_fan_in_of_a_layer_of_32_neurons_and_64_inputs_at_a_tenth_i
     assert first.fan_in().tolist() == [6] * 32
 
 
+def test_where_there_are_fewer_connections_than_neurons_some_neurons_get_none():
+    first = SRigL(stop=9).begin(Topology({"fc": random_layer((10, 4), 3)}), draws())["fc"]
+    assert sorted(first.fan_in().tolist()) == [0] * 7 + [1] * 3
+
+
 @pytest.mark.parametrize("saliency", [0.0, 0.3, 0.9, 1.0])
 def test_every_neuron_has_k_connections_or_none_and_neurons_only_go(saliency):
     rule = SRigL(stop=60, every=5, saliency=saliency)
@@ -463,6 +598,55 @@ def test_a_neuron_without_salient_connections_is_given_up_and_the_others_share_i
     new = SRigL(fraction=Constant(0.25), saliency=0.6).propose({"a": hidden, "head": head}, 0, draws())
     assert new["a"].fan_in().tolist() == [2, 0, 2, 2]
     assert new["head"].fan_in().tolist() == [2, 2, 2, 2]
+
+
+def test_a_neuron_whose_values_cancel_is_not_given_up():
+    # The published code takes a neuron for dead where its weights sum to zero.
+    layer = LayerTopology((2, 6), torch.tensor([0, 1, 6, 7]))
+    view = LayerView(
+        name="a",
+        topology=layer,
+        values=torch.tensor([2.0, -2.0, 3.0, 1.0], dtype=torch.float64),
+        io=_Still(torch.zeros(12, dtype=torch.float64)),
+    )
+    head = dataclasses.replace(view, name="head")
+    new = SRigL(fraction=Constant(0.0)).propose({"a": view, "head": head}, 0, draws())
+    assert new["a"].fan_in().tolist() == new["head"].fan_in().tolist() == [2, 2]
+
+
+def rewired_by_srigl(values: list[float], gradients: dict[int, float], **settings) -> LayerTopology:
+    """What becomes of three neurons of four inputs, each connected to its first two."""
+    layer = LayerTopology((3, 4), torch.tensor([0, 1, 4, 5, 8, 9]))
+    pull = torch.zeros(12, dtype=torch.float64)
+    pull[list(gradients)] = torch.tensor(list(gradients.values()), dtype=torch.float64)
+    view = LayerView(name="a", topology=layer, values=torch.tensor(values, dtype=torch.float64), io=_Still(pull))
+    head = dataclasses.replace(view, name="head")
+    return SRigL(**settings).propose({"a": view, "head": head}, 0, draws())["a"]
+
+
+def test_large_gradients_save_a_neuron_whose_values_are_small():
+    values = [3.0, 4.0, 5.0, 6.0, 0.1, 0.2]
+    new = rewired_by_srigl(values, {10: 8.0, 11: 9.0}, fraction=Constant(0.4), saliency=1.0)
+    assert new.indices.tolist() == [0, 1, 4, 5, 10, 11]
+
+
+def test_a_neuron_with_no_salient_connection_at_all_is_given_up_however_small_the_share():
+    values = [3.0, 4.0, 5.0, 6.0, 0.1, 0.2]
+    new = rewired_by_srigl(values, {2: 1.0, 3: 1.0}, fraction=Constant(0.4), saliency=0.1)
+    assert new.fan_in().tolist() == [3, 3, 0]
+
+
+def test_a_connection_that_stays_and_has_a_large_gradient_counts_once():
+    values = [5.0, 6.0, 3.0, 4.0, 2.0, 0.1]
+    new = rewired_by_srigl(values, {8: 9.0, 2: 1.0}, fraction=Constant(0.2), saliency=1.0)
+    assert new.fan_in().tolist() == [3, 3, 0]
+
+
+@pytest.mark.parametrize(("least", "fan_in"), [(1, [4, 0, 0]), (2, [3, 3, 0]), (3, [2, 2, 2])])
+def test_as_many_neurons_stay_as_must_those_with_most_salient_connections(least, fan_in):
+    values, pull = [5.0, 6.0, 3.0, 0.3, 0.2, 0.1], {2: 1.0, 3: 2.0, 8: 0.5}  # 4, 1 and 1 are salient
+    new = rewired_by_srigl(values, pull, fraction=Constant(0.5), saliency=1.0, min_neurons=least)
+    assert new.fan_in().tolist() == fan_in
 
 
 # --- n of m -----------------------------------------------------------------------------------------------------------
@@ -531,6 +715,11 @@ def test_the_dynamic_form_has_n_in_every_group_after_every_rewiring_and_moves(ma
     assert sk.topology_of(model) != first
 
 
+def test_the_dynamic_form_begins_with_n_in_every_group():
+    first = DynamicNOfM(n=1, m=4, stop=9).begin(Topology({"fc": random_layer((9, 8), 10)}), draws())["fc"]
+    assert (first.mask().unflatten(1, (2, 4)).sum(2) == 1).all()
+
+
 def test_a_group_takes_in_as_many_as_it_lost_where_its_gradient_is_largest():
     layer = LayerTopology((1, 8), torch.tensor([0, 1, 4, 5]))
     gradients = torch.tensor([0.0, 0.0, 5.0, 6.0, 0.0, 0.0, 9.0, 1.0], dtype=torch.float64)
@@ -571,6 +760,15 @@ def test_weight_decay_alone_moves_a_threshold_that_has_underflowed():
     train(model, torch.optim.SGD(model.parameters(), lr=0.5, weight_decay=0.01), rule, (6,), steps=1)
     for layer in sk.sparse_layers(model).values():
         assert layer.thinning.s.item() == pytest.approx(-3200 * (1 - 0.5 * 0.01))
+
+
+def test_every_layer_learns_a_threshold_of_its_own():
+    rule = STR(stop=9, threshold=-2.0)
+    model = begun(mlp(6, 20, 3), rule, 0.3)
+    train(model, torch.optim.SGD(model.parameters(), lr=0.5), rule, (6,), steps=2)
+    first, second = (layer.thinning.s for layer in sk.sparse_layers(model).values())
+    assert first is not second
+    assert len({-2.0, first.item(), second.item()}) == 3
 
 
 def test_str_drops_at_its_end_what_is_zero_then():

@@ -133,6 +133,12 @@ def test_taylor_of_the_toy_is_the_square_of_snip():
     assert scored(Taylor(), *toy())["0"].tolist() == [[9.0, 36.0]]
 
 
+def test_taylor_weighs_batches_by_their_samples():
+    model, [(x, y)], loss_fn = toy()  # scores 9 and 36; those of (2, 0) are 16 and 0
+    other = torch.tensor([[2.0, 0.0]], dtype=torch.float64).expand(3, 2)
+    assert scored(Taylor(), model, [(x, y), (other, y.expand(3))], loss_fn)["0"].tolist() == [[14.25, 9.0]]
+
+
 # --- GraSP ------------------------------------------------------------------------------------------------------------
 
 
@@ -224,6 +230,16 @@ def test_synflow_works_in_double_precision_and_evaluation_mode_whatever_the_mode
         assert score.dtype == torch.float64
         assert score.count_nonzero() == score.numel()
         assert torch.equal(score, as_double[name])
+
+
+def test_synflow_takes_no_notice_of_a_normalisation_that_has_been_trained():
+    model = made(lambda: nn.Sequential(nn.Linear(6, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 3)))
+    inputs = [(torch.zeros(1, 6), torch.zeros(1))]
+    fresh = scored(SynFlow(), model, inputs)
+    for number, tensor in enumerate((*model[1].parameters(), model[1].running_mean, model[1].running_var)):
+        nn.init.uniform_(tensor, 0.5, 1.5, generator=torch.Generator().manual_seed(number))
+    trained = scored(SynFlow(), model, inputs)
+    assert all(torch.equal(trained[name], score) for name, score in fresh.items())
 
 
 def test_one_round_of_synflow_empties_a_layer_where_a_hundred_do_not():

@@ -154,6 +154,7 @@ def test_the_first_step_decides_the_data_the_learning_rate_and_what_is_recorded(
     assert same(seen[6][0], whole[6][0])
     assert [seen[4][1](step) for step in range(9)] == [whole[0][1](step) for step in range(9)]
     assert [row.step for row in late.rows if row.name == "train loss"] == [4, 5, 6, 7, 8]
+    assert [row.step for row in late.rows if row.name == "test accuracy"] == [5, 8], "nothing is taken over"
 
 
 @pytest.mark.parametrize("death", [dies_after_step(5), dies_after_step(8), dies_between_metrics_and_checkpoint(6)])

@@ -135,6 +135,23 @@ def test_a_rule_is_shown_the_values_and_gradients_of_this_step_at_all_places(sto
 
 
 @both_storages
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_negative_weights_are_trained_as_positive_ones_are(storage, rule):
+    """Some released code forgets an absolute value where it masks gradients, and freezes all that are negative."""
+    model = sparse(plain_mlp(), storage, density=0.8)  # so dense that hardly a unit is silent
+    before = {name: layer.values().clone() for name, layer in sparse_layers(model).items()}
+    kept = topology_of(model)
+    train(model, torch.optim.SGD(model.parameters(), lr=0.1), batches_of(4), rule)
+    for negative in (True, False):
+        moved = []
+        for name, layer in sparse_layers(model).items():
+            stayed = (layer.topology & kept[name]).indices
+            old, new = before[name][kept[name].place_of(stayed)], layer.values()[layer.topology.place_of(stayed)]
+            moved.append((old != new)[(old < 0) == negative])
+        assert torch.cat(moved).double().mean() > 0.9
+
+
+@both_storages
 def test_a_step_gives_plain_numbers_and_leaves_no_gradient_behind(storage):
     model, made = trained(storage)
     outputs = model(BATCH[0]).detach()

@@ -10,7 +10,7 @@ from training_helpers import OPTIMIZERS, RULES, STORAGES, batches_of, plain_mlp,
 from trick_helpers import kinds_of, train
 
 from sparsekit import registry
-from sparsekit.layers import densify, topology_of
+from sparsekit.layers import densify, sparse_layers, topology_of
 from sparsekit.models import build
 from sparsekit.recipes import digits_mlp
 from sparsekit.registry import get, names, source_of, summary_of
@@ -154,6 +154,17 @@ def test_the_model_of_a_run_is_the_one_that_it_trained(name, tmp_path):
         assert topology_of(model) == history.journal[-1]
     plain = build("small-cnn", input_shape=(1, 8, 8), num_classes=10, widths=(3, 4))
     assert set(densify(model).state_dict()) == set(plain.state_dict())
+
+
+@both_storages
+@every_trick
+def test_negative_weights_are_trained_with_a_trick_too(name, storage):
+    trick = replace(quick(name), teacher="teacher") if name == "distillation" else quick(name)
+    model = begin(sparse(plain_mlp(), storage, density=0.8), [trick], given())
+    before = {key: layer.values().clone() for key, layer in sparse_layers(model).items()}
+    train(model, [trick], batches_of(4), rule=Static(), optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+    moved = [(before[key] != layer.values())[before[key] < 0] for key, layer in sparse_layers(model).items()]
+    assert torch.cat(moved).double().mean() > 0.9
 
 
 def test_several_tricks_go_together(tmp_path):

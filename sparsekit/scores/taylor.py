@@ -14,7 +14,7 @@ from sparsekit.topology import Topology
 @register("score", "taylor")
 @dataclass(frozen=True, kw_only=True)
 class Taylor(Score):
-    """A weight is worth `(gradient * weight) ** 2`, averaged over the batches.
+    """A weight is worth `(gradient * weight) ** 2`, averaged over the batches by their samples.
 
     The change of a batch's loss if the weight were zero, to first order. With a single batch the ranking is SNIP's;
     with several, opposite gradients do not cancel here.
