@@ -370,6 +370,11 @@ def test_the_threshold_is_doubled_where_too_few_fell_below_and_halved_where_too_
     assert float(again["fc"]["threshold"]) == pytest.approx(2e-6)
 
 
+def test_a_threshold_that_could_never_grow_is_refused():
+    with pytest.raises(ValueError, match="threshold must be above 0, got 0"):
+        DSR(threshold=0.0)
+
+
 def test_dsr_never_brings_back_at_once_what_it_dropped():
     weak = view_of([1e-4] * 9 + [1.0], list(range(10)), (4, 5))
     for seed in range(5):

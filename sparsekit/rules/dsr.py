@@ -30,6 +30,9 @@ class DSR(Periodic):
         factors. The code aims at a number of connections (600 of an MLP 300-100); a share of them is our choice, and
         its interval, which doubles three times, is constant here.
 
+    Raises:
+        ValueError: if `threshold` is 0, or a setting lies outside its range.
+
     Example:
         >>> DSR(stop=100).needs_gradients
         False
@@ -41,6 +44,8 @@ class DSR(Periodic):
     def __post_init__(self):
         super().__post_init__()
         check_range(self, fraction=(0, 1), threshold=(0, float("inf")))
+        if self.threshold == 0:
+            raise ValueError("threshold must be above 0, got 0, which stays 0 when doubled; take a small one")
 
     def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
         threshold = self._threshold(views)
