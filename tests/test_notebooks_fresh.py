@@ -62,6 +62,14 @@ slider
 """
 
 
+@pytest.fixture(autouse=True, scope="module")
+def little_patience():
+    """A reply that came unnoticed (once in some hundred notebooks) is found when the client's patience ends."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(build_notebooks, "TIMEOUT", 30)
+        yield
+
+
 @pytest.fixture
 def folder(tmp_path):
     folder = tmp_path / "notebooks"
