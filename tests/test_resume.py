@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from training_helpers import same, states
 
 from sparsekit import registry
 from sparsekit.evaluate import evaluate
+from sparsekit.files import alone
 from sparsekit.journal import Journal
 from sparsekit.layers import topology_of
 from sparsekit.rules import GSE, SET, GraEst, RigL
@@ -346,3 +348,17 @@ def test_a_seed_repeats_a_run_and_another_seed_gives_another(whole_runs, tmp_pat
 
 def load_model_of(history):
     return load_model(history.folder)
+
+
+def test_a_run_that_another_process_is_at_waits_for_it_and_is_not_mixed_up(tmp_path, capsys):
+    experiment, together = RIGL, []
+    place = tmp_path / experiment.folder_name
+    second = threading.Thread(target=lambda: together.append(run(experiment, tmp_path)))
+    with alone(place):
+        second.start()
+        second.join(1)
+        assert second.is_alive()
+        assert not place.exists()
+    second.join(60)
+    assert "another process trains it" in capsys.readouterr().out
+    assert_same_run(together[0], run(experiment, tmp_path / "alone", progress=False))

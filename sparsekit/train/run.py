@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from sparsekit import datasets
 from sparsekit.evaluate import Evaluation, evaluate
-from sparsekit.files import write_text
+from sparsekit.files import alone, write_text
 from sparsekit.journal import Journal
 from sparsekit.layers import topology_of
 from sparsekit.seeds import derive
@@ -53,7 +53,8 @@ def run(
 
     The folder holds `experiment.json`, `metrics.jsonl`, `journal`, `checkpoint.pt` and `code.txt`. If the run is there
     and finished, it is read and returned. If it was interrupted, at whatever step, it goes on from its last checkpoint
-    and ends bit for bit as if it had never stopped.
+    and ends bit for bit as if it had never stopped. If another process of this machine is at it (two notebooks may want
+    the same run), this one waits, and then goes on with what the other left.
 
     Args:
         experiment: what to do.
@@ -75,11 +76,13 @@ def run(
     for name, steps in (("checkpoint_steps", checkpoint_steps), ("until", until)):
         if steps is not None and steps < 1:
             raise ValueError(f"{name} must be at least 1 or None, got {steps}; leave it out for the usual")
-    with torch.random.fork_rng(devices=[]):
+    place = Path(folder) / experiment.folder_name
+    tell = partial(tqdm.write, f"{place.name}: another process trains it; waiting until it is done")
+    with alone(place, tell if progress else lambda: None), torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(experiment.seed, "torch"))
-        work = _Work.begin(experiment, Path(folder) / experiment.folder_name, root, until)
+        work = _Work.begin(experiment, place, root, until)
         work.go_on(progress, checkpoint_seconds, checkpoint_steps)
-    return read_run(work.folder)
+        return read_run(place)
 
 
 def read_run(folder: str | Path) -> History:
