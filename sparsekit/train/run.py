@@ -212,12 +212,9 @@ class _Work:
         return datasets.count_batches(len(self.data.train), self.experiment.batch_size)
 
     @property
-    def total_steps(self) -> int:
-        return total_steps(self.experiment, self.data)
-
-    @property
     def end(self) -> int:
-        return min(self.total_steps, self.until or self.total_steps)
+        steps = total_steps(self.experiment, self.data)
+        return min(steps, self.until or steps)
 
     def go_on(self, progress: bool, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
         """Train from where the run stands to its end, or until as many steps are done as were asked for."""
@@ -241,7 +238,7 @@ class _Work:
             experiment.rule,
             seed=experiment.seed,
             first_step=self.done,
-            learning_rate=experiment.learning_rate_over(self.total_steps),
+            learning_rate=experiment.learning_rate_over(total_steps(experiment, self.data)),
             micro_batches=experiment.micro_batches,
             autocast=experiment.autocast_type,
             tricks=self.tricks,
