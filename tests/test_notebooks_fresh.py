@@ -64,7 +64,7 @@ slider
 
 @pytest.fixture(autouse=True, scope="module")
 def little_patience():
-    """A reply that came unnoticed (once in some hundred notebooks) is found when the client's patience ends."""
+    """A reply that came unnoticed, seen once, is found when the client's patience ends; 300 s are long for a test."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(build_notebooks, "TIMEOUT", 30)
         yield
