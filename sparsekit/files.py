@@ -1,6 +1,5 @@
 """Files that are never half-written, and folders that one process at a time writes to."""
 
-import getpass
 import hashlib
 import os
 import tempfile
@@ -37,7 +36,8 @@ def alone(folder: Path, waiting: Callable[[], Any] = lambda: None) -> Iterator[N
         folder: what is written to; nothing is put there.
         waiting: called once if somebody else is at it.
     """
-    locks = Path(tempfile.gettempdir()) / f"sparsekit-locks-{getpass.getuser()}"
+    user = os.getuid() if hasattr(os, "getuid") else "own"  # not by name, which a container's user may lack
+    locks = Path(tempfile.gettempdir()) / f"sparsekit-locks-{user}"
     locks.mkdir(exist_ok=True)
     lock = FileLock(locks / hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:24])
     try:
