@@ -54,9 +54,8 @@ def trained(storage, rule, way, rank, *, uneven=False) -> dict:
     optimizer = OPTIMIZERS["sgd"](together.parameters())
     handle = None if way == "train_step" else attach(together, optimizer, rule, seed=0)
     topologies, profile = [], torch.autograd.profiler.profile()
-    watched = (
-        profile if (storage, way) == ("masked", "train_step") else contextlib.nullcontext()
-    )  # reading it takes 2 s
+    counts_transfers = (storage, way) == ("masked", "train_step")  # elsewhere nobody asks, and reading one takes 2 s
+    watched = profile if counts_transfers else contextlib.nullcontext()
     with counted_collectives() as python_calls, watched:
         for step, (inputs, labels) in enumerate(batches_of(STEPS, size=SIZE, dtype=torch.float64)):
             half = inputs[rank::2], labels[rank::2]
@@ -70,7 +69,7 @@ def trained(storage, rule, way, rank, *, uneven=False) -> dict:
         "topologies": topologies,
         "values": values_of(model),
         "python calls": dict(python_calls),
-        "transfers": None if watched is not profile else num_transfers(profile),
+        "transfers": num_transfers(profile) if counts_transfers else None,
         "off": sum(int(layer.param[~layer.topology.mask()].count_nonzero()) for layer in masked_layers(model)),
     }
 

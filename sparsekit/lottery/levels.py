@@ -115,8 +115,7 @@ class Place:
         assert history.folder is not None
         model = load_model(history.folder, root=self.how["root"])
         end = total_steps(self.lottery.experiment, self.data)
-        ghosts = [trick for trick in self.lottery.experiment.tricks_over(end) if trick.changes == "network"]
-        set_step(model, ghosts, end)
+        set_step(model, self.lottery.experiment.tricks_over(end), end)
         return densify(model)
 
     def ticket(self, level: int, before: History) -> Outset:
