@@ -1,6 +1,7 @@
 """What a rule sees before it decides: a recorded backward pass, shown layer by layer."""
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from sparsekit.flow import WholeModel
-from sparsekit.kernels import Structure
+from sparsekit.kernels import Structure, backend
 from sparsekit.layers import SparseLayer, sparse_layers
 from sparsekit.layers.accumulation import Accumulation, when_backward_ends
 from sparsekit.layers.masked import DenseGradient, MaskedLayer
@@ -154,10 +155,12 @@ class capture_io:  # used like a function
         trained = {name: layer for name, layer in layers.items() if layer.param.requires_grad}
         self.io = {name: LayerIO(layer, name, self._whole, group) for name, layer in trained.items()}
         self._hooks: list = []
+        self._stance = ExitStack()
 
     def start(self) -> dict[str, LayerIO]:
         """Begin to record; return what will hold the record, by layer name."""
         if self.io:
+            self._stance.enter_context(backend.uncompiled())
             # For all modules, and not on the model, whose copies and files would take the hook along.
             self._hooks.append(register_module_forward_pre_hook(self._whole.note_call))
         for io in self.io.values():
@@ -171,6 +174,7 @@ class capture_io:  # used like a function
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
+        self._stance.close()
         for io in self.io.values():
             if isinstance(io.layer, MaskedLayer):
                 io.layer.catcher = None

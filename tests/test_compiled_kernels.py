@@ -3,7 +3,10 @@
 import os
 import subprocess
 import sys
+import time
 
+import numba
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +17,8 @@ from torch import nn
 
 import sparsekit as sk
 from sparsekit.kernels import Structure, feature_major, sparse_conv2d, sparse_linear
+from sparsekit.kernels.cpu import threads
+from sparsekit.kernels.cpu.plans import ConvPlan
 from sparsekit.kernels.cpu.threads import equal_shares, fair_shares
 from sparsekit.topology import LayerTopology
 
@@ -99,9 +104,14 @@ def convolutions(draw):
     return random_layer(shape, count, draw(st.integers(0, 99))), groups, size, draw(batches), unfold
 
 
-@given(convolutions(), st.sampled_from(DTYPES), st.sampled_from(["contiguous", "channels-last", "rows"]))
+@given(
+    convolutions(),
+    st.sampled_from(DTYPES),
+    st.sampled_from(["contiguous", "channels-last", "rows"]),
+    st.sampled_from([1, 2, 3]),
+)
 @settings(max_examples=150)
-def test_a_convolution_is_the_dense_one_in_float64(problem, dtype, layout):
+def test_a_convolution_is_the_dense_one_in_float64(problem, dtype, layout, threads):
     topology, groups, size, batch, unfold = problem
     sides = {key: value for key, value in unfold.items() if key != "kernel_size"}
     exact = lambda x, v, b: F.conv2d(x, dense(topology, v), b, groups=groups, **sides)  # noqa: E731
@@ -117,7 +127,11 @@ def test_a_convolution_is_the_dense_one_in_float64(problem, dtype, layout):
         "rows": feature_major,
     }[layout]
     structure = Structure(topology, groups)
-    check(lambda x, v, b: sparse_conv2d(x, v, structure, b, unfold), exact, into(x), values, bias, into(g))
+    torch.set_num_threads(threads)
+    try:
+        check(lambda x, v, b: sparse_conv2d(x, v, structure, b, unfold), exact, into(x), values, bias, into(g))
+    finally:
+        torch.set_num_threads(1)
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=30), st.integers(1, 5))
@@ -140,15 +154,37 @@ def test_equal_shares_leave_nothing_out(count):
 
 
 @pytest.mark.parametrize(
-    ("values", "x", "message"),
+    ("x", "values", "bias", "message"),
     [
-        (torch.zeros(3), torch.zeros(2, 6), "one value per connection, 9, got shape"),
-        (torch.zeros(9).double(), torch.zeros(2, 6), "must have the type of the values"),
+        (torch.zeros(2, 6), torch.zeros(3), None, "one value per connection, 9, got shape"),
+        (torch.zeros(2, 6), torch.zeros(9).double(), None, "must have the type of the values"),
+        (torch.zeros(2, 5), torch.zeros(9), None, "dimension -1 must have 6 features, got shape"),
+        (torch.zeros(12), torch.zeros(9), None, "dimension -1 must have 6 features, got shape"),
+        (torch.zeros(2, 6), torch.zeros(9), torch.zeros(3), "one bias per output, 4, got shape"),
     ],
 )
-def test_what_does_not_fit_the_structure_is_refused_before_any_kernel_runs(values, x, message):
+def test_what_does_not_fit_the_structure_is_refused_before_any_kernel_runs(x, values, bias, message):
     with pytest.raises(ValueError, match=message):
-        sparse_linear(x, values, Structure(random_layer((4, 6), 9)), None)
+        sparse_linear(x, values, Structure(random_layer((4, 6), 9)), bias)
+
+
+@pytest.mark.parametrize(
+    ("x", "values", "bias", "message"),
+    [
+        (torch.zeros(2, 4, 5, 5), torch.zeros(8), None, "one value per connection, 9, got shape"),
+        (torch.zeros(2, 2, 5, 5), torch.zeros(9), None, "dimension 1 must have 4 features, for 36 columns of 9 kernel"),
+        (torch.zeros(2, 4, 5, 5), torch.zeros(9), torch.zeros(2), "one bias per output, 4, got shape"),
+    ],
+)
+def test_what_does_not_fit_a_convolution_is_refused_before_any_kernel_runs(x, values, bias, message):
+    unfold = {"kernel_size": (3, 3), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1)}
+    with pytest.raises(ValueError, match=message):
+        sparse_conv2d(x, values, Structure(random_layer((4, 2, 3, 3), 9), groups=2), bias, unfold)
+
+
+def test_groups_that_do_not_share_out_the_outputs_are_refused():
+    with pytest.raises(ValueError, match="each group must have as many outputs, got 2 groups, 3 outputs"):
+        Structure(random_layer((3, 2), 4), groups=2)
 
 
 def test_a_picture_smaller_than_the_kernel_is_refused():
@@ -165,6 +201,37 @@ def test_indices_that_somebody_overwrote_are_refused_at_the_next_use(broken):
     layer.indices.copy_(torch.tensor(broken))
     with pytest.raises(ValueError, match="positions must"):
         layer(torch.ones(2, 6))
+
+
+# --- plans of convolutions --------------------------------------------------------------------------------------------
+
+
+def convolve(structure: Structure, batch: int) -> None:
+    unfold = {"kernel_size": (3, 3), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1)}
+    sparse_conv2d(torch.zeros(batch, 2, 5, 5), torch.zeros(9), structure, None, unfold)
+
+
+def test_a_smaller_last_batch_makes_no_plan_anew_in_the_next_epoch(monkeypatch):
+    made, of = [], ConvPlan.of
+    monkeypatch.setattr(ConvPlan, "of", lambda *args: made.append(args[2]) or of(*args))
+    structure = Structure(random_layer((4, 2, 3, 3), 9))
+    for batch in (8, 8, 3, 8, 8, 3, 5, 3):
+        convolve(structure, batch)
+    assert made == [8, 3, 5]
+    assert len(structure.derived("conv2d", dict)) == 2
+
+
+class Forgetful(dict):
+    """As if another thread had something else to keep, each time."""
+
+    def __setitem__(self, key, value) -> None:
+        pass
+
+
+def test_a_plan_that_another_thread_has_thrown_away_is_still_in_hand():
+    structure = Structure(random_layer((4, 2, 3, 3), 9))
+    structure.derived("conv2d", Forgetful)
+    convolve(structure, 3)
 
 
 # --- threads, processes, time and memory -----------------------------------------------------------------------------
@@ -188,6 +255,34 @@ print("child", os.waitpid(child, 0)[1])
 def test_a_forked_process_computes_with_one_thread():
     run = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=300)
     assert run.stdout.split() == ["child", "0"], run.stderr[-2000:]
+
+
+def test_no_more_threads_are_woken_than_have_work_and_the_users_setting_comes_back():
+    woken = []
+    numba.set_num_threads(1)
+    try:
+        threads.run(pytest.fail, lambda bounds: woken.append(numba.get_num_threads()), (), np.arange(3))
+        assert woken == [min(2, numba.config.NUMBA_NUM_THREADS)]
+        assert numba.get_num_threads() == 1
+    finally:
+        numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+
+
+def test_each_kernel_that_is_slow_at_its_first_call_is_said_to_be_compiled(monkeypatch, capsys):
+    monkeypatch.setattr(threads, "SLOW", 0.01)
+
+    def slow(bounds, part):
+        time.sleep(0.3)
+
+    def slower(bounds, part):
+        time.sleep(0.3)
+
+    for kernel in (slow, slow, slower):
+        threads.run(kernel, pytest.fail, (), np.arange(2))
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert "compiling the sparse kernel test_compiled_kernels.slow for this" in said[0]
+    assert "compiling the sparse kernel test_compiled_kernels.slower for this" in said[1]
 
 
 FIRST_USE = """

@@ -1,7 +1,6 @@
 """Feature-major activations: the same numbers in another order of memory, through whole networks."""
 
 import copy
-import subprocess
 import sys
 
 import jaxtyping
@@ -261,33 +260,6 @@ def test_activations_stay_feature_major_from_one_csr_layer_to_the_next():
     assert all(seen.values()), [name for name, is_so in seen.items() if not is_so]
 
 
-COMPILING = """
-import torch, sparsekit as sk
-from sparsekit.models.small_cnn import small_cnn
-torch.manual_seed(0)
-plain = small_cnn(input_shape=(1, 8, 8), num_classes=3, widths=(4, 5))
-csr = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5, seed=0), "csr")
-x = torch.rand(6, 1, 8, 8)
-wanted = csr(x)
-compiled = torch.compile(csr, backend="aot_eager")(x)
-torch.testing.assert_close(compiled, wanted)
-csr.zero_grad()
-compiled.sum().backward()
-print("trained", csr.conv2.param.grad.abs().sum().item() > 0)
-try:
-    torch._dynamo.reset()
-    torch.compile(csr, backend="aot_eager", fullgraph=True)(x)
-except Exception as error:
-    print("csr layers run in Numba" in str(error))
-"""
-
-
-def test_torch_compile_works_around_csr_layers_and_says_why_it_cannot_take_them_in():
-    """In a process of its own: the type checks of the other tests are nothing that can be compiled."""
-    run = subprocess.run([sys.executable, "-c", COMPILING], capture_output=True, text=True)
-    assert run.stdout.split() == ["trained", "True", "True"], run.stderr[-2000:]
-
-
 def test_a_model_that_cannot_be_traced_is_left_unfused():
     class Choosy(nn.Module):
         def __init__(self):
@@ -311,15 +283,39 @@ def test_a_relu_that_is_used_twice_is_not_fused():
 
 
 def test_without_numba_the_reference_runs_and_says_so_once(monkeypatch):
-    backend._has_numba.cache_clear()
-    monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: None)
+    backend._try_once.cache_clear()
+    monkeypatch.setattr(backend, "HAS_NUMBA", False)
     try:
         layer = sk.sparsify(nn.Sequential(nn.Linear(6, 4)), {"0": random_layer((4, 6), 9)}, "csr")
         with pytest.warns(backend.SlowKernelsWarning, match="Numba is not installed"):
             y = layer(torch.ones(2, 6))
         torch.testing.assert_close(y, layer(torch.ones(2, 6)))  # warnings are errors: the second time is silent
     finally:
-        backend._has_numba.cache_clear()
+        backend._try_once.cache_clear()
+
+
+def test_where_numba_cannot_be_used_the_reference_runs_and_says_why_once(monkeypatch):
+    backend._try_once.cache_clear()
+    monkeypatch.setattr(backend, "HAS_NUMBA", True)  # and so again afterwards
+    monkeypatch.setitem(sys.modules, "sparsekit.kernels.cpu.calls", None)
+    monkeypatch.delattr("sparsekit.kernels.cpu.calls", raising=False)
+    try:
+        layer = sk.sparsify(nn.Sequential(nn.Linear(6, 4)), {"0": random_layer((4, 6), 9)}, "csr")
+        with pytest.warns(backend.SlowKernelsWarning, match=r"Numba cannot be used \(.*halted.*NUMBA_CACHE_DIR"):
+            y = layer(torch.ones(2, 6))
+        torch.testing.assert_close(y, layer(torch.ones(2, 6)))
+    finally:
+        backend._try_once.cache_clear()
+
+
+def test_only_a_device_that_computes_without_compiled_kernels_is_told_of_and_once():
+    backend._say_device.cache_clear()
+    with pytest.warns(backend.SlowKernelsWarning, match="for CPUs, the layer is on cuda"):
+        backend.say_where(torch.device("cuda"))
+    backend.say_where(torch.device("cuda"))  # warnings are errors
+    backend.say_where(torch.device("meta"))
+    backend.say_where(torch.device("cpu"))
+    backend._say_device.cache_clear()
 
 
 def test_other_types_of_numbers_go_to_the_reference():

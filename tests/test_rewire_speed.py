@@ -11,6 +11,7 @@ from helpers import OPTIMIZERS, STORAGES, mlp, random_layer
 from torch import nn
 
 import sparsekit as sk
+from sparsekit.kernels import sampling_loops
 from sparsekit.layers import move
 from sparsekit.layers.csr import SparseLinear
 from sparsekit.layers.kinds import LinearKind
@@ -40,6 +41,9 @@ class Counted:
 
     def __init__(self, array: np.ndarray):
         self.array, self.size = array, array.size
+
+    def __len__(self) -> int:
+        return self.size
 
     def __getitem__(self, at):
         Counted.touched += len(range(*at.indices(self.size))) if isinstance(at, slice) else 1
@@ -71,7 +75,12 @@ def works(count: int) -> dict[str, int]:
     pointers, cols = compiled.compress(old, rows, width)
     keys, bits, ends = room(count), count.bit_length(), compiled.transpose(pointers, cols, width)[0]
     starts, blocks = ends[:-1].copy(), ends[: -1 : 1 << compiled.BLOCK_BITS].copy()
+    edges, points, outputs = np.sort(draw.random(rows)), draw.random(count), np.sort(draw.integers(rows, size=count))
+    drawn = outputs * width + draw.integers(width, size=count)
     return {
+        "count sorted": work_of(sampling_loops.count_sorted, edges, np.sort(points)),
+        "count indexed": work_of(sampling_loops.count_indexed, edges, points),
+        "distinct outside": work_of(sampling_loops.distinct_outside, drawn, outputs, old),
         "places": work_of(compiled._places, old, new, room(count)),
         "union": work_of(compiled._union, old, new, room(2 * count)),
         "intersection": work_of(compiled._intersection, old, new, room(count + 1)),
@@ -84,7 +93,8 @@ def works(count: int) -> dict[str, int]:
     }
 
 
-def test_eight_times_as_many_connections_are_eight_times_the_work():
+def test_eight_times_as_many_connections_are_eight_times_the_work(monkeypatch):
+    monkeypatch.setattr(sampling_loops, "sort_part", sampling_loops.sort_part.py_func)
     few, many = works(1000), works(8000)
     for name, work in few.items():
         assert work >= 1000, name

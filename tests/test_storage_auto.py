@@ -54,16 +54,46 @@ def test_where_a_mixture_is_slower_as_a_whole_the_better_of_the_two_is_taken(mon
     assert storages(made(example=torch.rand(3, 6))) == ["csr", "csr"]
 
 
+@pytest.mark.parametrize("quicker", ["masked", "csr"])
+def test_where_all_layers_agree_the_network_as_a_whole_has_the_last_word(monkeypatch, quicker):
+    layer, network = ((2.0, 1.0), (1.0, 2.0)) if quicker == "masked" else ((1.0, 2.0), (2.0, 1.0))
+    asked = measuring(monkeypatch, [layer, layer, network])
+    assert storages(made(example=torch.rand(3, 6))) == [quicker] * 2
+    assert asked == [["masked", "csr"]] * 3
+
+
+def test_the_optimizer_is_timed_too_and_the_model_stays_as_it_was(monkeypatch):
+    updates, update = [], torch.optim.SGD.step
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self: updates.append(self) or update(self))
+    measuring(monkeypatch, [(2.0, 1.0)] * 3)
+    plain = net()
+    before = {name: value.clone() for name, value in plain.state_dict().items()}
+    sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5), "auto", example=torch.rand(3, 6))
+    assert len(updates) == 6  # two layers and the network, in two storages
+    assert all(torch.equal(value, before[name]) for name, value in plain.state_dict().items())
+    assert all(parameter.grad is None for parameter in plain.parameters())
+
+
 def test_what_was_measured_once_is_kept_between_processes(monkeypatch, cache):
-    asked = measuring(monkeypatch, [(2.0, 1.0), (2.0, 1.0)])
+    asked = measuring(monkeypatch, [(2.0, 1.0)] * 3)
     made(example=torch.rand(3, 6))
-    assert len(json.loads(cache.read_text())) == 2
+    assert len(json.loads(cache.read_text())) == 3  # two layers and the network
     assert storages(made(example=torch.rand(3, 6))) == ["csr", "csr"]
-    assert asked == [["masked", "csr"]] * 2
+    assert asked == [["masked", "csr"]] * 3
+
+
+def test_other_types_of_numbers_and_other_versions_are_measured_anew(monkeypatch):
+    asked = measuring(monkeypatch, [(2.0, 1.0)] * 9)
+    made(example=torch.rand(3, 6))
+    plain = net().double()
+    sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5, seed=0), "auto", example=torch.rand(3, 6).double())
+    monkeypatch.setattr(auto, "version", lambda name: f"another {name}")
+    made(example=torch.rand(3, 6))
+    assert len(asked) == 9
 
 
 def test_another_batch_another_density_or_more_threads_are_measured_anew(monkeypatch):
-    asked = measuring(monkeypatch, [(2.0, 1.0)] * 6)
+    asked = measuring(monkeypatch, [(2.0, 1.0)] * 9)
     made(example=torch.rand(3, 6))
     made(example=torch.rand(4, 6))
     torch.set_num_threads(2)
@@ -71,15 +101,15 @@ def test_another_batch_another_density_or_more_threads_are_measured_anew(monkeyp
         made(example=torch.rand(4, 6))
     finally:
         torch.set_num_threads(1)
-    assert len(asked) == 6
+    assert len(asked) == 9
 
 
 def test_a_damaged_file_of_timings_is_measured_again(monkeypatch, cache):
     cache.parent.mkdir()
     cache.write_text("{")
-    measuring(monkeypatch, [(2.0, 1.0), (2.0, 1.0)])
+    measuring(monkeypatch, [(2.0, 1.0)] * 3)
     assert storages(made(example=torch.rand(3, 6))) == ["csr", "csr"]
-    assert len(json.loads(cache.read_text())) == 2
+    assert len(json.loads(cache.read_text())) == 3
 
 
 def test_it_says_that_it_needs_a_batch():

@@ -26,8 +26,9 @@ def memory_bytes(topology: Topology, *, optimizer_values: int = 0) -> pd.DataFra
     position per connection) and `csr_layer` (value, 8-byte position, and what the compiled kernels read: three
     indices per connection of a linear layer, four of a convolution, and a pointer per row and per column). A
     `csr_layer` takes 24 or 28 bytes per connection, so it is smaller than `dense` below a density of about 1/6: it is
-    kept ready for fast passes in both directions, not small. In a grouped convolution its columns count once per
-    group, which a topology does not tell.
+    kept ready for fast passes in both directions, not small. A convolution that also runs on a second size of batch
+    holds four more indices per connection; in a grouped one columns count once per group, which a topology does not
+    tell.
 
     Args:
         topology: of the network.

@@ -2,14 +2,15 @@
 
 import functools
 import importlib.util
+import sys
 import warnings
-from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
 FAST_TYPES = (torch.float32, torch.float64)
+HAS_NUMBA = importlib.util.find_spec("numba") is not None
 
 
 class SlowKernelsWarning(UserWarning):
@@ -17,41 +18,60 @@ class SlowKernelsWarning(UserWarning):
 
 
 def is_fast(x: Tensor) -> bool:
-    """Whether the compiled kernels can compute with a tensor: on a CPU, in float32 or float64, with Numba there.
+    """Whether the compiled kernels can compute with a tensor: on a CPU, in float32 or float64, with Numba at work.
 
     Warns:
-        SlowKernelsWarning: once, if Numba is missing.
+        SlowKernelsWarning: once, if Numba is missing or cannot be used.
     """
     if x.device.type != "cpu" or x.dtype not in FAST_TYPES:
         return False
-    return _has_numba()
+    if not torch.compiler.is_compiling():
+        _try_once()
+    return HAS_NUMBA
+
+
+def say_where(device: torch.device) -> None:
+    """Say so, once per kind of device, if a layer runs where there are no compiled kernels.
+
+    Warns:
+        SlowKernelsWarning: on any device but the CPU; on `meta` nothing is computed.
+    """
+    if device.type not in ("cpu", "meta"):
+        _say_device(device.type)
 
 
 @functools.cache
-def _has_numba() -> bool:
-    if importlib.util.find_spec("numba") is not None:
-        return True
+def _try_once() -> None:
+    global HAS_NUMBA
+    reason = "Numba is not installed; install numba"
+    if HAS_NUMBA:
+        try:
+            from sparsekit.kernels.cpu import calls  # noqa: F401
+        except (ImportError, RuntimeError) as error:  # a version that does not fit, or no folder for compiled code
+            HAS_NUMBA = False
+            reason = f"Numba cannot be used ({error}); set NUMBA_CACHE_DIR to a folder that can be written to"
+        else:
+            return
+    _say(reason)
+
+
+@functools.cache
+def _say_device(device: str) -> None:
+    _say(f"compiled ones are for CPUs, the layer is on {device}; move it")
+
+
+def _say(reason: str) -> None:
     warnings.warn(
-        "sparse layers run on the reference kernels, several times slower: Numba is not installed; "
-        "install numba, or use storage='masked'",
+        f"sparse layers run on the reference kernels, several times slower: {reason}, or use storage='masked'",
         SlowKernelsWarning,
-        stacklevel=2,
+        stacklevel=4,
     )
-    return False
 
 
-def uncompiled(forward: Callable) -> Callable:
-    """Let a layer's forward run as it is inside a model that `torch.compile` compiles: what is around it is compiled.
-
-    Numba's functions are compiled already, and torch's compiler cannot look into them; `fullgraph=True` says so.
-    """
-
-    @functools.wraps(forward)
-    def careful(self, input: Tensor) -> Tensor:
-        if torch.compiler.is_dynamo_compiling():
-            # Made only here: importing torch's compiler takes seconds.
-            outside: Any = torch.compiler.disable(forward, reason="csr layers run in Numba")
-            return outside(self, input)
-        return forward(self, input)
-
-    return careful
+def uncompiled() -> AbstractContextManager:
+    """Let models that torch has compiled run as they are: hooks on their layers would go unseen."""
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    # What hooks for all modules see twice, the model and the compiled one around it, they tell apart.
+    warnings.filterwarnings("ignore", r"Using `torch\.compile\(module\)` when there are global hooks", UserWarning)
+    return torch.compiler.set_stance("force_eager")

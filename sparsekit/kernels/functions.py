@@ -14,10 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sparsekit.kernels import backend
-from sparsekit.kernels.layout import in_layout, new_feature_major, rows_and_layout, rows_of
+from sparsekit.kernels import backend, operators
+from sparsekit.kernels.checks import check_conv2d, check_linear
+from sparsekit.kernels.layout import in_layout, new_feature_major, output_size, rows_and_layout, rows_of
 from sparsekit.kernels.reference import sampled_outer, spmm, spmm_transposed
-from sparsekit.kernels.structure import Structure
+from sparsekit.kernels.structure import Structure, Traced
 
 # Unfolding repeats every input kernel-size times; samples are taken in parts of at most so many numbers (64 MiB).
 UNFOLDED_NUMBERS = 2**24
@@ -28,20 +29,24 @@ SINGLE_BELOW = 1 / 4
 
 
 def sparse_linear(
-    x: Float[Tensor, "*batch width"], values: Float[Tensor, " e"], structure: Structure, bias: Tensor | None
+    x: Float[Tensor, "..."], values: Float[Tensor, " e"], structure: Structure | Traced, bias: Tensor | None
 ) -> Float[Tensor, "*batch outputs"]:
     """Apply a sparse linear layer to samples in the last dimension; gradients exist for connections only.
 
     On a CPU the result is feature-major (see `layout`); so should the input be, or it is transposed first.
 
     Raises:
-        ValueError: if there is not one value per connection, or the types differ.
+        ValueError: if the input has not as many features as the layer reads, there is not one value per connection or
+            one bias per output, or the types differ.
     """
-    _check_values(x, values, structure)
+    check_linear(x, values, bias, structure)
     x_NW = x if x.dim() == 2 else x.reshape(-1, structure.width)
-    if backend.is_fast(x):
+    if isinstance(structure, Traced):
+        y_NO = operators.linear(x_NW, values, bias, structure)
+    elif backend.is_fast(x):
         y_NO = _FastLinear.apply(x_NW, values, bias, structure)
     else:
+        backend.say_where(x.device)
         y_NO = _PlainLinear.apply(x_NW, values, structure)
         y_NO = y_NO if bias is None else y_NO + bias
     return y_NO if x.dim() == 2 else y_NO.reshape(*x.shape[:-1], structure.num_rows)
@@ -50,7 +55,7 @@ def sparse_linear(
 def sparse_conv2d(
     x: Float[Tensor, "b channels height width"],
     values: Float[Tensor, " e"],
-    structure: Structure,
+    structure: Structure | Traced,
     bias: Tensor | None,
     unfold: dict,
 ) -> Float[Tensor, "b outputs out_height out_width"]:
@@ -60,14 +65,16 @@ def sparse_conv2d(
         unfold: `kernel_size`, `stride`, `padding`, `dilation`, each a pair, as `torch.nn.functional.unfold` takes them.
 
     Raises:
-        ValueError: if there is not one value per connection, the types differ, or the kernel is larger than the
-            padded picture.
+        ValueError: if the input is no batch of pictures with as many channels as the layer reads, there is not one
+            value per connection or one bias per output, the types differ, or the kernel is larger than the padded
+            picture.
     """
-    _check_values(x, values, structure)
-    if min(output_size(tuple(x.shape[2:]), **unfold)) < 1:
-        raise ValueError(f"the kernel must fit into the padded picture, got {unfold} and pictures {tuple(x.shape[2:])}")
+    check_conv2d(x, values, bias, structure, unfold)
+    if isinstance(structure, Traced):
+        return operators.conv2d(x, values, bias, structure, unfold)
     if backend.is_fast(x):
         return _FastConv2d.apply(x, values, bias, structure, unfold)
+    backend.say_where(x.device)
     y = _PlainConv2d.apply(x, values, structure, unfold)
     return y if bias is None else y + bias.view(-1, 1, 1)
 
@@ -81,7 +88,7 @@ def linear_gradient_at(
         return sampled_outer(x_NW.T, g_NO.T, structure.rows, structure.cols)
     from sparsekit.kernels.cpu import calls
 
-    values = x.new_zeros(structure.topology.count)
+    values = x.new_zeros(structure.num_connections)
     return calls.linear_backward(values, structure, rows_of(x_NW), rows_of(g_NO), needs_input=False)[1]
 
 
@@ -97,16 +104,17 @@ def conv2d_gradient_at(
         return sampled_outer(unfold_columns_first(x, unfold), g_ON, structure.rows, structure.cols)
     from sparsekit.kernels.cpu import calls
 
-    values = x.new_zeros(structure.topology.count)
+    values = x.new_zeros(structure.num_connections)
     return calls.conv2d_backward(values, structure, rows_of(x), rows_of(grad), unfold, needs_input=False)[1]
 
 
 def _has_few(x: Tensor, structure: Structure) -> bool:
     """Whether computing single connections is quicker than cutting them out of products of matrices."""
-    rows, count = structure.rows, structure.topology.count
-    if not backend.is_fast(x) or count == 0:
+    rows, count = structure.rows, structure.num_connections
+    if x.device.type != "cpu" or count == 0:
         return False
-    return count < SINGLE_BELOW * structure.width * (int(rows[-1]) - int(rows[0]) + 1)
+    is_few = count < SINGLE_BELOW * structure.width * (int(rows[-1]) - int(rows[0]) + 1)
+    return is_few and backend.is_fast(x)  # asked last: it loads Numba
 
 
 class _FastLinear(torch.autograd.Function):
@@ -204,21 +212,6 @@ class _PlainConv2d(torch.autograd.Function):
 def unfold_columns_first(x: Tensor, unfold: dict) -> Tensor:
     """Unfold an image batch to `(W, N)`: one column of the product per kernel place and channel."""
     return F.unfold(x, **unfold).transpose(0, 1).flatten(1)
-
-
-def output_size(size: tuple[int, ...], *, kernel_size, stride, padding, dilation) -> tuple[int, ...]:
-    """Return the height and width that a convolution gives."""
-    sides = zip(size, kernel_size, stride, padding, dilation, strict=True)
-    return tuple((side + 2 * p - d * (k - 1) - 1) // s + 1 for side, k, s, p, d in sides)
-
-
-def _check_values(x: Tensor, values: Tensor, structure: Structure) -> None:
-    if values.shape != (structure.topology.count,):
-        raise ValueError(
-            f"there must be one value per connection, {structure.topology.count}, got shape {tuple(values.shape)}"
-        )
-    if x.dtype != values.dtype:
-        raise ValueError(f"the input must have the type of the values, {values.dtype}, got {x.dtype}; convert it")
 
 
 def _parts(x: Tensor, unfold: dict) -> Iterator[tuple[Tensor, Tensor]]:

@@ -114,6 +114,12 @@ def new_feature_major(like: Tensor, *shape: int) -> tuple[Tensor, Tensor]:
     return tensor, tensor.permute(_ROWS[len(shape)])
 
 
+def output_size(size: tuple[int, ...], *, kernel_size, stride, padding, dilation) -> tuple[int, ...]:
+    """Return the height and width that a convolution gives."""
+    sides = zip(size, kernel_size, stride, padding, dilation, strict=True)
+    return tuple((side + 2 * p - d * (k - 1) - 1) // s + 1 for side, k, s, p, d in sides)
+
+
 def from_rows(rows: Tensor) -> Tensor:
     """Return what the kernels wrote with its ordinary shape, without copying."""
     return rows.permute(_BACK[rows.dim()])

@@ -1,9 +1,10 @@
 """The index arrays that kernels read: rows and columns of a topology, derived once per rewiring."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Int32, Int64
@@ -44,7 +45,8 @@ class Structure:
         groups: of a grouped convolution.
 
     Raises:
-        ValueError: if there are more connections or places than int32 can count.
+        ValueError: if there are more connections or places than int32 can count, or the groups do not share out the
+            outputs evenly.
     """
 
     topology: LayerTopology
@@ -52,16 +54,23 @@ class Structure:
     _derived: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
-        largest = max(self.topology.count, self.width, self.num_rows)
+        largest = max(self.num_connections, self.width, self.num_rows)
         if largest >= 2**31:
             raise ValueError(f"a layer must have fewer than 2**31 connections, inputs and outputs, got {largest:,}")
+        if self.groups < 1 or self.num_rows % self.groups:
+            raise ValueError(f"each group must have as many outputs, got {self.groups} groups, {self.num_rows} outputs")
 
-    @property
+    @cached_property
+    def num_connections(self) -> int:
+        """Number of connections `E`."""
+        return self.topology.count
+
+    @cached_property
     def num_rows(self) -> int:
         """Number of outputs `O`."""
         return self.topology.num_outputs
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Number of columns `W`."""
         return self.groups * self.topology.num_inputs
@@ -94,3 +103,32 @@ class Structure:
         if key not in self._derived:
             self._derived[key] = make()
         return self._derived[key]
+
+
+class Traced(NamedTuple):
+    """What stands for a `Structure` while torch compiles: no index arrays, but what they follow from.
+
+    Args:
+        indices: sorted positions of the connections, `(E,)`.
+        shape: the weight's shape.
+        groups: of a grouped convolution.
+    """
+
+    indices: Tensor
+    shape: tuple[int, ...]
+    groups: int
+
+    @property
+    def num_connections(self) -> int:
+        """Number of connections `E`."""
+        return self.indices.shape[0]
+
+    @property
+    def num_rows(self) -> int:
+        """Number of outputs `O`."""
+        return self.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Number of columns `W`."""
+        return self.groups * math.prod(self.shape[1:])

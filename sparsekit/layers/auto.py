@@ -1,12 +1,16 @@
 """Storage `auto`: each layer in the storage whose training step is the quicker one here, as measured."""
 
 import copy
+import hashlib
 import json
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -26,11 +30,12 @@ LEAST_SECONDS = 3e-3  # per sample; below that the clock and the interpreter are
 def fastest_storages(
     model: nn.Module, topology: Mapping[str, LayerTopology], example: Tensor, *, make: Make, build: Build
 ) -> dict[str, str]:
-    """Return `"masked"` or `"csr"` for each layer, by the time that forward and backward take on an example batch.
+    """Return `"masked"` or `"csr"` for each layer, by the time that a training step takes on an example batch.
 
-    Each layer is timed alone, in both storages in turn. If that asks for a mixture, whole networks are timed as well
-    (all masked, all csr, mixed), because activations are transposed wherever two storages meet. Layers' timings are
-    kept in a file, `cache_file()`: the same shape, density, batch, threads and versions are timed once per machine.
+    Each layer is timed alone, in both storages in turn. Then whole networks are timed (all masked, all csr and, if the
+    layers ask for it, mixed), because activations are transposed wherever two storages meet, at the network's ends as
+    well. Timings are kept in a file, `cache_file()`: the same shape, density, batch, type, threads and versions are
+    timed once per machine.
 
     Args:
         model: a plain model.
@@ -44,20 +49,25 @@ def fastest_storages(
     """
     if not topology or not backend.is_fast(example) or not all(backend.is_fast(p) for p in model.parameters()):
         return dict.fromkeys(topology, "masked")
-    kept = _read()
-    choice = {}
+    choice, keys = {}, [repr(model), f"input {tuple(example.shape)}"]
     for name, size in _input_shapes(model, topology, example).items():
-        key = _key(model.get_submodule(name), topology[name], size)
-        if key not in kept:
-            kept[key] = _layer_times(name, size, example.dtype, make)
-            _write(kept)
-        choice[name] = min(kept[key], key=kept[key].__getitem__)
-    if len(set(choice.values())) < 2:
-        return choice
-    options = [dict.fromkeys(topology, "masked"), dict.fromkeys(topology, "csr"), choice]
-    steps = {number: training_step(build(option), example) for number, option in enumerate(options)}
-    times = interleaved(steps)
-    return options[min(times, key=times.__getitem__)]
+        keys.append(_key(model.get_submodule(name), topology[name], size, example.dtype))
+        choice[name] = _quickest(keys[-1], partial(_layer_steps, name, size, example.dtype, make))
+    options = {storage: dict.fromkeys(topology, storage) for storage in ("masked", "csr")}
+    if len(set(choice.values())) > 1:
+        options["mixed"] = choice
+    network = hashlib.sha256("\n".join([*keys, *choice.values()]).encode()).hexdigest()
+    steps = lambda: {name: _updating_step(build(option), example) for name, option in options.items()}  # noqa: E731
+    return options[_quickest(f"network {network}", steps)]
+
+
+def _quickest(key: str, steps: Callable[[], Mapping[str, Callable]]) -> str:
+    """Return which step is the quickest: as the file says, else as measured now."""
+    kept = _read()
+    if key not in kept:
+        kept[key] = interleaved(steps())
+        _write(kept)
+    return min(kept[key], key=kept[key].__getitem__)
 
 
 def interleaved(steps: Mapping, *, rounds: int = ROUNDS) -> dict:
@@ -87,14 +97,27 @@ def _seconds(step: Callable[[], object], repeats: int) -> float:
     return (time.perf_counter() - start) / repeats
 
 
-def _layer_times(name: str, size: tuple[int, ...], dtype: torch.dtype, make: Make) -> dict[str, float]:
+def _layer_steps(name: str, size: tuple[int, ...], dtype: torch.dtype, make: Make) -> dict[str, Callable]:
     x = torch.randn(size, dtype=dtype)
     formats = {"masked": x, "csr": feature_major(x) if x.dim() in (2, 4) else x}
-    return interleaved({storage: training_step(make(name, storage), x) for storage, x in formats.items()})
+    # Of copies: a layer has its bias in common with the model.
+    return {storage: _updating_step(copy.deepcopy(make(name, storage)), x) for storage, x in formats.items()}
+
+
+def _updating_step(module: nn.Module, x: Tensor) -> Callable[[], None]:
+    """Return a training step with its optimizer, which goes through all places of a masked weight."""
+    backward = training_step(module, x)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.0, momentum=0.9)  # as slow, and the weights stay usual ones
+
+    def step() -> None:
+        backward()
+        optimizer.step()
+
+    return step
 
 
 def training_step(module: nn.Module, x: Tensor) -> Callable[[], None]:
-    """Return a training step without the optimizer, which both storages need."""
+    """Return a training step without the optimizer."""
     x = x.detach().requires_grad_(x.is_floating_point())
 
     def step() -> None:
@@ -124,10 +147,18 @@ def _noting(shapes: dict, name: str) -> Callable:
     return note
 
 
-def _key(module: nn.Module, layer: LayerTopology, size: tuple[int, ...]) -> str:
+def _key(module: nn.Module, layer: LayerTopology, size: tuple[int, ...], dtype: torch.dtype) -> str:
     # Densities that differ by less than their second digit take the same time, for all that can be measured.
-    machine = f"threads {torch.get_num_threads()} {torch.backends.cpu.get_cpu_capability()} {torch.__version__}"
-    return f"{module.extra_repr()} density {layer.density:.1e} input {size} {machine}"
+    machine = f"threads {torch.get_num_threads()} {torch.backends.cpu.get_cpu_capability()} {_versions()}"
+    return f"{module.extra_repr()} density {layer.density:.1e} input {size} {dtype} {machine}"
+
+
+def _versions() -> str:
+    found = {"torch": str(torch.__version__)}
+    for name in ("numba", "sparsekit"):
+        with suppress(PackageNotFoundError):  # a checkout that is not installed
+            found[name] = version(name)
+    return " ".join(f"{name} {number}" for name, number in found.items())
 
 
 def _read() -> dict[str, dict[str, float]]:

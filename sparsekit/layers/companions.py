@@ -17,10 +17,10 @@ class _FeatureMajorNorm(nn.modules.batchnorm._BatchNorm):
 
     relu = False
 
-    @backend.uncompiled
     def forward(self, input: Tensor) -> Tensor:
         uses_batch = self.training or self.running_mean is None
-        if not (is_feature_major(input) and backend.is_fast(input) and self.affine) or input.numel() == 0:
+        is_quick = is_feature_major(input) and backend.is_fast(input) and not torch.compiler.is_compiling()
+        if not (is_quick and self.affine) or input.numel() == 0:
             y = super().forward(input)
             return torch.relu(y) if self.relu else y
         if not uses_batch:

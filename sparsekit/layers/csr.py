@@ -1,10 +1,13 @@
 """Storage `csr`: the existing connections only. Nothing as large as the dense layer is ever made."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sparsekit.kernels import Structure, backend
+from sparsekit.kernels.structure import Traced
 from sparsekit.layers.base import SparseLayer
 from sparsekit.layers.move import Move
 from sparsekit.topology import LayerTopology
@@ -44,14 +47,20 @@ class CsrLayer(SparseLayer):
             return tensor.new_zeros(move.new.count)
         return tensor.index_select(0, move.sources).index_fill_(0, move.grown_at, 0)
 
-    @backend.uncompiled
     def forward(self, input: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling():
+            return self._applied(input, self.structure)
+        if backend.is_fast(self.param):
+            return self._applied(input, Traced(self.indices, self.shape, self.kind.num_groups))
+        return _uncompiled(self, input)
+
+    def _applied(self, input: Tensor, structure: Structure | Traced) -> Tensor:
         device, values = input.device.type, self.param
         if not torch.is_autocast_enabled(device):
-            return self.kind.sparse(input.to(values.dtype), values, self.structure, self.bias)
+            return self.kind.sparse(input.to(values.dtype), values, structure, self.bias)
         # The kernels work in the precision of the values, so under autocast this layer stays in float32.
         with torch.autocast(device_type=device, enabled=False):
-            return self.kind.sparse(input.to(values.dtype), values, self.structure, self.bias)
+            return self.kind.sparse(input.to(values.dtype), values, structure, self.bias)
 
 
 class SparseLinear(CsrLayer):
@@ -60,3 +69,10 @@ class SparseLinear(CsrLayer):
 
 class SparseConv2d(CsrLayer):
     """A 2-D convolution stored as its connections."""
+
+
+def _uncompiled(layer: CsrLayer, input: Tensor) -> Tensor:
+    """Run a layer as it is while torch compiles what is around it."""
+    # Made only here: importing torch's compiler takes seconds. With `fullgraph=True` the error shows this very line.
+    outside: Any = torch.compiler.disable(CsrLayer.forward, reason="without Numba csr layers cannot be traced")
+    return outside(layer, input)

@@ -4,7 +4,6 @@ A kind knows the plain module's settings, applies dense or sparse weights, and t
 matrices whose product is the weight gradient.
 """
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Self
@@ -14,12 +13,10 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
 from sparsekit.kernels import Structure, sparse_conv2d, sparse_linear
-from sparsekit.kernels.functions import (
-    conv2d_gradient_at,
-    linear_gradient_at,
-    output_size,
-    unfold_columns_first,
-)
+from sparsekit.kernels.checks import check_is_pictures
+from sparsekit.kernels.functions import conv2d_gradient_at, linear_gradient_at, unfold_columns_first
+from sparsekit.kernels.layout import output_size
+from sparsekit.kernels.structure import Traced
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Kind(ABC):
         """Apply a dense weight, exactly as the plain module does."""
 
     @abstractmethod
-    def sparse(self, x: Tensor, values: Tensor, structure: Structure, bias: Tensor | None) -> Tensor:
+    def sparse(self, x: Tensor, values: Tensor, structure: Structure | Traced, bias: Tensor | None) -> Tensor:
         """Apply the existing connections only."""
 
     @abstractmethod
@@ -81,8 +78,7 @@ class LinearKind(Kind):
     def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
 
-    def sparse(self, x: Tensor, values: Tensor, structure: Structure, bias: Tensor | None) -> Tensor:
-        _check_features(x, dim=-1, wanted=structure.width)
+    def sparse(self, x: Tensor, values: Tensor, structure: Structure | Traced, bias: Tensor | None) -> Tensor:
         return sparse_linear(x, values, structure, bias)
 
     def input_matrix(self, x: Tensor) -> Tensor:
@@ -135,11 +131,10 @@ class Conv2dKind(Kind):
             x, padding = self._padded(x), (0, 0)
         return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
 
-    def sparse(self, x: Tensor, values: Tensor, structure: Structure, bias: Tensor | None) -> Tensor:
+    def sparse(self, x: Tensor, values: Tensor, structure: Structure | Traced, bias: Tensor | None) -> Tensor:
         if x.dim() == 3:
             return self.sparse(x.unsqueeze(0), values, structure, bias).squeeze(0)
-        _check_is_pictures(x)
-        _check_features(x, dim=1, wanted=structure.width // math.prod(self.kernel_size))
+        check_is_pictures(x)
         return sparse_conv2d(self._padded(x), values, structure, bias, self._unfold())
 
     def input_matrix(self, x: Tensor) -> Tensor:
@@ -200,13 +195,3 @@ class Conv2dKind(Kind):
     def _unfold(self) -> dict:
         padding = self.padding if self._pads_itself else (0, 0)
         return {"kernel_size": self.kernel_size, "stride": self.stride, "padding": padding, "dilation": self.dilation}
-
-
-def _check_is_pictures(x: Tensor) -> None:
-    if x.dim() != 4:
-        raise ValueError(f"the input must be (batch, channels, height, width), got shape {tuple(x.shape)}")
-
-
-def _check_features(x: Tensor, *, dim: int, wanted: int) -> None:
-    if x.dim() == 0 or x.shape[dim] != wanted:
-        raise ValueError(f"the input's dimension {dim} must have {wanted} features, got shape {tuple(x.shape)}")

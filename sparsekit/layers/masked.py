@@ -1,5 +1,6 @@
 """Storage `masked`: a dense weight and a mask in the forward pass. Any device; saves no memory and no time."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -104,6 +105,9 @@ class MaskedLayer(SparseLayer):
     @property
     def mask(self) -> Tensor:
         """True where a connection exists, shaped like the weight."""
+        if torch.compiler.is_compiling():  # what is kept between steps is nothing a compiler could trace
+            empty = self.indices.new_zeros(math.prod(self.shape), dtype=torch.bool)
+            return empty.index_fill(0, self.indices, True).view(self.shape)
         return self._derived("mask", lambda: self.topology.mask())
 
     def pack(self, topology: LayerTopology, values: Float[Tensor, " e"]) -> Tensor:

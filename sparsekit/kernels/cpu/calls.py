@@ -1,7 +1,5 @@
 """From torch tensors to the compiled kernels of linear and convolutional layers. Everything is feature-major."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -21,7 +19,7 @@ def linear_forward(
     y_OB: Float[Tensor, "o b"],
 ) -> None:
     """Write `values @ x + bias` to `y`."""
-    index, bounds = _shared_out(structure, "rows", lambda: (structure.row_pointers, structure.cols))
+    index, bounds = _by_rows(structure)
     arguments = *index, _array(values), _array(bias), x_WB.numpy(), y_OB.numpy(), x_WB.shape[1]
     run(linear.forward, linear.forward_threaded, arguments, bounds)
 
@@ -36,9 +34,9 @@ def linear_backward(
 ) -> tuple[Float[Tensor, "w b"] | None, Float[Tensor, " e"]]:
     """Return the gradients of the input (if needed) and of the values, from one walk over the connections."""
     dx_WB = torch.empty_like(x_WB) if needs_input else None
-    dvalues, *room = (torch.empty_like(values) for _ in range(3))
-    index, bounds = _shared_out(structure, "columns", lambda: structure.columns)
-    arguments = *index, *map(_array, (values, x_WB, g_OB, dx_WB, dvalues, *room)), x_WB.shape[1]
+    dvalues = torch.zeros_like(values)
+    index, bounds = _by_columns(structure)
+    arguments = *index, *map(_array, (values, x_WB, g_OB, dx_WB, dvalues)), x_WB.shape[1]
     run(linear.backward, linear.backward_threaded, arguments, bounds)
     return dx_WB, dvalues
 
@@ -80,13 +78,15 @@ def conv2d_backward(
 
 def _plan(structure: Structure, x_HWCB: Tensor, unfold: dict) -> ConvPlan:
     height, width, _, batch = x_HWCB.shape
-    # One size at a time: a plan is as large as the connections, and sizes seldom change.
+    # Two sizes, a full batch and the last of an epoch: a plan is as large as the connections. The last one used stands
+    # last; between any two lines another thread may use the same layer with other sizes.
     kept: dict[tuple, ConvPlan] = structure.derived("conv2d", dict)
     key = (height, width, batch, *unfold.values())
-    if key not in kept:
-        kept.clear()
-        kept[key] = ConvPlan.of(structure, (height, width), batch, unfold)
-    return kept[key]
+    plan = kept.pop(key, None) or ConvPlan.of(structure, (height, width), batch, unfold)
+    kept[key] = plan
+    for old in list(kept)[:-2]:
+        kept.pop(old, None)
+    return plan
 
 
 def _ordered(values: Tensor, plan: Plan) -> Tensor:
@@ -94,15 +94,29 @@ def _ordered(values: Tensor, plan: Plan) -> Tensor:
     return values.detach().index_select(0, torch.from_numpy(plan.places))
 
 
-def _shared_out(structure: Structure, side: str, arrays: Callable) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """The index arrays of one side, pointers first, and the bounds of each thread's part."""
+def _by_rows(structure: Structure) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """The index arrays of a walk over the rows, and the bounds of each thread's part."""
     threads = num_threads()
 
     def make():
-        index = tuple(array.numpy() for array in arrays())
-        return index, fair_shares(index[0], threads)
+        pointers, cols = structure.row_pointers.numpy(), structure.cols.numpy()
+        return (pointers, cols), fair_shares(pointers, threads)
 
-    return structure.derived((side, threads), make)
+    return structure.derived(("rows", threads), make)
+
+
+def _by_columns(structure: Structure) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """The same of a walk over the columns, and where each part finds the first value of each row."""
+    threads = num_threads()
+
+    def make():
+        pointers, rows, _ = (array.numpy() for array in structure.columns)
+        bounds, row_starts = fair_shares(pointers, threads), structure.row_pointers[:-1].numpy()
+        before = (rows[: pointers[first]] for first in bounds[:-1])
+        starts = np.stack([row_starts + np.bincount(passed, minlength=len(row_starts)) for passed in before])
+        return (pointers, rows, starts.astype(np.int32)), bounds
+
+    return structure.derived(("columns", threads), make)
 
 
 def _array(tensor: Tensor | None) -> np.ndarray | None:

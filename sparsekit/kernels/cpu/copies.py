@@ -39,9 +39,9 @@ def from_rows(rows: Tensor, layout: str) -> Tensor:
 
 def _matrix(source: Tensor, rows: int, cols: int) -> Tensor:
     target = source.new_empty(rows * cols)
-    bounds = (equal_shares(-(-cols // TILE)) * TILE).clip(max=cols)
-    flat = source.as_strided((rows * cols,), (1,))
-    run(transpose.matrix, transpose.matrix_threaded, (flat.numpy(), target.numpy(), rows, cols), bounds)
+    flat = source.as_strided((rows * cols,), (1,)).numpy()
+    bounds = equal_shares(cols, unit=TILE)
+    run(transpose.matrix, transpose.matrix_threaded, (flat, target.numpy(), rows, cols), bounds)
     return target
 
 

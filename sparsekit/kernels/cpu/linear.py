@@ -2,11 +2,12 @@
 
 Activations are feature-major, `(features, batch)` in memory, so that one connection meets a whole row of samples. The
 forward pass gathers rows of the input, output by output. The backward pass goes input by input and reads each row of
-the output's gradient once for both of its results: the input's gradient and that of the connection's value. Both only
-gather, so threads share nothing that they write.
+the output's gradient once for both of its results: the input's gradient, which it gathers, and that of the
+connection's value, which it scatters, as values lie output by output. Each output, input and connection is written by
+one thread only.
 
-Legend: `batch` samples (the length of a row), `lane` the first sample in hand, `bounds` where the
-rows or columns of each part begin and end.
+Legend: `batch` samples (the length of a row), `lane` the first sample in hand, `bounds` where the rows or columns of
+each part begin and end, `starts` the first value of each row that each part meets, `at` the next one of each row.
 """
 
 # Numba, not the caller, gives an intrinsic its first argument.
@@ -35,17 +36,20 @@ def _rows(like, count, pointers, cols, values, bias, x, y, batch, first, last, l
 
 
 @compiled
-def _columns(like, count, pointers, rows, values, x, g, dx, dvalues, batch, first, last, lane):
+def _columns(like, count, pointers, rows, at, values, x, g, dx, dvalues, batch, first, last, lane):
     end = len(rows) - 1
     for col in range(first, last):
         x_row = load(x, np.int64(col) * batch + lane, like, count)
         total = zeros_like(like)
         for k in range(pointers[col], pointers[col + 1]):
             prefetch(g, np.int64(rows[min(k + AHEAD, end)]) * batch + lane, like)
-            g_row = load(g, np.int64(rows[k]) * batch + lane, like, count)
+            row = np.int64(rows[k])
+            place = at[row]
+            at[row] = place + 1
+            g_row = load(g, row * batch + lane, like, count)
             if dx is not None:
-                total = fma(spread(values[k], like), g_row, total)
-            dvalues[k] += dot(x_row, g_row)
+                total = fma(spread(values[place], like), g_row, total)
+            dvalues[place] += dot(x_row, g_row)
         if dx is not None:
             store(dx, np.int64(col) * batch + lane, total, count)
 
@@ -65,26 +69,18 @@ def forward(pointers, cols, values, bias, x, y, batch, bounds, part):
 
 
 @compiled
-def backward(pointers, rows, places, values, x, g, dx, dvalues, ordered, dordered, batch, bounds, part):
-    """Write `dx[i] = sum of values * g[o]` (unless `dx` is None) and `dvalues = g[o] . x[i]`, for a part of the inputs.
-
-    `ordered` and `dordered` are room for the values and their gradients in the order of this walk: read in between at
-    random places, they would push the activations out of the cache.
-    """
-    first, last, lane = bounds[part], bounds[part + 1], 0
-    for k in range(pointers[first], pointers[last]):
-        ordered[k] = values[places[k]]
-        dordered[k] = 0
+def backward(pointers, rows, starts, values, x, g, dx, dvalues, batch, bounds, part):
+    """Write `dx[i] = sum of values * g[o]` (unless None), add `g[o] . x[i]` to `dvalues`: for a part of the inputs."""
+    first, last, lane, at = bounds[part], bounds[part + 1], 0, starts[part]
     while batch - lane >= WIDEST:
-        _columns(zeros(g, WIDEST), None, pointers, rows, ordered, x, g, dx, dordered, batch, first, last, lane)
+        _columns(zeros(g, WIDEST), None, pointers, rows, at.copy(), values, x, g, dx, dvalues, batch, first, last, lane)
         lane += WIDEST
     while batch - lane >= 32:
-        _columns(zeros(g, 32), None, pointers, rows, ordered, x, g, dx, dordered, batch, first, last, lane)
+        _columns(zeros(g, 32), None, pointers, rows, at.copy(), values, x, g, dx, dvalues, batch, first, last, lane)
         lane += 32
     if lane < batch:
-        _columns(zeros(g, 32), batch - lane, pointers, rows, ordered, x, g, dx, dordered, batch, first, last, lane)
-    for k in range(pointers[first], pointers[last]):
-        dvalues[places[k]] = dordered[k]
+        rest = batch - lane
+        _columns(zeros(g, 32), rest, pointers, rows, at.copy(), values, x, g, dx, dvalues, batch, first, last, lane)
 
 
 @threaded
@@ -95,7 +91,7 @@ def forward_threaded(pointers, cols, values, bias, x, y, batch, bounds):
 
 
 @threaded
-def backward_threaded(pointers, rows, places, values, x, g, dx, dvalues, ordered, dordered, batch, bounds):
+def backward_threaded(pointers, rows, starts, values, x, g, dx, dvalues, batch, bounds):
     """All parts of `backward`, a thread each."""
     for part in prange(len(bounds) - 1):
-        backward(pointers, rows, places, values, x, g, dx, dvalues, ordered, dordered, batch, bounds, part)
+        backward(pointers, rows, starts, values, x, g, dx, dvalues, batch, bounds, part)

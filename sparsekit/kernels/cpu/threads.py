@@ -1,5 +1,6 @@
 """How many threads the compiled kernels use, and how the work is shared out."""
 
+import functools
 import os
 import sys
 import threading
@@ -12,7 +13,8 @@ import torch
 # One threaded kernel at a time: Numba's simplest thread pool must not be entered twice, and waiting costs no core.
 _one_at_a_time = threading.Lock()
 _is_fork = False
-_is_warm = False
+_have_run: set[Callable] = set()
+SLOW = 2.5  # seconds: a warm cache answers within one or so, only a cold one takes longer
 
 
 def _after_fork() -> None:
@@ -39,25 +41,47 @@ def run(serial: Callable, threaded: Callable, arguments: tuple, bounds: np.ndarr
         arguments: numpy arrays and numbers.
         bounds: where each part begins, and where the last ends.
     """
-    if not _is_warm:
-        with _announced():
-            _run(serial, threaded, arguments, bounds)
-    else:
+    kernel = serial if len(bounds) == 2 else threaded
+    if kernel in _have_run:
         _run(serial, threaded, arguments, bounds)
+        return
+    with _announced(kernel):
+        _run(serial, threaded, arguments, bounds)
+    _have_run.add(kernel)
 
 
 def _run(serial: Callable, threaded: Callable, arguments: tuple, bounds: np.ndarray) -> None:
     if len(bounds) == 2:
         serial(*arguments, bounds, 0)
     else:
-        with _one_at_a_time:
+        with _one_at_a_time, _awake(len(bounds) - 1):
             threaded(*arguments, bounds)
 
 
-def equal_shares(count: int) -> np.ndarray:
-    """Return bounds that give each thread about as many of `count` equal pieces."""
-    threads = max(1, min(num_threads(), count))
-    return count * np.arange(threads + 1, dtype=np.int64) // threads
+@contextmanager
+def _awake(parts: int):
+    """Let Numba wake as many of its threads as there are parts, not all; the user's own setting comes back."""
+    import numba
+
+    before = numba.get_num_threads()
+    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set when numba is imported
+    numba.set_num_threads(min(parts, most))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+def equal_shares(count: int, *, unit: int = 1) -> np.ndarray:
+    """Return bounds that give each thread about as many of `count` things, cut only between whole units."""
+    return _equal_shares(count, unit, num_threads())
+
+
+@functools.lru_cache(maxsize=256)
+def _equal_shares(count: int, unit: int, threads: int) -> np.ndarray:
+    units = -(-count // unit)
+    parts = max(1, min(threads, units))
+    return np.minimum(units * np.arange(parts + 1, dtype=np.int64) // parts * unit, count)
 
 
 def fair_shares(pointers: np.ndarray, threads: int) -> np.ndarray:
@@ -67,19 +91,17 @@ def fair_shares(pointers: np.ndarray, threads: int) -> np.ndarray:
 
 
 @contextmanager
-def _announced():
-    """Say so if the first kernel of a process is slow to come: then it is being compiled, not loaded."""
-    global _is_warm
-    # A warm cache answers within a second or so; only a cold one takes longer.
-    notice = threading.Timer(2.5, _say_compiling)
+def _announced(kernel: Callable):
+    """Say so if a kernel's first call in a process is slow: then it is being compiled, not loaded."""
+    notice = threading.Timer(SLOW, _say_compiling, [kernel])
     notice.daemon = True
     notice.start()
     try:
         yield
     finally:
         notice.cancel()
-        _is_warm = True
 
 
-def _say_compiling() -> None:
-    sys.stderr.write("sparsekit: compiling the sparse kernels for this processor, once; a minute at most ...\n")
+def _say_compiling(kernel: Callable) -> None:
+    name = f"{kernel.__module__.rpartition('.')[2]}.{kernel.__name__}"
+    sys.stderr.write(f"sparsekit: compiling the sparse kernel {name} for this processor, once; a minute at most ...\n")

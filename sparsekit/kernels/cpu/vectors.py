@@ -146,12 +146,11 @@ def dot(typing, a, b):
     def generate(context, builder, signature, args):
         part = Vector(a.element, min(a.lanes, 512 // a.element.bitwidth))
         lefts, rights = (_split(builder, vector, a.lanes, part.lanes) for vector in args)
-        sums = [builder.fmul(left, right) for left, right in zip(lefts[:4], rights[:4], strict=True)]
-        for number, (left, right) in enumerate(zip(lefts[4:], rights[4:], strict=True)):
-            sums[number % 4] = _fma(builder, part, left, right, sums[number % 4])
-        while len(sums) > 1:
-            sums = [builder.fadd(one, other) for one, other in zip(sums[::2], sums[1::2], strict=True)]
-        return _reduce(builder, part, sums[0])
+        # Two sums: with more of them, adding them up costs more than one sum has to wait for itself.
+        sums = [builder.fmul(left, right) for left, right in zip(lefts[:2], rights[:2], strict=True)]
+        for number, (left, right) in enumerate(zip(lefts[2:], rights[2:], strict=True)):
+            sums[number % 2] = _fma(builder, part, left, right, sums[number % 2])
+        return _reduce(builder, part, sums[0] if len(sums) == 1 else builder.fadd(*sums))
 
     return a.element(a, b), generate
 

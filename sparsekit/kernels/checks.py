@@ -1,0 +1,85 @@
+"""What must hold before a kernel runs: compiled ones check no index and would read and write beyond their arrays."""
+
+from torch import Tensor
+
+from sparsekit.kernels.layout import output_size
+from sparsekit.kernels.structure import Structure, Traced
+
+
+def check_linear(x: Tensor, values: Tensor, bias: Tensor | None, structure: Structure | Traced) -> None:
+    """Check what a linear layer is given.
+
+    Raises:
+        ValueError: if the input has not `structure.width` features in its last dimension, there is not one value per
+            connection or one bias per output, or the types differ.
+    """
+    if x.dim() == 0 or x.shape[-1] != structure.width:
+        raise ValueError(f"the input's dimension -1 must have {structure.width} features, got shape {tuple(x.shape)}")
+    _check_parameters(x, values, bias, structure)
+
+
+def check_conv2d(
+    x: Tensor, values: Tensor, bias: Tensor | None, structure: Structure | Traced, unfold: dict
+) -> tuple[int, ...]:
+    """Check what a convolution is given; return the height and width that it gives.
+
+    Raises:
+        ValueError: if the input is no batch of pictures with the channels that the layer reads, there is not one value
+            per connection or one bias per output, the types differ, or the kernel is larger than the padded picture.
+    """
+    check_is_pictures(x)
+    taps = unfold["kernel_size"][0] * unfold["kernel_size"][1]
+    if x.shape[1] * taps != structure.width:
+        raise ValueError(
+            f"the input's dimension 1 must have {structure.width // taps} features, for {structure.width} columns of "
+            f"{taps} kernel places, got shape {tuple(x.shape)}"
+        )
+    _check_parameters(x, values, bias, structure)
+    size = output_size(tuple(x.shape[2:]), **unfold)
+    if min(size) < 1:
+        raise ValueError(f"the kernel must fit into the padded picture, got {unfold} and pictures {tuple(x.shape[2:])}")
+    return size
+
+
+def check_gradient(grad: Tensor, x: Tensor, shape: tuple[int, ...]) -> None:
+    """Check the gradient of a layer's output.
+
+    Raises:
+        ValueError: if it has not the output's shape and the input's type.
+    """
+    if grad.shape != shape or grad.dtype != x.dtype:
+        raise ValueError(
+            f"the output's gradient must have its shape {shape} and the input's type {x.dtype}, "
+            f"got {tuple(grad.shape)} and {grad.dtype}"
+        )
+
+
+def check_is_pictures(x: Tensor) -> None:
+    """Check the number of dimensions.
+
+    Raises:
+        ValueError: if the input is not `(batch, channels, height, width)`.
+    """
+    if x.dim() != 4:
+        raise ValueError(f"the input must be (batch, channels, height, width), got shape {tuple(x.shape)}")
+
+
+def check_is_matrix(x: Tensor) -> None:
+    """Check the number of dimensions.
+
+    Raises:
+        ValueError: if the input is not `(batch, features)`.
+    """
+    if x.dim() != 2:
+        raise ValueError(f"the input must be (batch, features), got shape {tuple(x.shape)}")
+
+
+def _check_parameters(x: Tensor, values: Tensor, bias: Tensor | None, structure: Structure | Traced) -> None:
+    if values.shape != (structure.num_connections,):
+        raise ValueError(
+            f"there must be one value per connection, {structure.num_connections}, got shape {tuple(values.shape)}"
+        )
+    if values.dtype != x.dtype:
+        raise ValueError(f"the input must have the type of the values, {values.dtype}, got {x.dtype}; convert it")
+    if bias is not None and bias.shape != (structure.num_rows,):
+        raise ValueError(f"there must be one bias per output, {structure.num_rows}, got shape {tuple(bias.shape)}")
