@@ -16,6 +16,7 @@ Sums = dict[str, tuple[Tensor, Tensor]]
 
 _NORMS = (batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)
 _BENDING = tuple(getattr(activation, name) for name in activation.__all__ if name not in ("MultiheadAttention", "GLU"))
+_ADDED = ("bias", "position")  # how the names of parameters and buffers end that are added to what flows
 
 
 class WholeModel:
@@ -59,8 +60,8 @@ def all_ones_flow(model: nn.Module, arguments: tuple[Any, ...]) -> Sums:
     The model's absolute weights, without biases, see inputs of ones; `R` is the sum of all outputs. What arrives is
     the activation, what is passed on is the derivative of `R`, both summed over samples and positions: their product
     is what a connection of weight 1 would add to `R`. Normalisations and activation modules are left out (they count
-    as the identity); activations called as functions are not. Double precision, evaluation mode, on a copy: the model
-    and the random streams stay as they are.
+    as the identity, attention's softmax as a division by the sum); activations called as functions are not. Double
+    precision, evaluation mode, on a copy: the model and the random streams stay as they are.
 
     Args:
         model: with sparse layers in either storage.
@@ -96,15 +97,47 @@ def all_ones_flow(model: nn.Module, arguments: tuple[Any, ...]) -> Sums:
 
 
 def positive_twin(model: nn.Module) -> nn.Module:
-    """Return a copy in double precision with positive weights, no biases, and nothing that bends or normalises."""
+    """Return a copy in double precision with positive weights, no biases or positions, and nothing that bends.
+
+    Normalisations are left out too; attention's softmax keeps its division, see `Shares`.
+    """
     twin = copy.deepcopy(model).double().eval().requires_grad_(False)
-    for name, parameter in twin.named_parameters():
-        parameter.zero_() if name.endswith("bias") else parameter.abs_()
+    for parameter in twin.parameters():
+        parameter.abs_()
+    for name, tensor in (*twin.named_parameters(), *twin.named_buffers()):
+        if name.endswith(_ADDED):
+            tensor.zero_()
     for parent in twin.modules():
         for name, child in parent.named_children():
-            if isinstance(child, _NORMS + _BENDING):
+            if isinstance(child, nn.Softmax):
+                parent._modules[name] = Shares(child.dim)
+            elif isinstance(child, _NORMS + _BENDING):
                 parent._modules[name] = nn.Identity()
     return twin
+
+
+class Shares(nn.Module):
+    """In place of attention's softmax: every number divided by the sum, which counts as a constant.
+
+    As the identity, softmax would let attention cube what arrives, and four blocks would exceed any number. The sum
+    being a constant, queries, keys and values all have the same sum of scores, so that what comes before an attention
+    counts up to three times as much as what follows. Outputs, one row per example, stay as they are.
+
+    Example:
+        >>> Shares(-1)(torch.tensor([[[1.0, 3.0]]])).tolist()
+        [[[0.25, 0.75]]]
+    """
+
+    def __init__(self, dim: int | None):
+        super().__init__()
+        self.dim = -1 if dim is None else dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return numbers that add up to 1 along the dimension, or zeros where nothing arrives."""
+        if x.ndim < 3:  # nothing but rows of outputs
+            return x
+        total = x.detach().sum(self.dim, keepdim=True)
+        return x / total.where(total > 0, 1.0)
 
 
 def _with_gradient(value: Any) -> Any:

@@ -25,8 +25,26 @@ class Schedule(ABC):
         return self
 
 
+class _Lasting(Schedule):
+    """A schedule with a last step, which its owner says where `steps` is None."""
+
+    steps: int | None
+
+    def lasting(self, steps: int | None) -> Self:
+        if self.steps is not None or steps is None:
+            return self
+        return replace(self, steps=max(1, steps))  # type: ignore[type-var]  # every subclass is a dataclass
+
+    def _length(self) -> int:
+        if self.steps is None:
+            raise ValueError(
+                f"{self} must know how long it lasts, got steps=None; give steps, or stop to the rule that owns it"
+            )
+        return self.steps
+
+
 @dataclass(frozen=True)
-class _Timed(Schedule):
+class _Timed(_Lasting):
     """A schedule from `start` to `end` within `steps`; its subclasses say how the way between bends."""
 
     start: float
@@ -37,15 +55,8 @@ class _Timed(Schedule):
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps must be at least 1 or None, got {self.steps}; None leaves the length to the owner")
 
-    def lasting(self, steps: int | None) -> Self:
-        return self if self.steps is not None or steps is None else replace(self, steps=max(1, steps))
-
     def __call__(self, step: int) -> float:
-        if self.steps is None:
-            raise ValueError(
-                f"{self} must know how long it lasts, got steps=None; give steps, or stop to the rule that owns it"
-            )
-        progress = min(max(step / self.steps, 0.0), 1.0)
+        progress = min(max(step / self._length(), 0.0), 1.0)
         return self.end + (self.start - self.end) * self.remaining(progress)
 
     @abstractmethod
@@ -201,7 +212,7 @@ class Piecewise(Schedule):
 
 @register("schedule", "stages")
 @dataclass(frozen=True)
-class Stages(Schedule):
+class Stages(_Lasting):
     """One value after the other; each change comes after a share of `steps`.
 
     Source: the sparsity schedules of MEST, Yuan et al. (2021), arXiv:2110.14032, as in its code.
@@ -221,13 +232,9 @@ class Stages(Schedule):
         if list(self.changes) != sorted(self.changes) or not all(0 <= change <= 1 for change in self.changes):
             raise ValueError(f"changes must be increasing shares of the steps, 0 to 1, got {self.changes}")
 
-    def lasting(self, steps: int | None) -> "Stages":
-        return self if self.steps is not None or steps is None else replace(self, steps=max(1, steps))
-
     def __call__(self, step: int) -> float:
-        if self.steps is None:
-            raise ValueError(f"{self} must know how long it lasts, got steps=None; give steps, or stop to its owner")
-        return self.values[sum(step >= change * self.steps for change in self.changes)]
+        steps = self._length()
+        return self.values[sum(step >= change * steps for change in self.changes)]
 
 
 @register("schedule", "warmup")

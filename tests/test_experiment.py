@@ -8,11 +8,12 @@ import pytest
 import torch
 from training_helpers import same, states
 
-from sparsekit import registry
+from sparsekit import datasets, registry
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.rules import SET, DropGrow, RigL, Static, make_rule
 from sparsekit.schedules import Constant, Cosine, Cubic, Linear, Piecewise, Warmup
-from sparsekit.scores import SNIP
+from sparsekit.scores import SNIP, Magnitude
+from sparsekit.selection import random_topology
 from sparsekit.settings import from_plain, to_plain
 from sparsekit.train import Experiment, build_model, build_optimizer, read_experiment, run
 from sparsekit.tricks import GhostNeurons
@@ -43,6 +44,41 @@ VARIANTS = {
 
 def build(experiment):
     return build_model(experiment, input_shape=(40,), num_classes=10)
+
+
+# --- what decides the first topology ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", registry.names("rule"))
+@pytest.mark.parametrize("asked", [{"score": Magnitude()}, {"shuffle": True}], ids=["score", "shuffle"])
+def test_a_score_or_a_control_decides_where_a_training_begins_or_is_refused(name, asked):
+    rule = make_rule(name, total_steps=20)
+    drawn = build(replace(SMALL, rule=rule))
+    if rule.redraws or topology_of(drawn).density == 1:
+        with pytest.raises(ValueError, match=f"{next(iter(asked))} must be left out where it cannot act"):
+            replace(SMALL, rule=rule, **asked)
+    else:
+        scored = replace(SMALL, rule=rule, **asked)
+        data = datasets.load("mnist1d", num_train=40, num_test=20)
+        scored = replace(scored, score_samples=1)
+        model = build_model(scored, input_shape=data.shape, num_classes=10, data=data)
+        assert topology_of(model) != topology_of(drawn)
+
+
+@pytest.mark.parametrize("name", registry.names("rule"))
+def test_a_rule_says_so_where_it_draws_every_place_anew(name):
+    rule = make_rule(name, total_steps=20)
+    counts = {"fc": (8, 8)}
+    firsts = [
+        rule.begin(random_topology(counts, 0.5, seed=seed), torch.Generator().manual_seed(0))["fc"] for seed in (0, 1)
+    ]
+    assert (firsts[0] == firsts[1]) == rule.redraws
+
+
+def test_all_weights_leave_a_score_nothing_to_say():
+    with pytest.raises(ValueError, match=r"score must be left out .* density 1.0 and Static: all weights exist"):
+        Experiment(density=1.0, score=SNIP())
+    assert Experiment(density=1.0, score=SNIP(), rule=make_rule("granet", total_steps=20)).score == SNIP()
 
 
 # --- JSON and folders -------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 from training_helpers import STORAGES, batches_of, largest_difference, plain_mlp, same, sparse, states
 from trick_helpers import seeded
@@ -53,6 +54,29 @@ def test_the_model_is_left_alone_while_numbers_are_learnt():
     assert same(states(model), before)
     assert set(scales) == {name for name, _ in densify(model).named_parameters()}
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_parameter_outside_the_loss_keeps_its_number():
+    class Spare(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.spare = plain_mlp(), nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.net(x)
+
+    for limit in (0.0, 1e9):  # both kinds of step
+        scales = replace(QUICK, limit=limit).scales(seeded(Spare), batches_of(5))
+        assert scales["spare.weight"] == scales["spare.bias"] == 1
+        assert scales["net.0.weight"] != 1
+
+
+def test_attention_that_is_fused_can_be_rescaled():
+    """The fused kernels of a CPU have no second derivative."""
+    net = seeded(torchvision.models.VisionTransformer, 8, 4, 1, 2, 8, 8, num_classes=3)
+    batch = seeded(torch.randn, 4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
+    scales = replace(QUICK, iterations=1, limit=0.0).scales(net, [batch])
+    assert scales["encoder.layers.encoder_layer_0.self_attention.in_proj_weight"] != 1
 
 
 def without_first_input():

@@ -1,11 +1,13 @@
 """Ghost neurons: every ReLU, however it is called, is soft for a while and then the ReLU again, bit for bit."""
 
 import copy
+import re
 
 import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.nn import functional
 from training_helpers import STORAGES, batches_of, pictures_of, plain_cnn, plain_mlp, same, sparse, states
 from trick_helpers import Functional, Overwriting, Undecided, kinds_of, seeded, train, train_with
 
@@ -92,6 +94,30 @@ def test_what_was_found_is_said_name_by_name():
     assert set(found.others) == {"2", "3", "4"}
     assert "recurrent kernel" in found.others["4"]
     assert str(found).startswith("modules: 0; calls: 1 (3); not replaced: 2 (ReLU6 is no ReLU), 3 (GELU is no ReLU)")
+
+
+class Calling(nn.Module):
+    """Activations as functions and as methods, none of which is a ReLU."""
+
+    def forward(self, x):
+        return functional.gelu(x) + functional.relu6(x, inplace=True) + x.clamp_(min=0) + torch.clamp(x, 0, 6)
+
+
+def test_activations_that_are_called_as_functions_and_are_no_relu_are_named():
+    model = nn.Sequential(nn.Linear(2, 2), Calling())
+    said = "calls: none; not replaced: 1 (calls gelu and relu6 and clamp: no ReLU)"
+    assert str(find_relus(model)).endswith(said)
+    with pytest.raises(ValueError, match=re.escape(f"{said}); leave the trick out")):
+        GhostNeurons(stop=3).apply(model)
+
+
+def test_what_calls_relu_and_others_is_replaced_and_named():
+    class Both(nn.Module):
+        def forward(self, x):
+            return torch.relu(x) + torch.tanh(x)
+
+    found = find_relus(Both())
+    assert (found.callers, found.others) == ({"": 1}, {"": "calls tanh: no ReLU"})
 
 
 def test_a_function_held_as_an_attribute_is_found():

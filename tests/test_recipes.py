@@ -86,6 +86,18 @@ def test_settings_of_the_named_rule_are_passed_on_and_unknown_ones_refused(name)
         make(name, rule="rigl", rule_settings={"colour": 1})
 
 
+@pytest.mark.parametrize("rule", ["sr-ste", "dynamic-n-of-m"])
+def test_a_pattern_comes_as_near_to_the_density_as_it_can_but_groups_that_are_given_win(rule):
+    groups = {0.05: (1, 20), 0.34: (1, 3), 0.4: (2, 5), 0.72: (5, 7), 0.003: (1, 333)}
+    for density, group in groups.items():
+        made = make("digits-mlp", rule=rule, density=density).rule
+        assert (made.n, made.m) == group
+    given = make("digits-mlp", rule=rule, density=0.05, rule_settings={"n": 1, "m": 4}).rule
+    assert (given.n, given.m) == (1, 4)
+    half = make("digits-mlp", rule=rule, density=0.05, rule_settings={"m": 8}).rule
+    assert (half.n, half.m) == (2, 8)
+
+
 @every_recipe
 @pytest.mark.parametrize("rule", [Static(), "dense"])
 def test_settings_for_a_rule_that_is_made_already_are_refused(name, rule):

@@ -20,8 +20,8 @@ from sparsekit import registry
 from sparsekit.evaluate import evaluate
 from sparsekit.files import alone
 from sparsekit.journal import Journal
-from sparsekit.layers import topology_of
-from sparsekit.rules import GSE, SET, GraEst, RigL
+from sparsekit.layers import sparse_layers, topology_of
+from sparsekit.rules import DSR, GSE, SET, SNFS, DeepR, GraEst, RigL, SRigL, TopKAST
 from sparsekit.schedules import Constant
 from sparsekit.train import CheckpointError, Experiment, load_checkpoint, load_model, read_run, run
 
@@ -80,6 +80,14 @@ with pytest.MonkeyPatch.context() as _monkeypatch:
         rule=GSE(every=2, stop=7, fraction=0.5, candidates=GraEst(), probe_batches=2, replaces_step=False),
         storage="csr",
     )
+    # Their layers remember: momentum, signs, a threshold, resting weights, a budget.
+    REMEMBERING = {
+        "snfs": replace(RIGL, augment=False, rule=SNFS(every=2, stop=7)),
+        "deep r, csr": replace(DROPOUT_SET, rule=DeepR(stop=7, temperature=Constant(1e-3))),
+        "dsr, csr": replace(DROPOUT_SET, rule=DSR(every=2, stop=7, threshold=0.02)),
+        "top-kast": replace(RIGL, augment=False, rule=TopKAST(every=2, stop=7)),
+        "srigl": replace(RIGL, augment=False, rule=SRigL(every=2, stop=7)),
+    }
     LONG = replace(DROPOUT_SET, epochs=40, rule=RigL(every=2, stop=None, fraction=Constant(0.3)))
 EXPERIMENTS = {
     "rigl, augmented": RIGL,
@@ -175,6 +183,16 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(name, death, whole_runs,
     read_run(tmp_path / experiment.folder_name)  # what there is can be looked at
     again = run(experiment, tmp_path, progress=False, checkpoint_steps=checkpoint_steps)
     assert_same_run(again, whole_runs(name))
+
+
+@pytest.mark.parametrize("name", REMEMBERING)
+def test_a_run_that_was_killed_finds_what_its_layers_remember(name, tmp_path):
+    experiment = REMEMBERING[name]
+    whole = run(experiment, tmp_path / "whole", progress=False)
+    assert len(whole.journal.steps) > 2
+    assert all(layer.memory for layer in sparse_layers(load_model(whole.folder)).values())
+    kill(experiment, tmp_path / "killed", dies_after_step(5), 2)
+    assert_same_run(run(experiment, tmp_path / "killed", progress=False, checkpoint_steps=2), whole)
 
 
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(whole_runs, tmp_path):

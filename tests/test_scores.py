@@ -1,8 +1,10 @@
 """Each score before training against what was worked out by hand, and the defects of published codes."""
 
+import copy
 import dataclasses
 import itertools
 import math
+from dataclasses import dataclass, field
 
 import pytest
 import torch
@@ -11,7 +13,19 @@ from torch import nn
 
 import sparsekit as sk
 from sparsekit.datasets import few_per_class
-from sparsekit.scores import FORCE, SNIP, GraSP, IterativeSNIP, Magnitude, Random, SynFlow, Taylor, prune
+from sparsekit.scores import (
+    FORCE,
+    SNIP,
+    GraSP,
+    IterativeSNIP,
+    Magnitude,
+    Random,
+    SynFlow,
+    Taylor,
+    make_score,
+    prune,
+    score_whole,
+)
 from sparsekit.topology import LayerTopology, Topology
 
 
@@ -119,6 +133,40 @@ def test_the_density_may_fall_linearly_instead():
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Noting(Magnitude):
+    """Magnitude that writes down how much is left whenever it is asked."""
+
+    seen: list = field(default_factory=list)
+
+    def __call__(self, model, batches, loss_fn, generator, *, kept):
+        self.seen.append(kept.count / kept.size)
+        return super().__call__(model, batches, loss_fn, generator, kept=kept)
+
+
+@pytest.mark.parametrize(("spacing", "left"), [("exponential", [1, 0.2**0.25, 0.2**0.5]), ("linear", [1, 0.8, 0.6])])
+def test_prune_lets_the_density_fall_as_it_is_told(spacing, left):
+    score = Noting(rounds=4, spacing=spacing)
+    assert prune(mlp(6, 40, 3), score, 0.2).density == pytest.approx(0.2, abs=0.002)
+    assert score.seen[:3] == pytest.approx(left, abs=0.002)
+
+
+@pytest.mark.parametrize("name", [name for name in sk.names("score") if name != "random"])
+def test_a_score_within_layers_keeps_the_highest_of_each_and_over_all_layers_of_all(name):
+    model, batches = mlp(6, 20, 12, 3), [batch_for((6,), size=32)]
+    score = dataclasses.replace(make_score(name), rounds=1)
+    scores = score_whole(model, score, batches=batches)
+    within, overall = (
+        prune(model, dataclasses.replace(score, scope=scope), 0.25, batches=batches, allocation="uniform")
+        for scope in ("layer", "overall")
+    )
+    assert {layer: kept.count for layer, kept in within.items()} == {"0": 30, "2": 60, "4": 9}
+    for layer, kept in within.items():
+        assert scores[layer].flatten()[kept.indices].min() >= scores[layer].flatten()[kept.missing()].max()
+    assert overall == sk.keep_top_overall(scores, within.count)
+    assert overall != within
+
+
 # --- Taylor -----------------------------------------------------------------------------------------------------------
 
 
@@ -219,6 +267,32 @@ def test_synflow_is_conserved_through_convolutions_too():
     scores = scored(SynFlow(), model, [(torch.zeros(4, 2, 6, 6), torch.zeros(4))])
     totals = torch.stack([score.sum() for score in scores.values()])
     torch.testing.assert_close(totals, totals[:1].expand(3), rtol=1e-10, atol=0)
+
+
+def test_the_flow_through_a_vision_transformer_of_the_usual_size_is_finite_and_empties_no_layer():
+    model = made(lambda: sk.models.build("vit", input_shape=(3, 32, 32), num_classes=10)).float()
+    state = copy.deepcopy(model.state_dict()) | {"position": model.embed.position.clone()}
+    kept = prune(model, SynFlow(rounds=2), 0.05, batches=[(torch.zeros(1, 3, 32, 32), ANY[0][1])])
+    assert kept.count == round(0.05 * kept.size)
+    assert min(layer.count for layer in kept.values()) > 0
+    now = model.state_dict() | {"position": model.embed.position}
+    assert all(torch.equal(value, now[name]) for name, value in state.items())
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_all_parts_of_an_attention_have_the_same_sum_of_scores_and_positions_count_for_nothing(dead):
+    shape = {"patch": 4, "dim": 8, "depth": 2, "heads": 2, "head_width": 4, "hidden": 6}
+    model = made(lambda: sk.models.build("vit", input_shape=(1, 8, 8), num_classes=3, **shape))
+    if dead:
+        nn.init.zeros_(model.block1.attention.query.weight)  # nothing arrives at the first softmax
+    inputs = [(torch.zeros(1, 1, 8, 8), ANY[0][1])]
+    scores = scored(SynFlow(), model, inputs)
+    for block in ("block1", "block2"):
+        parts = [scores[f"{block}.attention.{name}"].sum() for name in ("query", "key", "value", "output")]
+        torch.testing.assert_close(torch.stack(parts), parts[0].expand(4), rtol=1e-10, atol=0)
+        assert (parts[0] > 0) == (block == "block2" or not dead)
+    model.embed.position.neg_()
+    assert all(torch.equal(scores[name], score) for name, score in scored(SynFlow(), model, inputs).items())
 
 
 def test_synflow_works_in_double_precision_and_evaluation_mode_whatever_the_model_is_in():

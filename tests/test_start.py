@@ -10,6 +10,7 @@ from training_helpers import same
 
 from sparsekit.layers import densify, shapes_of, sparsify, topology_of
 from sparsekit.rules import Static
+from sparsekit.schedules import Constant
 from sparsekit.selection import random_topology
 from sparsekit.train import build_model, load_checkpoint, load_model, load_start, run, save_start
 from sparsekit.train.start import STARTS
@@ -155,6 +156,18 @@ def test_the_first_step_decides_the_data_the_learning_rate_and_what_is_recorded(
     assert [seen[4][1](step) for step in range(9)] == [whole[0][1](step) for step in range(9)]
     assert [row.step for row in late.rows if row.name == "train loss"] == [4, 5, 6, 7, 8]
     assert [row.step for row in late.rows if row.name == "test accuracy"] == [5, 8], "nothing is taken over"
+
+
+def test_the_accuracy_of_what_a_run_began_from_is_none_of_its_own(tmp_path):
+    """In the released code of ToST the best accuracy is that of the checkpoint the mask was taken from."""
+    good = run(replace(STATIC, augment=False, epochs=4, batch_size=20), tmp_path, progress=False)
+    start = save_start(tmp_path, load_model(good.folder))
+    spoiling = replace(STATIC, augment=False, epochs=2, start=start, learning_rate=Constant(2.0))
+    history = run(spoiling, tmp_path, progress=False)
+    accuracies = history.values("test accuracy")
+    assert len(accuracies) == spoiling.epochs
+    assert max(accuracies) < good.last("test accuracy")
+    assert {row.step for row in history.rows} == set(range(6))
 
 
 @pytest.mark.parametrize("death", [dies_after_step(5), dies_after_step(8), dies_between_metrics_and_checkpoint(6)])

@@ -5,8 +5,21 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from rule_helpers import begun, rule_of
 from torch import nn
-from training_helpers import OPTIMIZERS, RULES, STORAGES, batches_of, plain_mlp, same, sparse, states
+from training_helpers import (
+    OPTIMIZERS,
+    RULES,
+    STORAGES,
+    batches_of,
+    is_clean,
+    pictures_of,
+    plain_cnn,
+    plain_mlp,
+    same,
+    sparse,
+    states,
+)
 from trick_helpers import kinds_of, train
 
 from sparsekit import registry
@@ -17,7 +30,18 @@ from sparsekit.registry import get, names, source_of, summary_of
 from sparsekit.rules import SET, RigL, Static
 from sparsekit.settings import from_plain, to_plain
 from sparsekit.train import Experiment, fit, load_checkpoint, load_model, run, save_start
-from sparsekit.tricks import GhostNeurons, Given, Passing, begin, check_tricks, ghosts_of, make_trick, resume, set_step
+from sparsekit.tricks import (
+    GhostNeurons,
+    GhostSkips,
+    Given,
+    Passing,
+    begin,
+    check_tricks,
+    ghosts_of,
+    make_trick,
+    resume,
+    set_step,
+)
 from sparsekit.widgets import SettingsPicker
 
 TRICKS = names("trick")
@@ -125,6 +149,42 @@ def test_afterwards_nothing_of_a_trick_is_left(name, rule, storage):
     ids = [[id(p) for p in group["params"]] for group in optimizer.param_groups]
     assert ids == [[id(p) for p in group["params"]] for group in clean.param_groups]
     assert set(optimizer.state) <= set(model.parameters())
+
+
+@both_storages
+@pytest.mark.parametrize("rule", names("rule"))
+def test_tricks_go_with_every_rule(rule, storage):
+    if storage == "csr" and rule_of(rule, every=2).needs_dense:
+        pytest.skip("needs the dense weights")
+    tricks = [quick(name) for name in ("ghost-neurons", "ghost-skips", "rescaled-init")]
+    trained = {}
+    for helped in ([], tricks):
+        model = begin(begun(plain_cnn, storage, rule_of(rule, every=2)), helped, Given(batches=pictures_of(4)))
+        assert list(ghosts_of(model)) == (["0", "1", "2"] if helped else [])  # the ends of a skip, and a ReLU
+        optimizer = OPTIMIZERS["sgd"](model.parameters())
+        train(model, helped, pictures_of(STEPS), rule=rule_of(rule, every=2), optimizer=optimizer)
+        trained[bool(helped)] = model
+    assert not ghosts_of(trained[True])
+    assert kinds_of(trained[True]) == kinds_of(trained[False])
+    assert list(trained[True].state_dict()) == list(trained[False].state_dict())
+    assert all(value.isfinite().all() for value in trained[True].state_dict().values())
+    assert is_clean(trained[True])
+
+
+@both_storages
+def test_a_run_with_branches_resumed_before_and_after_their_removal_ends_as_one_that_was_not(storage, tmp_path):
+    """The only ghosts with parameters and a place in the optimizer."""
+    branches = GhostSkips(way="branch", stop=2)
+    small = {"model": "resnet20", "model_settings": {"width": 2}, "epochs": 1, "rule": SET(every=2, stop=2)}
+    experiment = replace(SMALL, storage=storage, tricks=(branches,), **small)
+    whole = run(experiment, tmp_path / "whole", progress=False)
+    for until in (1, 2):
+        cut = run(experiment, tmp_path / "cut", progress=False, until=until)
+        saved = load_checkpoint(cut.folder / "checkpoint.pt")
+        assert any("ghost" in name for name in saved["model"]) == (until == 1)
+    again = run(experiment, tmp_path / "cut", progress=False)
+    assert again.rows == whole.rows
+    assert same(*(load_checkpoint(history.folder / "checkpoint.pt") for history in (whole, again)))
 
 
 @both_storages

@@ -6,7 +6,7 @@ training is a `run` with a folder of its own: what is finished is read, what was
 """
 
 from sparsekit.lottery.base import Lottery, LotteryHistory
-from sparsekit.lottery.controls import CONTROLS, run_control
+from sparsekit.lottery.controls import CONTROLS, check_control, run_control
 from sparsekit.lottery.levels import run_lottery
 
-__all__ = ["CONTROLS", "Lottery", "LotteryHistory", "run_control", "run_lottery"]
+__all__ = ["CONTROLS", "Lottery", "LotteryHistory", "check_control", "run_control", "run_lottery"]

@@ -53,7 +53,7 @@ def run_control(
     """
     how = {"progress": progress, "checkpoint_seconds": checkpoint_seconds, "checkpoint_steps": checkpoint_steps}
     place = Place.of(lottery, folder, root=root, **how)
-    _check_control(lottery, control, level)
+    check_control(lottery, control, level)
     # The level itself need not have been trained: its ticket comes from the one before.
     before = place.train(lottery.experiment)
     for earlier in range(1, level):
@@ -92,7 +92,12 @@ CONTROLS: dict[str, Callable[[Place, Outset, int], Outset]] = {
 }
 
 
-def _check_control(lottery: Lottery, control: str, level: int) -> None:
+def check_control(lottery: Lottery, control: str, level: int) -> None:
+    """Say what is wrong with a control before anything is trained.
+
+    Raises:
+        ValueError: if there is no such control or level, or the lottery rewinds no weights.
+    """
     if control not in CONTROLS:
         raise ValueError(f"control must be one of {', '.join(CONTROLS)}, got {control!r}; choose one of them")
     if not 1 <= level <= lottery.levels:

@@ -1,14 +1,17 @@
 """What recipes share: epochs become steps, and a rule's name becomes a rule that fits the training's length."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from sparsekit.allocation import check_density
 from sparsekit.datasets import count_batches
 from sparsekit.rules import Rule, Static, make_rule, settings_of
 from sparsekit.scores import make_score
 from sparsekit.train.experiment import Experiment
 from sparsekit.tricks import Trick, make_trick
+
+SMALL_GROUP = 10  # inputs; with larger ones the shorter group at a row's end, which keeps as many, would weigh more
 
 
 def experiment(
@@ -27,7 +30,8 @@ def experiment(
     Args:
         recipe: the name its run folder begins with.
         rule: a registered name, a rule, or `"dense"` for the network with all its weights.
-        density: share of the weights that exist; not looked at for `"dense"`.
+        density: share of the weights that exist; not looked at for `"dense"`. A rule of n among m inputs gets the
+            groups that come nearest to it, unless `rule_settings` name some.
         num_train: training examples of the data set.
         epochs: passes over them.
         rule_settings: settings for a rule given by name.
@@ -49,8 +53,9 @@ def experiment(
         made, density = (rule, density) if isinstance(rule, Rule) else (Static(), 1.0)
     else:
         total_steps = epochs * count_batches(num_train, settings["batch_size"])
-        final = {"final": density} if "final" in settings_of(rule) else {}
-        made = make_rule(rule, total_steps=total_steps, **{**final, **rule_settings})
+        made = make_rule(
+            rule, total_steps=total_steps, **{**_of_density(rule, density, rule_settings), **rule_settings}
+        )
     if isinstance(settings.get("score"), str):
         settings["score"] = make_score(settings["score"])
     settings["tricks"] = _tricks(settings.get("tricks", ()))
@@ -63,6 +68,27 @@ def with_defaults(rule: str | Rule, given: dict[str, Any], **defaults: Any) -> d
         return given
     known = settings_of(rule)
     return {**{key: value for key, value in defaults.items() if key in known}, **given}
+
+
+def _of_density(rule: str, density: float, given: Iterable[str]) -> dict[str, Any]:
+    """Return the settings in which a density reaches a named rule, but for groups where some are given."""
+    known = set(settings_of(rule))
+    settings: dict[str, Any] = {"final": density} if "final" in known else {}
+    if {"n", "m"} <= known and not {"n", "m"} & set(given):
+        settings["n"], settings["m"] = _nearest_groups(density)
+    return settings
+
+
+def _nearest_groups(density: float) -> tuple[int, int]:
+    """Return the n of m nearest to a density: one of any number, or several of a small group; the smallest of equals.
+
+    Example:
+        >>> [_nearest_groups(density) for density in (0.02, 0.05, 0.4, 0.5, 0.75)]
+        [(1, 50), (1, 20), (2, 5), (1, 2), (3, 4)]
+    """
+    check_density(density)
+    small = [(n, m) for m in range(1, SMALL_GROUP + 1) for n in range(1, m + 1)]
+    return min([*small, (1, round(1 / density))], key=lambda group: abs(group[0] / group[1] - density))
 
 
 def _tricks(given: str | Trick | Sequence[str | Trick]) -> tuple[Trick, ...]:

@@ -34,6 +34,7 @@ class Rule(ABC):
         pulls: whether `pull` adds something to the gradients.
         needs_dense: why it cannot do with the existing connections alone; empty if it can.
         keeps_count: whether the number of connections stays as it is where no density is asked for.
+        redraws: whether `begin` draws every place anew, wherever a score before training saw it.
     """
 
     needs_gradients: bool = False
@@ -43,6 +44,7 @@ class Rule(ABC):
     pulls: ClassVar[bool] = False
     needs_dense: ClassVar[str] = ""
     keeps_count: ClassVar[bool] = True
+    redraws: ClassVar[bool] = False
 
     @abstractmethod
     def is_due(self, step: int) -> bool:
@@ -60,12 +62,13 @@ class Rule(ABC):
         """Return the topology to start with in place of one drawn at random: some rules need a regular one."""
         return topology
 
-    def prepare(self, model: nn.Module, *, plain: nn.Module | None = None) -> None:
+    def prepare(self, model: nn.Module, *, plain: nn.Module | None = None, drawn: Topology | None = None) -> None:
         """Make a sparse model's layers fit for this rule, in place; call it before the optimizer is built.
 
         Args:
             model: sparse, as `sparsify` made it.
             plain: the model it was made of, for rules that need the weights outside of the topology as well.
+            drawn: what was drawn before `begin`, for rules that begin with fewer connections than they may have.
 
         Raises:
             ValueError: if the rule needs what the layers' storage does not have.

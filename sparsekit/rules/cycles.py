@@ -30,9 +30,10 @@ class Cycles(Rule):
     """Any rule up to step `after`; from there on a large rewiring every `length` steps, and little or nothing between.
 
     The large rewiring is the rule's own, with the share `explore` of the connections instead of its fraction: same
-    scores, same candidates, exact budget. It sees the gradients of the cycle's first batch at the present weights (the
-    authors' code looks at those of the batch before, at weights that have moved since). A ticket is ready after each
-    step for which `ends_at` is true: at the end of the ordinary training, and of each cycle.
+    scores, same candidates, exact budget. It sees the gradients of the cycle's first batch: at the present weights for
+    rules whose rewiring takes the place of the weight update, else at those before it. (The authors' code looks at the
+    batch before, at weights that have moved since.) A ticket is ready after each step for which `ends_at` is true: at
+    the end of the ordinary training, and of each cycle.
 
     Args:
         base: the rule of the ordinary training.
@@ -114,6 +115,7 @@ class Cycles(Rule):
     pulls = _of_base("pulls")  # type: ignore[assignment]
     needs_dense = _of_base("needs_dense")  # type: ignore[assignment]
     keeps_count = _of_base("keeps_count")  # type: ignore[assignment]
+    redraws = _of_base("redraws")  # type: ignore[assignment]
 
     def initial_density(self, density: float) -> float:
         return self.base.initial_density(density)
@@ -121,8 +123,8 @@ class Cycles(Rule):
     def begin(self, topology: Topology, generator: torch.Generator) -> Topology:
         return self.base.begin(topology, generator)
 
-    def prepare(self, model: nn.Module, *, plain: nn.Module | None = None) -> None:
-        self.base.prepare(model, plain=plain)
+    def prepare(self, model: nn.Module, *, plain: nn.Module | None = None, drawn: Topology | None = None) -> None:
+        self.base.prepare(model, plain=plain, drawn=drawn)
 
     def thinnings(self, topology: Topology) -> Mapping[str, Thinning]:
         return self.base.thinnings(topology)

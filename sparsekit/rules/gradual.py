@@ -10,19 +10,26 @@ from sparsekit.rules.grow.random import Random
 from sparsekit.rules.presets import decaying
 from sparsekit.schedules import Constant, Cubic, Schedule, Stages
 
+FINAL = 0.05  # density in the end where none is said: that of `Experiment`
+
 
 @register("rule", "gmp")
-def GMP(*, stop: int | None, final: float = 0.05, every: int = 100, initial: float = 1.0, **settings: Any) -> DropGrow:
+def GMP(
+    *, stop: int | None, final: float | None = None, every: int = 100, initial: float | None = None, **settings: Any
+) -> DropGrow:
     """Gradual magnitude pruning: begin dense, and give up the smallest weights of all layers, fast first, then slowly.
 
     What is pruned does not come back. At `stop` the density is `final` exactly, whether or not `every` divides it.
 
     Args:
         stop: step at which the final density is reached.
-        final: that density; recipes give theirs.
+        final: that density (0.05); recipes give theirs.
         every: steps between prunings.
-        initial: density to begin with.
+        initial: density to begin with (1).
         settings: any other field of `DropGrow`; `shrink="in proportion"` prunes every layer alike.
+
+    Raises:
+        ValueError: if a density is given besides that `final` or `initial` would be ignored for.
 
     Source: Zhu and Gupta (2017), To prune, or not to prune, arXiv:1710.01878, equation 1.
 
@@ -32,7 +39,7 @@ def GMP(*, stop: int | None, final: float = 0.05, every: int = 100, initial: flo
         [0.0, 0.549219, 0.95]
     """
     own = {
-        "density": Cubic(initial, final),
+        "density": _cubic(initial, final, settings, begin=1.0),
         "fraction": Constant(0.0),
         "grow": Random(),
         "candidates": Draw(),
@@ -46,9 +53,9 @@ def GMP(*, stop: int | None, final: float = 0.05, every: int = 100, initial: flo
 def GraNet(
     *,
     stop: int | None,
-    final: float = 0.05,
+    final: float | None = None,
     every: int = 100,
-    initial: float = 0.5,
+    initial: float | None = None,
     fraction: float | Schedule = 0.5,
     **settings: Any,
 ) -> DropGrow:
@@ -59,11 +66,14 @@ def GraNet(
 
     Args:
         stop: step at which the final density is reached.
-        final: that density; recipes give theirs.
+        final: that density (0.05); recipes give theirs.
         every: steps between rewirings (its code: 1000 on CIFAR).
-        initial: density to begin with: 0.5 sparse to sparse, 1 dense to sparse.
+        initial: density to begin with: 0.5, if none is said, sparse to sparse, 1 dense to sparse.
         fraction: share of a layer's connections exchanged; a number decays to 0 along a cosine.
         settings: any other field of `DropGrow`.
+
+    Raises:
+        ValueError: if a density is given besides that `final` or `initial` would be ignored for.
 
     Source: Liu et al. (2021), Sparse training via boosting pruning plasticity, arXiv:2106.10404, with its code's
         settings.
@@ -72,7 +82,11 @@ def GraNet(
         >>> round(GraNet(stop=100, final=0.05).density_at(50), 5)
         0.10625
     """
-    own = {"density": Cubic(initial, final), "shrink": "overall", "replaces_step": False}
+    own = {
+        "density": _cubic(initial, final, settings, begin=0.5),
+        "shrink": "overall",
+        "replaces_step": False,
+    }
     return DropGrow(stop=stop, every=every, fraction=decaying(fraction), **{**own, **settings})
 
 
@@ -86,6 +100,9 @@ def MEST(*, stop: int | None, every: int = 100, gradient: float = 0.0, **setting
         gradient: weight of `|gradient|` beside `|value|` in what is dropped; its code uses 0.
         settings: any other field of `DropGrow`.
 
+    Raises:
+        ValueError: if `drop` is given besides, for which `gradient` would be ignored.
+
     Source: Yuan et al. (2021), MEST, arXiv:2110.14032, with the stages of its code at 90 % sparsity (prune to 0.92,
         0.91, 0.90 and grow to 0.90), which change at nine and twelve sixteenths of the training.
 
@@ -93,6 +110,7 @@ def MEST(*, stop: int | None, every: int = 100, gradient: float = 0.0, **setting
         >>> [MEST(stop=120).fraction_at(step) for step in (0, 90, 120)]
         [0.2, 0.1, 0.0]
     """
+    _check_heard(settings, "drop", gradient=gradient or None)
     own = {
         "drop": WeightAndGradient(gradient=gradient),
         "grow": Random(),
@@ -105,7 +123,7 @@ def MEST(*, stop: int | None, every: int = 100, gradient: float = 0.0, **setting
 
 @register("rule", "mest-soft")
 def MESTSoft(
-    *, stop: int | None, final: float = 0.05, every: int = 100, gradient: float = 0.0, **settings: Any
+    *, stop: int | None, final: float | None = None, every: int = 100, gradient: float = 0.0, **settings: Any
 ) -> DropGrow:
     """MEST with a soft memory bound (EM&S): keep half as many connections more than wanted, then a quarter, then none.
 
@@ -113,10 +131,13 @@ def MESTSoft(
 
     Args:
         stop: step from which on the wanted density holds (its code: three quarters of the training).
-        final: the wanted density; recipes give theirs.
+        final: the wanted density (0.05); recipes give theirs.
         every: steps between rewirings (its code: 5 epochs).
         gradient: weight of `|gradient|` beside `|value|` in what is dropped; its code uses 0.
         settings: any other field of `DropGrow`.
+
+    Raises:
+        ValueError: if `density` or `drop` is given besides, for which `final` or `gradient` would be ignored.
 
     Source: Yuan et al. (2021), MEST, arXiv:2110.14032, with the stages of its code at 90 % sparsity (prune to 0.90,
         grow to 0.85, 0.875, 0.90).
@@ -125,6 +146,8 @@ def MESTSoft(
         >>> [round(MESTSoft(stop=120, final=0.1).density_at(step), 6) for step in (0, 90, 120)]
         [0.15, 0.125, 0.1]
     """
+    _check_heard(settings, "density", final=final)
+    final = FINAL if final is None else final
     densities = tuple(min(1.0, final * (1 + extra)) for extra in (0.5, 0.25, 0.0))
     own = {
         "density": Stages(densities, (0.75, 1.0)),
@@ -132,3 +155,19 @@ def MESTSoft(
         "rounding": "nearest",
     }
     return MEST(stop=stop, every=every, gradient=gradient, **{**own, **settings})
+
+
+def _cubic(initial: float | None, final: float | None, settings: dict[str, Any], *, begin: float) -> Cubic:
+    _check_heard(settings, "density", initial=initial, final=final)
+    return Cubic(begin if initial is None else initial, FINAL if final is None else final)
+
+
+def _check_heard(settings: dict[str, Any], field: str, **given: float | None) -> None:
+    """Refuse what would be ignored because a field that it decides is given as well."""
+    ignored = ", ".join(f"{name}={value}" for name, value in given.items() if value is not None)
+    if field in settings and ignored:
+        hint = " (a recipe gives its own as final: hand it the rule itself)" if field == "density" else ""
+        raise ValueError(
+            f"{field} must be given alone, or what it follows from, got {field}={settings[field]} and {ignored}; leave "
+            f"one out{hint}"
+        )

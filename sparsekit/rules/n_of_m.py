@@ -111,6 +111,7 @@ class DynamicNOfM(Periodic):
     needs_gradients = True
     replaces_step = True
     keeps_count: ClassVar[bool] = False
+    redraws: ClassVar[bool] = True
 
     n: int = setting(2, "connections in a group", range=(1, 64))
     m: int = setting(4, "inputs in a group", range=(1, 1024))

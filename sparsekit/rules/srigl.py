@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparsekit.capture import LayerView
+from sparsekit.layers import shapes_of, sparse_layers
 from sparsekit.registry import register
 from sparsekit.rules.base import Notes
 from sparsekit.rules.periodic import Periodic, check_end
@@ -25,8 +26,9 @@ class SRigL(Periodic):
 
     A neuron with fewer than `saliency * k` of the layer's most promising connections (the largest values that stay and
     the largest gradients) is given up; its connections go to the others, so k grows. Then each neuron keeps its
-    largest values and grows where its gradient is largest. k is `connections // neurons`, so up to one connection per
-    neuron of the budget stays unused. The last layer's neurons are the classes, and all stay.
+    largest values and grows where its gradient is largest. k is `connections // neurons`, with the connections that the
+    density gave the layer, so up to one per neuron of the budget stays unused. The last layer's neurons are the
+    classes, and all stay.
 
     Source: Lasby et al. (2023), Dynamic sparse training with structured sparsity, arXiv:2305.02299, with the settings
         of its code for convolutional networks.
@@ -42,6 +44,7 @@ class SRigL(Periodic):
     needs_gradients = True
     replaces_step = True
     keeps_count: ClassVar[bool] = False
+    redraws: ClassVar[bool] = True
 
     fraction: Schedule = setting(Cosine(0.3, 0.0), "share of a layer's connections exchanged", range=(0, 1))
     saliency: float = setting(0.3, "a neuron with a smaller share of salient connections is given up", range=(0, 1))
@@ -55,13 +58,26 @@ class SRigL(Periodic):
     def begin(self, topology: Topology, generator: torch.Generator) -> Topology:
         return Topology({name: _constant_fan_in(layer, generator) for name, layer in topology.items()})
 
+    def prepare(self, model: nn.Module, *, plain: nn.Module | None = None, drawn: Topology | None = None) -> None:
+        """Note in each layer how many connections it may have, and whether its neurons are the classes."""
+        super().prepare(model, plain=plain, drawn=drawn)
+        *_, last = shapes_of(plain or model)
+        for name, layer in sparse_layers(model).items():
+            budget = (drawn or {name: layer.topology})[name].count
+            layer.remember({"budget": torch.tensor(budget), "classes": torch.tensor(name == last)})
+
     def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
         return {name: {"budget": torch.tensor(_budget(view))} for name, view in views.items()}
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
         fraction = self.fraction.lasting(self.stop)(step)
         *_, last = views
-        return Topology({name: self._rewired(view, fraction, name == last) for name, view in views.items()})
+        return Topology(
+            {
+                name: self._rewired(view, fraction, bool(view.memory.get("classes", name == last)))
+                for name, view in views.items()
+            }
+        )
 
     def _rewired(self, view: LayerView, fraction: float, is_last: bool) -> LayerTopology:
         layer = view.topology
@@ -91,7 +107,7 @@ class SRigL(Periodic):
 
 
 def _budget(view: LayerView) -> int:
-    """The connections of the layer when training began: what k is computed from for ever."""
+    """What k is computed from for ever: the layer's connections as drawn; as training began, if nobody said more."""
     return int(view.memory["budget"]) if "budget" in view.memory else view.topology.count
 
 

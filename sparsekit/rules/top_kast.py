@@ -69,13 +69,13 @@ class TopKAST(Periodic):
         used = self._used({name: layer.count for name, layer in topology.items()})
         return {name: UsesLargest(count) for name, count in used.items()}
 
-    def prepare(self, model: nn.Module, *, plain: nn.Module | None = None) -> None:
+    def prepare(self, model: nn.Module, *, plain: nn.Module | None = None, drawn: Topology | None = None) -> None:
         """Let layers use some of what they train, and remember the weights of the plain model.
 
         Raises:
             ValueError: if a layer is no masked one, or there is no plain model.
         """
-        super().prepare(model, plain=plain)
+        super().prepare(model, plain=plain, drawn=drawn)
         if plain is None:
             raise ValueError(
                 "Top-KAST needs the model before sparsify to remember its weights, got none; give plain=model"
@@ -85,7 +85,9 @@ class TopKAST(Periodic):
             layer.remember({"weights": weight.detach().flatten().clone()})
 
     def pull(self, view: LayerView, step: int, generator: torch.Generator, *, rate: float) -> Tensor:
-        used = self._used({view.name: view.topology.count})[view.name]
+        used = view.topology.count  # after `stop` only used ones are left; the gradients of `stop` are those of before
+        if self.stop is None or step <= self.stop:
+            used = self._used({view.name: used})[view.name]
         is_used = torch.zeros_like(view.values, dtype=torch.bool)
         is_used[highest(view.values.abs(), used)] = True
         density = max(used, 1) / view.topology.size

@@ -20,7 +20,8 @@ class SynFlow(Score):
 
     The scores of what enters a unit and of what leaves it have the same sum, and so have those of all layers of a
     chain: in many rounds no layer can be emptied while another is full. Double precision, evaluation mode, without
-    biases; normalisations, activations and softmax count as the identity (modules only, not functions).
+    biases and positions; normalisations and activations count as the identity (modules only, not functions),
+    attention's softmax as a division by the sum, without which it would cube the flow.
 
     Source: Tanaka et al. (2020), Pruning neural networks without any data, arXiv:2006.05467, algorithm 1.
     """
@@ -43,7 +44,7 @@ class SynFlow(Score):
         with drawing_from(generator):
             flow = twin(_ones_like_one_of(batches)).sum()
         if not bool(flow.isfinite()):
-            raise ValueError(f"the flow through the network must be finite, got {float(flow)}; scale its weights down")
+            raise ValueError(f"the flow through the network must be finite, got {flow.item()}; scale its weights down")
         grads = torch.autograd.grad(flow, list(weights.values()))
         return {
             name: (grad * weight.detach()).abs() for (name, weight), grad in zip(weights.items(), grads, strict=True)

@@ -24,9 +24,9 @@ _WITH_RULE: weakref.WeakSet[Optimizer] = weakref.WeakSet()
 def attach(model: nn.Module, optimizer: Optimizer, rule: Rule, *, seed: int = 0) -> "Attachment":
     """Let a rule rewire a model whenever the optimizer steps, in any loop.
 
-    Mixed precision, gradient accumulation, closures, clipping, learning-rate schedulers and DDP keep working. The
-    topology is saved in `model.state_dict()`, the step count in `optimizer.state_dict()`: to resume, load both and
-    attach again with the same seed.
+    Mixed precision, gradient accumulation, closures, clipping, learning-rate schedulers, DDP and `torch.compile`
+    (attach to the model, call the compiled one) keep working. The topology is saved in `model.state_dict()`, the step
+    count in `optimizer.state_dict()`: to resume, load both and attach again with the same seed.
 
     Args:
         model: a sparse model; its `DistributedDataParallel` wrapper where there is one.

@@ -46,7 +46,7 @@ class Experiment:
     Settings of the data set, model and optimizer are mappings of the named function's own keywords.
 
     Raises:
-        ValueError: if a name is unknown or a number out of range.
+        ValueError: if a name is unknown, a number out of range, or a score given where it cannot act.
         TypeError: if a rule or schedule is something else, or a count no whole number.
 
     Example:
@@ -94,6 +94,7 @@ class Experiment:
         if self.autocast not in (None, "bfloat16", "float16"):
             raise ValueError(f"autocast must be bfloat16, float16 or None, got {self.autocast!r}")
         self._check_types()
+        self._check_first_places()
         many = float("inf")
         check_range(self, epochs=(1, many), batch_size=(1, many), micro_batches=(1, many), label_smoothing=(0, 1))
         check_range(self, first_step=(0, many))
@@ -125,6 +126,23 @@ class Experiment:
         for name in ("epochs", "batch_size", "micro_batches", "score_samples", "seed", "first_step"):
             if not isinstance(getattr(self, name), int):
                 raise TypeError(f"{name} must be a whole number, got {getattr(self, name)!r}; round it")
+
+    def _check_first_places(self) -> None:
+        """A score, or a control of it, must have something to say about the first topology."""
+        asked = [name for name in ("score", "shuffle") if getattr(self, name)]
+        if not asked:
+            return
+        who = type(self.rule).__name__
+        if self.rule.redraws:
+            why, way = f"{who}, which draws every place anew", "choose another rule"
+        elif self.rule.initial_density(self.density) == 1:
+            why, way = (
+                f"density {self.density} and {who}: all weights exist at first",
+                "lower it or change rule",
+            )
+        else:
+            return
+        raise ValueError(f"{asked[0]} must be left out where it cannot act, got it with {why}; {way}")
 
     @property
     def folder_name(self) -> str:
@@ -184,13 +202,15 @@ def build_model(
             )
         if experiment.density == 1 and isinstance(experiment.rule, Static) and experiment.dense_start:
             return model
-        sparse = sparsify(model, _first_topology(experiment, model, data), experiment.storage)
-    experiment.rule.prepare(sparse, plain=model)
+        drawn = _drawn(experiment, model, data)
+        first = experiment.rule.begin(drawn, generator(experiment.seed, "begin"))
+        sparse = sparsify(model, first, experiment.storage)
+    experiment.rule.prepare(sparse, plain=model, drawn=drawn)
     fuse_relus(sparse)
     return sparse
 
 
-def _first_topology(experiment: Experiment, model: nn.Module, data: Dataset | None) -> Topology:
+def _drawn(experiment: Experiment, model: nn.Module, data: Dataset | None) -> Topology:
     density = experiment.rule.initial_density(experiment.density)
     how: dict[str, Any] = {"allocation": experiment.allocation, "seed": experiment.seed}
     if experiment.score is None or data is None or density == 1:
@@ -198,9 +218,7 @@ def _first_topology(experiment: Experiment, model: nn.Module, data: Dataset | No
     else:
         few = few_per_class(data, experiment.score_samples, seed=experiment.seed)
         topology = prune(model, experiment.score, density, batches=[few], exclude=experiment.exclude, **how)
-    if experiment.shuffle:
-        topology = shuffled(topology, seed=experiment.seed)
-    return experiment.rule.begin(topology, generator(experiment.seed, "begin"))
+    return shuffled(topology, seed=experiment.seed) if experiment.shuffle else topology
 
 
 def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from sparsekit.layers.companions import FusedReLU
+from sparsekit.layers.masked import Thinning
 from sparsekit.registry import register
 from sparsekit.schedules import Geometric, Schedule
 from sparsekit.settings import setting
@@ -24,6 +25,7 @@ from sparsekit.tricks.reading import (
     is_ours_or_torchs,
     is_relu_call,
     listed,
+    other_calls,
     own_graph,
 )
 
@@ -230,6 +232,8 @@ def _why_not(module: nn.Module) -> str:
     kind = type(module)
     if isinstance(module, torch.jit.ScriptModule):
         return "compiled: it cannot be looked into"
+    if isinstance(module, Thinning):
+        return "it acts on weights, not on signals"
     if isinstance(module, nn.RNNBase) and getattr(module, "nonlinearity", "") == "relu":
         return "the ReLU is inside of torch's recurrent kernel"
     if kind.__module__ == "torch.nn.modules.activation" and kind.__name__ not in NO_RELU:
@@ -242,16 +246,22 @@ def _why_not(module: nn.Module) -> str:
 def _note_calls(module: nn.Module, name: str, callers: dict[str, int], others: dict[str, str]) -> None:
     """Write down how often a module calls relu as a function, or why nobody knows."""
     held = sum(value in CALLS for value in vars(module).values() if callable(value))
+    if is_ours_or_torchs(module):
+        if held:
+            callers[name] = held
+        return
     try:
-        calls = held if is_ours_or_torchs(module) else sum(map(is_relu_call, own_graph(module).nodes))
+        graph = own_graph(module)
     except UnreadableError as error:
         if held or _names_relu(type(module)):
             callers[name] = 0
         else:
             others[name] = f"unknown: {error}"
         return
-    if calls:
+    if calls := sum(map(is_relu_call, graph.nodes)):
         callers[name] = calls
+    if names := other_calls(graph):
+        others[name] = f"calls {' and '.join(names)}: no ReLU"
 
 
 def _names_relu(kind: type) -> bool:

@@ -11,6 +11,9 @@ from torch.nn import functional
 IN_PLACE = {torch.relu_, Tensor.relu_, functional.relu_}
 CALLS = IN_PLACE | {torch.relu, Tensor.relu, functional.relu}
 METHODS = {"relu", "relu_"}
+# Activations that are called as functions, and what models use as one; by name, with and without "_" in the end.
+OTHERS = {"gelu", "relu6", "silu", "mish", "elu", "selu", "celu", "leaky_relu", "prelu", "rrelu", "softplus"}
+OTHERS |= {"hardswish", "hardtanh", "sigmoid", "tanh", "clamp", "clamp_min", "clip"}
 MOST_NAMED = 5  # in a sentence
 
 
@@ -57,6 +60,13 @@ def is_relu_call(node: torch.fx.Node) -> bool:
     """Whether a node of a graph calls relu as a function."""
     is_function = node.op == "call_function" and node.target in CALLS
     return is_function or (node.op == "call_method" and node.target in METHODS)
+
+
+def other_calls(graph: torch.fx.Graph) -> list[str]:
+    """Return the names of functions called in a graph that act like an activation and are no ReLU, each once."""
+    calls = [node.target for node in graph.nodes if node.op in ("call_function", "call_method")]
+    called = [call if isinstance(call, str) else getattr(call, "__name__", "") for call in calls]
+    return list(dict.fromkeys(name.rstrip("_") for name in called if name.rstrip("_") in OTHERS))
 
 
 def listed(names: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.dropout import _DropoutNd
 
 from sparsekit.layers import SparseLayer, densify, sparse_layers
@@ -80,7 +81,8 @@ class RescaledInit(Trick):
         search = _Search(self, model, loss_fn)
         stream = _endless(batches)
         devices = [p.device for p in model.parameters() if p.is_cuda][:1]
-        with torch.random.fork_rng(devices=devices):
+        # Only this way to compute attention has the second derivative that is needed here.
+        with torch.random.fork_rng(devices=devices), sdpa_kernel(SDPBackend.MATH):
             for _ in range(self.iterations):
                 search.move(next(stream), next(stream), stream)
         return dict(zip(search.names, search.scales.tolist(), strict=True))
@@ -128,7 +130,7 @@ class _Search:
 
     def _gradients(self, weights: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         loss = self._loss(weights, batch)
-        found = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+        found = torch.autograd.grad(loss, list(weights.values()), create_graph=True, materialize_grads=True)
         pairs = zip(weights, found, strict=True)
         return {name: grad * self.masks[name] if name in self.masks else grad for name, grad in pairs}
 
