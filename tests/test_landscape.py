@@ -1,6 +1,8 @@
 """Paths and planes between networks: they go through the networks themselves, and leave them as they were."""
 
 import copy
+import time
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -8,9 +10,10 @@ import pytest
 import torch
 from helpers import STORAGES, batch_for, made, mlp, small_conv_net, sparse
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 import sparsekit as sk
-from sparsekit import analysis
+from sparsekit import analysis, models
 from sparsekit.analysis import landscape
 from sparsekit.analysis.connectivity import Path
 from sparsekit.analysis.weights import Bench, check_alike, load_vector, support_of, union_support, vector_of
@@ -325,8 +328,31 @@ class TestSurfaces:
             lambda: analysis.surface(plane, [BATCH], axes=plane.axes(3), cache=file, progress=False),
             lambda: analysis.surface(other, [BATCH], axes=plane.axes(2), cache=file, progress=False),
         ):
-            with pytest.raises(ValueError, match="of the same plane, grid and data"):
+            with pytest.raises(ValueError, match="of the same plane, grid, data and loss"):
                 surface()
+
+    def test_a_cache_of_another_loss_is_refused(self, tmp_path):
+        plane = analysis.random_plane(nets(1)[0])
+
+        def scaled(by: float):
+            return lambda outputs, labels: by * cross_entropy(outputs, labels)
+
+        pairs = {
+            "keywords": [partial(cross_entropy, label_smoothing=share) for share in (0.1, 0.1, 0.2)],
+            "tensors": [
+                partial(cross_entropy, weight=one * torch.ones(3, dtype=torch.float64)) for one in (1, 1, 1.00001)
+            ],
+            "closures": [scaled(1.0), scaled(1.0), scaled(2.0)],
+            "codes": [lambda a, b: cross_entropy(a, b), lambda x, y: cross_entropy(x, y), lambda a, b: (a * 2).mean()],
+            "modules": [nn.CrossEntropyLoss(label_smoothing=share) for share in (0.1, 0.1, 0.2)],
+            "names": [cross_entropy, cross_entropy, nn.functional.multi_margin_loss],
+        }
+        for name, (loss_fn, same, other) in pairs.items():
+            settings = {"axes": plane.axes(2), "cache": tmp_path / f"{name}.npz", "progress": False}
+            analysis.surface(plane, [BATCH], loss_fn, **settings)
+            analysis.surface(plane, [BATCH], same, **settings)
+            with pytest.raises(ValueError, match="of the same plane, grid, data and loss"):
+                analysis.surface(plane, [BATCH], other, **settings)
 
     def test_a_loss_that_is_not_a_number_is_kept_and_not_computed_again(self, tmp_path):
         plane, file = analysis.random_plane(nets(1)[0]), tmp_path / "surface.npz"
@@ -337,6 +363,17 @@ class TestSurfaces:
         for _ in range(2):
             found = analysis.surface(plane, [BATCH], broken, axes=plane.axes(2), cache=file, progress=False)
             assert np.isnan(found.loss).all()
+
+    def test_25_by_25_points_on_2000_images_take_less_than_15_seconds(self):
+        trio = {str(s): models.build("mlp", input_shape=(784,), num_classes=10, hidden=(300, 100)) for s in range(3)}
+        plane, times = analysis.plane_through(trio), []
+        x, y = plane.axes(25)
+        data = torch.randn(2000, 784, generator=torch.Generator().manual_seed(0)), torch.arange(2000) % 10
+        for _ in range(4):  # a row of the 25 each
+            start = time.process_time()  # not of others who share the machine
+            analysis.surface(plane, [data], axes=(x, y[:1]), progress=False)
+            times.append(time.process_time() - start)
+        assert 25 * min(times) < 15
 
     def test_a_bar_shows_the_rows(self, capsys):
         plane = analysis.random_plane(nets(1)[0])

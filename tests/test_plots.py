@@ -145,7 +145,7 @@ FIGURES = {
     "reliability": (plots.plot_reliability, (RELIABILITY,), {"title": "a"}),
     "barriers": (plots.plot_barriers, ({"straight": path_table()},), {}),
     "surface": (plots.plot_surface, (hills(),), {"tracks": {"bent": np.array([[0, 0], [1, 0.5]])}, "cut": 0.3}),
-    "surface 3d": (plots.plot_surface_3d, (hills(),), {"cut": 0.3}),
+    "surface 3d": (plots.plot_surface_3d, (hills(),), {"tracks": {"bent": np.array([[0, 0], [1, 0.5]])}, "cut": 0.3}),
     "cut": (plots.plot_cut, (hills(),), {"of": "accuracy"}),
     "spectrum": (plots.plot_spectrum, ({"a": SPECTRUM, "b": SPECTRUM},), {}),
 }

@@ -109,6 +109,16 @@ class TestLandscapes:
         with pytest.raises(ValueError, match="three-dimensional axes, got Axes"):
             plots.plot_surface_3d(hills(), Figure().subplots())
 
+    def test_tracks_lie_on_the_landscape(self):
+        surface = hills()
+        track = np.array([[0, 0], [0.6, 0.1], [1, 0.5]])
+        line = plots.plot_surface_3d(surface, tracks={"bent": track}).lines[0]
+        x, y, height = (np.asarray(side) for side in line.get_data_3d())
+        assert (x.tolist(), y.tolist()) == (track[:, 0].tolist(), track[:, 1].tolist())
+        nearest = [(np.abs(surface.y - b).argmin(), np.abs(surface.x - a).argmin()) for a, b in track]
+        assert height.tolist() == [np.log10(surface.loss[place]) for place in nearest]
+        assert line.get_label() == "bent"
+
     def test_flat_surfaces_and_losses_without_bound_can_be_drawn(self):
         flat = hills()
         for value in (1.0, float("nan")):

@@ -1,5 +1,6 @@
 """Cheap tickets: exact split, triangles, large rewirings at the start of cycles, tickets where the rate is low."""
 
+import importlib
 import json
 import math
 from dataclasses import replace
@@ -10,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rule_helpers import rule_of
 from test_resume import RUN, Killed
-from training_helpers import same
+from training_helpers import STORAGES, batches_of, same, tiny, train
 
 from sparsekit import datasets
+from sparsekit.evaluate import evaluate
 from sparsekit.journal import Journal
 from sparsekit.layers import sparse_layers
 from sparsekit.recipes import digits_mlp
@@ -23,6 +25,9 @@ from sparsekit.settings import from_plain, to_plain
 from sparsekit.sup_tickets import Split, SupTickets, plan, run_sup_tickets, split_epochs, superpositions
 from sparsekit.tickets import superpose
 from sparsekit.train import Experiment, load_checkpoint, load_model, run
+from sparsekit.tricks import GhostNeurons, GhostSkips, LabelSmoothing
+
+COLLECT = importlib.import_module("sparsekit.sup_tickets.collect")
 
 # Three steps an epoch; batch norm, so that refreshing its statistics matters.
 NET = Experiment(
@@ -148,6 +153,24 @@ def test_a_trough_that_lies_above_the_peak_is_refused_where_only_the_plan_can_te
         plan(replace(SUP, low=None, high=0.0001), 1197)
 
 
+@pytest.mark.parametrize("trick", [GhostNeurons(stop=18), GhostSkips(stop=7), GhostNeurons()])
+def test_ghosts_that_would_be_in_a_ticket_are_refused(trick):
+    """The last ends where tricks usually do, after 0.4 of 18 steps."""
+    sup = replace(SUP, experiment=replace(NET, tricks=(trick,)))
+    with pytest.raises(ValueError, match=r"gone when the first ticket is taken, at step 6, got stop=(18|7); give it"):
+        plan(sup, 1197)
+
+
+def test_ghosts_that_end_with_the_ordinary_training_are_in_no_ticket(tmp_path):
+    tricks = (GhostNeurons(stop=6), GhostSkips(stop=6), LabelSmoothing())  # what is no ghost may go on
+    found = run_sup_tickets(replace(SUP, experiment=replace(NET, tricks=tricks)), tmp_path, progress=False)
+    data = datasets.load("digits", flat=False)
+    test = [(data.prepare(x), y) for x, y in datasets.batches_in_order(data.test, 1000)]
+    plain = load_model(found.history.folder)
+    for one in found.tickets:
+        assert evaluate(one.model_like(plain), test).accuracy == one.accuracy
+
+
 # --- the rule ---------------------------------------------------------------------------------------------------
 
 
@@ -189,6 +212,20 @@ def test_rules_that_cannot_cycle_are_refused(make, said):
 def test_rules_of_their_own_explore_too():
     assert Cycles(base=SRigL(stop=90), after=100).explores_at(100)
     assert not Cycles(base=Static(), after=100).explores_at(100)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_where_growing_comes_first_a_cycle_begins_without_what_was_dropped_and_with_zeros(storage):
+    rule = Cycles(base=RigL(every=2, stop=3, fraction=0.3, regrow=False), after=5, length=3)
+    model = tiny(storage)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    changes = dict(train(model, optimizer, batches_of(6), rule))
+    assert list(changes) == [0, 2, 5]
+    for name, layer in sparse_layers(model).items():
+        dropped, grown = changes[5].dropped[name], changes[5].grown[name]
+        assert len(grown) == len(dropped) == layer.topology.count // 2
+        assert (layer.topology.place_of(dropped) < 0).all()
+        assert not layer.values()[layer.topology.place_of(grown)].any()
 
 
 # --- collecting -------------------------------------------------------------------------------------------------
@@ -240,6 +277,24 @@ def test_set_explores_at_random_and_rigl_by_gradients(collected):
     assert Cycles(base=BASES["rigl"]).needs_gradients
 
 
+def test_a_topology_that_is_not_frozen_goes_on_changing_within_the_cycles(tmp_path):
+    """As in the authors' commands for ImageNet."""
+    goes_on = replace(NET, rule=RigL(every=2, stop=None, fraction=Constant(0.3)))
+    found = run_sup_tickets(replace(SUP, experiment=goes_on, freeze=False), tmp_path, progress=False)
+    late = {step: change for step, change in found.history.journal.entries if step > 5}
+    assert list(late) == [6, 8, 10, 12, 14, 16]
+    assert all(sum(grown.numel() for grown in change.grown.values()) > 0 for change in late.values())
+    assert len({one.count for one in found.tickets}) == 1
+
+
+def test_a_rule_that_has_stopped_cannot_go_on_within_cycles():
+    """Named rules stop after three quarters of the training."""
+    with pytest.raises(ValueError, match=r"must go on in the cycles, after step 6, got stop=5; make it with stop=None"):
+        plan(replace(SUP, freeze=False), 1197)
+    plan(replace(SUP, freeze=False, experiment=replace(NET, rule=Static())), 1197)
+    plan(replace(SUP, freeze=False, cycle_rate=0.1, cycle_epochs=4), 1197)  # no cycles
+
+
 def test_without_exploration_all_tickets_have_one_topology_and_other_values(collected):
     tickets = collected("rigl", explore=0.0).tickets
     assert tickets[0].topology == tickets[1].topology == tickets[2].topology
@@ -268,8 +323,9 @@ def test_tickets_are_the_networks_of_those_steps(collected, tmp_path):
         assert one.accuracy == history.last("test accuracy")
 
 
-def test_both_storages_collect_the_same_tickets(collected):
-    for a, b in zip(collected("rigl").tickets, collected("rigl", "csr").tickets, strict=True):
+@pytest.mark.parametrize("name", ["rigl", "gse"])
+def test_both_storages_collect_the_same_tickets(collected, name):
+    for a, b in zip(collected(name).tickets, collected(name, "csr").tickets, strict=True):
         shared = sum((a.topology[n] & b.topology[n]).count for n in a.topology)
         # Both sum in another order, so a tie or a rounding may choose another connection in single precision.
         assert shared >= 0.98 * a.count
@@ -330,6 +386,30 @@ def test_a_run_that_went_past_a_missing_ticket_is_refused_and_stays(tmp_path):
     assert len(Journal.read(found.history.folder / "journal")) == len(found.history.journal)
 
 
+@pytest.mark.parametrize("other_collects", [True, False])
+def test_a_run_that_another_process_goes_on_with_meanwhile_gives_no_wrong_ticket(
+    collected, tmp_path, monkeypatch, other_collects
+):
+    """Between the end of `run` and the loading of the model, another process may save a later step."""
+    wanted, load = collected("rigl"), COLLECT.load_model
+
+    def late(place, **settings):
+        monkeypatch.undo()
+        if other_collects:
+            run_sup_tickets(wanted.sup, tmp_path, progress=False)
+        else:
+            run(plan(wanted.sup, 1197)[0], tmp_path, progress=False)
+        return load(place, **settings)
+
+    monkeypatch.setattr(COLLECT, "load_model", late)
+    if other_collects:
+        found = run_sup_tickets(wanted.sup, tmp_path, progress=False)
+        assert all(same(a.state(), b.state()) for a, b in zip(found.tickets, wanted.tickets, strict=True))
+    else:
+        with pytest.raises(ValueError, match="must stop for its ticket at step 6, got .* at step 18 without it"):
+            run_sup_tickets(wanted.sup, tmp_path, progress=False)
+
+
 def test_a_collection_survives_json(collected):
     sup = collected("rigl").sup
     assert from_plain(json.loads(json.dumps(to_plain(sup)))) == sup
@@ -352,9 +432,29 @@ def test_every_superposition_is_measured_beside_its_controls(collected):
     # Tickets are measured with their own statistics first: the same that the run wrote down.
     assert singles["accuracy, not refreshed"].tolist() == pytest.approx([one.accuracy for one in found.tickets])
     assert table.loc["mean of tickets", "loss"] == pytest.approx(singles["loss"].mean())
+    # The ensemble is of the tickets as they were trained, in all columns.
+    ensemble = table.loc["ensemble"]
+    assert (ensemble["loss"], ensemble["accuracy"]) == tuple(
+        ensemble[["loss, not refreshed", "accuracy, not refreshed"]]
+    )
     # Jensen: the loss of the mean of outputs is at most the mean of the losses.
     assert table.loc["ensemble", "loss"] <= singles["loss, not refreshed"].mean()
     assert math.isfinite(table["loss"].sum())
+
+
+def test_superpositions_are_measured_with_refreshed_batch_norm_and_without(collected):
+    """Averaged weights with averaged statistics, and with their own: the first columns are the latter."""
+    found, data = collected("rigl"), datasets.load("digits", flat=False)
+    model = load_model(found.history.folder)
+    train, test = (
+        [(data.prepare(x), y) for x, y in datasets.batches_in_order(split, 1000)] for split in (data.train, data.test)
+    )
+    one = superpose(found.tickets).model_like(model)
+    fresh, stale = evaluate(one, test, refresh_with=train), evaluate(one, test)
+    row = superpositions(found.tickets, model, data).loc["superposed"]
+    assert (row["loss"], row["accuracy"]) == (fresh.loss, fresh.accuracy)
+    assert (row["loss, not refreshed"], row["accuracy, not refreshed"]) == (stale.loss, stale.accuracy)
+    assert abs(fresh.loss - stale.loss) > 0.01
 
 
 def test_batch_norm_of_a_superposition_must_be_refreshed(collected):
@@ -362,8 +462,6 @@ def test_batch_norm_of_a_superposition_must_be_refreshed(collected):
     found = collected("set")
     data = datasets.load("digits", flat=False)
     one = superpose(found.tickets).model_like(load_model(found.history.folder))
-    from sparsekit.evaluate import evaluate
-
     train = list(datasets.batches_in_order(data.train, 1000))
     stale, fresh = evaluate(one, train), evaluate(one, train, refresh_with=train)
     assert fresh.loss < stale.loss

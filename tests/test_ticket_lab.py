@@ -1,5 +1,6 @@
 """The ticket lab: what it shows is what `superpose` and `evaluate` say, whatever is ticked."""
 
+import time
 from xml.etree import ElementTree
 
 import pandas as pd
@@ -11,6 +12,7 @@ from training_helpers import same
 
 from sparsekit.evaluate import evaluate
 from sparsekit.layers import shapes_of, sparsify
+from sparsekit.models import build
 from sparsekit.plots import plot_cycles, plot_superposition, plot_votes
 from sparsekit.schedules import Constant, Joined, Triangular
 from sparsekit.selection import random_topology
@@ -52,6 +54,20 @@ def test_it_shows_what_superpose_and_evaluate_say(lab):
     probabilities = [one.model_like(net()).eval()(batch(1)[0]).softmax(1) for one in tickets()]
     right = (torch.stack(probabilities).mean(0).argmax(1) == batch(1)[1]).double().mean()
     assert lab.trial.accuracies["ensemble"] == float(right)
+
+
+def test_a_move_takes_less_than_150_milliseconds_with_eight_tickets_of_a_usual_size():
+    plain = build("mlp", input_shape=(784,), num_classes=10, hidden=(300, 100))
+    nets = [sparsify(plain, random_topology(shapes_of(plain), 0.1, seed=seed)) for seed in range(8)]
+    data = torch.randn(1000, 784, generator=torch.Generator().manual_seed(0)), torch.arange(1000) % 10
+    shown = TicketLab([Ticket.of(one, step=0) for one in nets], plain, test=data, train=data)
+    for moves in ([("weight 2", 0.1 * tenth) for tenth in range(5)], [("in 3", bool(n % 2)) for n in range(5)]):
+        times = []
+        for name, value in moves:
+            start = time.process_time()  # not of others who share the machine
+            shown.choose(**{name: value})
+            times.append(time.process_time() - start)
+        assert min(times) < 0.15
 
 
 def test_tickets_that_are_not_ticked_take_no_part(lab):

@@ -10,8 +10,9 @@ from sparsekit.registry import get, names
 from sparsekit.rules import DropGrow, Gradient, Magnitude, Random, RigL, make_rule
 from sparsekit.schedules import Constant, Cosine, Cubic, Linear, Schedule, Warmup
 from sparsekit.settings import setting
-from sparsekit.widgets import Controls, Field, RulePicker, SettingsPicker
-from sparsekit.widgets.drafts import build, code_of, controls_of, draft_of, methods_for, values_of
+from sparsekit.tricks import GhostNeurons, LabelSmoothing, make_trick
+from sparsekit.widgets import Controls, Field, RulePicker, SettingsPicker, TrickPicker
+from sparsekit.widgets.drafts import build, changed, code_of, controls_of, draft_of, methods_for, values_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +175,11 @@ def test_moving_a_slider_never_sends_its_value_back(picker, monkeypatch):
     assert not [key for title, key in sent[1:] if title == "Settings" and key and "values" in key]
 
 
+def test_what_no_control_can_show_stays_when_its_text_comes_back():
+    draft = draft_of(Everything())
+    assert build(changed(draft, "sides", values_of(draft)["sides"])) == Everything()
+
+
 def test_an_unknown_control_is_refused(picker):
     with pytest.raises(ValueError, match="control must be one of is_on, few"):
         picker.choose("speed", 1)
@@ -227,6 +233,36 @@ def test_a_rule_picker_offers_every_rule():
 
 def test_a_rule_picker_starts_with_rigl_as_published():
     assert RulePicker(total_steps=1000).value == RigL(stop=750)
+
+
+def test_a_trick_picker_offers_every_trick():
+    picker = TrickPicker(total_steps=1000)
+    offered = [value for value, _ in field(picker, "method")["options"]]
+    assert offered == names("trick")
+    for name in offered:
+        picker.choose("method", name)
+        assert picker.error == ""
+        assert picker.value == make_trick(name).lasting(1000)
+
+
+def test_a_trick_picker_starts_with_ghosts_that_end_where_they_usually_do():
+    picker = TrickPicker(total_steps=1000)
+    assert picker.value == GhostNeurons(stop=400)
+    assert TrickPicker(total_steps=1000, name="label-smoothing").value == LabelSmoothing(stop=1000)
+    with pytest.raises(ValueError, match="ghost-neurons"):
+        TrickPicker(total_steps=1000, name="ghosts")
+
+
+def test_choosing_another_trick_shows_its_settings_and_what_cannot_be_is_answered_there():
+    picker = TrickPicker(total_steps=1000)
+    assert {"stop", "unit", "beta"} <= set(picker.controls.values)
+    picker.choose("stop", 0)
+    assert "stop must be at least 1" in field(picker, "stop")["error"]
+    assert picker.value.stop == 400
+    picker.choose("method", "fan-in-init")
+    assert picker.error == ""
+    assert list(picker.controls.values) == ["method"]
+    assert picker.code.values["code"] == "FanInInit()"
 
 
 def test_choosing_another_rule_shows_its_settings():

@@ -7,7 +7,10 @@ comes with how far away from it the network really is.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path as File
+from types import CodeType, FunctionType
+from typing import Any
 
 import numpy as np
 import torch
@@ -213,7 +216,8 @@ def _read(file: File, mark: str) -> list[np.ndarray]:
     with np.load(file) as saved:
         if str(saved["mark"]) != mark:
             raise ValueError(
-                f"a cache must be of the same plane, grid and data, got another in {file}; delete it or name another"
+                f"a cache must be of the same plane, grid, data and loss, got another in {file}; delete it, or name "
+                "another"
             )
         return list(saved["rows"])
 
@@ -233,8 +237,30 @@ def _fingerprint(plane: Plane, bench: Bench, x: Columns, y: Rows) -> str:
     """Return a hash of all that the surface depends on."""
     tensors = [plane.origin, plane.directions, torch.from_numpy(x), torch.from_numpy(y), *bench.plain.buffers()]
     tensors += [tensor for batch in (*bench.batches, *bench.refresh_with) for tensor in batch]
-    found = hashlib.sha256(f"{bench.plain} {getattr(bench.loss_fn, '__qualname__', '')}".encode())
+    found = hashlib.sha256(f"{bench.plain} {_told(bench.loss_fn)}".encode())
     for tensor in tensors:
         found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
         found.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
+
+
+def _told(value: Any) -> str:
+    """Say what a loss is, the same in every process: by its name, its arguments, and its code where it has no name."""
+    if isinstance(value, partial):
+        return f"partial({_told([value.func, *value.args, *sorted(value.keywords.items())])})"
+    if isinstance(value, CodeType):
+        return f"{value.co_code.hex()} {value.co_names} {_told(value.co_consts)}"
+    if isinstance(value, Tensor):
+        return str(value.tolist())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_told, value))
+    name = getattr(value, "__qualname__", None)
+    if name is None and callable(value):
+        state = value.state_dict() if isinstance(value, nn.Module) else {}
+        own = {key: one for key, one in vars(value).items() if key[0] != "_" and key != "training"}
+        return f"{type(value).__qualname__}({_told([*own.items(), *state.items()])})"
+    if name is None or "<" not in name or not isinstance(value, FunctionType):
+        return name or repr(value)
+    cells = [cell.cell_contents for cell in value.__closure__ or ()]
+    held = [getattr(one, "__qualname__", one) for one in cells]
+    return f"{name} {_told(value.__code__)} {_told([held, value.__defaults__, value.__kwdefaults__])}"

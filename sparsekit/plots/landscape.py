@@ -108,7 +108,13 @@ def plot_surface(
 
 
 def plot_surface_3d(
-    surface: Surface, ax: Axes | None = None, *, of: str = "loss", cut: float | None = None, turn: float = -60.0
+    surface: Surface,
+    ax: Axes | None = None,
+    *,
+    of: str = "loss",
+    tracks: Mapping[str, Track] | None = None,
+    cut: float | None = None,
+    turn: float = -60.0,
 ) -> Axes:
     """Draw loss or accuracy on a plane as a landscape; heights are those of the contours' colours.
 
@@ -116,6 +122,7 @@ def plot_surface_3d(
         surface: from `analysis.surface`.
         ax: where to draw, three-dimensional; a new figure if None.
         of: `"loss"` or `"accuracy"`.
+        tracks: paths on the plane by name, a row of x and y for each point; each lies on the landscape.
         cut: a y at which to draw the line of the cut.
         turn: from where to look, in degrees.
 
@@ -127,8 +134,9 @@ def plot_surface_3d(
     x, y = np.meshgrid(surface.x, surface.y)
     look: dict[str, Any] = {"rstride": 1, "cstride": 1, "shade": False, "linewidth": 0}
     ax.plot_surface(x, y, heights, facecolors=colormaps[_colours(of)](scale.norm(values)), **look)
+    _draw_tracks(ax, surface, heights, tracks or {})
     for place, (name, one) in enumerate(surface.places.items()):
-        height = heights[np.abs(surface.y - one.y).argmin(), np.abs(surface.x - one.x).argmin()]
+        height = _height_at(surface, heights, np.array([[one.x, one.y]]))[0]
         style = numbered(place)
         ax.plot(
             [one.x], [one.y], [height], marker=style.marker, color=style.colour, markersize=8, zorder=10, label=name
@@ -211,6 +219,18 @@ def heights_of(surface: Surface, of: str = "loss") -> Float[np.ndarray, "y x"]:
     """
     values = _values_of(surface, of)
     return np.log10(values) if _scale_of(values, of).is_log else values
+
+
+def _draw_tracks(ax: Axes3D, surface: Surface, heights: np.ndarray, tracks: Mapping[str, Track]) -> None:
+    for place, (name, track) in enumerate(tracks.items()):
+        dashes = numbered(place * 8).dashes
+        ax.plot(*track.T, _height_at(surface, heights, track), color="black", linestyle=dashes, zorder=8, label=name)
+
+
+def _height_at(surface: Surface, heights: Float[np.ndarray, "y x"], points: Track) -> Float[np.ndarray, " n"]:
+    """Return the heights at the points of the grid that are nearest."""
+    columns = np.abs(surface.x - points[:, :1]).argmin(1)
+    return heights[np.abs(surface.y - points[:, 1:]).argmin(1), columns]
 
 
 def _values_of(surface: Surface, of: str) -> np.ndarray:

@@ -66,7 +66,8 @@ class SupTickets:
         low: learning rate where a cycle begins and ends; None: that at which the ordinary part ends.
         high: learning rate in the middle of a cycle; None: five times `low`.
         explore: share of the connections exchanged at the start of a cycle.
-        freeze: keep the topology within a cycle; if not, the rule goes on there.
+        freeze: keep the topology within a cycle; if not, the rule goes on there, and must not have stopped before:
+            named rules do, so make it with `stop=None` and a constant fraction.
 
     Raises:
         TypeError: if it is no experiment.

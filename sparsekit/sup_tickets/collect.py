@@ -13,6 +13,7 @@ from sparsekit.sup_tickets.base import SupTickets, SupTicketsHistory
 from sparsekit.tickets import TicketBook
 from sparsekit.train import Experiment, History, load_checkpoint, load_model, run
 from sparsekit.train.experiment import USUAL
+from sparsekit.tricks import Ghosts
 
 TICKETS = "tickets"  # folder of the tickets, inside that of the run
 
@@ -75,7 +76,8 @@ def plan(sup: SupTickets, num_train: int) -> tuple[Experiment, list[int]]:
         num_train: number of training examples.
 
     Raises:
-        ValueError: if the rule goes on into the cycles, or the learning rates do not fit each other.
+        ValueError: if the rule changes the density in the cycles, or is to go on there but has stopped; if the
+            learning rates do not fit each other, or ghosts would be in a ticket.
 
     Example:
         >>> from sparsekit.recipes import digits_mlp
@@ -93,13 +95,31 @@ def plan(sup: SupTickets, num_train: int) -> tuple[Experiment, list[int]]:
         rate = Joined(ordinary, at=after, then=Triangular(low, high, cycle=length))
         rule = _cycling(sup, after, length)
     experiment = replace(sup.experiment, recipe=f"{sup.experiment.recipe}-sup", rule=rule, learning_rate=rate)
+    _check_no_ghosts(experiment, after, steps)
     return experiment, [after + cycle * length for cycle in range(sup.split.cycles + 1)]
 
 
 def _cycling(sup: SupTickets, after: int, length: int) -> Rule:
-    if isinstance(sup.experiment.rule, Static):
-        return sup.experiment.rule
-    return Cycles(base=sup.experiment.rule, after=after, length=length, explore=sup.explore, freeze=sup.freeze)
+    base = sup.experiment.rule
+    if isinstance(base, Static):
+        return base
+    stop = getattr(base, "stop", None)
+    if not sup.freeze and stop is not None and stop <= after:
+        raise ValueError(
+            f"with freeze=False the rule must go on in the cycles, after step {after}, got stop={stop}; make it with "
+            "stop=None and a fraction that stays, such as Constant(0.3), or leave freeze out"
+        )
+    return Cycles(base=base, after=after, length=length, explore=sup.explore, freeze=sup.freeze)
+
+
+def _check_no_ghosts(experiment: Experiment, first: int, steps: int) -> None:
+    """A ticket is an ordinary network: with ghosts in it, it would later be measured as another than was trained."""
+    for trick in experiment.tricks_over(experiment.epochs * steps):
+        if isinstance(trick, Ghosts) and trick.end > first:
+            raise ValueError(
+                f"{type(trick).__name__} must be gone when the first ticket is taken, at step {first}, got "
+                f"stop={trick.end}; give it an earlier stop, or a smaller cycle_rate"
+            )
 
 
 def _ordinary_rate(sup: SupTickets, steps: int) -> Schedule:
@@ -123,11 +143,8 @@ def _ends_of_cycle(sup: SupTickets, last: float) -> tuple[float, float]:
 
 
 def _check_not_past(place: Path, end: int, book: TicketBook) -> None:
-    if end in book.steps:
-        return
-    saved = place / "checkpoint.pt"
-    done = load_checkpoint(saved)["step"] if saved.exists() else 0
-    if done > end:
+    done = _steps_done(place)
+    if done > end and end not in book.steps:
         raise ValueError(
             f"a run must stop for its ticket at step {end}, got {place} at step {done} without it; delete the folder "
             "to collect anew"
@@ -135,9 +152,22 @@ def _check_not_past(place: Path, end: int, book: TicketBook) -> None:
 
 
 def _collect(book: TicketBook, step: int, place: Path, history: History, root: str | Path | None) -> None:
-    """Take the ticket of a step, where it is not there yet."""
-    if step not in book.steps:
-        book.add(load_model(place, root=root), step=step, accuracy=_accuracy_after(history, step))
+    """Take the ticket of a step, where it is not there yet.
+
+    Another process may go on with the run as soon as this one has let go of it; it takes the ticket first.
+    """
+    if step in book.steps:
+        return
+    model = load_model(place, root=root)
+    if _steps_done(place) == step:  # looked at after loading: what was loaded is no later
+        book.add(model, step=step, accuracy=_accuracy_after(history, step))
+    else:
+        _check_not_past(place, step, book)
+
+
+def _steps_done(place: Path) -> int:
+    saved = place / "checkpoint.pt"
+    return load_checkpoint(saved)["step"] if saved.exists() else 0
 
 
 def _accuracy_after(history: History, step: int) -> float:

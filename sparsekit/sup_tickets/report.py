@@ -30,8 +30,9 @@ WAYS: dict[str, Callable[[int], dict[str, Any]]] = {  # number of tickets -> set
 def superpositions(tickets: Sequence[Ticket], model: nn.Module, data: Dataset) -> "pd.DataFrame":
     """Measure tickets, their ensemble and their superpositions on the test data.
 
-    The ensemble averages the softmax outputs of all tickets, and costs as many networks. "superposed" is the mean
-    pruned once, the method of the paper's figure.
+    The ensemble averages the softmax outputs of all tickets, and costs as many networks. They are as they were trained,
+    each with its own batch-norm statistics, in both kinds of columns: nothing was averaged that would need fresh ones.
+    "superposed" is the mean pruned once, the method of the paper's figure.
 
     Args:
         tickets: at least one, in the order of their training.

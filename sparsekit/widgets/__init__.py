@@ -18,7 +18,7 @@ from sparsekit.widgets.panel import LivePanel
 from sparsekit.widgets.pictures import Picture
 from sparsekit.widgets.ranked import RankedScores
 from sparsekit.widgets.score_explorer import ScoreExplorer
-from sparsekit.widgets.settings_picker import RulePicker, SettingsPicker
+from sparsekit.widgets.settings_picker import RulePicker, SettingsPicker, TrickPicker
 from sparsekit.widgets.teach import Check, Predict, Verdict
 from sparsekit.widgets.ticket_lab import TicketLab
 
@@ -46,6 +46,7 @@ __all__ = [
     "Snapshot",
     "TicketLab",
     "TopologyFilm",
+    "TrickPicker",
     "Verdict",
     "live_speed",
     "live_training",

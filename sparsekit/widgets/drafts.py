@@ -219,6 +219,8 @@ def _shown(slot: Slot, value: Any) -> Any:
 
 def _taken(slot: Slot, old: Any, value: Any) -> Any:
     """Turn what a control says into what the field gets."""
+    if value == _shown(slot, old):  # what no control can show is written as code there, and is not read back
+        return old
     if value == NONE and slot.optional:
         return None
     if typing.get_origin(slot.type) is Literal:

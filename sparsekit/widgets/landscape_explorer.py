@@ -29,7 +29,7 @@ class LandscapeExplorer(Shown):
 
     Args:
         surface: measured beforehand.
-        tracks: paths on the plane by name, a row of x and y for each point; shown on the contours.
+        tracks: paths on the plane by name, a row of x and y for each point.
         view: `"contours"` or `"landscape"`.
         of: `"loss"` or `"accuracy"`.
 
@@ -124,7 +124,7 @@ class _Landscape:
             plot_surface(surface, left, of=of, tracks=tracks, cut=float(surface.y[0]))
         else:
             left, right = figure.add_subplot(1, 2, 1, projection="3d"), figure.add_subplot(1, 2, 2)
-            plot_surface_3d(surface, left, of=of, cut=float(surface.y[0]))
+            plot_surface_3d(surface, left, of=of, tracks=tracks, cut=float(surface.y[0]))
         plot_cut(surface, right, of=of).set_title("", loc="left")  # where it is, the words say
         self._is_flat, self._line, self._curve = view == "contours", left.lines[-1], right.lines[0]
         self.stage = Stage(figure, [self._line, self._curve])

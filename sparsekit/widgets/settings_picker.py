@@ -10,6 +10,7 @@ import traitlets as t
 from sparsekit.registry import names
 from sparsekit.rules import make_rule
 from sparsekit.rules.base import Rule
+from sparsekit.tricks import Trick, make_trick
 from sparsekit.widgets import pictures
 from sparsekit.widgets.controls import Controls, Field, options_of
 from sparsekit.widgets.drafts import build, changed, code_of, controls_of, draft_of, values_of
@@ -165,3 +166,29 @@ class RulePicker(SettingsPicker):
         methods = {rule: maker(rule) for rule in names("rule")}
         settings = make_rule(name, total_steps=total_steps)
         super().__init__(settings, methods=methods, method=name, label="Rule", title="Rule and its settings")
+
+
+class TrickPicker(SettingsPicker):
+    """Every registered trick with its settings; `value` is the trick.
+
+    Args:
+        total_steps: length of the training; tricks that end do so after their usual share of it.
+        name: which trick to show first.
+
+    Raises:
+        ValueError: if the name is unknown.
+
+    Example:
+        >>> picker = TrickPicker(total_steps=1000)
+        >>> picker.choose("unit", "mish")
+        >>> picker
+        GhostNeurons(stop=400, unit='mish')
+    """
+
+    def __init__(self, *, total_steps: int, name: str = "ghost-neurons"):
+        def maker(trick: str) -> Callable[[], Trick]:
+            return lambda: make_trick(trick).lasting(total_steps)
+
+        methods = {trick: maker(trick) for trick in names("trick")}
+        settings = make_trick(name).lasting(total_steps)
+        super().__init__(settings, methods=methods, method=name, label="Trick", title="Trick and its settings")

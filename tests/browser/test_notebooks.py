@@ -140,21 +140,21 @@ def test_the_landscape_notebook_moves_its_cut_and_walks_over_its_map(notebook):
     assert "reproduced: barriers between seeds are higher than within a run" in book.printed()
     assert "the whole curve lies on the plane: True" in book.printed()
 
-    def sends_another_picture(widget: str, act) -> None:
+    def sends_another_picture(widget: str, act, **values) -> None:
         before = book.picture(widget)
         act()
+        for name, value in values.items():  # before the words are read: those of a key on the way are soon gone
+            book.wait_for(f"{widget}.controls.values[{name!r}] == {value!r}")
         book.wait_for_another_picture(widget, before)
         page.get_by_role("status").get_by_text(book.python(f"repr({widget})")).first.wait_for()
 
     cut = page.get_by_role("slider", name="Cut")
-    sends_another_picture("landscape", lambda: book.press(cut, "End"))
-    assert book.python("landscape.controls.values['cut']") == 20
+    sends_another_picture("landscape", lambda: book.press(cut, "End"), cut=20)
     view, measure = (page.get_by_role("combobox", name=name) for name in ("View", "Measure"))
-    sends_another_picture("landscape", lambda: view.select_option("landscape"))
-    sends_another_picture("landscape", lambda: measure.select_option("accuracy"))
+    sends_another_picture("landscape", lambda: view.select_option("landscape"), view="landscape")
+    sends_another_picture("landscape", lambda: measure.select_option("accuracy"), of="accuracy")
     network = page.get_by_role("combobox", name="Network")
-    sends_another_picture("people", lambda: book.press(network, "ArrowDown", times=5))
-    assert book.python("people.controls.values['network']") == "1/1"
+    sends_another_picture("people", lambda: book.press(network, "ArrowDown", times=5), network="1/1")
     masks = page.locator(".sk-tiles").last
     wait = "3,917 of 78,336"
     book.wait_until(masks, "aria-label", wait)
@@ -162,7 +162,7 @@ def test_the_landscape_notebook_moves_its_cut_and_walks_over_its_map(notebook):
     wanted = book.python("[layer.count for layer in masks['1/1'].values()]")
     assert [book.count_pixels(canvases.nth(k), INK) for k in range(canvases.count())] == wanted
     space = page.get_by_role("combobox", name="Distances")
-    sends_another_picture("people", lambda: space.select_option("answers"))
+    sends_another_picture("people", lambda: space.select_option("answers"), space="answers")
 
 
 def test_the_lottery_notebook_walks_through_its_levels(notebook):
