@@ -15,11 +15,11 @@ import torch
 from sparsekit import datasets
 from sparsekit.analysis.flops import forward_flops
 from sparsekit.analysis.memory import memory_bytes
-from sparsekit.analysis.training_flops import Pass, training_flops
+from sparsekit.analysis.training_flops import PASSES_OF_SCORE, Pass, one_off_flops, training_flops
 from sparsekit.files import write_text
+from sparsekit.layers.base import MEMORY
 from sparsekit.registry import get, names
-from sparsekit.rules import settings_of
-from sparsekit.train import Experiment, History, build_model, run
+from sparsekit.train import Experiment, History, build_model, load_checkpoint, run
 
 # The recipe that trains each data set in the shortest time.
 RECIPE_OF = {
@@ -43,9 +43,11 @@ class Cell:
         seed: of the run.
         accuracy: on the test split at the end, 0 to 1.
         density: of the connections used in the end; for some methods an outcome.
-        seconds: of training, on this machine.
-        flops: operations of the whole training, over those of dense training.
-        bytes: of values, momentum and indices of the sparse layers, at their largest.
+        seconds: of training, on this machine; NaN where the run was begun before and nobody took its time.
+        flops: operations of the whole training, over those of dense training; with those of a score before it. NaN
+            for a score whose operations `one_off_flops` does not know.
+        bytes: of values, momentum and indices of the sparse layers, at their largest, and of what the rule remembers
+            about them in the end.
     """
 
     method: str
@@ -91,11 +93,7 @@ def experiment_of(method: str, recipe: str, density: float, seed: int, **setting
     make = get("recipe", recipe)
     if method in names("score"):
         return make(rule="static", score=method, density=density, seed=seed, **settings)
-    rule_settings = {}
-    if method != "dense" and {"n", "m"} <= set(settings_of(method)):
-        # One of every so many inputs is the nearest that a pattern comes to a density.
-        rule_settings = {"n": 1, "m": max(1, round(1 / density))}
-    return make(rule=method, density=density, seed=seed, rule_settings=rule_settings, **settings)
+    return make(rule=method, density=density, seed=seed, **settings)
 
 
 def compare(
@@ -154,8 +152,10 @@ def markdown_of(table: pd.DataFrame) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in table.to_dict("records"):
-        accuracy = f"{100 * row['accuracy']:.2f} ± {100 * row['error']:.2f}"
-        costs = f"{row['density']:.4g} | {row['seconds']:.1f} | {row['flops']:.3f} | {row['bytes'] / 1000:.0f}"
+        error = "" if math.isnan(row["error"]) else f" ± {100 * row['error']:.2f}"
+        accuracy = f"{100 * row['accuracy']:.2f}{error}"
+        took, flops = _told(row["seconds"], 1), _told(row["flops"], 3)
+        costs = f"{row['density']:.4g} | {took} | {flops} | {row['bytes'] / 1000:.0f}"
         lines.append(f"| {row['wanted']:g} | {row['method']} | {accuracy} | {row['seeds']} | {costs} |")
     return "\n".join(lines) + "\n"
 
@@ -164,24 +164,34 @@ def _row(method: str, wanted: float, cells: Sequence[Cell]) -> dict[str, Any]:
     accuracies = [cell.accuracy for cell in cells]
     error = statistics.stdev(accuracies) / math.sqrt(len(cells)) if len(cells) > 1 else math.nan
     medians = {
-        name: statistics.median(getattr(cell, name) for cell in cells)
-        for name in ("density", "seconds", "flops", "bytes")
+        name: _median(getattr(cell, name) for cell in cells) for name in ("density", "seconds", "flops", "bytes")
     }
     mean = statistics.fmean(accuracies)
     return {"method": method, "wanted": wanted, "accuracy": mean, "error": error, "seeds": len(cells), **medians}
 
 
+def _median(numbers: Iterable[float]) -> float:
+    """Median of the numbers that are known, or NaN."""
+    known = [number for number in numbers if not math.isnan(number)]
+    return statistics.median(known) if known else math.nan
+
+
+def _told(number: float, digits: int) -> str:
+    return "-" if math.isnan(number) else f"{number:.{digits}f}"
+
+
 def _timed_run(experiment: Experiment, folder: Path, root: Path | None) -> tuple[History, float]:
     """Run, or read, and return the history and the seconds of training, which the run's folder remembers."""
-    file = folder / experiment.folder_name / COST_FILE
-    before = json.loads(file.read_text(encoding="utf-8"))["seconds"] if file.exists() else None
+    place = folder / experiment.folder_name
+    is_begun = place.exists() and any(place.iterdir())
     start = time.perf_counter()
     history = run(experiment, folder, root=root, progress=False)
-    if before is None:
-        before = time.perf_counter() - start
-        text = json.dumps({"seconds": before})
-        write_text(file, text)
-    return history, before
+    if not (place / COST_FILE).exists():
+        # What an earlier session has trained took time that this one cannot know.
+        seconds = None if is_begun else time.perf_counter() - start
+        write_text(place / COST_FILE, json.dumps({"seconds": seconds}))
+    seconds = json.loads((place / COST_FILE).read_text(encoding="utf-8"))["seconds"]
+    return history, math.nan if seconds is None else seconds
 
 
 def _cell(
@@ -195,8 +205,7 @@ def _cell(
 ) -> Cell:
     data = datasets.load(experiment.data, root=root, **experiment.data_settings)
     model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes)
-    example = data.prepare(data.test.inputs[:1])
-    reached = "density used" if any(row.name == "density used" for row in history.rows) else "density"
+    by_layer = forward_flops(model, data.prepare(data.test.inputs[:1]))["dense"].to_dict()
     return Cell(
         method=method,
         wanted=wanted,
@@ -204,30 +213,34 @@ def _cell(
         accuracy=history.last("test accuracy"),
         density=history.last("density") if method != "dense" else 1.0,
         seconds=seconds,
-        flops=_flops(method, experiment, history, model, example, history.values(reached)),
+        flops=_flops(method, experiment, history, by_layer) + _one_off(method, experiment, data),
         bytes=_bytes(experiment, history, model),
     )
 
 
-def _flops(
-    method: str,
-    experiment: Experiment,
-    history: History,
-    model: torch.nn.Module,
-    example: torch.Tensor,
-    used: Sequence[float],
-) -> float:
+def _flops(method: str, experiment: Experiment, history: History, by_layer: Mapping[str, float]) -> float:
     """Operations of training, over those of dense training: the method's formula at the mean density over the steps."""
     if method == "dense":
         return 1.0
-    by_layer = forward_flops(model, example)["dense"].to_dict()
     dense, trained = sum(by_layer.values()), _mean_flops(history, by_layer)
     # Where fewer connections are used than trained, the forward pass costs their share.
-    share = statistics.fmean(used) / statistics.fmean(history.values("density"))
+    reached = "density used" if any(row.name == "density used" for row in history.rows) else "density"
+    share = statistics.fmean(history.values(reached)) / statistics.fmean(history.values("density"))
     every = getattr(experiment.rule, "every", 100)
     rule = method if method in names("rule") else "static"
     cost = Pass(dense=dense, sparse=min(dense, trained * share), backward=min(dense, trained), every=every)
     return training_flops(rule, cost) / training_flops("dense", cost)
+
+
+def _one_off(method: str, experiment: Experiment, data: datasets.Dataset) -> float:
+    """Operations of the score before training, over those of dense training, which sees every example each epoch."""
+    if experiment.score is None or experiment.density == 1:  # of all weights none is chosen
+        return 0.0
+    if method not in PASSES_OF_SCORE:
+        return math.nan
+    samples = experiment.score_samples * data.num_classes
+    once = one_off_flops(method, 1.0, samples=samples, rounds=experiment.score.rounds)
+    return once / (3 * experiment.epochs * len(data.train))
 
 
 def _mean_flops(history: History, by_layer: Mapping[str, float]) -> float:
@@ -242,10 +255,17 @@ def _mean_flops(history: History, by_layer: Mapping[str, float]) -> float:
 
 
 def _bytes(experiment: Experiment, history: History, model: torch.nn.Module) -> int:
-    """Bytes of the sparse layers with one optimizer value each: of all weights, where a rule needs them."""
+    """Bytes of the sparse layers and an optimizer value each (all weights where a rule needs them), and its notes."""
     largest = max(history.journal.topologies(), key=lambda topology: topology.count)
     if not largest:
         return 8 * sum(parameter.numel() for parameter in model.parameters() if parameter.dim() > 1)
     column = "dense" if experiment.rule.needs_dense else "csr"
     sizes = memory_bytes(largest, optimizer_values=1)
-    return int(sizes[["dense", column]].min(axis=1).sum())
+    return int(sizes[["dense", column]].min(axis=1).sum()) + _remembered(history)
+
+
+def _remembered(history: History) -> int:
+    """Bytes of what the rule remembers with the layers, as the last checkpoint has them."""
+    assert history.folder is not None
+    state = load_checkpoint(history.folder / "checkpoint.pt")["model"]
+    return sum(x.numel() * x.element_size() for name, x in state.items() if name.rpartition(".")[2].startswith(MEMORY))

@@ -543,6 +543,9 @@ class TestTrainingFlops:
     def test_scores_before_training_cost_their_passes(self):
         assert analysis.one_off_flops("grasp", 2.0, samples=10) == 160
         assert analysis.one_off_flops("magnitude", 2.0, samples=10) == 0
+        assert analysis.one_off_flops("force", 2.0, samples=10) == 60 * 3 * 10 * 2
+        assert analysis.one_off_flops("snip", 2.0, samples=10, rounds=5) == 5 * 3 * 10 * 2
+        assert analysis.one_off_flops("synflow", 2.0, samples=10, rounds=5) == 5 * 3 * 2
         with pytest.raises(ValueError, match=r"snip.*got 'oracle'"):
             analysis.one_off_flops("oracle", 1.0)
 

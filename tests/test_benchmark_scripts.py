@@ -62,3 +62,16 @@ def test_masks_of_a_lottery_carry_tricks_too(printed, tmp_path):
 def test_facts_that_need_no_training_are_told(fact, printed):
     told = printed("facts", fact, "--seeds", "2")
     assert told.count("\n- ") == {"conservation": 2, "useless": 10}[fact]
+
+
+def test_cheap_tickets_are_told_beside_their_controls_as_far_as_they_were_trained(printed, tmp_path):
+    split = ("--epochs", "2", "--cycle-rate", "0.5", "--cycle-epochs", "1", "--folder", str(tmp_path))
+    few = ("--bases", "set", "--densities", "0.1", "--no-usual", "--strangers", "0")
+    told = printed("sup_tickets", "digits-mlp", "--seeds", "2", *few, *split)
+    assert "## digits-mlp, density 0.1, 2 seeds" in told
+    assert "**superposed** (mean, pruned once)" in told
+    assert "set: superposed beats plain sparse averaging (" in told
+    assert "training" not in told.partition("| network |")[2]
+    single = printed("sup_tickets", "digits-mlp", "--seeds", "1", *few, *split)  # too few to judge by
+    assert "superposed beats" not in single
+    assert "nan" not in single

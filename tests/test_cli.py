@@ -1,5 +1,6 @@
 """The command line: what it prints, what it keeps, and that a mistake gets one sentence and leaves nothing behind."""
 
+import ctypes
 import io
 import os
 import re
@@ -18,12 +19,13 @@ from sparsekit.cli import output, values
 from sparsekit.registry import HOMES, get, kinds, names, source_of, summary_of
 from sparsekit.rules import Magnitude, Random
 from sparsekit.schedules import Constant, Cosine
+from sparsekit.scores import SNIP
 from sparsekit.train import History, read_experiment, read_run
 from sparsekit.tricks import GhostNeurons, LabelSmoothing
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = sorted(HOMES)  # other tests register kinds of their own meanwhile
-COMMANDS = ("train", "sup-tickets", "tickets", "list", "show", "bench")
+COMMANDS = ("train", "lottery", "sup-tickets", "tickets", "list", "show", "bench")
 QUICK = ("--epochs", "1", "--no-progress")
 
 
@@ -136,6 +138,12 @@ def test_every_option_reaches_the_experiment(tmp_path):
     words = ("--rule", "set", "--density", "0.2", "--seed", "3", "--storage", "csr")
     experiment = read_experiment(train(tmp_path, *words).folder)
     assert experiment == get("recipe", "digits-mlp")(rule="set", density=0.2, seed=3, storage="csr", epochs=1)
+
+
+@pytest.mark.parametrize("rule", ["sr-ste", "dynamic-n-of-m"])
+def test_a_density_reaches_a_pattern(rule, tmp_path):
+    history = train(tmp_path, "--rule", rule, "--density", "0.1")
+    assert history.last("density") == pytest.approx(0.1, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +302,7 @@ def test_list_names_every_kind_as_a_command_that_works():
         assert invoke(*words).output == invoke("list", kind).output
 
 
-@pytest.mark.parametrize("word", ["rules", "models", "data", "recipes", "grows", "training-flops"])
+@pytest.mark.parametrize("word", ["rules", "models", "data", "recipes", "grows", "lotteries", "training-flops"])
 def test_kinds_are_named_as_one_says_them(word):
     assert f"sparsekit list {word}\n" in invoke("list").output
 
@@ -432,6 +440,49 @@ def test_help_answers_at_once_for_it_imports_nothing_heavy():
     assert told.stdout.split() == []
 
 
+FREED = """
+import ctypes, sys
+from sparsekit.cli.output import keep_freed_memory
+
+class Info(ctypes.Structure):
+    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    _fields_ = [(name, ctypes.c_size_t) for name in names]
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+libc.mallinfo2.restype = Info
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+libc.free(libc.malloc(2**24))
+print(libc.mallinfo2().fordblks)
+"""
+HAS_GLIBC = sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallinfo2")
+
+
+@pytest.mark.skipif(not HAS_GLIBC, reason="only the GNU C library can be told to keep memory, and asked what it keeps")
+def test_the_command_line_keeps_the_memory_it_frees():
+    kept, usual = (
+        int(subprocess.run([sys.executable, "-c", FREED, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("keep", "usual")
+    )
+    assert kept >= 2**24 > usual
+
+
+@pytest.mark.parametrize(("system", "library"), [("darwin", None), ("linux", object())])
+def test_where_memory_cannot_be_kept_nothing_happens(system, library, monkeypatch):
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    output.keep_freed_memory()
+
+
+def test_the_command_line_keeps_memory_before_it_does_anything(monkeypatch, capsys):
+    called = []
+    monkeypatch.setattr(cli, "keep_freed_memory", lambda: called.append("keep"))
+    monkeypatch.setattr(cli, "app", lambda: called.append("app"))
+    cli.main()
+    assert called == ["keep", "app"]
+
+
 def test_the_installed_command_and_the_module_are_the_same_program():
     (entry,) = re.findall(
         r"^sparsekit = \"(.+)\"$", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE
@@ -440,6 +491,102 @@ def test_the_installed_command_and_the_module_are_the_same_program():
     told = shell("--help")
     assert told.returncode == 0
     assert all(command in told.stdout for command in COMMANDS)
+
+
+# --- scores -----------------------------------------------------------------------------------------------------
+
+
+def test_a_score_and_its_settings_are_taken(tmp_path):
+    words = ("--rule", "static", "--score", "snip", "--set", "snip.min_per_layer=0", "--set", "snip.scope=layer")
+    experiment = read_experiment(train(tmp_path, *words, "--shuffle").folder)
+    assert experiment.score == SNIP(min_per_layer=0, scope="layer")
+    assert experiment.shuffle
+
+
+def test_a_score_without_settings_keeps_its_folder(tmp_path):
+    history = train(tmp_path, "--rule", "static", "--score", "snip")
+    made = get("recipe", "digits-mlp")(rule="static", score="snip", epochs=1)
+    assert history.folder.name == made.folder_name
+    assert read_experiment(history.folder) == made
+
+
+@pytest.mark.parametrize("score", names("score"))
+def test_every_setting_of_every_score_can_be_given_as_it_would_be_printed(score):
+    made = get("score", score)()
+    pairs = {f"{score}.{f.name}": f"{getattr(made, f.name)}" for f in fields(made)}
+    assert values.score_of(score, {**pairs, "every": "5"}) == (made, {"every": "5"})
+    changed, _ = values.score_of(score, {f"{score}.rounds": "7", f"{score}.comeback": "true"})
+    assert (changed.rounds, changed.comeback) == (7, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--score", "snap"), "score must be one of .*snip.*, got 'snap'"),
+        (("--set", "snip.rounds=5"), "--set snip.rounds must come with its score, got no --score snip; add it"),
+        (("--score", "synflow", "--set", "snip.rounds=5"), "got no --score snip; add it"),
+        (("--score", "force", "--set", "force.colour=5"), "settings of force must be among .*rounds.*, got 'colour'"),
+        (("--score", "snip", "--set", "snip.rounds=few"), "--set rounds of snip must be a whole number, got 'few'"),
+        (("--score", "snip", "--set", "snip.rounds=0"), "rounds must lie in .*, got 0"),
+    ],
+)
+def test_wrong_scores_get_a_sentence(refused, words, sentence):
+    assert re.search(sentence, refused("digits-mlp", *words))
+
+
+# --- lottery ------------------------------------------------------------------------------------------------------
+
+LOTTERY = ("lottery", "digits-mlp", *QUICK, "--levels", "2", "--prune", "0.5")
+
+
+def test_a_lottery_prints_a_row_for_every_level_and_control_and_reads_them_the_second_time(tmp_path, monkeypatch):
+    words = (*LOTTERY, "--control", "reinit", "--control", "signs", "--folder", str(tmp_path))
+    result = invoke(*words)
+    assert result.exit_code == 0, (result.output, result.exception)
+    heads, *rows = result.output.splitlines()
+    assert heads.split() == ["level", "density", "test", "accuracy", "run"]
+    names, densities, accuracies, folders = zip(*(re.split(r"  +", row.strip()) for row in rows), strict=True)
+    assert names == ("0", "1", "2", "2 reinit", "2 signs")
+    assert densities == ("1.0000", "0.5000", "0.2500", "0.2500", "0.2500")
+    assert accuracies == tuple(f"{read_run(folder).last('test accuracy'):.4f}" for folder in folders)
+    assert [Path(folder).name.rpartition("-")[0] for folder in folders][3:] == [
+        "digits-mlp-level-2-reinit",
+        "digits-mlp-level-2-signs",
+    ]
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a finished level was trained again")
+
+    monkeypatch.setattr("sparsekit.train.loop.train_step", refuse)
+    again = invoke(*words)
+    assert (again.exit_code, again.output) == (0, result.output)
+
+
+def test_every_option_of_a_lottery_reaches_it(monkeypatch, tmp_path):
+    plans = []
+    monkeypatch.setattr("sparsekit.lottery.run_lottery", lambda plan, *_, **__: plans.append(plan) or 1 / 0)
+    words = ("--rewind", "finetune", "--finetune-rate", "0.01", "--rewind-step", "3", "--seed", "4")
+    invoke(*LOTTERY, *words, "--folder", str(tmp_path))
+    dense = get("recipe", "digits-mlp")(rule="dense", seed=4, epochs=1)
+    given = {"levels": 2, "prune": 0.5, "rewind": "finetune", "finetune_rate": 0.01, "rewind_step": 3}
+    assert plans == [get("lottery", "lottery")(experiment=dense, **given)]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--control", "nothing"), "control must be one of reinit, .*, got 'nothing'"),
+        (("--rewind", "rate", "--control", "reinit"), "rewind must be 'weights', got 'rate'"),
+        (("--rewind", "nothing"), "rewind must be one of weights, rate, finetune, got 'nothing'"),
+        (("--levels", "0"), "levels must be at least 1, got 0"),
+        (("--rewind-step", "99"), "rewind_step must lie before the end, got 99 and 19 steps"),
+    ],
+)
+def test_a_mistake_in_a_lottery_gets_one_sentence_and_leaves_no_folder(words, sentence, say, tmp_path):
+    code, out, err = say(*LOTTERY, *words, "--folder", str(tmp_path / "runs"))
+    assert (code, out) == (1, "")
+    assert re.search(sentence, the_sentence(err))
+    assert not (tmp_path / "runs").exists()
 
 
 # --- sup-tickets --------------------------------------------------------------------------------------------------
@@ -459,6 +606,40 @@ def test_sup_tickets_collects_superposes_and_keeps_the_result(tmp_path):
     assert [line.split()[:2] for line in listed.output.splitlines()[2:]] == [
         [step, "8,448"] for step in ("57", "76", "95")
     ]
+
+
+def test_the_superposition_that_is_kept_has_the_accuracy_of_the_table(tmp_path, capsys):
+    from test_sup_tickets import SUP  # with batch norm
+
+    from sparsekit import datasets
+    from sparsekit.evaluate import evaluate
+    from sparsekit.sup_tickets import run_sup_tickets
+    from sparsekit.tickets import read_ticket
+    from sparsekit.train import load_model
+
+    found = run_sup_tickets(SUP, tmp_path, progress=False)
+    output.show_superpositions(found, None)
+    printed = dict(re.findall(r"^ *(\S[\w ,-]*?)  +([\d.]+)", capsys.readouterr().out, re.MULTILINE))
+    data = datasets.load("digits", flat=False)
+    model = load_model(found.history.folder)
+    test = [(data.prepare(data.test.inputs), data.test.labels)]
+    kept = read_ticket(found.history.folder / "superposed.safetensors")
+    measured = evaluate(kept.model_like(model), test).accuracy
+    assert f"{measured:.4f}" == f"{kept.accuracy:.4f}" == printed["superposed"]
+    assert kept.topology == found.superposed().topology
+    assert measured != evaluate(found.superposed().model_like(model), test).accuracy
+
+
+def test_sup_tickets_takes_tricks_and_settings(monkeypatch):
+    plans = []
+    monkeypatch.setattr("sparsekit.sup_tickets.run_sup_tickets", lambda plan, *_, **__: plans.append(plan) or 1 / 0)
+    words = ("--trick", "label-smoothing", "--trick", "ghost-neurons", "--set", "ghost-neurons.stop=7")
+    invoke("sup-tickets", "digits-mlp", *words, "--set", "every=5")
+    invoke("sup-tickets", "digits-mlp")
+    helped, plain = (plan.experiment for plan in plans)
+    assert helped.tricks == (LabelSmoothing(), GhostNeurons(stop=7))
+    assert helped.rule.every == 5
+    assert plain == get("recipe", "digits-mlp")(rule="rigl", density=0.05, seed=0, epochs=60, storage="masked")
 
 
 def test_cycles_that_leave_nothing_before_them_get_a_sentence(say):

@@ -10,9 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from sparsekit import registry
+from sparsekit.analysis.training_flops import PASSES_OF_SCORE
 from sparsekit.cli import app
 from sparsekit.compare import Cell, compare, experiment_of, markdown_of, methods, table_of
 from sparsekit.plots import plot_methods
+from sparsekit.train import read_run, run
 
 
 def cell(**given) -> Cell:
@@ -32,7 +34,8 @@ def test_each_method_trains_and_says_what_it_cost(method, tmp_path):
     first = list(compare("digits-mlp", [method], **how))
     assert [(one.method, one.seed, one.wanted) for one in first] == [(method, 0, 0.1)]
     assert 0 < first[0].accuracy < 1
-    assert 0 < first[0].flops <= 1
+    # Two epochs are few: 60 rounds of SNIP over 100 of the 1197 examples cost more than they do.
+    assert 0 < first[0].flops <= (3 if method in ("force", "iterative-snip") else 1)
     assert first[0].bytes > 0
     exact = {"str": None, "dense": 1.0}.get(method, 0.1)
     assert exact is None or first[0].density == pytest.approx(exact, abs=0.012)
@@ -49,6 +52,23 @@ def test_flops_follow_the_formulas(tmp_path):
     flops = {one.method: one.flops for one in cells}
     for method, number in wanted.items():
         assert flops[method] == pytest.approx(number, rel=0.01)
+
+
+def test_scores_pay_once_for_what_they_look_at(tmp_path):
+    # Passes of one example each, with 10 of each of 10 classes; SynFlow looks at ones. Training: 3 * 2 * 1197.
+    once = {"snip": 3 * 100, "force": 60 * 3 * 100, "grasp": 8 * 100, "synflow": 100 * 3, "taylor": 300, "magnitude": 0}
+    for one in compare("digits-mlp", list(once), densities=[0.1], seeds=1, folder=tmp_path, epochs=2):
+        (history,) = [read_run(tmp_path / experiment_of(one.method, "digits-mlp", 0.1, 0, epochs=2).folder_name)]
+        assert one.flops == pytest.approx(history.last("density") + once[one.method] / (3 * 2 * 1197), rel=1e-3)
+
+
+def test_a_score_of_unknown_cost_takes_part_without_a_wrong_number(monkeypatch, tmp_path):
+    monkeypatch.delitem(PASSES_OF_SCORE, "snip")
+    (one,) = compare("digits-mlp", ["snip"], densities=[0.1], seeds=1, folder=tmp_path, epochs=1)
+    assert math.isnan(one.flops)
+    assert "| - |" in markdown_of(table_of([one, replace(one, seed=1)]))
+    known = table_of([one, replace(one, seed=1, flops=0.5)])
+    assert known["flops"].tolist() == [0.5]
 
 
 def test_the_accuracy_is_that_of_the_end_though_it_was_better_before(tmp_path):
@@ -68,6 +88,17 @@ def test_memory_is_that_of_the_densest_moment(tmp_path):
     assert sizes["static"] < sizes["gmp"] / 5
 
 
+def test_memory_counts_what_a_rule_remembers_with_the_layers(tmp_path):
+    chosen = ["static", "set", "snfs", "deepr", "sr-ste", "top-kast"]
+    cells = compare("digits-mlp", chosen, densities=[0.05], seeds=1, folder=tmp_path, epochs=1)
+    sizes = {one.method: one.bytes for one in cells}
+    assert sizes["set"] == sizes["static"]
+    assert sizes["sr-ste"] == 84_480 * 8
+    assert sizes["snfs"] == sizes["sr-ste"] + 84_480 * 4  # the momentum of all weights
+    assert sizes["top-kast"] == sizes["sr-ste"] + 84_480 * 4  # the values of all weights beside those in training
+    assert sizes["deepr"] == sizes["static"] + 4224 * (8 + 1)  # a place and a sign for each connection
+
+
 def test_only_missing_cells_are_run(tmp_path, monkeypatch):
     list(compare("digits-mlp", ["static"], densities=[0.1], seeds=1, folder=tmp_path, epochs=1))
     made = []
@@ -77,6 +108,18 @@ def test_only_missing_cells_are_run(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         list(compare("digits-mlp", ["static"], densities=[0.1], seeds=2, folder=tmp_path, epochs=1))
     assert made == [1]
+
+
+@pytest.mark.parametrize("until", [1, None])
+def test_seconds_that_nobody_took_are_not_told(until, tmp_path):
+    how = {"densities": [0.1], "seeds": 1, "folder": tmp_path, "epochs": 1}
+    run(experiment_of("static", "digits-mlp", 0.1, 0, epochs=1), tmp_path, progress=False, until=until)
+    (first,) = compare("digits-mlp", ["static"], **how)
+    (again,) = compare("digits-mlp", ["static"], **how)
+    assert math.isnan(first.seconds)
+    assert math.isnan(again.seconds)
+    assert table_of([first, cell(seed=1, method="static", seconds=3.0)])["seconds"].tolist() == [3.0]
+    assert markdown_of(table_of([first])).splitlines()[-1].split(" | ")[5] == "-"
 
 
 def test_unknown_methods_are_refused_before_anything_runs(tmp_path):
@@ -93,8 +136,16 @@ def test_every_method_trains_under_the_same_protocol(method):
 
 
 def test_patterns_get_the_group_that_comes_nearest_to_the_density():
-    rule = experiment_of("dynamic-n-of-m", "digits-mlp", 0.05, 0).rule
-    assert (rule.n, rule.m) == (1, 20)
+    groups = {0.1: (1, 10), 0.05: (1, 20), 0.02: (1, 50), 0.4: (2, 5), 0.7: (7, 10), 0.75: (3, 4), 1.0: (1, 1)}
+    for density, group in groups.items():
+        for method in ("dynamic-n-of-m", "sr-ste"):
+            rule = experiment_of(method, "digits-mlp", density, 0).rule
+            assert (rule.n, rule.m) == group
+
+
+def test_a_run_of_a_pattern_keeps_its_folder():
+    names = {experiment_of(method, "digits-mlp", 0.05, 0).folder_name for method in ("dynamic-n-of-m", "sr-ste")}
+    assert names == {"digits-mlp-afe4d19c7f", "digits-mlp-aa1489661c"}
 
 
 def test_the_table_has_means_errors_and_medians_best_first():
@@ -107,6 +158,7 @@ def test_the_table_has_means_errors_and_medians_best_first():
     assert (row["seeds"], row["seconds"]) == (3, 2.0)
     assert math.isnan(table.iloc[0]["error"])
     assert "| 0.1 | set | 50.00 ± 5.77 | 3 |" in markdown_of(table)
+    assert "| 0.1 | rigl | 90.00 | 1 |" in markdown_of(table)
 
 
 def test_the_figure_has_a_point_for_each_method_and_refuses_several_densities():

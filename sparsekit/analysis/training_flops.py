@@ -85,16 +85,29 @@ def training_flops_table(cost: Pass, methods: Iterable[str] | None = None) -> pd
     return table
 
 
-def one_off_flops(score: str, dense: float, *, samples: int = 1, rounds: int = 100) -> float:
-    """Return the operations of a score that is computed once, before training.
+# Forward passes that a score costs per sample in each of its rounds; a backward pass counts as two.
+PASSES_OF_SCORE = {
+    "random": 0,
+    "magnitude": 0,
+    "snip": 3,
+    "iterative-snip": 3,
+    "force": 3,
+    "taylor": 3,
+    "grasp": 8,
+    "synflow": 3,
+}
+
+
+def one_off_flops(score: str, dense: float, *, samples: int = 1, rounds: int | None = None) -> float:
+    """Return the operations of a score that is taken before training.
 
     Args:
-        score: `"snip"` (a forward and a backward pass over the samples), `"grasp"` (with the Hessian-vector
-            product about 8 forward passes) or `"synflow"` (no data; a pass in each of its rounds); `"random"`
-            and `"magnitude"` cost none.
+        score: `"snip"`, `"iterative-snip"`, `"force"` and `"taylor"` (in each round a forward and a backward pass over
+            the samples), `"grasp"` (with the Hessian-vector product about 8 forward passes) or `"synflow"` (one input
+            of ones, whatever the samples); `"random"` and `"magnitude"` cost none.
         dense: operations of the dense forward pass, per sample.
         samples: how many samples the score sees.
-        rounds: of SynFlow, 100 in its paper.
+        rounds: how often it is taken; the score's own default if None, 100 for SynFlow.
 
     Raises:
         ValueError: if the score is unknown; the message lists the known ones.
@@ -103,10 +116,11 @@ def one_off_flops(score: str, dense: float, *, samples: int = 1, rounds: int = 1
         >>> one_off_flops("snip", 10.0, samples=4), one_off_flops("synflow", 10.0)
         (120.0, 3000.0)
     """
-    passes = {"random": 0, "magnitude": 0, "snip": 3 * samples, "grasp": 8 * samples, "synflow": 3 * rounds}
-    if score not in passes:
-        raise ValueError(f"score must be one of {', '.join(passes)}, got {score!r}; choose one of them")
-    return float(passes[score] * dense)
+    if score not in PASSES_OF_SCORE:
+        raise ValueError(f"score must be one of {', '.join(PASSES_OF_SCORE)}, got {score!r}; choose one of them")
+    seen = 1 if score == "synflow" else samples
+    turns = get("score", score)().rounds if rounds is None else rounds
+    return float(PASSES_OF_SCORE[score] * seen * turns * dense)
 
 
 @register("training-flops", "dense")

@@ -1,26 +1,28 @@
-"""The command line: `sparsekit train`, `sup-tickets`, `tickets`, `list`, `show`, `compare` and `bench`.
+"""The command line: `sparsekit train`, `lottery`, `sup-tickets`, `tickets`, `list`, `show`, `compare` and `bench`.
 
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from sparsekit.cli.output import (
+    keep_freed_memory,
     prepare,
     print_table,
     said,
     show_history,
+    show_lottery,
     show_superpositions,
     show_tickets,
     write_comparison,
 )
-from sparsekit.cli.values import pairs_of, plural, rule_settings_of, singular, tricks_of
+from sparsekit.cli.values import pairs_of, plural, rule_settings_of, score_of, singular, tricks_of
 
 app = typer.Typer(
     help="Train sparse neural networks and look at what their topologies did.",
@@ -50,6 +52,13 @@ class Suite(StrEnum):
 # Options that several commands have in common.
 Recipe = Annotated[str, typer.Argument(help="which experiment; see: sparsekit list recipes")]
 Rule = Annotated[str, typer.Option(help="when and how the topology changes; see: sparsekit list rules")]
+Tricks = Annotated[
+    list[str] | None, typer.Option("--trick", help="helps to train; may be repeated; see: sparsekit list tricks")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="every=50 of the rule, or NAME.stop=300 of a trick or score; may be repeated"),
+]
 Seed = Annotated[int, typer.Option(help="of everything random")]
 Stored = Annotated[Storage, typer.Option(help="masked: dense weight and mask; csr: connections only")]
 Folder = Annotated[Path, typer.Option(file_okay=False, help="where runs are kept")]
@@ -67,17 +76,12 @@ def train(
     score: Annotated[
         str | None, typer.Option(help="prune by it before training; none draws at random; see: sparsekit list scores")
     ] = None,
+    shuffle: Annotated[bool, typer.Option(help="then put each layer's connections at random places")] = False,
     seed: Seed = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data")] = None,
     storage: Stored = Storage.masked,
-    trick: Annotated[
-        list[str] | None,
-        typer.Option("--trick", help="helps to train; may be repeated; see: sparsekit list tricks"),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="a setting: every=50 of the rule, or TRICK.stop=300 of a trick; may be repeated"),
-    ] = None,
+    trick: Tricks = None,
+    settings: Settings = None,
     folder: Folder = Path("runs"),
     data_root: DataRoot = None,
     progress: Progress = True,
@@ -88,7 +92,8 @@ def train(
     from sparsekit.train import run
 
     tricks, pairs = tricks_of(trick or [], pairs)
-    chosen = {"density": density, "epochs": epochs, "score": score, "tricks": tricks or None}
+    made, pairs = score_of(score, pairs)
+    chosen = {"density": density, "epochs": epochs, "score": made, "shuffle": shuffle or None, "tricks": tricks or None}
     experiment = get("recipe", recipe)(
         rule=rule,
         seed=seed,
@@ -97,6 +102,38 @@ def train(
         **{name: value for name, value in chosen.items() if value is not None},
     )
     show_history(run(experiment, folder, root=data_root, progress=progress))
+
+
+@app.command(epilog="Example: [bold]sparsekit lottery digits-mlp --levels 5 --rewind-step 19 --control reinit[/bold]")
+def lottery(
+    recipe: Recipe,
+    levels: Annotated[int, typer.Option(help="how often to prune and train again")] = 16,
+    prune: Annotated[float, typer.Option(help="share of the remaining connections that a level removes, 0 to 1")] = 0.2,
+    rewind: Annotated[str, typer.Option(help="what a level begins with: weights, rate or finetune")] = "weights",
+    rewind_step: Annotated[int, typer.Option(help="step of the training to go back to")] = 0,
+    finetune_rate: Annotated[float | None, typer.Option(help="learning rate of finetune")] = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option("--control", help="reinit, shuffle or signs: the last ticket with that changed; may be repeated"),
+    ] = None,
+    seed: Seed = 0,
+    epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data, of each level")] = None,
+    folder: Folder = Path("runs"),
+    data_root: DataRoot = None,
+    progress: Progress = True,
+) -> None:
+    """Train, prune the smallest weights, go back and train again, level by level. What is there already is read."""
+    from sparsekit.lottery import Lottery, check_control, run_control, run_lottery
+    from sparsekit.registry import get
+
+    dense = get("recipe", recipe)(rule="dense", seed=seed, **({} if epochs is None else {"epochs": epochs}))
+    back: dict[str, Any] = {"rewind": rewind, "rewind_step": rewind_step, "finetune_rate": finetune_rate}
+    plan = Lottery(experiment=dense, levels=levels, prune=prune, **back)
+    for name in control or ():
+        check_control(plan, name, levels)
+    won = run_lottery(plan, folder, root=data_root, progress=progress)
+    how: dict[str, Any] = {"level": levels, "root": data_root, "progress": progress}
+    show_lottery(won, {name: run_control(plan, name, folder, **how) for name in control or ()})
 
 
 @app.command("sup-tickets", epilog="Example: [bold]sparsekit sup-tickets mnist1d-mlp --rule gse --seed 1[/bold]")
@@ -112,15 +149,20 @@ def sup_tickets(
     explore: Annotated[float, typer.Option(help="share of the connections exchanged as a cycle begins, 0 to 1")] = 0.5,
     low: Annotated[float | None, typer.Option(help="learning rate at the ends of a cycle; none goes on")] = None,
     high: Annotated[float | None, typer.Option(help="learning rate in its middle; none is five times low")] = None,
+    trick: Tricks = None,
+    settings: Settings = None,
     folder: Folder = Path("runs"),
     data_root: DataRoot = None,
     progress: Progress = True,
 ) -> None:
     """Collect cheap tickets in one training, superpose them in every way, and keep the superposition as a ticket."""
+    pairs = pairs_of(settings or [])
     from sparsekit.registry import get
     from sparsekit.sup_tickets import SupTickets, run_sup_tickets
 
-    experiment = get("recipe", recipe)(rule=rule, density=density, seed=seed, epochs=epochs, storage=storage.value)
+    tricks, pairs = tricks_of(trick or [], pairs)
+    chosen = {"density": density, "seed": seed, "epochs": epochs, "storage": storage.value, "tricks": tricks}
+    experiment = get("recipe", recipe)(rule=rule, rule_settings=rule_settings_of(rule, pairs), **chosen)
     sup = SupTickets(
         experiment=experiment, cycle_rate=cycle_rate, cycle_epochs=cycle_epochs, explore=explore, low=low, high=high
     )
@@ -223,6 +265,7 @@ def bench(
 
 def main() -> None:
     """Run the command line; a mistake of the user's gets a sentence, not a traceback."""
+    keep_freed_memory()
     try:
         app()
     except (ValueError, OSError, FloatingPointError, TypeError) as error:

@@ -1,8 +1,9 @@
 """What the command line prints and writes."""
 
+import ctypes
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,12 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
+    from sparsekit.datasets import Dataset
+    from sparsekit.lottery import LotteryHistory
     from sparsekit.sup_tickets import SupTicketsHistory
-    from sparsekit.tickets import TicketBook
+    from sparsekit.tickets import Ticket, TicketBook
     from sparsekit.train import History
 
 WIDE = 10_000  # columns; no line is longer
@@ -41,6 +45,18 @@ def prepare(threads: int) -> None:
     if "torch" not in sys.modules:
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages: dense and sparse training both gain
         os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what it frees, but for the largest blocks: to ask for it anew costs a tenth of a step.
+
+    Only the GNU C library can be told so; elsewhere nothing changes. Source: `man 3 mallopt`.
+    """
+    if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        return
+    never_trim, largest_kept = (-1, -1), (-3, 2**25)  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD, at its highest
+    for name, value in (never_trim, largest_kept):
+        libc.mallopt(name, value)
 
 
 def said(row: dict[str, Any]) -> dict[str, Any]:
@@ -76,6 +92,18 @@ def show_tickets(book: "TicketBook") -> None:
     print_table(["step", "connections", "density", "accuracy"], rows)
 
 
+def show_lottery(won: "LotteryHistory", controls: Mapping[str, Any]) -> None:
+    """Print what every level achieves and, below, what the last ticket does with one thing about it changed."""
+    last = won.lottery.levels
+    tickets = {str(level): one for level, one in enumerate(zip(won.topologies, won.levels, strict=True))}
+    tickets |= {f"{last} {name}": (history.journal.initial, history) for name, history in controls.items()}
+    rows = [
+        (name, f"{topology.density:.4f}", f"{history.last('test accuracy'):.4f}", str(history.folder))
+        for name, (topology, history) in tickets.items()
+    ]
+    print_table(["level", "density", "test accuracy", "run"], rows)
+
+
 def show_superpositions(found: "SupTicketsHistory", root: Path | None) -> None:
     """Print what tickets and their superpositions achieve; write the superposition beside the tickets."""
     from sparsekit import datasets
@@ -86,7 +114,8 @@ def show_superpositions(found: "SupTicketsHistory", root: Path | None) -> None:
     assert found.history.folder is not None
     experiment = found.sup.experiment
     data = datasets.load(experiment.data, root=root, **experiment.data_settings)
-    table = superpositions(found.tickets, load_model(found.history.folder, root=root), data)
+    model = load_model(found.history.folder, root=root)
+    table = superpositions(found.tickets, model, data)
     typer.echo(f"{found.book.folder}")
     rows = [
         (str(name), f"{row['accuracy']:.4f}", f"{row['loss']:.4f}", f"{row['connections']:,.0f}")
@@ -94,8 +123,19 @@ def show_superpositions(found: "SupTicketsHistory", root: Path | None) -> None:
     ]
     print_table(["network", "test accuracy", "test loss", "connections"], rows)
     path = found.history.folder / "superposed.safetensors"
-    write_ticket(found.superposed(), path)
+    write_ticket(_refreshed(found.superposed(), model, data, float(table.at["superposed", "accuracy"])), path)
     typer.echo(f"wrote {path}")
+
+
+def _refreshed(ticket: "Ticket", model: "nn.Module", data: "Dataset", accuracy: float) -> "Ticket":
+    """Return a ticket with batch-norm statistics of its own, which are those that its accuracy was measured with."""
+    from sparsekit.datasets import batches_in_order
+    from sparsekit.evaluate import refresh_batch_norm
+    from sparsekit.sup_tickets.report import BATCH
+
+    network = ticket.model_like(model)
+    refresh_batch_norm(network, ((data.prepare(x), y) for x, y in batches_in_order(data.train, BATCH)))
+    return type(ticket).of(network, step=ticket.step, accuracy=accuracy)
 
 
 def _print_layers(history: "History") -> None:

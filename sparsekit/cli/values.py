@@ -1,4 +1,4 @@
-"""What the command line reads: settings of rules and tricks as text, and names of kinds."""
+"""What the command line reads: settings of rules, scores and tricks as text, and names of kinds."""
 
 import ast
 import inspect
@@ -39,37 +39,68 @@ def tricks_of(tricks: list[str], pairs: dict[str, str]) -> tuple[tuple[Any, ...]
     Raises:
         ValueError: if there is no such trick or setting, or a setting is for a trick that is not named.
     """
-    from sparsekit.registry import names
     from sparsekit.tricks import make_trick
 
-    given: dict[str, dict[str, str]] = {trick: {} for trick in tricks}
+    given, rest = _settings_of("trick", tricks, pairs)
+    return tuple(make_trick(trick, **_read("trick", trick, texts)) for trick, texts in given.items()), rest
+
+
+def score_of(score: str | None, pairs: dict[str, str]) -> tuple[Any, dict[str, str]]:
+    """Make the named score, if any, with its settings (`score.setting=value`); return it and the pairs that are left.
+
+    Raises:
+        ValueError: if there is no such score or setting, or a setting is for a score that is not named.
+    """
+    from sparsekit.scores import make_score
+
+    given, rest = _settings_of("score", [] if score is None else [score], pairs)
+    made = [make_score(name, **_read("score", name, texts)) for name, texts in given.items()]
+    return next(iter(made), None), rest
+
+
+def _settings_of(
+    kind: str, owners: list[str], pairs: dict[str, str]
+) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """Return each owner's own settings by their short names, and the pairs that are left."""
+    from sparsekit.registry import names
+
+    given: dict[str, dict[str, str]] = {owner: {} for owner in owners}
     rest = {}
     for name, text in pairs.items():
-        trick, dot, setting = name.partition(".")
-        if dot and trick not in given and trick in names("trick"):
-            raise ValueError(f"--set {name} must come with its trick, got no --trick {trick}; add it")
-        if trick in given and dot:
-            given[trick][setting] = text
+        owner, dot, setting = name.partition(".")
+        if dot and owner not in given and owner in names(kind):
+            raise ValueError(f"--set {name} must come with its {kind}, got no --{kind} {owner}; add it")
+        if owner in given and dot:
+            given[owner][setting] = text
         else:
             rest[name] = text
-    return tuple(make_trick(trick, **_trick_settings(trick, texts)) for trick, texts in given.items()), rest
+    return given, rest
 
 
-def _trick_settings(trick: str, texts: dict[str, str]) -> dict[str, Any]:
-    """Read each text as the type that its trick wants; a number for a schedule stays as it is."""
+def _read(kind: str, owner: str, texts: dict[str, str]) -> dict[str, Any]:
+    """Read each text as the type that its trick or score wants; a number for a schedule stays as it is."""
     from sparsekit.registry import get
     from sparsekit.schedules import Constant, Schedule
 
-    parameters = inspect.signature(get("trick", trick), eval_str=True).parameters
+    parameters = _parameters(get(kind, owner))
     settings = {}
     for name, text in texts.items():
         if name not in parameters:
-            raise ValueError(f"settings of {trick} must be among {', '.join(parameters) or '(none)'}, got {name!r}")
+            raise ValueError(f"settings of {owner} must be among {', '.join(parameters) or '(none)'}, got {name!r}")
         hint = parameters[name].annotation
         number = _literal(text)
         is_constant = hint is Schedule and _suits(number, float)
-        settings[name] = Constant(number) if is_constant else _value(trick, name, text, hint)
+        settings[name] = Constant(number) if is_constant else _value(owner, name, text, hint)
     return settings
+
+
+def _parameters(make: Any) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a class, or of a function and, where it hands settings on, of the class it returns."""
+    signature = inspect.signature(make, eval_str=True)
+    own = dict(signature.parameters)
+    if own.pop("settings", None) is None:
+        return own
+    return {**inspect.signature(signature.return_annotation, eval_str=True).parameters, **own}
 
 
 def _hints(rule: str) -> dict[str, Any]:
@@ -130,8 +161,15 @@ def _words(hint: Any) -> str:
 
 
 def plural(kind: str) -> str:
-    """Return what `sparsekit list` calls a kind."""
-    return kind if kind == "data" or kind.endswith("s") else f"{kind}s"
+    """Return what `sparsekit list` calls a kind.
+
+    Example:
+        >>> plural("rule"), plural("lottery"), plural("data")
+        ('rules', 'lotteries', 'data')
+    """
+    if kind == "data" or kind.endswith("s"):
+        return kind
+    return f"{kind.removesuffix('y')}ies" if kind.endswith("y") else f"{kind}s"
 
 
 def singular(kind: str, known: list[str]) -> str:
