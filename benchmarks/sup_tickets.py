@@ -9,7 +9,10 @@ of as many epochs, a dense one, and the last tickets of four other seeds. Prints
 """
 
 import argparse
+import math
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,8 +27,13 @@ from sparsekit.sup_tickets import SupTickets, SupTicketsHistory, run_sup_tickets
 from sparsekit.tickets import Ticket
 from sparsekit.train import Experiment, load_model, run
 
-SPLIT: dict[str, Any] = {"cycle_rate": 0.2, "cycle_epochs": 4}  # of 60 epochs: 48 ordinary ones and 3 cycles
-STRANGERS = 4  # as many tickets as a collection has
+REFRESH_WITH = 5000  # training images, for the statistics of batch norms
+FEW = 1000  # the same at each of the 66 points of a barrier matrix, which are tested on twice as many
+
+
+def some(split: datasets.Split, most: int) -> datasets.Split:
+    """Return the first examples, at most so many."""
+    return split.take(min(most, len(split)))
 
 
 class Protocol:
@@ -33,19 +41,24 @@ class Protocol:
 
     def __init__(self, recipe: str, density: float, options: argparse.Namespace):
         self.recipe, self.density, self.epochs, self.folder = recipe, density, options.epochs, options.folder
-        self.rates = {"low": options.low, "high": options.high}
+        split = {"cycle_rate": options.cycle_rate, "cycle_epochs": options.cycle_epochs}
+        self.cycles: dict[str, Any] = {**split, "low": options.low, "high": options.high}
+        self.storage = options.storage
         experiment = self.experiment("static", 0)
-        self.data = datasets.load(experiment.data, root=options.root, **experiment.data_settings)
-        self.root = options.root
+        data = datasets.load(experiment.data, root=options.root, **experiment.data_settings)
+        self.data = replace(data, train=some(data.train, REFRESH_WITH))  # each training loads its own
+        self.root, self.strangers, self.usual_too = options.root, options.strangers, options.usual
 
     def experiment(self, base: str, seed: int) -> Experiment:
         """Return the usual training of a base rule."""
         density = 1.0 if base == "dense" else self.density
-        return get("recipe", self.recipe)(rule=base, density=density, seed=seed, epochs=self.epochs)
+        storage = "masked" if base == "dense" else self.storage
+        settings = {"rule": base, "density": density, "seed": seed, "epochs": self.epochs, "storage": storage}
+        return get("recipe", self.recipe)(**settings)
 
     def collect(self, base: str, seed: int, explore: float) -> SupTicketsHistory:
         """Collect tickets, or read them."""
-        sup = SupTickets(experiment=self.experiment(base, seed), explore=explore, **self.rates, **SPLIT)
+        sup = SupTickets(experiment=self.experiment(base, seed), explore=explore, **self.cycles)
         return run_sup_tickets(sup, self.folder, root=self.root, progress=False)
 
     def usual(self, base: str, seed: int) -> float:
@@ -64,13 +77,14 @@ class Protocol:
         assert like.history.folder is not None
         model = load_model(like.history.folder, root=self.root)
         networks = [one.model_like(model) for one in tickets]
-        test, train = ([(self.data.prepare(s.inputs), s.labels)] for s in (self.data.test, self.data.train))
-        outputs, _ = outputs_of(networks, test)
+        splits = (some(self.data.test, 2 * FEW), some(self.data.train, FEW))
+        batch, few = ([(self.data.prepare(split.inputs), split.labels)] for split in splits)
+        outputs, _ = outputs_of(networks, batch)
         union = tickets[0].topology
         for one in tickets[1:]:
             union = union | one.topology
         pairs = torch.triu_indices(len(tickets), len(tickets), 1)
-        barriers = barrier_matrix(networks, test, of="error", refresh_with=train)
+        barriers = barrier_matrix(networks, batch, of="error", refresh_with=few)
         matrices = {"disagreement": disagreement(outputs), "JS": js_divergence(outputs), "barrier, error": barriers}
         alike = [iou(a.topology, b.topology).value for a, b in pairwise(tickets)]
         return {
@@ -84,17 +98,18 @@ def measured(protocol: Protocol, bases: Sequence[str], seeds: int) -> tuple[pd.D
     """Train everything and return the networks' rows, and how far apart the tickets are."""
     rows, distances = [], []
     for base in bases:
-        cheap = {seed: protocol.collect(base, seed, 0.5) for seed in range(max(seeds, STRANGERS))}
+        cheap = {seed: protocol.collect(base, seed, 0.5) for seed in range(max(seeds, protocol.strangers))}
         last = [found.tickets[-1] for found in cheap.values()]
         for seed in range(seeds):
             still = cheap[seed] if base == "static" else protocol.collect(base, seed, 0.0)
-            strangers = [last[(seed + number) % len(last)] for number in range(STRANGERS)]
-            sets = {"cheap tickets": cheap[seed].tickets, "no exploration": still.tickets, "other seeds": strangers}
+            sets = {"cheap tickets": cheap[seed].tickets, "no exploration": still.tickets}
+            if protocol.strangers:
+                sets["other seeds"] = [last[(seed + number) % len(last)] for number in range(protocol.strangers)]
             for name, tickets in sets.items():
                 about = {"base": base, "seed": seed, "set": name}
                 rows += protocol.measure(tickets, cheap[seed], **about)
                 distances.append({**about, **protocol.apart(tickets, cheap[seed])})
-            for name, rule in (("usual training", base), ("dense training", "dense")):
+            for name, rule in (("usual training", base), ("dense training", "dense")) if protocol.usual_too else ():
                 one = {"set": name, "network": name, "accuracy": protocol.usual(rule, seed)}
                 rows.append({"base": base, "seed": seed, **one})
     return pd.DataFrame(rows), pd.DataFrame(distances)
@@ -107,7 +122,7 @@ def claims(rows: pd.DataFrame, base: str) -> list[str]:
     best = accuracy["cheap tickets", "superposed"]
     rivals = {
         "the mean ticket": ("cheap tickets", "mean of tickets"),
-        "the last ticket": ("cheap tickets", "ticket 3"),
+        "the last ticket": ("cheap tickets", max(name for _, name in accuracy if re.fullmatch(r"ticket \d+", name))),
         "the pretrained ticket": ("cheap tickets", "ticket 0"),
         "the mean that is not pruned": ("cheap tickets", "mean, not pruned"),
         "the ensemble": ("cheap tickets", "ensemble"),
@@ -115,17 +130,26 @@ def claims(rows: pd.DataFrame, base: str) -> list[str]:
         "the usual training": ("usual training", "usual training"),
         "dense training": ("dense training", "dense training"),
     }
-    told = [judge(f"{base}: superposed beats {name}", best, accuracy[key]) for name, key in rivals.items()]
-    alone, mixed = (accuracy["other seeds", name] for name in ("mean of tickets", "superposed"))
-    told.append(judge(f"{base}: tickets of other seeds lose by superposing", alone, mixed))
-    return [f"{claim} t = {claim.mean / claim.error:+.1f}" if claim.error else str(claim) for claim in told]
+    trained = {name: accuracy[key] for name, key in rivals.items() if key in accuracy}
+    verdicts = [judge(f"{base}: superposed beats {name}", best, other) for name, other in trained.items()]
+    if ("other seeds", "superposed") in accuracy:
+        alone, mixed = (accuracy["other seeds", name] for name in ("mean of tickets", "superposed"))
+        verdicts.append(judge(f"{base}: tickets of other seeds lose by superposing", alone, mixed))
+    # An error of nothing but rounding: all seeds had the same networks.
+    return [f"{claim} t = {claim.mean / claim.error:+.1f}" if claim.error > 1e-9 else str(claim) for claim in verdicts]
 
 
 def table_of(rows: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
     """Return mean and standard error over the seeds, as text."""
     grouped = rows.groupby(list(by), sort=False)[list(columns)]
-    mean, error = grouped.mean(), grouped.sem()
-    return mean.map(lambda x: f"{x:.4f}") + " ± " + error.map(lambda x: f"{x:.4f}")
+    return grouped.agg(lambda values: told(values.mean(), values.sem(), digits=4))
+
+
+def told(mean: float, error: float, *, digits: int) -> str:
+    """Return a mean with its standard error, which a single seed has not; a dash for what was not measured."""
+    if math.isnan(mean):
+        return "-"
+    return f"{mean:.{digits}f}" + ("" if math.isnan(error) else f" ± {error:.{digits}f}")
 
 
 SUMMARY = {  # what a line of the summary says -> which networks it is about
@@ -150,8 +174,9 @@ def summary(rows: pd.DataFrame, bases: Sequence[str]) -> str:
     grouped = (100 * rows.set_index(["base", "set", "network"])["accuracy"]).groupby(level=[0, 1, 2])
     mean, error = grouped.mean(), grouped.sem()
     lines = ["| network | " + " | ".join(bases) + " |", "|---|" + "---|" * len(bases)]
-    for text, which in SUMMARY.items():
-        cells = [f"{mean[base, *which]:.2f} ± {error[base, *which]:.2f}" for base in bases]
+    there = {text: which for text, which in SUMMARY.items() if (bases[0], *which) in mean.index}
+    for text, which in there.items():
+        cells = [told(mean[base, *which], error[base, *which], digits=2) for base in bases]
         lines.append(f"| {text} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -164,6 +189,12 @@ def main() -> None:
     parser.add_argument("--densities", nargs="+", type=float, default=[0.05])
     parser.add_argument("--seeds", type=int, default=10, help="how many, from 0")
     parser.add_argument("--epochs", type=int, default=60)
+    # By default 48 ordinary epochs and 3 cycles of 4.
+    parser.add_argument("--cycle-rate", type=float, default=0.2, help="share of the epochs that are cycles")
+    parser.add_argument("--cycle-epochs", type=int, default=4, help="of each cycle")
+    parser.add_argument("--storage", default="masked", choices=["masked", "csr"])
+    parser.add_argument("--strangers", type=int, default=4, help="seeds whose last tickets are superposed; 0: none")
+    parser.add_argument("--usual", action=argparse.BooleanOptionalAction, default=True, help="usual trainings too")
     parser.add_argument("--low", type=float, help="learning rate at the ends of a cycle")
     parser.add_argument("--high", type=float, help="learning rate in the middle of a cycle")
     parser.add_argument("--folder", type=Path, default=Path("runs/sup-tickets"))
@@ -179,9 +210,9 @@ def main() -> None:
                 table_of(rows, ["base", "set", "network"], ["accuracy", "accuracy, not refreshed", "loss"]).to_string()
             )
             print("\n" + summary(rows, options.bases))
-            told = ["union density", "IoU of neighbours", "disagreement", "JS", "barrier, error"]
-            print("\n" + table_of(distances, ["base", "set"], told).to_string() + "\n")
-            for base in options.bases:
+            columns = ["union density", "IoU of neighbours", "disagreement", "JS", "barrier, error"]
+            print("\n" + table_of(distances, ["base", "set"], columns).to_string() + "\n")
+            for base in options.bases if options.seeds > 1 else ():
                 print("\n".join(claims(rows, base)), flush=True)
             rows.to_csv(options.folder / f"{recipe}-{density:g}.csv", index=False)
 
