@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 from collections.abc import Callable
 
 import torch
@@ -46,6 +47,20 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "reflect": (lambda: nn.Conv2d(3, 4, 3, padding=(1, 2), padding_mode="reflect", stride=2), (2, 3, 5, 6)),
     "replicate, same": (lambda: nn.Conv2d(3, 4, 3, padding="same", padding_mode="replicate"), (2, 3, 5, 6)),
 }
+
+
+def times_as_long(action: Callable[[int], object], than: Callable[[], object], *, turns: int) -> float:
+    """Return how many times as long `action(turn)` takes as `than()`, each at its quickest.
+
+    In turns and by the clock of this process alone, so that a slow or busy machine slows down both.
+    """
+    spent: tuple[list[float], list[float]] = [], []
+    for turn in range(turns):
+        for call, seconds in zip((lambda turn=turn: action(turn), than), spent, strict=True):
+            start = time.process_time()
+            call()
+            seconds.append(time.process_time() - start)
+    return min(spent[0]) / min(spent[1])
 
 
 def random_layer(shape: tuple[int, ...], count: int, seed: int = 0) -> LayerTopology:

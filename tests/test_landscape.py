@@ -1,14 +1,13 @@
 """Paths and planes between networks: they go through the networks themselves, and leave them as they were."""
 
 import copy
-import time
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import STORAGES, batch_for, made, mlp, small_conv_net, sparse
+from helpers import STORAGES, batch_for, made, mlp, small_conv_net, sparse, times_as_long
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -364,16 +363,21 @@ class TestSurfaces:
             found = analysis.surface(plane, [BATCH], broken, axes=plane.axes(2), cache=file, progress=False)
             assert np.isnan(found.loss).all()
 
-    def test_25_by_25_points_on_2000_images_take_less_than_15_seconds(self):
+    def test_a_point_takes_little_more_than_the_network_on_its_images(self):
+        """25 x 25 points and 2,000 images: 10 s where a forward pass takes 14 ms; less than 15 s is asked for."""
         trio = {str(s): models.build("mlp", input_shape=(784,), num_classes=10, hidden=(300, 100)) for s in range(3)}
-        plane, times = analysis.plane_through(trio), []
+        plane, net = analysis.plane_through(trio), trio["0"].requires_grad_(False)
         x, y = plane.axes(25)
         data = torch.randn(2000, 784, generator=torch.Generator().manual_seed(0)), torch.arange(2000) % 10
-        for _ in range(4):  # a row of the 25 each
-            start = time.process_time()  # not of others who share the machine
+
+        def row(_: int) -> None:
             analysis.surface(plane, [data], axes=(x, y[:1]), progress=False)
-            times.append(time.process_time() - start)
-        assert 25 * min(times) < 15
+
+        def passes() -> None:
+            for _ in x:
+                net(data[0])
+
+        assert times_as_long(row, passes, turns=5) < 1.6
 
     def test_a_bar_shows_the_rows(self, capsys):
         plane = analysis.random_plane(nets(1)[0])

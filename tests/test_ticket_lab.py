@@ -1,12 +1,11 @@
 """The ticket lab: what it shows is what `superpose` and `evaluate` say, whatever is ticked."""
 
-import time
 from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
 import torch
-from helpers import made
+from helpers import made, times_as_long
 from torch import nn
 from training_helpers import same
 
@@ -56,18 +55,19 @@ def test_it_shows_what_superpose_and_evaluate_say(lab):
     assert lab.trial.accuracies["ensemble"] == float(right)
 
 
-def test_a_move_takes_less_than_150_milliseconds_with_eight_tickets_of_a_usual_size():
-    plain = build("mlp", input_shape=(784,), num_classes=10, hidden=(300, 100))
+def test_a_move_takes_little_more_than_the_forward_passes_of_its_eight_tickets():
+    """Of a usual size on 1,000 images: 30 to 70 ms where those passes take 50; less than 150 ms is asked for."""
+    plain = build("mlp", input_shape=(784,), num_classes=10, hidden=(300, 100)).requires_grad_(False)
     nets = [sparsify(plain, random_topology(shapes_of(plain), 0.1, seed=seed)) for seed in range(8)]
     data = torch.randn(1000, 784, generator=torch.Generator().manual_seed(0)), torch.arange(1000) % 10
     shown = TicketLab([Ticket.of(one, step=0) for one in nets], plain, test=data, train=data)
-    for moves in ([("weight 2", 0.1 * tenth) for tenth in range(5)], [("in 3", bool(n % 2)) for n in range(5)]):
-        times = []
-        for name, value in moves:
-            start = time.process_time()  # not of others who share the machine
-            shown.choose(**{name: value})
-            times.append(time.process_time() - start)
-        assert min(times) < 0.15
+
+    def passes() -> None:
+        for _ in nets:
+            plain(data[0])
+
+    for move in (lambda turn: {"weight 2": 0.1 * turn}, lambda turn: {"in 3": bool(turn % 2)}):
+        assert times_as_long(lambda turn, move=move: shown.choose(**move(turn)), passes, turns=6) < 2.5
 
 
 def test_tickets_that_are_not_ticked_take_no_part(lab):
