@@ -152,6 +152,15 @@ class TestComparing:
         assert values[0, 2] == analysis.overlap(tickets[0], tickets[2]).value
         assert baselines == pytest.approx(np.full((3, 3), tickets[0].density))
 
+    def test_the_matrix_takes_either_baseline(self):
+        tickets = [of_masks([[1, 0, 0, 0, 0]] * 2, [[1, 1]]), of_masks([[0, 1, 0, 0, 0]] * 2, [[1, 1]])]
+        pair = analysis.iou(*tickets)
+        for baseline, wanted in (("layer-matched", pair.layer_matched_baseline), ("random", pair.random_baseline)):
+            assert analysis.comparison_matrix(tickets, baseline=baseline)[1][0, 1] == wanted
+        assert pair.layer_matched_baseline > pair.random_baseline
+        with pytest.raises((ValueError, TypeError), match="layer-matched"):
+            analysis.comparison_matrix(tickets, baseline="none")
+
     def test_topologies_of_different_layers_are_refused(self):
         with pytest.raises(ValueError, match="same layers"):
             analysis.iou(of_masks([[1, 0]]), of_masks([[1], [0]]))

@@ -630,6 +630,15 @@ def test_the_superposition_that_is_kept_has_the_accuracy_of_the_table(tmp_path, 
     assert measured != evaluate(found.superposed().model_like(model), test).accuracy
 
 
+def test_sup_tickets_shows_controls_where_they_are_asked_for(tmp_path):
+    words = ("--epochs", "3", "--cycle-rate", "0.4", "--cycle-epochs", "1", "--no-progress", "--folder", str(tmp_path))
+    result = invoke("sup-tickets", "digits-mlp", *words, "--controls")
+    assert result.exit_code == 0, (result.output, result.exception)
+    for row in ("superposed, no exploration", "ensemble, no exploration", "superposed, other seeds"):
+        assert row in result.output
+    assert len(list(tmp_path.glob("*/superposed.safetensors"))) == 1
+
+
 def test_sup_tickets_takes_tricks_and_settings(monkeypatch):
     plans = []
     monkeypatch.setattr("sparsekit.sup_tickets.run_sup_tickets", lambda plan, *_, **__: plans.append(plan) or 1 / 0)

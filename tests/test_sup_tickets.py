@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,12 +18,13 @@ from sparsekit import datasets
 from sparsekit.evaluate import evaluate
 from sparsekit.journal import Journal
 from sparsekit.layers import sparse_layers
+from sparsekit.models import build
 from sparsekit.recipes import digits_mlp
 from sparsekit.rules import GMP, GSE, SET, DeepR, GraNet, RigL, SRigL, Static
 from sparsekit.rules.cycles import Cycles
 from sparsekit.schedules import Constant, Joined, Linear, Triangular
 from sparsekit.settings import from_plain, to_plain
-from sparsekit.sup_tickets import Split, SupTickets, plan, run_sup_tickets, split_epochs, superpositions
+from sparsekit.sup_tickets import Split, SupTickets, plan, run_controls, run_sup_tickets, split_epochs, superpositions
 from sparsekit.tickets import superpose
 from sparsekit.train import Experiment, load_checkpoint, load_model, run
 from sparsekit.tricks import GhostNeurons, GhostSkips, LabelSmoothing
@@ -455,6 +457,47 @@ def test_superpositions_are_measured_with_refreshed_batch_norm_and_without(colle
     assert (row["loss"], row["accuracy"]) == (fresh.loss, fresh.accuracy)
     assert (row["loss, not refreshed"], row["accuracy, not refreshed"]) == (stale.loss, stale.accuracy)
     assert abs(fresh.loss - stale.loss) > 0.01
+
+
+def test_controls_are_collected_and_stand_in_the_table(tmp_path):
+    sup = replace(SUP, experiment=replace(NET, epochs=4, seed=3))
+    controls = run_controls(sup, tmp_path, strangers=2, progress=False)
+    assert list(controls) == ["no exploration", "other seeds"]
+    same_seed, other_seed = (
+        run_sup_tickets(replace(sup, experiment=replace(sup.experiment, seed=seed)), tmp_path, progress=False).tickets
+        for seed in (3, 4)
+    )
+    still = controls["no exploration"]
+    assert still[0].topology == still[-1].topology  # no connection changes in its cycles
+    assert same_seed[0].topology != same_seed[-1].topology
+    assert [same(a.state(), b.state()) for a, b in zip(still, same_seed, strict=True)] == [True, False]
+    last = [same_seed[-1].state(), other_seed[-1].state()]
+    assert all(same(found.state(), state) for found, state in zip(controls["other seeds"], last, strict=True))
+
+    data = datasets.load("digits", flat=False)
+    model = same_seed[0].model_like(build("small-cnn", input_shape=(1, 8, 8), num_classes=10, widths=(6, 8)))
+    table = superpositions(same_seed, model, data, controls=controls)
+    for name, tickets in controls.items():
+        alone = superpositions(tickets, model, data)
+        for network in ("superposed", "ensemble"):
+            assert table.loc[f"{network}, {name}"].equals(alone.loc[network])
+    plain = superpositions(same_seed, model, data)
+    assert table.loc[plain.index].equals(plain)
+
+
+def test_what_cannot_be_a_control_is_left_out_or_refused(tmp_path, monkeypatch):
+    collected = []
+    monkeypatch.setattr(
+        importlib.import_module("sparsekit.sup_tickets.controls"),
+        "run_sup_tickets",
+        lambda sup, *_, **__: collected.append(sup) or SimpleNamespace(tickets=[]),
+    )
+    fixed = replace(SUP, experiment=replace(NET, rule=Static()))
+    for sup in (fixed, replace(SUP, explore=0.0)):
+        assert run_controls(sup, tmp_path, strangers=0) == {}
+    assert collected == []
+    with pytest.raises(ValueError, match="strangers must be 0 or at least 2, got 1"):
+        run_controls(SUP, tmp_path, strangers=1)
 
 
 def test_batch_norm_of_a_superposition_must_be_refreshed(collected):

@@ -9,12 +9,17 @@ because both are dense in the same small layers; only the second baseline knows 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
 from sparsekit.topology import LayerTopology, Topology, check_same_layers, check_topology
+
+Baseline = Literal["layer-matched", "random"]
+BASELINES: Mapping[str, str] = {"layer-matched": "layer_matched_baseline", "random": "random_baseline"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,12 +172,18 @@ def comparison_table(first: Topology, second: Topology, *, measure: str = "iou")
 
 
 def comparison_matrix(
-    topologies: Sequence[Topology], *, measure: str = "iou"
+    topologies: Sequence[Topology], *, measure: str = "iou", baseline: Baseline = "layer-matched"
 ) -> tuple[Float[np.ndarray, "t t"], Float[np.ndarray, "t t"]]:
-    """Return the similarity of every pair of topologies, and its layer-matched baseline, as two matrices.
+    """Return the similarity of every pair of topologies, and its baseline, as two matrices.
+
+    Args:
+        topologies: of the same layers.
+        measure: a name of `MEASURES`.
+        baseline: "layer-matched", of masks with as many connections in each layer; or "random", of masks with as many
+            in the whole network.
 
     Raises:
-        ValueError: if the layers or shapes differ, or the measure is unknown.
+        ValueError: if the layers or shapes differ, or the measure or the baseline is unknown.
 
     Example:
         >>> import torch
@@ -180,11 +191,13 @@ def comparison_matrix(
         >>> comparison_matrix(masks)[0].tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
+    if baseline not in BASELINES:
+        raise ValueError(f"baseline must be one of {', '.join(BASELINES)}, got {baseline!r}; choose one of them")
+    expected = attrgetter(BASELINES[baseline])
     rows = [[compare(a, b, measure=measure) for b in topologies] for a in topologies]
     shape = (len(topologies), len(topologies))
     values = np.array([[cell.value for cell in row] for row in rows]).reshape(shape)
-    baselines = np.array([[cell.layer_matched_baseline for cell in row] for row in rows]).reshape(shape)
-    return values, baselines
+    return values, np.array([[expected(cell) for cell in row] for row in rows]).reshape(shape)
 
 
 def _iou(counts: Counts) -> float:

@@ -149,6 +149,7 @@ def sup_tickets(
     explore: Annotated[float, typer.Option(help="share of the connections exchanged as a cycle begins, 0 to 1")] = 0.5,
     low: Annotated[float | None, typer.Option(help="learning rate at the ends of a cycle; none goes on")] = None,
     high: Annotated[float | None, typer.Option(help="learning rate in its middle; none is five times low")] = None,
+    controls: Annotated[bool, typer.Option("--controls", help="also without exploration; four seeds mixed")] = False,
     trick: Tricks = None,
     settings: Settings = None,
     folder: Folder = Path("runs"),
@@ -156,17 +157,18 @@ def sup_tickets(
     progress: Progress = True,
 ) -> None:
     """Collect cheap tickets in one training, superpose them in every way, and keep the superposition as a ticket."""
-    pairs = pairs_of(settings or [])
     from sparsekit.registry import get
-    from sparsekit.sup_tickets import SupTickets, run_sup_tickets
+    from sparsekit.sup_tickets import SupTickets, run_controls, run_sup_tickets
 
-    tricks, pairs = tricks_of(trick or [], pairs)
+    tricks, pairs = tricks_of(trick or [], pairs_of(settings or []))
     chosen = {"density": density, "seed": seed, "epochs": epochs, "storage": storage.value, "tricks": tricks}
     experiment = get("recipe", recipe)(rule=rule, rule_settings=rule_settings_of(rule, pairs), **chosen)
     sup = SupTickets(
         experiment=experiment, cycle_rate=cycle_rate, cycle_epochs=cycle_epochs, explore=explore, low=low, high=high
     )
-    show_superpositions(run_sup_tickets(sup, folder, root=data_root, progress=progress), data_root)
+    how: dict[str, Any] = {"root": data_root, "progress": progress}
+    found = run_sup_tickets(sup, folder, **how)
+    show_superpositions(found, data_root, run_controls(sup, folder, **how) if controls else None)
 
 
 @app.command(epilog="Example: [bold]sparsekit tickets runs/mnist1d-mlp-sup-0123456789/tickets[/bold]")

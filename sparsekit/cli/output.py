@@ -3,7 +3,7 @@
 import ctypes
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,8 +104,10 @@ def show_lottery(won: "LotteryHistory", controls: Mapping[str, Any]) -> None:
     print_table(["level", "density", "test accuracy", "run"], rows)
 
 
-def show_superpositions(found: "SupTicketsHistory", root: Path | None) -> None:
-    """Print what tickets and their superpositions achieve; write the superposition beside the tickets."""
+def show_superpositions(
+    found: "SupTicketsHistory", root: Path | None, controls: "Mapping[str, Sequence[Ticket]] | None" = None
+) -> None:
+    """Print what tickets and superpositions achieve, and controls; write the superposition beside the tickets."""
     from sparsekit import datasets
     from sparsekit.sup_tickets import superpositions
     from sparsekit.tickets import write_ticket
@@ -115,7 +117,7 @@ def show_superpositions(found: "SupTicketsHistory", root: Path | None) -> None:
     experiment = found.sup.experiment
     data = datasets.load(experiment.data, root=root, **experiment.data_settings)
     model = load_model(found.history.folder, root=root)
-    table = superpositions(found.tickets, model, data)
+    table = superpositions(found.tickets, model, data, controls=controls)
     typer.echo(f"{found.book.folder}")
     rows = [
         (str(name), f"{row['accuracy']:.4f}", f"{row['loss']:.4f}", f"{row['connections']:,.0f}")

@@ -7,6 +7,7 @@ finished is read, what was interrupted goes on bit by bit.
 
 from sparsekit.sup_tickets.base import Split, SupTickets, SupTicketsHistory, split_epochs
 from sparsekit.sup_tickets.collect import plan, run_sup_tickets
+from sparsekit.sup_tickets.controls import run_controls
 from sparsekit.sup_tickets.lab import Lab, Trial, count_votes
 from sparsekit.sup_tickets.report import superpositions
 
@@ -18,6 +19,7 @@ __all__ = [
     "Trial",
     "count_votes",
     "plan",
+    "run_controls",
     "run_sup_tickets",
     "split_epochs",
     "superpositions",

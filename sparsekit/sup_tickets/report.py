@@ -1,6 +1,6 @@
 """Every way to make one network of several tickets, measured beside the tickets themselves and their ensemble."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -27,7 +27,13 @@ WAYS: dict[str, Callable[[int], dict[str, Any]]] = {  # number of tickets -> set
 }
 
 
-def superpositions(tickets: Sequence[Ticket], model: nn.Module, data: Dataset) -> "pd.DataFrame":
+def superpositions(
+    tickets: Sequence[Ticket],
+    model: nn.Module,
+    data: Dataset,
+    *,
+    controls: Mapping[str, Sequence[Ticket]] | None = None,
+) -> "pd.DataFrame":
     """Measure tickets, their ensemble and their superpositions on the test data.
 
     The ensemble averages the softmax outputs of all tickets, and costs as many networks. They are as they were trained,
@@ -38,6 +44,8 @@ def superpositions(tickets: Sequence[Ticket], model: nn.Module, data: Dataset) -
         tickets: at least one, in the order of their training.
         model: with the layers of the tickets; it stays as it is.
         data: training images to refresh batch norm with, test images to measure on.
+        controls: further sets of tickets by name, as `run_controls` returns them. Each is superposed alike, and adds
+            the rows "superposed, NAME" and "ensemble, NAME".
 
     Returns:
         A row per network, by name, with its accuracy and mean loss (cross-entropy) after and before the batch-norm
@@ -60,6 +68,9 @@ def superpositions(tickets: Sequence[Ticket], model: nn.Module, data: Dataset) -
     singles = pd.DataFrame.from_dict({name: rows[name] for name in list(rows)[: len(tickets)]}, orient="index")
     rows["mean of tickets"] = singles.mean().to_dict()
     rows["ensemble"] = _ensemble(tickets, model, test)
+    for name, others in (controls or {}).items():
+        rows[f"superposed, {name}"] = _measured(superpose(others), model, train, test)
+        rows[f"ensemble, {name}"] = _ensemble(others, model, test)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("network")
 
 
