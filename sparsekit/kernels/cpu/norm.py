@@ -22,9 +22,9 @@ def sums(x, parts, bounds, part):
         for channel in range(x.shape[1]):
             pivot, row = x[0, channel, 0], x[pixel, channel]
             one, two = x.dtype.type(0), x.dtype.type(0)
-            for number in row:
-                one += number - pivot
-                two += (number - pivot) * (number - pivot)
+            for n in range(len(row)):
+                one += row[n] - pivot
+                two += (row[n] - pivot) * (row[n] - pivot)
             parts[part, 0, channel] += one
             parts[part, 1, channel] += two
 
