@@ -8,6 +8,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import sparsekit as sk
+from sparsekit import datasets
+from sparsekit.models.mlp import mlp
+from sparsekit.models.small_cnn import small_cnn
 from sparsekit.rules import GSE, SET, DropGrow, GraBo, GraEst, GSEReleased, RigL, SynFlow, Uniform
 from sparsekit.schedules import Constant, Linear
 
@@ -47,6 +50,7 @@ class RefuseLarge(TorchDispatchMode):
         # A CSR tensor counts what it stores, and a number seen many times counts once.
         stored = tensor.values() if tensor.layout == torch.sparse_csr else tensor
         numbers = min(stored.numel(), stored.untyped_storage().nbytes() // stored.element_size())
+        numbers //= 4 if stored.dtype == torch.uint8 else 1  # raw bytes, of numbers that are copied
         self.largest = max(self.largest, numbers)
         if numbers >= self.limit:
             raise TooLarge(f"{function} made {tuple(tensor.shape)}, the limit is {self.limit} numbers")
@@ -93,6 +97,35 @@ RULES = {
 @pytest.mark.parametrize("name", NETS)
 def test_csr_training_never_makes_a_tensor_as_large_as_a_dense_layer(name, rule):
     trained(name, "csr", rule)
+
+
+# The thinned layers are larger than every activation of their batches.
+WHOLE = {
+    "mlp": (mlp, {"hidden": (512, 512)}, (64,), 8, ("head",)),
+    "small-cnn": (small_cnn, {"widths": (32, 48, 64)}, (1, 8, 8), 4, ("conv1", "head")),
+}
+
+
+@pytest.mark.parametrize("candidates", [Uniform(), GraBo(), GraEst(), SynFlow()], ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_whole_training_with_gse_never_makes_a_tensor_as_large_as_a_dense_layer(name, candidates):
+    """To the end of its schedule and beyond, tests included; and it learns."""
+    build, settings, shape, size, full = WHOLE[name]
+    data = datasets.load("digits", flat=len(shape) == 1)
+    train, test = (
+        [(data.prepare(x), y) for x, y in datasets.batches_in_order(split.take(num * size), size)]
+        for split, num in ((data.train, 80), (data.test, 20))
+    )
+    plain = made(lambda: build(input_shape=shape, num_classes=10, **settings)).float()
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain, exclude=full), DENSITY), "csr")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    rule = GSE(stop=2 * len(train), every=10, candidates=candidates)
+    with RefuseLarge(smallest_layer(model)) as watch:
+        history = sk.fit(model, optimizer, train, rule, epochs=3, test_batches=test, progress=False)
+    assert 0 < watch.largest < smallest_layer(model)
+    assert len(history.journal) > 2 * len(train) // 10 - 2
+    assert history.journal[-1] != history.journal.initial
+    assert history.last("test accuracy") > 0.3  # of ten classes
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -34,11 +34,11 @@ def linear_backward(
 ) -> tuple[Float[Tensor, "w b"] | None, Float[Tensor, " e"]]:
     """Return the gradients of the input (if needed) and of the values, from one walk over the connections."""
     dx_WB = torch.empty_like(x_WB) if needs_input else None
-    dvalues = torch.zeros_like(values)
     index, bounds = _by_columns(structure)
-    arguments = *index, *map(_array, (values, x_WB, g_OB, dx_WB, dvalues)), x_WB.shape[1]
+    sums = values.new_zeros(len(bounds) - 1, values.numel())
+    arguments = *index, *map(_array, (values, x_WB, g_OB, dx_WB, sums)), x_WB.shape[1]
     run(linear.backward, linear.backward_threaded, arguments, bounds)
-    return dx_WB, dvalues
+    return dx_WB, sums.sum(0) if len(sums) > 1 else sums.view(-1)
 
 
 def conv2d_forward(

@@ -3,11 +3,12 @@
 Activations are feature-major, `(features, batch)` in memory, so that one connection meets a whole row of samples. The
 forward pass gathers rows of the input, output by output. The backward pass goes input by input and reads each row of
 the output's gradient once for both of its results: the input's gradient, which it gathers, and that of the
-connection's value, which it scatters, as values lie output by output. Each output, input and connection is written by
-one thread only.
+connection's value, which it scatters, as values lie output by output. Each output and input is written by one thread
+only; values' gradients of several threads would share cache lines, so each thread has an array of its own.
 
 Legend: `batch` samples (the length of a row), `lane` the first sample in hand, `bounds` where the rows or columns of
-each part begin and end, `starts` the first value of each row that each part meets, `at` the next one of each row.
+each part begin and end, `starts` the first value of each row that each part meets, `at` the next one of each row,
+`sums` the gradient of all values, for each part the connections that it meets.
 """
 
 # Numba, not the caller, gives an intrinsic its first argument.
@@ -69,9 +70,9 @@ def forward(pointers, cols, values, bias, x, y, batch, bounds, part):
 
 
 @compiled
-def backward(pointers, rows, starts, values, x, g, dx, dvalues, batch, bounds, part):
-    """Write `dx[i] = sum of values * g[o]` (unless None), add `g[o] . x[i]` to `dvalues`: for a part of the inputs."""
-    first, last, lane, at = bounds[part], bounds[part + 1], 0, starts[part]
+def backward(pointers, rows, starts, values, x, g, dx, sums, batch, bounds, part):
+    """Write `dx[i] = sum of values * g[o]` (unless None), add `g[o] . x[i]` to `sums[part]`: for a part of inputs."""
+    first, last, lane, at, dvalues = bounds[part], bounds[part + 1], 0, starts[part], sums[part]
     while batch - lane >= WIDEST:
         _columns(zeros(g, WIDEST), None, pointers, rows, at.copy(), values, x, g, dx, dvalues, batch, first, last, lane)
         lane += WIDEST
@@ -91,7 +92,7 @@ def forward_threaded(pointers, cols, values, bias, x, y, batch, bounds):
 
 
 @threaded
-def backward_threaded(pointers, rows, starts, values, x, g, dx, dvalues, batch, bounds):
+def backward_threaded(pointers, rows, starts, values, x, g, dx, sums, batch, bounds):
     """All parts of `backward`, a thread each."""
     for part in prange(len(bounds) - 1):
-        backward(pointers, rows, starts, values, x, g, dx, dvalues, batch, bounds, part)
+        backward(pointers, rows, starts, values, x, g, dx, sums, batch, bounds, part)
