@@ -81,6 +81,11 @@ def rounds_of(**seconds: list[float]) -> list[dict[str, Sample]]:
     ]
 
 
+@pytest.fixture(autouse=True)
+def _no_timings_of_the_user_s(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 # --- timing -----------------------------------------------------------------------------------------------------
 
 

@@ -98,11 +98,13 @@ def network_steps(network: Network, density: float) -> dict[str, TrainingStep]:
     x, labels = torch.randn(network.batch_size, *network.input_shape), torch.randint(CLASSES, (network.batch_size,))
     topology = topology_for(plain, density, network.full)
     csr, masked = sparsify(plain, topology, "csr"), sparsify(plain, _thinned(topology), "masked")
-    fuse_relus(csr)
+    auto = sparsify(plain, topology, "auto", example=x)
+    for model in (csr, auto):
+        fuse_relus(model)
     steps = {"dense, contiguous": TrainingStep(copy.deepcopy(plain), x, labels)}
     if x.dim() == 4:
         steps["dense, channels-last"] = _channels_last_step(plain, x, labels)
-    steps |= {"masked": TrainingStep(masked, x, labels), "csr": TrainingStep(csr, x, labels)}
+    steps |= {name: TrainingStep(made, x, labels) for name, made in (("masked", masked), ("csr", csr), ("auto", auto))}
     if x.dim() == 4:
         return steps
     return steps | {name: TrainingStep(_rival(plain, topology, make), x, labels) for name, make in _makers().items()}

@@ -59,7 +59,8 @@ EXPLAINED = {
     "`feature-major` is the format in which csr layers hand activations to each other. Torch CSR and scipy compute\n"
     "convolutions on the unfolded input; sparselab has none.",
     "networks": "One training step: loss, backward pass, SGD with momentum. The head, and the first layer of the\n"
-    "convolutional networks, keep all connections (as csr in `csr`, dense elsewhere).",
+    "convolutional networks, keep all connections (as csr in `csr`, dense elsewhere). `auto` is what\n"
+    '`storage="auto"` chose among `masked` and `csr` before: it should be as quick as the better of the two.',
     "update": "One whole change of topology of one layer: choose by captured activations, move values and momentum,\n"
     "make the kernels' index arrays anew. 20 % of the connections are exchanged. In brackets: in training steps of\n"
     "the same bare layer.",
