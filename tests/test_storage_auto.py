@@ -1,6 +1,7 @@
 """Storage `auto`: what is measured decides, layer by layer, and it is measured once."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -52,6 +53,28 @@ def test_each_layer_takes_the_storage_that_was_quicker(monkeypatch):
 def test_where_a_mixture_is_slower_as_a_whole_the_better_of_the_two_is_taken(monkeypatch):
     measuring(monkeypatch, [(1.0, 2.0), (3.0, 2.0), (9.0, 4.0, 5.0)])
     assert storages(made(example=torch.rand(3, 6))) == ["csr", "csr"]
+
+
+@pytest.mark.parametrize(("mixed", "taken"), [(3.7, ["masked", "csr"]), (3.9, ["csr", "csr"])])
+def test_a_mixture_must_save_more_than_a_twentieth(monkeypatch, mixed, taken):
+    measuring(monkeypatch, [(1.0, 2.0), (3.0, 2.0), (9.0, 4.0, mixed)])
+    assert storages(made(example=torch.rand(3, 6))) == taken
+
+
+def test_only_layers_are_timed_with_the_gradient_of_their_input(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        auto, "training_step", lambda *_, input_gradient: asked.append(input_gradient) or (lambda: None)
+    )
+    measuring(monkeypatch, [(2.0, 1.0)] * 3)
+    made(example=torch.rand(3, 6))
+    assert asked == [True] * 4 + [False] * 2  # two layers and the network, in two storages
+
+
+def test_a_quick_step_is_warmed_up_before_each_sample():
+    called = []
+    auto.interleaved({"a": lambda: called.append("a") or time.sleep(0.004), "b": lambda: called.append("b")}, rounds=2)
+    assert "".join(called).count("baa") == 2  # one call without a clock and one with it, in both rounds
 
 
 @pytest.mark.parametrize("quicker", ["masked", "csr"])

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import math
 import os
 import statistics
 import tempfile
@@ -23,8 +24,11 @@ from sparsekit.topology import LayerTopology
 Make = Callable[[str, str], nn.Module]  # layer name and storage -> the layer alone
 Build = Callable[[Mapping[str, str]], nn.Module]  # storage by layer name -> the whole network
 
+STORAGES = ("masked", "csr")
+MIXED_BELOW = 0.95  # of the better pure network's time: less is not worth a second storage, and may be noise
 ROUNDS = 5  # of each storage in turn: the median of five survives two disturbances
 LEAST_SECONDS = 3e-3  # per sample; below that the clock and the interpreter are measured, not the layer
+WARM_BELOW = 0.1  # seconds; what takes longer is not slowed down by what ran before
 
 
 def fastest_storages(
@@ -52,34 +56,42 @@ def fastest_storages(
     choice, keys = {}, [repr(model), f"input {tuple(example.shape)}"]
     for name, size in _input_shapes(model, topology, example).items():
         keys.append(_key(model.get_submodule(name), topology[name], size, example.dtype))
-        choice[name] = _quickest(keys[-1], partial(_layer_steps, name, size, example.dtype, make))
-    options = {storage: dict.fromkeys(topology, storage) for storage in ("masked", "csr")}
+        seconds = _kept_seconds(keys[-1], partial(_layer_steps, name, size, example.dtype, make))
+        choice[name] = min(STORAGES, key=seconds.__getitem__)
+    options = {storage: dict.fromkeys(topology, storage) for storage in STORAGES}
     if len(set(choice.values())) > 1:
         options["mixed"] = choice
     network = hashlib.sha256("\n".join([*keys, *choice.values()]).encode()).hexdigest()
-    steps = lambda: {name: _updating_step(build(option), example) for name, option in options.items()}  # noqa: E731
-    return options[_quickest(f"network {network}", steps)]
+    steps = lambda: {name: _network_step(build(option), example) for name, option in options.items()}  # noqa: E731
+    seconds = _kept_seconds(f"network {network}", steps)
+    best = min(STORAGES, key=seconds.__getitem__)
+    return options["mixed" if seconds.get("mixed", math.inf) < MIXED_BELOW * seconds[best] else best]
 
 
-def _quickest(key: str, steps: Callable[[], Mapping[str, Callable]]) -> str:
-    """Return which step is the quickest: as the file says, else as measured now."""
+def _kept_seconds(key: str, steps: Callable[[], Mapping[str, Callable]]) -> dict[str, float]:
+    """Return how long each step takes: as the file says, else as measured now."""
     kept = _read()
     if key not in kept:
         kept[key] = interleaved(steps())
         _write(kept)
-    return min(kept[key], key=kept[key].__getitem__)
+    return kept[key]
 
 
 def interleaved(steps: Mapping, *, rounds: int = ROUNDS) -> dict:
-    """Return the median seconds of each function, called in turn so that what disturbs one disturbs all."""
-    repeats = {}
+    """Return the median seconds of each function, called in turn so that what disturbs one disturbs all.
+
+    A quick one is called once more before it is timed: in a training its data would still be in the cache.
+    """
+    expected = {}
     for name, step in steps.items():
         step()
-        seconds = _seconds(step, 1)
-        repeats[name] = max(1, int(LEAST_SECONDS / max(seconds, 1e-9)))
+        expected[name] = max(_seconds(step, 1), 1e-9)
+    repeats = {name: max(1, int(LEAST_SECONDS / seconds)) for name, seconds in expected.items()}
     samples: dict = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
+            if expected[name] < WARM_BELOW:
+                step()
             samples[name].append(_seconds(step, repeats[name]))
     return {name: statistics.median(times) for name, times in samples.items()}
 
@@ -104,9 +116,13 @@ def _layer_steps(name: str, size: tuple[int, ...], dtype: torch.dtype, make: Mak
     return {storage: _updating_step(copy.deepcopy(make(name, storage)), x) for storage, x in formats.items()}
 
 
-def _updating_step(module: nn.Module, x: Tensor) -> Callable[[], None]:
+def _network_step(network: nn.Module, x: Tensor) -> Callable[[], None]:
+    return _updating_step(network, x, input_gradient=False)  # nobody asks for the gradient of the data
+
+
+def _updating_step(module: nn.Module, x: Tensor, *, input_gradient: bool = True) -> Callable[[], None]:
     """Return a training step with its optimizer, which goes through all places of a masked weight."""
-    backward = training_step(module, x)
+    backward = training_step(module, x, input_gradient=input_gradient)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.0, momentum=0.9)  # as slow, and the weights stay usual ones
 
     def step() -> None:
@@ -116,9 +132,9 @@ def _updating_step(module: nn.Module, x: Tensor) -> Callable[[], None]:
     return step
 
 
-def training_step(module: nn.Module, x: Tensor) -> Callable[[], None]:
-    """Return a training step without the optimizer."""
-    x = x.detach().requires_grad_(x.is_floating_point())
+def training_step(module: nn.Module, x: Tensor, *, input_gradient: bool = True) -> Callable[[], None]:
+    """Return a training step without the optimizer; with the gradient of the input, as a layer inside a network."""
+    x = x.detach().requires_grad_(input_gradient and x.is_floating_point())
 
     def step() -> None:
         for parameter in module.parameters():
