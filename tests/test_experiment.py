@@ -75,6 +75,12 @@ def test_a_rule_says_so_where_it_draws_every_place_anew(name):
     assert (firsts[0] == firsts[1]) == rule.redraws
 
 
+@pytest.mark.parametrize("asked", [{"score": Magnitude()}, {"shuffle": True}], ids=["score", "shuffle"])
+def test_a_kept_state_leaves_a_score_nothing_to_say(asked):
+    with pytest.raises(ValueError, match="must be left out .* start abc, which brings a topology of its own"):
+        replace(SMALL, start="abc", **asked)
+
+
 def test_all_weights_leave_a_score_nothing_to_say():
     with pytest.raises(ValueError, match=r"score must be left out .* density 1.0 and Static: all weights exist"):
         Experiment(density=1.0, score=SNIP())

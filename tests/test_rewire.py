@@ -22,6 +22,8 @@ from helpers import (
 from torch import nn
 
 import sparsekit as sk
+from sparsekit.kernels import Structure
+from sparsekit.kernels.functions import conv2d_gradient_at, linear_gradient_at
 from sparsekit.rewire import Change
 from sparsekit.topology import LayerTopology, Topology
 
@@ -217,6 +219,25 @@ def test_grad_at_is_the_dense_gradient_at_every_position(storage, make, shape):
     rows = io.g().T @ io.x() if getattr(layer.kind, "groups", 1) == 1 else None
     if rows is not None:
         torch.testing.assert_close(rows.flatten(), wanted, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("ask", "shapes", "said"),
+    [
+        (linear_gradient_at, ((4, 6), (3, 5)), r"gradient must have its shape \(4, 5\)"),
+        (linear_gradient_at, ((4, 6), (4, 4)), r"gradient must have its shape \(4, 5\)"),
+        (linear_gradient_at, ((4, 7), (4, 5)), "must have 6 features"),
+        (conv2d_gradient_at, ((4, 6, 3, 3), (3, 5, 3, 3)), r"gradient must have its shape \(4, 5, 3, 3\)"),
+        (conv2d_gradient_at, ((4, 6, 3, 3), (4, 5, 3, 2)), r"gradient must have its shape \(4, 5, 3, 3\)"),
+        (conv2d_gradient_at, ((4, 5, 3, 3), (4, 5, 3, 3)), "must have 6 features"),
+    ],
+)
+@pytest.mark.parametrize("count", [2, 30])  # by single connections, and cut out of a product
+def test_the_gradient_of_connections_is_not_read_beyond_what_came(ask, shapes, said, count):
+    structure = Structure(random_layer((5, 6), count))
+    unfold = {"unfold": {"kernel_size": (1, 1), "stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}}
+    with pytest.raises(ValueError, match=said):
+        ask(*map(torch.ones, shapes), structure, **(unfold if ask is conv2d_gradient_at else {}))
 
 
 @both_storages

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sparsekit.kernels import backend, operators
-from sparsekit.kernels.checks import check_conv2d, check_linear
+from sparsekit.kernels.checks import check_conv2d, check_gradient, check_linear
 from sparsekit.kernels.layout import in_layout, new_feature_major, output_size, rows_and_layout, rows_of
 from sparsekit.kernels.reference import sampled_outer, spmm, spmm_transposed
 from sparsekit.kernels.structure import Structure, Traced
@@ -80,31 +80,41 @@ def sparse_conv2d(
 
 
 def linear_gradient_at(
-    x: Float[Tensor, "*batch width"], grad: Float[Tensor, "*batch outputs"], structure: Structure
+    x: Float[Tensor, "..."], grad: Float[Tensor, "..."], structure: Structure
 ) -> Float[Tensor, " e"]:
-    """Return the gradient of any connections, those of the layer or others, from its input and output gradient."""
+    """Return the gradient of any connections, those of the layer or others, from its input and output gradient.
+
+    Args:
+        x: input of the layer, `(*batch, width)`.
+        grad: gradient of its output, `(*batch, outputs)`.
+        structure: the connections asked about.
+
+    Raises:
+        ValueError: if the input has not as many features as the layer reads, or the gradient is not that of its output.
+    """
+    values = x.new_zeros(structure.num_connections)
+    check_linear(x, values, None, structure)
+    check_gradient(grad, x, (*x.shape[:-1], structure.num_rows))
     x_NW, g_NO = x.reshape(-1, structure.width), grad.reshape(-1, structure.num_rows)
     if not _has_few(x, structure):
         return sampled_outer(x_NW.T, g_NO.T, structure.rows, structure.cols)
     from sparsekit.kernels.cpu import calls
 
-    values = x.new_zeros(structure.num_connections)
     return calls.linear_backward(values, structure, rows_of(x_NW), rows_of(g_NO), needs_input=False)[1]
 
 
 def conv2d_gradient_at(
-    x: Float[Tensor, "b channels height width"],
-    grad: Float[Tensor, "b outputs out_height out_width"],
-    structure: Structure,
-    unfold: dict,
+    x: Float[Tensor, "..."], grad: Float[Tensor, "..."], structure: Structure, unfold: dict
 ) -> Float[Tensor, " e"]:
-    """The same for a convolution; where few connections are asked about, nothing is unfolded."""
+    """The same for a convolution of pictures; where few connections are asked about, nothing is unfolded."""
+    values = x.new_zeros(structure.num_connections)
+    size = check_conv2d(x, values, None, structure, unfold)
+    check_gradient(grad, x, (len(x), structure.num_rows, *size))
     if not _has_few(x, structure):
         g_ON = grad.flatten(2).transpose(0, 1).flatten(1)
         return sampled_outer(unfold_columns_first(x, unfold), g_ON, structure.rows, structure.cols)
     from sparsekit.kernels.cpu import calls
 
-    values = x.new_zeros(structure.num_connections)
     return calls.conv2d_backward(values, structure, rows_of(x), rows_of(grad), unfold, needs_input=False)[1]
 
 

@@ -133,7 +133,9 @@ class Experiment:
         if not asked:
             return
         who = type(self.rule).__name__
-        if self.rule.redraws:
+        if self.start is not None:
+            why, way = f"start {self.start}, which brings a topology of its own", "leave out one of them"
+        elif self.rule.redraws:
             why, way = f"{who}, which draws every place anew", "choose another rule"
         elif self.rule.initial_density(self.density) == 1:
             why, way = (
