@@ -1,6 +1,7 @@
 """Sparse layers in two storages, and the way to and from plain models."""
 
 from sparsekit.layers.base import SparseLayer
+from sparsekit.layers.condensed import condense
 from sparsekit.layers.convert import (
     LeftDenseWarning,
     densify,
@@ -23,6 +24,7 @@ __all__ = [
     "SparseConv2d",
     "SparseLayer",
     "SparseLinear",
+    "condense",
     "densify",
     "density_of",
     "fuse_relus",

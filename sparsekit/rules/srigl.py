@@ -28,7 +28,7 @@ class SRigL(Periodic):
     the largest gradients) is given up; its connections go to the others, so k grows. Then each neuron keeps its
     largest values and grows where its gradient is largest. k is `connections // neurons`, with the connections that the
     density gave the layer, so up to one per neuron of the budget stays unused. The last layer's neurons are the
-    classes, and all stay.
+    classes, and all stay. For inference, `sk.condense(model)` makes rectangles of such layers.
 
     Source: Lasby et al. (2023), Dynamic sparse training with structured sparsity, arXiv:2305.02299, with the settings
         of its code for convolutional networks.
