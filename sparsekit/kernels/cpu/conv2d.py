@@ -45,7 +45,8 @@ def _outputs(like, count, segments, offsets, values, bias, x, at_x, y, at_y, bat
         total = zeros_like(like) if bias is None else spread(bias[out], like)
         for run in range(len(runs)):
             for k in range(segments[out * taps + runs[run, 0]], segments[out * taps + runs[run, 1]]):
-                total = fma(spread(values[k], like), load(x, at_x + offsets[k], like, count), total)
+                at = np.uint64(k)  # of a signed one Numba asks whether it counts from the end; below that costs nothing
+                total = fma(spread(values[at], like), load(x, at_x + offsets[at], like, count), total)
         store(y, at_y + out * batch, total, count)
 
 
@@ -61,7 +62,7 @@ def _inputs(like, count, segments, offsets, values, x, dx, at_x, g, at_g, dvalue
                 g_row = load(g, at_g + offsets[k], like, count)
                 if dx is not None:
                     total = fma(spread(values[k], like), g_row, total)
-                dvalues[k] += dot(x_row, g_row)
+                dvalues[k] += dot(x_row, g_row, 4)
         if dx is not None:
             store(dx, at_x + channel * batch, total, count)
 

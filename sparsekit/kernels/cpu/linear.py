@@ -25,14 +25,17 @@ AHEAD = 4
 compiled = njit(cache=True, nogil=True, boundscheck=False)
 threaded = njit(cache=True, nogil=True, boundscheck=False, parallel=True)
 
+# Positions in the inner loops are unsigned: of a signed one Numba asks each time whether it counts from the end.
+
 
 @compiled
 def _rows(like, count, pointers, cols, values, bias, x, y, batch, first, last, lane):
     for row in range(first, last):
         total = zeros_like(like) if bias is None else spread(bias[row], like)
         for k in range(pointers[row], pointers[row + 1]):
-            x_row = load(x, np.int64(cols[k]) * batch + lane, like, count)
-            total = fma(spread(values[k], like), x_row, total)
+            connection = np.uint64(k)
+            x_row = load(x, np.int64(cols[connection]) * batch + lane, like, count)
+            total = fma(spread(values[connection], like), x_row, total)
         store(y, np.int64(row) * batch + lane, total, count)
 
 
@@ -43,14 +46,14 @@ def _columns(like, count, pointers, rows, at, values, x, g, dx, dvalues, batch, 
         x_row = load(x, np.int64(col) * batch + lane, like, count)
         total = zeros_like(like)
         for k in range(pointers[col], pointers[col + 1]):
-            prefetch(g, np.int64(rows[min(k + AHEAD, end)]) * batch + lane, like)
-            row = np.int64(rows[k])
-            place = at[row]
-            at[row] = place + 1
-            g_row = load(g, row * batch + lane, like, count)
+            prefetch(g, np.int64(rows[np.uint64(min(k + AHEAD, end))]) * batch + lane, like)
+            row = np.uint64(rows[np.uint64(k)])
+            place = np.uint64(at[row])
+            at[row] += 1
+            g_row = load(g, np.int64(row) * batch + lane, like, count)
             if dx is not None:
                 total = fma(spread(values[place], like), g_row, total)
-            dvalues[place] += dot(x_row, g_row)
+            dvalues[place] += dot(x_row, g_row, 2)
         if dx is not None:
             store(dx, np.int64(col) * batch + lane, total, count)
 

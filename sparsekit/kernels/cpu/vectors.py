@@ -139,20 +139,28 @@ def fma(typing, a, b, c):
     return a(a, b, c), lambda context, builder, signature, args: _fma(builder, a, *args)
 
 
-@intrinsic
-def dot(typing, a, b):
-    """Return the sum of the products of two vectors' numbers."""
+@intrinsic(prefer_literal=True)
+def dot(typing, a, b, sums):
+    """Return the sum of the products of two vectors' numbers, added up in so many sums first (1, 2 or 4).
+
+    One sum waits for itself, many cost registers and are added up in the end: which is quickest depends on the loop.
+    """
 
     def generate(context, builder, signature, args):
         part = Vector(a.element, min(a.lanes, 512 // a.element.bitwidth))
-        lefts, rights = (_split(builder, vector, a.lanes, part.lanes) for vector in args)
-        # Two sums: with more of them, adding them up costs more than one sum has to wait for itself.
-        sums = [builder.fmul(left, right) for left, right in zip(lefts[:2], rights[:2], strict=True)]
-        for number, (left, right) in enumerate(zip(lefts[2:], rights[2:], strict=True)):
-            sums[number % 2] = _fma(builder, part, left, right, sums[number % 2])
-        return _reduce(builder, part, sums[0] if len(sums) == 1 else builder.fadd(*sums))
+        lefts, rights = (_split(builder, vector, a.lanes, part.lanes) for vector in args[:2])
+        parts: list = []
+        for number, (left, right) in enumerate(zip(lefts, rights, strict=True)):
+            if number < sums.literal_value:
+                parts.append(builder.fmul(left, right))
+            else:
+                place = number % sums.literal_value
+                parts[place] = _fma(builder, part, left, right, parts[place])
+        while len(parts) > 1:
+            parts = [builder.fadd(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
+        return _reduce(builder, part, parts[0])
 
-    return a.element(a, b), generate
+    return a.element(a, b, sums), generate
 
 
 @intrinsic
