@@ -46,7 +46,7 @@ initial = {name: dense.get_parameter(f"{name}.weight").detach().clone() for name
 print(shapes)
 
 # %%
-optimizer = torch.optim.SGD(dense.parameters(), lr=0.1, momentum=0.9)
+optimizer = torch.optim.SGD(dense.parameters(), lr=0.05, momentum=0.9)
 batches = islice(sk.datasets.stream(data, 64, seed=0), 400)
 for _ in sk.training(dense, optimizer, batches, nn.functional.cross_entropy, sk.rules.Static()):
     pass

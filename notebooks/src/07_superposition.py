@@ -112,7 +112,7 @@ lab
 # %%
 mixed = cheap[0].superposed()
 union = cheap[0].superposed(prune="never")
-print(f"{mixed.count:,} connections of {union.count:,} in the union: {mixed.density:.1%} of {union.density:.1%}")
+print(f"{mixed.count:,} connections ({mixed.density:.0%}); the union has {union.count / mixed.count:.1f} times as many")
 
 # %% [markdown]
 # ## All ways, beside their controls
