@@ -130,7 +130,7 @@ shown = (100 * accuracy.T.agg(["mean", "sem"]).T).round(2)
 print(shown.to_string())
 print(f"plain averaging of weights, no rewiring: {100 * sum(plain) / SEEDS:.2f}")
 
-# %%
+# %% tags=["nbval-ignore-output"]
 best = accuracy.loc["superposed"].tolist()
 for name, rival in {
     "the mean ticket": accuracy.loc["mean of tickets"].tolist(),
