@@ -155,7 +155,7 @@ plots.plot_accuracy_density(runs)
 # %% [markdown]
 # *Test accuracy of the tickets of all levels and of the last one's controls, mean and standard error of three seeds.*
 
-# %%
+# %% tags=["nbval-ignore-output"]
 for control in ("reinit", "shuffle", "signs"):
     claim = analysis.judge(f"the ticket beats {control} at level 8", last["ticket"].tolist(), last[control].tolist())
     print(f"{claim.verdict}: {claim.text}")
