@@ -103,11 +103,17 @@ def report(data: str, mask: str, density: float, runs: pd.DataFrame) -> Iterator
     at = "dense" if mask == "dense" else f"{mask}, density {density:g}"
     yield f"\n## {data}, {at}\n"
     yield from _cells(runs)
-    factors = [name for name in TRICKS if len(set(runs[name])) == 2]
-    if factors and len(set(map(tuple, runs[factors].to_numpy()))) == 2 ** len(factors) and len(set(runs["seed"])) > 1:
+    if factors := _factors(runs):
         yield from _effects(factorial_effects(runs, factors))
         for name in factors:
             yield f"- {judge(CLAIMS[name], _means(runs, name, True), _means(runs, name, False))}"
+
+
+def _factors(runs: pd.DataFrame) -> list[str]:
+    """The tricks of which effects can be told: none if cells lack, for one's effect would hold another's."""
+    varied = [name for name in TRICKS if len(set(runs[name])) == 2]
+    found = {tuple(row[name] for name in varied) for row in runs.to_dict("records")}
+    return varied if len(found) == 2 ** len(varied) and len(set(runs["seed"])) > 1 else []
 
 
 def _cells(runs: pd.DataFrame) -> Iterator[str]:
@@ -136,10 +142,9 @@ def _means(runs: pd.DataFrame, name: str, on: bool) -> list[float]:
 def grows_with_sparsity(measured: dict[float, pd.DataFrame]) -> Iterator[str]:
     """Yield what is said of the claim that each trick helps most where fewest connections are left."""
     densest, sparsest = max(measured), min(measured)
-    for name in TRICKS:
+    for name in _factors(measured[densest]) if densest != sparsest else []:
         gains = [_gains(measured[density], name) for density in (sparsest, densest)]
-        if densest != sparsest and all(len(gain) > 1 for gain in gains):
-            yield f"- {judge(f'{name}: more at density {sparsest:g} than at {densest:g}', *gains)}"
+        yield f"- {judge(f'{name}: more at density {sparsest:g} than at {densest:g}', *gains)}"
 
 
 def _gains(runs: pd.DataFrame, name: str) -> list[float]:

@@ -51,6 +51,15 @@ def test_a_cell_of_an_unknown_trick_is_refused_before_anything_is_trained(printe
     assert not list(tmp_path.iterdir())
 
 
+def test_tricks_that_were_only_switched_together_are_not_told_apart(printed, tmp_path):
+    words = ("--densities", "0.2", "0.1", "--seeds", "2", "--epochs", "1", "--folder", str(tmp_path))
+    told = printed("tricks", "--cells", "none", "init+labels", *words)
+    assert told.count("| init+labels |") == 2
+    assert "effect" not in told
+    assert "helps" not in told
+    assert "more at density" not in told
+
+
 def test_masks_of_a_lottery_carry_tricks_too(printed, tmp_path):
     words = ("--cells", "none", "skips", "--seeds", "1", "--epochs", "1", "--folder", str(tmp_path))
     told = printed("tricks", "--masks", "imp", "--densities", "0.1", *words)
