@@ -18,6 +18,7 @@ def batch_norm(
     *,
     eps: float,
     relu: bool = False,
+    added: Float[Tensor, "b c *hw"] | None = None,
 ) -> tuple[Float[Tensor, "b c *hw"], Float[Tensor, " c"], Float[Tensor, " c"]]:
     """Normalise each channel over batch and pixels by their own mean and variance, as in training.
 
@@ -27,18 +28,19 @@ def batch_norm(
         bias: shift of each channel.
         eps: added to the variance.
         relu: set what is negative to zero, in the same pass.
+        added: what the result is added to before that, as in a residual block; of the input's shape.
 
     Returns:
         The result, feature-major; each channel's mean and its variance (divided by the number of samples), detached.
 
     Source: Ioffe and Szegedy (2015), arXiv:1502.03167, algorithm 1.
     """
-    return _BatchNorm.apply(x, weight, bias, eps, relu)
+    return _BatchNorm.apply(x, weight, bias, added, eps, relu)
 
 
 class _BatchNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float, relu: bool):
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, added: Tensor | None, eps: float, relu: bool):
         from sparsekit.kernels.cpu import norms
 
         rows = rows_of(x)
@@ -48,9 +50,10 @@ class _BatchNorm(torch.autograd.Function):
         scale = weight.double() / deviation
         shift = bias.double() - mean * scale
         y, y_rows = new_feature_major(x, *x.shape)
-        norms.scale(x_PCB, scale, shift, y_rows.view(x_PCB.shape), relu=relu)
+        added_PCB = None if added is None else rows_of(added).view(x_PCB.shape)
+        norms.scale(x_PCB, scale, shift, added_PCB, y_rows.view(x_PCB.shape), relu=relu)
         mean, variance = mean.to(x), variance.to(x)
-        ctx.save_for_backward(x_PCB, scale, shift, mean, deviation)
+        ctx.save_for_backward(x_PCB, scale, shift, mean, deviation, None if added is None else y)
         ctx.relu, ctx.shape = relu, rows.shape
         ctx.mark_non_differentiable(mean, variance)
         return y, mean, variance
@@ -60,7 +63,9 @@ class _BatchNorm(torch.autograd.Function):
     def backward(ctx, grad: Tensor, *_):
         from sparsekit.kernels.cpu import norms
 
-        x_PCB, scale, shift, mean, deviation = ctx.saved_tensors
+        x_PCB, *channels, y = ctx.saved_tensors
         g_PCB = rows_of(grad).view(x_PCB.shape)
-        dx_PCB, dweight, dbias = norms.gradients(x_PCB, g_PCB, scale, shift, mean, deviation, relu=ctx.relu)
-        return from_rows(dx_PCB.view(ctx.shape)), dweight, dbias, None, None
+        sum_PCB = None if y is None else rows_of(y).view(x_PCB.shape)
+        dx_PCB, dweight, dbias, passed_PCB = norms.gradients(x_PCB, g_PCB, *channels, sum_PCB, relu=ctx.relu)
+        dadded = None if y is None else from_rows(passed_PCB.view(ctx.shape))
+        return from_rows(dx_PCB.view(ctx.shape)), dweight, dbias, dadded, None, None

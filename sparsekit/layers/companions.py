@@ -17,28 +17,32 @@ class _FeatureMajorNorm(nn.modules.batchnorm._BatchNorm):
 
     relu = False
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor, added: Tensor | None = None) -> Tensor:
+        """Normalise; if something is `added`, as in a residual block, that comes before the ReLU."""
         uses_batch = self.training or self.running_mean is None
         is_quick = is_feature_major(input) and backend.is_fast(input) and not torch.compiler.is_compiling()
-        if not (is_quick and self.affine) or input.numel() == 0:
-            y = super().forward(input)
-            return torch.relu(y) if self.relu else y
+        fits = added is None or (added.shape, added.dtype, added.device) == (input.shape, input.dtype, input.device)
+        if not (is_quick and fits and self.affine) or input.numel() == 0:
+            return self._finish(super().forward(input), added)
         if not uses_batch:
-            return self._by_running_statistics(input)
+            return self._by_running_statistics(input, added)
         self._check_input_dim(input)
         if input.numel() == input.shape[1]:
             return super().forward(input)  # one number per channel: torch raises its own error
-        y, mean, variance = batch_norm(input, self.weight, self.bias, eps=self.eps, relu=self.relu)
+        y, mean, variance = batch_norm(input, self.weight, self.bias, eps=self.eps, relu=self.relu, added=added)
         if self.training and self.track_running_stats:
             self._track(mean, variance, input.numel() // input.shape[1])
         return y
 
-    def _by_running_statistics(self, input: Tensor) -> Tensor:
+    def _by_running_statistics(self, input: Tensor, added: Tensor | None) -> Tensor:
         assert self.running_mean is not None
         assert self.running_var is not None
         shape = (-1, *([1] * (input.dim() - 2)))
         scale = self.weight * (self.running_var + self.eps).rsqrt()
-        y = input * scale.view(shape) + (self.bias - self.running_mean * scale).view(shape)
+        return self._finish(input * scale.view(shape) + (self.bias - self.running_mean * scale).view(shape), added)
+
+    def _finish(self, y: Tensor, added: Tensor | None) -> Tensor:
+        y = y if added is None else y + added
         return torch.relu(y) if self.relu else y
 
     @torch.no_grad()
@@ -125,6 +129,7 @@ COMPANIONS: dict[type[nn.Module], type[nn.Module]] = {
     nn.MaxPool2d: FeatureMajorMaxPool2d,
     nn.AvgPool2d: FeatureMajorAvgPool2d,
 }
+ADDS_IN_NORM = "adds_in_norm"  # a residual block that has this setting can leave its addition to its last batch norm
 PLAIN = {quick: plain for plain, quick in COMPANIONS.items()} | {FusedReLU: nn.ReLU}
 
 
@@ -135,8 +140,9 @@ def add_companions(model: nn.Module) -> None:
 
 
 def remove_companions(model: nn.Module) -> None:
-    """Undo `add_companions`, and a fused ReLU with it."""
+    """Undo `add_companions`, and what was fused with it."""
     for module in model.modules():
         if isinstance(module, _FeatureMajorNorm):
             module.__dict__.pop("relu", None)
+        module.__dict__.pop(ADDS_IN_NORM, None)
         object.__setattr__(module, "__class__", PLAIN.get(type(module), type(module)))

@@ -1,11 +1,13 @@
 """Batch norm and the ReLU behind it in one pass over memory, where narrow convolutional networks spend their time."""
 
+import operator
 from collections import Counter
+from collections.abc import Iterator
 
 import torch.fx
 from torch import nn
 
-from sparsekit.layers.companions import COMPANIONS, FusedReLU, _FeatureMajorNorm
+from sparsekit.layers.companions import ADDS_IN_NORM, COMPANIONS, FusedReLU, _FeatureMajorNorm
 
 
 class _Tracer(torch.fx.Tracer):
@@ -18,7 +20,7 @@ class _Tracer(torch.fx.Tracer):
 def fuse_relus(model: nn.Module) -> int:
     """Let each batch norm of a csr model do the work of the `nn.ReLU` that alone reads its output. In place.
 
-    Results stay the same, but a forward hook on such a batch norm sees what comes after the ReLU. To find the pairs
+    In the residual blocks of `sparsekit.models` the last one also adds the shortcut. Results stay the same, but a forward hook on such a batch norm sees what comes after the ReLU. To find the pairs
     the model's `forward` is traced once, without numbers (`torch.fx`); one that cannot be traced is left as it is.
 
     Args:
@@ -39,10 +41,12 @@ def fuse_relus(model: nn.Module) -> int:
     except Exception:  # whatever a model of somebody else raises when it is given no numbers
         return 0
     calls = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
-    pairs = [(norm, relu) for norm, relu in _neighbours(model, graph) if calls[norm] == calls[relu] == 1]
-    for norm, relu in pairs:
+    pairs = [pair for pair in _neighbours(model, graph) if calls[pair[0]] == calls[pair[1]] == 1]
+    for norm, relu, block in pairs:
         model.get_submodule(norm).relu = True  # type: ignore[assignment]  # not a submodule but a setting
         object.__setattr__(model.get_submodule(relu), "__class__", FusedReLU)
+        if block is not None:
+            vars(block)[ADDS_IN_NORM] = True
     return len(pairs)
 
 
@@ -50,6 +54,7 @@ def unfuse_relus(model: nn.Module) -> int:
     """Undo `fuse_relus`, in place: each ReLU does its own work again. Return the number of pairs."""
     pairs = 0
     for module in model.modules():
+        module.__dict__.pop(ADDS_IN_NORM, None)
         if isinstance(module, _FeatureMajorNorm):
             pairs += bool(module.__dict__.pop("relu", False))
         elif type(module) is FusedReLU:
@@ -57,12 +62,19 @@ def unfuse_relus(model: nn.Module) -> int:
     return pairs
 
 
-def _neighbours(model: nn.Module, graph: torch.fx.Graph):
-    """Yield the names of each batch norm and the ReLU that is its only reader."""
+def _neighbours(model: nn.Module, graph: torch.fx.Graph) -> Iterator[tuple[str, str, nn.Module | None]]:
+    """Yield the names of each batch norm and the ReLU that is its only reader; the block if it adds in between."""
     for node in graph.nodes:
-        readers = list(node.users)
-        if node.op != "call_module" or len(readers) != 1 or readers[0].op != "call_module":
+        reader, block = _only_reader(node), None
+        if node.op == "call_module" and reader is not None and reader.target in (operator.add, operator.iadd):
+            block = model.get_submodule(str(node.target).rpartition(".")[0])
+            reader = _only_reader(reader) if hasattr(block, ADDS_IN_NORM) else None
+        if node.op != "call_module" or reader is None or reader.op != "call_module":
             continue
-        norm, relu = (model.get_submodule(str(one.target)) for one in (node, readers[0]))
+        norm, relu = (model.get_submodule(str(one.target)) for one in (node, reader))
         if isinstance(norm, _FeatureMajorNorm) and type(norm) in COMPANIONS.values() and type(relu) is nn.ReLU:
-            yield str(node.target), str(readers[0].target)
+            yield str(node.target), str(reader.target), block
+
+
+def _only_reader(node: torch.fx.Node) -> torch.fx.Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None

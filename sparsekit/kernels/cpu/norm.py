@@ -1,5 +1,7 @@
 """Batch normalisation, with or without a ReLU after it, on feature-major activations `(pixels, channels, batch)`.
 
+In a residual block something is added before the ReLU; the same passes over memory do that too.
+
 Each pass walks over memory once, in its order. Sums are kept in float64 and taken of differences from the channel's
 first number, so that a large mean does not swallow a small variance.
 
@@ -12,6 +14,7 @@ from numba import njit, prange
 FAST = {"reassoc", "contract", "nsz"}
 
 compiled = njit(cache=True, nogil=True, boundscheck=False, fastmath=FAST)
+in_order = njit(cache=True, nogil=True, boundscheck=False, fastmath={"contract", "nsz"})
 threaded = njit(cache=True, nogil=True, boundscheck=False, fastmath=FAST, parallel=True)
 
 
@@ -29,13 +32,18 @@ def sums(x, parts, bounds, part):
             parts[part, 1, channel] += two
 
 
-@compiled
-def apply(x, scale, shift, relu, y, bounds, part):
-    """Write `scale * x + shift` per channel, and zero instead of anything negative if there is a ReLU."""
+@in_order  # so that it gives what the same steps would one by one
+def apply(x, scale, shift, added, relu, y, bounds, part):
+    """Write `scale * x + shift` per channel, plus `added` unless None; zero for what is negative if there is a ReLU."""
     for pixel in range(bounds[part], bounds[part + 1]):
         for channel in range(x.shape[1]):
             a, b, row, out = scale[channel], shift[channel], x[pixel, channel], y[pixel, channel]
-            if relu:
+            if added is not None:
+                other = added[pixel, channel]
+                for n in range(len(row)):
+                    value = a * row[n] + b + other[n]
+                    out[n] = x.dtype.type(0) if relu and value <= 0 else value
+            elif relu:
                 for n in range(len(row)):
                     value = a * row[n] + b
                     out[n] = x.dtype.type(0) if value <= 0 else value
@@ -60,6 +68,23 @@ def gradient_sums(x, g, scale, shift, mean, relu, parts, bounds, part):
 
 
 @compiled
+def passed_sums(x, y, g, mean, passed, parts, bounds, part):
+    """The same for a sum behind whose ReLU `y` came out: write what of `g` passes that ReLU, and add it up."""
+    for pixel in range(bounds[part], bounds[part + 1]):
+        for channel in range(x.shape[1]):
+            m, row, grad = mean[channel], x[pixel, channel], g[pixel, channel]
+            result, out = y[pixel, channel], passed[pixel, channel]
+            one, two = x.dtype.type(0), x.dtype.type(0)
+            for n in range(len(row)):
+                through = x.dtype.type(0) if result[n] <= 0 else grad[n]
+                out[n] = through
+                one += through
+                two += through * (row[n] - m)
+            parts[part, 0, channel] += one
+            parts[part, 1, channel] += two
+
+
+@compiled
 def gradient(x, g, scale, shift, mean, relu, offset, slope, dx, bounds, part):
     """Write `scale * g - offset - slope * (x - mean)`: the input's gradient."""
     for pixel in range(bounds[part], bounds[part + 1]):
@@ -79,10 +104,10 @@ def sums_threaded(x, parts, bounds):
 
 
 @threaded
-def apply_threaded(x, scale, shift, relu, y, bounds):
+def apply_threaded(x, scale, shift, added, relu, y, bounds):
     """All parts of `apply`, a thread each."""
     for part in prange(len(bounds) - 1):
-        apply(x, scale, shift, relu, y, bounds, part)
+        apply(x, scale, shift, added, relu, y, bounds, part)
 
 
 @threaded
@@ -90,6 +115,13 @@ def gradient_sums_threaded(x, g, scale, shift, mean, relu, parts, bounds):
     """All parts of `gradient_sums`, a thread each."""
     for part in prange(len(bounds) - 1):
         gradient_sums(x, g, scale, shift, mean, relu, parts, bounds, part)
+
+
+@threaded
+def passed_sums_threaded(x, y, g, mean, passed, parts, bounds):
+    """All parts of `passed_sums`, a thread each."""
+    for part in prange(len(bounds) - 1):
+        passed_sums(x, y, g, mean, passed, parts, bounds, part)
 
 
 @threaded

@@ -21,13 +21,16 @@ def scale(
     x_PCB: Float[Tensor, "p c b"],
     factor: Float64[Tensor, " c"],
     shift: Float64[Tensor, " c"],
+    added_PCB: Float[Tensor, "p c b"] | None,
     y_PCB: Float[Tensor, "p c b"],
     *,
     relu: bool,
 ) -> None:
-    """Write `factor * x + shift` per channel to `y`, and zero instead of anything negative if there is a ReLU."""
+    """Write `factor * x + shift` per channel, plus `added`, to `y`, and zero for what is negative if there is a ReLU."""
     channels = (tensor.to(x_PCB).numpy() for tensor in (factor, shift))
-    run(norm.apply, norm.apply_threaded, (x_PCB.numpy(), *channels, relu, y_PCB.numpy()), equal_shares(len(x_PCB)))
+    added = None if added_PCB is None else added_PCB.numpy()
+    arguments = x_PCB.numpy(), *channels, added, relu, y_PCB.numpy()
+    run(norm.apply, norm.apply_threaded, arguments, equal_shares(len(x_PCB)))
 
 
 def gradients(
@@ -37,16 +40,26 @@ def gradients(
     shift: Float64[Tensor, " c"],
     mean: Float[Tensor, " c"],
     deviation: Float64[Tensor, " c"],
+    sum_PCB: Float[Tensor, "p c b"] | None,
     *,
     relu: bool,
-) -> tuple[Float[Tensor, "p c b"], Float[Tensor, " c"], Float[Tensor, " c"]]:
-    """Return the gradients of the input, of the weight and of the bias.
+) -> tuple[Float[Tensor, "p c b"], Float[Tensor, " c"], Float[Tensor, " c"], Float[Tensor, "p c b"]]:
+    """Return the gradients of the input, of the weight, of the bias, and of what was added.
 
     With `z = (x - mean) / deviation`: `dx = scale * (g - average(g) - z * average(g * z))`.
+
+    Args:
+        sum_PCB: the result, if something was added before the ReLU; from `x` alone it cannot be seen what passed.
     """
     bounds, parts = _parts(x_PCB)
     x, g, scales = x_PCB.numpy(), g_PCB.numpy(), [tensor.to(x_PCB).numpy() for tensor in (scale, shift, mean)]
-    run(norm.gradient_sums, norm.gradient_sums_threaded, (x, g, *scales, relu, parts.numpy()), bounds)
+    if sum_PCB is not None and relu:
+        passed = torch.empty_like(x_PCB)
+        arguments = x, sum_PCB.numpy(), g, scales[2], passed.numpy(), parts.numpy()
+        run(norm.passed_sums, norm.passed_sums_threaded, arguments, bounds)
+        g_PCB, g, relu = passed, passed.numpy(), False
+    else:
+        run(norm.gradient_sums, norm.gradient_sums_threaded, (x, g, *scales, relu, parts.numpy()), bounds)
     dbias, product = parts.sum(0)
     dweight = product / deviation
     samples = x_PCB.shape[0] * x_PCB.shape[2]
@@ -55,7 +68,7 @@ def gradients(
     dx_PCB = torch.empty_like(x_PCB)
     more = [tensor.to(x_PCB).numpy() for tensor in (offset, slope)]
     run(norm.gradient, norm.gradient_threaded, (x, g, *scales, relu, *more, dx_PCB.numpy()), bounds)
-    return dx_PCB, dweight.to(x_PCB), dbias.to(x_PCB)
+    return dx_PCB, dweight.to(x_PCB), dbias.to(x_PCB), g_PCB
 
 
 def _parts(x_PCB: Tensor) -> tuple:
