@@ -17,8 +17,8 @@ from sparsekit.kernels.batch_norm import batch_norm
 from sparsekit.kernels.cpu import norms
 from sparsekit.kernels.layout import batch_major, feature_major, in_layout, is_feature_major, layout_of, rows_of
 from sparsekit.layers.companions import COMPANIONS, FusedReLU
-from sparsekit.layers.fusing import fuse_relus
-from sparsekit.models.resnet import resnet20
+from sparsekit.layers.fusing import fuse_relus, unfuse_relus
+from sparsekit.models.resnet import BasicBlock, PadShortcut, resnet20
 from sparsekit.models.small_cnn import small_cnn
 
 
@@ -266,6 +266,76 @@ def test_activations_stay_feature_major_from_one_csr_layer_to_the_next():
     csr(x)
     assert len(seen) > 50
     assert all(seen.values()), [name for name, is_so in seen.items() if not is_so]
+
+
+def test_gradients_stay_feature_major_through_a_shortcut_that_skips_pixels():
+    x = feature_major(random(2, 4, 6, 6)).requires_grad_()
+    y = PadShortcut(4, 8, 2)(x)
+    (gradient,) = torch.autograd.grad(y, x, torch.ones_like(y))
+    assert is_feature_major(gradient)
+    wanted = torch.zeros(2, 4, 6, 6, dtype=x.dtype)
+    wanted[:, :, ::2, ::2] = 1
+    assert torch.equal(gradient, wanted)
+
+
+class Residual(nn.Module):
+    """A residual block of somebody else's: nothing says that its batch norm may add."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.bn, self.relu = nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU()
+
+    def forward(self, x):
+        return self.relu(self.bn(self.fc(x)) + x)
+
+
+def test_residual_blocks_add_in_their_last_norm_where_they_can():
+    _, csr, _ = both("resnet20", fused=True)
+    blocks = [module for module in csr.modules() if isinstance(module, BasicBlock)]
+    assert len(blocks) == 9
+    assert all(block.adds_in_norm and block.bn2.relu and type(block.relu2) is FusedReLU for block in blocks)
+    unfuse_relus(csr)
+    assert not any(block.adds_in_norm or block.bn2.relu or type(block.relu2) is FusedReLU for block in blocks)
+
+    plain = nn.Sequential(Residual())
+    assert fuse_relus(sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5), "csr")) == 0
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (5, 3, 4, 2)])
+@pytest.mark.parametrize("relu", [False, True])
+def test_what_a_norm_adds_gets_torch_s_values_and_gradients(shape, relu):
+    inputs = [random(*shape), random(3), random(3), random(*shape), random(*shape)]
+    x, weight, bias, added, g = (tensor.requires_grad_() for tensor in inputs)
+
+    def of_torch(x, weight, bias, added):
+        y = nn.functional.batch_norm(x, None, None, weight, bias, training=True) + added
+        return y.relu() if relu else y
+
+    def ours(x, weight, bias, added):
+        return batch_norm(feature_major(x), weight, bias, eps=1e-5, relu=relu, added=feature_major(added))[0]
+
+    results = [call(x, weight, bias, added) for call in (of_torch, ours)]
+    torch.testing.assert_close(*results)
+    gradients = [torch.autograd.grad(y, (x, weight, bias, added), g) for y in results]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("added", [torch.randn(1, 3, 1, 1), torch.randn(6, 3, 4, 4).double()])
+def test_what_a_norm_adds_may_be_of_another_shape_or_type_as_in_torch(train, added):
+    norm = COMPANIONS[nn.BatchNorm2d](3).train(train)
+    norm.relu = True
+    x = feature_major(torch.randn(6, 3, 4, 4))
+    wanted = (nn.functional.batch_norm(x, torch.zeros(3), torch.ones(3), training=train) + added).relu()
+    torch.testing.assert_close(norm(x, added=added), wanted, check_stride=False)
+
+
+def test_nan_passes_a_norm_that_adds_as_it_passes_torch_s_relu():
+    x = feature_major(torch.randn(4, 2))
+    added = torch.zeros(4, 2)
+    added[1, 0] = torch.nan
+    y, _, _ = batch_norm(x, torch.ones(2), torch.zeros(2), eps=1e-5, relu=True, added=feature_major(added))
+    assert y.isnan().nonzero().tolist() == [[1, 0]]
 
 
 def test_a_model_that_cannot_be_traced_is_left_unfused():

@@ -34,10 +34,11 @@ class PadShortcut(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
         """Return the input at the shape of the block's output, in the same memory format."""
-        # Dimensions in the order of memory: padding gives them back in the order in which it found them.
+        # Dimensions in the order of memory: padding, and the gradients of both, keep the order in which they find them.
         order = sorted(range(4), key=lambda dim: -x.stride(dim))
         margins = [(self.before, self.after) if dim == 1 else (0, 0) for dim in reversed(order)]
-        small = x[:, :, :: self.stride, :: self.stride].permute(order)
+        steps = [slice(None, None, self.stride if dim > 1 else None) for dim in order]
+        small = x.permute(order)[tuple(steps)]
         return functional.pad(small, sum(margins, ())).permute([order.index(dim) for dim in range(4)])
 
 
