@@ -68,63 +68,55 @@ def _inputs(like, count, segments, offsets, values, x, dx, at_x, g, at_g, dvalue
 
 
 @compiled
-def forward(plan, values, bias, x, y, bounds, part):
-    """Write one part of the output pixels; the plan is a `plans.Plan`."""
+def _output_pixels(like, count, plan, values, bias, x, y, lane, first, last):
     segments, offsets, order, row_taps, col_taps, row_starts, col_starts, sizes, _ = plan
     width, kernel_width, x_pixel, y_pixel, batch = sizes
     runs = np.empty((len(order), 2), np.int64)
-    for pixel in range(bounds[part], bounds[part + 1]):
+    for pixel in range(first, last):
         row, col = pixel // width, pixel % width
         here = runs[: _runs(row_taps[row], col_taps[col], order, kernel_width, runs)]
-        at_x, at_y = (row_starts[row] + col_starts[col]) * x_pixel, pixel * y_pixel
-        lane = 0
-        while batch - lane >= WIDEST:
-            _outputs(
-                zeros(y, WIDEST), None, segments, offsets, values, bias, x, at_x + lane, y, at_y + lane, batch,
-                here, len(order),
-            )  # fmt: skip
-            lane += WIDEST
-        while batch - lane >= 32:
-            _outputs(
-                zeros(y, 32), None, segments, offsets, values, bias, x, at_x + lane, y, at_y + lane, batch,
-                here, len(order),
-            )  # fmt: skip
-            lane += 32
-        if lane < batch:
-            _outputs(
-                zeros(y, 32), batch - lane, segments, offsets, values, bias, x, at_x + lane, y, at_y + lane,
-                batch, here, len(order),
-            )  # fmt: skip
+        at_x, at_y = (row_starts[row] + col_starts[col]) * x_pixel + lane, pixel * y_pixel + lane
+        _outputs(like, count, segments, offsets, values, bias, x, at_x, y, at_y, batch, here, len(order))
+
+
+@compiled
+def _input_pixels(like, count, plan, values, x, g, dx, dvalues, lane, first, last):
+    segments, offsets, order, row_taps, col_taps, row_starts, col_starts, sizes, _ = plan
+    width, kernel_width, g_pixel, x_pixel, batch = sizes
+    runs = np.empty((len(order), 2), np.int64)
+    for pixel in range(first, last):
+        row, col = pixel // width, pixel % width
+        here = runs[: _runs(row_taps[row], col_taps[col], order, kernel_width, runs)]
+        at_g, at_x = (row_starts[row] + col_starts[col]) * g_pixel + lane, pixel * x_pixel + lane
+        _inputs(like, count, segments, offsets, values, x, dx, at_x, g, at_g, dvalues, batch, here, len(order))
+
+
+@compiled
+def forward(plan, values, bias, x, y, bounds, part):
+    """Write one part of the output pixels; the plan is a `plans.Plan`."""
+    first, last, lane, batch = bounds[part], bounds[part + 1], 0, plan[7][4]
+    while batch - lane >= WIDEST:
+        _output_pixels(zeros(y, WIDEST), None, plan, values, bias, x, y, lane, first, last)
+        lane += WIDEST
+    while batch - lane >= 32:
+        _output_pixels(zeros(y, 32), None, plan, values, bias, x, y, lane, first, last)
+        lane += 32
+    if lane < batch:
+        _output_pixels(zeros(y, 32), batch - lane, plan, values, bias, x, y, lane, first, last)
 
 
 @compiled
 def backward(plan, values, x, g, dx, dvalues, bounds, part):
     """Write one part of `dx` (unless None), and add to the part's row of `dvalues`, sorted as the plan is."""
-    segments, offsets, order, row_taps, col_taps, row_starts, col_starts, sizes, _ = plan
-    width, kernel_width, g_pixel, x_pixel, batch = sizes
-    runs = np.empty((len(order), 2), np.int64)
-    for pixel in range(bounds[part], bounds[part + 1]):
-        row, col = pixel // width, pixel % width
-        here = runs[: _runs(row_taps[row], col_taps[col], order, kernel_width, runs)]
-        at_g, at_x = (row_starts[row] + col_starts[col]) * g_pixel, pixel * x_pixel
-        lane = 0
-        while batch - lane >= WIDEST:
-            _inputs(
-                zeros(g, WIDEST), None, segments, offsets, values, x, dx, at_x + lane, g, at_g + lane,
-                dvalues[part], batch, here, len(order),
-            )  # fmt: skip
-            lane += WIDEST
-        while batch - lane >= 32:
-            _inputs(
-                zeros(g, 32), None, segments, offsets, values, x, dx, at_x + lane, g, at_g + lane,
-                dvalues[part], batch, here, len(order),
-            )  # fmt: skip
-            lane += 32
-        if lane < batch:
-            _inputs(
-                zeros(g, 32), batch - lane, segments, offsets, values, x, dx, at_x + lane, g, at_g + lane,
-                dvalues[part], batch, here, len(order),
-            )  # fmt: skip
+    first, last, lane, batch = bounds[part], bounds[part + 1], 0, plan[7][4]
+    while batch - lane >= WIDEST:
+        _input_pixels(zeros(g, WIDEST), None, plan, values, x, g, dx, dvalues[part], lane, first, last)
+        lane += WIDEST
+    while batch - lane >= 32:
+        _input_pixels(zeros(g, 32), None, plan, values, x, g, dx, dvalues[part], lane, first, last)
+        lane += 32
+    if lane < batch:
+        _input_pixels(zeros(g, 32), batch - lane, plan, values, x, g, dx, dvalues[part], lane, first, last)
 
 
 @threaded
