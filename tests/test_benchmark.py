@@ -91,7 +91,7 @@ def _no_timings_of_the_user_s(tmp_path, monkeypatch):
 
 def test_every_other_round_goes_the_other_way():
     clock = Clock()
-    clock.compare(Effort(rounds=4, sample_seconds=1), a=(1.0,), b=(2.0,), c=(3.0,))
+    clock.compare(Effort(rounds=4, budget_seconds=100), a=(4.0,), b=(5.0,), c=(6.0,))
     assert "".join(clock.called).endswith("abc" + "cba" + "abc" + "cba")
 
 

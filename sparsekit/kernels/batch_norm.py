@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sparsekit.kernels.layout import from_rows, new_feature_major, rows_of
+from sparsekit.kernels.layout import in_layout, new_feature_major, rows_of
 
 
 def batch_norm(
@@ -67,5 +67,5 @@ class _BatchNorm(torch.autograd.Function):
         g_PCB = rows_of(grad).view(x_PCB.shape)
         sum_PCB = None if y is None else rows_of(y).view(x_PCB.shape)
         dx_PCB, dweight, dbias, passed_PCB = norms.gradients(x_PCB, g_PCB, *channels, sum_PCB, relu=ctx.relu)
-        dadded = None if y is None else from_rows(passed_PCB.view(ctx.shape))
-        return from_rows(dx_PCB.view(ctx.shape)), dweight, dbias, dadded, None, None
+        dadded = None if y is None else in_layout(passed_PCB.view(ctx.shape), "rows")
+        return in_layout(dx_PCB.view(ctx.shape), "rows"), dweight, dbias, dadded, None, None

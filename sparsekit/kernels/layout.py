@@ -135,9 +135,12 @@ def layout_of(x: Tensor) -> str:
 
 
 def in_layout(rows: Tensor, layout: str) -> Tensor:
-    """Return what the kernels wrote in the memory format of the tensor that it belongs to."""
+    """Return what the kernels wrote in the memory format of the tensor that it belongs to; detached.
+
+    A detached tensor is no view: torch adds the gradients of several readers in place only where none is a view.
+    """
     if layout in ("rows", "other"):
-        return from_rows(rows)
+        return from_rows(rows).detach()
     if backend.is_fast(rows):
         from sparsekit.kernels.cpu import copies
 
