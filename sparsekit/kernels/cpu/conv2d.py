@@ -109,14 +109,15 @@ def forward(plan, values, bias, x, y, bounds, part):
 def backward(plan, values, x, g, dx, dvalues, bounds, part):
     """Write one part of `dx` (unless None), and add to the part's row of `dvalues`, sorted as the plan is."""
     first, last, lane, batch = bounds[part], bounds[part + 1], 0, plan[7][4]
+    own = dvalues[part]  # once: per pixel, threads would wait for each other to count references to `dvalues`
     while batch - lane >= WIDEST:
-        _input_pixels(zeros(g, WIDEST), None, plan, values, x, g, dx, dvalues[part], lane, first, last)
+        _input_pixels(zeros(g, WIDEST), None, plan, values, x, g, dx, own, lane, first, last)
         lane += WIDEST
     while batch - lane >= 32:
-        _input_pixels(zeros(g, 32), None, plan, values, x, g, dx, dvalues[part], lane, first, last)
+        _input_pixels(zeros(g, 32), None, plan, values, x, g, dx, own, lane, first, last)
         lane += 32
     if lane < batch:
-        _input_pixels(zeros(g, 32), batch - lane, plan, values, x, g, dx, dvalues[part], lane, first, last)
+        _input_pixels(zeros(g, 32), batch - lane, plan, values, x, g, dx, own, lane, first, last)
 
 
 @threaded
