@@ -15,8 +15,8 @@ from pathlib import Path
 MAX_WAITED = 0.03  # share of a sample that our threads may wait for a core
 MIN_CLEAN = 4  # samples; with fewer that were not disturbed, all are taken, and the report says so
 MORE_ROUNDS = 2  # times as many rounds at most where samples were disturbed
-# Seconds; what takes longer is timed at once. Anything else is called before, as in a training each step follows another:
-# with its numbers in the cache, and with memory in the pieces that it needs, not those of the method before.
+# Seconds; what takes longer is timed at once. Anything else is called before, as in a training each step follows
+# another: with its numbers in the cache, and with memory in the pieces that it needs, not those of the method before.
 WARM_BELOW = 2.0
 TASKS = Path("/proc/self/task")
 

@@ -63,9 +63,11 @@ class _BatchNorm(torch.autograd.Function):
     def backward(ctx, grad: Tensor, *_):
         from sparsekit.kernels.cpu import norms
 
-        x_PCB, *channels, y = ctx.saved_tensors
+        x_PCB, scale, shift, mean, deviation, y = ctx.saved_tensors
         g_PCB = rows_of(grad).view(x_PCB.shape)
         sum_PCB = None if y is None else rows_of(y).view(x_PCB.shape)
-        dx_PCB, dweight, dbias, passed_PCB = norms.gradients(x_PCB, g_PCB, *channels, sum_PCB, relu=ctx.relu)
+        dx_PCB, dweight, dbias, passed_PCB = norms.gradients(
+            x_PCB, g_PCB, scale, shift, mean, deviation, sum_PCB, relu=ctx.relu
+        )
         dadded = None if y is None else in_layout(passed_PCB.view(ctx.shape), "rows")
         return in_layout(dx_PCB.view(ctx.shape), "rows"), dweight, dbias, dadded, None, None

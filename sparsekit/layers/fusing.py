@@ -20,8 +20,9 @@ class _Tracer(torch.fx.Tracer):
 def fuse_relus(model: nn.Module) -> int:
     """Let each batch norm of a csr model do the work of the `nn.ReLU` that alone reads its output. In place.
 
-    In the residual blocks of `sparsekit.models` the last one also adds the shortcut. Results stay the same, but a forward hook on such a batch norm sees what comes after the ReLU. To find the pairs
-    the model's `forward` is traced once, without numbers (`torch.fx`); one that cannot be traced is left as it is.
+    In the residual blocks of `sparsekit.models` the last batch norm adds the shortcut as well. Results stay the same,
+    but a forward hook on such a batch norm sees what comes after the ReLU. To find the pairs the model's `forward` is
+    traced once, without numbers (`torch.fx`); one that cannot be traced is left as it is.
 
     Args:
         model: what `sparsify(..., storage="csr")` gave; `densify` undoes the fusion.

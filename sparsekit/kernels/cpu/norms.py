@@ -26,7 +26,7 @@ def scale(
     *,
     relu: bool,
 ) -> None:
-    """Write `factor * x + shift` per channel, plus `added`, to `y`, and zero for what is negative if there is a ReLU."""
+    """Write `factor * x + shift` per channel, plus `added`, to `y`; zero for what is negative if there is a ReLU."""
     channels = (tensor.to(x_PCB).numpy() for tensor in (factor, shift))
     added = None if added_PCB is None else added_PCB.numpy()
     arguments = x_PCB.numpy(), *channels, added, relu, y_PCB.numpy()
