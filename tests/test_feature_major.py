@@ -318,6 +318,22 @@ def test_residual_blocks_add_in_their_last_norm_where_they_can():
     assert fuse_relus(sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5), "csr")) == 0
 
 
+def test_a_block_with_a_forward_of_its_own_adds_by_itself():
+    class Own(BasicBlock):
+        def forward(self, x):
+            inner = self.relu1(self.bn1(self.conv1(x)))
+            return self.relu2(self.bn2(self.conv2(inner)) + self.shortcut(x))
+
+    plain = nn.Sequential(Own(4, 4, stride=1, shortcut=nn.Identity()))
+    masked, csr = (
+        sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5, seed=0), storage)
+        for storage in ("masked", "csr")
+    )
+    assert fuse_relus(csr) == 1  # the first batch norm and its ReLU
+    x = random(2, 4, 6, 6).float()
+    torch.testing.assert_close(masked(x), csr(x), check_stride=False)
+
+
 @pytest.mark.parametrize("shape", [(5, 3), (5, 3, 4, 2)])
 @pytest.mark.parametrize("relu", [False, True])
 def test_what_a_norm_adds_gets_torch_s_values_and_gradients(shape, relu):

@@ -69,7 +69,8 @@ def _neighbours(model: nn.Module, graph: torch.fx.Graph) -> Iterator[tuple[str, 
         reader, block = _only_reader(node), None
         if node.op == "call_module" and reader is not None and reader.target in (operator.add, operator.iadd):
             block = model.get_submodule(str(node.target).rpartition(".")[0])
-            reader = _only_reader(reader) if hasattr(block, ADDS_IN_NORM) else None
+            # A subclass that inherits the setting may have a forward of its own, which does not heed it.
+            reader = _only_reader(reader) if ADDS_IN_NORM in vars(type(block)) else None
         if node.op != "call_module" or reader is None or reader.op != "call_module":
             continue
         norm, relu = (model.get_submodule(str(one.target)) for one in (node, reader))
