@@ -16,8 +16,8 @@ from sparsekit.kernels import backend
 from sparsekit.kernels.batch_norm import batch_norm
 from sparsekit.kernels.cpu import norms
 from sparsekit.kernels.layout import batch_major, feature_major, in_layout, is_feature_major, layout_of, rows_of
-from sparsekit.layers.companions import COMPANIONS, FusedReLU
-from sparsekit.layers.fusing import fuse_relus, unfuse_relus
+from sparsekit.layers.companions import COMPANIONS, FusedReLU, unfuse_relus
+from sparsekit.layers.fusing import fuse_relus
 from sparsekit.models.resnet import BasicBlock, PadShortcut, resnet20
 from sparsekit.models.small_cnn import small_cnn
 

@@ -1,6 +1,7 @@
 """Sparse layers in two storages, and the way to and from plain models."""
 
 from sparsekit.layers.base import SparseLayer
+from sparsekit.layers.companions import unfuse_relus
 from sparsekit.layers.condensed import condense
 from sparsekit.layers.convert import (
     LeftDenseWarning,
@@ -14,7 +15,7 @@ from sparsekit.layers.convert import (
     used_topology,
 )
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
-from sparsekit.layers.fusing import fuse_relus, unfuse_relus
+from sparsekit.layers.fusing import fuse_relus
 from sparsekit.layers.masked import MaskedConv2d, MaskedLinear
 
 __all__ = [

@@ -130,7 +130,7 @@ COMPANIONS: dict[type[nn.Module], type[nn.Module]] = {
     nn.AvgPool2d: FeatureMajorAvgPool2d,
 }
 ADDS_IN_NORM = "adds_in_norm"  # a residual block that has this setting can leave its addition to its last batch norm
-PLAIN = {quick: plain for plain, quick in COMPANIONS.items()} | {FusedReLU: nn.ReLU}
+PLAIN = {quick: plain for plain, quick in COMPANIONS.items()}
 
 
 def add_companions(model: nn.Module) -> None:
@@ -141,8 +141,18 @@ def add_companions(model: nn.Module) -> None:
 
 def remove_companions(model: nn.Module) -> None:
     """Undo `add_companions`, and what was fused with it."""
+    unfuse_relus(model)
     for module in model.modules():
-        if isinstance(module, _FeatureMajorNorm):
-            module.__dict__.pop("relu", None)
-        module.__dict__.pop(ADDS_IN_NORM, None)
         object.__setattr__(module, "__class__", PLAIN.get(type(module), type(module)))
+
+
+def unfuse_relus(model: nn.Module) -> int:
+    """Undo `fuse_relus`, in place: each ReLU does its own work again. Return the number of pairs."""
+    pairs = 0
+    for module in model.modules():
+        module.__dict__.pop(ADDS_IN_NORM, None)
+        if isinstance(module, _FeatureMajorNorm):
+            pairs += bool(module.__dict__.pop("relu", False))
+        elif type(module) is FusedReLU:
+            object.__setattr__(module, "__class__", nn.ReLU)
+    return pairs

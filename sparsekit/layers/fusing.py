@@ -51,18 +51,6 @@ def fuse_relus(model: nn.Module) -> int:
     return len(pairs)
 
 
-def unfuse_relus(model: nn.Module) -> int:
-    """Undo `fuse_relus`, in place: each ReLU does its own work again. Return the number of pairs."""
-    pairs = 0
-    for module in model.modules():
-        module.__dict__.pop(ADDS_IN_NORM, None)
-        if isinstance(module, _FeatureMajorNorm):
-            pairs += bool(module.__dict__.pop("relu", False))
-        elif type(module) is FusedReLU:
-            object.__setattr__(module, "__class__", nn.ReLU)
-    return pairs
-
-
 def _neighbours(model: nn.Module, graph: torch.fx.Graph) -> Iterator[tuple[str, str, nn.Module | None]]:
     """Yield the names of each batch norm and the ReLU that is its only reader; the block if it adds in between."""
     for node in graph.nodes:
