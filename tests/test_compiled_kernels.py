@@ -89,6 +89,24 @@ def test_a_linear_layer_is_the_dense_one_in_float64(problem, dtype, is_feature_m
         torch.set_num_threads(1)
 
 
+@pytest.mark.parametrize("batch", [0, 1, 40, 128, 300])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_nothing_of_a_values_gradient_is_left_unwritten(batch, threads):
+    # What torch would leave uninitialised is NaN here.
+    topology = random_layer((30, 20), 90, seed=0)
+    x, g = torch.rand(batch, 20), torch.rand(batch, 30)
+    values = torch.rand(90, requires_grad=True)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        sparse_linear(x, values, Structure(topology), None).backward(g)
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.set_num_threads(1)
+    wanted = (g.T @ x).flatten()[topology.indices]
+    torch.testing.assert_close(values.grad, wanted)
+
+
 @st.composite
 def convolutions(draw):
     """Any geometry in which the kernel fits into the padded picture."""

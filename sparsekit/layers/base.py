@@ -126,9 +126,10 @@ class SparseLayer(nn.Module, ABC):
     def _derived(self, name: str, make: Any) -> Any:
         """Keep what follows from the topology until `indices` changes (rewired, moved, loaded, overwritten)."""
         cache: dict[str, Any] | None = self.__dict__.get("_cache")
-        version = 0 if self.indices.is_inference() else self.indices._version
-        if cache is None or cache["indices"] is not self.indices or cache["version"] != version:
-            cache = {"indices": self.indices, "version": version}
+        indices = self.indices  # looked up once: modules are slow to find their buffers
+        version = 0 if indices.is_inference() else indices._version
+        if cache is None or cache["indices"] is not indices or cache["version"] != version:
+            cache = {"indices": indices, "version": version}
             object.__setattr__(self, "_cache", cache)
         if name not in cache:
             cache[name] = make()

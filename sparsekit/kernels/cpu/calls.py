@@ -8,6 +8,7 @@ from torch import Tensor
 from sparsekit.kernels.cpu import conv2d, linear
 from sparsekit.kernels.cpu.plans import ConvPlan, Plan
 from sparsekit.kernels.cpu.threads import equal_shares, fair_shares, num_threads, run
+from sparsekit.kernels.cpu.vectors import WIDEST
 from sparsekit.kernels.structure import Structure
 
 
@@ -33,10 +34,12 @@ def linear_backward(
     needs_input: bool,
 ) -> tuple[Float[Tensor, "w b"] | None, Float[Tensor, " e"]]:
     """Return the gradients of the input (if needed) and of the values, from one walk over the connections."""
-    dx_WB = torch.empty_like(x_WB) if needs_input else None
+    batch, dx_WB = x_WB.shape[1], torch.empty_like(x_WB) if needs_input else None
     index, bounds = _by_columns(structure)
-    sums = values.new_zeros(len(bounds) - 1, values.numel())
-    arguments = *index, *map(_array, (values, x_WB, g_OB, dx_WB, sums)), x_WB.shape[1]
+    # What one pass writes never waits; to add in several, threads would take cache lines from each other.
+    shares = 0 < batch <= WIDEST
+    sums = values.new_empty(1, values.numel()) if shares else values.new_zeros(len(bounds) - 1, values.numel())
+    arguments = *index, _array(values), x_WB.numpy(), g_OB.numpy(), _array(dx_WB), sums.numpy(), batch
     run(linear.backward, linear.backward_threaded, arguments, bounds)
     return dx_WB, sums.sum(0) if len(sums) > 1 else sums.view(-1)
 

@@ -3,12 +3,12 @@
 Activations are feature-major, `(features, batch)` in memory, so that one connection meets a whole row of samples. The
 forward pass gathers rows of the input, output by output. The backward pass goes input by input and reads each row of
 the output's gradient once for both of its results: the input's gradient, which it gathers, and that of the
-connection's value, which it scatters, as values lie output by output. Each output and input is written by one thread
-only; values' gradients of several threads would share cache lines, so each thread has an array of its own.
+connection's value, which it scatters, as values lie output by output. Each output, input and value is written by one
+thread only. The first pass over the connections writes the values' gradients, later ones (of larger batches) add.
 
 Legend: `batch` samples (the length of a row), `lane` the first sample in hand, `bounds` where the rows or columns of
 each part begin and end, `starts` the first value of each row that each part meets, `at` the next one of each row,
-`sums` the gradient of all values, for each part the connections that it meets.
+`sums` the values' gradients: one array for all parts, or one for each, with nothing but the connections that it meets.
 """
 
 # Numba, not the caller, gives an intrinsic its first argument.
@@ -53,7 +53,7 @@ def _columns(like, count, pointers, rows, at, values, x, g, dx, dvalues, batch, 
             g_row = load(g, np.int64(row) * batch + lane, like, count)
             if dx is not None:
                 total = fma(spread(values[place], like), g_row, total)
-            dvalues[place] += dot(x_row, g_row, 2)
+            dvalues[place] = (dvalues[place] if lane else 0) + dot(x_row, g_row, 2)
         if dx is not None:
             store(dx, np.int64(col) * batch + lane, total, count)
 
@@ -74,8 +74,8 @@ def forward(pointers, cols, values, bias, x, y, batch, bounds, part):
 
 @compiled
 def backward(pointers, rows, starts, values, x, g, dx, sums, batch, bounds, part):
-    """Write `dx[i] = sum of values * g[o]` (unless None), add `g[o] . x[i]` to `sums[part]`: for a part of inputs."""
-    first, last, lane, at, dvalues = bounds[part], bounds[part + 1], 0, starts[part], sums[part]
+    """Write `dx[i] = sum of values * g[o]` (unless None), and `g[o] . x[i]` to `sums`, for one part of the inputs."""
+    first, last, lane, at, dvalues = bounds[part], bounds[part + 1], 0, starts[part], sums[part % len(sums)]
     while batch - lane >= WIDEST:
         _columns(zeros(g, WIDEST), None, pointers, rows, at.copy(), values, x, g, dx, dvalues, batch, first, last, lane)
         lane += WIDEST

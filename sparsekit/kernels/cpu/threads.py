@@ -53,23 +53,21 @@ def run(serial: Callable, threaded: Callable, arguments: tuple, bounds: np.ndarr
 def _run(serial: Callable, threaded: Callable, arguments: tuple, bounds: np.ndarray) -> None:
     if len(bounds) == 2:
         serial(*arguments, bounds, 0)
-    else:
-        with _one_at_a_time, _awake(len(bounds) - 1):
-            threaded(*arguments, bounds)
-
-
-@contextmanager
-def _awake(parts: int):
-    """Let Numba wake as many of its threads as there are parts, not all; the user's own setting comes back."""
+        return
     import numba
 
-    before = numba.get_num_threads()
-    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set when numba is imported
-    numba.set_num_threads(min(parts, most))
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
+    # As many of Numba's threads as there are parts wake up, not all; the user's own setting comes back.
+    most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set when numba is imported
+    with _one_at_a_time:
+        parts, before = min(len(bounds) - 1, most), numba.get_num_threads()
+        if parts == before:
+            threaded(*arguments, bounds)
+            return
+        numba.set_num_threads(parts)
+        try:
+            threaded(*arguments, bounds)
+        finally:
+            numba.set_num_threads(before)
 
 
 def equal_shares(count: int, *, unit: int = 1) -> np.ndarray:
