@@ -37,7 +37,7 @@ def test_each_way_of_computing_gets_its_input_as_it_likes_it(layer, x, monkeypat
         return module, example
 
     monkeypatch.setattr(speed, "training_step", step_of)
-    monkeypatch.setattr(speed, "interleaved", lambda steps, rounds: timed.update(steps) or dict.fromkeys(steps, 1.0))
+    monkeypatch.setattr(speed, "median_seconds", lambda steps, effort: timed.update(steps) or dict.fromkeys(steps, 1.0))
     step_seconds(layer, 0.5, x)
     assert list(timed) == ["dense", "masked", "csr", "csr, feature-major"]
     assert [is_feature_major(example) for _, example in timed.values()] == [False, False, False, True]

@@ -1,7 +1,6 @@
 """Storage `auto`: what is measured decides, layer by layer, and it is measured once."""
 
 import json
-import time
 
 import pytest
 import torch
@@ -30,13 +29,13 @@ def measuring(monkeypatch, answers: list[dict]) -> list:
     """Give these times instead of measuring; note what was asked."""
     asked = []
 
-    def times(steps, **_):
+    def times(steps, effort):
         asked.append(list(steps))
         for step in steps.values():
             step()
         return dict(zip(steps, answers.pop(0), strict=True))
 
-    monkeypatch.setattr(auto, "interleaved", times)
+    monkeypatch.setattr(auto, "median_seconds", times)
     return asked
 
 
@@ -69,12 +68,6 @@ def test_only_layers_are_timed_with_the_gradient_of_their_input(monkeypatch):
     measuring(monkeypatch, [(2.0, 1.0)] * 3)
     made(example=torch.rand(3, 6))
     assert asked == [True] * 4 + [False] * 2  # two layers and the network, in two storages
-
-
-def test_a_quick_step_is_warmed_up_before_each_sample():
-    called = []
-    auto.interleaved({"a": lambda: called.append("a") or time.sleep(0.004), "b": lambda: called.append("b")}, rounds=2)
-    assert "".join(called).count("baa") == 2  # one call without a clock and one with it, in both rounds
 
 
 @pytest.mark.parametrize("quicker", ["masked", "csr"])

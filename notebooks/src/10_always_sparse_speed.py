@@ -34,7 +34,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import sparsekit as sk
 from sparsekit import analysis, plots, widgets
 from sparsekit.kernels import feature_major, is_feature_major
-from sparsekit.layers.auto import interleaved, training_step
+from sparsekit.layers.auto import training_step
 
 # %%
 torch.set_num_threads(1)
@@ -194,7 +194,7 @@ for (name, shape), density in zip(shapes.items(), (0.02, 0.3, 1.0), strict=True)
     topology |= sk.random_topology({name: shape}, density, seed=0)
 models = {storage: sk.sparsify(plain, topology, storage, example=x) for storage in ("masked", "csr", "auto")}
 print({name: layer.storage for name, layer in sk.sparse_layers(models["auto"]).items()})
-seconds = interleaved({storage: training_step(model, x) for storage, model in models.items()})
+seconds = median_seconds({storage: training_step(model, x) for storage, model in models.items()})
 pd.Series(seconds, name="milliseconds").mul(1000).round(2).to_frame()
 
 # %% [markdown]
@@ -293,7 +293,7 @@ for name, model in models.items():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     settings = (batch, nn.functional.cross_entropy, sk.rules.Static(), 0, torch.Generator())
     steps[name] = partial(sk.train_step, model, optimizer, *settings)
-seconds = pd.Series(interleaved(steps))
+seconds = pd.Series(median_seconds(steps))
 pd.DataFrame({"milliseconds": 1000 * seconds, "times quicker": seconds["dense"] / seconds}).round(2)
 
 # %% [markdown]

@@ -19,10 +19,11 @@ from sparsekit.analysis.memory import memory_bytes
 from sparsekit.capture import LayerView, capture_io, views
 from sparsekit.kernels import feature_major
 from sparsekit.layers import sparsify, topology_of
-from sparsekit.layers.auto import interleaved, training_step
+from sparsekit.layers.auto import training_step
 from sparsekit.rules import Rule
 from sparsekit.seeds import generator
 from sparsekit.selection import random_topology
+from sparsekit.timing import Effort, median_seconds
 
 WAYS = ("dense", "masked", "csr", "csr, feature-major")
 BYTES = {"dense": "dense", "masked": "masked_layer", "csr": "csr_layer", "csr, feature-major": "csr_layer"}
@@ -64,7 +65,7 @@ def step_seconds(
     made = storages_of(layer, density, seed=seed)
     inputs = {name: example.contiguous() for name in made} | {WAYS[-1]: feature_major(example)}
     modules = made | {WAYS[-1]: made["csr"]}
-    return interleaved({name: training_step(modules[name], inputs[name]) for name in WAYS}, rounds=rounds)
+    return median_seconds({name: training_step(modules[name], inputs[name]) for name in WAYS}, Effort(rounds=rounds))
 
 
 def speed_table(layer: nn.Module, density: float, example: Float[Tensor, "n *input"], *, seed: int = 0) -> pd.DataFrame:

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sparsekit.benchmark.memory import PARTS
-from sparsekit.benchmark.timing import MAX_WAITED, MIN_CLEAN, WARM_BELOW
 from sparsekit.benchmark.trends import break_even_text, slope
 from sparsekit.benchmark.update import STEP
+from sparsekit.timing import MAX_WAITED, MIN_CLEAN, WARM_BELOW
 
 Found = Mapping[str, Any]
 Rows = Sequence[Mapping[str, Any]]
@@ -28,7 +28,7 @@ SLOPE_FLOOR = 1.15  # at most, of GSE's whole update
 INTRODUCTION = f"""# Benchmarks
 
 Written by `sparsekit bench`; do not edit. All methods of a case take turns in one process, round by round, in
-alternating order; a call that is not timed comes before each sample, unless it takes {WARM_BELOW:.0f} s or more. Times
+alternating order; before each sample as many calls come that are not timed, unless one takes {WARM_BELOW:.0f} s. Times
 are medians with quartiles; a speed-up is the median of the ratios *within* the rounds, to the dense variant with the
 lowest median ("best dense"). Samples during which threads waited for a core more than {100 * MAX_WAITED:.0f} % of the
 time are left out. Marked cells are doubtful: `*` has fewer than {MIN_CLEAN} clean samples, and `~` quartiles more than

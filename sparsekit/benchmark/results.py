@@ -11,7 +11,7 @@ import torch
 from sparsekit.benchmark import layers, networks, update
 from sparsekit.benchmark.machine import about_machine
 from sparsekit.benchmark.memory import bytes_per_connection
-from sparsekit.benchmark.timing import (
+from sparsekit.timing import (
     Effort,
     Method,
     Quartiles,

@@ -5,9 +5,7 @@ import hashlib
 import json
 import math
 import os
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -19,6 +17,7 @@ from torch import Tensor, nn
 
 from sparsekit.kernels import backend
 from sparsekit.kernels.layout import feature_major
+from sparsekit.timing import Effort, median_seconds
 from sparsekit.topology import LayerTopology
 
 Make = Callable[[str, str], nn.Module]  # layer name and storage -> the layer alone
@@ -26,9 +25,7 @@ Build = Callable[[Mapping[str, str]], nn.Module]  # storage by layer name -> the
 
 STORAGES = ("masked", "csr")
 MIXED_BELOW = 0.95  # of the better pure network's time: less is not worth a second storage, and may be noise
-ROUNDS = 5  # of each storage in turn: the median of five survives two disturbances
-LEAST_SECONDS = 3e-3  # per sample; below that the clock and the interpreter are measured, not the layer
-WARM_BELOW = 0.1  # seconds; what takes longer is not slowed down by what ran before
+EFFORT = Effort(rounds=5, budget_seconds=20)  # the median of five survives two disturbances
 
 
 def fastest_storages(
@@ -72,41 +69,15 @@ def _kept_seconds(key: str, steps: Callable[[], Mapping[str, Callable]]) -> dict
     """Return how long each step takes: as the file says, else as measured now."""
     kept = _read()
     if key not in kept:
-        kept[key] = interleaved(steps())
+        kept[key] = median_seconds(steps(), EFFORT)
         _write(kept)
     return kept[key]
-
-
-def interleaved(steps: Mapping, *, rounds: int = ROUNDS) -> dict:
-    """Return the median seconds of each function, called in turn so that what disturbs one disturbs all.
-
-    A quick one is called once more before it is timed: in a training its data would still be in the cache.
-    """
-    expected = {}
-    for name, step in steps.items():
-        step()
-        expected[name] = max(_seconds(step, 1), 1e-9)
-    repeats = {name: max(1, int(LEAST_SECONDS / seconds)) for name, seconds in expected.items()}
-    samples: dict = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            if expected[name] < WARM_BELOW:
-                step()
-            samples[name].append(_seconds(step, repeats[name]))
-    return {name: statistics.median(times) for name, times in samples.items()}
 
 
 def cache_file() -> Path:
     """Return where timings are kept between processes."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "sparsekit" / "storage-seconds.json"
-
-
-def _seconds(step: Callable[[], object], repeats: int) -> float:
-    start = time.perf_counter()
-    for _ in range(repeats):
-        step()
-    return (time.perf_counter() - start) / repeats
 
 
 def _layer_steps(name: str, size: tuple[int, ...], dtype: torch.dtype, make: Make) -> dict[str, Callable]:

@@ -15,8 +15,8 @@ from pathlib import Path
 MAX_WAITED = 0.03  # share of a sample that our threads may wait for a core
 MIN_CLEAN = 4  # samples; with fewer that were not disturbed, all are taken, and the report says so
 MORE_ROUNDS = 2  # times as many rounds at most where samples were disturbed
-# Seconds; what takes longer is timed at once. Anything else is called before, as in a training each step follows
-# another: with its numbers in the cache, and with memory in the pieces that it needs, not those of the method before.
+# Seconds; what takes longer is timed at once. Anything else is called before, as often as it is timed: in a training
+# each step follows others like it, with its numbers in the cache and memory in the pieces that it needs.
 WARM_BELOW = 2.0
 TASKS = Path("/proc/self/task")
 
@@ -124,6 +124,18 @@ def speedups_of(rounds: Sequence[Round], name: str, baseline: str) -> list[float
     return [one[baseline].seconds / one[name].seconds for one in chosen]
 
 
+def median_seconds(methods: Mapping[str, Method], effort: Effort | None = None) -> dict[str, float]:
+    """Time methods in turns, as `compare` does, and return the median seconds of one call of each.
+
+    Example:
+        >>> seconds = median_seconds({"short": lambda: sum(range(10)), "long": lambda: sum(range(10_000))})
+        >>> seconds["short"] < seconds["long"]
+        True
+    """
+    rounds = compare(methods, effort)
+    return {name: statistics.median(times_of(rounds, name)) for name in methods}
+
+
 def fastest(rounds: Sequence[Round], names: Sequence[str]) -> str:
     """Return which of these methods has the lowest median."""
     return min(names, key=lambda name: statistics.median(times_of(rounds, name)))
@@ -161,7 +173,8 @@ def _sample(
 ) -> Sample:
     calls = max(1, round(effort.sample_seconds / needed))
     if needed < WARM_BELOW:
-        method()
+        for _ in range(calls):
+            method()
     waited, begin = waiting(), clock()
     for _ in range(calls):
         method()
