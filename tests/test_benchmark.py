@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -22,6 +24,7 @@ from sparsekit.benchmark import (
     memory,
     networks,
     render,
+    rivals,
     save,
     update,
 )
@@ -94,6 +97,71 @@ def test_every_dense_method_computes_the_same(name):
         assert torch.allclose(step.y, first.y, atol=1e-5), method
         assert torch.allclose(step.x.grad, first.x.grad, atol=1e-5), method
         assert torch.allclose(step.weight.grad, weight, atol=1e-4), method
+
+
+COMPILING = """
+import torch
+from torch import nn
+from sparsekit.benchmark import layers, networks, rivals
+
+torch.set_num_threads(1)
+if not rivals.has_inductor():
+    raise SystemExit("torch.compile does not work here")
+shown = {"contiguous": (5, 12), "channels-last": (2, 3, 5, 4)}
+made = {"contiguous": lambda: nn.Linear(12, 8), "channels-last": lambda: nn.Conv2d(3, 4, 3, padding=1)}
+for memory, shape in shown.items():
+    case = layers.Layer(title="tiny", make=made[memory], batch_shape=shape)
+    steps = layers.layer_steps(case, 0.2, inductor=True)
+    eager, compiled = steps["dense, contiguous"], steps["dense, inductor"]
+    eager(), (weight := eager.weight.grad.clone())
+    with torch.compiler.set_stance("fail_on_recompile"):
+        compiled()
+    assert compiled.memory == memory
+    torch.testing.assert_close((compiled.y, compiled.x.grad, compiled.weight.grad), (eager.y, eager.x.grad, weight))
+settings = {"title": "tiny", "input_shape": (3, 8, 8), "batch_size": 2, "full": ("last",)}
+network = networks.Network(model="small-cnn", settings={"widths": (4, 5)}, **settings)
+steps = networks.network_steps(network, 0.5, inductor=True)
+eager, compiled = steps["dense, contiguous"], steps["dense, inductor"]
+before = [weight.detach().clone() for weight in eager.model.parameters()]
+for weight, same in zip(before, compiled.model.parameters(), strict=True):
+    torch.testing.assert_close(weight, same, rtol=0, atol=0)
+eager()
+with torch.compiler.set_stance("fail_on_recompile"):
+    compiled()
+for old, one, two in zip(before, eager.model.parameters(), compiled.model.parameters(), strict=True):
+    torch.testing.assert_close(one - old, two - old, rtol=1e-3, atol=1e-7)
+"""
+
+
+def test_what_is_compiled_computes_the_same_and_is_compiled_before_it_is_timed():
+    # In a process of its own: the type checks of the other tests are nothing that can be traced.
+    run = subprocess.run([sys.executable, "-c", COMPILING], capture_output=True, text=True)
+    if "torch.compile does not work here" in run.stderr:
+        pytest.skip(run.stderr)
+    assert run.returncode == 0, run.stderr[-3000:]
+
+
+def test_without_a_compiler_inductor_is_left_out_aloud(monkeypatch):
+    def fails(x):
+        raise RuntimeError("\nInvalidCxxCompiler: no working C++ compiler found\nmore")
+
+    monkeypatch.setattr(torch, "compile", lambda function: fails)
+    with pytest.warns(UserWarning, match="'dense, inductor' is left out.* here: InvalidCxxCompiler: no working C"):
+        assert not rivals.has_inductor.__wrapped__()
+
+
+@pytest.mark.parametrize(
+    ("works", "quick", "compiles"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+@pytest.mark.parametrize(("suite", "steps"), [(layers, "layer_steps"), (networks, "network_steps")])
+def test_nothing_is_compiled_for_a_quick_run_or_without_a_compiler(monkeypatch, suite, steps, works, quick, compiles):
+    asked = []
+    monkeypatch.setattr(suite, steps, lambda *_, inductor: asked.append(inductor) or {"dense": lambda: None})
+    monkeypatch.setattr(rivals, "has_inductor", lambda: works)
+    monkeypatch.setattr(Options, "effort", Effort(rounds=1, sample_seconds=0, min_rounds=1))
+    rows = list(measure(steps.replace("_steps", "s"), Options(quick=bool(quick), sparsities=(0.5,))))
+    assert len(rows) == len(asked) > 0
+    assert set(asked) == {compiles}
 
 
 @pytest.mark.parametrize("memory_format", layers.FORMATS)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparsekit.benchmark.rivals import RIVALS, Unfolded, has_sparselab, sparselab_linear
+from sparsekit.benchmark.rivals import RIVALS, Unfolded, compiled, has_sparselab, sparselab_linear
 from sparsekit.kernels.layout import feature_major, in_layout, rows_of
 from sparsekit.layers import SparseLayer, shapes_of, sparsify
 from sparsekit.selection import random_topology
@@ -73,15 +73,24 @@ class Step:
         self.forward(self.x).backward(self.g)
 
 
-def layer_steps(layer: Layer, density: float) -> dict[str, Step]:
-    """Return the steps to compare, by method; all but sparselab's compute with the same connections and values."""
+def layer_steps(layer: Layer, density: float, *, inductor: bool = False) -> dict[str, Step]:
+    """Return the steps to compare, by method; all but sparselab's compute with the same connections and values.
+
+    Args:
+        layer: what is measured.
+        density: share of its weights that exist in the sparse methods.
+        inductor: whether to compile the dense layer too, which takes seconds.
+    """
     torch.manual_seed(0)
     plain, x = layer.make(), torch.randn(layer.batch_shape)
     topology = random_topology(shapes_of(plain), density, allocation="uniform", seed=0)
     csr, masked = (sparsify(plain, topology, storage) for storage in ("csr", "masked"))
     assert isinstance(csr, SparseLayer)
     assert isinstance(masked, SparseLayer)
-    steps = _dense_steps(plain, x) | {"masked": Step(masked, masked.param, x)}
+    steps = _dense_steps(plain, x)
+    if inductor:
+        steps["dense, inductor"] = _inductor_step(plain, x)
+    steps["masked"] = Step(masked, masked.param, x)
     steps |= {f"csr, {memory}": _csr_step(csr, x, memory) for memory in _formats_for(x)}
     return steps | _rival_steps(csr.topology, csr.values(), x)
 
@@ -96,6 +105,11 @@ def _dense_steps(plain: nn.Module, x: Tensor) -> dict[str, Step]:
     # torch has no such convolution: it would copy to one of the other two and back.
     del steps["dense, feature-major"]
     return steps
+
+
+def _inductor_step(plain: nn.Module, x: Tensor) -> Step:
+    memory = "channels-last" if x.dim() == 4 else "contiguous"
+    return Step(compiled(plain, FORMATS[memory](x).detach().requires_grad_()), plain.get_parameter("weight"), x, memory)
 
 
 def _csr_step(layer: SparseLayer, x: Tensor, memory: str) -> Step:

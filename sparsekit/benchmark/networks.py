@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sparsekit import models
-from sparsekit.benchmark.rivals import RIVALS, has_sparselab, sparselab_linear
+from sparsekit.benchmark.rivals import RIVALS, compiled, has_sparselab, sparselab_linear
 from sparsekit.layers import shapes_of, sparsify
 from sparsekit.layers.fusing import fuse_relus
 from sparsekit.selection import random_topology
@@ -91,8 +91,14 @@ class TrainingStep:
         self.optimizer.step()
 
 
-def network_steps(network: Network, density: float) -> dict[str, TrainingStep]:
-    """Return the training steps to compare, by method; all start from the same weights."""
+def network_steps(network: Network, density: float, *, inductor: bool = False) -> dict[str, TrainingStep]:
+    """Return the training steps to compare, by method; all start from the same weights.
+
+    Args:
+        network: what is measured.
+        density: share of the weights that exist in its thinned layers.
+        inductor: whether to compile the dense network too, which takes up to minutes.
+    """
     torch.manual_seed(0)
     plain = models.build(network.model, input_shape=network.input_shape, num_classes=CLASSES, **network.settings)
     x, labels = torch.randn(network.batch_size, *network.input_shape), torch.randint(CLASSES, (network.batch_size,))
@@ -103,7 +109,10 @@ def network_steps(network: Network, density: float) -> dict[str, TrainingStep]:
         fuse_relus(model)
     steps = {"dense, contiguous": TrainingStep(copy.deepcopy(plain), x, labels)}
     if x.dim() == 4:
-        steps["dense, channels-last"] = _channels_last_step(plain, x, labels)
+        steps["dense, channels-last"] = TrainingStep(*_channels_last(plain, x), labels)
+    if inductor:
+        model, same = _channels_last(plain, x) if x.dim() == 4 else (copy.deepcopy(plain), x)
+        steps["dense, inductor"] = TrainingStep(compiled(model.train(), same), same, labels)
     steps |= {name: TrainingStep(made, x, labels) for name, made in (("masked", masked), ("csr", csr), ("auto", auto))}
     if x.dim() == 4:
         return steps
@@ -121,10 +130,10 @@ def _thinned(topology: Topology) -> Topology:
     return Topology({name: layer for name, layer in topology.items() if layer.density < 1})
 
 
-def _channels_last_step(plain: nn.Module, x: Tensor, labels: Tensor) -> TrainingStep:
+def _channels_last(plain: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
     memory = torch.channels_last
     model = copy.deepcopy(plain).to(memory_format=memory)  # type: ignore[call-overload]  # torch's stubs lack it
-    return TrainingStep(model, x.contiguous(memory_format=memory), labels)
+    return model, x.contiguous(memory_format=memory)
 
 
 def _makers() -> dict[str, Callable[[LayerTopology, Tensor], nn.Module]]:

@@ -57,11 +57,13 @@ def render(found: Mapping[str, Found]) -> str:
 EXPLAINED = {
     "layers": "One step: forward pass, gradient of the input, gradient of the weights or values. `contiguous` and\n"
     "`channels-last` have input, output and both gradients in that format, so csr's conversions are counted;\n"
-    "`feature-major` is the format in which csr layers hand activations to each other. Torch CSR and scipy compute\n"
-    "convolutions on the unfolded input; sparselab has none.",
+    "`feature-major` is the format in which csr layers hand activations to each other. `inductor` is the layer under\n"
+    "`torch.compile`, where that works: linear ones `contiguous`, convolutions `channels-last`. Torch CSR and scipy\n"
+    "compute convolutions on the unfolded input; sparselab has none.",
     "networks": "One training step: loss, backward pass, SGD with momentum. The head, and the first layer of the\n"
-    "convolutional networks, keep all connections (as csr in `csr`, dense elsewhere). `auto` is what\n"
-    '`storage="auto"` chose among `masked` and `csr` before: it should be as quick as the better of the two.',
+    "convolutional networks, keep all connections (as csr in `csr`, dense elsewhere). `inductor` is the model under\n"
+    '`torch.compile`, where that works, convolutional ones `channels-last`. `auto` is what `storage="auto"` chose\n'
+    "among `masked` and `csr` before: it should be as quick as the better of the two.",
     "update": "One whole change of topology of one layer: choose by captured activations, move values and momentum,\n"
     "make the kernels' index arrays anew. 20 % of the connections are exchanged. In brackets: in training steps of\n"
     "the same bare layer.",

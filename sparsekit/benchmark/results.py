@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sparsekit.benchmark import layers, networks, update
+from sparsekit.benchmark import layers, networks, rivals, update
 from sparsekit.benchmark.machine import about_machine
 from sparsekit.benchmark.memory import bytes_per_connection
 from sparsekit.timing import (
@@ -114,12 +115,16 @@ def _check_cores(threads: int) -> None:
 
 def _layer_rows(options: Options) -> Iterator[Row]:
     cases = options.chosen(layers.QUICK_LAYERS if options.quick else layers.LAYERS)
-    yield from _step_rows(cases, layers.layer_steps, options)
+    yield from _step_rows(cases, partial(layers.layer_steps, inductor=_with_inductor(options)), options)
 
 
 def _network_rows(options: Options) -> Iterator[Row]:
     cases = options.chosen(networks.QUICK_NETWORKS if options.quick else networks.NETWORKS)
-    yield from _step_rows(cases, networks.network_steps, options)
+    yield from _step_rows(cases, partial(networks.network_steps, inductor=_with_inductor(options)), options)
+
+
+def _with_inductor(options: Options) -> bool:
+    return not options.quick and rivals.has_inductor()  # compiling takes longer than all of a quick run
 
 
 def _step_rows(

@@ -1,13 +1,17 @@
-"""Other people's kernels for the same sparse layer: torch's own CSR, scipy, and the package sparselab.
+"""Other people's kernels for the same sparse layer: torch's own CSR, scipy, and the package sparselab; and Inductor.
 
-Each is a module with one value per connection and no bias, at its best: activations feature-major where it likes that,
-index arrays made once. Legend: `B` batch, `W` inputs, `O` outputs, `E` connections, `N` batch times positions.
+Each sparse one is a module with one value per connection and no bias, at its best: activations feature-major where it
+likes that, index arrays made once.
+
+Legend: `B` batch, `W` inputs, `O` outputs, `E` connections, `N` batch times positions.
 """
 
+import functools
 import importlib.util
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import scipy.sparse
 import torch
@@ -120,3 +124,28 @@ def _no_beta_warning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
         yield
+
+
+@functools.cache
+def has_inductor() -> bool:
+    """Whether `torch.compile` works here: it needs a C++ compiler. Tried once, with a function of one line.
+
+    Warns:
+        UserWarning: if it does not, and why.
+    """
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(2))
+    except RuntimeError as error:
+        reason = next(filter(None, map(str.strip, str(error).splitlines())), "no reason given")
+        warnings.warn(f"'dense, inductor' is left out, as torch.compile does not work here: {reason}", stacklevel=2)
+        return False
+    return True
+
+
+def compiled(module: nn.Module, x: Tensor) -> nn.Module:
+    """Return a module as Inductor computes it, compiled already for an input like this one, both ways."""
+    torch.compiler.reset()  # after eight compilations of the same code torch would stay with eager
+    fast: Any = torch.compile(module)
+    fast(x).sum().backward()
+    module.zero_grad()
+    return fast
