@@ -14,7 +14,7 @@ from torch import nn
 import sparsekit as sk
 from sparsekit.kernels import backend
 from sparsekit.kernels.batch_norm import batch_norm
-from sparsekit.kernels.cpu import norms
+from sparsekit.kernels.cpu import norms, transpose
 from sparsekit.kernels.layout import batch_major, feature_major, in_layout, is_feature_major, layout_of, rows_of
 from sparsekit.layers.companions import COMPANIONS, FusedReLU, unfuse_relus
 from sparsekit.layers.fusing import fuse_relus
@@ -60,6 +60,23 @@ def test_pictures_come_from_and_go_to_both_formats_of_torch(threads):
             back = in_layout(rows_of(x), layout)
             assert torch.equal(back, x)
             assert layout_of(back) == layout
+    finally:
+        torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("shape", [(64, 32, 32, 40), (65, 37, 31, 33), (48, 60_000), (4099, 531)])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_large_tensors_which_go_past_the_caches_arrive_whole(shape, threads, dtype):
+    numbers = torch.arange(torch.Size(shape).numel() + 1, dtype=dtype)
+    assert numbers.nbytes >= transpose.STREAMED
+    torch.set_num_threads(threads)
+    try:
+        for x in (numbers[:-1].view(shape), numbers[1:].view(shape)):  # the second begins between two cache lines
+            rows = rows_of(x)
+            assert torch.equal(feature_major(x), x)
+            for layout in ("contiguous", "channels-last")[: x.dim() // 2]:
+                assert torch.equal(in_layout(rows, layout), x)
     finally:
         torch.set_num_threads(1)
 

@@ -8,6 +8,11 @@ from numba import njit, prange
 
 from sparsekit.kernels.cpu.vectors import transpose_tile
 
+# Bytes from which on a copy is written past the caches: it would push everything else out, and be gone when it is read.
+STREAMED = 2**23
+# Numbers that may be written side by side, a tile of each row after the other: as many as the first cache holds.
+WRITTEN = 2**13
+
 compiled = njit(cache=True, nogil=True, boundscheck=False)
 threaded = njit(cache=True, nogil=True, boundscheck=False, parallel=True)
 
@@ -16,15 +21,21 @@ threaded = njit(cache=True, nogil=True, boundscheck=False, parallel=True)
 def transpose(source, at, step, target, target_at, target_step, rows, first, last):
     """Write `target[col, row] = source[row, col]` for some columns; rows start every `step` numbers."""
     tile = np.int64(64 // source.itemsize)
-    for col in range(first, last, tile):
+    streams = target.nbytes >= STREAMED and target.ctypes.data % 64 == 0 and target_at % tile == target_step % tile == 0
+    block = max(tile, WRITTEN // target_step // tile * tile)
+    for begin in range(first, last, block):
         for row in range(0, rows, tile):
-            if col + tile <= last and row + tile <= rows:
-                here, there = at + row * step + col, target_at + col * target_step + row
-                transpose_tile(source, here, step, target, there, target_step)
-            else:
-                for c in range(col, min(last, col + tile)):
-                    for r in range(row, min(rows, row + tile)):
-                        target[target_at + c * target_step + r] = source[at + r * step + c]
+            for col in range(begin, min(last, begin + block), tile):
+                if col + tile <= last and row + tile <= rows:
+                    here, there = at + row * step + col, target_at + col * target_step + row
+                    if streams:
+                        transpose_tile(source, here, step, target, there, target_step, True)
+                    else:
+                        transpose_tile(source, here, step, target, there, target_step, False)
+                else:
+                    for c in range(col, min(last, col + tile)):
+                        for r in range(row, min(rows, row + tile)):
+                            target[target_at + c * target_step + r] = source[at + r * step + c]
 
 
 @compiled

@@ -222,12 +222,12 @@ def _split(builder, value, lanes: int, size: int) -> list:
     return [builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(_INT32, size), p)) for p in places]
 
 
-@intrinsic
-def transpose_tile(typing, source, source_at, source_step, target, target_at, target_step):
-    """Transpose a square of numbers, one register wide (`tile_side`): rows start every so many numbers.
+@intrinsic(prefer_literal=True)
+def transpose_tile(typing, source, source_at, source_step, target, target_at, target_step, streams):
+    """Transpose a square of numbers, one register wide: rows start every so many numbers.
 
     In each round rows that differ in one bit of their number swap the halves in which the same bit of the lane
-    differs; after all bits, lanes have become rows.
+    differs; after all bits, lanes have become rows. What streams is written past the caches, to whole cache lines.
     """
     vector = Vector(source.dtype, 512 // source.dtype.bitwidth)
 
@@ -244,11 +244,14 @@ def transpose_tile(typing, source, source_at, source_step, target, target_at, ta
             rows.append(builder.load(row(context, builder, signature, args, 0, number)))
             rows[-1].align = align
         for number, value in enumerate(_swapped(builder, rows, vector.lanes)):
-            builder.store(value, row(context, builder, signature, args, 3, number)).align = align
+            stored = builder.store(value, row(context, builder, signature, args, 3, number))
+            stored.align = _LINE if streams.literal_value else align
+            if streams.literal_value:
+                stored.set_metadata("nontemporal", builder.module.add_metadata([_INT32(1)]))
         return context.get_dummy_value()
 
     steps = types.int64
-    return types.void(source, steps, steps, target, steps, steps), generate
+    return types.void(source, steps, steps, target, steps, steps, streams), generate
 
 
 def _swapped(builder, rows: list, lanes: int) -> list:
