@@ -17,7 +17,7 @@ from torch import nn
 
 import sparsekit as sk
 from sparsekit.kernels import Structure, feature_major, sparse_conv2d, sparse_linear
-from sparsekit.kernels.cpu import threads
+from sparsekit.kernels.cpu import calls, threads
 from sparsekit.kernels.cpu.plans import ConvPlan
 from sparsekit.kernels.cpu.threads import equal_shares, fair_shares
 from sparsekit.topology import LayerTopology
@@ -90,14 +90,15 @@ def test_a_linear_layer_is_the_dense_one_in_float64(problem, dtype, is_feature_m
 
 
 @pytest.mark.parametrize("batch", [0, 1, 40, 128, 300])
-@pytest.mark.parametrize("threads", [1, 2])
-def test_nothing_of_a_values_gradient_is_left_unwritten(batch, threads):
-    # What torch would leave uninitialised is NaN here.
-    topology = random_layer((30, 20), 90, seed=0)
-    x, g = torch.rand(batch, 20), torch.rand(batch, 30)
-    values = torch.rand(90, requires_grad=True)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("count", [90, 900])  # few: each thread writes to its own array; many: to the same
+def test_nothing_of_a_values_gradient_is_left_unwritten(count, threads, batch):
+    topology = random_layer((15, 70), count, seed=0)
+    assert (count >= calls.LINE * 3 * 15) == (count == 900)
+    x, g = torch.rand(batch, 70), torch.rand(batch, 15)
+    values = torch.rand(count, requires_grad=True)
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True)  # what torch would leave uninitialised is NaN then
     try:
         sparse_linear(x, values, Structure(topology), None).backward(g)
     finally:

@@ -8,8 +8,11 @@ from torch import Tensor
 from sparsekit.kernels.cpu import conv2d, linear
 from sparsekit.kernels.cpu.plans import ConvPlan, Plan
 from sparsekit.kernels.cpu.threads import equal_shares, fair_shares, num_threads, run
-from sparsekit.kernels.cpu.vectors import WIDEST
 from sparsekit.kernels.structure import Structure
+
+# Numbers in a cache line. Where a part has as many in each row, its first ones are long written when its neighbour in
+# the row comes to its last ones: then parts can write to the same array.
+LINE = 16
 
 
 def linear_forward(
@@ -36,12 +39,12 @@ def linear_backward(
     """Return the gradients of the input (if needed) and of the values, from one walk over the connections."""
     batch, dx_WB = x_WB.shape[1], torch.empty_like(x_WB) if needs_input else None
     index, bounds = _by_columns(structure)
-    # What one pass writes never waits; to add in several, threads would take cache lines from each other.
-    shares = 0 < batch <= WIDEST
-    sums = values.new_empty(1, values.numel()) if shares else values.new_zeros(len(bounds) - 1, values.numel())
-    arguments = *index, _array(values), x_WB.numpy(), g_OB.numpy(), _array(dx_WB), sums.numpy(), batch
+    parts, dvalues = len(bounds) - 1, torch.empty_like(values) if batch else torch.zeros_like(values)
+    shares = parts == 1 or values.numel() >= LINE * parts * structure.num_rows
+    own = dvalues[None] if shares else values.new_empty(parts, values.numel())
+    arguments = *index, _array(values), x_WB.numpy(), g_OB.numpy(), _array(dx_WB), own.numpy(), dvalues.numpy(), batch
     run(linear.backward, linear.backward_threaded, arguments, bounds)
-    return dx_WB, sums.sum(0) if len(sums) > 1 else sums.view(-1)
+    return dx_WB, dvalues
 
 
 def conv2d_forward(

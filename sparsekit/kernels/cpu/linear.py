@@ -4,11 +4,12 @@ Activations are feature-major, `(features, batch)` in memory, so that one connec
 forward pass gathers rows of the input, output by output. The backward pass goes input by input and reads each row of
 the output's gradient once for both of its results: the input's gradient, which it gathers, and that of the
 connection's value, which it scatters, as values lie output by output. Each output, input and value is written by one
-thread only. The first pass over the connections writes the values' gradients, later ones (of larger batches) add.
+thread only. But in rows of few values those of several threads share cache lines, which they would take from each other
+at every step; so there each thread has an array of its own, and copies its share of each row from it in the end.
 
 Legend: `batch` samples (the length of a row), `lane` the first sample in hand, `bounds` where the rows or columns of
 each part begin and end, `starts` the first value of each row that each part meets, `at` the next one of each row,
-`sums` the values' gradients: one array for all parts, or one for each, with nothing but the connections that it meets.
+`own` where each part writes the gradients of its connections' values: arrays of their own, or one, `dvalues` itself.
 """
 
 # Numba, not the caller, gives an intrinsic its first argument.
@@ -73,18 +74,31 @@ def forward(pointers, cols, values, bias, x, y, batch, bounds, part):
 
 
 @compiled
-def backward(pointers, rows, starts, values, x, g, dx, sums, batch, bounds, part):
-    """Write `dx[i] = sum of values * g[o]` (unless None), and `g[o] . x[i]` to `sums`, for one part of the inputs."""
-    first, last, lane, at, dvalues = bounds[part], bounds[part + 1], 0, starts[part], sums[part % len(sums)]
+def _copy(starts, ends, own, dvalues, first, last):
+    for row in range(first, last):
+        for k in range(starts[row], ends[row]):
+            dvalues[np.uint64(k)] = own[np.uint64(k)]
+
+
+@compiled
+def backward(pointers, rows, starts, values, x, g, dx, own, dvalues, batch, bounds, part):
+    """Write `dx[i] = sum of values * g[o]` (unless None) and `dvalues = g[o] . x[i]`, for one part of the inputs."""
+    first, last, lane, at, mine = bounds[part], bounds[part + 1], 0, starts[part].copy(), own[part % len(own)]
     while batch - lane >= WIDEST:
-        _columns(zeros(g, WIDEST), None, pointers, rows, at.copy(), values, x, g, dx, dvalues, batch, first, last, lane)
+        at[:] = starts[part]
+        _columns(zeros(g, WIDEST), None, pointers, rows, at, values, x, g, dx, mine, batch, first, last, lane)
         lane += WIDEST
     while batch - lane >= 32:
-        _columns(zeros(g, 32), None, pointers, rows, at.copy(), values, x, g, dx, dvalues, batch, first, last, lane)
+        at[:] = starts[part]
+        _columns(zeros(g, 32), None, pointers, rows, at, values, x, g, dx, mine, batch, first, last, lane)
         lane += 32
     if lane < batch:
-        rest = batch - lane
-        _columns(zeros(g, 32), rest, pointers, rows, at.copy(), values, x, g, dx, dvalues, batch, first, last, lane)
+        at[:] = starts[part]
+        _columns(zeros(g, 32), batch - lane, pointers, rows, at, values, x, g, dx, mine, batch, first, last, lane)
+    if len(own) > 1:
+        begin = len(at) * part // len(own)  # each at another row
+        _copy(starts[part], at, mine, dvalues, begin, len(at))
+        _copy(starts[part], at, mine, dvalues, 0, begin)
 
 
 @threaded
@@ -95,7 +109,7 @@ def forward_threaded(pointers, cols, values, bias, x, y, batch, bounds):
 
 
 @threaded
-def backward_threaded(pointers, rows, starts, values, x, g, dx, sums, batch, bounds):
+def backward_threaded(pointers, rows, starts, values, x, g, dx, own, dvalues, batch, bounds):
     """All parts of `backward`, a thread each."""
     for part in prange(len(bounds) - 1):
-        backward(pointers, rows, starts, values, x, g, dx, sums, batch, bounds, part)
+        backward(pointers, rows, starts, values, x, g, dx, own, dvalues, batch, bounds, part)
