@@ -63,10 +63,11 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
         """Return the block's output."""
+        added = self.shortcut(x)  # first, so that its gradient comes last and is added to the other one in place
         inner = self.relu1(self.bn1(self.conv1(x)))
         if self.adds_in_norm:
-            return self.relu2(self.bn2(self.conv2(inner), added=self.shortcut(x)))
-        return self.relu2(self.bn2(self.conv2(inner)) + self.shortcut(x))
+            return self.relu2(self.bn2(self.conv2(inner), added=added))
+        return self.relu2(self.bn2(self.conv2(inner)) + added)
 
 
 @register("model", "resnet20")
