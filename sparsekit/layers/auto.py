@@ -25,7 +25,7 @@ Build = Callable[[Mapping[str, str]], nn.Module]  # storage by layer name -> the
 
 STORAGES = ("masked", "csr")
 MIXED_BELOW = 0.95  # of the better pure network's time: less is not worth a second storage, and may be noise
-EFFORT = Effort(rounds=5, budget_seconds=20)  # the median of five survives two disturbances
+EFFORT = Effort(rounds=5, min_rounds=5)  # the median of five survives two disturbances
 
 
 def fastest_storages(
