@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 from sparsekit import cli
 from sparsekit.benchmark import (
     SUITES,
-    Effort,
     Options,
     layers,
     load,
@@ -33,6 +32,7 @@ from sparsekit.benchmark.rivals import RIVALS, Unfolded
 from sparsekit.benchmark.trends import break_even, break_even_text, slope
 from sparsekit.layers import shapes_of, sparsify, topology_of
 from sparsekit.selection import random_topology
+from sparsekit.timing import Effort
 
 TINY_LAYERS = {
     "linear": layers.Layer(title="tiny linear", make=lambda: nn.Linear(12, 8, bias=False), batch_shape=(5, 12)),
@@ -159,7 +159,7 @@ def test_nothing_is_compiled_for_a_quick_run_or_without_a_compiler(monkeypatch, 
     monkeypatch.setattr(suite, steps, lambda *_, inductor: asked.append(inductor) or {"dense": lambda: None})
     monkeypatch.setattr(rivals, "has_inductor", lambda: works)
     monkeypatch.setattr(Options, "effort", Effort(rounds=1, sample_seconds=0, min_rounds=1))
-    rows = list(measure(steps.replace("_steps", "s"), Options(quick=bool(quick), sparsities=(0.5,))))
+    rows = list(measure(steps.replace("_steps", "s"), Options(quick=quick, sparsities=(0.5,))))
     assert len(rows) == len(asked) > 0
     assert set(asked) == {compiles}
 

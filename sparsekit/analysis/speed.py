@@ -60,7 +60,7 @@ def step_seconds(
         density: share of its weights that exist in the sparse ones, in (0, 1].
         example: a batch of inputs.
         seed: of the connections.
-        rounds: samples of each way, taken in turn.
+        rounds: samples of each way, taken in turn; twice as many at most where other work disturbs them.
     """
     made = storages_of(layer, density, seed=seed)
     inputs = {name: example.contiguous() for name in made} | {WAYS[-1]: feature_major(example)}

@@ -6,6 +6,5 @@
 
 from sparsekit.benchmark.report import render
 from sparsekit.benchmark.results import SUITES, Options, load, measure, save
-from sparsekit.timing import Effort, compare
 
-__all__ = ["SUITES", "Effort", "Options", "compare", "load", "measure", "render", "save"]
+__all__ = ["SUITES", "Options", "load", "measure", "render", "save"]

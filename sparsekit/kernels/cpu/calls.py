@@ -112,13 +112,13 @@ def _by_rows(structure: Structure) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
 
 
 def _by_columns(structure: Structure) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """The same of a walk over the columns, and where each part finds the first value of each row."""
+    """The same of a walk over the columns, and where each part finds the first value of each row; rows' ends last."""
     threads = num_threads()
 
     def make():
         pointers, rows, _ = (array.numpy() for array in structure.columns)
         bounds, row_starts = fair_shares(pointers, threads), structure.row_pointers[:-1].numpy()
-        before = (rows[: pointers[first]] for first in bounds[:-1])
+        before = (rows[: pointers[bound]] for bound in bounds)
         starts = np.stack([row_starts + np.bincount(passed, minlength=len(row_starts)) for passed in before])
         return (pointers, rows, starts.astype(np.int32)), bounds
 

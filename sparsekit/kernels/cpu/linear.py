@@ -8,8 +8,9 @@ thread only. But in rows of few values those of several threads share cache line
 at every step; so there each thread has an array of its own, and copies its share of each row from it in the end.
 
 Legend: `batch` samples (the length of a row), `lane` the first sample in hand, `bounds` where the rows or columns of
-each part begin and end, `starts` the first value of each row that each part meets, `at` the next one of each row,
-`own` where each part writes the gradients of its connections' values: arrays of their own, or one, `dvalues` itself.
+each part begin and end, `starts` the first value of each row that each part meets (and last, where each row ends), `at`
+the next one of each row, `own` where each part writes the gradients of its connections' values: arrays of their own, or
+one, `dvalues` itself.
 """
 
 # Numba, not the caller, gives an intrinsic its first argument.
@@ -74,7 +75,7 @@ def forward(pointers, cols, values, bias, x, y, batch, bounds, part):
 
 
 @compiled
-def _copy(starts, ends, own, dvalues, first, last):
+def _copy(own, dvalues, starts, ends, first, last):
     for row in range(first, last):
         for k in range(starts[row], ends[row]):
             dvalues[np.uint64(k)] = own[np.uint64(k)]
@@ -83,22 +84,20 @@ def _copy(starts, ends, own, dvalues, first, last):
 @compiled
 def backward(pointers, rows, starts, values, x, g, dx, own, dvalues, batch, bounds, part):
     """Write `dx[i] = sum of values * g[o]` (unless None) and `dvalues = g[o] . x[i]`, for one part of the inputs."""
-    first, last, lane, at, mine = bounds[part], bounds[part + 1], 0, starts[part].copy(), own[part % len(own)]
+    first, last, lane, at, mine = bounds[part], bounds[part + 1], 0, starts[part], own[part % len(own)]
     while batch - lane >= WIDEST:
-        at[:] = starts[part]
-        _columns(zeros(g, WIDEST), None, pointers, rows, at, values, x, g, dx, mine, batch, first, last, lane)
+        _columns(zeros(g, WIDEST), None, pointers, rows, at.copy(), values, x, g, dx, mine, batch, first, last, lane)
         lane += WIDEST
     while batch - lane >= 32:
-        at[:] = starts[part]
-        _columns(zeros(g, 32), None, pointers, rows, at, values, x, g, dx, mine, batch, first, last, lane)
+        _columns(zeros(g, 32), None, pointers, rows, at.copy(), values, x, g, dx, mine, batch, first, last, lane)
         lane += 32
     if lane < batch:
-        at[:] = starts[part]
-        _columns(zeros(g, 32), batch - lane, pointers, rows, at, values, x, g, dx, mine, batch, first, last, lane)
-    if len(own) > 1:
+        rest = batch - lane
+        _columns(zeros(g, 32), rest, pointers, rows, at.copy(), values, x, g, dx, mine, batch, first, last, lane)
+    if batch and len(own) > 1:
         begin = len(at) * part // len(own)  # each at another row
-        _copy(starts[part], at, mine, dvalues, begin, len(at))
-        _copy(starts[part], at, mine, dvalues, 0, begin)
+        _copy(mine, dvalues, at, starts[part + 1], begin, len(at))
+        _copy(mine, dvalues, at, starts[part + 1], 0, begin)
 
 
 @threaded

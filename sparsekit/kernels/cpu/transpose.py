@@ -18,6 +18,13 @@ threaded = njit(cache=True, nogil=True, boundscheck=False, parallel=True)
 
 
 @compiled
+def _by_number(source, at, step, target, target_at, target_step, rows, cols):
+    for col in range(cols):
+        for row in range(rows):
+            target[target_at + col * target_step + row] = source[at + row * step + col]
+
+
+@compiled
 def transpose(source, at, step, target, target_at, target_step, rows, first, last):
     """Write `target[col, row] = source[row, col]` for some columns; rows start every `step` numbers."""
     tile = np.int64(64 // source.itemsize)
@@ -26,16 +33,14 @@ def transpose(source, at, step, target, target_at, target_step, rows, first, las
     for begin in range(first, last, block):
         for row in range(0, rows, tile):
             for col in range(begin, min(last, begin + block), tile):
-                if col + tile <= last and row + tile <= rows:
-                    here, there = at + row * step + col, target_at + col * target_step + row
-                    if streams:
-                        transpose_tile(source, here, step, target, there, target_step, True)
-                    else:
-                        transpose_tile(source, here, step, target, there, target_step, False)
+                here, there = at + row * step + col, target_at + col * target_step + row
+                high, wide = min(tile, rows - row), min(tile, last - col)
+                if high < tile or wide < tile:
+                    _by_number(source, here, step, target, there, target_step, high, wide)
+                elif streams:
+                    transpose_tile(source, here, step, target, there, target_step, True)
                 else:
-                    for c in range(col, min(last, col + tile)):
-                        for r in range(row, min(rows, row + tile)):
-                            target[target_at + c * target_step + r] = source[at + r * step + c]
+                    transpose_tile(source, here, step, target, there, target_step, False)
 
 
 @compiled
