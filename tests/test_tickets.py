@@ -247,6 +247,15 @@ def test_a_soup_takes_in_only_what_does_not_hurt():
     assert soup.value >= max(map(measure, [bad, good, also]))
 
 
+def test_a_search_takes_in_what_makes_it_no_worse():
+    """Algorithm 1 of the soups keeps an ingredient at equal accuracy; so does the interpolation."""
+    some = [ticket([1.0, 0, 2.0, 0]), ticket([3.0, 0, 2.0, 0]), ticket([2.0, 0, 5.0, 0])]
+    soup = greedy_soup(some, lambda one: 0.5)
+    assert soup.weights == pytest.approx([1 / 3] * 3)
+    assert weight_of(soup.ticket) == pytest.approx([2, 0, 3, 0])
+    assert greedy_interpolation(some, lambda one: 0.5, rates=[0.5]).weights == [0.25, 0.25, 0.5]
+
+
 def test_interpolation_finds_the_best_rate_and_says_what_is_in_the_mix():
     a, b = ticket([1.0, 0, 2.0, 0]), ticket([3.0, 0, 2.0, 0])
 
