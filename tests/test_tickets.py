@@ -101,6 +101,13 @@ def test_a_connection_that_was_removed_starts_again_from_zero_when_active_ones_a
     assert weight_of(superpose(tickets, average="active", prune="each")) == pytest.approx([9, 0])
 
 
+@pytest.mark.parametrize("prune", ["once", "each"])
+@pytest.mark.parametrize("scope", ["overall", "layer"])
+def test_large_negative_averages_are_as_strong_as_positive_ones(prune, scope):
+    some = [ticket([-5.0, 1, 2, 0]), ticket([-5.0, 0, 2, 3])]
+    assert weight_of(superpose(some, prune=prune, scope=scope)) == [-5, 0, 2, 1.5]
+
+
 def test_the_rest_is_averaged_and_counts_are_those_of_the_last():
     a = ticket([1.0, 0], rest={"bias": torch.tensor([1.0]), "num": torch.tensor(3)})
     b = ticket([1.0, 0], rest={"bias": torch.tensor([2.0]), "num": torch.tensor(5)}, step=7)
