@@ -314,16 +314,18 @@ def test_a_ticket_of_one_storage_goes_into_a_model_of_the_other(storage, target)
 def test_a_ticket_is_a_copy_that_training_does_not_change():
     net = tiny()
     one = Ticket.of(net, step=0)
-    before = {name: values.clone() for name, values in one.values.items()}
+    before, rest = ({name: x.clone() for name, x in part.items()} for part in (one.values, one.rest))
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(1)
     assert same(dict(one.values), before)
+    assert same(dict(one.rest), rest)
     inside = one.model_like(net)
     with torch.no_grad():
         for parameter in inside.parameters():
             parameter.add_(1)
     assert same(dict(one.values), before)
+    assert same(dict(one.rest), rest)
 
 
 def test_a_ticket_makes_a_plain_model_sparse():
