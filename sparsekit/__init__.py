@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from sparsekit.journal import Journal
     from sparsekit.kernels import batch_major, feature_major
     from sparsekit.layers import (
+        averaged,
         condense,
         densify,
         density_of,
@@ -79,8 +80,8 @@ _HOMES = {
     "evaluate": "evaluate predictions refresh_batch_norm",
     "journal": "Journal",
     "kernels": "batch_major feature_major",
-    "layers": "condense densify density_of fuse_relus left_dense shapes_of sparse_layers sparsify topology_of "
-    "used_topology",
+    "layers": "averaged condense densify density_of fuse_relus left_dense shapes_of sparse_layers sparsify "
+    "topology_of used_topology",
     "lottery": "Lottery run_control run_lottery",
     "registry": "names register",
     "capture": "capture_io views",
@@ -136,6 +137,7 @@ __all__ = [
     "allocation",
     "analysis",
     "attach",
+    "averaged",
     "backward",
     "batch_major",
     "capture_io",

@@ -31,14 +31,14 @@ class LayerIO:
     whole: WholeModel
     group: "torch.distributed.ProcessGroup | None" = None
     pairs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    catcher: DenseGradient | None = None
+    reads: list[Tensor] = field(default_factory=list)  # gradients of a csr layer's dense weight, where it was read
+    catcher: "DenseGradient | _Recorder | None" = None
     saw_infinite: bool = False
 
     @property
     def took_part(self) -> bool:
         """Whether a backward pass came through this layer."""
-        caught = self.catcher is not None and (self.catcher.total is not None or self.catcher.is_infinite)
-        return bool(self.pairs) or self.saw_infinite or caught
+        return bool(self.pairs or self.reads) or self.saw_infinite or self._caught_dense
 
     def x(self) -> Float[Tensor, "n f"]:
         """Inputs, one row per sample and position."""
@@ -58,7 +58,7 @@ class LayerIO:
             ValueError: if nothing was captured.
             FloatingPointError: if all that was captured is infinite or not a number.
         """
-        if self.catcher is not None and self.catcher.total is not None:
+        if isinstance(self.catcher, DenseGradient) and self.catcher.total is not None:
             return self.catcher.total.flatten()[indices]
         grad = self._from_activations(indices)
         if self.group is not None:
@@ -99,7 +99,7 @@ class LayerIO:
 
     def _in_full(self) -> list[tuple[Tensor, Tensor]]:
         """The captured pairs in the weights' precision: under autocast sums would lose too much."""
-        dtype = self.layer.param.dtype
+        dtype = _full_precision(self.layer.param.dtype)
         return [(x.to(dtype), g.to(dtype)) for x, g in self._captured()]
 
     def _total(self, parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -112,22 +112,41 @@ class LayerIO:
         return x, g
 
     def _from_activations(self, indices: Tensor) -> Tensor:
-        kind, dtype = self.layer.kind, self.layer.param.dtype
-        wanted = Structure(LayerTopology(self.layer.shape, indices), kind.num_groups)
-        return torch.stack([kind.gradient_at(x.to(dtype), g.to(dtype), wanted) for x, g in self._captured()]).sum(0)
+        kind, dtype = self.layer.kind, _full_precision(self.layer.param.dtype)
+        asked = Structure(LayerTopology(self.layer.shape, indices), kind.num_groups)
+        self._check_captured()
+        parts = [kind.gradient_at(x.to(dtype), g.to(dtype), asked) for x, g in self.pairs]
+        return torch.stack([*parts, *(grad.flatten()[indices].to(dtype) for grad in self.reads)]).sum(0)
+
+    @property
+    def _caught_dense(self) -> bool:
+        return isinstance(self.catcher, DenseGradient) and (self.catcher.total is not None or self.catcher.is_infinite)
 
     def _captured(self) -> list[tuple[Tensor, Tensor]]:
-        if self.saw_infinite and not self.pairs:
+        """What the layer itself saw.
+
+        Raises:
+            ValueError: if other code computed with its weight as well, whose inputs nobody saw.
+        """
+        if self.catcher is not None and self.catcher.was_read:
+            raise ValueError(
+                f"{self.name}: what guides growth by inputs and outputs must see all of them, got a weight that other "
+                "code reads and computes with by itself; call layer(x) there, or grow by gradient (RigL)"
+            )
+        self._check_captured()
+        return self.pairs
+
+    def _check_captured(self) -> None:
+        if self.saw_infinite and not (self.pairs or self.reads):
             raise FloatingPointError(
                 "gradients must be finite to grow by them, got inf or NaN from a finite loss; lower the learning rate, "
                 "or clip gradients"
             )
-        if not self.pairs:
+        if not (self.pairs or self.reads):
             raise ValueError(
                 "growing by gradient needs a captured backward pass, got none; "
                 "run forward and backward inside capture_io(model) before the rule proposes"
             )
-        return self.pairs
 
 
 class capture_io:  # used like a function
@@ -164,9 +183,10 @@ class capture_io:  # used like a function
             # For all modules, and not on the model, whose copies and files would take the hook along.
             self._hooks.append(register_module_forward_pre_hook(self._whole.note_call))
         for io in self.io.values():
-            self._hooks.append(io.layer.register_forward_hook(_Recorder(io), with_kwargs=True))
-            if isinstance(io.layer, MaskedLayer):
-                io.layer.catcher = io.catcher = DenseGradient(io.layer)
+            recorder = _Recorder(io)
+            self._hooks.append(io.layer.register_forward_hook(recorder, with_kwargs=True))
+            io.catcher = DenseGradient(io.layer) if isinstance(io.layer, MaskedLayer) else recorder
+            io.layer.catcher = io.catcher
         return self.io
 
     def stop(self) -> None:
@@ -176,8 +196,7 @@ class capture_io:  # used like a function
         self._hooks.clear()
         self._stance.close()
         for io in self.io.values():
-            if isinstance(io.layer, MaskedLayer):
-                io.layer.catcher = None
+            io.layer.catcher = None
 
     def __enter__(self) -> dict[str, LayerIO]:
         return self.start()
@@ -264,6 +283,11 @@ def _view_of(name: str, layer: SparseLayer, io: LayerIO | None) -> LayerView:
     return LayerView(name=name, io=io, memory=layer.memory, find_used=find_used, **own)
 
 
+def _full_precision(dtype: torch.dtype) -> torch.dtype:
+    """The type to sum gradients in: half precision would lose too much, and the kernels do not know it."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 def _check_not_alone(layers: Mapping[str, SparseLayer]) -> None:
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     if layers and distributed and torch.distributed.get_world_size() > 1:
@@ -274,27 +298,37 @@ def _check_not_alone(layers: Mapping[str, SparseLayer]) -> None:
 
 
 class _Recorder:
-    """A forward hook that notes a layer's input, and in the backward pass the gradient of its output."""
+    """A forward hook that notes a layer's input, and in the backward pass the gradient of its output.
+
+    Where other code reads the dense weight of a csr layer, it notes the gradient of that.
+    """
 
     stays_behind = True  # when the layer is copied or saved
 
     def __init__(self, io: LayerIO):
         self.io = io
+        self.was_read = False
         self.accumulation = Accumulation(io.layer.param)
 
     def __call__(self, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> None:
         if output.requires_grad and layer is self.io.layer:
             x = (args[0] if args else kwargs["input"]).detach()
-            output.register_hook(lambda g: self._keep(x, g.detach()))
+            output.register_hook(lambda g: self._keep(g, lambda: self.io.pairs.append((x, g.detach()))))
 
-    def _keep(self, x: Tensor, g: Tensor) -> None:
+    def received(self, grad: Tensor) -> Tensor:
+        """Note the gradient of the dense weight, and hand it on."""
+        self._keep(grad, lambda: self.io.reads.append(grad.detach()))
+        return grad
+
+    def _keep(self, g: Tensor, note: Callable[[], None]) -> None:
         if self.accumulation.begins():
             if self.accumulation.was_cleared():
                 self.io.pairs.clear()
+                self.io.reads.clear()
                 self.io.saw_infinite = False
             when_backward_ends(self.accumulation.remember)
         # A micro-batch with infinite gradients is skipped by GradScaler and must not spoil the next rewiring.
         if bool(g.isfinite().all()):
-            self.io.pairs.append((x, g))
+            note()
         else:
             self.io.saw_infinite = True
