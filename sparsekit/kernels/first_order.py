@@ -22,7 +22,7 @@ def first_derivatives_only(backward: Callable) -> Callable:
         if not torch.is_grad_enabled():  # the usual case: no create_graph
             return results
         found = [x.detach().requires_grad_() for x in results if x is not None]
-        refused = iter(torch._C._functions.DelayedError(MESSAGE, len(found))(*found))
+        refused = iter(torch._C._functions.DelayedError(MESSAGE, len(found))(*found))  # type: ignore[attr-defined]  # as torch's own
         return tuple(None if x is None else next(refused) for x in results)
 
     return unrecorded

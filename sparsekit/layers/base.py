@@ -1,7 +1,6 @@
 """The sparse layer: a module that owns a topology and the values of its connections."""
 
 import copy
-import warnings
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -12,17 +11,20 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from sparsekit.kernels.positions import as_positions, as_stored
+from sparsekit.layers.accumulation import Catcher
 from sparsekit.layers.dense_weight import DenseWeight
 from sparsekit.layers.kinds import Kind
+from sparsekit.layers.loading import read_state
 from sparsekit.layers.move import Move
 from sparsekit.layers.twins import Twin
+from sparsekit.layers.weight_access import WeightAccess
 from sparsekit.topology import LayerTopology
 
 GHOST = "_ghost"  # where a module keeps what a trick has put around its forward for a while
 MEMORY = "memory_"  # what the names of buffers that a rule remembers something in begin with
 
 
-class SparseLayer(nn.Module, ABC):
+class SparseLayer(WeightAccess, ABC):
     """A linear or convolutional layer with some of its connections.
 
     `indices` is saved in the `state_dict`, so a topology travels with every checkpoint. `param` is the same object
@@ -40,6 +42,7 @@ class SparseLayer(nn.Module, ABC):
     storage: ClassVar[str]
     param_name: ClassVar[str]
     bias: nn.Parameter | None
+    catcher: Catcher | None = None  # while a backward pass is captured
 
     def __init__(self, kind: Kind, topology: LayerTopology, values: Float[Tensor, " e"], bias: nn.Parameter | None):
         nn.Module.__init__(self)  # not that of nn.Linear, which would draw a dense weight
@@ -52,7 +55,7 @@ class SparseLayer(nn.Module, ABC):
         self.register_parameter("bias", bias)
 
     @property
-    def param(self) -> nn.Parameter:
+    def param(self) -> Tensor:  # under torch.func another tensor stands for the parameter
         """What the optimizer trains: the dense weight (`masked`) or the connections' values (`csr`)."""
         return self._parameters[self.param_name]  # type: ignore[return-value]
 
@@ -65,13 +68,6 @@ class SparseLayer(nn.Module, ABC):
     def stored_indices(self) -> Tensor:
         """The buffer that the positions are kept in; see `layers.positions`."""
         return self._buffers["indices"]  # type: ignore[return-value]
-
-    @property
-    def weight(self) -> Tensor:
-        """The dense weight that the forward pass uses, differentiable; what is written to it goes into `param`."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
-            return self.effective_weight(read=True)
-        return DenseWeight.of(self)
 
     @abstractmethod
     def effective_weight(self, *, read: bool = False) -> Tensor:
@@ -189,6 +185,8 @@ class SparseLayer(nn.Module, ABC):
             cache = {"stored": stored, "version": version}
             object.__setattr__(self, "_cache", cache)
         if name not in cache:
+            if torch._C._are_functorch_transforms_active():
+                return make()  # what is made inside a transform must not outlive it
             with torch.inference_mode(False):  # what validation derives, the next training step needs as well
                 cache[name] = make()
         return cache[name]
@@ -197,7 +195,7 @@ class SparseLayer(nn.Module, ABC):
     def twin(self) -> Twin:
         """What this layer knows of the one it was copied from, and of its own copies."""
         if "_twin" not in self.__dict__:
-            self.__dict__["_twin"] = Twin(self)
+            object.__setattr__(self, "_twin", Twin(self))
         return self.__dict__["_twin"]
 
     def __deepcopy__(self, memo: dict) -> Self:
@@ -205,7 +203,7 @@ class SparseLayer(nn.Module, ABC):
         new = type(self).__new__(type(self))
         memo[id(self)] = new
         new.__setstate__(copy.deepcopy(self.__getstate__(), memo))
-        new.__dict__["_twin"] = Twin(new, of=self)
+        object.__setattr__(new, "_twin", Twin(new, of=self))
         return new
 
     def __getstate__(self) -> dict:
@@ -215,36 +213,6 @@ class SparseLayer(nn.Module, ABC):
         for name in ("_forward_hooks", "_forward_hooks_with_kwargs"):
             state[name] = OrderedDict((key, value) for key, value in state[name].items() if key not in left)
         return state
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "weight":
-            self._assign_weight(value)
-        else:
-            super().__setattr__(name, value)
-
-    def __delattr__(self, name: str) -> None:
-        if name == "weight":
-            raise AttributeError(
-                "the weight of a sparse layer must stay what it is, got a request to delete it, as torch's "
-                "parametrizations make it; parametrize or prune the plain model before sparsify"
-            )
-        super().__delattr__(name)
-
-    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
-        """Add a parameter, as every module does; a sparse layer's own weight cannot go under another name."""
-        if isinstance(param, DenseWeight):
-            raise TypeError(
-                f"a sparse layer's weight must stay where it is, got a request to keep it as {name!r}, as "
-                "torch.nn.utils.prune makes it; prune with sparsify, or before it"
-            )
-        super().register_parameter(name, param)
-
-    def _assign_weight(self, weight: Tensor) -> None:
-        """Take a whole new weight, as `layer.weight = nn.Parameter(...)` gives it to a plain layer."""
-        values = _from_dense(weight.detach(), self.topology, strictly=True)
-        with torch.no_grad():
-            self.param.copy_(self.pack(self.topology, values.to(self.param)))
-        self.param.requires_grad_(weight.requires_grad)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Move or convert the layer; positions move along, but their type stays."""
@@ -282,7 +250,7 @@ class SparseLayer(nn.Module, ABC):
             del self._buffers[name]
         self.remember({name.removeprefix(f"{prefix}{MEMORY}"): state_dict[name].clone() for name in remembered})
         try:
-            loaded = _read_state(state_dict, prefix, self)
+            loaded = read_state(state_dict, prefix, self)
         except (TypeError, ValueError) as error:
             errors.append(f"{prefix.rstrip('.')}: {error}")
             return
@@ -298,38 +266,3 @@ class SparseLayer(nn.Module, ABC):
             state_dict[f"{prefix}indices"] = as_stored(topology.indices)
             state_dict[f"{prefix}{self.param_name}"] = self.pack(self.topology, values.to(self.param))
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
-
-
-def _read_state(state: dict, prefix: str, layer: SparseLayer) -> tuple[LayerTopology, Tensor] | None:
-    """Take a layer's topology and values out of a state dict, from whichever form they are stored in."""
-    indices = state.pop(f"{prefix}indices", None)
-    weight, packed = state.pop(f"{prefix}weight", None), state.pop(f"{prefix}packed_weight", None)
-    if weight is None and packed is None:
-        return None
-    topology = layer.topology if indices is None else LayerTopology(layer.shape, as_positions(indices))
-    if weight is not None:
-        return topology, _from_dense(weight, topology, prefix)
-    if packed.numel() != topology.count:
-        raise ValueError(
-            f"there must be one value per connection, got {packed.numel()} values for {topology.count} connections"
-        )
-    return topology, packed.flatten()
-
-
-def _from_dense(weight: Tensor, topology: LayerTopology, prefix: str = "", *, strictly: bool = False) -> Tensor:
-    if tuple(weight.shape) != topology.shape:
-        raise ValueError(f"the weight must have shape {topology.shape}, got {tuple(weight.shape)}")
-    values = weight.flatten()[topology.indices.to(weight.device)]
-    off = int(weight.count_nonzero() - values.count_nonzero())
-    if off and strictly:
-        raise ValueError(
-            f"a new weight must be zero where the layer has no connections, got {off:,} of {topology.size:,} numbers "
-            "that are not; write to layer.weight.data, which leaves them out, or sparsify a plain model"
-        )
-    if off:
-        warnings.warn(
-            f"{prefix}weight: {off:,} of {topology.size:,} loaded values lie off the topology and are left out; "
-            "load into the plain model and call sparsify to choose a topology for them",
-            stacklevel=2,
-        )
-    return values

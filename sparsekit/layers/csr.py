@@ -1,7 +1,10 @@
 """Storage `csr`: the existing connections only. Nothing as large as the dense layer is ever made, unless asked for."""
 
+# The plain classes declare weight and bias in their own way.
+# pyright: reportIncompatibleVariableOverride=false
+
 import math
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -9,20 +12,11 @@ from torch import Tensor
 
 from sparsekit.kernels import Structure, backend
 from sparsekit.kernels.structure import Traced
+from sparsekit.layers.accumulation import Catcher
 from sparsekit.layers.base import SparseLayer
 from sparsekit.layers.move import Move
 from sparsekit.layers.plain_settings import Conv2dSettings, LinearSettings
 from sparsekit.topology import LayerTopology
-
-
-@runtime_checkable  # for the tests' type checks
-class Catcher(Protocol):
-    """Who wants to see the gradient of the dense weight, where other code has read it."""
-
-    was_read: bool
-
-    def received(self, grad: Tensor) -> Tensor:
-        """Take part in a backward pass: note the gradient, and hand it on."""
 
 
 class _Scatter(torch.autograd.Function):
@@ -47,7 +41,6 @@ class CsrLayer(SparseLayer):
 
     storage = "csr"
     param_name = "packed_weight"
-    catcher: Catcher | None = None
 
     @property
     def structure(self) -> Structure:
@@ -77,14 +70,14 @@ class CsrLayer(SparseLayer):
             return tensor.new_zeros(self.packed_shape(move.new))
         return tensor.index_select(0, move.sources).index_fill_(0, move.grown_at, 0)
 
-    def forward(self, input: Tensor | torch.fx.Proxy) -> Tensor:
+    def forward(self, input: Any) -> Tensor:  # a Tensor; what traces gives something else
         if torch.compiler.is_compiling():
             if backend.is_fast(self.param):
                 return self._applied(input, Traced(self.stored_indices, self.shape, self.kind.num_groups))
             return _uncompiled(self, input)
         if torch._C._are_functorch_transforms_active():  # they look into every operation, and know the dense ones
             return self.kind.dense(input, self.effective_weight(), self.bias)
-        if torch.jit.is_tracing() or not isinstance(input, Tensor):
+        if torch._C._get_tracing_state() or not isinstance(input, Tensor):
             raise TypeError(
                 "a csr layer must be given numbers, got a call that is traced by torch.jit, torch.fx or an exporter, "
                 "which cannot see into its kernels; trace sparsekit.densify(model)"

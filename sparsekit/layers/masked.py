@@ -1,5 +1,8 @@
 """Storage `masked`: a dense weight and a mask in the forward pass. Any device; saves no memory and no time."""
 
+# The plain classes declare weight and bias in their own way.
+# pyright: reportIncompatibleVariableOverride=false
+
 import math
 from abc import ABC, abstractmethod
 from typing import Any
@@ -88,7 +91,6 @@ class MaskedLayer(SparseLayer):
 
     storage = "masked"
     param_name = "weight"
-    catcher: DenseGradient | None = None
     thinning: Thinning | None
 
     def __init__(self, *args: Any):
@@ -146,7 +148,8 @@ class MaskedLayer(SparseLayer):
     def _let_backward_notice(self) -> None:
         super()._let_backward_notice()
         # The parameter itself is not kept for the backward pass, but the mask is.
-        torch.autograd.graph.increment_version(self.mask)
+        if (mask := vars(self).get("_cache", {}).get("mask")) is not None:
+            torch.autograd.graph.increment_version(mask)
 
 
 class MaskedLinear(MaskedLayer, LinearSettings):

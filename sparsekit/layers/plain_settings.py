@@ -4,13 +4,17 @@ Read only: what a layer computes with is its `kind`.
 """
 
 # The plain classes declare attributes, here they follow from the kind.
-# pyright: reportIncompatibleVariableOverride=false, reportAttributeAccessIssue=false
+# pyright: reportIncompatibleVariableOverride=false
+
+from typing import Any
 
 from torch import Tensor, nn
 
 
 class LinearSettings(nn.Linear):
     """The settings of `torch.nn.Linear`."""
+
+    shape: tuple[int, ...]
 
     @property
     def in_features(self) -> int:
@@ -25,6 +29,9 @@ class LinearSettings(nn.Linear):
 
 class Conv2dSettings(nn.Conv2d):
     """The settings of `torch.nn.Conv2d`."""
+
+    kind: Any
+    shape: tuple[int, ...]
 
     transposed = False
     output_padding = (0, 0)
