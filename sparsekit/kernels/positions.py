@@ -18,14 +18,14 @@ def as_stored(indices: Int64[Tensor, " e"]) -> Float64[Tensor, " e"]:
 
 
 def as_positions(stored: Tensor) -> Int64[Tensor, " e"]:
-    """Return stored positions as integers.
+    """Return stored positions as integers, always as a new tensor.
 
     Raises:
         TypeError: if they are of a type that cannot hold every position.
         ValueError: if they are no whole numbers.
     """
     if stored.dtype == torch.int64:
-        return stored
+        return stored.clone()
     if stored.dtype != torch.float64:
         raise TypeError(f"positions must be int64 or float64, got {stored.dtype}, which cannot tell all of them apart")
     rounded = stored.round()

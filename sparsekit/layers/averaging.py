@@ -87,7 +87,7 @@ def averaged(model: nn.Module, *, decay: float | None = None) -> Averaged:
         >>> model = sparsify(net, random_topology(shapes_of(net), 0.5))
         >>> average = averaged(model, decay=0.9)
         >>> average.update_parameters(model)
-        >>> bool(torch.equal(average.module[0].weight, model[0].dense_weight()))
+        >>> average.module[0].weight.equal(model[0].dense_weight())
         True
 
     Source: Polyak and Juditsky (1992); equal weights along a training: Izmailov et al. (2018), arXiv:1803.05407.

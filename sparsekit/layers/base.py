@@ -61,7 +61,7 @@ class SparseLayer(WeightAccess, ABC):
 
     @property
     def indices(self) -> Int64[Tensor, " e"]:
-        """Where the connections stand: sorted positions in the flattened weight."""
+        """Where the connections stand: sorted positions in the flattened weight; a copy, to be read only."""
         return self._derived("indices", lambda: as_positions(self.stored_indices))
 
     @property
@@ -184,6 +184,11 @@ class SparseLayer(WeightAccess, ABC):
         if cache is None or cache["stored"] is not stored or cache["version"] != version:
             cache = {"stored": stored, "version": version}
             object.__setattr__(self, "_cache", cache)
+        elif (shown := cache.get("indices")) is not None and shown._version:
+            raise ValueError(
+                "positions must be changed by rewire or load_state_dict, got a layer whose `indices` were written to, "
+                "which are a copy; load a state_dict to have its topology back"
+            )
         if name not in cache:
             if torch._C._are_functorch_transforms_active():
                 return make()  # what is made inside a transform must not outlive it

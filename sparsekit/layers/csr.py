@@ -70,7 +70,13 @@ class CsrLayer(SparseLayer):
             return tensor.new_zeros(self.packed_shape(move.new))
         return tensor.index_select(0, move.sources).index_fill_(0, move.grown_at, 0)
 
-    def forward(self, input: Any) -> Tensor:  # a Tensor; what traces gives something else
+    def forward(self, input: Any) -> Tensor:
+        """Apply the layer to a tensor.
+
+        Raises:
+            TypeError: if the call is traced (`torch.jit`, `torch.fx`, exporters that use them).
+            ValueError: if the input does not fit, or the layer is an average over different topologies.
+        """
         if torch.compiler.is_compiling():
             if backend.is_fast(self.param):
                 return self._applied(input, Traced(self.stored_indices, self.shape, self.kind.num_groups))

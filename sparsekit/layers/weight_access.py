@@ -37,7 +37,11 @@ class WeightAccess(nn.Module):
         super().__delattr__(name)
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
-        """Add a parameter, as every module does; a sparse layer's own weight cannot go under another name."""
+        """Add a parameter, as every module does.
+
+        Raises:
+            TypeError: if it is the layer's own weight, which cannot go under another name.
+        """
         if isinstance(param, DenseWeight):
             raise TypeError(
                 f"a sparse layer's weight must stay where it is, got a request to keep it as {name!r}, as "
