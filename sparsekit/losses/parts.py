@@ -1,5 +1,6 @@
 """The loss of a whole as the sum of its parts' losses: micro-batches, or several batches that count as one."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch.utils._pytree import tree_map
 from sparsekit.adaptor import join, size_of, split
 from sparsekit.losses.known import LossFn, Scaled, Sum, batch_weight, floats, loss_of, unknown
 from sparsekit.losses.labels import class_scores
+
+TOLERANCE = 1e-4  # by which the gradients of a whole and of its parts may differ in single precision
 
 
 def losses_of_parts(loss_fn: Any, labels: Sequence[Any], outputs: Callable[[], Any]) -> list[LossFn]:
@@ -72,40 +75,54 @@ def shares(loss_fn: Any, labels: Sequence[Any], outputs: Callable[[], Any]) -> l
 def _found_shares(loss_fn: Any, labels: Sequence[Any], outputs: Any) -> list[float]:
     """Shares of a loss that nobody knows; parts are given the outputs of the first, for only their labels matter."""
     sizes = [size_of(part) for part in labels]
-    probes = [_rows(outputs, size) for size in sizes]
+    first, second = (_shares_at(loss_fn, labels, _rows(outputs, sum(sizes), least), sizes) for least in (1.0, 0.5))
+    if any(abs(one - other) > TOLERANCE * abs(one) for one, other in zip(first, second, strict=True)):
+        raise unknown(loss_fn, "got one whose parts count for more or less by their outputs")
+    return first
+
+
+def _shares_at(loss_fn: Any, labels: Sequence[Any], outputs: Any, sizes: list[int]) -> list[float]:
     try:
-        wholes = split(_gradients(loss_fn, join(probes), join(labels)), sizes)
+        loss, gradients = _gradients(loss_fn, outputs, join(labels))
     except RuntimeError as error:
         raise unknown(loss_fn, "got an error when it was taken over all parts at once") from error
-    found = []
-    for probe, part, whole in zip(probes, labels, wholes, strict=True):
-        flat = [torch.cat([leaf.double().flatten() for leaf in side]) for side in (whole, _gradients(loss_fn, probe, part))]
-        found.append(_ratio(loss_fn, *flat, 1e-4 if any(leaf.dtype != torch.float64 for leaf in whole) else 1e-8))
-    return found
-
-
-def _ratio(loss_fn: Any, whole: Tensor, own: Tensor, tolerance: float) -> float:
-    if not whole.isfinite().all():
+    if not (math.isfinite(loss) and all(bool(leaf.isfinite().all()) for leaf in gradients)):
         raise FloatingPointError(
-            "the loss must have finite gradients, got inf or NaN; lower the learning rate, look at the inputs, and "
-            "leave out batches in which no label counts"
+            "the loss must be finite, and its gradients, got inf or NaN; lower the learning rate, look at the inputs, "
+            "and leave out batches in which no label counts"
         )
-    if not whole.any() and not own.isfinite().all():  # 0 / 0: no label of this part counts
-        return 0.0
+    parts = zip(split(outputs, sizes), labels, split(gradients, sizes), strict=True)
+    found = [_share(loss_fn, *part) for part in parts]
+    if not math.isclose(sum(share * part for share, part in found), loss, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+        raise unknown(loss_fn, "got one whose parts add up to something else")  # a sum and a penalty, for example
+    return [share for share, _ in found]
+
+
+def _share(loss_fn: Any, outputs: Any, labels: Any, wholes: list[Tensor]) -> tuple[float, float]:
+    """What a part counts for (how many times its own gradient the whole's is there), and the part's loss."""
+    loss, owns = _gradients(loss_fn, outputs, labels)
+    whole, own = (torch.cat([leaf.double().flatten() for leaf in leaves]) for leaves in (wholes, owns))
+    if not whole.any() and (math.isnan(loss) or _none_counts(loss_fn, outputs, labels)):
+        return 0.0, 0.0
     if not own.any():
         raise unknown(loss_fn, "got a part whose loss is flat, which tells nothing")
     share = float(whole @ own / (own @ own))
-    if not (whole - share * own).norm() <= tolerance * whole.norm():
+    if not (whole - share * own).norm() <= TOLERANCE * whole.norm():
         raise unknown(loss_fn, "got one that is no weighted mean over samples")
-    return share
+    return share, loss
 
 
-def _gradients(loss_fn: Any, outputs: Any, labels: Any) -> list[Tensor]:
-    """Gradients of the loss by the outputs; halves are widened, whose rounding would hide the ratio."""
+def _none_counts(loss_fn: Any, outputs: Any, labels: Any) -> bool:
+    scores = class_scores(outputs, labels, loss_fn)
+    return scores is not None and not scores[1].any()
+
+
+def _gradients(loss_fn: Any, outputs: Any, labels: Any) -> tuple[float, list[Tensor]]:
+    """The loss and its gradients by the outputs; halves are widened, whose rounding would hide the ratio."""
     with torch.enable_grad():
         wide = tree_map(_leaf, outputs)
-        leaves = floats(wide)
-        return list(torch.autograd.grad(loss_of(loss_fn, wide, labels), leaves, materialize_grads=True))
+        loss = loss_of(loss_fn, wide, labels)
+        return float(loss.detach()), list(torch.autograd.grad(loss, floats(wide), materialize_grads=True))
 
 
 def _leaf(thing: Any) -> Any:
@@ -115,12 +132,19 @@ def _leaf(thing: Any) -> Any:
     return thing.detach().to(torch.float32 if half else thing.dtype, copy=True).requires_grad_()
 
 
-def _rows(outputs: Any, size: int) -> Any:
-    """As many rows of outputs as asked for, each moved on by one, so that they do not fit their labels too well."""
+def _rows(outputs: Any, size: int, least: float) -> Any:
+    """As many rows of outputs as asked for, each moved on by one, so that they do not fit their labels too well.
+
+    They are shrunk to `least` to 1 of what they are, each row by another factor: what was a probability stays one.
+    """
 
     def rows(leaf: Any) -> Any:
         if not (isinstance(leaf, Tensor) and leaf.dim()):
             return leaf
-        return leaf.detach()[(torch.arange(size, device=leaf.device) + 1) % len(leaf)]
+        found = leaf.detach()[(torch.arange(size, device=leaf.device) + 1) % len(leaf)]
+        if not leaf.is_floating_point():
+            return found
+        factors = torch.linspace(1, least, size, device=leaf.device, dtype=leaf.dtype)
+        return found * factors.view(-1, *[1] * (leaf.dim() - 1))
 
     return tree_map(rows, outputs)
