@@ -89,7 +89,9 @@ def predictions(model: nn.Module, batches: Batches, *, adaptor: Adaptor | None =
         raise ValueError("predictions need at least one batch, got none; check the data set or the loader")
     for thing in pairs[0]:
         if not isinstance(thing, Tensor):
-            raise TypeError(f"outputs and labels must be tensors, got {type(thing).__name__}; give adaptor=Adaptor(...)")
+            raise TypeError(
+                f"outputs and labels must be tensors, got {type(thing).__name__}; give adaptor=Adaptor(...)"
+            )
     outputs, labels = zip(*pairs, strict=True)
     return torch.cat(outputs), torch.cat(labels)
 

@@ -40,7 +40,9 @@ class Network(nn.Module):
 
     def forward(self, left, right):
         logits = self.body(torch.cat([left, right], 1))
-        return {"tensor": logits, "tuple": (logits, right), "dict": {"logits": logits}, "own": Answer(logits)}[self.form]
+        return {"tensor": logits, "tuple": (logits, right), "dict": {"logits": logits}, "own": Answer(logits)}[
+            self.form
+        ]
 
 
 OUTPUTS = {
@@ -81,10 +83,11 @@ def trained(how, model, batches, **settings):
     return states(model)
 
 
+FORMS = list(zip(["fit", "live", "training", "fit"], BATCHES, OUTPUTS, strict=True))
+
+
 @both_storages
-@pytest.mark.parametrize("how", ["fit", "live", "training"])
-@pytest.mark.parametrize("batch", BATCHES)
-@pytest.mark.parametrize("outputs", OUTPUTS)
+@pytest.mark.parametrize(("how", "batch", "outputs"), FORMS)
 def test_an_adaptor_trains_as_plain_pairs_do(how, batch, outputs, storage):
     make, read = BATCHES[batch]
     adaptor = Adaptor(batch=read, outputs=OUTPUTS[outputs])
@@ -167,7 +170,7 @@ USES = {
 }
 SAID = {
     "named": r"pairs of inputs and labels, got dict; take the pair out of each.*adaptor=Adaptor\(batch=lambda b:",
-    "in a row": r"pairs of inputs and labels, got tuple of 3; .*adaptor=Adaptor\(batch=lambda b: \(b\[:-1\], b\[-1\]\)\)",
+    "in a row": r"inputs and labels, got tuple of 3; .*adaptor=Adaptor\(batch=lambda b: \(b\[:-1\], b\[-1\]\)\)",
 }
 
 

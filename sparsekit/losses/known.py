@@ -34,8 +34,9 @@ def torchs(loss_fn: Any) -> tuple[Callable | None, dict[str, Any]]:
     settings: dict[str, Any] = {}
     while isinstance(loss_fn, partial) and not loss_fn.args:
         settings, loss_fn = {**loss_fn.keywords, **settings}, loss_fn.func
+    kind: Any = type(loss_fn)
     for function, module in {**CLASSIFYING, **ELEMENTWISE}.items():
-        if isinstance(loss_fn, module) and type(loss_fn).forward is module.forward:
+        if isinstance(loss_fn, module) and kind.forward is module.forward:
             of_module = {name: getattr(loss_fn, name) for name in SETTINGS if hasattr(loss_fn, name)}
             return function, {**of_module, **settings}
         if loss_fn is function:

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
@@ -22,6 +21,7 @@ class MeanLoss:
         loss_fn: `(outputs, labels) -> mean loss`. Where nobody knows it, outputs are kept until the end.
 
     Example:
+        >>> import torch
         >>> mean = MeanLoss(torch.nn.functional.mse_loss)
         >>> mean.add(torch.ones(3), torch.zeros(3))
         >>> mean.add(torch.ones(1) * 3, torch.zeros(1))
@@ -56,7 +56,7 @@ class MeanLoss:
             ValueError: if no label counts, or the loss is not one of outputs and labels alone.
         """
         if self.first is not None:
-            return self._of_all()
+            return self._of_all(self.first)
         if not self.weight:
             raise ValueError("a mean loss needs at least one label that counts, got none; check the labels")
         return self.total / self.weight
@@ -69,11 +69,11 @@ class MeanLoss:
         if len(self.kept) > 1 and self.bytes_kept > MOST_KEPT:
             raise unknown(self.loss_fn, f"got more than {MOST_KEPT} bytes of outputs to average over")
 
-    def _of_all(self) -> float:
-        if len(self.kept) == 1 and self.first is not None:
-            return self.first
+    def _of_all(self, first: float) -> float:
+        if len(self.kept) == 1:
+            return first
         again = float(self.loss_fn(*self.kept[0]))
-        if not np.isclose(again, self.first, rtol=1e-4, equal_nan=True):
+        if not np.isclose(again, first, rtol=1e-4, equal_nan=True):
             raise unknown(self.loss_fn, "got another loss when the first batch was measured again")
         outputs, labels = zip(*self.kept, strict=True)
         if len({tuple(leaf.shape[1:] for leaf in floats(one)) for one in outputs}) > 1:

@@ -256,7 +256,9 @@ def _probed(model: nn.Module, probes: Sequence[Batch], loss_fn: LossFn, **how: A
     adaptor = how["adaptor"] or Adaptor()
     pairs = [adaptor.pair(batch) for batch in probes]
     with _keeping_statistics(model), capture_io(model) as io:
-        losses = losses_of_parts(loss_fn, [labels for _, labels in pairs], lambda: _glimpse(model, pairs[0][0], adaptor))
+        losses = losses_of_parts(
+            loss_fn, [labels for _, labels in pairs], lambda: _glimpse(model, pairs[0][0], adaptor)
+        )
         for batch, loss in zip(probes, losses, strict=True):
             backward(model, batch, loss, **how)
     model.zero_grad(set_to_none=True)

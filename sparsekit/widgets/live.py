@@ -272,13 +272,12 @@ def live_training(
         measure_every: steps between measurements; the last step is measured too.
         adaptor: makes pairs of other batches, and class scores of other outputs.
     """
-    held = control if isinstance(control, Control) else Control(control)
-    topology = topology_of(model)
+    held, topology = control if isinstance(control, Control) else Control(control), topology_of(model)
     for step, batch in enumerate(islice(batches, steps)):
         draws, now = generator(seed, "rewire", step), _as_they_are(tricks)
         set_step(model, now, step, optimizer)
-        helped = loss_at(now, loss_fn, model, step)
-        stats, change = train_step(model, optimizer, batch, helped, held.rule, step, draws, adaptor=adaptor)
+        loss = loss_at(now, loss_fn, model, step)
+        stats, change = train_step(model, optimizer, batch, loss, held.rule, step, draws, adaptor=adaptor)
         set_step(model, now, step + 1, optimizer)
         metrics = {"loss": stats.loss, "accuracy": stats.accuracy}
         if change is not None:
