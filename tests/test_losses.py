@@ -194,6 +194,16 @@ def test_what_is_no_weighted_mean_is_refused_in_parts_and_told_what_to_say(name,
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_weights_of_the_samples_of_a_whole_batch_cannot_be_used_in_parts():
+    by_sample = torch.rand(8, dtype=torch.float64)
+
+    def loss_fn(outputs, labels):
+        return (by_sample * F.cross_entropy(outputs, labels, reduction="none")).mean()
+
+    with pytest.raises(ValueError, match="loss_fn must say what a batch weighs, got an error when it was asked for 4"):
+        backward(tiny(dtype=torch.float64), (INPUTS, LABELS), loss_fn, micro_batches=2)
+
+
 def test_a_flat_loss_tells_nothing_and_is_refused():
     with pytest.raises(ValueError, match="got a part whose loss is flat"):
         backward(tiny(), (INPUTS.float(), LABELS.clamp(0)), lambda x, y: x.clamp(1e6, 1e7).mean(), micro_batches=2)
@@ -235,6 +245,12 @@ def test_a_loss_that_remembers_is_not_averaged():
     batches = list(zip(INPUTS.split(4), LABELS.split(4), strict=True))
     with pytest.raises(ValueError, match="got another loss when the first batch was measured again"):
         evaluate(plain_mlp().double(), batches, Remembering())
+
+
+def test_a_measure_that_is_a_plain_number_is_averaged_too():
+    batches = list(zip(INPUTS.split(3), REAL.split(3), strict=True))
+    measured = evaluate(plain_mlp().double(), batches, lambda x, y: float((x - y).abs().mean()))
+    assert measured.loss == pytest.approx(evaluate(plain_mlp().double(), batches, F.l1_loss).loss)
 
 
 def test_outputs_are_not_kept_without_end(monkeypatch):

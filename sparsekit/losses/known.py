@@ -150,6 +150,8 @@ def loss_of(loss_fn: LossFn, outputs: Any, labels: Any) -> Tensor:
             f"the loss must understand the model's outputs, got {described(outputs)}; give "
             "adaptor=Adaptor(outputs=lambda outputs: ...) that takes the logits out"
         ) from error
+    if isinstance(loss, int | float):
+        return torch.tensor(float(loss))
     if not (isinstance(loss, Tensor) and loss.numel() == 1):
         raise ValueError(f"a loss must be a single number, got {described(loss)}; use reduction='mean'")
     return loss
@@ -166,7 +168,7 @@ def _said(loss_fn: Any, name: str) -> Any:
 
 def _weight_of_classes(labels: Tensor, weight: Tensor | None, ignored: int) -> float:
     if labels.is_floating_point():  # probabilities: torch divides by the samples, whatever the classes weigh
-        return labels.numel() / labels.shape[1] if labels.numel() else 0.0
+        return labels.numel() / labels.shape[1] if labels.dim() > 1 and labels.numel() else float(labels.numel())
     whole = labels.long()  # -100 is no number of a byte
     counts = whole != ignored
     if weight is None:

@@ -82,10 +82,7 @@ def _found_shares(loss_fn: Any, labels: Sequence[Any], outputs: Any) -> list[flo
 
 
 def _shares_at(loss_fn: Any, labels: Sequence[Any], outputs: Any, sizes: list[int]) -> list[float]:
-    try:
-        loss, gradients = _gradients(loss_fn, outputs, join(labels))
-    except RuntimeError as error:
-        raise unknown(loss_fn, "got an error when it was taken over all parts at once") from error
+    loss, gradients = _gradients(loss_fn, outputs, join(labels))
     if not (math.isfinite(loss) and all(bool(leaf.isfinite().all()) for leaf in gradients)):
         raise FloatingPointError(
             "the loss must be finite, and its gradients, got inf or NaN; lower the learning rate, look at the inputs, "
@@ -119,10 +116,13 @@ def _none_counts(loss_fn: Any, outputs: Any, labels: Any) -> bool:
 
 def _gradients(loss_fn: Any, outputs: Any, labels: Any) -> tuple[float, list[Tensor]]:
     """The loss and its gradients by the outputs; halves are widened, whose rounding would hide the ratio."""
-    with torch.enable_grad():
-        wide = tree_map(_leaf, outputs)
-        loss = loss_of(loss_fn, wide, labels)
-        return float(loss.detach()), list(torch.autograd.grad(loss, floats(wide), materialize_grads=True))
+    wide = tree_map(_leaf, outputs)
+    try:
+        with torch.enable_grad():
+            loss = loss_of(loss_fn, wide, labels)
+            return float(loss.detach()), list(torch.autograd.grad(loss, floats(wide), materialize_grads=True))
+    except RuntimeError as error:
+        raise unknown(loss_fn, f"got an error when it was asked for {size_of(labels)} samples") from error
 
 
 def _leaf(thing: Any) -> Any:
