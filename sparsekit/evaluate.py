@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sparsekit.adaptor import Adaptor, call
+from sparsekit.adaptor import Adaptor, call, size_of
 from sparsekit.losses import LossFn, MeanLoss, num_correct
 
 Batch = Any  # a pair of inputs and labels (a DataLoader gives lists), or what an adaptor makes a pair of
@@ -60,19 +61,16 @@ def evaluate(
     if refresh_with is not None:
         model = copy.deepcopy(model)
         refresh_batch_norm(model, refresh_with, adaptor=adaptor)
-    mean, correct, count = MeanLoss(loss_fn), 0.0, 0
+    mean, samples, correct, count = MeanLoss(loss_fn), 0, 0.0, 0
     with evaluating(model), torch.no_grad():
         for inputs, labels in adaptor.pairs(batches):
             outputs = adaptor.run(model, inputs)
             mean.add(outputs, labels)
             met, counted = num_correct(outputs, labels, loss_fn)
-            correct, count = correct + met, count + counted
-        if count == 0:
-            raise ValueError(
-                "evaluation needs at least one sample, got none; check the data set or the loader, and whether labels "
-                "are classes that the loss does not ignore"
-            )
-        return Evaluation(loss=mean.value(), accuracy=correct / count, count=count)
+            samples, correct, count = samples + size_of(labels, inputs), correct + met, count + counted
+        if samples == 0:
+            raise ValueError("evaluation needs at least one sample, got none; check the data set or the loader")
+        return Evaluation(loss=mean.value(), accuracy=correct / count if count else math.nan, count=count)
 
 
 def predictions(model: nn.Module, batches: Batches, *, adaptor: Adaptor | None = None) -> tuple[Tensor, Tensor]:

@@ -150,7 +150,8 @@ def test_micro_batches_with_padding_grow_and_train_as_the_whole_batch(storage):
 
 def test_single_precision_and_halves_find_out_a_loss_too():
     model, batch = tiny(), (INPUTS.float(), LABELS)
-    loss_fn = lambda outputs, labels: F.cross_entropy(outputs.float(), labels, weight=WEIGHTS.float())  # noqa: E731
+    turned = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
+    loss_fn = lambda outputs, labels: F.cross_entropy(outputs @ turned, labels, weight=WEIGHTS.float())  # noqa: E731
     for autocast, error in ((None, 1e-5), (torch.bfloat16, 3e-2)):
         _, gradient = gradients(loss_fn, batch, copy.deepcopy(model), autocast=autocast)
         _, found = gradients(loss_fn, batch, copy.deepcopy(model), autocast=autocast, micro_batches=3)
@@ -202,6 +203,26 @@ def test_weights_of_the_samples_of_a_whole_batch_cannot_be_used_in_parts():
 
     with pytest.raises(ValueError, match="loss_fn must say what a batch weighs, got an error when it was asked for 4"):
         backward(tiny(dtype=torch.float64), (INPUTS, LABELS), loss_fn, micro_batches=2)
+
+
+def test_outputs_that_cannot_be_looked_into_are_refused_in_parts():
+    class Closed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = tiny(dtype=torch.float64)
+
+        def forward(self, inputs):
+            return type("Outputs", (), {"logits": self.body(inputs)})()
+
+    loss_fn = lambda outputs, labels: F.cross_entropy(outputs.logits, labels)  # noqa: E731
+    _, gradient = gradients(loss_fn, (INPUTS, LABELS), Closed())
+    with pytest.raises(ValueError, match="got outputs in which no tensor was found"):
+        backward(Closed(), (INPUTS, LABELS), loss_fn, micro_batches=3)
+    loss_fn.batch_weight = lambda labels: (labels != PAD).sum()
+    with pytest.raises(ValueError, match="got outputs in which no tensor was found"):
+        backward(Closed(), (INPUTS, LABELS), loss_fn, micro_batches=3)  # its last part is left out, but from what?
+    _, found = gradients(loss_fn, (INPUTS, LABELS), Closed(), micro_batches=2)
+    torch.testing.assert_close(found, gradient)
 
 
 def test_a_flat_loss_tells_nothing_and_is_refused():
@@ -275,7 +296,7 @@ def test_sentences_of_several_lengths_need_a_loss_that_is_known():
 
 @pytest.mark.parametrize("loss_fn", [F.cross_entropy, Focal(), nn.CrossEntropyLoss(WEIGHTS)])
 def test_a_data_set_in_which_no_label_counts_is_an_error(loss_fn):
-    with pytest.raises(ValueError, match="at least one sample, got none"):
+    with pytest.raises(ValueError, match="at least one label that counts, got none"):
         evaluate(plain_mlp().double(), [(INPUTS, torch.full((8,), PAD))], loss_fn)
 
 
@@ -297,6 +318,15 @@ def test_a_single_output_is_no_score_of_a_class():
     model, labels = nn.Linear(FEATURES, 1).double(), LABELS.clamp(0, 1)
     loss_fn = lambda outputs, y: F.binary_cross_entropy_with_logits(outputs[:, 0], y.double())  # noqa: E731
     assert math.isnan(evaluate(model, [(INPUTS, labels)], loss_fn).accuracy)
+
+
+@pytest.mark.parametrize("ages", [[3, 40], [1, 3, 40, 2], [7, 7]])
+def test_numbers_that_are_no_classes_have_no_accuracy_but_a_loss(ages):
+    labels = torch.tensor(ages * 4)[:8]
+    loss_fn = lambda outputs, y: F.gaussian_nll_loss(outputs[:, 0], y.double(), outputs[:, 1].exp())  # noqa: E731
+    measured = evaluate(nn.Linear(FEATURES, 2).double(), [(INPUTS, labels)], loss_fn)
+    assert math.isnan(measured.accuracy)
+    assert math.isfinite(measured.loss)
 
 
 # --- what is told of a training ---------------------------------------------------------------------------------

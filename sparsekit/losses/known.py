@@ -108,6 +108,8 @@ class Scaled:
         factor = self.factor(outputs) if callable(self.factor) else self.factor
         if factor:
             return factor * self.loss_fn(outputs, labels)
+        if not floats(outputs):
+            raise unknown(self.loss_fn, "got outputs in which no tensor was found")
         # What is summed is empty: 0 / 0 of a part without labels, and infinite outputs, do not come through.
         return torch.stack([leaf.flatten()[:0].sum() for leaf in floats(outputs)]).sum()
 
@@ -174,7 +176,8 @@ def _weight_of_classes(labels: Tensor, weight: Tensor | None, ignored: int) -> f
     if weight is None:
         return float(counts.sum())
     # A label that is no class is told of where the loss is taken.
-    return float(weight.double()[whole[counts].clamp(0, len(weight) - 1)].sum())
+    wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    return float(wide[whole[counts].clamp(0, len(weight) - 1)].sum())
 
 
 def floats(tree: Any) -> list[Tensor]:

@@ -30,6 +30,8 @@ def class_scores(outputs: Any, labels: Any, loss_fn: Any = None) -> tuple[Tensor
         return None
     whole, ignored = labels.long(), ignore_index_of(loss_fn)  # -100 is no number of a byte
     counts = (whole >= 0) & (whole < outputs.shape[axis])
+    if ignored is None and len(others := whole[~counts]) and others.min() != others.max():
+        return None  # padding has one number: these are ages, say, and no classes
     return outputs.movedim(axis, -1), counts if ignored is None else counts & (whole != ignored)
 
 

@@ -98,12 +98,13 @@ def _shares_at(loss_fn: Any, labels: Sequence[Any], outputs: Any, sizes: list[in
 def _share(loss_fn: Any, outputs: Any, labels: Any, wholes: list[Tensor]) -> tuple[float, float]:
     """What a part counts for (how many times its own gradient the whole's is there), and the part's loss."""
     loss, owns = _gradients(loss_fn, outputs, labels)
-    whole, own = (torch.cat([leaf.double().flatten() for leaf in leaves]) for leaves in (wholes, owns))
+    whole, own = (torch.cat([leaf.flatten() for leaf in leaves]) for leaves in (wholes, owns))
     if not whole.any() and (math.isnan(loss) or _none_counts(loss_fn, outputs, labels)):
         return 0.0, 0.0
     if not own.any():
         raise unknown(loss_fn, "got a part whose loss is flat, which tells nothing")
-    share = float(whole @ own / (own @ own))
+    whole, own = whole / own.abs().max(), own / own.abs().max()  # squares of small numbers would vanish
+    share = float((whole * own).sum() / own.square().sum())
     if not (whole - share * own).norm() <= TOLERANCE * whole.norm():
         raise unknown(loss_fn, "got one that is no weighted mean over samples")
     return share, loss
@@ -117,10 +118,13 @@ def _none_counts(loss_fn: Any, outputs: Any, labels: Any) -> bool:
 def _gradients(loss_fn: Any, outputs: Any, labels: Any) -> tuple[float, list[Tensor]]:
     """The loss and its gradients by the outputs; halves are widened, whose rounding would hide the ratio."""
     wide = tree_map(_leaf, outputs)
+    leaves = floats(wide)
+    if not leaves:
+        raise unknown(loss_fn, "got outputs in which no tensor was found")
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), torch.autocast(leaves[0].device.type, enabled=False):
             loss = loss_of(loss_fn, wide, labels)
-            return float(loss.detach()), list(torch.autograd.grad(loss, floats(wide), materialize_grads=True))
+            return float(loss.detach()), list(torch.autograd.grad(loss, leaves, materialize_grads=True))
     except RuntimeError as error:
         raise unknown(loss_fn, f"got an error when it was asked for {size_of(labels)} samples") from error
 
