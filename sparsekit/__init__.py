@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         tricks,
         widgets,
     )
+    from sparsekit.adaptor import Adaptor
     from sparsekit.capture import capture_io, views
     from sparsekit.evaluate import evaluate, predictions, refresh_batch_norm
     from sparsekit.journal import Journal
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "adaptor": "Adaptor",
     "evaluate": "evaluate predictions refresh_batch_norm",
     "journal": "Journal",
     "kernels": "batch_major feature_major",
@@ -124,6 +126,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Adaptor",
     "Change",
     "Experiment",
     "History",

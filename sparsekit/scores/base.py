@@ -2,22 +2,23 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from sparsekit.adaptor import Adaptor, call
 from sparsekit.allocation import allocate, check_density
 from sparsekit.layers import shapes_of, sparse_layers
+from sparsekit.losses import LossFn, loss_of, shares
 from sparsekit.seeds import generator as stream
 from sparsekit.selection import keep_top_overall, keep_top_per_layer
 from sparsekit.settings import check_range, setting
 from sparsekit.topology import LayerTopology, Topology
 
-Batch = tuple[Tensor, Tensor]
-LossFn = Callable[[Tensor, Tensor], Tensor]
+Batch = Any  # a pair of inputs and labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,17 +209,17 @@ def mean_gradients(
 
 
 def losses(twin: nn.Module, batches: Sequence[Batch], loss_fn: LossFn) -> Iterator[tuple[float, Tensor]]:
-    """Yield each batch's share of all samples, and its mean loss.
+    """Yield what each batch's mean loss counts for in that of all samples, and the loss.
 
     Raises:
         ValueError: if there is no batch.
     """
-    for share, (inputs, labels) in parts_of(batches):
-        yield share, loss_fn(twin(inputs), labels)
+    for share, (inputs, labels) in parts_of(twin, batches, loss_fn):
+        yield share, loss_of(loss_fn, call(twin, inputs), labels)
 
 
-def parts_of(batches: Sequence[Batch]) -> Iterator[tuple[float, Batch]]:
-    """Yield each batch with its share of all samples.
+def parts_of(twin: nn.Module, batches: Sequence[Batch], loss_fn: LossFn) -> Iterator[tuple[float, Batch]]:
+    """Yield each batch with what its mean loss counts for in that of all samples; not those in which no label counts.
 
     Raises:
         ValueError: if there is none.
@@ -228,9 +229,10 @@ def parts_of(batches: Sequence[Batch]) -> Iterator[tuple[float, Batch]]:
             "this score must see examples, got no batch; give batches=[(inputs, labels)], for example from "
             "datasets.few_per_class(data, 10)"
         )
-    num = sum(len(labels) for _, labels in batches)
-    for batch in batches:
-        yield len(batch[1]) / num, batch
+    pairs = [Adaptor().pair(batch) for batch in batches]
+    with torch.no_grad():
+        counts = shares(loss_fn, [labels for _, labels in pairs], lambda: call(twin, pairs[0][0]))
+    yield from ((share, pair) for share, pair in zip(counts, pairs, strict=True) if share)
 
 
 class drawing_from:  # used like a function

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sparsekit.losses import like
 from sparsekit.registry import register
 from sparsekit.scores.base import Batch, LossFn, Score, drawing_from, losses, mean_gradients, twin_of, weights_of
 from sparsekit.settings import check_range, setting
@@ -45,7 +46,7 @@ class GraSP(Score):
 
         with drawing_from(generator):
             twin = twin_of(model, kept)
-            products = _hessian_times_gradient(twin, batches, tempered, kept)
+            products = _hessian_times_gradient(twin, batches, like(loss_fn, tempered), kept)
         return {name: weight.detach() * products[name] for name, weight in weights_of(model, kept).items()}
 
 

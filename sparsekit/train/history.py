@@ -73,7 +73,7 @@ def rows_of_step(step: int, epoch: int, stats: StepStats) -> list[Row]:
     """Return the rows that one training step adds."""
     return [
         Row(step, epoch, "train loss", stats.loss),
-        Row(step, epoch, "train accuracy", stats.correct / stats.count),
+        Row(step, epoch, "train accuracy", stats.accuracy),
     ]
 
 
