@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sparsekit.registry import register
 from sparsekit.scores.base import Batch, LossFn, Score, drawing_from, losses, mean_gradients, twin_of, weights_of
 from sparsekit.settings import check_range, setting
+from sparsekit.substitutes import twice_differentiable
 from sparsekit.topology import Topology
 
 
@@ -43,7 +44,7 @@ class GraSP(Score):
         def tempered(outputs: Tensor, labels: Tensor) -> Tensor:
             return loss_fn(outputs / self.temperature, labels)
 
-        with drawing_from(generator):
+        with drawing_from(generator), twice_differentiable():
             twin = twin_of(model, kept)
             products = _hessian_times_gradient(twin, batches, tempered, kept)
         return {name: weight.detach() * products[name] for name, weight in weights_of(model, kept).items()}
