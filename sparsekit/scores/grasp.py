@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsekit.registry import register
+from sparsekit.scores.asking import gradients_of
 from sparsekit.scores.base import Batch, LossFn, Score, drawing_from, losses, mean_gradients, twin_of, weights_of
 from sparsekit.settings import check_range, setting
 from sparsekit.substitutes import twice_differentiable
@@ -58,8 +59,8 @@ def _hessian_times_gradient(
     gradient = mean_gradients(twin, batches, loss_fn, kept)
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     for share, loss in losses(twin, batches, loss_fn):
-        grads = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+        grads = gradients_of(loss, list(weights.values()), create_graph=True)
         inner = torch.stack([(grad * gradient[name]).sum() for name, grad in zip(weights, grads, strict=True)]).sum()
-        for name, part in zip(weights, torch.autograd.grad(inner, list(weights.values())), strict=True):
+        for name, part in zip(weights, gradients_of(inner, list(weights.values())), strict=True):
             total[name] += share * part
     return total
