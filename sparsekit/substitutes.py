@@ -23,8 +23,8 @@ class Substitutes(TorchFunctionMode):
         others: what to call instead, by the name that torch's function goes by.
 
     Example:
-        >>> with Substitutes({"relu": torch.neg}):
-        ...     torch.nn.ReLU()(torch.ones(2)).tolist()
+        >>> with Substitutes({"tanh": torch.neg}):
+        ...     torch.nn.Tanh()(torch.ones(2)).tolist()
         [-1.0, -1.0]
     """
 
