@@ -9,6 +9,7 @@ from helpers import STORAGES, capture, made, sparse
 from torch import Tensor, nn
 
 import sparsekit as sk
+from sparsekit.analysis.collapse import conservation_table
 from sparsekit.flow import all_ones_flow, ones_for
 from sparsekit.rules import GSE
 from sparsekit.rules import SynFlow as Guide
@@ -375,3 +376,15 @@ def test_all_outputs_of_a_model_with_several_inputs_count():
     assert_same(scores_of(model, inputs), wanted)
     assert_same(scores_of(model, tuple(inputs.values())), wanted)
     assert prune(model, SynFlow(rounds=3), 0.3, batches=[(inputs, LABELS)]).count == round(0.3 * 65)
+
+
+def test_the_table_of_conserved_sums_takes_words_and_layers_that_rest():
+    class Resting(Words):
+        def __init__(self):
+            super().__init__(nn.Embedding(11, 8))
+            self.unused = nn.Linear(5, 5)
+
+    table = conservation_table(made(Resting), [(words()[:, 0], LABELS)])
+    assert table.loc["unused"].tolist() == [0, 0, 0]
+    for column in ("signed", "synflow"):
+        assert table.loc["first", column] == pytest.approx(table.loc["last", column], rel=1e-10)

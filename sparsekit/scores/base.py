@@ -271,9 +271,9 @@ def _taken(
         scores = score(model, batches, loss_fn, generator, kept=kept)
     if scores and not any(bool(tensor.any()) for tensor in scores.values()):
         raise ValueError(
-            f"at least one weight must have a score other than 0, got 0 for all of {', '.join(scores)}; their weights "
-            "or those of a layer behind them are 0, or the outputs do not depend on them: prune before zeroing, or "
-            "take another score"
+            f"at least one weight must have a score other than 0, got 0 for all of {', '.join(scores)}; outputs must "
+            "depend on them, and no layer behind them may be all zeros (as last layers are that begin at 0): give it "
+            "values first"
         )
     return scores
 
