@@ -21,7 +21,6 @@ _NORMS = (batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalR
 _STAYING = ("MultiheadAttention", "GLU", "Softmax", "Softmax2d")  # of the module of activations
 _BENDING = tuple(getattr(activation, name) for name in activation.__all__ if name not in _STAYING)
 _UNSEEN = -1e3  # a number below this, added to what attention compares, is a mask
-_ADDED = ("bias", "position")  # how the names of parameters and buffers end that are added to what flows
 
 
 class WholeModel:
@@ -129,13 +128,22 @@ def positive_twin(model: nn.Module) -> nn.Module:
     for parameter in twin.parameters():
         parameter.abs_()
     for name, tensor in (*twin.named_parameters(), *twin.named_buffers()):
-        if name.endswith(_ADDED):
+        if _is_added(twin, name, tensor):
             tensor.zero_()
     for module in twin.modules():
         # The module stays, for others may read its settings (an encoder layer reads those of its norms).
         if _bends(module):
             vars(module)["forward"] = _first_of
     return twin
+
+
+def _is_added(model: nn.Module, name: str, tensor: Tensor) -> bool:
+    """Whether a tensor is a bias or holds positions, by its name; a table named bias that is not learnt is a mask."""
+    owner, _, own = name.rpartition(".")
+    if isinstance(model.get_submodule(owner), nn.Embedding):
+        own = owner.rpartition(".")[2]
+    is_bias = "bias" in own and (isinstance(tensor, nn.Parameter) or tensor.dim() < 2)
+    return tensor.is_floating_point() and (is_bias or own.startswith("pos") or own.endswith("position"))
 
 
 def _bends(module: nn.Module) -> bool:

@@ -388,3 +388,28 @@ def test_the_table_of_conserved_sums_takes_words_and_layers_that_rest():
     assert table.loc["unused"].tolist() == [0, 0, 0]
     for column in ("signed", "synflow"):
         assert table.loc["first", column] == pytest.approx(table.loc["last", column], rel=1e-10)
+
+
+class Placed(Words):
+    """Adds positions of many makes to its words, and looks back only, by a mask that is called bias."""
+
+    def __init__(self, *, is_placed: bool):
+        super().__init__(nn.Embedding(11, 8))
+        self.is_placed, self.position_embeddings = is_placed, nn.Embedding(4, 8)
+        self.pos_embed = nn.Parameter(torch.ones(1, 4, 8))
+        self.register_buffer("position", torch.ones(4, 8), persistent=False)
+        self.register_buffer("bias", torch.ones(4, 4).tril())
+        self.bias_table = nn.Parameter(torch.ones(4, 4))
+
+    def forward(self, words):
+        x = self.embedding(words)
+        if self.is_placed:
+            x = x + self.position_embeddings(torch.arange(4)) + self.pos_embed + self.position
+        compared = x @ x.transpose(1, 2) + (self.bias_table if self.is_placed else 0)
+        seen = compared.masked_fill(self.bias == 0, -math.inf).softmax(-1) @ x
+        return self.last(self.first(seen))
+
+
+def test_positions_count_for_nothing_and_masks_stay_masks():
+    plain, placed = (scores_of(made(lambda p=p: Placed(is_placed=p)), words()) for p in (False, True))
+    assert_same(plain, placed)
