@@ -17,6 +17,7 @@ from sparsekit.analysis.weights import listed, plain_copy, support_of
 from sparsekit.evaluate import Batches, LossFn
 from sparsekit.losses import loss_of, shares
 from sparsekit.seeds import generator
+from sparsekit.substitutes import twice_differentiable
 
 
 class Hessian:
@@ -33,7 +34,7 @@ class Hessian:
         size: number of parameters, that is of rows.
 
     Raises:
-        ValueError: if there is no batch, or nothing that is trained.
+        ValueError: if there is no batch, nothing that is trained, or an operation has no second derivative.
 
     Example:
         >>> net = nn.Linear(2, 1, bias=False)
@@ -75,7 +76,7 @@ class Hessian:
         return [part.view_as(weight) for part, weight in zip(flat.split(sizes), self._weights, strict=True)]
 
     def _product(self, inputs: Tensor, labels: Tensor, parts: list[Tensor]) -> Tensor:
-        with torch.enable_grad():
+        with torch.enable_grad(), twice_differentiable():
             loss = loss_of(self._loss_fn, self._plain(inputs), labels)
             grads = torch.autograd.grad(loss, self._weights, create_graph=True, materialize_grads=True)
             slope = torch.stack([(grad * part).sum() for grad, part in zip(grads, parts, strict=True)]).sum()
