@@ -129,7 +129,7 @@ FOREIGN = {
     "a tensor": torch.ones(2),
     "a list": [1, 2],
     "a state_dict": {"weight": torch.ones(2)},
-    "another format": {"format": "sparsekit checkpoint 0"},
+    "another format": {"format": "of somebody else"},
 }
 
 
@@ -137,6 +137,13 @@ FOREIGN = {
 def test_another_kind_of_file_is_refused_in_three_parts(content, tmp_path):
     torch.save(FOREIGN[content], tmp_path / "c.pt")
     with pytest.raises(CheckpointError, match=r"c\.pt must be .*, got another kind of file; give"):
+        load_checkpoint(tmp_path / "c.pt")
+
+
+@pytest.mark.parametrize("version", ["sparsekit checkpoint 1", "sparsekit checkpoint 30"])
+def test_a_checkpoint_of_another_version_is_refused_by_that_reason(version, tmp_path):
+    torch.save({"format": version, "step": 3}, tmp_path / "c.pt")
+    with pytest.raises(CheckpointError, match=rf"c\.pt must be .*, got a '{version}' of another version; delete"):
         load_checkpoint(tmp_path / "c.pt")
 
 

@@ -209,13 +209,26 @@ def save(file: Path, what: str, rows: Sequence[Row]) -> dict[str, Any]:
     kept = [row for row in old["rows"] if is_same and _group(row) not in new]
     found = {"what": what, "about": about, "rows": sorted(kept + list(rows), key=_order)}
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(found, indent=1) + "\n")
     return found
 
 
 def load(file: Path) -> dict[str, Any]:
-    """Return what a file of results holds."""
-    return json.loads(file.read_text(encoding="utf-8"))
+    """Return what a file of results holds.
+
+    Raises:
+        ValueError: if it is no such file.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not {"about", "rows"} <= found.keys() or any(not set(GROUP) <= row.keys() for row in found["rows"]):
+            raise ValueError("about, rows or what a row is of is missing")
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{file} must hold results that bench wrote, got a damaged or foreign file ({error}); put a good copy in "
+            "its place, or delete it and measure again"
+        ) from error
+    return found
 
 
 def _group(row: Row) -> tuple:

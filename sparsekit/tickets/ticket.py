@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from sparsekit.files import write_atomically
+from sparsekit.files import CHECKSUM, is_sealed, sealed, write_bytes
 from sparsekit.layers import sparse_layers, sparsify, topology_of
 from sparsekit.layers.base import MEMORY
 from sparsekit.topology import LayerTopology, Topology
 
-FORMAT = "sparsekit ticket 1"
+FORMAT = "sparsekit ticket 2"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,7 +105,10 @@ class Ticket:
 def write_ticket(ticket: Ticket, path: str | Path) -> None:
     """Write a ticket to a file; an old one is replaced as a whole or not at all.
 
-    The file is in safetensors format: it holds numbers, and nothing in it is ever run.
+    The file is in safetensors format: it holds numbers, and nothing in it is ever run. Its metadata have a checksum.
+
+    Raises:
+        OSError: if there is no space; the message says so.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,22 +116,20 @@ def write_ticket(ticket: Ticket, path: str | Path) -> None:
     facts = {"format": FORMAT, "step": str(ticket.step), "accuracy": repr(ticket.accuracy), "shapes": shapes}
     # Copies, because layers may share a tensor and the format knows none that are shared.
     state = {name: tensor.contiguous().clone() for name, tensor in ticket.state().items()}
-    write_atomically(path, lambda temporary: save_file(state, temporary, metadata=facts))
+    write_bytes(path, sealed(save(state, metadata={**CHECKSUM, **facts})))
 
 
 def read_ticket(path: str | Path) -> Ticket:
-    """Read a ticket from a file.
+    """Read a ticket from a file; what is read is in memory, whatever becomes of the file.
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if the file is damaged, or holds something else.
+        ValueError: if the file is damaged, of an older version, or holds something else.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"a ticket must exist at {path}, got none; give a path that write_ticket wrote")
     facts, state = _read(path)
-    if facts.get("format") != FORMAT:
-        raise ValueError(f"{path} must hold a ticket, got {facts.get('format', 'another file')}; give a ticket's path")
     shapes = {name: tuple(shape) for name, shape in json.loads(facts["shapes"]).items()}
     return Ticket(
         topology=Topology({name: LayerTopology(shape, state.pop(f"{name}.indices")) for name, shape in shapes.items()}),
@@ -140,11 +141,28 @@ def read_ticket(path: str | Path) -> Ticket:
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return a ticket's facts and tensors. `load` copies: a tensor that is part of the file would change with it."""
+    data = path.read_bytes()
     try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} must be a whole ticket file, got a damaged one: {error}; make it anew") from error
+        facts, state = _metadata(data), load(data)
+    except (SafetensorError, ValueError, KeyError) as error:  # KeyError: a type of numbers that it does not know
+        raise _damaged(path, str(error)) from error
+    found = facts.get("format", "another file")
+    if found == FORMAT and not is_sealed(data):
+        raise _damaged(path, "the checksum differs")
+    if found != FORMAT:
+        raise ValueError(f"{path} must hold a {FORMAT!r}, got {found!r}; give the path of a ticket of this version")
+    return facts, state
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """Return the texts in a safetensors file: 8 bytes tell the length of its head, which is JSON."""
+    head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return head.get("__metadata__", {}) if isinstance(head, dict) else {}
+
+
+def _damaged(path: Path, why: str) -> ValueError:
+    return ValueError(f"{path} must be a whole ticket file, got a damaged one: {why}; make it anew")
 
 
 def _copied(tensor: Tensor) -> Tensor:
