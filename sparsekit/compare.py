@@ -189,7 +189,7 @@ def _timed_run(experiment: Experiment, folder: Path, root: Path | None) -> tuple
         # What an earlier session has trained took time that this one cannot know.
         seconds = None if is_begun else time.perf_counter() - start
         write_json(place / COST_FILE, {"seconds": seconds})
-    seconds = read_json(place / COST_FILE)["seconds"]
+    seconds = read_json(place / COST_FILE, remedy="delete it, and the seconds are unknown")["seconds"]
     return history, math.nan if seconds is None else seconds
 
 

@@ -55,6 +55,7 @@ class KeptCode(IndexDataCacheFile):
         return data + END.pack(zlib.crc32(data))
 
     def save(self, key: Any, data: Any) -> None:
+        """Keep compiled code, where there is room for it."""
         try:
             super().save(key, data)
         except OSError:  # no space, say: the code is in memory, and the next process compiles it again

@@ -137,8 +137,12 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     write_bytes(path, sealed(json.dumps({**CHECKSUM, **values}, indent=2).encode() + b"\n"))
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, *, remedy: str = "delete it") -> dict[str, Any]:
     """Read what `write_json` wrote.
+
+    Args:
+        path: the file.
+        remedy: what to do if it is damaged and there is no good copy.
 
     Raises:
         ValueError: if the file is another, or damaged.
@@ -148,7 +152,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if not is_sealed(data):
         raise ValueError(
             f"{path} must hold what sparsekit wrote with its checksum, got a file that is damaged, changed by hand or "
-            "of an older version; put a good copy in its place, or delete it"
+            f"of an older version; put a good copy in its place, or {remedy}"
         )
     values = json.loads(data)
     del values["checksum"]

@@ -181,6 +181,8 @@ def _block(record: dict[str, Tensor]) -> bytes:
 
 
 def _read_bytes(path: Path) -> bytes:
+    if not path.exists():
+        raise FileNotFoundError(f"a journal must exist at {path}, got none; give the journal in a run's folder")
     data = path.read_bytes()
     if data.startswith(MAGIC):
         return data

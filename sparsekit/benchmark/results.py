@@ -221,11 +221,10 @@ def load(file: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        if not {"about", "rows"} <= found.keys() or any(not set(GROUP) <= row.keys() for row in found["rows"]):
-            raise ValueError("about, rows or what a row is of is missing")
-    except (ValueError, AttributeError, TypeError) as error:
+        _ = found["about"].get, [_group(row) for row in found["rows"]]
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
         raise ValueError(
-            f"{file} must hold results that bench wrote, got a damaged or foreign file ({error}); put a good copy in "
+            f"{file} must hold results that bench wrote, got a damaged or foreign file ({error!r}); put a good copy in "
             "its place, or delete it and measure again"
         ) from error
     return found

@@ -28,11 +28,12 @@ WIDE = 10_000  # columns; no line is longer
 
 def write_comparison(table: "pd.DataFrame", folder: Path, recipe: str) -> list[Path]:
     """Write the table as CSV and Markdown, and a figure for each density."""
-    from sparsekit.compare import markdown_of
     from sparsekit.files import check_name, write_text
-    from sparsekit.plots import plot_methods
 
     check_name(recipe, "recipe")
+    from sparsekit.compare import markdown_of
+    from sparsekit.plots import plot_methods
+
     files = [folder / f"{recipe}.csv", folder / f"{recipe}.md"]
     write_text(files[0], table.to_csv(index=False))
     write_text(files[1], markdown_of(table))

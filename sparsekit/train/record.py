@@ -35,7 +35,7 @@ def read_experiment(folder: str | Path) -> Experiment:
         raise FileNotFoundError(
             f"a run folder must hold experiment.json, got {path.parent} without; give a run's folder"
         )
-    plain = read_json(path)
+    plain = read_json(path, remedy="delete the run's folder to train it again")
     for module, things in plain.pop("modules", {}).items():
         if missing := [thing for thing in things if not is_registered(*thing.split(" ", 1))]:
             way = "run the code that defines" if module == "__main__" else f"import {module}, which defines"
