@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ WIDE = 10_000  # columns; no line is longer
 
 def write_comparison(table: "pd.DataFrame", folder: Path, recipe: str) -> list[Path]:
     """Write the table as CSV and Markdown, and a figure for each density."""
-    from sparsekit.files import check_name, write_text
+    from sparsekit.files import check_name, write_atomically, write_text
 
     check_name(recipe, "recipe")
     from sparsekit.compare import markdown_of
@@ -39,7 +40,8 @@ def write_comparison(table: "pd.DataFrame", folder: Path, recipe: str) -> list[P
     write_text(files[1], markdown_of(table))
     for wanted, rows in table.groupby("wanted"):
         files.append(folder / f"{recipe}-{wanted:g}.png")
-        plot_methods(rows).get_figure(root=True).savefig(files[-1])  # type: ignore[union-attr]  # it always has one
+        figure = plot_methods(rows).get_figure(root=True)
+        write_atomically(files[-1], partial(figure.savefig, format="png"))  # type: ignore[union-attr]  # it has one
     return files
 
 

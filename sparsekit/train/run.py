@@ -61,6 +61,7 @@ def run(
         ValueError: if settings do not fit each other or the data; no folder is made then.
         FloatingPointError: if the loss is not finite; the last checkpoint stays.
         CheckpointError: if the folder's checkpoint is damaged or its record lags behind; nothing is touched.
+        OSError: if there is no space, which the message says; the last checkpoint stays, and another call goes on.
     """
     if not isinstance(experiment, Experiment):
         raise TypeError(f"run takes an Experiment, got {type(experiment).__name__}; recipes.digits_mlp() makes one")
