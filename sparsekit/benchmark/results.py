@@ -12,6 +12,7 @@ import torch
 from sparsekit.benchmark import layers, networks, rivals, update
 from sparsekit.benchmark.machine import about_machine
 from sparsekit.benchmark.memory import bytes_per_connection
+from sparsekit.files import write_text
 from sparsekit.timing import (
     Effort,
     Method,
