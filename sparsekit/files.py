@@ -222,23 +222,27 @@ def _lock_folder() -> Path:
     """Return a folder that is this user's own: what others could put there would be written to or waited for."""
     user = os.getuid() if hasattr(os, "getuid") else "own"  # not by name, which a container's user may lack
     first = Path(tempfile.gettempdir()) / f"sparsekit-locks-{user}"
-    if _is_own(first):
+    if not (fault := _fault_of(first)):
         return first
     second = cache_folder() / "locks"  # not the first choice: homes on a network may know no locks
-    if _is_own(second):
+    if not (other := _fault_of(second)):
         return second
     raise OSError(
-        f"a folder for locks must belong to this user, got neither {first} nor {second}; set TMPDIR or XDG_CACHE_HOME "
-        "to a folder of yours"
+        f"a folder for locks must belong to this user, got neither {first} ({fault}) nor {second} ({other}); set "
+        "TMPDIR or XDG_CACHE_HOME to a folder of yours"
     )
 
 
-def _is_own(folder: Path) -> bool:
-    """Whether a folder could be made, or is there and belongs to this user; a link to one is not one."""
+def _fault_of(folder: Path) -> str:
+    """Say what is wrong with a folder: nothing if it is this user's own, be it made now; a link to one is not one."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.path.lexists(folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         about = folder.lstat()
-    except OSError:
-        return False
-    is_mine = not hasattr(os, "getuid") or about.st_uid == os.getuid()
-    return stat.S_ISDIR(about.st_mode) and is_mine and os.access(folder, os.W_OK | os.X_OK)
+    except OSError as error:
+        return error.strerror or str(error)
+    if not stat.S_ISDIR(about.st_mode):
+        return "no folder"
+    if hasattr(os, "getuid") and about.st_uid != os.getuid():
+        return "of another user"
+    return "" if os.access(folder, os.W_OK | os.X_OK) else "not to be written to"

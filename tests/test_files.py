@@ -195,7 +195,9 @@ def test_where_no_folder_for_locks_can_be_had_the_error_names_both(homes, tmp_pa
     for home in homes:
         home.parent.mkdir(parents=True, exist_ok=True)
         home.write_text("of somebody else")
-    with pytest.raises(OSError, match=r"folder for locks must belong to this user, got neither .* nor .*; set TMPDIR"):
+    with pytest.raises(
+        OSError, match=r"folder for locks must belong to this user, got neither .* \(no folder\) nor .*; set TMPDIR"
+    ):
         run(Experiment(), tmp_path / "runs", progress=False)
     assert not (tmp_path / "runs").exists()
 

@@ -127,6 +127,17 @@ def test_a_damaged_file_of_timings_is_measured_again(monkeypatch, cache):
     assert len(read_json(cache)) == 3
 
 
+@pytest.mark.parametrize("place", [5, 16, 60, -8, -3])
+def test_a_flipped_bit_among_the_timings_decides_nothing(place, monkeypatch, cache):
+    measuring(monkeypatch, [(2.0, 1.0)] * 6)
+    made(example=torch.rand(3, 6))
+    damaged = bytearray(cache.read_bytes())
+    damaged[place] ^= 1
+    cache.write_bytes(damaged)
+    assert storages(made(example=torch.rand(3, 6))) == ["csr", "csr"]
+    assert len(read_json(cache)) == 3
+
+
 def test_it_says_that_it_needs_a_batch():
     with pytest.raises(ValueError, match="give example=inputs"):
         made()
