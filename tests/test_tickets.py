@@ -361,7 +361,7 @@ def test_damaged_files_and_other_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="a damaged one"):
         read_ticket(path)
     save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match="must hold a ticket"):
+    with pytest.raises(ValueError, match="must hold a 'sparsekit ticket 2', got 'another file'; give"):
         read_ticket(path)
 
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from sparsekit.files import write_atomically
+from sparsekit.files import CHECKSUM, is_sealed, sealed, write_bytes
 from sparsekit.layers import SparseLayer, sparse_layers, sparsify, topology_of
 from sparsekit.layers.base import MEMORY
 from sparsekit.tickets.packing import packed, unpacked
 from sparsekit.tickets.rest import check_dense, copied, layout_of
 from sparsekit.topology import LayerTopology, Topology
 
-FORMAT = "sparsekit ticket 1"
+FORMAT = "sparsekit ticket 2"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,10 +121,12 @@ class Ticket:
 def write_ticket(ticket: Ticket, path: str | Path) -> None:
     """Write a ticket to a file; an old one is replaced as a whole or not at all.
 
-    The file is in safetensors format: it holds numbers and words, and nothing in it is ever run.
+    The file is in safetensors format: it holds numbers and words, and nothing in it is ever run. Its metadata have a
+    checksum.
 
     Raises:
         ValueError: if a module's extra state is more than numbers, words, bytes, tensors, and lists and dicts of those.
+        OSError: if there is no space; the message says so.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,22 +134,20 @@ def write_ticket(ticket: Ticket, path: str | Path) -> None:
     facts = {"format": FORMAT, "step": str(ticket.step), "accuracy": repr(ticket.accuracy), "shapes": shapes}
     tensors = {name: value for name, value in ticket.state().items() if name not in ticket.extra}
     words, arrays = packed(tensors, ticket.extra)
-    write_atomically(path, lambda temporary: save_file(arrays, temporary, metadata=facts | words))
+    write_bytes(path, sealed(save(arrays, metadata={**CHECKSUM, **facts, **words})))
 
 
 def read_ticket(path: str | Path) -> Ticket:
-    """Read a ticket from a file.
+    """Read a ticket from a file; what is read is in memory, whatever becomes of the file.
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if the file is damaged, or holds something else.
+        ValueError: if the file is damaged, of an older version, or holds something else.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"a ticket must exist at {path}, got none; give a path that write_ticket wrote")
     facts, state = _read(path)
-    if facts.get("format") != FORMAT:
-        raise ValueError(f"{path} must hold a ticket, got {facts.get('format', 'another file')}; give a ticket's path")
     shapes = {name: tuple(shape) for name, shape in json.loads(facts["shapes"]).items()}
     state, extra = unpacked(facts, state)
     layers = {name: LayerTopology(shape, state.pop(_entry(name, "indices"))) for name, shape in shapes.items()}
@@ -162,11 +162,28 @@ def read_ticket(path: str | Path) -> Ticket:
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return a ticket's facts and tensors. `load` copies: a tensor that is part of the file would change with it."""
+    data = path.read_bytes()
     try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} must be a whole ticket file, got a damaged one: {error}; make it anew") from error
+        facts, state = _metadata(data), load(data)
+    except (SafetensorError, ValueError, KeyError) as error:  # KeyError: a type of numbers that it does not know
+        raise _damaged(path, str(error)) from error
+    found = facts.get("format", "another file")
+    if found == FORMAT and not is_sealed(data):
+        raise _damaged(path, "the checksum differs")
+    if found != FORMAT:
+        raise ValueError(f"{path} must hold a {FORMAT!r}, got {found!r}; give the path of a ticket of this version")
+    return facts, state
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """Return the texts in a safetensors file: 8 bytes tell the length of its head, which is JSON."""
+    head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return head.get("__metadata__", {}) if isinstance(head, dict) else {}
+
+
+def _damaged(path: Path, why: str) -> ValueError:
+    return ValueError(f"{path} must be a whole ticket file, got a damaged one: {why}; make it anew")
 
 
 def _entry(layer: str, part: str) -> str:
