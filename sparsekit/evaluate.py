@@ -13,6 +13,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sparsekit.seeds import generator, seeded_rng
+
 Batch = tuple[Tensor, Tensor] | list[Tensor]  # inputs and labels; a DataLoader gives lists
 Batches = Iterable[Batch]
 LossFn = Callable[[Tensor, Tensor], Tensor]
@@ -113,8 +115,7 @@ def refresh_batch_norm(model: nn.Module, batches: Batches) -> None:
     first = next(walk, None)
     if first is None:
         raise ValueError("refreshing batch norm needs at least one batch, got none; check the data set or the loader")
-    devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
-    with _keeping_modes(model), torch.random.fork_rng(devices=devices):
+    with _keeping_modes(model), seeded_rng(generator(0, "batch norm")):
         torch.optim.swa_utils.update_bn(itertools.chain([first], walk), model)
 
 

@@ -1,6 +1,7 @@
 """How much flows through every layer when all inputs are 1 and all weights are positive: the pass of SynFlow."""
 
 import copy
+from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_leaves, tree_map
 
 from sparsekit.layers import SparseLayer, sparse_layers
+from sparsekit.seeds import generator, seeded_rng
 
 Sums = dict[str, tuple[Tensor, Tensor]]
 
@@ -26,7 +28,7 @@ class WholeModel:
         self.model, self.arguments = model, None
 
     def note_call(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """Remember the shapes of a call of the model itself; a hook for the calls of all modules."""
+        """Remember the shapes of a call of the model."""
         if module is self.model:
             self.arguments = ones_for(args)
 
@@ -43,6 +45,20 @@ class WholeModel:
                 "model(x), the input by position, inside capture_io(model)"
             )
         return all_ones_flow(self.model, self.arguments)
+
+
+class CallNote:
+    """A forward pre-hook whose copies, in copies and files of the model, do nothing and hold nothing."""
+
+    def __init__(self, note: Callable[[nn.Module, tuple[Any, ...]], None] | None = None):
+        self.note = note
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if self.note is not None:
+            self.note(module, args)
+
+    def __reduce__(self) -> tuple[type["CallNote"], tuple[()]]:
+        return CallNote, ()
 
 
 def ones_for(arguments: Any) -> Any:
@@ -87,8 +103,7 @@ def all_ones_flow(model: nn.Module, arguments: tuple[Any, ...]) -> Sums:
     sums: Sums = {}
     for name, layer in sparse_layers(twin).items():
         layer.register_forward_hook(partial(_add_up, sums, name), with_kwargs=True)
-    devices = {parameter.device for parameter in twin.parameters() if parameter.is_cuda}
-    with torch.random.fork_rng(devices=devices), torch.enable_grad():
+    with seeded_rng(generator(0, "flow")), torch.enable_grad():
         ones = tree_map(_with_gradient, arguments)
         arriving = [part.sum() for part in tree_leaves(twin(*ones)) if isinstance(part, Tensor) and part.requires_grad]
         if arriving:

@@ -4,11 +4,11 @@ import copy
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
 from sparsekit.analysis.observing import weighted_layers
 from sparsekit.layers import SparseLayer
+from sparsekit.seeds import generator, seeded_rng
 
 
 def signal_propagation(
@@ -33,8 +33,7 @@ def signal_propagation(
         ['0', '2']
     """
     spread: dict[str, float] = {}
-    devices = [parameter.device for parameter in model.parameters() if parameter.is_cuda][:1]
-    with torch.random.fork_rng(devices=devices):
+    with seeded_rng(generator(0, "signals")):
         twin = copy.deepcopy(model).train()
         for name, module in weighted_layers(twin).items():
             module.register_forward_hook(_noting(spread, name))

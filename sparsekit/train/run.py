@@ -17,9 +17,10 @@ from sparsekit.evaluate import Evaluation, evaluate
 from sparsekit.files import alone, write_text
 from sparsekit.journal import Journal
 from sparsekit.layers import topology_of
-from sparsekit.seeds import derive
+from sparsekit.seeds import generator, seeded_rng
 from sparsekit.settings import from_plain, to_plain
 from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore, save_checkpoint
+from sparsekit.train.draws import drawing
 from sparsekit.train.experiment import Experiment, build_model, build_optimizer
 from sparsekit.train.feed import batches_of, endless_batches, total_steps
 from sparsekit.train.history import (
@@ -78,9 +79,9 @@ def run(
             raise ValueError(f"{name} must be at least 1 or None, got {steps}; leave it out for the usual")
     place = Path(folder) / experiment.folder_name
     tell = partial(tqdm.write, f"{place.name}: another process trains it; waiting until it is done")
-    with alone(place, tell if progress else lambda: None), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(experiment.seed, "torch"))
-        work = _Work.begin(experiment, place, root, until)
+    with alone(place, tell if progress else lambda: None):
+        with seeded_rng(generator(experiment.seed, "before training")):
+            work = _Work.begin(experiment, place, root, until)
         work.go_on(progress, checkpoint_seconds, checkpoint_steps)
         return read_run(place)
 
@@ -140,6 +141,7 @@ class _Work:
     until: int | None
     tricks: tuple[Trick, ...]
     done: int
+    draws: torch.Generator
     rows: list[Row] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
 
@@ -162,7 +164,8 @@ class _Work:
             model = resume(model, tricks, experiment.first_step if state is None else state["step"], given)
         optimizer = build_optimizer(experiment, model)
         journal = Journal(topology_of(model))
-        work = cls(experiment, folder, data, model, optimizer, journal, until, tricks, done=experiment.first_step)
+        draws = generator(experiment.seed, "torch")
+        work = cls(experiment, folder, data, model, optimizer, journal, until, tricks, experiment.first_step, draws)
         if state is None:
             work._create()
         else:
@@ -178,7 +181,7 @@ class _Work:
         write_text(self.folder / "experiment.json", json.dumps(to_plain(self.experiment), indent=2) + "\n")
 
     def _take_up(self, state: dict[str, Any]) -> None:
-        self.done = restore(state, self.model, self.optimizer)
+        self.done = restore(state, self.model, self.optimizer, generator=self.draws)
         if self.done >= self.end:
             self.journal = Journal.read(self.folder / "journal")
             return
@@ -220,7 +223,7 @@ class _Work:
         """Train from where the run stands to its end, or until as many steps are done as were asked for."""
         bar = tqdm(total=self.end, initial=self.done, desc=self.folder.name, disable=not progress, unit="step")
         self.model.train()
-        with bar:
+        with bar, drawing(self.experiment, self.model, self.draws):
             while self.done < self.end:
                 for stats_shown in self._epoch(checkpoint_seconds, checkpoint_steps):
                     bar.update()
@@ -265,7 +268,8 @@ class _Work:
     def _save(self) -> None:
         append_rows(self.folder / "metrics.jsonl", self.rows)
         self.rows.clear()
-        save_checkpoint(self.folder / "checkpoint.pt", self.model, self.optimizer, step=self.done)
+        path = self.folder / "checkpoint.pt"
+        save_checkpoint(path, self.model, self.optimizer, step=self.done, generator=self.draws)
         self.saved_at = time.monotonic()
 
 
