@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sparsekit.settings import check_threads
+
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
@@ -41,7 +43,12 @@ def write_comparison(table: "pd.DataFrame", folder: Path, recipe: str) -> list[P
 
 
 def prepare(threads: int) -> None:
-    """Set what is read only once: by torch as it first asks for memory, by other kernels as they are loaded."""
+    """Set what is read only once: by torch as it first asks for memory, by other kernels as they are loaded.
+
+    Raises:
+        ValueError: if there are not so many processors.
+    """
+    check_threads(threads)
     if "torch" not in sys.modules:
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages: dense and sparse training both gain
         os.environ["OMP_NUM_THREADS"] = str(threads)
