@@ -30,11 +30,16 @@ def may_draw(experiment: Experiment, model: nn.Module) -> bool:
     trainings need no `seeded_rng`, which costs some microseconds for each operation. Of what others have written nobody
     knows.
     """
-    if not all(_is_silent(module) for module in model.modules()):
+    if draws_unasked(model):
         return True
     named = [get("data", experiment.data), get("model", experiment.model), get("optimizer", experiment.optimizer)]
     parts = [*named, *(type(part) for part in _parts(experiment))]
     return not all(part.__module__.startswith(("sparsekit.", "torch.optim.", "builtins")) for part in parts)
+
+
+def draws_unasked(model: nn.Module) -> bool:
+    """Whether a module of a network may draw without a generator in its forward pass."""
+    return not all(_is_silent(module) for module in model.modules())
 
 
 def _is_silent(module: nn.Module) -> bool:
