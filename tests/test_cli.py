@@ -346,8 +346,16 @@ def test_a_narrow_terminal_cuts_no_word(kind, monkeypatch):
 
 
 def test_brackets_are_printed_and_not_taken_for_colours(capsys):
-    output.print_table(["name"], [["[red]weights[0]"]])
-    assert "[red]weights[0]" in capsys.readouterr().out
+    odd = ["[red]weights[0]", "[/bold]", ":cat:", "a\\", "[link=x]y[/link]"]
+    output.print_table(["name"], [[name] for name in odd])
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()[1:]] == odd
+
+
+def test_names_of_a_run_are_printed_as_they_are(tmp_path, capsys, monkeypatch):
+    history = train(tmp_path)
+    monkeypatch.setattr(history, "rows", [history.rows[0]._replace(name="[/red] :cat:")])
+    output.show_history(history)
+    assert "[/red] :cat:" in capsys.readouterr().out
 
 
 def test_an_unknown_kind_gets_a_sentence_with_the_known_ones(say):

@@ -273,7 +273,7 @@ def main() -> None:
         check_thread_variables()
         app()
     except (ValueError, OSError, FloatingPointError, TypeError) as error:
-        Console(stderr=True).print(f"[bold red]Error:[/bold red] {escape(str(error))}", soft_wrap=True)
+        Console(stderr=True, emoji=False).print(f"[bold red]Error:[/bold red] {escape(str(error))}", soft_wrap=True)
         raise SystemExit(1) from error
 
 

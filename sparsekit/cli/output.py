@@ -12,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from sparsekit.settings import check_threads
 
@@ -83,12 +84,12 @@ def show_history(history: "History") -> None:
     experiment = read_experiment(history.folder)
     lines = [
         f"[bold]{escape(str(history.folder))}[/bold]",
-        f"{experiment.model} on {experiment.data}, seed {experiment.seed}, {escape(repr(experiment.rule))}",
-        *(f"  {name:26s} {history.last(name):.4f}" for name in sorted({row.name for row in history.rows})),
+        escape(f"{experiment.model} on {experiment.data}, seed {experiment.seed}, {experiment.rule!r}"),
+        *(escape(f"  {name:26s} {history.last(name):.4f}") for name in sorted({row.name for row in history.rows})),
         f"  {'rewirings':26s} {len(history.journal)}",
     ]
     # A folder's name broken over two lines could not be copied.
-    Console().print("\n".join(lines), soft_wrap=True)
+    Console(emoji=False).print("\n".join(lines), soft_wrap=True)
     if history.journal.initial:
         _print_layers(history)
 
@@ -165,5 +166,5 @@ def print_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     for number, head in enumerate(heads):
         table.add_column(head, no_wrap=number == 0, overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(Text, row))  # as it is: in a name, brackets are no markup
     Console(width=None if is_screen else WIDE).print(table)
