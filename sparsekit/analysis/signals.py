@@ -28,6 +28,7 @@ def signal_propagation(
         so that biases, which every sample has in common, are no signal), `gradient_norm` (of existing connections).
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
         >>> list(signal_propagation(net, (torch.ones(3, 2), torch.tensor([0, 1, 0]))).index)
         ['0', '2']
@@ -47,6 +48,7 @@ def gradient_norm(model: nn.Module, batch: tuple[Tensor, Tensor], loss_fn: Any =
     """Return the norm of the loss's gradient by the weights of all layers, existing connections only.
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Linear(2, 2))
         >>> gradient_norm(net, (torch.zeros(3, 2), torch.tensor([0, 1, 0])))
         0.0

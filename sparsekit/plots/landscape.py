@@ -95,14 +95,8 @@ def plot_surface(
     bar.set_label(of, fontsize=TICK_SIZE)
     bar.ax.tick_params(labelsize=TICK_SIZE)
     for place, (name, track) in enumerate((tracks or {}).items()):
-        ax.plot(
-            track[:, 0],
-            track[:, 1],
-            color="black",
-            linestyle=numbered(place * 8).dashes,
-            linewidth=1.8,
-            label=plain(name),
-        )
+        dashes = numbered(place * 8).dashes
+        ax.plot(*track.T, color="black", linestyle=dashes, linewidth=1.8, label=plain(name))
     for place, (name, one) in enumerate(surface.places.items()):
         _mark(ax, place, name, one)
     if cut is not None:
@@ -143,17 +137,8 @@ def plot_surface_3d(
     _draw_tracks(ax, surface, heights, tracks or {})
     for place, (name, one) in enumerate(surface.places.items()):
         height = _height_at(surface, heights, np.array([[one.x, one.y]]))[0]
-        style = numbered(place)
-        ax.plot(
-            [one.x],
-            [one.y],
-            [height],
-            marker=style.marker,
-            color=style.colour,
-            markersize=8,
-            zorder=10,
-            label=plain(name),
-        )
+        style, spot = numbered(place), ([one.x], [one.y], [height])
+        ax.plot(*spot, marker=style.marker, color=style.colour, markersize=8, zorder=10, label=plain(name))
     if cut is not None:
         row = np.abs(surface.y - cut).argmin()
         ax.plot(surface.x, np.full(len(surface.x), surface.y[row]), heights[row], color=VERMILLION, zorder=9)

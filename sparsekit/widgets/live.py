@@ -9,10 +9,10 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 from torch.optim import Optimizer
@@ -20,11 +20,12 @@ from torch.optim import Optimizer
 from sparsekit.evaluate import Batch, LossFn
 from sparsekit.journal import Journal
 from sparsekit.layers import topology_of
+from sparsekit.rewire import Change
 from sparsekit.rules.base import Rule
 from sparsekit.seeds import generator, seeded_rng
 from sparsekit.topology import Topology
 from sparsekit.train.draws import draws_unasked
-from sparsekit.train.loop import train_step
+from sparsekit.train.loop import StepStats, train_step
 from sparsekit.tricks.base import Trick, loss_at, set_step
 from sparsekit.widgets import cells
 from sparsekit.widgets.steering import Control
@@ -252,24 +253,26 @@ def live_training(
         measure: metrics of the model beside the batch's loss and accuracy, taken every `measure_every` steps.
         measure_every: steps between measurements; the last step is measured too.
     """
-    held = control if isinstance(control, Control) else Control(control)
+    held, topology = control if isinstance(control, Control) else Control(control), topology_of(model)
     random = seeded_rng(generator(seed, "torch")) if draws_unasked(model) else nullcontext()
-    topology = topology_of(model)
     for step, batch in enumerate(islice(batches, steps)):
         draws, now = generator(seed, "rewire", step), _as_they_are(tricks)
         set_step(model, now, step, optimizer)
         helped = loss_at(now, loss_fn, model, step)
-        with random:
-            stats, change = train_step(model, optimizer, batch, helped, held.rule, step, draws)
+        stats, change = _step_under(random, model, optimizer, batch, helped, held.rule, step, draws)
         set_step(model, now, step + 1, optimizer)
         metrics = {"loss": stats.loss, "accuracy": stats.correct / stats.count}
-        if change is not None:
-            topology = topology_of(model)
-            if journal is not None:
-                journal.add(step, change)
+        if change is not None and journal is not None:
+            journal.add(step, change)
+        topology = topology if change is None else topology_of(model)
         if measure is not None and ((step + 1) % measure_every == 0 or step + 1 == steps):
             metrics |= measure(model)
         yield Snapshot(step, metrics, topology)
+
+
+def _step_under(random: AbstractContextManager, *args: Any, **settings: Any) -> tuple[StepStats, Change | None]:
+    with random:
+        return train_step(*args, **settings)
 
 
 def _as_they_are(tricks: Sequence[Control[Trick] | Trick]) -> list[Trick]:

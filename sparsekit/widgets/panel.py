@@ -58,7 +58,7 @@ class LivePanel(Shown):
         self.charts = {names: Curve(title, **look) for title, names in _titled(metrics).items()}
         self.masks = MaskTiles() if masks else None
         self._drawn_topology: Any = None
-        self._lock = threading.Lock()
+        self._lock, self.is_closed = threading.Lock(), False
         self.buttons = Controls(_button_fields(run), {"progress": 0, "state": "", "count": ""}, title="Training")
         self._owners = _owners(control)
         self.dials = _dials(self._owners)
@@ -68,7 +68,6 @@ class LivePanel(Shown):
             self.dials.observe(self._turn, "values")
         run.listen(self._draw).listen(self._say)  # what drawing broke is said after it
         run.panels += 1
-        self.is_closed = False
         self.view.observe(lambda change: self.close() if change.new is None else None, "comm")
         cells.when_run_again(self._replace)
         self._draw(run)
