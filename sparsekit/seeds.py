@@ -70,7 +70,7 @@ class seeded_rng(TorchDispatchMode):  # used like a function
         if (dropout := _probability_of(func, args, kwargs)) == 0:
             return func(*args, **kwargs)
         _refuse_recomputation(func)
-        if func is torch.ops.aten.native_dropout.default:
+        if func is torch.ops.aten.native_dropout.default and dropout is not None:
             return _dropout(args[0], dropout, self._on(device))
         return _with_generator(func)(*args, **{**kwargs, "generator": self._on(device)})
 

@@ -18,7 +18,7 @@ from sparsekit.kernels.backend import uncompiled
 from sparsekit.layers import fuse_relus, shapes_of, sparsify
 from sparsekit.recipes import digits_mlp
 from sparsekit.registry import get, names, register
-from sparsekit.rules import DropGrow, Static
+from sparsekit.rules import DropGrow, RigL, Static
 from sparsekit.rules.drop.magnitude import Magnitude
 from sparsekit.seeds import derive, generator, seeded_rng
 from sparsekit.selection import random_topology
@@ -59,12 +59,15 @@ def in_threads(*tasks):
 
 @pytest.mark.parametrize(("model", "storage"), [("mlp", "csr"), ("with-dropout", "masked")])
 def test_four_runs_in_four_threads_equal_the_four_runs_alone(tmp_path, model, storage):
-    base = replace(digits_mlp(rule="rigl", epochs=2, storage=storage), model=model, model_settings={})
+    rule, sizes = RigL(every=3, stop=12), {} if model == "with-dropout" else {"hidden": (16,)}
+    base = Experiment(
+        recipe="own", model=model, model_settings=sizes, storage=storage, rule=rule, density=0.3, epochs=1
+    )
     experiments = [replace(base, seed=seed) for seed in range(4)]
-    alone = [run(one, tmp_path / "alone", progress=False) for one in experiments]
+    alone = [run(one, tmp_path / "alone", progress=False, until=8) for one in experiments]
     before = torch.get_rng_state()
     together = in_threads(
-        *[lambda one=one: run(one, tmp_path / "together", progress=False) for one in experiments],
+        *[lambda one=one: run(one, tmp_path / "together", progress=False, until=8) for one in experiments],
     )
     assert torch.equal(before, torch.get_rng_state())
     for first, second in zip(alone, together, strict=True):
@@ -74,11 +77,10 @@ def test_four_runs_in_four_threads_equal_the_four_runs_alone(tmp_path, model, st
 
 
 def test_dropout_goes_on_after_an_interruption_as_it_would_have_done(tmp_path):
-    experiment = replace(digits_mlp(rule="rigl", epochs=2), model="with-dropout", model_settings={})
-    whole = run(experiment, tmp_path / "whole", progress=False)
-    run(experiment, tmp_path / "halves", progress=False, until=30)
-    assert run(experiment, tmp_path / "halves", progress=False).values("train loss") == whole.values("train loss")
-    assert run(replace(experiment, seed=1), tmp_path, progress=False).values("train loss") != whole.values("train loss")
+    experiment = Experiment(recipe="own", model="with-dropout", epochs=1, rule=RigL(every=3, stop=12), density=0.3)
+    whole = run(experiment, tmp_path / "whole", progress=False, until=9).values("train loss")
+    run(experiment, tmp_path / "halves", progress=False, until=5)
+    assert run(experiment, tmp_path / "halves", progress=False, until=9).values("train loss") == whole
 
 
 class Block(nn.Module):
@@ -106,7 +108,7 @@ def test_reading_a_network_is_not_seen_by_a_training_in_another_thread():
 
     def read():
         try:
-            return [(len(find_spans(plain).spans), len(find_relus(plain).callers)) for _ in range(10)], fuse_relus(
+            return [(len(find_spans(plain).spans), len(find_relus(plain).callers)) for _ in range(3)], fuse_relus(
                 sparse
             )
         finally:
@@ -114,7 +116,7 @@ def test_reading_a_network_is_not_seen_by_a_training_in_another_thread():
 
     _, (found, pairs) = in_threads(train, read)
     assert not went_wrong
-    assert found == [(4, 4)] * 10
+    assert found == [(4, 4)] * 3
     assert pairs == 4
 
 
