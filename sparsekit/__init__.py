@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         backward,
         fit,
         load_model,
+        own_step_counts,
         read_run,
         run,
         train_step,
@@ -91,7 +92,8 @@ _HOMES = {
     "sup_tickets": "SupTickets run_sup_tickets",
     "tickets": "Ticket TicketBook superpose",
     "topology": "LayerTopology Topology",
-    "train": "Experiment History attach backward fit load_model read_run run train_step training",
+    "train": "Experiment History attach backward fit load_model own_step_counts read_run run train_step "
+    "training",
 }
 _HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed.split()}
 
@@ -158,6 +160,7 @@ __all__ = [
     "lottery",
     "models",
     "names",
+    "own_step_counts",
     "plots",
     "predictions",
     "random_topology",
