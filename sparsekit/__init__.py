@@ -92,8 +92,7 @@ _HOMES = {
     "sup_tickets": "SupTickets run_sup_tickets",
     "tickets": "Ticket TicketBook superpose",
     "topology": "LayerTopology Topology",
-    "train": "Experiment History attach backward fit load_model own_step_counts read_run run train_step "
-    "training",
+    "train": "Experiment History attach backward fit load_model own_step_counts read_run run train_step training",
 }
 _HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed.split()}
 

@@ -136,8 +136,8 @@ def _check_counts(optimizer: Optimizer, param: Tensor) -> None:
         ) from error
     if not _close(got, wanted) or _close(without, wanted):
         raise ValueError(
-            f"own step counts need an optimizer that corrects by its step count, as Adam and AdamW do, got {kind}; leave "
-            "the count shared, which is all the same there"
+            f"own step counts need an optimizer that corrects by its step count, as Adam and AdamW do, got {kind}; "
+            "leave the count shared, which is all the same there"
         )
 
 

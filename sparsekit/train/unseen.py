@@ -1,4 +1,4 @@
-"""Updates of the weights that no hook of the attached optimizer sees: a rule that is never asked must not go unnoticed."""
+"""Updates of the weights that no hook of the attached optimizer sees: a rule must not stay unasked in silence."""
 
 import weakref
 from collections.abc import Sequence
@@ -53,13 +53,17 @@ class UnseenUpdates:
         self._seen: Tensor | None = None  # the weights at the last backward pass since a step
         self._count = 0
         self._is_inside = False  # a step, where a closure may look at several weights
+        self.hooks = self._register() if self._layer.param.requires_grad else []
+
+    def _register(self) -> list[RemovableHandle]:
         weak = weakref.ref(self)  # hooks of torch and of the parameter must keep nothing alive
-        self.hooks: list[RemovableHandle] = [
+        hooks = [
             self._layer.param.register_post_accumulate_grad_hook(lambda _: (me := weak()) and me._after_backward()),
             register_optimizer_step_post_hook(lambda optimizer, *_: (me := weak()) and me._after_any_step(optimizer)),
         ]
-        for hook in self.hooks:
+        for hook in hooks:
             weakref.finalize(self, hook.remove)
+        return hooks
 
     def begin_step(self) -> None:
         """Look away while the optimizer steps."""
