@@ -149,8 +149,8 @@ def check_whole(layers: Mapping[str, SparseLayer]) -> None:
         if is_sharded or tuple(layer.param.shape) != tuple(layer.packed_shape(layer.topology)):
             raise ValueError(
                 f"{name}: a sparse layer's parameter must be whole on every process, got a sharded one "
-                f"({type(layer.param.data).__name__} of shape {tuple(layer.param.shape)}), in which no connection has a "
-                "place; train with DistributedDataParallel, or leave sparse layers out of fully_shard"
+                f"({type(layer.param.data).__name__} of shape {tuple(layer.param.shape)}), in which no connection has "
+                "a place; train with DistributedDataParallel, or leave sparse layers out of fully_shard"
             )
 
 
