@@ -2,7 +2,7 @@
 
 import copy
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import torch
@@ -134,10 +134,11 @@ def fresh_state(optimizer: Optimizer, param: Tensor) -> dict[str, Any]:
     return {**trial.state, **getattr(trial.state, "first", {})}
 
 
-def move_state(layer: SparseLayer, move: Move, optimizer: Optimizer, values: Float[Tensor, " g"] | None = None) -> None:
-    """Move an optimizer's state of a layer's connections; grown ones get what the optimizer starts a new weight with.
+class StateMove:
+    """An optimizer's state of a layer's connections on its way to another topology.
 
-    Call it before the layer itself is moved.
+    Grown connections get what the optimizer starts a new weight with. Whatever may be wrong is found here, before
+    anything changes.
 
     Args:
         layer: the layer.
@@ -146,70 +147,65 @@ def move_state(layer: SparseLayer, move: Move, optimizer: Optimizer, values: Flo
         values: first values of the grown connections; zeros if None.
 
     Raises:
-        ValueError: if that start cannot be known; nothing has changed then.
+        ValueError: if the state that they start with cannot be known.
     """
-    for state, new in moved_state(layer, move, optimizer, values):
-        state.update(new)
 
+    def __init__(
+        self, layer: SparseLayer, move: Move, optimizer: Optimizer, values: Float[Tensor, " g"] | None = None
+    ) -> None:
+        self._layer, self._move, self._shape = layer, move, tuple(layer.packed_shape(move.old))
+        self._states = [*states_of(optimizer, layer)]
+        self._fresh = fresh_state(optimizer, layer.param) if any(self._states) else {}
+        self._values = layer.param.new_zeros(move.grown.numel()) if values is None else values.detach()
+        for state in self._states:
+            self._each(state, self._fresh, lambda key, tensor, fresh: self._start(key, fresh, tensor.dtype))
 
-def moved_state(
-    layer: SparseLayer, move: Move, optimizer: Optimizer, values: Float[Tensor, " g"] | None = None
-) -> list[tuple[MutableMapping[str, Any], dict[str, Any]]]:
-    """Return each state of a layer's parameter, and what is to be in it after a move; see `move_state`."""
-    states = [*states_of(optimizer, layer)]
-    if not any(states):
-        return []
-    fresh = fresh_state(optimizer, layer.param)
-    first = values if values is not None else layer.param.new_zeros(move.grown.numel())
-    how = _Moving(layer, move, first)
-    return [(state, {key: how.moved(key, value, fresh.get(key)) for key, value in state.items()}) for state in states]
+    def apply(self) -> None:
+        """Move the state; call it before the layer itself is moved."""
+        for state in self._states:
+            state.update(self._each(state, self._fresh, self._moved))
 
-
-class _Moving:
-    """How the entries of an optimizer's state become those of another topology."""
-
-    def __init__(self, layer: SparseLayer, move: Move, values: Float[Tensor, " g"]):
-        self.layer, self.move, self.values = layer, move, values
-        self.shape = layer.packed_shape(move.old)
-
-    def moved(self, key: str, value: Any, fresh: Any) -> Any:
-        """Return an entry after the move; some optimizers keep lists or dicts of tensors."""
-        if isinstance(value, Tensor):
-            return self._moved_tensor(key, value, fresh) if self._is_per_weight(value, fresh) else value
-        if isinstance(value, dict):
-            known = fresh if isinstance(fresh, dict) else {}
-            return {name: self.moved(key, item, known.get(name)) for name, item in value.items()}
-        if type(value) in (list, tuple):
-            known = fresh if isinstance(fresh, list | tuple) and len(fresh) == len(value) else [None] * len(value)
-            return type(value)(self.moved(key, item, one) for item, one in zip(value, known, strict=True))
-        return value
+    def _each(self, entries: Mapping[Any, Any], fresh: Any, change: Callable[[Any, Tensor, Any], Any]) -> dict:
+        """Return entries with what they hold of each weight changed; some optimizers keep lists or dicts of tensors."""
+        known = fresh if isinstance(fresh, dict) else {}
+        changed = dict(entries)
+        for key, value in entries.items():
+            one = known.get(key)
+            if isinstance(value, Tensor) and self._is_per_weight(value, one):
+                changed[key] = change(key, value, one)
+            elif isinstance(value, dict):
+                changed[key] = self._each(value, one, change)
+            elif type(value) in (list, tuple):
+                listed = dict(enumerate(one)) if isinstance(one, list | tuple) else {}
+                changed[key] = type(value)(self._each(dict(enumerate(value)), listed, change).values())
+        return changed
 
     def _is_per_weight(self, tensor: Tensor, fresh: Any) -> bool:
         # By chance one number for a whole column, say, may have the shape of a parameter of one connection.
         of_another_shape = isinstance(fresh, Tensor) and fresh.dim() > 0 and fresh.numel() != 2
-        return tuple(tensor.shape) == tuple(self.shape) and not of_another_shape
+        return tuple(tensor.shape) == self._shape and not of_another_shape
 
-    def _moved_tensor(self, key: str, tensor: Tensor, fresh: Any) -> Tensor:
-        moved = self.layer.transfer(tensor, self.move)
-        start = self._start(key, fresh, moved.dtype if moved.is_floating_point() else torch.float32)
+    def _moved(self, key: Any, tensor: Tensor, fresh: Any) -> Tensor:
+        moved = self._layer.transfer(tensor, self._move)
+        start = self._start(key, fresh, tensor.dtype)
         if not bool(start.any()):
             return moved
-        count, at = self.move.new.count, self.move.grown_at
-        grown = self.layer.pack(self.move.new, start.new_zeros(count).index_copy(0, at, start))
-        is_grown = self.layer.pack(self.move.new, start.new_zeros(count).index_fill(0, at, 1)) != 0
+        new, at = self._move.new, self._move.grown_at
+        grown = self._layer.pack(new, start.new_zeros(new.count).index_copy(0, at, start))
+        is_grown = self._layer.pack(new, start.new_zeros(new.count).index_fill(0, at, 1)) != 0
         return torch.where(is_grown, grown.to(moved.dtype), moved)
 
-    def _start(self, key: str, fresh: Any, dtype: torch.dtype) -> Float[Tensor, " g"]:
+    def _start(self, key: Any, fresh: Any, dtype: torch.dtype) -> Float[Tensor, " g"]:
         """What each grown connection starts with: one number for all, or its own first value."""
+        first = self._values.to(dtype if dtype.is_floating_point else torch.float32)
         if fresh is None:
-            if bool(self.values.any()):
+            if bool(first.any()):
                 raise ValueError(
                     f"the optimizer's state must start as that of a fresh weight, got {key!r}, which a fresh weight "
                     "does not have, and connections that do not start at zero; let them grow from zero, or remove "
                     f"{key!r} from optimizer.state before rewiring"
                 )
-            return torch.zeros_like(self.values, dtype=dtype)
+            return first
         at_zero, elsewhere = torch.as_tensor(fresh).flatten().expand(2).tolist()
         # A copy of the weight itself, as full-precision copies and averages of weights are.
-        is_copy = at_zero == 0 and elsewhere == TRIAL
-        return self.values.to(dtype) if is_copy else torch.full_like(self.values, at_zero, dtype=dtype)
+        return first if at_zero == 0 and elsewhere == TRIAL else torch.full_like(first, at_zero)

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from sparsekit.layers import SparseLayer, sparse_layers
 from sparsekit.layers.masked import MaskedLayer
 from sparsekit.layers.move import Move
-from sparsekit.optimizers import chain, moved_state
+from sparsekit.optimizers import StateMove, chain
 from sparsekit.topology import LayerTopology, Topology
 
 FirstValues = Callable[[str, Int64[Tensor, " g"]], Tensor | None]
@@ -101,11 +101,14 @@ def rewire(
     moves = {name: _move_to(topology, layers[name]) for name, topology in new.items()}
     changing = {name: move for name, move in moves.items() if not move.changes_nothing}
     values = {name: first_values(name, move.grown) for name, move in changing.items()}
-    if optimizer is not None:
-        moved = [moved_state(layers[name], move, optimizer, values[name]) for name, move in changing.items()]
-        for state, entries in (pair for pairs in moved for pair in pairs):
-            state.update(entries)
+    states = {
+        name: StateMove(layers[name], move, optimizer, values[name])
+        for name, move in changing.items()
+        if optimizer is not None
+    }
     for name, move in changing.items():
+        if name in states:
+            states[name].apply()
         layers[name].set_topology(move, values[name])
         layers[name].param.grad = None
     return Change.of(moves)

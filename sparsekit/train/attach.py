@@ -14,7 +14,7 @@ from sparsekit.capture import LayerIO, capture_io, views
 from sparsekit.journal import Journal
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.layers.move import Move
-from sparsekit.optimizers import chain, move_state
+from sparsekit.optimizers import StateMove, chain
 from sparsekit.rewire import Change, check_optimizer, rewire
 from sparsekit.rules.base import Rule, check_prepared, check_rule
 from sparsekit.seeds import generator
@@ -190,7 +190,8 @@ class Attachment:
         if known is None or known == self._known:
             return
         for name, layer in sparse_layers(self.model).items():
-            move_state(layer, Move(known[name], layer.topology), self._optimizers[0])
+            move = Move(known[name], layer.topology)
+            StateMove(layer, move, self._optimizers[0], layer.values()[move.grown_at]).apply()
         if self.journal.entries:
             self._write_down(Change.between(known, self._known))
 
