@@ -7,6 +7,7 @@ RigL, SET and GSE on an MLP, at two learning rates. Runs are kept, so an interru
 
 import argparse
 import statistics
+import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,9 @@ HEAD = """# How Adam's state of grown connections starts
 
 A grown connection's moments start at zero. With the *shared* step count of its layer Adam no longer corrects that, and
 its first updates are up to 6.5 learning rates long; with its *own* step count each is one learning rate long, as a new
-weight's; with a *ramp* they rise to that over 100 steps (SMET, arXiv:2606.00888). `{command}`
+weight's; with a *ramp* they rise to that over 100 steps (SMET, arXiv:2606.00888).
+
+    {command}
 
 {data}, density {density:g}, Adam, learning rate falling along a cosine, {epochs} epochs. Test accuracy in %, mean and
 standard error; differences are own or ramp minus shared of the same seed, in points, with their standard error, t
@@ -88,7 +91,7 @@ def main() -> None:
     torch.set_num_threads(1)
     wanted = parse()
     bound = STUDENT.get(wanted.seeds, 1.96)
-    command = "python benchmarks/grown_state.py"
+    command = " ".join(["python benchmarks/grown_state.py", *sys.argv[1:]])
     values = {**vars(wanted), "bound": bound, "command": command}
     lines = [HEAD.format(**values), f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     print("\n".join(lines), flush=True)
