@@ -37,11 +37,13 @@ if TYPE_CHECKING:
         tricks,
         widgets,
     )
+    from sparsekit.adaptor import Adaptor
     from sparsekit.capture import capture_io, views
     from sparsekit.evaluate import evaluate, predictions, refresh_batch_norm
     from sparsekit.journal import Journal
     from sparsekit.kernels import batch_major, feature_major
     from sparsekit.layers import (
+        averaged,
         condense,
         densify,
         density_of,
@@ -77,11 +79,12 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "adaptor": "Adaptor",
     "evaluate": "evaluate predictions refresh_batch_norm",
     "journal": "Journal",
     "kernels": "batch_major feature_major",
-    "layers": "condense densify density_of fuse_relus left_dense shapes_of sparse_layers sparsify topology_of "
-    "used_topology",
+    "layers": "averaged condense densify density_of fuse_relus left_dense shapes_of sparse_layers sparsify "
+    "topology_of used_topology",
     "lottery": "Lottery run_control run_lottery",
     "registry": "names register",
     "capture": "capture_io views",
@@ -124,6 +127,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Adaptor",
     "Change",
     "Experiment",
     "History",
@@ -137,6 +141,7 @@ __all__ = [
     "allocation",
     "analysis",
     "attach",
+    "averaged",
     "backward",
     "batch_major",
     "capture_io",

@@ -1,6 +1,5 @@
 """All methods under one protocol: a table of accuracy, time, arithmetic and memory; nothing is done twice."""
 
-import json
 import math
 import statistics
 import time
@@ -16,7 +15,7 @@ from sparsekit import datasets
 from sparsekit.analysis.flops import forward_flops
 from sparsekit.analysis.memory import memory_bytes
 from sparsekit.analysis.training_flops import PASSES_OF_SCORE, Pass, one_off_flops, training_flops
-from sparsekit.files import write_text
+from sparsekit.files import read_json, write_json
 from sparsekit.layers.base import MEMORY
 from sparsekit.registry import get, names
 from sparsekit.train import Experiment, History, build_model, load_checkpoint, run
@@ -189,8 +188,8 @@ def _timed_run(experiment: Experiment, folder: Path, root: Path | None) -> tuple
     if not (place / COST_FILE).exists():
         # What an earlier session has trained took time that this one cannot know.
         seconds = None if is_begun else time.perf_counter() - start
-        write_text(place / COST_FILE, json.dumps({"seconds": seconds}))
-    seconds = json.loads((place / COST_FILE).read_text(encoding="utf-8"))["seconds"]
+        write_json(place / COST_FILE, {"seconds": seconds})
+    seconds = read_json(place / COST_FILE, remedy="delete it, and the seconds are unknown")["seconds"]
     return history, math.nan if seconds is None else seconds
 
 

@@ -80,6 +80,11 @@ def get(kind: str, name: str) -> Any:
     return known[name]
 
 
+def is_registered(kind: str, name: str) -> bool:
+    """Whether there is something of this kind and name."""
+    return name in _known(kind)
+
+
 def names(kind: str) -> list[str]:
     """Return the registered names of a kind, sorted."""
     return sorted(_known(kind))

@@ -7,6 +7,7 @@ carries out what the rule proposed.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -66,6 +67,7 @@ class Change:
         return sum(positions.numel() for positions in self.grown.values())
 
 
+@torch.inference_mode(False)  # a training goes on with what is made here
 def rewire(
     model: nn.Module,
     new: Mapping[str, LayerTopology],

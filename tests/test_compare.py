@@ -1,6 +1,5 @@
 """Comparing all methods: every cell once, honest costs, a table and a figure."""
 
-import json
 import math
 import sys
 from dataclasses import replace
@@ -15,6 +14,7 @@ from sparsekit.cli import app
 from sparsekit.compare import Cell, compare, experiment_of, markdown_of, methods, table_of
 from sparsekit.plots import plot_methods
 from sparsekit.train import read_run, run
+from sparsekit.train.history import read_rows, write_rows
 
 
 def cell(**given) -> Cell:
@@ -75,9 +75,9 @@ def test_the_accuracy_is_that_of_the_end_though_it_was_better_before(tmp_path):
     how = {"densities": [0.1], "seeds": 1, "folder": tmp_path, "epochs": 2}
     (first,) = compare("digits-mlp", ["static"], **how)
     (metrics,) = tmp_path.glob("*/metrics.jsonl")
-    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    next(row for row in rows if row["name"] == "test accuracy")["value"] = 1.0
-    metrics.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    rows = read_rows(metrics)
+    early = next(place for place, row in enumerate(rows) if row.name == "test accuracy")
+    write_rows(metrics, [*rows[:early], rows[early]._replace(value=1.0), *rows[early + 1 :]])
     assert list(compare("digits-mlp", ["static"], **how)) == [first]
 
 

@@ -12,6 +12,7 @@ import torch
 from sparsekit.benchmark import layers, networks, rivals, update
 from sparsekit.benchmark.machine import about_machine
 from sparsekit.benchmark.memory import bytes_per_connection
+from sparsekit.files import write_text
 from sparsekit.timing import (
     Effort,
     Method,
@@ -209,13 +210,25 @@ def save(file: Path, what: str, rows: Sequence[Row]) -> dict[str, Any]:
     kept = [row for row in old["rows"] if is_same and _group(row) not in new]
     found = {"what": what, "about": about, "rows": sorted(kept + list(rows), key=_order)}
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(found, indent=1) + "\n")
     return found
 
 
 def load(file: Path) -> dict[str, Any]:
-    """Return what a file of results holds."""
-    return json.loads(file.read_text(encoding="utf-8"))
+    """Return what a file of results holds.
+
+    Raises:
+        ValueError: if it is no such file.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        _ = found["about"].get, [_group(row) for row in found["rows"]]
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{file} must hold results that bench wrote, got a damaged or foreign file ({error!r}); put a good copy in "
+            "its place, or delete it and measure again"
+        ) from error
+    return found
 
 
 def _group(row: Row) -> tuple:

@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +29,19 @@ WIDE = 10_000  # columns; no line is longer
 
 def write_comparison(table: "pd.DataFrame", folder: Path, recipe: str) -> list[Path]:
     """Write the table as CSV and Markdown, and a figure for each density."""
+    from sparsekit.files import check_name, write_atomically, write_text
+
+    check_name(recipe, "recipe")
     from sparsekit.compare import markdown_of
     from sparsekit.plots import plot_methods
 
     files = [folder / f"{recipe}.csv", folder / f"{recipe}.md"]
-    table.to_csv(files[0], index=False)
-    files[1].write_text(markdown_of(table), encoding="utf-8")
+    write_text(files[0], table.to_csv(index=False))
+    write_text(files[1], markdown_of(table))
     for wanted, rows in table.groupby("wanted"):
         files.append(folder / f"{recipe}-{wanted:g}.png")
-        plot_methods(rows).get_figure(root=True).savefig(files[-1])  # type: ignore[union-attr]  # it always has one
+        figure = plot_methods(rows).get_figure(root=True)
+        write_atomically(files[-1], partial(figure.savefig, format="png"))  # type: ignore[union-attr]  # it has one
     return files
 
 
@@ -87,9 +92,19 @@ def show_history(history: "History") -> None:
 
 
 def show_tickets(book: "TicketBook") -> None:
-    """Print the tickets of a folder."""
-    typer.echo(f"{book.folder}")
+    """Print the tickets of a folder.
+
+    Raises:
+        FileNotFoundError: if there is no ticket in it, or no such folder.
+        ValueError: if a ticket is damaged.
+    """
+    if not book.steps:
+        inside = book.folder / "tickets"
+        what = "no ticket in it" if book.folder.is_dir() else "no such folder"
+        way = f"give {inside}" if inside.is_dir() else "give the one that a TicketBook was made with"
+        raise FileNotFoundError(f"a folder must hold tickets, got {book.folder} with {what}; {way}")
     rows = [(f"{one.step}", f"{one.count:,}", f"{one.density:.4f}", f"{one.accuracy:.4f}") for one in book]
+    typer.echo(f"{book.folder}")
     print_table(["step", "connections", "density", "accuracy"], rows)
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from sparsekit import models
 from sparsekit.allocation import check_density
 from sparsekit.datasets import Dataset, few_per_class
+from sparsekit.files import check_name
 from sparsekit.layers import fuse_relus, shapes_of, sparsify
 from sparsekit.layers.convert import STORAGES
 from sparsekit.registry import get, register
@@ -87,6 +88,9 @@ class Experiment:
     first_step: int = setting(0, "step to begin at: data and learning rate go on from there", range=(0, 1_000_000))
 
     def __post_init__(self):
+        check_name(self.recipe, "recipe")
+        if self.start is not None:
+            check_name(self.start, "start")
         check_density(self.density)
         for kind in ("data", "model", "optimizer", "allocation"):
             get(kind, getattr(self, kind))

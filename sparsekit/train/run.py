@@ -1,6 +1,5 @@
 """`run`: carry out an experiment once. Finished work is not done again; interrupted work goes on bit by bit."""
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,25 +13,17 @@ from tqdm.auto import tqdm
 
 from sparsekit import datasets
 from sparsekit.evaluate import Evaluation, evaluate
-from sparsekit.files import alone, write_text
+from sparsekit.files import alone, check_name, write_text
 from sparsekit.journal import Journal
 from sparsekit.layers import topology_of
 from sparsekit.seeds import derive
-from sparsekit.settings import from_plain, to_plain
+from sparsekit.settings import to_plain
 from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore, save_checkpoint
 from sparsekit.train.experiment import Experiment, build_model, build_optimizer
 from sparsekit.train.feed import batches_of, endless_batches, total_steps
-from sparsekit.train.history import (
-    History,
-    Row,
-    append_rows,
-    code_version,
-    cut_rows,
-    read_rows,
-    rows_of_epoch,
-    rows_of_step,
-)
+from sparsekit.train.history import History, Row, append_rows, code_version, rows_of_epoch, rows_of_step, write_rows
 from sparsekit.train.loop import training
+from sparsekit.train.record import num_records, read_experiment, read_record, write_experiment
 from sparsekit.train.start import load_start
 from sparsekit.tricks.base import Given, Trick, begin, resume
 
@@ -70,6 +61,7 @@ def run(
         ValueError: if settings do not fit each other or the data; no folder is made then.
         FloatingPointError: if the loss is not finite; the last checkpoint stays.
         CheckpointError: if the folder's checkpoint is damaged or its record lags behind; nothing is touched.
+        OSError: if there is no space, which the message says; the last checkpoint stays, and another call goes on.
     """
     if not isinstance(experiment, Experiment):
         raise TypeError(f"run takes an Experiment, got {type(experiment).__name__}; recipes.digits_mlp() makes one")
@@ -82,32 +74,7 @@ def run(
         torch.manual_seed(derive(experiment.seed, "torch"))
         work = _Work.begin(experiment, place, root, until)
         work.go_on(progress, checkpoint_seconds, checkpoint_steps)
-        return read_run(place)
-
-
-def read_run(folder: str | Path) -> History:
-    """Return what a run has measured so far.
-
-    Raises:
-        FileNotFoundError: if the folder holds no run.
-    """
-    folder = Path(folder)
-    read_experiment(folder)
-    return History(read_rows(folder / "metrics.jsonl"), Journal.read(folder / "journal"), folder)
-
-
-def read_experiment(folder: str | Path) -> Experiment:
-    """Return the experiment of a run folder.
-
-    Raises:
-        FileNotFoundError: if the folder holds no run.
-    """
-    path = Path(folder) / "experiment.json"
-    if not path.exists():
-        raise FileNotFoundError(
-            f"a run folder must hold experiment.json, got {path.parent} without; give a run's folder"
-        )
-    return from_plain(json.loads(path.read_text(encoding="utf-8")))
+        return read_record(place, None)  # checked when it was taken up, and written since
 
 
 def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Module:
@@ -115,6 +82,7 @@ def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Modu
 
     Raises:
         FileNotFoundError: if the folder holds no run, or nothing has been saved yet.
+        CheckpointError: if the checkpoint is damaged, or of another network.
     """
     experiment = read_experiment(folder)
     data = datasets.load(experiment.data, root=root, **experiment.data_settings)
@@ -123,7 +91,13 @@ def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Modu
     # What the network has in it at that step: no ghosts, once the training is over.
     tricks = experiment.tricks_over(total_steps(experiment, data))
     model = resume(model, [trick for trick in tricks if trick.changes == "network"], state["step"])
-    model.load_state_dict(state["model"])
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{folder}/checkpoint.pt must be of the network in experiment.json, got another: {error}; delete the "
+            "folder to train this run again"
+        ) from error
     return model.eval()
 
 
@@ -141,6 +115,7 @@ class _Work:
     tricks: tuple[Trick, ...]
     done: int
     rows: list[Row] = field(default_factory=list)
+    num_rows: int = 0
     saved_at: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -155,7 +130,7 @@ class _Work:
             load_start(folder.parent, experiment.start, model)
         tricks = experiment.tricks_over(total_steps(experiment, data))
         feed = endless_batches(experiment, data)
-        given = Given(batches=feed, load=lambda name: load_model(folder.parent / name, root=root))
+        given = Given(batches=feed, load=partial(_load_beside, folder.parent, root))
         if state is None and experiment.first_step == 0:
             model = begin(model, tricks, given)
         else:  # with values of a training that is under way
@@ -175,32 +150,23 @@ class _Work:
         (self.folder / "metrics.jsonl").unlink(missing_ok=True)
         self.journal = Journal.create(self.folder / "journal", topology_of(self.model))
         write_text(self.folder / "code.txt", code_version())
-        write_text(self.folder / "experiment.json", json.dumps(to_plain(self.experiment), indent=2) + "\n")
+        write_experiment(self.folder, self.experiment)
 
     def _take_up(self, state: dict[str, Any]) -> None:
+        if to_plain(read_experiment(self.folder)) != to_plain(self.experiment):
+            raise CheckpointError(
+                f"{self.folder}/experiment.json must be of the experiment that the folder is named after, got another; "
+                "delete the folder to start this run again"
+            )
+        history = read_record(self.folder, state)
         self.done = restore(state, self.model, self.optimizer)
+        self.journal, self.num_rows = history.journal, state["extra"]["rows"]
         if self.done >= self.end:
-            self.journal = Journal.read(self.folder / "journal")
             return
-        self._check_record()
         self._sweep()
         # What was written after the checkpoint will be written again.
-        self.journal = Journal.read(self.folder / "journal")
         self.journal.cut_at(self.done)
-        cut_rows(self.folder / "metrics.jsonl", self.done)
-
-    def _check_record(self) -> None:
-        """After a power failure the checkpoint may have reached the disk, and what was written before it not."""
-        steps = {row.step for row in read_rows(self.folder / "metrics.jsonl") if row.step < self.done}
-        if len(steps) < (trained := self.done - self.experiment.first_step):
-            raise _lagging("metrics.jsonl", f"{trained} steps", f"{len(steps)}")
-        try:
-            journal = Journal.read(self.folder / "journal")
-        except ValueError as error:
-            raise _lagging("journal", "every rewiring", "a damaged file") from error
-        past = Journal(journal.initial, [(step, change) for step, change in journal.entries if step < self.done])
-        if past[-1] != topology_of(self.model):
-            raise _lagging("journal", "every rewiring", f"{len(past)} that lead to another topology")
+        write_rows(self.folder / "metrics.jsonl", history.rows[: self.num_rows])
 
     def _sweep(self) -> None:
         """Remove what a killed process was just writing."""
@@ -264,9 +230,16 @@ class _Work:
 
     def _save(self) -> None:
         append_rows(self.folder / "metrics.jsonl", self.rows)
+        self.num_rows += len(self.rows)
         self.rows.clear()
-        save_checkpoint(self.folder / "checkpoint.pt", self.model, self.optimizer, step=self.done)
+        kept = num_records(self.num_rows, self.journal)
+        save_checkpoint(self.folder / "checkpoint.pt", self.model, self.optimizer, step=self.done, extra=kept)
         self.saved_at = time.monotonic()
+
+
+def _load_beside(folder: Path, root: str | Path | None, name: str) -> nn.Module:
+    check_name(name, "the name of a run to learn from")
+    return load_model(folder / name, root=root)
 
 
 def _check_fits(experiment: Experiment, data: datasets.Dataset) -> None:
@@ -292,9 +265,3 @@ def _check_fits(experiment: Experiment, data: datasets.Dataset) -> None:
             f"augment needs pictures (channels, height, width), got inputs {data.shape} from {experiment.data}; "
             "set augment=False, or data_settings={'flat': False} for digits"
         )
-
-
-def _lagging(file: str, wanted: str, got: str) -> CheckpointError:
-    return CheckpointError(
-        f"{file} must hold {wanted} up to the checkpoint, got {got}; delete the folder to start this run again"
-    )

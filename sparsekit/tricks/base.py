@@ -15,11 +15,11 @@ from torch.optim import Optimizer
 
 from sparsekit.layers import fuse_relus, unfuse_relus
 from sparsekit.layers.base import GHOST
+from sparsekit.losses import LossFn
 from sparsekit.registry import get, names
 from sparsekit.settings import setting
 
 Batch = tuple[Tensor, Tensor] | list[Tensor]
-LossFn = Callable[[Tensor, Tensor], Tensor]
 # A guess of ours between the 25 and 50 % in which the soft units of ToST may reasonably live; its code removes nothing.
 USUAL_STOP = 0.4
 _FUSED = "_was_fused"

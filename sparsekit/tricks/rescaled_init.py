@@ -7,12 +7,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.dropout import _DropoutNd
 
 from sparsekit.layers import SparseLayer, densify, sparse_layers
 from sparsekit.registry import register
 from sparsekit.settings import check_range, setting
+from sparsekit.substitutes import twice_differentiable
 from sparsekit.tricks.base import Batch, Given, LossFn, Trick
 
 BETAS = (0.9, 0.999)  # of Adam, as torch's own and as in the released code
@@ -76,13 +76,12 @@ class RescaledInit(Trick):
             loss_fn: `(outputs, labels) -> mean loss`.
 
         Raises:
-            ValueError: if there is no batch.
+            ValueError: if there is no batch, or an operation has no second derivative.
         """
         search = _Search(self, model, loss_fn)
         stream = _endless(batches)
         devices = [p.device for p in model.parameters() if p.is_cuda][:1]
-        # Only this way to compute attention has the second derivative that is needed here.
-        with torch.random.fork_rng(devices=devices), sdpa_kernel(SDPBackend.MATH):
+        with torch.random.fork_rng(devices=devices), twice_differentiable():
             for _ in range(self.iterations):
                 search.move(next(stream), next(stream), stream)
         return dict(zip(search.names, search.scales.tolist(), strict=True))

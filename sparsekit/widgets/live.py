@@ -17,6 +17,7 @@ from typing import Any, Generic, Literal, TypeVar
 from torch import nn
 from torch.optim import Optimizer
 
+from sparsekit.adaptor import Adaptor
 from sparsekit.evaluate import Batch, LossFn
 from sparsekit.journal import Journal
 from sparsekit.layers import topology_of
@@ -253,6 +254,7 @@ def live_training(
     tricks: Sequence[Control[Trick] | Trick] = (),
     measure: Callable[[nn.Module], dict[str, float]] | None = None,
     measure_every: int = 50,
+    adaptor: Adaptor | None = None,
 ) -> Iterator[Snapshot]:
     """Train with the real `train_step` and yield a snapshot after each step; the rule is read anew at every step.
 
@@ -268,16 +270,16 @@ def live_training(
         tricks: what helps the training, already applied to the model; each may be held by a `Control` of its own.
         measure: metrics of the model beside the batch's loss and accuracy, taken every `measure_every` steps.
         measure_every: steps between measurements; the last step is measured too.
+        adaptor: makes pairs of other batches, and class scores of other outputs.
     """
-    held = control if isinstance(control, Control) else Control(control)
-    topology = topology_of(model)
+    held, topology = control if isinstance(control, Control) else Control(control), topology_of(model)
     for step, batch in enumerate(islice(batches, steps)):
         draws, now = generator(seed, "rewire", step), _as_they_are(tricks)
         set_step(model, now, step, optimizer)
-        helped = loss_at(now, loss_fn, model, step)
-        stats, change = train_step(model, optimizer, batch, helped, held.rule, step, draws)
+        loss = loss_at(now, loss_fn, model, step)
+        stats, change = train_step(model, optimizer, batch, loss, held.rule, step, draws, adaptor=adaptor)
         set_step(model, now, step + 1, optimizer)
-        metrics = {"loss": stats.loss, "accuracy": stats.correct / stats.count}
+        metrics = {"loss": stats.loss, "accuracy": stats.accuracy}
         if change is not None:
             topology = topology_of(model)
             if journal is not None:
