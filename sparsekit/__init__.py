@@ -71,6 +71,7 @@ if TYPE_CHECKING:
         backward,
         fit,
         load_model,
+        own_step_counts,
         read_run,
         run,
         train_step,
@@ -94,7 +95,7 @@ _HOMES = {
     "sup_tickets": "SupTickets run_sup_tickets",
     "tickets": "Ticket TicketBook superpose",
     "topology": "LayerTopology Topology",
-    "train": "Experiment History attach backward fit load_model read_run run train_step training",
+    "train": "Experiment History attach backward fit load_model own_step_counts read_run run train_step training",
 }
 _HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed.split()}
 
@@ -163,6 +164,7 @@ __all__ = [
     "lottery",
     "models",
     "names",
+    "own_step_counts",
     "plots",
     "predictions",
     "random_topology",

@@ -19,7 +19,7 @@ LEVELS = {  # numbers as in the design; a decimal is a landing between two floor
     1.1: {"selection"},
     1.2: {"shuffling"},
     2: {"layers"},
-    2.1: {"flow"},
+    2.1: {"flow", "optimizers"},
     2.2: {"layer_io"},
     3: {"capture", "rewire"},
     4: {"scores", "rules", "tricks"},

@@ -9,6 +9,7 @@ from sparsekit.train.loop import StepStats, backward, set_learning_rate, train_s
 from sparsekit.train.record import read_experiment, read_run
 from sparsekit.train.run import load_model, run
 from sparsekit.train.start import load_start, save_start
+from sparsekit.train.step_counts import own_step_counts
 
 __all__ = [
     "Attachment",
@@ -25,6 +26,7 @@ __all__ = [
     "load_checkpoint",
     "load_model",
     "load_start",
+    "own_step_counts",
     "read_experiment",
     "read_run",
     "restore",

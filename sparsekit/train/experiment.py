@@ -25,6 +25,7 @@ from sparsekit.selection import random_topology
 from sparsekit.settings import changed_settings, check_range, setting
 from sparsekit.shuffling import shuffled
 from sparsekit.topology import Topology
+from sparsekit.train.step_counts import RAMP, STEP_COUNTS, own_step_counts
 from sparsekit.tricks import LabelSmoothing, Trick, check_tricks
 
 # Learning rate and settings of each optimizer where an experiment names none: torch's own, except for SGD.
@@ -44,7 +45,8 @@ for _name in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad"):
 class Experiment:
     """Everything that decides what a training does. Derive one from another with `dataclasses.replace`.
 
-    Settings of the data set, model and optimizer are mappings of the named function's own keywords.
+    Settings of the data set, model and optimizer are mappings of the named function's own keywords. How the optimizer
+    state of grown connections starts, `step_count` says: see `own_step_counts`.
 
     Raises:
         ValueError: if a name is unknown, a number out of range, or a score given where it cannot act.
@@ -73,6 +75,7 @@ class Experiment:
     dense_start: bool = setting(True, "draw dense weights first, the same for all methods; no if they would not fit")
     optimizer: str = setting("sgd", "optimizer, by name")
     optimizer_settings: Mapping[str, Any] | None = None
+    step_count: str = setting("shared", "Adam's step count of grown connections: shared (their layer's), own, or ramp")
     learning_rate: Schedule | None = setting(None, "by step; none falls along a cosine from the optimizer's usual rate")
     label_smoothing: float = setting(0.0, "share of the target spread over all classes", range=(0, 1))
     tricks: tuple[Trick, ...] = setting((), "what helps the training: ghosts, first values, labels")
@@ -97,6 +100,8 @@ class Experiment:
             raise ValueError(f"this rule needs storage masked, got csr: {self.rule.needs_dense}")
         if self.autocast not in (None, "bfloat16", "float16"):
             raise ValueError(f"autocast must be bfloat16, float16 or None, got {self.autocast!r}")
+        if self.step_count not in STEP_COUNTS:
+            raise ValueError(f"step_count must be one of {', '.join(STEP_COUNTS)}, got {self.step_count!r}")
         self._check_types()
         self._check_first_places()
         many = float("inf")
@@ -227,8 +232,15 @@ def _drawn(experiment: Experiment, model: nn.Module, data: Dataset | None) -> To
 
 
 def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:
-    """Return the experiment's optimizer for a model; its learning rate is set before every step."""
+    """Return the experiment's optimizer for a model; its learning rate is set before every step.
+
+    Raises:
+        ValueError: if grown connections are to have step counts of their own, which the optimizer does not know.
+    """
     settings = experiment.optimizer_settings
     if settings is None:
         _, settings = USUAL.get(experiment.optimizer, (1e-3, {}))
-    return get("optimizer", experiment.optimizer)(model.parameters(), **settings)
+    optimizer = get("optimizer", experiment.optimizer)(model.parameters(), **settings)
+    if experiment.step_count != "shared":
+        own_step_counts(model, optimizer, ramp=RAMP if experiment.step_count == "ramp" else 0)
+    return optimizer
