@@ -52,6 +52,9 @@ class WeightAccess(nn.Module):
     def _assign_weight(self, weight: Tensor) -> None:
         """Take a whole new weight, as `layer.weight = nn.Parameter(...)` gives it to a plain layer."""
         layer: Any = self  # a SparseLayer, which is built on this class
+        if hasattr(weight, "placements"):  # a process's share of it, from fully_shard: rules refuse it and say why
+            self._parameters["weight"] = weight  # type: ignore[assignment]
+            return
         values = from_dense(weight.detach(), layer.topology, strictly=True)
         with torch.no_grad():
             layer.param.copy_(layer.pack(layer.topology, values.to(layer.param)))
