@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from sparsekit.flow import WholeModel
+from sparsekit.flow import CallNote, WholeModel
 from sparsekit.kernels import backend
 from sparsekit.layer_io import LayerIO, Recorder, check_not_alone
 from sparsekit.layers import SparseLayer, sparse_layers
@@ -48,8 +47,8 @@ class capture_io:  # used like a function
         """Begin to record; return what will hold the record, by layer name."""
         if self.io:
             self._stance.enter_context(backend.uncompiled())
-            # For all modules, and not on the model, whose copies and files would take the hook along.
-            self._hooks.append(register_module_forward_pre_hook(self._whole.note_call))
+            note_call = CallNote(self._whole.note_call)
+            self._hooks.append(self._whole.model.register_forward_pre_hook(note_call, prepend=True))
         for io in self.io.values():
             recorder = Recorder(io)
             self._hooks.append(io.layer.register_forward_hook(recorder, with_kwargs=True))

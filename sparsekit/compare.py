@@ -155,7 +155,8 @@ def markdown_of(table: pd.DataFrame) -> str:
         accuracy = f"{100 * row['accuracy']:.2f}{error}"
         took, flops = _told(row["seconds"], 1), _told(row["flops"], 3)
         costs = f"{row['density']:.4g} | {took} | {flops} | {row['bytes'] / 1000:.0f}"
-        lines.append(f"| {row['wanted']:g} | {row['method']} | {accuracy} | {row['seeds']} | {costs} |")
+        method = row["method"].replace("|", r"\|")
+        lines.append(f"| {row['wanted']:g} | {method} | {accuracy} | {row['seeds']} | {costs} |")
     return "\n".join(lines) + "\n"
 
 

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsekit.adaptor import Adaptor, call, size_of
 from sparsekit.losses import LossFn, MeanLoss, num_correct
+from sparsekit.seeds import generator, seeded_rng
 
 Batch = Any  # a pair of inputs and labels (a DataLoader gives lists), or what an adaptor makes a pair of
 Batches = Iterable[Batch]
@@ -110,8 +111,7 @@ def refresh_batch_norm(model: nn.Module, batches: Batches, *, adaptor: Adaptor |
     first = next(walk, None)
     if first is None:
         raise ValueError("refreshing batch norm needs at least one batch, got none; check the data set or the loader")
-    devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
-    with _keeping_modes(model), torch.random.fork_rng(devices=devices):
+    with _keeping_modes(model), seeded_rng(generator(0, "batch norm")):
         torch.optim.swa_utils.update_bn(itertools.chain([first], walk), _Called(model))
 
 

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_leaves, tree_map
 
 from sparsekit.layers import SparseLayer, sparse_layers
+from sparsekit.seeds import generator, seeded_rng
 from sparsekit.substitutes import Substitutes
 
 Sums = dict[str, tuple[Tensor, Tensor]]
@@ -30,7 +31,7 @@ class WholeModel:
         self.model, self.arguments = model, None
 
     def note_call(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """Remember the shapes of a call of the model itself; a hook for the calls of all modules."""
+        """Remember the shapes of a call of the model."""
         if module is self.model:
             self.arguments = ones_for(args)
 
@@ -47,6 +48,20 @@ class WholeModel:
                 "model(x), the input by position, inside capture_io(model)"
             )
         return all_ones_flow(self.model, self.arguments)
+
+
+class CallNote:
+    """A forward pre-hook whose copies, in copies and files of the model, do nothing and hold nothing."""
+
+    def __init__(self, note: Callable[[nn.Module, tuple[Any, ...]], None] | None = None):
+        self.note = note
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if self.note is not None:
+            self.note(module, args)
+
+    def __reduce__(self) -> tuple[type["CallNote"], tuple[()]]:
+        return CallNote, ()
 
 
 def ones_for(arguments: Any) -> Any:
@@ -98,8 +113,7 @@ def all_ones_flow(model: nn.Module, arguments: tuple[Any, ...]) -> Sums:
     sums: Sums = {}
     for name, layer in sparse_layers(twin).items():
         layer.register_forward_hook(partial(_add_up, sums, name), with_kwargs=True)
-    devices = {parameter.device for parameter in twin.parameters() if parameter.is_cuda}
-    with torch.random.fork_rng(devices=devices), torch.enable_grad():
+    with seeded_rng(generator(0, "flow")), torch.enable_grad():
         arriving = flow_through(lambda: twin(*tree_map(_with_gradient, arguments)))
         if arriving.requires_grad:
             arriving.backward()

@@ -1,6 +1,7 @@
 """Settings of methods: fields that explain themselves, and their way to JSON and back."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,37 @@ def check_range(owner: Any, **ranges: tuple[float, float]) -> None:
         value = getattr(owner, name)
         if not low <= value <= high:
             raise ValueError(f"{type(owner).__name__}.{name} must lie in [{low}, {high}], got {value}")
+
+
+# What libraries read as they are loaded; each starts as many threads as it is told, which may end the process.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def check_threads(threads: int, what: str = "threads") -> int:
+    """Return a number of threads if this machine has a processor for each.
+
+    Raises:
+        ValueError: if it is below 1 or above the number of processors.
+
+    Example:
+        >>> check_threads(1)
+        1
+    """
+    most = os.cpu_count() or 1
+    if not 1 <= threads <= most:
+        raise ValueError(
+            f"{what} must lie between 1 and {most}, the processors of this machine, got {threads}; more would wait for "
+            "each other, and thousands end the process"
+        )
+    return threads
+
+
+def check_thread_variables() -> None:
+    """Raise ValueError if an environment variable asks for more threads than this machine has processors."""
+    for name in THREAD_VARIABLES:
+        for part in os.environ.get(name, "").split(","):  # OpenMP takes a number for each nesting level
+            if part.strip().isdecimal():
+                check_threads(int(part), name)
 
 
 def to_plain(value: Any) -> Any:

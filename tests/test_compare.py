@@ -183,3 +183,9 @@ def test_the_command_writes_a_table_and_figures(tmp_path):
 def test_the_command_names_what_it_does_not_know(tmp_path):
     done = CliRunner().invoke(app, ["compare", "--data", "mars", "--folder", str(tmp_path)])
     assert "digits, mnist1d, fashion-mini, cifar10" in str(done.exception)
+
+
+def test_a_name_with_a_bar_leaves_the_table_a_table():
+    lines = markdown_of(table_of([cell(method="a|b")])).splitlines()
+    assert lines[-1].replace(r"\|", "").count("|") == lines[0].count("|")
+    assert r"| a\|b |" in lines[-1]

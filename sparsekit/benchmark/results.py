@@ -1,6 +1,7 @@
 """What is measured, one row a method; and the file in which rows of several runs come together."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -106,7 +107,8 @@ def _check_cores(threads: int) -> None:
     """Make sure that no method is held back: where OpenMP has bound this process, Numba sees a single core."""
     from numba import config  # here, because torch's OpenMP must be loaded first
 
-    allowed: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set by numba as it reads its settings
+    # Numba sets its own as it reads its settings, without asking how many there are.
+    allowed: int = min(config.NUMBA_NUM_THREADS, os.cpu_count() or 1)  # type: ignore[attr-defined]
     if threads > allowed:
         raise ValueError(
             f"there must be at most {allowed} threads, those that Numba may use, got {threads}; "

@@ -23,6 +23,7 @@ from sparsekit.cli.output import (
     write_comparison,
 )
 from sparsekit.cli.values import pairs_of, plural, rule_settings_of, score_of, singular, tricks_of
+from sparsekit.settings import check_thread_variables
 
 app = typer.Typer(
     help="Train sparse neural networks and look at what their topologies did.",
@@ -272,9 +273,10 @@ def main() -> None:
     """Run the command line; a mistake of the user's gets a sentence, not a traceback."""
     keep_freed_memory()
     try:
+        check_thread_variables()
         app()
     except (ValueError, OSError, FloatingPointError, TypeError) as error:
-        Console(stderr=True).print(f"[bold red]Error:[/bold red] {escape(str(error))}", soft_wrap=True)
+        Console(stderr=True, emoji=False).print(f"[bold red]Error:[/bold red] {escape(str(error))}", soft_wrap=True)
         raise SystemExit(1) from error
 
 

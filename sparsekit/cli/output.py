@@ -13,6 +13,9 @@ from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from sparsekit.settings import check_threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +49,12 @@ def write_comparison(table: "pd.DataFrame", folder: Path, recipe: str) -> list[P
 
 
 def prepare(threads: int) -> None:
-    """Set what is read only once: by torch as it first asks for memory, by other kernels as they are loaded."""
+    """Set what is read only once: by torch as it first asks for memory, by other kernels as they are loaded.
+
+    Raises:
+        ValueError: if there are not so many processors.
+    """
+    check_threads(threads)
     if "torch" not in sys.modules:
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages: dense and sparse training both gain
         os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -81,12 +89,12 @@ def show_history(history: "History") -> None:
     experiment = read_experiment(history.folder)
     lines = [
         f"[bold]{escape(str(history.folder))}[/bold]",
-        f"{experiment.model} on {experiment.data}, seed {experiment.seed}, {escape(repr(experiment.rule))}",
-        *(f"  {name:26s} {history.last(name):.4f}" for name in sorted({row.name for row in history.rows})),
+        escape(f"{experiment.model} on {experiment.data}, seed {experiment.seed}, {experiment.rule!r}"),
+        *(escape(f"  {name:26s} {history.last(name):.4f}") for name in sorted({row.name for row in history.rows})),
         f"  {'rewirings':26s} {len(history.journal)}",
     ]
     # A folder's name broken over two lines could not be copied.
-    Console().print("\n".join(lines), soft_wrap=True)
+    Console(emoji=False).print("\n".join(lines), soft_wrap=True)
     if history.journal.initial:
         _print_layers(history)
 
@@ -173,5 +181,5 @@ def print_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     for number, head in enumerate(heads):
         table.add_column(head, no_wrap=number == 0, overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(Text, row))  # as it is: in a name, brackets are no markup
     Console(width=None if is_screen else WIDE).print(table)

@@ -15,6 +15,7 @@ from sparsekit.layers import shapes_of, sparse_layers
 from sparsekit.losses import LossFn, loss_of, shares
 from sparsekit.scores.asking import gradients_of
 from sparsekit.seeds import generator as stream
+from sparsekit.seeds import seeded_rng
 from sparsekit.selection import keep_top_overall, keep_top_per_layer
 from sparsekit.settings import check_range, setting
 from sparsekit.topology import LayerTopology, Topology
@@ -240,19 +241,10 @@ def parts_of(twin: nn.Module, batches: Sequence[Batch], loss_fn: LossFn) -> Iter
     yield from ((share, pair) for share, pair in zip(counts, pairs, strict=True) if share)
 
 
-class drawing_from:  # used like a function
-    """Let what draws from torch's global stream (dropout) draw from a generator instead, and put the stream back."""
-
-    def __init__(self, generator: torch.Generator):
-        self._seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-        self._fork = torch.random.fork_rng()
-
-    def __enter__(self) -> None:
-        self._fork.__enter__()
-        torch.manual_seed(self._seed)
-
-    def __exit__(self, *error: Any) -> None:
-        self._fork.__exit__(*error)
+def drawing_from(generator: torch.Generator) -> seeded_rng:
+    """Let what draws from torch's global stream (dropout) draw from a stream that a generator seeds."""
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    return seeded_rng(torch.Generator().manual_seed(seed))
 
 
 def _whole(model: nn.Module, exclude: tuple[str, ...]) -> Topology:

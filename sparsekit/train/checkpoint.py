@@ -34,6 +34,7 @@ def save_checkpoint(
     *,
     step: int,
     extra: Mapping[str, Any] | None = None,
+    generator: torch.Generator | None = None,
 ) -> None:
     """Write a checkpoint: to a temporary file first, then renamed, so that the old one survives any failure.
 
@@ -43,6 +44,7 @@ def save_checkpoint(
         optimizer: its `state_dict` holds momentum and the like.
         step: number of steps done.
         extra: numbers, texts, lists and tensors to keep beside them.
+        generator: what the training draws from, for example inside `seeds.seeded_rng`; torch's global one if None.
 
     Raises:
         OSError: if there is no space; the message says so.
@@ -51,7 +53,7 @@ def save_checkpoint(
     state = {
         "format": FORMAT,
         "step": step,
-        **_state_of(model, optimizer),
+        **_state_of(model, optimizer, generator),
         "optimizer_kind": type(optimizer).__name__,
         "extra": dict(extra or {}),
     }
@@ -131,21 +133,23 @@ def _damaged(path: Path, why: str) -> CheckpointError:
     )
 
 
-def restore(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer) -> int:
+def restore(
+    state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer, *, generator: torch.Generator | None = None
+) -> int:
     """Put a loaded checkpoint into a model and its optimizer, and return the number of steps done.
 
-    Also restores torch's random state, from which dropout draws.
+    Also restores the random state from which dropout draws: the generator's, or torch's global one if None.
 
     Raises:
         CheckpointError: if the checkpoint belongs to another model or optimizer; nothing has been changed then.
     """
     _check_fits(state["model"], model)
     _check_optimizer(state, optimizer)
-    before = copy.deepcopy(_state_of(model, optimizer))
+    before = copy.deepcopy(_state_of(model, optimizer, generator))
     try:
-        _put(state, model, optimizer)
+        _put(state, model, optimizer, generator)
     except Exception as error:  # whatever does not fit: nothing may stay half-loaded
-        _put(before, model, optimizer)
+        _put(before, model, optimizer, generator)
         raise CheckpointError(
             f"the checkpoint must fit this model and optimizer, got one that does not ({error}); "
             "delete it to start this run again, or put a good copy in its place"
@@ -153,14 +157,15 @@ def restore(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer) ->
     return state["step"]
 
 
-def _state_of(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
-    return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "random": torch.get_rng_state()}
+def _state_of(model: nn.Module, optimizer: Optimizer, generator: torch.Generator | None) -> dict[str, Any]:
+    random = (generator or torch.default_generator).get_state()
+    return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "random": random}
 
 
-def _put(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer) -> None:
+def _put(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer, generator: torch.Generator | None) -> None:
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["random"])
+    (generator or torch.default_generator).set_state(state["random"])
 
 
 def _check_fits(saved: Mapping[str, torch.Tensor], model: nn.Module) -> None:

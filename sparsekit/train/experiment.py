@@ -20,7 +20,7 @@ from sparsekit.rules.base import Rule
 from sparsekit.rules.static import Static
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.scores.base import Score, prune
-from sparsekit.seeds import derive, generator
+from sparsekit.seeds import generator, seeded_rng
 from sparsekit.selection import random_topology
 from sparsekit.settings import changed_settings, check_range, setting
 from sparsekit.shuffling import shuffled
@@ -196,7 +196,7 @@ def build_model(
     """Return the experiment's network at its first step: initialised and, below density 1, sparse.
 
     The same seed gives the same dense initialisation at every density and for every rule, so that methods can be
-    compared in pairs. Torch's global random state is left as it was.
+    compared in pairs. Torch's global random state is neither read nor set, so that several threads may build at once.
 
     Args:
         experiment: what is to be trained.
@@ -205,8 +205,7 @@ def build_model(
         data: what a score before training looks at; without it connections are drawn at random, which is enough for a
             model that is going to be loaded.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(experiment.seed, "model"))
+    with seeded_rng(generator(experiment.seed, "model")):
         with torch.device("cpu" if experiment.dense_start else "meta"):
             model = models.build(
                 experiment.model, input_shape=input_shape, num_classes=num_classes, **experiment.model_settings

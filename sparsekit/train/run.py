@@ -16,9 +16,10 @@ from sparsekit.evaluate import Evaluation, evaluate
 from sparsekit.files import alone, check_name, write_text
 from sparsekit.journal import Journal
 from sparsekit.layers import topology_of
-from sparsekit.seeds import derive
+from sparsekit.seeds import generator, seeded_rng
 from sparsekit.settings import to_plain
 from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore, save_checkpoint
+from sparsekit.train.draws import drawing
 from sparsekit.train.experiment import Experiment, build_model, build_optimizer
 from sparsekit.train.feed import batches_of, endless_batches, total_steps
 from sparsekit.train.history import History, Row, append_rows, code_version, rows_of_epoch, rows_of_step, write_rows
@@ -70,9 +71,9 @@ def run(
             raise ValueError(f"{name} must be at least 1 or None, got {steps}; leave it out for the usual")
     place = Path(folder) / experiment.folder_name
     tell = partial(tqdm.write, f"{place.name}: another process trains it; waiting until it is done")
-    with alone(place, tell if progress else lambda: None), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(experiment.seed, "torch"))
-        work = _Work.begin(experiment, place, root, until)
+    with alone(place, tell if progress else lambda: None):
+        with seeded_rng(generator(experiment.seed, "before training")):
+            work = _Work.begin(experiment, place, root, until)
         work.go_on(progress, checkpoint_seconds, checkpoint_steps)
         return read_record(place, None)  # checked when it was taken up, and written since
 
@@ -114,6 +115,7 @@ class _Work:
     until: int | None
     tricks: tuple[Trick, ...]
     done: int
+    draws: torch.Generator
     rows: list[Row] = field(default_factory=list)
     num_rows: int = 0
     saved_at: float = field(default_factory=time.monotonic)
@@ -137,7 +139,8 @@ class _Work:
             model = resume(model, tricks, experiment.first_step if state is None else state["step"], given)
         optimizer = build_optimizer(experiment, model)
         journal = Journal(topology_of(model))
-        work = cls(experiment, folder, data, model, optimizer, journal, until, tricks, done=experiment.first_step)
+        draws = generator(experiment.seed, "torch")
+        work = cls(experiment, folder, data, model, optimizer, journal, until, tricks, experiment.first_step, draws)
         if state is None:
             work._create()
         else:
@@ -159,7 +162,7 @@ class _Work:
                 "delete the folder to start this run again"
             )
         history = read_record(self.folder, state)
-        self.done = restore(state, self.model, self.optimizer)
+        self.done = restore(state, self.model, self.optimizer, generator=self.draws)
         self.journal, self.num_rows = history.journal, state["extra"]["rows"]
         if self.done >= self.end:
             return
@@ -186,7 +189,7 @@ class _Work:
         """Train from where the run stands to its end, or until as many steps are done as were asked for."""
         bar = tqdm(total=self.end, initial=self.done, desc=self.folder.name, disable=not progress, unit="step")
         self.model.train()
-        with bar:
+        with bar, drawing(self.experiment, self.model, self.draws):
             while self.done < self.end:
                 for stats_shown in self._epoch(checkpoint_seconds, checkpoint_steps):
                     bar.update()
@@ -233,7 +236,8 @@ class _Work:
         self.num_rows += len(self.rows)
         self.rows.clear()
         kept = num_records(self.num_rows, self.journal)
-        save_checkpoint(self.folder / "checkpoint.pt", self.model, self.optimizer, step=self.done, extra=kept)
+        path = self.folder / "checkpoint.pt"
+        save_checkpoint(path, self.model, self.optimizer, step=self.done, extra=kept, generator=self.draws)
         self.saved_at = time.monotonic()
 
 

@@ -11,6 +11,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from sparsekit.layers import SparseLayer, densify, sparse_layers
 from sparsekit.registry import register
+from sparsekit.seeds import generator, seeded_rng
 from sparsekit.settings import check_range, setting
 from sparsekit.substitutes import twice_differentiable
 from sparsekit.tricks.base import Batch, Given, LossFn, Trick
@@ -80,8 +81,7 @@ class RescaledInit(Trick):
         """
         search = _Search(self, model, loss_fn)
         stream = _endless(batches)
-        devices = [p.device for p in model.parameters() if p.is_cuda][:1]
-        with torch.random.fork_rng(devices=devices), twice_differentiable():
+        with seeded_rng(generator(0, "rescaled-init")), twice_differentiable():
             for _ in range(self.iterations):
                 search.move(next(stream), next(stream), stream)
         return dict(zip(search.names, search.scales.tolist(), strict=True))
