@@ -54,6 +54,14 @@ def test_flops_follow_the_formulas(tmp_path):
         assert flops[method] == pytest.approx(number, rel=0.01)
 
 
+def test_flops_of_gradual_pruning_are_dense_until_it_starts(tmp_path):
+    late = {"rule_settings": {"start": 30, "every": 9}, "epochs": 4}
+    (one,) = compare("digits-mlp", ["gmp"], densities=[0.1], seeds=1, folder=tmp_path, **late)
+    # Of 76 steps those up to 39 are dense, those after 39, 48 and 57 have what the cubic from 30 to 57 left.
+    pruned = (40 + 9 * (0.1 + 0.9 * (2 / 3) ** 3) + 9 * (0.1 + 0.9 / 27) + 18 * 0.1) / 76
+    assert one.flops == pytest.approx(pruned, rel=1e-3)
+
+
 def test_scores_pay_once_for_what_they_look_at(tmp_path):
     # Passes of one example each, with 10 of each of 10 classes; SynFlow looks at ones. Training: 3 * 2 * 1197.
     once = {"snip": 3 * 100, "force": 60 * 3 * 100, "grasp": 8 * 100, "synflow": 100 * 3, "taylor": 300, "magnitude": 0}

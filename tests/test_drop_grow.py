@@ -25,7 +25,7 @@ from sparsekit.rules import (
     RigL,
     make_rule,
 )
-from sparsekit.schedules import Constant, Cosine, Cubic, Linear, Warmup
+from sparsekit.schedules import Constant, Cosine, Cubic, Joined, Linear, Stages, Warmup
 from sparsekit.topology import LayerTopology, Topology
 
 both_storages = pytest.mark.parametrize("storage", STORAGES)
@@ -383,6 +383,22 @@ def test_a_density_schedule_arrives_although_its_end_falls_between_two_rewirings
         state = pruning.propose(views, step, draws(step))
     assert due[-1] == stop
     assert state.count == 12
+
+
+@pytest.mark.parametrize(
+    ("density", "at"),
+    [
+        (Cubic(1.0, 0.1), [1.0, 1.0, 0.2125, 0.1]),
+        (Linear(1.0, 0.1), [1.0, 1.0, 0.55, 0.1]),
+        (Stages((0.8, 0.4, 0.1), (0.5, 1.0)), [0.8, 0.8, 0.4, 0.1]),
+        (Joined(Constant(1.0), at=20, then=Cubic(1.0, 0.1)), [1.0, 1.0, 0.2125, 0.1]),
+        (Cubic(1.0, 0.1, 40), [1.0, 0.2125, 0.1 + 0.9 / 64, 0.1]),  # of its own length: on the clock of the training
+    ],
+)
+def test_a_density_schedule_runs_from_start_to_stop_and_the_network_begins_with_its_first_value(density, at):
+    pruning = rule(density=density, fraction=Constant(0.0), every=5, start=20, stop=40)
+    assert [pruning.density_at(step) for step in (0, 20, 30, 40)] == pytest.approx(at)
+    assert pruning.initial_density(0.1) == at[0]
 
 
 def test_make_rule_stops_after_three_quarters_and_refuses_unknown_settings():

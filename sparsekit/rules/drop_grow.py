@@ -49,7 +49,7 @@ class DropGrow(Rule):
     grow: GrowScore = setting(Gradient(), "what a candidate must score high in to be grown")
     candidates: Candidates = setting(AllMissing(), "which missing connections are considered for growth")
     fraction: Schedule = setting(Cosine(0.3, 0.0), "share of the connections exchanged at a rewiring", range=(0, 1))
-    density: Schedule | None = setting(None, "density over time; none leaves it as it is", range=(0, 1))
+    density: Schedule | None = setting(None, "density, from start to stop; none leaves it as it is", range=(0, 1))
     scope: Literal["layer", "overall"] = setting("layer", "rank within each layer, or over all layers at once")
     shrink: Literal["in proportion", "overall"] = setting(
         "in proportion", "where a falling density takes from: every layer alike, or the lowest scores of one ranking"
@@ -121,10 +121,13 @@ class DropGrow(Rule):
         return fraction
 
     def density_at(self, step: int) -> float | None:
-        """Return the density wanted at a step, or None where it is left as it is."""
+        """Return the density wanted at a step, or None where it is left as it is.
+
+        A schedule of open length runs from `start` to `stop` and has its first value before.
+        """
         if self.density is None:
             return None
-        density = self.density.lasting(self.stop)(step)
+        density = self.density.between(self.start, self.stop)(step)
         check_density(density)
         return density
 
@@ -164,8 +167,8 @@ class DropGrow(Rule):
         return ROUNDINGS[self.rounding](self.fraction_at(step) * count)
 
     def initial_density(self, density: float) -> float:
-        """Return the density at the first rewiring, where a schedule says what it is."""
-        first = self.density_at(self.start)
+        """Return the density at step 0, where a schedule says what it is: nothing changes before the first rewiring."""
+        first = self.density_at(0)
         return density if first is None else first
 
     def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
