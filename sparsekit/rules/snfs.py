@@ -1,5 +1,6 @@
 """Sparse networks from scratch: momentum says which layers deserve connections, and where."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -28,8 +29,8 @@ class SNFS(Periodic):
     """Sparse momentum: drop the weakest of every layer; layers with much momentum grow more, where it is largest.
 
     The momentum of *all* weights, missing ones included, is kept up at every step, so training costs a dense gradient
-    per step. Each layer drops its own share; all grow together: in proportion to the mean momentum of a layer's
-    connections.
+    per step. Each layer drops its own share; all grow together: in proportion to the mean momentum of the connections
+    that a layer has before any are dropped, in the order of the authors' code.
 
     Source: Dettmers and Zettlemoyer (2019), Sparse networks from scratch, arXiv:1907.04840, with its code's settings.
 
@@ -61,7 +62,7 @@ class SNFS(Periodic):
             for name, view in views.items()
         }
         dropped = sum(view.topology.count - kept[name].count for name, view in views.items())
-        pull = {name: _mean(momenta[name][layer.indices]) for name, layer in kept.items()}
+        pull = {name: _mean(name, momenta[name][view.topology.indices]) for name, view in views.items()}
         if not any(pull.values()):  # nothing has pulled anywhere yet: all alike
             pull = dict.fromkeys(pull, Fraction(1))
         free = {name: layer.size - layer.count for name, layer in kept.items()}
@@ -82,5 +83,11 @@ def _largest(momentum: Tensor, taken: LayerTopology, count: int) -> LayerTopolog
     return LayerTopology(taken.shape, places[highest(momentum[places], count)])
 
 
-def _mean(momentum: Tensor) -> Fraction:
-    return Fraction(float(momentum.mean())) if momentum.numel() else Fraction(0)
+def _mean(name: str, momentum: Tensor) -> Fraction:
+    mean = float(momentum.mean()) if momentum.numel() else 0.0
+    if not math.isfinite(mean):
+        raise ValueError(
+            f"the momentum of {name} must be finite, got a mean of {mean}; look for an infinite loss or gradient "
+            "before this step"
+        )
+    return Fraction(mean)

@@ -27,8 +27,9 @@ class SRigL(Periodic):
     A neuron with fewer than `saliency * k` of the layer's most promising connections (the largest values that stay and
     the largest gradients) is given up; its connections go to the others, so k grows. Then each neuron keeps its
     largest values and grows where its gradient is largest. k is `connections // neurons`, with the connections that the
-    density gave the layer, so up to one per neuron of the budget stays unused. The last layer's neurons are the
-    classes, and all stay. For inference, `sk.condense(model)` makes rectangles of such layers.
+    density gave the layer, so up to one per neuron of the budget stays unused. So many neurons stay that there is room
+    for all of these connections. The last layer's neurons are the classes, and all stay. For inference,
+    `sk.condense(model)` makes rectangles of such layers.
 
     Source: Lasby et al. (2023), Dynamic sparse training with structured sparsity, arXiv:2305.02299, with the settings
         of its code for convolutional networks.
@@ -87,7 +88,9 @@ class SRigL(Periodic):
         fan_in = _fan_in(view, int(active.sum()))
         if not is_last:
             salient = _salient(view, kept, num_dropped, active)
-            active &= self._deserving(salient, active, max(1, int(self.saliency * fan_in)))
+            # Fewer neurons would have no room for the layer's connections, and their number would never come back.
+            fewest = max(self.min_neurons, -(-_budget(view) // layer.num_inputs))
+            active &= self._deserving(salient, active, least=max(1, int(self.saliency * fan_in)), fewest=fewest)
             fan_in = _fan_in(view, int(active.sum()))
 
         def best_of_each_neuron(scores: Tensor, first: int) -> Tensor:
@@ -97,10 +100,10 @@ class SRigL(Periodic):
 
         return choose(view, kept, best_of_each_neuron)
 
-    def _deserving(self, salient: Tensor, active: Tensor, least: int) -> Tensor:
+    def _deserving(self, salient: Tensor, active: Tensor, *, least: int, fewest: int) -> Tensor:
         """Which neurons have enough salient connections; where too few have, the best stay."""
         deserving = active & (salient >= least)
-        wanted = min(self.min_neurons, int(active.sum()))
+        wanted = min(fewest, int(active.sum()))
         if int(deserving.sum()) < wanted:
             deserving[highest(salient.double().masked_fill(~active, -1), wanted)] = True
         return deserving
