@@ -1,7 +1,9 @@
 """Settings of methods: fields that explain themselves, and their way to JSON and back."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 from sparsekit.registry import get, kinds, names
@@ -21,6 +23,27 @@ def check_range(owner: Any, **ranges: tuple[float, float]) -> None:
         value = getattr(owner, name)
         if not low <= value <= high:
             raise ValueError(f"{type(owner).__name__}.{name} must lie in [{low}, {high}], got {value}")
+
+
+def exact_fraction(share: float) -> Fraction:
+    """Return the fraction that a float stands for: 29/100 for 0.29, 3/28 for 12 / 112.
+
+    Floats are rounded: `0.29 * 100` is a little less than 29, and rounded down it would be one too few. Meant is the
+    fraction with a denominator of up to a million that is within the rounding of a few operations; where there is
+    none, the decimal as it is written.
+
+    Raises:
+        ValueError: if the share is not finite.
+
+    Example:
+        >>> [exact_fraction(share) for share in (0.29, 1 / 3, 1 - 0.95)]
+        [Fraction(29, 100), Fraction(1, 3), Fraction(1, 20)]
+    """
+    if not math.isfinite(share):
+        raise ValueError(f"a share must be finite, got {share}; look where it was computed")
+    written = Fraction(str(share))
+    simple = written.limit_denominator(1_000_000)
+    return simple if abs(simple - written) <= max(2**-52, 4 * math.ulp(share)) else written
 
 
 def to_plain(value: Any) -> Any:

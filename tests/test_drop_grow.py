@@ -13,6 +13,7 @@ from scipy.stats import chisquare
 import sparsekit as sk
 from sparsekit.capture import LayerView
 from sparsekit.rules import (
+    GSE,
     SET,
     AllMissing,
     Candidates,
@@ -23,6 +24,7 @@ from sparsekit.rules import (
     Magnitude,
     Random,
     RigL,
+    Uniform,
     make_rule,
 )
 from sparsekit.schedules import Constant, Cosine, Cubic, Joined, Linear, Stages, Warmup
@@ -355,6 +357,26 @@ def test_without_regrow_what_is_dropped_is_gone(old, candidates, fraction):
     new = proposed(rule(fraction=Constant(fraction), regrow=False, candidates=candidates), old)["0"]
     wanted = min(int(fraction * old.count), old.size - old.count)
     assert (old - new).count == (new - old).count == wanted
+
+
+@pytest.mark.parametrize("rounding", ["down", "up", "nearest"])
+def test_a_share_of_the_connections_that_is_a_whole_number_is_exchanged_to_the_last(rounding):
+    # In floating point 0.29 * 100 is a little less than 29, and 0.07 * 100 a little more than 7.
+    for share in range(1, 100):
+        exact = rule(fraction=Constant(share / 100), rounding=rounding)
+        assert exact._num_exchanged(100, 0) == share
+        assert exact._num_exchanged(300, 0) == 3 * share
+
+
+def test_shares_of_a_decaying_fraction_are_those_of_its_formula():
+    # A third of the way down the cosine three quarters are left.
+    assert RigL(stop=75, fraction=0.3)._num_exchanged(1000, 25) == 225
+    assert GSE(stop=75, fraction=0.2)._num_exchanged(1000, 25) == 150
+
+
+def test_candidates_are_drawn_as_often_as_the_subset_says():
+    layer = random_layer((40, 50), 100)
+    assert [Uniform(subset=share / 100).num_draws(layer) for share in range(1, 400)] == list(range(1, 400))
 
 
 # --- when ------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The rules of single papers: golden values, what their papers promise, and the defects of published codes."""
 
 import dataclasses
+import importlib
 import itertools
 import math
 
@@ -37,6 +38,7 @@ from sparsekit.rules import (
     WeightAndGradient,
 )
 from sparsekit.rules.n_of_m import UsesNOfM
+from sparsekit.rules.rows import strongest
 from sparsekit.rules.soft_threshold import SoftThreshold
 from sparsekit.schedules import Constant
 from sparsekit.selection import keep_n_of_m
@@ -713,6 +715,41 @@ def test_srigl_spends_its_whole_budget_where_almost_all_neurons_are_given_up():
     view = LayerView(name="a", topology=layer, values=values, io=_Still(gradients.flatten()))
     new = rule.propose({"a": view, "head": dataclasses.replace(view, name="head")}, 0, draws())["a"]
     assert sorted(new.fan_in().tolist()) == [0] * 10 + [64] * 10
+
+
+@pytest.mark.parametrize("make", [SRigL, DynamicNOfM, SNFS])
+def test_as_many_connections_are_dropped_as_the_share_says(make, monkeypatch):
+    kept = []
+    module = importlib.import_module(make.__module__)
+    monkeypatch.setattr(module, "strongest", lambda view, count: kept.append(count) or strongest(view, count))
+    layer = random_layer((20, 20), 100)
+    view = LayerView(name="a", topology=layer, values=torch.arange(100.0), io=_Still(torch.ones(400)))
+    for share in range(1, 100):
+        make(stop=9, fraction=Constant(share / 100)).propose({"a": view}, 0, draws())
+    assert kept == [100 - share for share in range(1, 100)]
+
+
+def test_a_neuron_with_just_the_share_of_salient_connections_that_is_asked_for_stays():
+    # 0.29 * 100 is a little less than 29: 28 would do. k is 100, of 50 neurons with 200 inputs.
+    layer = LayerTopology((50, 200), torch.cat([torch.arange(100) + 200 * row for row in range(50)]))
+    salient = torch.tensor([29] * 25 + [28] * 25)
+    rule = SRigL(stop=9, saliency=0.29)
+    assert rule._least(100) == 29
+    stays = rule._deserving(salient, layer.fan_in() > 0, least=rule._least(100), fewest=1)
+    assert stays.tolist() == [True] * 25 + [False] * 25
+
+
+def test_the_threshold_of_dsr_stays_where_exactly_as_many_fell_as_the_bounds_allow():
+    values = torch.tensor([1e-4] * 22 + [1.0] * 178, dtype=torch.float64)
+    view = LayerView(name="a", topology=random_layer((20, 20), 200), values=values)
+    for fraction, wanted in ((0.1, 1e-3), (0.09, 5e-4), (0.13, 2e-3)):  # 22 is 1.1 times 20; of 18 it is more
+        noted = DSR(stop=9, fraction=fraction).remember({"a": view}, 0, draws())["a"]["threshold"]
+        assert float(noted) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(("density", "extra"), [(10 / 11, 0.1), (1 / 3, 2.0), (0.7, 3 / 7), (1 / 1.3, 0.3)])
+def test_top_kast_may_train_all_weights_and_no_more(density, extra):
+    assert TopKAST(stop=3, extra=extra).initial_density(density) == 1.0
 
 
 def test_an_overfull_neuron_keeps_its_largest_values():

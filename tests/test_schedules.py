@@ -140,6 +140,9 @@ def test_stages_hold_a_value_until_their_share_of_the_steps_is_done():
     stages = Stages((0.2, 0.1, 0.0), (0.5, 1.0))
     assert [stages.lasting(10)(step) for step in (-1, 0, 4, 5, 9, 10, 99)] == [0.2, 0.2, 0.2, 0.1, 0.1, 0.0, 0.0]
     assert stages.lasting(10).lasting(20) == stages.lasting(10)
+    # 0.07 * 100 is 7.000000000000001: the stage would come a step late.
+    assert [Stages((1.0, 0.0), (share / 100,), 100)(share) for share in range(1, 101)] == [0.0] * 100
+    assert [Stages((1.0, 0.0), (share / 100,), 100)(share - 1) for share in range(1, 101)] == [1.0] * 100
     with pytest.raises(ValueError, match="must know how long it lasts"):
         stages(3)
     with pytest.raises(ValueError, match="one value more than changes"):

@@ -18,7 +18,7 @@ from sparsekit.rules.drop.magnitude import Magnitude
 from sparsekit.rules.grow.gradient import Gradient
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.selection import highest
-from sparsekit.settings import check_range, setting
+from sparsekit.settings import check_range, exact_fraction, setting
 from sparsekit.sorted_sets import true_places
 from sparsekit.topology import LayerTopology, Topology
 
@@ -164,7 +164,7 @@ class DropGrow(Rule):
 
     def _num_exchanged(self, count: int, step: int) -> int:
         """As many as the fraction of the connections says, or fewer where candidates run short."""
-        return ROUNDINGS[self.rounding](self.fraction_at(step) * count)
+        return ROUNDINGS[self.rounding](exact_fraction(self.fraction_at(step)) * count)
 
     def initial_density(self, density: float) -> float:
         """Return the density at step 0, where a schedule says what it is: nothing changes before the first rewiring."""

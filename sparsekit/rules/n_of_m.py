@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
 import torch
@@ -14,7 +15,7 @@ from sparsekit.rules.periodic import Periodic, check_end
 from sparsekit.rules.rows import choose, strongest
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.selection import keep_n_of_m, n_of_m_mask
-from sparsekit.settings import setting
+from sparsekit.settings import exact_fraction, setting
 from sparsekit.topology import LayerTopology, Topology
 
 
@@ -130,10 +131,10 @@ class DynamicNOfM(Periodic):
         return Topology({name: keep_n_of_m(scores, self.n, self.m) for name, scores in drawn.items()})
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
-        fraction = self.fraction.lasting(self.stop)(step)
+        fraction = exact_fraction(self.fraction.lasting(self.stop)(step))
         return Topology({name: self._rewired(view, fraction) for name, view in views.items()})
 
-    def _rewired(self, view: LayerView, fraction: float) -> LayerTopology:
+    def _rewired(self, view: LayerView, fraction: Fraction) -> LayerTopology:
         layer = view.topology
         kept = strongest(view, layer.count - int(fraction * layer.count))
         return choose_groups(view, kept, self.n, self.m)

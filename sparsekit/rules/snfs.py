@@ -17,10 +17,10 @@ from sparsekit.rules.periodic import Periodic, check_end
 from sparsekit.rules.rows import strongest
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.selection import highest
-from sparsekit.settings import check_range, setting
+from sparsekit.settings import check_range, exact_fraction, setting
 from sparsekit.topology import LayerTopology, Topology
 
-FULLEST = 0.99  # of a layer's free places may be filled at once; as in the authors' code
+FULLEST = Fraction(99, 100)  # of a layer's free places may be filled at once; as in the authors' code
 
 
 @register("rule", "snfs")
@@ -55,7 +55,7 @@ class SNFS(Periodic):
         return {name: {"momentum": self._momentum(view)} for name, view in views.items()}
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
-        fraction = self.fraction.lasting(self.stop)(step)
+        fraction = exact_fraction(self.fraction.lasting(self.stop)(step))
         momenta = {name: self._momentum(view).abs() for name, view in views.items()}
         kept = {
             name: strongest(view, view.topology.count - int(fraction * view.topology.count))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
 import torch
@@ -15,7 +16,7 @@ from sparsekit.rules.periodic import Periodic, check_end
 from sparsekit.rules.rows import choose, indices_in, row_blocks, strongest
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.selection import draw_distinct, highest
-from sparsekit.settings import check_range, setting
+from sparsekit.settings import check_range, exact_fraction, setting
 from sparsekit.topology import LayerTopology, Topology
 
 
@@ -71,7 +72,7 @@ class SRigL(Periodic):
         return {name: {"budget": torch.tensor(_budget(view))} for name, view in views.items()}
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
-        fraction = self.fraction.lasting(self.stop)(step)
+        fraction = exact_fraction(self.fraction.lasting(self.stop)(step))
         *_, last = views
         return Topology(
             {
@@ -80,7 +81,7 @@ class SRigL(Periodic):
             }
         )
 
-    def _rewired(self, view: LayerView, fraction: float, is_last: bool) -> LayerTopology:
+    def _rewired(self, view: LayerView, fraction: Fraction, is_last: bool) -> LayerTopology:
         layer = view.topology
         num_dropped = int(fraction * layer.count)
         kept = strongest(view, layer.count - num_dropped)
@@ -90,7 +91,7 @@ class SRigL(Periodic):
             salient = _salient(view, kept, num_dropped, active)
             # Fewer neurons would have no room for the layer's connections, and their number would never come back.
             fewest = max(self.min_neurons, -(-_budget(view) // layer.num_inputs))
-            active &= self._deserving(salient, active, least=max(1, int(self.saliency * fan_in)), fewest=fewest)
+            active &= self._deserving(salient, active, least=self._least(fan_in), fewest=fewest)
             fan_in = _fan_in(view, int(active.sum()))
 
         def best_of_each_neuron(scores: Tensor, first: int) -> Tensor:
@@ -99,6 +100,10 @@ class SRigL(Periodic):
             return chosen.scatter_(1, order, True) & active[first : first + len(scores), None]
 
         return choose(view, kept, best_of_each_neuron)
+
+    def _least(self, fan_in: int) -> int:
+        """How many salient connections a neuron must have to stay."""
+        return max(1, int(exact_fraction(self.saliency) * fan_in))
 
     def _deserving(self, salient: Tensor, active: Tensor, *, least: int, fewest: int) -> Tensor:
         """Which neurons have enough salient connections; where too few have, the best stay."""

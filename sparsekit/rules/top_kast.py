@@ -18,7 +18,7 @@ from sparsekit.rules.base import Notes
 from sparsekit.rules.n_of_m import StraightThrough
 from sparsekit.rules.periodic import Periodic
 from sparsekit.selection import highest
-from sparsekit.settings import check_range, setting
+from sparsekit.settings import check_range, exact_fraction, setting
 from sparsekit.topology import LayerTopology, Topology
 
 
@@ -60,7 +60,7 @@ class TopKAST(Periodic):
         Raises:
             ValueError: if that would be more than all weights.
         """
-        trained = density * (1 + self.extra)
+        trained = float(exact_fraction(density) * (1 + exact_fraction(self.extra)))
         if trained > 1:
             raise ValueError(f"density * (1 + extra) must not exceed 1, got {trained}; lower extra")
         return trained

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sparsekit.registry import register
 from sparsekit.schedules.base import Lasting, Schedule
+from sparsekit.settings import exact_fraction
 
 
 @dataclass(frozen=True)
@@ -185,4 +186,4 @@ class Stages(Lasting):
 
     def __call__(self, step: int) -> float:
         steps = self._length()
-        return self.values[sum(step >= change * steps for change in self.changes)]
+        return self.values[sum(step >= exact_fraction(change) * steps for change in self.changes)]

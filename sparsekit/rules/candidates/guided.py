@@ -14,7 +14,7 @@ from sparsekit.capture import LayerView
 from sparsekit.kernels.sampling import sample_places
 from sparsekit.rules.base import Candidates
 from sparsekit.rules.candidates.all_missing import AllMissing
-from sparsekit.settings import check_range, setting
+from sparsekit.settings import check_range, exact_fraction, setting
 from sparsekit.topology import LayerTopology
 
 # Each round finds what is still likely; what so many do not find has next to no weight.
@@ -73,7 +73,7 @@ class Guided(Candidates):
 
     def num_draws(self, topology: LayerTopology) -> int:
         """Return how often is drawn in a layer with these connections."""
-        return math.ceil(self.subset * topology.count)
+        return math.ceil(exact_fraction(self.subset) * topology.count)
 
     def considers_all(self, view: LayerView, taken: LayerTopology) -> bool:
         """Whether every missing place is a candidate, so that nothing is drawn."""
