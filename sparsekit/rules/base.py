@@ -1,5 +1,6 @@
 """Rules: when and how a topology changes. A rule is a frozen value; what it remembers is in its arguments."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
@@ -12,6 +13,7 @@ from sparsekit.capture import LayerView
 from sparsekit.layers import sparse_layers
 from sparsekit.layers.masked import MaskedLayer, Thinning
 from sparsekit.rewire import FirstValues, zeros
+from sparsekit.rules.flops import Pass
 from sparsekit.topology import LayerTopology, Topology
 
 Notes = Mapping[str, Mapping[str, Tensor]]
@@ -103,6 +105,10 @@ class Rule(ABC):
         """Return what gives grown connections their first values: `(layer name, positions) -> values`, or zeros."""
         return zeros
 
+    def training_flops(self, cost: Pass) -> float:
+        """Return the mean operations of one training step per sample; NaN for a rule that does not say."""
+        return math.nan
+
 
 def check_rule(rule: object) -> None:
     """Raise TypeError unless this is a rule."""
@@ -171,3 +177,7 @@ class Candidates(ABC):
     def remember(self, view: LayerView) -> Mapping[str, Tensor]:
         """Return what to find in `view.memory` at the next rewiring."""
         return {}
+
+    def step_flops(self, cost: Pass) -> float:
+        """Return the operations of a step with the gradients of all candidates; NaN where nobody says."""
+        return math.nan

@@ -14,6 +14,7 @@ from sparsekit.layers.masked import Thinning
 from sparsekit.registry import register
 from sparsekit.rewire import FirstValues
 from sparsekit.rules.base import Notes, Rule, check_rule
+from sparsekit.rules.flops import Pass
 from sparsekit.rules.static import Static
 from sparsekit.schedules import Constant, Schedule
 from sparsekit.settings import setting
@@ -137,6 +138,9 @@ class Cycles(Rule):
 
     def first_values(self, views: Mapping[str, LayerView]) -> FirstValues:
         return self.base.first_values(views)
+
+    def training_flops(self, cost: Pass) -> float:
+        return self.base.training_flops(cost)
 
 
 def _can_explore(rule: Rule) -> bool:

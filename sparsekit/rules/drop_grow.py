@@ -15,6 +15,7 @@ from sparsekit.registry import register
 from sparsekit.rules.base import Candidates, DropScore, GrowScore, Notes, Rule
 from sparsekit.rules.candidates.all_missing import AllMissing
 from sparsekit.rules.drop.magnitude import Magnitude
+from sparsekit.rules.flops import Pass, mean_step, sparse_step
 from sparsekit.rules.grow.gradient import Gradient
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.selection import highest
@@ -170,6 +171,20 @@ class DropGrow(Rule):
         """Return the density at step 0, where a schedule says what it is: nothing changes before the first rewiring."""
         first = self.density_at(0)
         return density if first is None else first
+
+    def training_flops(self, cost: Pass) -> float:
+        """Every so many steps the gradients of the candidates, where growth looks at them, beside the usual ones.
+
+        RigL's are all weights', GSE's follow its draws, SET needs none. More batches to look at are further steps.
+
+        Source: Evci et al. (2020), arXiv:1911.11134, appendix on floating-point operations.
+        """
+        usual = sparse_step(cost)
+        if not self.grow.needs_gradients:
+            return usual
+        look = self.candidates.step_flops(cost)
+        rewiring = look if self.probe_batches == 1 else usual + self.probe_batches * look
+        return mean_step(usual, rewiring, self.every)
 
     def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
         """Return what the candidates want to find again; see `Rule.remember`."""

@@ -11,6 +11,7 @@ from sparsekit.allocation import share_out
 from sparsekit.capture import LayerView
 from sparsekit.registry import register
 from sparsekit.rules.base import Notes
+from sparsekit.rules.flops import Pass, sparse_step
 from sparsekit.rules.periodic import Periodic, without
 from sparsekit.selection import draw_distinct
 from sparsekit.settings import check_range, exact_fraction, setting
@@ -69,6 +70,13 @@ class DSR(Periodic):
             places = view.topology.missing_at(draw_distinct(free[name], grown[name], generator).to(view.values.device))
             new[name] = kept[name] | LayerTopology(view.topology.shape, places)
         return Topology(new)
+
+    def training_flops(self, cost: Pass) -> float:
+        """Existing connections only: `3 f_S`.
+
+        Source: the same count as for SET in arXiv:1911.11134.
+        """
+        return sparse_step(cost)
 
     def _threshold(self, views: Mapping[str, LayerView]) -> float:
         noted = next(iter(views.values())).memory.get("threshold")

@@ -11,6 +11,7 @@ from torch import Tensor
 from sparsekit.capture import LayerView
 from sparsekit.layers.masked import Thinning
 from sparsekit.registry import register
+from sparsekit.rules.flops import Pass, dense_gradient_step, mean_step, sparse_step
 from sparsekit.rules.periodic import Periodic, check_end
 from sparsekit.rules.rows import choose, strongest
 from sparsekit.schedules import Cosine, Schedule
@@ -60,6 +61,13 @@ class SRSTE(Periodic):
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
         return Topology({name: _largest_of_groups(view, self.n, self.m) for name, view in views.items()})
+
+    def training_flops(self, cost: Pass) -> float:
+        """Few weights used, the gradients of all at every step: `2 f_S + f_D`.
+
+        Source: the count of SNFS in arXiv:1911.11134, which is ours for this method.
+        """
+        return dense_gradient_step(cost)
 
 
 class UsesNOfM(Thinning):
@@ -133,6 +141,13 @@ class DynamicNOfM(Periodic):
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
         fraction = exact_fraction(self.fraction.lasting(self.stop)(step))
         return Topology({name: self._rewired(view, fraction) for name, view in views.items()})
+
+    def training_flops(self, cost: Pass) -> float:
+        """As RigL: the gradients of all weights once in `every` steps.
+
+        Source: Evci et al. (2020), arXiv:1911.11134, appendix on floating-point operations.
+        """
+        return mean_step(sparse_step(cost), dense_gradient_step(cost), self.every)
 
     def _rewired(self, view: LayerView, fraction: Fraction) -> LayerTopology:
         layer = view.topology

@@ -13,6 +13,7 @@ from sparsekit.allocation import share_out
 from sparsekit.capture import LayerView
 from sparsekit.registry import register
 from sparsekit.rules.base import Notes
+from sparsekit.rules.flops import Pass, dense_gradient_step
 from sparsekit.rules.periodic import Periodic, check_end
 from sparsekit.rules.rows import strongest
 from sparsekit.schedules import Cosine, Schedule
@@ -70,6 +71,13 @@ class SNFS(Periodic):
         room = {name: int(FULLEST * places) for name, places in free.items()}
         counts = share_out(dropped, pull, room if sum(room.values()) >= dropped else free)
         return Topology({name: layer | _largest(momenta[name], layer, counts[name]) for name, layer in kept.items()})
+
+    def training_flops(self, cost: Pass) -> float:
+        """The dense weight gradient at every step, for its momentum: `2 f_S + f_D`.
+
+        Source: this method, as counted by Evci et al. (2020), arXiv:1911.11134.
+        """
+        return dense_gradient_step(cost)
 
     def _momentum(self, view: LayerView) -> Tensor:
         everywhere = torch.arange(view.topology.size, device=view.topology.indices.device)

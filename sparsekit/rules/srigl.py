@@ -12,6 +12,7 @@ from sparsekit.capture import LayerView
 from sparsekit.layers import shapes_of, sparse_layers
 from sparsekit.registry import register
 from sparsekit.rules.base import Notes
+from sparsekit.rules.flops import Pass, dense_gradient_step, mean_step, sparse_step
 from sparsekit.rules.periodic import Periodic, check_end
 from sparsekit.rules.rows import choose, indices_in, row_blocks, strongest
 from sparsekit.schedules import Cosine, Schedule
@@ -80,6 +81,13 @@ class SRigL(Periodic):
                 for name, view in views.items()
             }
         )
+
+    def training_flops(self, cost: Pass) -> float:
+        """As RigL: the gradients of all weights once in `every` steps.
+
+        Source: Evci et al. (2020), arXiv:1911.11134, appendix on floating-point operations.
+        """
+        return mean_step(sparse_step(cost), dense_gradient_step(cost), self.every)
 
     def _rewired(self, view: LayerView, fraction: Fraction, is_last: bool) -> LayerTopology:
         layer = view.topology
