@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
+from sparsekit.checks import number
 from sparsekit.registry import get, kinds, names
 
 
@@ -18,11 +19,14 @@ def setting(default: Any, help: str, *, range: tuple[float, float] | None = None
 
 
 def check_range(owner: Any, **ranges: tuple[float, float]) -> None:
-    """Raise ValueError unless the named attributes of a settings object lie in their ranges, ends included."""
+    """Raise ValueError unless the named attributes of a settings object lie in their ranges, ends included.
+
+    An infinite end is not: numbers must be finite.
+    """
     for name, (low, high) in ranges.items():
         value = getattr(owner, name)
-        if not low <= value <= high:
-            raise ValueError(f"{type(owner).__name__}.{name} must lie in [{low}, {high}], got {value}")
+        if not low <= number(f"{type(owner).__name__}.{name}", value) <= high or math.isinf(value):
+            raise ValueError(f"{type(owner).__name__}.{name} must lie in [{low}, {high}], got {value}; see its help")
 
 
 def exact_fraction(share: float) -> Fraction:

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "sparsekit"
 LEVELS = {  # numbers as in the design; a decimal is a landing between two floors
-    0: {"files", "registry", "seeds", "sorted_sets", "timing"},
+    0: {"checks", "files", "registry", "seeds", "sorted_sets", "timing"},
     0.1: {"settings", "topology"},
     0.2: {"schedules"},
     1: {"allocation", "kernels", "models", "datasets"},

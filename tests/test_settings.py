@@ -41,6 +41,13 @@ SCHEDULES = {
 }
 
 
+@dataclass
+class Share:
+    """A value that nobody has checked."""
+
+    value: float
+
+
 def there_and_back(value):
     return from_plain(json.loads(json.dumps(to_plain(value))))
 
@@ -141,10 +148,16 @@ def test_a_setting_carries_its_help_and_range():
 
 @pytest.mark.parametrize("value", [0, 1, 0.5])
 def test_the_ends_of_a_range_are_inside(value):
-    check_range(Constant(value), value=(0, 1))
+    check_range(Share(value), value=(0, 1))
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), float("inf")])
 def test_values_out_of_range_are_named_with_owner_range_and_value(value):
-    with pytest.raises(ValueError, match=rf"Constant.value must lie in \[0, 1\], got {value}"):
-        check_range(Constant(value), value=(0, 1))
+    with pytest.raises(ValueError, match=rf"Share.value must lie in \[0, 1\], got {value}"):
+        check_range(Share(value), value=(0, 1))
+
+
+def test_a_range_without_an_end_is_one_of_finite_numbers():
+    check_range(Share(10**9), value=(0, math.inf))
+    with pytest.raises(ValueError, match=r"Share.value must lie in \[0, inf\], got inf"):
+        check_range(Share(math.inf), value=(0, math.inf))

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from sparsekit.capture import LayerView
+from sparsekit.checks import check_types
 from sparsekit.layers import sparse_layers
 from sparsekit.layers.masked import MaskedLayer, Thinning
 from sparsekit.rewire import FirstValues, zeros
@@ -47,6 +48,9 @@ class Rule(ABC):
     needs_dense: ClassVar[str] = ""
     keeps_count: ClassVar[bool] = True
     redraws: ClassVar[bool] = False
+
+    def __post_init__(self):
+        check_types(self)
 
     @abstractmethod
     def is_due(self, step: int) -> bool:

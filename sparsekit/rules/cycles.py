@@ -67,8 +67,9 @@ class Cycles(Rule):
 
     def __post_init__(self):
         check_rule(self.base)
+        super().__post_init__()
         if self.after < 1 or self.length < 2:
-            raise ValueError(f"after must be at least 1 and length 2, got {self.after} and {self.length}")
+            raise ValueError(f"after must be at least 1 and length 2, got {self.after} and {self.length}; raise it")
         if not 0 <= self.explore <= 1:
             raise ValueError(f"explore must lie in [0, 1], got {self.explore}; 0.5 is the paper's")
         stop = getattr(self.base, "stop", None)

@@ -66,16 +66,8 @@ class DropGrow(Rule):
     stop: int | None = setting(None, "last step at which the topology may change; none never stops")
 
     def __post_init__(self):
+        super().__post_init__()
         check_range(self, every=(1, math.inf), start=(0, math.inf), probe_batches=(1, math.inf))
-        for name in ("fraction", "density"):
-            if not isinstance(getattr(self, name), Schedule | None):
-                raise TypeError(f"{name} must be a Schedule, got {getattr(self, name)!r}; Constant(...) keeps a number")
-        if self.scope not in ("layer", "overall"):
-            raise ValueError(f"scope must be 'layer' or 'overall', got {self.scope!r}")
-        if self.rounding not in ROUNDINGS:
-            raise ValueError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {self.rounding!r}")
-        if self.shrink not in ("in proportion", "overall"):
-            raise ValueError(f"shrink must be 'in proportion' or 'overall', got {self.shrink!r}")
         if self.stop is None and self.fraction.lasting(1) != self.fraction:
             raise ValueError(
                 f"a fraction that decays must know its end, got {self.fraction} and stop=None; "
@@ -118,7 +110,7 @@ class DropGrow(Rule):
         """
         fraction = self.fraction.lasting(self.stop)(step)
         if not 0 <= fraction <= 1:
-            raise ValueError(f"the fraction exchanged must lie in [0, 1], got {fraction} at step {step}")
+            raise ValueError(f"the fraction exchanged must lie in [0, 1], got {fraction} at step {step}; lower it")
         return fraction
 
     def density_at(self, step: int) -> float | None:

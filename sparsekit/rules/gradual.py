@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from sparsekit.allocation import check_density
+from sparsekit.checks import finite_number, whole_number
 from sparsekit.registry import register
 from sparsekit.rules.candidates.draw import Draw
 from sparsekit.rules.drop.weight_and_gradient import WeightAndGradient
@@ -114,6 +116,7 @@ def MEST(*, stop: int | None, every: int = 100, gradient: float = 0.0, **setting
         >>> [MEST(stop=120).fraction_at(step) for step in (0, 90, 120)]
         [0.2, 0.1, 0.0]
     """
+    finite_number("gradient", gradient)
     _check_heard(settings, "drop", gradient=gradient or None)
     own = {
         "drop": WeightAndGradient(gradient=gradient),
@@ -152,10 +155,11 @@ def MESTSoft(
     """
     _check_heard(settings, "density", final=final)
     final = FINAL if final is None else final
+    check_density(final)
     densities = tuple(min(1.0, final * (1 + extra)) for extra in (0.5, 0.25, 0.0))
     exchanged: Schedule = Stages(tuple(1 - final / density for density in densities), (0.75, 1.0))
-    if start := settings.get("start", 0):  # what is dropped is what there is beyond the wanted density, at its time
-        exchanged = exchanged.between(start, stop)
+    if start := whole_number("start", settings.get("start", 0)):  # the same clock as the density
+        exchanged = exchanged.between(start, stop if stop is None else whole_number("stop", stop))
     own = {
         "density": Stages(densities, (0.75, 1.0)),
         "fraction": exchanged,
@@ -167,7 +171,9 @@ def MESTSoft(
 def _cubic(initial: float | None, final: float | None, settings: dict[str, Any], *, begin: float) -> Cubic:
     _check_heard(settings, "density", initial=initial, final=final)
     final = FINAL if final is None else final
+    check_density(final)
     first = max(begin, final) if initial is None else initial
+    check_density(first)
     if first < final:
         raise ValueError(
             f"initial must be at least final, got initial={initial} and final={final}; pruning gives up connections"

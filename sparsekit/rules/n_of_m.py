@@ -15,7 +15,7 @@ from sparsekit.rules.flops import Pass, dense_gradient_step, mean_step, sparse_s
 from sparsekit.rules.periodic import Periodic, check_end
 from sparsekit.rules.rows import choose, strongest
 from sparsekit.schedules import Cosine, Schedule
-from sparsekit.selection import keep_n_of_m, n_of_m_mask
+from sparsekit.selection import check_group, keep_n_of_m, n_of_m_mask
 from sparsekit.settings import exact_fraction, setting
 from sparsekit.topology import LayerTopology, Topology
 
@@ -46,7 +46,7 @@ class SRSTE(Periodic):
 
     def __post_init__(self):
         super().__post_init__()
-        _check_group(self.n, self.m)
+        check_group(self.n, self.m)
         if self.stop is None:
             raise ValueError("SR-STE must know when unused weights are dropped for good, got stop=None; give stop")
 
@@ -128,7 +128,7 @@ class DynamicNOfM(Periodic):
 
     def __post_init__(self):
         super().__post_init__()
-        _check_group(self.n, self.m)
+        check_group(self.n, self.m)
         check_end("fraction", self.fraction, self.stop)
 
     def initial_density(self, density: float) -> float:
@@ -165,8 +165,3 @@ def _largest_of_groups(view: LayerView, n: int, m: int) -> LayerTopology:
     sizes = torch.full((layer.size,), -1.0, dtype=view.values.dtype, device=view.values.device)
     sizes[layer.indices] = view.values.abs()
     return keep_n_of_m(sizes.view(layer.shape), n, m) & layer
-
-
-def _check_group(n: int, m: int) -> None:
-    if not 0 < n <= m:
-        raise ValueError(f"n of m needs 0 < n <= m, got {n} of {m}")

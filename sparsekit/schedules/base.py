@@ -4,11 +4,20 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Self
 
+from sparsekit.checks import check_types
 from sparsekit.registry import register
 
 
 class Schedule(ABC):
-    """A function of the step. Values before step 0 or after the end are those at the ends."""
+    """A function of the step. Values before step 0 or after the end are those at the ends.
+
+    Raises:
+        TypeError: if a setting of a subclass that is a dataclass is of another type than annotated.
+        ValueError: if a number is not finite.
+    """
+
+    def __post_init__(self):
+        check_types(self)
 
     @abstractmethod
     def __call__(self, step: int) -> float:
@@ -58,6 +67,7 @@ class Warmup(Schedule):
     first: float = 0.0
 
     def __post_init__(self):
+        super().__post_init__()
         if self.steps < 1:
             raise ValueError(f"a warm-up must last at least 1 step, got {self.steps}; leave Warmup out instead")
 
@@ -92,6 +102,7 @@ class Joined(Schedule):
     then: Schedule
 
     def __post_init__(self):
+        super().__post_init__()
         if self.at < 1:
             raise ValueError(f"schedules must be joined at step 1 or later, got {self.at}; use the second one alone")
 

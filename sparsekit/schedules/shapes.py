@@ -18,6 +18,7 @@ class _Timed(Lasting):
     steps: int | None = None
 
     def __post_init__(self):
+        super().__post_init__()
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps must be at least 1 or None, got {self.steps}; None leaves the length to the owner")
 
@@ -127,8 +128,9 @@ class Triangular(Schedule):
     cycle: int
 
     def __post_init__(self):
+        super().__post_init__()
         if self.cycle < 2:
-            raise ValueError(f"a cycle must last at least 2 steps to go up and down, got {self.cycle}")
+            raise ValueError(f"a cycle must last at least 2 steps to go up and down, got {self.cycle}; 2 or more")
         if self.low > self.high:
             raise ValueError(f"low must not exceed high, got {self.low} and {self.high}; exchange them")
 
@@ -155,6 +157,7 @@ class Piecewise(Schedule):
     factor: float = 0.1
 
     def __post_init__(self):
+        super().__post_init__()
         if list(self.milestones) != sorted(self.milestones):
             raise ValueError(f"milestones must increase, got {self.milestones}; sort them")
 
@@ -179,10 +182,15 @@ class Stages(Lasting):
     steps: int | None = None
 
     def __post_init__(self):
+        super().__post_init__()
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps must be at least 1 or None, got {self.steps}; None leaves the length to the owner")
         if len(self.values) != len(self.changes) + 1:
-            raise ValueError(f"there must be one value more than changes, got {self.values} and {self.changes}")
+            raise ValueError(
+                f"there must be one value more than changes, got {self.values} and {self.changes}; add one"
+            )
         if list(self.changes) != sorted(self.changes) or not all(0 <= change <= 1 for change in self.changes):
-            raise ValueError(f"changes must be increasing shares of the steps, 0 to 1, got {self.changes}")
+            raise ValueError(f"changes must be increasing shares of the steps, 0 to 1, got {self.changes}; sort them")
 
     def __call__(self, step: int) -> float:
         steps = self._length()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sparsekit.checks import check_types, finite_number, whole_number
 from sparsekit.registry import register
 from sparsekit.settings import check_range, exact_fraction, setting
 from sparsekit.tickets import Ticket, TicketBook, superpose
@@ -31,6 +32,7 @@ def split_epochs(epochs: int, cycle_rate: float, cycle_epochs: int) -> Split:
     point `100 * 0.29` is a little less than 29 and a cycle would be lost; `1 / 3` means a third.
 
     Raises:
+        TypeError: if the epochs are no whole numbers.
         ValueError: if a number is out of range, or nothing would be left before the cycles.
 
     Source: Yin et al. (2022), arXiv:2205.15322, as coded by its authors, in whole numbers.
@@ -41,9 +43,9 @@ def split_epochs(epochs: int, cycle_rate: float, cycle_epochs: int) -> Split:
         >>> split_epochs(60, 1 / 3, 4)
         Split(pretraining=40, cycles=5)
     """
-    if epochs < 1 or cycle_epochs < 1:
-        raise ValueError(f"epochs and cycle_epochs must be at least 1, got {epochs} and {cycle_epochs}")
-    if not 0 <= cycle_rate < 1:
+    whole_number("epochs", epochs, least=1)
+    whole_number("cycle_epochs", cycle_epochs, least=1)
+    if not 0 <= finite_number("cycle_rate", cycle_rate) < 1:
         raise ValueError(f"cycle_rate must lie in [0, 1), got {cycle_rate}; the paper's is 0.1")
     cycles = int(epochs * exact_fraction(cycle_rate) / cycle_epochs)
     if cycles * cycle_epochs == epochs:
@@ -96,6 +98,7 @@ class SupTickets:
             raise TypeError(
                 f"experiment must be an Experiment, got {type(self.experiment).__name__}; take one of the recipes"
             )
+        check_types(self)
         check_range(self, explore=(0, 1))
         if self.low is not None and self.low <= 0:
             raise ValueError(f"low must be above 0, got {self.low}; 0.001 is the paper's")

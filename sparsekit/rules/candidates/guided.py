@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sparsekit.capture import LayerView
+from sparsekit.checks import check_types
 from sparsekit.kernels.sampling import sample_places
 from sparsekit.rules.base import Candidates
 from sparsekit.rules.candidates.all_missing import AllMissing
@@ -49,6 +50,7 @@ class Guided(Candidates):
     dense_from: float = setting(1.0, "layers at least so dense consider every missing place", range=(0, 1))
 
     def __post_init__(self):
+        check_types(self, any_number=("subset",))
         if not self.subset > 0:
             raise ValueError(f"subset must be above 0, got {self.subset}; 1 draws as many as there are connections")
         check_range(self, dense_from=(0, 1))
