@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from sparsekit.checks import check_types
 from sparsekit.files import write_atomically
 from sparsekit.layers import sparse_layers, sparsify, topology_of
 from sparsekit.layers.base import MEMORY
@@ -31,6 +32,7 @@ class Ticket:
         accuracy: share of right answers, 0 to 1, where it was measured; NaN where not.
 
     Raises:
+        TypeError: if a part is of another type.
         ValueError: unless there is one value per connection.
 
     Source: the cheap tickets of Yin et al. (2022), arXiv:2205.15322; the word is that of Frankle and Carbin (2019),
@@ -44,11 +46,14 @@ class Ticket:
     accuracy: float = math.nan
 
     def __post_init__(self):
+        check_types(self, any_number=("accuracy",))
         for name, layer in self.topology.items():
             values = self.values.get(name)
             if values is None or tuple(values.shape) != (layer.count,):
                 came = "none" if values is None else f"shape {tuple(values.shape)}"
-                raise ValueError(f"{name}: values must have shape ({layer.count},), one per connection, got {came}")
+                raise ValueError(
+                    f"{name}: values must have shape ({layer.count},), one per connection, got {came}; see Ticket.of"
+                )
 
     @classmethod
     def of(cls, model: nn.Module, *, step: int, accuracy: float = math.nan) -> "Ticket":
