@@ -16,11 +16,12 @@ import sparsekit as sk
 from sparsekit import allocation, registry, selection
 from sparsekit import schedules as s
 from sparsekit.lottery import Lottery
-from sparsekit.rules import DropGrow, Rule, make_rule, settings_of
+from sparsekit.rules import DropGrow, Rule, Static, make_rule, settings_of
 from sparsekit.rules.cycles import Cycles
 from sparsekit.scores import Magnitude, prune
 from sparsekit.settings import from_plain, to_plain
 from sparsekit.sup_tickets import SupTickets, split_epochs
+from sparsekit.tickets import Ticket, superpose
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.train import Experiment
 
@@ -300,3 +301,71 @@ def test_a_rule_of_ones_own_has_its_settings_checked_as_well():
 def test_messages_say_where_what_and_how(make, message):
     with pytest.raises((TypeError, ValueError), match=message):
         make()
+
+
+# --- models, tickets, tricks ------------------------------------------------------------------------------------------
+
+NETWORK = sk.random_topology({"0": (6, 8), "2": (3, 6)}, 0.5)
+OTHER = sk.random_topology({"0": (6, 8), "2": (3, 6)}, 0.4, seed=3)
+
+
+def plain() -> torch.nn.Module:
+    return mlp(8, 6, 3)
+
+
+def ticket() -> Ticket:
+    return Ticket.of(sk.sparsify(plain(), NETWORK), step=3)
+
+
+MODELS = {
+    "sparsify.model": (lambda junk: sk.sparsify(junk, NETWORK), ()),
+    "sparsify.topology": (lambda junk: sk.sparsify(plain(), junk), ()),
+    "sparsify.layer": (lambda junk: sk.sparsify(plain(), {"0": junk}), ()),
+    "sparsify.storage": (lambda junk: sk.sparsify(plain(), NETWORK, junk), ()),
+    "densify.model": (sk.densify, ()),
+    "shapes_of.model": (sk.shapes_of, ()),
+    "shapes_of.exclude": (lambda junk: sk.shapes_of(plain(), exclude=junk), ()),
+    "topology_of.model": (sk.topology_of, ()),
+    "rewire.model": (lambda junk: sk.rewire(junk, NETWORK), ()),
+    "rewire.new": (lambda junk: sk.rewire(sk.sparsify(plain(), NETWORK), junk), ()),
+    "rewire.layer": (lambda junk: sk.rewire(sk.sparsify(plain(), NETWORK), {"0": junk}), ()),
+    "rewire.optimizer": (lambda junk: sk.rewire(sk.sparsify(plain(), NETWORK), OTHER, junk), ("none",)),
+    "rewire.first_values": (lambda junk: sk.rewire(sk.sparsify(plain(), NETWORK), OTHER, None, junk), ()),
+    "attach.model": (lambda junk: sk.attach(junk, torch.optim.SGD(plain().parameters()), Static()), ()),
+    "make_rule.name": (lambda junk: make_rule(junk, total_steps=9), ()),
+    "prune.model": (lambda junk: prune(junk, Magnitude(), 0.5), ()),
+    "prune.exclude": (lambda junk: prune(plain(), Magnitude(), 0.5, exclude=junk), ()),
+    "superpose.tickets": (superpose, ()),
+    "superpose.ticket": (lambda junk: superpose([junk]), ()),
+    "superpose.density": (lambda junk: superpose([ticket()], density=junk), ("none",)),
+    "superpose.weights": (lambda junk: superpose([ticket()], weights=junk), ("none", "list")),
+}
+
+
+@pytest.mark.parametrize("entry", MODELS)
+def test_models_topologies_optimizers_and_tickets_are_looked_at_before_anything_is_done(entry):
+    make, may = MODELS[entry]
+    for name, junk in JUNK.items():
+        assert refused(make, junk) or name in may, f"{entry} took {name}"
+
+
+def test_a_model_is_as_it_was_after_a_rewiring_that_was_refused():
+    model = sk.sparsify(plain(), NETWORK)
+    assert refused(lambda junk: sk.rewire(model, {"0": OTHER["0"], "2": junk}), torch.ones(3, 6))
+    assert sk.topology_of(model) == NETWORK
+
+
+TRICKS: dict[str, tuple] = {}
+for name in registry.names("trick"):
+    cls = registry.get("trick", name)
+    usual = {"teacher": "run"} if name == "distillation" else {}
+    TRICKS |= of_fields(name, cls, lambda cls=cls, usual=usual, **given: cls(**{**usual, **given}))
+TRICKS |= of_fields("Ticket", Ticket, lambda **given: dataclasses.replace(ticket(), **given))
+
+
+@pytest.mark.parametrize("entry", TRICKS)
+def test_tricks_and_tickets_refuse_what_is_of_another_type(entry):
+    make, may = TRICKS[entry]
+    for name, junk in JUNK.items():
+        unmeasured = {"nan", "inf"} if entry == "Ticket.accuracy" else set()
+        assert refused(make, junk) or name in may | unmeasured, f"{entry} took {name}"
