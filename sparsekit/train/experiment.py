@@ -85,7 +85,7 @@ class Experiment:
     first_step: int = setting(0, "step to begin at: data and learning rate go on from there", range=(0, 1_000_000))
 
     def __post_init__(self):
-        check_types(self)
+        check_types(self, any_number=("density",))  # whose range says more
         check_density(self.density)
         for kind in ("data", "model", "optimizer", "allocation"):
             get(kind, getattr(self, kind))
