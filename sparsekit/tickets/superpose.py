@@ -265,9 +265,7 @@ def _weighed(tickets: Sequence[Ticket], weights: Sequence[float] | None) -> list
             f"there must be one weight per ticket, {len(tickets)}, got {len(weights)}; add or leave out some"
         )
     if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
-        raise ValueError(
-            f"weights must be finite and not negative, one of them above 0, got {weights}; 1 for each is usual"
-        )
+        raise ValueError(f"weights must be finite and not negative, one of them above 0, got {weights}; 1 is usual")
     return [(ticket, weight) for ticket, weight in zip(tickets, weights, strict=True) if weight]
 
 
