@@ -44,7 +44,7 @@ class Cell:
         density: of the connections used in the end; for some methods an outcome.
         seconds: of training, on this machine; NaN where the run was begun before and nobody took its time.
         flops: operations of the whole training, over those of dense training; with those of a score before it. NaN
-            for a score whose operations `one_off_flops` does not know.
+            for a rule that does not say (`Rule.training_flops`), or a score that `one_off_flops` does not know.
         bytes: of values, momentum and indices of the sparse layers, at their largest, and of what the rule remembers
             about them in the end.
     """
@@ -219,17 +219,15 @@ def _cell(
 
 
 def _flops(method: str, experiment: Experiment, history: History, by_layer: Mapping[str, float]) -> float:
-    """Operations of training, over those of dense training: the method's formula at the mean density over the steps."""
+    """Operations of training, over those of dense training: the rule's formula at the mean density over the steps."""
     if method == "dense":
         return 1.0
     dense, trained = sum(by_layer.values()), _mean_flops(history, by_layer)
     # Where fewer connections are used than trained, the forward pass costs their share.
     reached = "density used" if any(row.name == "density used" for row in history.rows) else "density"
     share = statistics.fmean(history.values(reached)) / statistics.fmean(history.values("density"))
-    every = getattr(experiment.rule, "every", 100)
-    rule = method if method in names("rule") else "static"
-    cost = Pass(dense=dense, sparse=min(dense, trained * share), backward=min(dense, trained), every=every)
-    return training_flops(rule, cost) / training_flops("dense", cost)
+    cost = Pass(dense=dense, sparse=min(dense, trained * share), backward=min(dense, trained))
+    return training_flops(experiment.rule, cost) / training_flops("dense", cost)
 
 
 def _one_off(method: str, experiment: Experiment, data: datasets.Dataset) -> float:

@@ -73,7 +73,7 @@ def get(kind: str, name: str) -> Any:
         ValueError: if there is no such name; the message lists the known ones.
     """
     known = _known(kind)
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ValueError(
             f"{kind} must be one of {', '.join(names(kind)) or '(none)'}, got {name!r}; choose one of them"
         )

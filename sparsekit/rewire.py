@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from sparsekit.checks import must_be, shown
 from sparsekit.layers import SparseLayer, sparse_layers
 from sparsekit.layers.masked import MaskedLayer
 from sparsekit.layers.move import Move
@@ -89,14 +90,25 @@ def rewire(
         first_values: `(layer name, grown positions) -> their first values`, or None for zeros.
 
     Raises:
+        TypeError: if an argument is something else.
         ValueError: if a name or shape does not fit, or a csr layer under `DistributedDataParallel` would get another
             number of connections; if a parameter is sharded; or if the optimizer does not train one of these layers,
             not weight by weight, or does not show what it starts a weight with. Nothing has changed then.
     """
+    must_be("model", model, nn.Module, "give what sparsify returned")
+    must_be("new", new, Mapping, "give a Topology, or {name: LayerTopology}")
     layers = sparse_layers(model)
     _check_fits(layers, new)
+    if not callable(first_values) or isinstance(first_values, type):
+        raise TypeError(
+            f"first_values must be a function of name and positions, got {shown(first_values)}; leave it out"
+        )
     check_whole({name: layers[name] for name in new})
     if optimizer is not None:
+        if not (hasattr(optimizer, "param_groups") and hasattr(optimizer, "state")):
+            raise TypeError(
+                f"optimizer must be one of torch.optim, got {shown(optimizer)}; None where there is none yet"
+            )
         check_optimizer({name: layers[name] for name in new}, optimizer)
     if isinstance(model, DistributedDataParallel):
         _check_sizes_stay(layers, new)
@@ -162,7 +174,12 @@ def check_whole(layers: Mapping[str, SparseLayer]) -> None:
 def _check_fits(layers: Mapping[str, SparseLayer], new: Mapping[str, LayerTopology]) -> None:
     for name, topology in new.items():
         if name not in layers:
-            raise ValueError(f"layers to rewire must be among {', '.join(layers) or '(none)'}, got {name!r}")
+            raise ValueError(
+                f"layers to rewire must be among {', '.join(layers) or '(none)'}, got {name!r}; see topology_of"
+            )
+        must_be(
+            f"the new topology of {name}", topology, LayerTopology, "make it of a mask: LayerTopology.of_mask(mask)"
+        )
         if topology.shape != layers[name].shape:
             raise ValueError(f"{name}: the new topology must have shape {layers[name].shape}, got {topology.shape}")
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sparsekit.adaptor import Adaptor, call
 from sparsekit.allocation import allocate, check_density
+from sparsekit.checks import check_types
 from sparsekit.layers import shapes_of, sparse_layers
 from sparsekit.losses import LossFn, loss_of, shares
 from sparsekit.scores.asking import gradients_of
@@ -41,10 +42,8 @@ class Score(ABC):
     min_per_layer: int = setting(1, "connections that no layer falls below in one ranking", range=(0, 1000))
 
     def __post_init__(self):
+        check_types(self)
         check_range(self, rounds=(1, float("inf")), min_per_layer=(0, float("inf")))
-        for name, known in (("spacing", ("exponential", "linear")), ("scope", ("overall", "layer"))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be {' or '.join(known)}, got {getattr(self, name)!r}")
 
     @abstractmethod
     def __call__(

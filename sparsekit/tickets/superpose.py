@@ -7,14 +7,16 @@ a vote by frequency first, by strength second. With `average="active"` it is ave
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sparsekit.allocation import share_out
+from sparsekit.allocation import check_density, share_out
+from sparsekit.checks import must_be
+from sparsekit.checks import number as plain_number
 from sparsekit.selection import highest
 from sparsekit.tickets.rest import averaged, layout_of
 from sparsekit.tickets.ticket import Ticket
@@ -241,15 +243,22 @@ def _counts_of(topology: Topology) -> dict[str, int]:
 
 def _weighed(tickets: Sequence[Ticket], weights: Sequence[float] | None) -> list[tuple[Ticket, float]]:
     """Pair tickets with weights, and leave out those of weight 0."""
+    must_be("tickets", tickets, Iterable, "give a list of them, also of one")
     tickets = list(tickets)
     if not tickets:
         raise ValueError("superposing needs at least one ticket, got none; collect some first")
+    for ticket in tickets:
+        must_be("a ticket", ticket, Ticket, "read it with read_ticket, or take Ticket.of(model, step=0)")
     _check_alike(tickets)
-    weights = [1.0] * len(tickets) if weights is None else [float(weight) for weight in weights]
+    weights = [1.0] * len(tickets) if weights is None else weights
+    must_be("weights", weights, Iterable, "give a list of one number per ticket, or None")
+    weights = [float(plain_number("a weight", x.item() if isinstance(x, Tensor) else x)) for x in weights]
     if len(weights) != len(tickets):
-        raise ValueError(f"there must be one weight per ticket, {len(tickets)}, got {len(weights)}")
+        raise ValueError(
+            f"there must be one weight per ticket, {len(tickets)}, got {len(weights)}; add or leave out some"
+        )
     if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
-        raise ValueError(f"weights must be finite and not negative, one of them above 0, got {weights}")
+        raise ValueError(f"weights must be finite and not negative, one of them above 0, got {weights}; 1 is usual")
     return [(ticket, weight) for ticket, weight in zip(tickets, weights, strict=True) if weight]
 
 
@@ -267,8 +276,7 @@ def _check_alike(tickets: Sequence[Ticket]) -> None:
 
 def _count(tickets: Sequence[Ticket], density: float | None) -> int:
     if density is not None:
-        if not 0 < density <= 1:
-            raise ValueError(f"density must lie in (0, 1], got {density}")
+        check_density(density)
         return round(density * tickets[0].topology.size)
     counts = {ticket.count for ticket in tickets}
     if len(counts) > 1:

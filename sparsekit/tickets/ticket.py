@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from sparsekit.checks import check_types
 from sparsekit.files import CHECKSUM, is_sealed, sealed, write_bytes
 from sparsekit.layers import SparseLayer, sparse_layers, sparsify, topology_of
 from sparsekit.layers.base import MEMORY
@@ -36,6 +37,7 @@ class Ticket:
         extra: what else is in the `state_dict`: what modules say of themselves (`get_extra_state`).
 
     Raises:
+        TypeError: if a part is of another type.
         ValueError: unless there is one value per connection.
 
     Source: the cheap tickets of Yin et al. (2022), arXiv:2205.15322; the word is that of Frankle and Carbin (2019),
@@ -50,11 +52,14 @@ class Ticket:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
+        check_types(self, any_number=("accuracy",))
         for name, layer in self.topology.items():
             values = self.values.get(name)
             if values is None or tuple(values.shape) != (layer.count,):
                 came = "none" if values is None else f"shape {tuple(values.shape)}"
-                raise ValueError(f"{name}: values must have shape ({layer.count},), one per connection, got {came}")
+                raise ValueError(
+                    f"{name}: values must have shape ({layer.count},), one per connection, got {came}; see Ticket.of"
+                )
 
     @classmethod
     def of(cls, model: nn.Module, *, step: int, accuracy: float = math.nan) -> "Ticket":

@@ -11,6 +11,7 @@ from torch import nn
 
 from sparsekit import models
 from sparsekit.allocation import check_density
+from sparsekit.checks import check_types
 from sparsekit.datasets import Dataset, few_per_class
 from sparsekit.files import check_name
 from sparsekit.layers import fuse_relus, shapes_of, sparsify
@@ -88,6 +89,7 @@ class Experiment:
     first_step: int = setting(0, "step to begin at: data and learning rate go on from there", range=(0, 1_000_000))
 
     def __post_init__(self):
+        check_types(self, any_number=("density",))  # whose range says more
         check_name(self.recipe, "recipe")
         if self.start is not None:
             check_name(self.start, "start")
@@ -95,36 +97,26 @@ class Experiment:
         for kind in ("data", "model", "optimizer", "allocation"):
             get(kind, getattr(self, kind))
         if self.storage not in STORAGES:
-            raise ValueError(f"storage must be one of {', '.join(STORAGES)}, got {self.storage!r}")
+            raise ValueError(f"storage must be one of {', '.join(STORAGES)}, got {self.storage!r}; choose one of them")
         if self.storage == "csr" and getattr(self.rule, "needs_dense", ""):
             raise ValueError(f"this rule needs storage masked, got csr: {self.rule.needs_dense}")
         if self.autocast not in (None, "bfloat16", "float16"):
-            raise ValueError(f"autocast must be bfloat16, float16 or None, got {self.autocast!r}")
+            raise ValueError(f"autocast must be bfloat16, float16 or None, got {self.autocast!r}; choose one of them")
         if self.step_count not in STEP_COUNTS:
-            raise ValueError(f"step_count must be one of {', '.join(STEP_COUNTS)}, got {self.step_count!r}")
-        self._check_types()
+            raise ValueError(
+                f"step_count must be one of {', '.join(STEP_COUNTS)}, got {self.step_count!r}; choose one of them"
+            )
+        self._check_settings()
         self._check_first_places()
         many = float("inf")
         check_range(self, epochs=(1, many), batch_size=(1, many), micro_batches=(1, many), label_smoothing=(0, 1))
-        check_range(self, first_step=(0, many))
+        check_range(self, first_step=(0, many), score_samples=(1, many))
 
-    def _check_types(self) -> None:
-        if not isinstance(self.rule, Rule):
-            raise TypeError(
-                f"rule must be a Rule, got {self.rule!r}; use rules.make_rule, or a recipe, which takes names"
-            )
+    def _check_settings(self) -> None:
         if (rate := (self.optimizer_settings or {}).get("lr")) is not None:
             raise ValueError(
                 f"the learning rate must be given as learning_rate, got lr={rate} among the optimizer's settings; "
                 f"use learning_rate=Cosine({rate}) or Constant({rate})"
-            )
-        if not isinstance(self.score, Score | None):
-            raise TypeError(
-                f"score must be a Score, got {self.score!r}; use scores.SNIP(), or a recipe, which takes names"
-            )
-        if not isinstance(self.learning_rate, Schedule | None):
-            raise TypeError(
-                f"learning_rate must be a Schedule, got {self.learning_rate!r}; use Constant(0.1) or Cosine(0.1)"
             )
         check_tricks(self.tricks)
         if self.label_smoothing and any(isinstance(trick, LabelSmoothing) for trick in self.tricks):
@@ -132,9 +124,6 @@ class Experiment:
                 f"labels must be smoothed once, got label_smoothing={self.label_smoothing} and LabelSmoothing among "
                 "the tricks; leave one of them out"
             )
-        for name in ("epochs", "batch_size", "micro_batches", "score_samples", "seed", "first_step"):
-            if not isinstance(getattr(self, name), int):
-                raise TypeError(f"{name} must be a whole number, got {getattr(self, name)!r}; round it")
 
     def _check_first_places(self) -> None:
         """A score, or a control of it, must have something to say about the first topology."""

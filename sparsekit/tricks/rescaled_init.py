@@ -51,6 +51,7 @@ class RescaledInit(Trick):
     least: float = setting(0.01, "smallest number for a weight; biases may vanish", range=(0, 1))
 
     def __post_init__(self):
+        super().__post_init__()
         many = float("inf")
         check_range(self, iterations=(1, many), rate=(0, many), limit=(0, many), least=(0, many))
         if self.reach <= 0:
