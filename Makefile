@@ -13,7 +13,7 @@ WORKERS ?= 2
 export TORCH_BACKEND
 
 # A second thread only waits in layers as small as the tests', up to 17 times longer beside a browser.
-test% notebooks bench coverage: export OMP_NUM_THREADS = 1
+test% notebooks bench coverage mutants: export OMP_NUM_THREADS = 1
 
 .PHONY: help
 help: ## Show this list
@@ -61,7 +61,7 @@ test-notebooks: setup-test ## Run the notebooks and compare what they print with
 test-browser: setup-test ## Drive the notebooks in JupyterLab and Chromium (skips aloud without Chromium)
 	$(RUN) -m pytest tests/browser -n $(WORKERS) $(ARGS)
 
-.PHONY: lint format notebooks bench coverage pins clean
+.PHONY: lint format notebooks bench coverage mutants pins clean
 lint: setup-test ## Check style, format and types
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
@@ -79,6 +79,9 @@ bench: setup-test ## Measure speed on this machine
 
 coverage: setup-test ## Show which lines no unit test reaches
 	$(RUN) -m pytest tests --ignore=tests/browser -n $(WORKERS) --dist loadscope --cov --cov-report=term-missing $(ARGS)
+
+mutants: setup-test ## Put known defects into a copy of the package, one at a time: do the tests notice? (ARGS="--only rules")
+	$(RUN) tools/mutants.py --jobs $(WORKERS) $(ARGS)
 
 # CUDA's packages differ by backend and platform, so their versions are left to torch
 pins: setup-test ## Write constraints.txt anew (ARGS=--upgrade for the newest versions)

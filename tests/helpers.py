@@ -46,6 +46,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "circular": (lambda: nn.Conv2d(3, 4, 3, padding=(1, 2), padding_mode="circular"), (2, 3, 5, 6)),
     "reflect": (lambda: nn.Conv2d(3, 4, 3, padding=(1, 2), padding_mode="reflect", stride=2), (2, 3, 5, 6)),
     "replicate, same": (lambda: nn.Conv2d(3, 4, 3, padding="same", padding_mode="replicate"), (2, 3, 5, 6)),
+    "same, even": (lambda: nn.Conv2d(3, 4, (2, 4), padding="same", padding_mode="replicate"), (2, 3, 5, 6)),
 }
 
 

@@ -112,6 +112,14 @@ def test_power_zero_is_uniform_and_power_one_the_published_form():
 def test_uniform_rounds_by_largest_remainder():
     # Shares 1.5, 0.6 and 0.9 of 3: floors 1, 0, 0 and the two largest remainders, 0.9 and 0.6, get one more.
     assert uniform({"a": (5, 1), "b": (2, 1), "c": (3, 1)}, 0.3) == {"a": 1, "b": 1, "c": 1}
+    # Shares 4.5, 3.6 and 3.9 of 12, where no layer would go empty by another choice.
+    assert uniform({"a": (15, 1), "b": (12, 1), "c": (13, 1)}, 0.3) == {"a": 4, "b": 4, "c": 4}
+
+
+@pytest.mark.parametrize("allocation", [uniform, erdos_renyi, erdos_renyi_kernel])
+def test_a_layer_whose_share_is_nothing_gets_one_connection_of_the_richest(allocation):
+    assert allocation({"wide": (40, 40), "thin": (1, 40), "tiny": (1, 1)}, 0.01)["tiny"] == 1
+    assert sum(allocation({"wide": (40, 40), "thin": (1, 40), "tiny": (1, 1)}, 0.01).values()) == 16
 
 
 def test_layers_alike_get_counts_alike_to_one_connection():

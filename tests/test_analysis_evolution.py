@@ -44,6 +44,10 @@ class TestChurnAndSurvival:
         assert table["network"].tolist() == [0.25, 1.0, 0.0]
         assert table.index.tolist() == [1, 2, 3]
 
+    def test_what_only_leaves_is_no_churn_and_what_only_comes_is(self):
+        table = analysis.churn(path([0, 1, 2, 3], [0, 1], [0, 1, 4, 5]))
+        assert table["network"].tolist() == [0.0, 0.5]
+
     def test_a_single_topology_has_no_churn_to_show(self):
         assert analysis.churn(path([0])).empty
 
@@ -122,6 +126,8 @@ class TestExploration:
         history = path([0, 1], [0, 2], [0, 3], [0, 3])
         found = analysis.reliable_exploration(history, 50, starts=[0, 30, 80, 90])["network"]
         assert (found * SIZE).round().tolist() == [0, 0, 2, 2]  # 0 lived 80 steps, 2 lived 50, 1 only 30
+        one_more = analysis.reliable_exploration(history, 51, starts=[0, 30, 80, 90])["network"]
+        assert (one_more * SIZE).round().tolist() == [0, 0, 1, 1]
 
     def test_lives_are_not_added_up_over_a_break(self):
         found = analysis.reliable_exploration(path([0], [1], [0], [1]), 2)["network"]

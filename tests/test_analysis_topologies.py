@@ -298,6 +298,11 @@ class TestMemory:
         assert row["bit_mask"] == 4 * 400 + 1000
         assert row["masked"] == 4 * 8000 + 1000
 
+    def test_bits_that_fill_no_byte_take_a_whole_one(self):
+        row = analysis.memory_bytes(Topology({"fc": random_layer((3, 3), 2, 0)})).loc["fc"]
+        assert row["bit_mask"] == 4 * 2 + 2
+        assert row["masked"] == 4 * 9 + 2
+
     @pytest.mark.parametrize("plain", [nn.Linear(80, 100), nn.Conv2d(4, 6, 3)])
     def test_what_our_layers_are_said_to_take_is_what_they_hold(self, plain):
         x = torch.zeros(2, 80) if isinstance(plain, nn.Linear) else torch.zeros(2, 4, 5, 5)

@@ -14,6 +14,7 @@ from sparsekit.analysis.training_flops import PASSES_OF_SCORE
 from sparsekit.cli import app
 from sparsekit.compare import Cell, compare, experiment_of, markdown_of, methods, table_of
 from sparsekit.plots import plot_methods
+from sparsekit.rules import Static
 from sparsekit.rules.periodic import Periodic
 from sparsekit.train import read_run, run
 from sparsekit.train.history import read_rows, write_rows
@@ -194,6 +195,12 @@ def test_every_method_trains_under_the_same_protocol(method):
     """A warm-up, another optimizer or more epochs for some would be no comparison."""
     mine, static = (experiment_of(name, "digits-mlp", 0.1, 3) for name in (method, "static"))
     assert replace(mine, rule=static.rule, score=None, density=static.density) == static
+
+
+def test_a_mask_from_before_training_stays_as_it_is():
+    for score in registry.names("score"):
+        if score in methods():
+            assert isinstance(experiment_of(score, "digits-mlp", 0.1, 0).rule, Static)
 
 
 def test_patterns_get_the_group_that_comes_nearest_to_the_density():

@@ -191,6 +191,16 @@ def test_the_connections_with_the_smallest_values_are_dropped():
     assert (layer - new).indices.tolist() == [2, 7, 8]
 
 
+@pytest.mark.parametrize("regrow", [True, False])
+def test_whoever_may_come_back_the_connections_with_the_largest_values_stay(regrow):
+    layer = LayerTopology((2, 6), torch.tensor([0, 2, 3, 7, 8, 11]))
+    view = view_of(layer, values=[0.5, -0.1, 3.0, 0.2, -0.3, -9.0])
+    for seed in range(20):  # grown are random ones, dropped ones among them
+        new = rule(fraction=Constant(0.5), regrow=regrow).propose({"fc": view}, 0, draws(seed))["fc"]
+        assert {0, 3, 11} <= set(new.indices.tolist())
+        assert new.count == 6
+
+
 def test_of_equal_values_the_later_ones_are_dropped_and_exactly_as_many_as_asked_for():
     """No threshold: all values are zero here, as after a bad initialisation."""
     layer = LayerTopology((2, 6), torch.tensor([0, 2, 3, 7, 8, 11]))

@@ -79,6 +79,15 @@ def test_the_error_is_that_of_the_formula():
     assert errors["neurons x skips"] == pytest.approx(2 * errors["neurons"])
 
 
+def test_with_one_factor_it_is_the_paired_comparison_of_textbooks():
+    gains = [0.5, 1.5, 1.0, 3.0]
+    table = runs(lambda row, seed: 10.0 * seed + row["a"] * gains[seed], seeds=4, factors=["a"])
+    found = factorial_effects(table, ["a"]).loc["a"]
+    error = np.std(gains, ddof=1) / len(gains) ** 0.5
+    assert (found["effect"], found["error"]) == pytest.approx((np.mean(gains), error))
+    assert found["high"] - found["effect"] == pytest.approx(3.182446 * error)  # Student's t, 3 degrees of freedom
+
+
 def test_runs_that_cannot_tell_are_refused():
     table = runs(lambda row, seed: 0.0, seeds=1)
     with pytest.raises(ValueError, match="must have a column for each factor, got none for glue"):

@@ -120,7 +120,7 @@ def test_a_branch_is_a_convolution_1_by_1_and_batch_norm_around_each_convolution
     ghosted, x = net.stage2[0], seeded(torch.randn, 3, 4, 8, 8)
     first, second = ghosted.bn1.ghost, ghosted.bn2.ghost
     assert first.conv.stride == (2, 2)
-    assert torch.equal(first.conv.weight, torch.full_like(first.conv.weight, FIRST_WEIGHT))
+    assert torch.equal(first.conv.weight, torch.full_like(first.conv.weight, 1e-4))  # as in ToST's released code
     inner = (block.bn1(block.conv1(x)) + first.bn(first.conv(x))).relu()
     out = (block.bn2(block.conv2(inner)) + block.shortcut(x) + second.bn(second.conv(inner))).relu()
     torch.testing.assert_close(ghosted(x), out)
@@ -215,6 +215,17 @@ def test_a_projection_is_fixed_and_not_saved():
     assert list(first.state_dict()) == list(plain_mlp().state_dict())
     assert torch.equal(first[0].ghost.matrix, second[0].ghost.matrix)
     assert len(list(first.parameters())) == len(list(plain_mlp().parameters()))
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(400, 100), (100, 400)])
+def test_a_projection_keeps_the_size_of_what_goes_in(inputs, outputs):
+    """Each output is a sum over the inputs, so the variance of its weights is 1 / inputs, however many outputs."""
+    net = nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU())
+    GhostSkips(way="projection", stop=3).apply(net)
+    x = seeded(torch.randn, 50, inputs)
+    added = nn.functional.linear(x, net[0].ghost.matrix)
+    assert float(added.std()) == pytest.approx(float(x.std()), rel=0.05)
+    assert float(net[0].ghost.matrix.std()) == pytest.approx(inputs**-0.5, rel=0.02)
 
 
 def test_skips_and_neurons_may_leave_at_different_steps():

@@ -210,6 +210,8 @@ class TestPlanes:
         away = plane.marked({"d": fourth}).places["d"]
         distance = (vector_of(fourth) - plane.at(away.x, away.y)).norm()
         assert away.residual == pytest.approx(float(distance))
+        from_origin = (vector_of(fourth) - plane.origin).norm()
+        assert away.share == pytest.approx(float(distance / from_origin))
         assert 0 < away.share < 1
         assert list(plane.places) == ["a", "b", "c"]  # a plane is a value
 

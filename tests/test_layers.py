@@ -66,6 +66,15 @@ def test_a_sparse_layer_computes_what_the_plain_one_with_zeros_does(storage, mak
 
 
 @both_storages
+def test_the_density_counts_biases_norms_and_layers_left_dense_as_they_are(storage):
+    plain = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Linear(6, 2))
+    model = sk.sparsify(plain, {"0": random_layer((6, 4), 6)}, storage)
+    others = 6 + 2 * 6 + 6 * 2 + 2
+    assert sk.density_of(model) == (6 + others) / (24 + others)
+    assert sk.density_of(plain) == 1
+
+
+@both_storages
 @pytest.mark.parametrize("count", [0, 1, 35])
 def test_empty_full_and_one_connection_layers_work(storage, count):
     plain = made(lambda: nn.Linear(7, 5))

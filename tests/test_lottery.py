@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from itertools import pairwise
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -13,11 +14,11 @@ from training_helpers import same
 
 from sparsekit.layers import densify, sparse_layers, sparsify, topology_of
 from sparsekit.lottery import CONTROLS, Lottery, run_control, run_lottery
-from sparsekit.lottery.levels import largest
+from sparsekit.lottery.levels import Outset, Place, largest
 from sparsekit.rules import SET
 from sparsekit.schedules import Constant
 from sparsekit.settings import from_plain, to_plain
-from sparsekit.topology import LayerTopology
+from sparsekit.topology import LayerTopology, Topology
 from sparsekit.train import Experiment, build_model, load_checkpoint, load_model, run
 from sparsekit.train.start import STARTS
 from sparsekit.tricks import GhostSkips, RescaledInit, ghosts_of
@@ -421,6 +422,17 @@ def test_signs_are_those_of_the_ticket_and_sizes_one_number_a_layer(won):
     assert same(begun.bn1.state_dict(), ticket.bn1.state_dict())
     assert isinstance(begun.head, nn.Module)
     assert same(begun.head.bias, ticket.head.bias)
+
+
+def test_signs_that_changed_in_training_are_those_after_it():
+    """Of a ticket that is rewound to a later step than the first, at which its weights have other signs."""
+    initial, later = (nn.Sequential(nn.Linear(4, 3)) for _ in range(2))
+    later[0].weight.data = -initial[0].weight.detach()
+    place = Mock(spec=Place)
+    place.lottery, place.initial.return_value = LOTTERY, initial
+    ticket = Outset(Topology({"0": LayerTopology.full((3, 4))}), later, 5)
+    begun = CONTROLS["signs"](place, ticket, 0).plain
+    assert torch.equal(begun[0].weight, later[0].weight.sign() * initial[0].weight.std())
 
 
 def test_a_control_trains_what_is_missing_before_its_level_but_not_the_level_itself(tmp_path):

@@ -550,6 +550,15 @@ def test_every_place_has_a_position_of_its_own_and_near_places_are_more_alike():
     assert torch.equal(waves(1, 8, 512), places[:8])
 
 
+def test_the_first_half_of_a_position_is_its_columns_and_the_second_its_rows():
+    """As in the code that GSE took its transformer from: sin(x), cos(x), sin(y), cos(y)."""
+    first, second = waves(2, 3, 8).view(2, 3, 8).split(4, dim=2)
+    assert torch.equal(first[0], first[1])
+    assert torch.equal(second[:, 0], second[:, 2])
+    assert len(first[0].unique(dim=0)) == 3
+    assert len(second[:, 0].unique(dim=0)) == 2
+
+
 def test_patches_are_read_row_by_row_with_their_positions():
     model = build("vit", input_shape=(1, 4, 8), num_classes=2, patch=4, dim=8, depth=1)
     x = torch.zeros(1, 1, 4, 8)

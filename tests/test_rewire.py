@@ -120,6 +120,14 @@ def test_a_rewired_model_goes_on_learning_with_the_same_optimizer(storage, make_
         assert torch.equal(layer.dense_weight() != 0, layer.topology.mask() & (layer.dense_weight() != 0))
 
 
+@both_storages
+def test_gradients_of_the_old_topology_are_cleared_and_those_of_other_layers_stay(storage):
+    model = sparse(mlp(6, 8, 8, 3), storage)
+    model(batch_for((6,))[0]).sum().backward()
+    sk.rewire(model, {"2": elsewhere(model)["2"]})
+    assert [layer.grads() is None for layer in sk.sparse_layers(model).values()] == [False, True, False]
+
+
 @every_optimizer
 @both_storages
 def test_layers_that_are_not_named_or_not_changed_are_left_alone(storage, make_optimizer):

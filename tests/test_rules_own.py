@@ -571,6 +571,19 @@ def test_connections_leave_their_layer_where_there_are_more_free_places_elsewher
     assert new["small"].count < 10
 
 
+# --- when -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [DSR, DeepR, SNFS, SRigL, TopKAST], ids=lambda make: make.__name__)
+def test_a_rule_of_its_own_is_due_at_start_and_every_so_many_steps_until_stop_which_is_included(make):
+    def due(**given) -> list[int]:
+        return [step for step in range(30) if make(**given).is_due(step)]
+
+    assert due(every=10, stop=20) == [0, 10, 20]
+    assert due(every=7, start=3, stop=17) == [3, 10, 17]
+    assert due(every=10, stop=29) == [0, 10, 20, *([29] if make is TopKAST else [])]  # what it does not use goes then
+
+
 # --- Top-KAST ---------------------------------------------------------------------------------------------------------
 
 
@@ -597,6 +610,13 @@ def test_top_kast_ends_with_the_used_connections_only():
         *_, (_, model, _) = followed(TopKAST(stop=stop, every=7), density=0.2)
         assert sk.topology_of(model) == used_topology(model)
         assert sk.topology_of(model).count == round(0.2 * sk.topology_of(model).size)
+
+
+@pytest.mark.parametrize(("extra", "trained", "used"), [(0.5, 10, 7), (0.5, 11, 7), (1.0, 7, 4), (3.0, 11, 3)])
+def test_top_kast_uses_the_nearest_whole_number_of_what_it_trains(extra, trained, used):
+    """10 / 1.5 is 6.67 and 11 / 1.5 is 7.33, both 7; 3.5 is rounded to the even 4, and 2.75 up to 3."""
+    topology = Topology({"fc": LayerTopology((4, 5), torch.arange(trained))})
+    assert TopKAST(extra=extra).thinnings(topology)["fc"].count == used
 
 
 def test_a_weight_that_rests_takes_up_its_value_again_when_it_returns():

@@ -18,6 +18,7 @@ from sparsekit.selection import random_topology
 from sparsekit.sup_tickets import Lab, count_votes
 from sparsekit.tickets import Ticket, superpose
 from sparsekit.tickets.superpose import Stack
+from sparsekit.topology import LayerTopology, Topology
 from sparsekit.widgets import TicketLab
 
 
@@ -128,6 +129,17 @@ def test_votes_count_each_connection_once():
     assert all(a >= b for a, b in zip(votes, survivors, strict=True))
     with pytest.raises(ValueError, match="must be among those of the tickets"):
         count_votes(Stack.of(some[:1]), some[1].topology)
+
+
+def test_votes_and_survivors_are_counted_for_each_number_of_tickets():
+    def one(*positions: int) -> Ticket:
+        layer = LayerTopology((2, 4), torch.tensor(positions))
+        return Ticket(topology=Topology({"fc": layer}), values={"fc": torch.ones(layer.count)}, rest={}, step=0)
+
+    stack = Stack.of([one(0, 1, 2, 5), one(1, 2, 3, 5), one(2, 5, 6)])  # once: 0, 3, 6; twice: 1; always: 2, 5
+    assert count_votes(stack, one(1, 5, 6).topology) == ((0, 3, 1, 2), (0, 1, 1, 1))
+    assert count_votes(stack, one(2, 5).topology) == ((0, 3, 1, 2), (0, 0, 0, 2))
+    assert count_votes(stack, one(0, 3, 6).topology) == ((0, 3, 1, 2), (0, 3, 0, 0))
 
 
 def test_a_lab_leaves_the_model_as_it_was():

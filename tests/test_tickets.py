@@ -101,6 +101,13 @@ def test_a_connection_that_was_removed_starts_again_from_zero_when_active_ones_a
     assert weight_of(superpose(tickets, average="active", prune="each")) == pytest.approx([9, 0])
 
 
+@pytest.mark.parametrize("prune", ["once", "each"])
+@pytest.mark.parametrize("scope", ["overall", "layer"])
+def test_large_negative_averages_are_as_strong_as_positive_ones(prune, scope):
+    some = [ticket([-5.0, 1, 2, 0]), ticket([-5.0, 0, 2, 3])]
+    assert weight_of(superpose(some, prune=prune, scope=scope)) == [-5, 0, 2, 1.5]
+
+
 def test_the_rest_is_averaged_and_counts_are_those_of_the_last():
     a = ticket([1.0, 0], rest={"bias": torch.tensor([1.0]), "num": torch.tensor(3)})
     b = ticket([1.0, 0], rest={"bias": torch.tensor([2.0]), "num": torch.tensor(5)}, step=7)
@@ -247,6 +254,15 @@ def test_a_soup_takes_in_only_what_does_not_hurt():
     assert soup.value >= max(map(measure, [bad, good, also]))
 
 
+def test_a_search_takes_in_what_makes_it_no_worse():
+    """Algorithm 1 of the soups keeps an ingredient at equal accuracy; so does the interpolation."""
+    some = [ticket([1.0, 0, 2.0, 0]), ticket([3.0, 0, 2.0, 0]), ticket([2.0, 0, 5.0, 0])]
+    soup = greedy_soup(some, lambda one: 0.5)
+    assert soup.weights == pytest.approx([1 / 3] * 3)
+    assert weight_of(soup.ticket) == pytest.approx([2, 0, 3, 0])
+    assert greedy_interpolation(some, lambda one: 0.5, rates=[0.5]).weights == [0.25, 0.25, 0.5]
+
+
 def test_interpolation_finds_the_best_rate_and_says_what_is_in_the_mix():
     a, b = ticket([1.0, 0, 2.0, 0]), ticket([3.0, 0, 2.0, 0])
 
@@ -298,16 +314,18 @@ def test_a_ticket_of_one_storage_goes_into_a_model_of_the_other(storage, target)
 def test_a_ticket_is_a_copy_that_training_does_not_change():
     net = tiny()
     one = Ticket.of(net, step=0)
-    before = {name: values.clone() for name, values in one.values.items()}
+    before, rest = ({name: x.clone() for name, x in part.items()} for part in (one.values, one.rest))
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(1)
     assert same(dict(one.values), before)
+    assert same(dict(one.rest), rest)
     inside = one.model_like(net)
     with torch.no_grad():
         for parameter in inside.parameters():
             parameter.add_(1)
     assert same(dict(one.values), before)
+    assert same(dict(one.rest), rest)
 
 
 def test_a_ticket_makes_a_plain_model_sparse():

@@ -164,7 +164,7 @@ class _TwoStepAdam:
         return self.rate * mean / (square.sqrt() + TINY)
 
 
-def _parameter(model: nn.Module, name: str) -> nn.Parameter:
+def _parameter(model: nn.Module, name: str) -> Tensor:
     """Return a parameter by its name in the plain network."""
     path, _, own = name.rpartition(".")
     module = model.get_submodule(path)
