@@ -1,4 +1,5 @@
-"""Facts about masks that small experiments can check: each is measured, then said to be reproduced or not shown.
+"""Facts about masks that small experiments can check: each is measured, then said to be reproduced, contradicted or
+undecided.
 
 Runs are kept, so an interrupted measurement goes on where it was. Accuracies are test accuracies on digits.
 

@@ -31,6 +31,7 @@ from sparsekit.rules import SET, RigL, Rule
 from sparsekit.schedules import Constant
 from sparsekit.seeds import generator
 from sparsekit.selection import draw_distinct, random_topology
+from sparsekit.settings import check_threads
 from sparsekit.topology import LayerTopology
 
 WIDTHS = (1024, 4096, 16384, 65536)
@@ -102,7 +103,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads < 1 or options.rounds < 1:
         parser.error(f"there must be at least 1 thread and 1 round, got {options.threads} and {options.rounds}")
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(check_threads(options.threads))
     print("| network | rule | propose, ms | rewire, ms | together, ms |\n|---|---|---|---|---|", flush=True)
     found = [wide_row(width, options.rounds) for width in options.widths]
     for first, last in itertools.pairwise(found):

@@ -27,6 +27,7 @@ from sparsekit.rules import RigL, Rule, Static
 from sparsekit.schedules import Constant
 from sparsekit.seeds import generator
 from sparsekit.selection import random_topology
+from sparsekit.settings import check_threads
 from sparsekit.train import train_step
 
 DENSITIES = (0.1, 0.02)
@@ -174,7 +175,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads < 1 or (options.rounds or 1) < 1:
         parser.error(f"there must be at least 1 thread and 1 round, got {options.threads} and {options.rounds}")
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(check_threads(options.threads))
     print("| network | batch | density | storage | step, ms | x dense | rewiring step, ms | x dense | steps |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     found = []

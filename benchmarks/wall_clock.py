@@ -27,6 +27,7 @@ from sparsekit.datasets import CropFlip
 from sparsekit.evaluate import evaluate
 from sparsekit.layers import sparse_layers
 from sparsekit.recipes import cifar10_resnet20
+from sparsekit.settings import check_threads
 from sparsekit.train import Experiment, build_model, build_optimizer, training
 
 METHODS = {"dense": ("dense", "masked"), "rigl masked": ("rigl", "masked"), "gse csr": ("gse", "csr")}
@@ -72,7 +73,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--method", choices=list(METHODS), help="only this one, in this process")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(check_threads(options.threads))
     if options.method:
         keep_freed_memory()
         for row in measured(experiment_of(options.method, options.densities[0], options.epochs), options.parts):

@@ -37,11 +37,13 @@ if TYPE_CHECKING:
         tricks,
         widgets,
     )
+    from sparsekit.adaptor import Adaptor
     from sparsekit.capture import capture_io, views
     from sparsekit.evaluate import evaluate, predictions, refresh_batch_norm
     from sparsekit.journal import Journal
     from sparsekit.kernels import batch_major, feature_major
     from sparsekit.layers import (
+        averaged,
         condense,
         densify,
         density_of,
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
         backward,
         fit,
         load_model,
+        own_step_counts,
         read_run,
         run,
         train_step,
@@ -76,11 +79,12 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "adaptor": "Adaptor",
     "evaluate": "evaluate predictions refresh_batch_norm",
     "journal": "Journal",
     "kernels": "batch_major feature_major",
-    "layers": "condense densify density_of fuse_relus left_dense shapes_of sparse_layers sparsify topology_of "
-    "used_topology",
+    "layers": "averaged condense densify density_of fuse_relus left_dense shapes_of sparse_layers sparsify "
+    "topology_of used_topology",
     "lottery": "Lottery run_control run_lottery",
     "registry": "names register",
     "capture": "capture_io views",
@@ -91,7 +95,7 @@ _HOMES = {
     "sup_tickets": "SupTickets run_sup_tickets",
     "tickets": "Ticket TicketBook superpose",
     "topology": "LayerTopology Topology",
-    "train": "Experiment History attach backward fit load_model read_run run train_step training",
+    "train": "Experiment History attach backward fit load_model own_step_counts read_run run train_step training",
 }
 _HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed.split()}
 
@@ -123,6 +127,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Adaptor",
     "Change",
     "Experiment",
     "History",
@@ -136,6 +141,7 @@ __all__ = [
     "allocation",
     "analysis",
     "attach",
+    "averaged",
     "backward",
     "batch_major",
     "capture_io",
@@ -158,6 +164,7 @@ __all__ = [
     "lottery",
     "models",
     "names",
+    "own_step_counts",
     "plots",
     "predictions",
     "random_topology",

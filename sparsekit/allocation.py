@@ -8,7 +8,9 @@ import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 
-from sparsekit.registry import get, register
+from sparsekit.checks import finite_number, number, shown, sides_of, whole_number
+from sparsekit.registry import get, names, register
+from sparsekit.topology import Topology
 
 Shapes = Mapping[str, tuple[int, ...]]
 Counts = dict[str, int]
@@ -76,6 +78,7 @@ def erdos_renyi_kernel(shapes: Shapes, density: float, power: float = 1.0) -> Co
         >>> erdos_renyi_kernel({"conv": (16, 1, 3, 3), "head": (10, 64)}, 0.2)
         {'conv': 37, 'head': 120}
     """
+    finite_number("power", power)
 
     def raw(shape: tuple[int, ...]) -> Fraction:
         quotient = Fraction(sum(shape), math.prod(shape))
@@ -88,9 +91,17 @@ def allocate(shapes: Shapes, density: float, allocation: str | Callable[[Shapes,
     """Return the counts of a named allocation, or of a function of your own.
 
     Raises:
+        TypeError: if it is neither a name nor a function, or what it returns are no whole numbers by layer name.
         ValueError: if the name is unknown, when the message lists the known ones, or nothing at all would be left.
     """
+    if not (isinstance(allocation, str) or callable(allocation)) or isinstance(allocation, type):
+        raise TypeError(
+            f"allocation must be a name or a function, got {shown(allocation)}; take one of "
+            f"{', '.join(names('allocation'))}"
+        )
+    check_shapes(shapes)
     counts = (get("allocation", allocation) if isinstance(allocation, str) else allocation)(shapes, density)
+    _check_counts("what an allocation returns", counts)
     if not any(counts.values()):
         size = sum(math.prod(shape) for shape in shapes.values())
         raise ValueError(f"density must leave at least one connection, got {density} of {size} weights; raise it")
@@ -112,8 +123,12 @@ def share_out(total: int, weights: Mapping[str, int | Fraction], sizes: Mapping[
         >>> share_out(10, {"a": 3, "b": 1, "c": 100}, {"a": 50, "b": 50, "c": 4})
         {'a': 5, 'b': 1, 'c': 4}
     """
-    if not 0 <= total <= sum(sizes.values()):
-        raise ValueError(f"the number to share must lie in [0, {sum(sizes.values())}], the places, got {total}")
+    _check_counts("sizes", sizes)
+    if not 0 <= whole_number("the number to share", total) <= sum(sizes.values()):
+        raise ValueError(
+            f"the number to share must lie in [0, {sum(sizes.values())}], the places, got {total}; lower it"
+        )
+    _check_weights(weights)
     nonzero = {name: Fraction(weight) for name, weight in weights.items() if weight and sizes[name]}
     capped = _with_caps(min(total, sum(sizes[name] for name in nonzero)), nonzero, {n: sizes[n] for n in nonzero})
     counts = dict.fromkeys(weights, 0) | _round_to(int(sum(capped.values())), capped)
@@ -125,15 +140,46 @@ def share_out(total: int, weights: Mapping[str, int | Fraction], sizes: Mapping[
 
 
 def check_density(density: float) -> None:
-    """Raise ValueError unless the density lies in (0, 1]."""
-    if not 0 < density <= 1:
+    """Raise TypeError unless the density is a number, and ValueError unless it lies in (0, 1]."""
+    if not 0 < number("density", density) <= 1:
         raise ValueError(
             f"density must lie in (0, 1], got {density}; it is the share of weights that exist (95 % sparsity is 0.05)"
         )
 
 
+def check_shapes(shapes: Shapes) -> None:
+    """Raise TypeError or ValueError unless these are weight shapes by layer name."""
+    if not isinstance(shapes, Mapping) or isinstance(shapes, Topology):
+        way = "topology.shapes" if isinstance(shapes, Topology) else "shapes_of(model)"
+        raise TypeError(f"shapes must be weight shapes by layer name, got {type(shapes).__name__}; use {way}")
+    for shape in shapes.values():
+        sides_of(shape)
+
+
+def check_by_layer(what: str, counts: Mapping[str, int]) -> None:
+    """Raise TypeError unless these are numbers of connections by layer name."""
+    if not isinstance(counts, Mapping):
+        raise TypeError(
+            f"{what} must be numbers of connections by layer name, got {type(counts).__name__}; "
+            "share them out with allocation.allocate(shapes, density), or use keep_top_overall"
+        )
+
+
+def _check_counts(what: str, counts: Mapping[str, int]) -> None:
+    check_by_layer(what, counts)
+    for name, count in counts.items():
+        whole_number(f"{what} for {name}", count, least=0)
+
+
+def _check_weights(weights: Mapping[str, int | Fraction]) -> None:
+    for name, weight in weights.items():
+        if not 0 <= number(f"the weight of {name}", weight) < math.inf:
+            raise ValueError(f"the weight of {name} must be finite and not negative, got {weight}; count what there is")
+
+
 def _share_out(shapes: Shapes, density: float, raw: Callable[[tuple[int, ...]], Fraction]) -> Counts:
     check_density(density)
+    check_shapes(shapes)
     if not shapes:
         raise ValueError("there must be at least one layer to share connections among, got none; see left_dense(model)")
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}

@@ -1,6 +1,5 @@
 """All methods under one protocol: a table of accuracy, time, arithmetic and memory; nothing is done twice."""
 
-import json
 import math
 import statistics
 import time
@@ -16,7 +15,7 @@ from sparsekit import datasets
 from sparsekit.analysis.flops import forward_flops
 from sparsekit.analysis.memory import memory_bytes
 from sparsekit.analysis.training_flops import PASSES_OF_SCORE, Pass, one_off_flops, training_flops
-from sparsekit.files import write_text
+from sparsekit.files import read_json, write_json
 from sparsekit.layers.base import MEMORY
 from sparsekit.registry import get, names
 from sparsekit.train import Experiment, History, build_model, load_checkpoint, run
@@ -45,7 +44,7 @@ class Cell:
         density: of the connections used in the end; for some methods an outcome.
         seconds: of training, on this machine; NaN where the run was begun before and nobody took its time.
         flops: operations of the whole training, over those of dense training; with those of a score before it. NaN
-            for a score whose operations `one_off_flops` does not know.
+            for a rule that does not say (`Rule.training_flops`), or a score that `one_off_flops` does not know.
         bytes: of values, momentum and indices of the sparse layers, at their largest, and of what the rule remembers
             about them in the end.
     """
@@ -156,7 +155,8 @@ def markdown_of(table: pd.DataFrame) -> str:
         accuracy = f"{100 * row['accuracy']:.2f}{error}"
         took, flops = _told(row["seconds"], 1), _told(row["flops"], 3)
         costs = f"{row['density']:.4g} | {took} | {flops} | {row['bytes'] / 1000:.0f}"
-        lines.append(f"| {row['wanted']:g} | {row['method']} | {accuracy} | {row['seeds']} | {costs} |")
+        method = row["method"].replace("|", r"\|")
+        lines.append(f"| {row['wanted']:g} | {method} | {accuracy} | {row['seeds']} | {costs} |")
     return "\n".join(lines) + "\n"
 
 
@@ -189,8 +189,8 @@ def _timed_run(experiment: Experiment, folder: Path, root: Path | None) -> tuple
     if not (place / COST_FILE).exists():
         # What an earlier session has trained took time that this one cannot know.
         seconds = None if is_begun else time.perf_counter() - start
-        write_text(place / COST_FILE, json.dumps({"seconds": seconds}))
-    seconds = json.loads((place / COST_FILE).read_text(encoding="utf-8"))["seconds"]
+        write_json(place / COST_FILE, {"seconds": seconds})
+    seconds = read_json(place / COST_FILE, remedy="delete it, and the seconds are unknown")["seconds"]
     return history, math.nan if seconds is None else seconds
 
 
@@ -219,17 +219,15 @@ def _cell(
 
 
 def _flops(method: str, experiment: Experiment, history: History, by_layer: Mapping[str, float]) -> float:
-    """Operations of training, over those of dense training: the method's formula at the mean density over the steps."""
+    """Operations of training, over those of dense training: the rule's formula at the mean density over the steps."""
     if method == "dense":
         return 1.0
     dense, trained = sum(by_layer.values()), _mean_flops(history, by_layer)
     # Where fewer connections are used than trained, the forward pass costs their share.
     reached = "density used" if any(row.name == "density used" for row in history.rows) else "density"
     share = statistics.fmean(history.values(reached)) / statistics.fmean(history.values("density"))
-    every = getattr(experiment.rule, "every", 100)
-    rule = method if method in names("rule") else "static"
-    cost = Pass(dense=dense, sparse=min(dense, trained * share), backward=min(dense, trained), every=every)
-    return training_flops(rule, cost) / training_flops("dense", cost)
+    cost = Pass(dense=dense, sparse=min(dense, trained * share), backward=min(dense, trained))
+    return training_flops(experiment.rule, cost) / training_flops("dense", cost)
 
 
 def _one_off(method: str, experiment: Experiment, data: datasets.Dataset) -> float:

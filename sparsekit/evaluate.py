@@ -4,18 +4,20 @@ import contextlib
 import copy
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-Batch = tuple[Tensor, Tensor] | list[Tensor]  # inputs and labels; a DataLoader gives lists
+from sparsekit.adaptor import Adaptor, call, size_of
+from sparsekit.losses import LossFn, MeanLoss, num_correct
+from sparsekit.seeds import generator, seeded_rng
+
+Batch = Any  # a pair of inputs and labels (a DataLoader gives lists), or what an adaptor makes a pair of
 Batches = Iterable[Batch]
-LossFn = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +25,10 @@ class Evaluation:
     """What a model achieves on a data set.
 
     Args:
-        loss: mean loss over the samples.
-        accuracy: share of samples whose largest output is the right class, 0 to 1; NaN where labels are no classes.
-        count: number of samples.
+        loss: mean loss of all batches together, whatever their sizes; see `sparsekit.losses`.
+        accuracy: share of the labels that count (no padding, no void pixels) whose class has the largest output, 0 to
+            1; NaN where outputs are no scores of classes.
+        count: number of labels that count: samples, or pixels or tokens where each has its own.
     """
 
     loss: float
@@ -39,65 +42,60 @@ def evaluate(
     loss_fn: LossFn = nn.functional.cross_entropy,
     *,
     refresh_with: Batches | None = None,
+    adaptor: Adaptor | None = None,
 ) -> Evaluation:
-    """Return mean loss and accuracy in evaluation mode.
+    """Return mean loss and accuracy in evaluation mode; they do not depend on how the samples are put into batches.
 
     Args:
         model: gives one row of class scores per sample.
         batches: pairs of inputs and labels, on the model's device.
-        loss_fn: `(outputs, labels) -> mean loss`.
+        loss_fn: `(outputs, labels) -> mean loss`. Torch's own are averaged by what they divide by; one of your own may
+            say that by an attribute `batch_weight`, a function of the labels, or all outputs are kept to the end.
         refresh_with: training batches; a copy of the model is measured after `refresh_batch_norm` with them.
+        adaptor: makes pairs of other batches, and class scores of other outputs.
 
     Raises:
-        TypeError: if a batch is no pair.
-        ValueError: if there is not a single batch.
+        TypeError: if a batch is no pair, or outputs are not what the loss takes.
+        ValueError: if there is no sample whose label counts, or nobody knows how to average the loss.
     """
+    adaptor = adaptor or Adaptor()
     if refresh_with is not None:
         model = copy.deepcopy(model)
-        refresh_batch_norm(model, refresh_with)
-    total, correct, count = 0.0, 0, 0
+        refresh_batch_norm(model, refresh_with, adaptor=adaptor)
+    mean, samples, correct, count = MeanLoss(loss_fn), 0, 0.0, 0
     with evaluating(model), torch.no_grad():
-        for inputs, labels in _pairs(batches):
-            outputs = model(inputs)
-            total += float(loss_fn(outputs, labels)) * len(labels)
-            correct += num_correct(outputs, labels)
-            count += len(labels)
-    if count == 0:
-        raise ValueError("evaluation needs at least one sample, got none; check the data set or the loader")
-    return Evaluation(loss=total / count, accuracy=correct / count, count=count)
+        for inputs, labels in adaptor.pairs(batches):
+            outputs = adaptor.run(model, inputs)
+            mean.add(outputs, labels)
+            met, counted = num_correct(outputs, labels, loss_fn)
+            samples, correct, count = samples + size_of(labels, inputs), correct + met, count + counted
+        if samples == 0:
+            raise ValueError("evaluation needs at least one sample, got none; check the data set or the loader")
+        return Evaluation(loss=mean.value(), accuracy=correct / count if count else math.nan, count=count)
 
 
-def num_correct(outputs: Tensor, labels: Tensor) -> float:
-    """Return how many samples are right: the largest output is the label's.
-
-    With a label per pixel a sample counts by its share of right pixels. Labels that are no classes give NaN.
-
-    Example:
-        >>> num_correct(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]))
-        1.0
-    """
-    if labels.is_floating_point() or outputs.dim() != labels.dim() + 1:
-        return math.nan
-    right = outputs.argmax(1) == labels
-    return float(right.sum()) * len(right) / max(1, right.numel())
-
-
-def predictions(model: nn.Module, batches: Batches) -> tuple[Float[Tensor, "n classes"], Int64[Tensor, " n"]]:
-    """Return the outputs (before softmax) and labels of all samples, in evaluation mode.
+def predictions(model: nn.Module, batches: Batches, *, adaptor: Adaptor | None = None) -> tuple[Tensor, Tensor]:
+    """Return the outputs `(n, classes)` (before softmax) and labels `(n,)` of all samples, in evaluation mode.
 
     Raises:
-        TypeError: if a batch is no pair.
+        TypeError: if a batch is no pair, or outputs or labels are not a tensor.
         ValueError: if there is not a single batch.
     """
+    adaptor = adaptor or Adaptor()
     with evaluating(model), torch.no_grad():
-        pairs = [(model(inputs), labels) for inputs, labels in _pairs(batches)]
+        pairs = [(adaptor.run(model, inputs), labels) for inputs, labels in adaptor.pairs(batches)]
     if not pairs:
         raise ValueError("predictions need at least one batch, got none; check the data set or the loader")
+    for thing in pairs[0]:
+        if not isinstance(thing, Tensor):
+            raise TypeError(
+                f"outputs and labels must be tensors, got {type(thing).__name__}; give adaptor=Adaptor(...)"
+            )
     outputs, labels = zip(*pairs, strict=True)
     return torch.cat(outputs), torch.cat(labels)
 
 
-def refresh_batch_norm(model: nn.Module, batches: Batches) -> None:
+def refresh_batch_norm(model: nn.Module, batches: Batches, *, adaptor: Adaptor | None = None) -> None:
     """Recompute the batch-norm statistics from scratch with one pass, in place.
 
     Weights that were averaged, pruned or interpolated meet activations that the old statistics do not describe.
@@ -109,31 +107,23 @@ def refresh_batch_norm(model: nn.Module, batches: Batches) -> None:
     """
     if not any(isinstance(module, _BatchNorm) for module in model.modules()):
         return
-    walk = (inputs for inputs, _ in _pairs(batches))
+    walk = ([inputs] for inputs, _ in (adaptor or Adaptor()).pairs(batches))
     first = next(walk, None)
     if first is None:
         raise ValueError("refreshing batch norm needs at least one batch, got none; check the data set or the loader")
-    devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
-    with _keeping_modes(model), torch.random.fork_rng(devices=devices):
-        torch.optim.swa_utils.update_bn(itertools.chain([first], walk), model)
+    with _keeping_modes(model), seeded_rng(generator(0, "batch norm")):
+        torch.optim.swa_utils.update_bn(itertools.chain([first], walk), _Called(model))
 
 
-def _pairs(batches: Batches) -> Iterator[Batch]:
-    """Yield the batches, each of which must be a pair."""
-    several = not isinstance(batches, Mapping) and any(hasattr(batches, way) for way in ("__iter__", "__getitem__"))
-    each: Iterable[Any] = batches if several else [batches]
-    for batch in each:
-        if not (isinstance(batch, tuple | list) and len(batch) == 2):
-            raise TypeError(f"batches must be pairs of inputs and labels, got {_no_pair(batch)}")
-        yield batch
+class _Called(nn.Module):
+    """A model as a function of all its inputs at once, which is how torch's own pass calls it."""
 
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
 
-def _no_pair(batch: object) -> str:
-    kind = type(batch).__name__
-    if isinstance(batch, Mapping):
-        return f"{kind}; take the pair out of each: ((b['inputs'], b['labels']) for b in batches)"
-    size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
-    return f"{kind}{size}; wrap one pair in a list: [(inputs, labels)]"
+    def forward(self, inputs: Any) -> Any:
+        return call(self.model, inputs)
 
 
 @contextlib.contextmanager

@@ -1,29 +1,196 @@
-"""Files that are never half-written, and folders that one process at a time writes to."""
+"""Files that are never half-written and never read damaged, and folders that one process at a time writes to."""
 
+import errno
 import hashlib
+import io
+import json
 import os
+import re
+import stat
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
+
+# A disk that is full, a user's share of it, and a limit on the size of files (`ulimit -f`).
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+CHECKSUM = {"checksum": "0" * 8}  # what a text that is going to be sealed begins with
+_SEAL = re.compile(rb'"checksum": ?"([0-9a-f]{8})"')
+_FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')  # some of them on Windows only, where runs may be copied to
+_LONGEST = 150  # bytes of a name; systems take 255, and a run's folder adds a hash
+
+
+def check_name(name: str, what: str) -> None:
+    """Raise unless a name can be that of a file or folder, and cannot lead out of the folder it is kept in.
+
+    Raises:
+        TypeError: if it is no text.
+        ValueError: if it is empty or too long, holds a separator or another character that some system forbids, or
+            begins or ends with a dot or a space.
+
+    Example:
+        >>> check_name("digits-mlp", "recipe")
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"{what} must be a text, got {name!r}; it becomes the name of a file or folder")
+    if not 0 < len(name.encode(errors="replace")) <= _LONGEST or _FORBIDDEN.search(name) or name != name.strip(" ."):
+        raise ValueError(
+            f"{what} must be a plain name of a file or folder, at most {_LONGEST} bytes, got {name!r}; use letters, "
+            "digits and hyphens, and give the folder elsewhere"
+        )
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Call `write(temporary)`, then rename the temporary file to `path`; on failure nothing is left behind."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    """Call `write(temporary)`, then rename the temporary file to `path`; on failure nothing is left behind.
+
+    Raises:
+        OSError: if there is no space; the message says so.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.new")
     try:
-        write(temporary)
-        os.replace(temporary, path)
+        with _saying_no_space(path):
+            write(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, data: bytes | bytearray) -> None:
+    """Write a file, or replace it, as a whole or not at all."""
+    write_atomically(path, lambda temporary: temporary.write_bytes(data))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, or replace it, as a whole or not at all."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_bytes(path, text.encode())
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add to the end of a file; where that fails, take away again what was written of it.
+
+    Raises:
+        OSError: if there is no space; the message says so.
+    """
+    size = path.stat().st_size if path.exists() else 0
+    with _saying_no_space(path):
+        try:
+            with path.open("ab") as file:
+                file.write(data)
+        except OSError:
+            if path.exists():
+                os.truncate(path, size)
+            raise
+
+
+@contextmanager
+def _saying_no_space(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # torch raises an error of its own where the file it writes to has raised one
+        cause: BaseException | None = error
+        while cause is not None and not (isinstance(cause, OSError) and cause.errno in NO_SPACE):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        raise OSError(
+            cause.errno,
+            f"there must be room to write {path}, got no space ({os.strerror(cause.errno or 0)}); what was there "
+            "before is whole: free some space, or raise the limit on files, and call again",
+        ) from error
+
+
+def sealed(data: bytes) -> bytearray:
+    """Fill in the checksum of a text that holds the entry `CHECKSUM`: a CRC-32 of all bytes, itself counted as zeros.
+
+    Raises:
+        ValueError: if there is no such entry.
+    """
+    whole = bytearray(data)
+    found = _SEAL.search(whole)
+    if found is None:
+        raise ValueError('what is to be sealed must hold the entry "checksum", got none; put CHECKSUM into it first')
+    whole[found.start(1) : found.end(1)] = _checksum(whole, found)
+    return whole
+
+
+def is_sealed(data: bytes) -> bool:
+    """Whether bytes are those that `sealed` returned; every flipped bit shows."""
+    found = _SEAL.search(data)
+    return found is not None and found[1] == _checksum(data, found)
+
+
+def _checksum(data: bytes | bytearray, found: re.Match[bytes]) -> bytes:
+    view = memoryview(data)
+    before = zlib.crc32(b"0" * 8, zlib.crc32(view[: found.start(1)]))
+    return b"%08x" % zlib.crc32(view[found.end(1) :], before)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write values as JSON with a checksum, as a whole or not at all."""
+    write_bytes(path, sealed(json.dumps({**CHECKSUM, **values}, indent=2).encode() + b"\n"))
+
+
+def read_json(path: Path, *, remedy: str = "delete it") -> dict[str, Any]:
+    """Read what `write_json` wrote.
+
+    Args:
+        path: the file.
+        remedy: what to do if it is damaged and there is no good copy.
+
+    Raises:
+        ValueError: if the file is another, or damaged.
+        FileNotFoundError: if there is none.
+    """
+    data = path.read_bytes()
+    if not is_sealed(data):
+        raise ValueError(
+            f"{path} must hold what sparsekit wrote with its checksum, got a file that is damaged, changed by hand or "
+            f"of an older version; put a good copy in its place, or {remedy}"
+        )
+    values = json.loads(data)
+    del values["checksum"]
+    return values
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an `.npz` file and check their checksums.
+
+    Raises:
+        ValueError: if the file is another, or damaged.
+        FileNotFoundError: if there is none.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            # Whole members: their checksums are compared at their ends only, where an array may not reach.
+            members = {name.removesuffix(".npy"): file.read(name) for name in file.namelist()}
+        return {name: np.lib.format.read_array(io.BytesIO(member)) for name, member in members.items()}
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged files
+        raise ValueError(
+            f"{path} must be a whole .npz file, got a damaged or foreign one ({error}); put a good copy in its place, "
+            "or delete it"
+        ) from error
+
+
+def cache_folder() -> Path:
+    """Return where things are kept that can be made anew; it need not exist.
+
+    Raises:
+        OSError: if the user has no home.
+    """
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:  # a user without a name, as in some containers
+        raise OSError("a cache must have a folder, got no home; set XDG_CACHE_HOME to a folder of yours") from error
+    return home / "sparsekit"
 
 
 @contextmanager
@@ -35,11 +202,11 @@ def alone(folder: Path, waiting: Callable[[], Any] = lambda: None) -> Iterator[N
     Args:
         folder: what is written to; nothing is put there.
         waiting: called once if somebody else is at it.
+
+    Raises:
+        OSError: if there is no folder of this user's own to keep the locks in.
     """
-    user = os.getuid() if hasattr(os, "getuid") else "own"  # not by name, which a container's user may lack
-    locks = Path(tempfile.gettempdir()) / f"sparsekit-locks-{user}"
-    locks.mkdir(exist_ok=True)
-    lock = FileLock(locks / hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:24])
+    lock = FileLock(_lock_folder() / hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:24])
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -49,3 +216,33 @@ def alone(folder: Path, waiting: Callable[[], Any] = lambda: None) -> Iterator[N
         yield
     finally:
         lock.release()
+
+
+def _lock_folder() -> Path:
+    """Return a folder that is this user's own: what others could put there would be written to or waited for."""
+    user = os.getuid() if hasattr(os, "getuid") else "own"  # not by name, which a container's user may lack
+    first = Path(tempfile.gettempdir()) / f"sparsekit-locks-{user}"
+    if not (fault := _fault_of(first)):
+        return first
+    second = cache_folder() / "locks"  # not the first choice: homes on a network may know no locks
+    if not (other := _fault_of(second)):
+        return second
+    raise OSError(
+        f"a folder for locks must belong to this user, got neither {first} ({fault}) nor {second} ({other}); set "
+        "TMPDIR or XDG_CACHE_HOME to a folder of yours"
+    )
+
+
+def _fault_of(folder: Path) -> str:
+    """Say what is wrong with a folder: nothing if it is this user's own, be it made now; a link to one is not one."""
+    try:
+        if not os.path.lexists(folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = folder.lstat()
+    except OSError as error:
+        return error.strerror or str(error)
+    if not stat.S_ISDIR(about.st_mode):
+        return "no folder"
+    if hasattr(os, "getuid") and about.st_uid != os.getuid():
+        return "of another user"
+    return "" if os.access(folder, os.W_OK | os.X_OK) else "not to be written to"

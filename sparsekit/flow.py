@@ -1,6 +1,8 @@
 """How much flows through every layer when all inputs are 1 and all weights are positive: the pass of SynFlow."""
 
 import copy
+import math
+from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
 
@@ -11,12 +13,15 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_leaves, tree_map
 
 from sparsekit.layers import SparseLayer, sparse_layers
+from sparsekit.seeds import generator, seeded_rng
+from sparsekit.substitutes import Substitutes
 
 Sums = dict[str, tuple[Tensor, Tensor]]
 
 _NORMS = (batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)
-_BENDING = tuple(getattr(activation, name) for name in activation.__all__ if name not in ("MultiheadAttention", "GLU"))
-_ADDED = ("bias", "position")  # how the names of parameters and buffers end that are added to what flows
+_STAYING = ("MultiheadAttention", "GLU", "Softmax", "Softmax2d")  # of the module of activations
+_BENDING = tuple(getattr(activation, name) for name in activation.__all__ if name not in _STAYING)
+_UNSEEN = -1e3  # a number below this, added to what attention compares, is a mask
 
 
 class WholeModel:
@@ -26,7 +31,7 @@ class WholeModel:
         self.model, self.arguments = model, None
 
     def note_call(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """Remember the shapes of a call of the model itself; a hook for the calls of all modules."""
+        """Remember the shapes of a call of the model."""
         if module is self.model:
             self.arguments = ones_for(args)
 
@@ -45,13 +50,31 @@ class WholeModel:
         return all_ones_flow(self.model, self.arguments)
 
 
+class CallNote:
+    """A forward pre-hook whose copies, in copies and files of the model, do nothing and hold nothing."""
+
+    def __init__(self, note: Callable[[nn.Module, tuple[Any, ...]], None] | None = None):
+        self.note = note
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if self.note is not None:
+            self.note(module, args)
+
+    def __reduce__(self) -> tuple[type["CallNote"], tuple[()]]:
+        return CallNote, ()
+
+
 def ones_for(arguments: Any) -> Any:
-    """Return ones in place of every tensor of real numbers, in the memory of a single number each."""
+    """Return ones in place of every tensor of real numbers or bytes, in the memory of a single number each.
+
+    Other whole numbers and truth values stay: they are indices and masks.
+    """
     one = partial(torch.ones, (), dtype=torch.float64)
-    return tree_map(
-        lambda x: one(device=x.device).expand(x.shape) if isinstance(x, Tensor) and x.is_floating_point() else x,
-        arguments,
-    )
+    return tree_map(lambda x: one(device=x.device).expand(x.shape) if _is_real(x) else x, arguments)
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Tensor) and (value.is_floating_point() or value.dtype == torch.uint8)
 
 
 def all_ones_flow(model: nn.Module, arguments: tuple[Any, ...]) -> Sums:
@@ -59,9 +82,9 @@ def all_ones_flow(model: nn.Module, arguments: tuple[Any, ...]) -> Sums:
 
     The model's absolute weights, without biases, see inputs of ones; `R` is the sum of all outputs. What arrives is
     the activation, what is passed on is the derivative of `R`, both summed over samples and positions: their product
-    is what a connection of weight 1 would add to `R`. Normalisations and activation modules are left out (they count
-    as the identity, attention's softmax as a division by the sum); activations called as functions are not. Double
-    precision, evaluation mode, on a copy: the model and the random streams stay as they are.
+    is what a connection of weight 1 would add to `R`. Normalisations and activations are left out, modules and
+    functions alike (they count as the identity, attention's softmax as a division by the sum). Of an embedding the mean
+    of all rows arrives. Double precision, evaluation mode, on a copy: model and random streams stay as they are.
 
     Args:
         model: with sparse layers in either storage.
@@ -69,6 +92,9 @@ def all_ones_flow(model: nn.Module, arguments: tuple[Any, ...]) -> Sums:
 
     Returns:
         By layer name; layers that the pass does not reach are left out.
+
+    Raises:
+        ValueError: if the model is recurrent, or the pass reaches no sparse layer.
 
     Source: Tanaka et al. (2020), arXiv:2006.05467, section 6.
 
@@ -87,57 +113,186 @@ def all_ones_flow(model: nn.Module, arguments: tuple[Any, ...]) -> Sums:
     sums: Sums = {}
     for name, layer in sparse_layers(twin).items():
         layer.register_forward_hook(partial(_add_up, sums, name), with_kwargs=True)
-    devices = {parameter.device for parameter in twin.parameters() if parameter.is_cuda}
-    with torch.random.fork_rng(devices=devices), torch.enable_grad():
-        ones = tree_map(_with_gradient, arguments)
-        arriving = [part.sum() for part in tree_leaves(twin(*ones)) if isinstance(part, Tensor) and part.requires_grad]
-        if arriving:
-            torch.stack(arriving).sum().backward()
+    with seeded_rng(generator(0, "flow")), torch.enable_grad():
+        arriving = flow_through(lambda: twin(*tree_map(_with_gradient, arguments)))
+        if arriving.requires_grad:
+            arriving.backward()
+    if not sums:
+        raise ValueError(
+            "the flow of ones must reach at least one sparse layer, got none reached; outputs must depend on inputs of "
+            "real numbers, or on an embedding, through sparse layers"
+        )
     return sums
 
 
-def positive_twin(model: nn.Module) -> nn.Module:
-    """Return a copy in double precision with positive weights, no biases or positions, and nothing that bends.
+def flow_through(run: Callable[[], Any]) -> Tensor:
+    """Run a model that was made straight, and return the sum of all its outputs that depend on anything."""
+    with Straight():
+        outputs = tree_leaves(run())
+    arriving = [part.sum() for part in outputs if isinstance(part, Tensor) and part.requires_grad]
+    return torch.stack(arriving).sum() if arriving else torch.zeros((), dtype=torch.float64)
 
-    Normalisations are left out too; attention's softmax keeps its division, see `Shares`.
+
+def positive_twin(model: nn.Module) -> nn.Module:
+    """Return a copy in double precision with positive weights, no biases or positions, and no module that bends.
+
+    What bends are normalisations and activations, torch's own and a user's. See `Straight` for functions.
     """
     twin = copy.deepcopy(model).double().eval().requires_grad_(False)
     for parameter in twin.parameters():
         parameter.abs_()
     for name, tensor in (*twin.named_parameters(), *twin.named_buffers()):
-        if name.endswith(_ADDED):
+        if _is_added(twin, name, tensor):
             tensor.zero_()
-    for parent in twin.modules():
-        for name, child in parent.named_children():
-            if isinstance(child, nn.Softmax):
-                parent._modules[name] = Shares(child.dim)
-            elif isinstance(child, _NORMS + _BENDING):
-                parent._modules[name] = nn.Identity()
+    for module in twin.modules():
+        # The module stays, for others may read its settings (an encoder layer reads those of its norms).
+        if _bends(module):
+            vars(module)["forward"] = _first_of
     return twin
 
 
-class Shares(nn.Module):
-    """In place of attention's softmax: every number divided by the sum, which counts as a constant.
+def _is_added(model: nn.Module, name: str, tensor: Tensor) -> bool:
+    """Whether a tensor is a bias or holds positions, by its name; a table named bias that is not learnt is a mask."""
+    owner, _, own = name.rpartition(".")
+    if isinstance(model.get_submodule(owner), nn.Embedding):
+        own = owner.rpartition(".")[2]
+    is_bias = "bias" in own and (isinstance(tensor, nn.Parameter) or tensor.dim() < 2)
+    return tensor.is_floating_point() and (is_bias or own.startswith("pos") or own.endswith("position"))
+
+
+def _bends(module: nn.Module) -> bool:
+    """Whether a module is a normalisation or an activation, torch's own or a user's, which we try out."""
+    if isinstance(module, _NORMS + _BENDING):
+        return True
+    own = [*module.parameters(), *module.buffers()]
+    if type(module).__module__.startswith("torch.") or len(list(module.modules())) > 1 or any(x.dim() > 1 for x in own):
+        return False
+    width = max((x.numel() for x in own), default=4)
+    return any(_bends_numbers(module, shape) for shape in ((2, 3, width), (2, width, 3, 3)))
+
+
+def _bends_numbers(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether twice the numbers become what they became before, or each by itself becomes other than twice as much."""
+    numbers = torch.linspace(-3, 3, math.prod(shape), dtype=torch.float64)
+    order = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.random.fork_rng(devices=[]):
+            once, moved, twice = (module.forward(x.view(shape)) for x in (numbers, numbers[order], 2 * numbers))
+    except Exception:  # it takes no such numbers
+        return False
+    if not isinstance(once, Tensor) or once.shape != shape or bool((once == once.flatten()[0]).all()):
+        return False
+    is_activation = torch.equal(once.flatten()[order], moved.flatten()) and not torch.allclose(twice, 2 * once)
+    return is_activation or torch.allclose(twice, once, rtol=1e-3)
+
+
+class Straight(Substitutes):
+    """Within it functions are what `positive_twin` makes of modules: normalisations and activations change nothing.
+
+    Softmax is a division by the sum, see `shares`. Of embeddings every position gets the mean of all rows, so that it
+    does not matter which words a batch holds. All numbers are of double precision, whatever a model converts them to.
+
+    Raises:
+        ValueError: if the model uses a recurrent function, whose gates cannot be left out.
+    """
+
+    def __init__(self):
+        unchanged = dict.fromkeys([f"{name}{end}" for name in _CURVES for end in ("", "_")], _first_of)
+        refused = {name: partial(_refuse, name) for name in _GATED}
+        super().__init__({**unchanged, **refused, **_REPLACED})
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = {name: _as_double(value) for name, value in (kwargs or {}).items()}
+        result = super().__torch_function__(func, types, tuple(map(_as_double, args)), kwargs)
+        is_single = isinstance(result, Tensor) and result.is_floating_point() and result.dtype != torch.float64
+        return result.double() if is_single else result
+
+
+def shares(input: Tensor, dim: int | None = -1, *_: Any, **__: Any) -> Tensor:
+    """Return, in place of attention's softmax, every number divided by the sum, which counts as a constant.
 
     As the identity, softmax would let attention cube what arrives, and four blocks would exceed any number. The sum
     being a constant, queries, keys and values all have the same sum of scores, so that what comes before an attention
-    counts up to three times as much as what follows. Outputs, one row per example, stay as they are.
+    counts up to three times as much as what follows. What a mask takes far below 0 gets nothing, and where nothing
+    arrives there are zeros. Outputs, one row per example, stay as they are.
 
     Example:
-        >>> Shares(-1)(torch.tensor([[[1.0, 3.0]]])).tolist()
-        [[[0.25, 0.75]]]
+        >>> shares(torch.tensor([[[1.0, 3.0, -torch.inf]]])).tolist()
+        [[[0.25, 0.75, 0.0]]]
     """
+    if input.ndim < 3:  # nothing but rows of outputs
+        return input
+    seen = input.clamp(min=0)
+    total = seen.detach().sum(-1 if dim is None else dim, keepdim=True)
+    return seen / total.where(total > 0, 1.0)
 
-    def __init__(self, dim: int | None):
-        super().__init__()
-        self.dim = -1 if dim is None else dim
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return numbers that add up to 1 along the dimension, or zeros where nothing arrives."""
-        if x.ndim < 3:  # nothing but rows of outputs
-            return x
-        total = x.detach().sum(self.dim, keepdim=True)
-        return x / total.where(total > 0, 1.0)
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """What attention in one function does, with `shares` in place of its softmax; any scale gives the same shares."""
+    if enable_gqa:
+        key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
+    compared = query @ key.transpose(-2, -1)
+    if is_causal:
+        attn_mask = torch.ones(compared.shape[-2:], dtype=torch.bool, device=query.device).tril()
+    if attn_mask is not None:
+        is_seen = attn_mask if attn_mask.dtype == torch.bool else attn_mask > _UNSEEN
+        compared = compared.masked_fill(~is_seen, 0.0)
+    return shares(compared) @ value
+
+
+def _embedding(input: Tensor, weight: Tensor, *_: Any, **__: Any) -> Tensor:
+    return _mean_row(weight).expand(*input.shape, weight.shape[1]).clone()
+
+
+def _embedding_bag(input: Tensor, weight: Tensor, *more: Any, **named: Any) -> Tensor:
+    return nn.functional.embedding_bag(input, _mean_row(weight).expand_as(weight).contiguous(), *more, **named)
+
+
+def _mean_row(weight: Tensor) -> Tensor:
+    # Here the flow begins: whole numbers have no gradient that would say what depends on them.
+    return weight.detach().mean(0).requires_grad_()
+
+
+def _first_of(*args: Any, **named: Any) -> Any:
+    return args[0] if args else next(iter(named.values()))
+
+
+def _refuse(name: str, *_: Any, **__: Any) -> Any:
+    raise ValueError(
+        f"the flow of ones needs layers that are straight without activations, got {name}, whose gates close at large "
+        "numbers; choose a score or a guide that looks at data"
+    )
+
+
+def _as_double(value: Any) -> Any:
+    return torch.float64 if isinstance(value, torch.dtype) and value.is_floating_point else value
+
+
+_GATED = ("lstm", "lstm_cell", "gru", "gru_cell", "rnn_tanh", "rnn_tanh_cell")
+# fmt: off
+_CURVES = [
+    "relu", "relu6", "leaky_relu", "rrelu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardtanh",
+    "hardswish", "hardsigmoid", "softplus", "softsign", "softshrink", "hardshrink", "tanhshrink", "threshold",
+    "sigmoid", "logsigmoid", "tanh", "softmin", "log_softmax", "layer_norm", "batch_norm", "group_norm",
+    "instance_norm", "rms_norm", "local_response_norm", "normalize"
+]
+# fmt: on
+_REPLACED = {
+    "softmax": shares,
+    "scaled_dot_product_attention": _attention,
+    "embedding": _embedding,
+    "embedding_bag": _embedding_bag,
+    **dict.fromkeys(("float", "half", "bfloat16"), Tensor.double),
+}
 
 
 def _with_gradient(value: Any) -> Any:

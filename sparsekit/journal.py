@@ -1,8 +1,9 @@
 """The journal: every rewiring of a run, as the positions dropped and grown. The time machine reads it.
 
-File format: a line of magic, then one block per record: its length (8 bytes, little-endian), its CRC-32 (4 bytes), and
-a zlib-compressed safetensors payload. Sorted positions are stored as gaps, which compress to a little over a byte. A
-block that was cut off by a crash is recognised and left out.
+File format: a line of magic, then one block per record: its length (8 bytes, little-endian), its CRC-32 (4 bytes), the
+CRC-32 of these 12 bytes (4 bytes), and a zlib-compressed safetensors payload. Sorted positions are stored as gaps,
+which compress to a little over a byte. A last block that a crash cut off is recognised by being too short, and left
+out; anything else that differs is damage.
 """
 
 import struct
@@ -16,11 +17,13 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from sparsekit.files import append, write_bytes
 from sparsekit.rewire import Change
 from sparsekit.topology import LayerTopology, Topology
 
-MAGIC = b"sparsekit journal 1\n"
+MAGIC = b"sparsekit journal 2\n"
 HEAD = struct.Struct("<QI")
+CHECK = struct.Struct("<I")
 
 
 @dataclass
@@ -73,21 +76,21 @@ class Journal:
             yield topology
 
     def add(self, step: int, change: Change) -> None:
-        """Record a rewiring, in memory and, where there is a path, at the end of the file.
+        """Record a rewiring, in memory and, where there is a path, at the end of the file; in both or in neither.
 
         Raises:
             ValueError: if the step does not come after the last one.
+            OSError: if there is no space; the message says so.
         """
         if self.entries and step <= self.entries[-1][0]:
             raise ValueError(f"rewirings must come in order, got step {step} after step {self.entries[-1][0]}")
         change = Change(*({name: at.cpu() for name, at in part.items()} for part in (change.dropped, change.grown)))
-        self.entries.append((step, change))
         if self._ends_torn:
             # Appended behind half a record, this one could never be read.
             self._rewrite()
-        elif self.path is not None:
-            with self.path.open("ab") as file:
-                file.write(_block(_pack_change(step, change)))
+        if self.path is not None:
+            append(self.path, _block(_pack_change(step, change)))
+        self.entries.append((step, change))
 
     @classmethod
     def create(cls, path: str | Path, initial: Topology) -> Self:
@@ -101,11 +104,11 @@ class Journal:
         """Read a journal file; a record cut off at the end is left out.
 
         Raises:
-            ValueError: if the file is not a journal.
+            ValueError: if the file is no journal, of an older version, or damaged.
             FileNotFoundError: if there is none.
         """
         data = _read_bytes(Path(path))
-        records, end = _records(data)
+        records, end = _records(data, Path(path))
         if not records:
             raise ValueError(f"a journal must begin with its initial topology, got none in {path}; the file is damaged")
         entries = [_unpack_change(record) for record in records[1:]]
@@ -120,9 +123,7 @@ class Journal:
         if self.path is None:
             return
         blocks = [_pack_topology(self.initial), *(_pack_change(*entry) for entry in self.entries)]
-        new = self.path.with_suffix(".new")
-        new.write_bytes(MAGIC + b"".join(map(_block, blocks)))
-        new.replace(self.path)
+        write_bytes(self.path, MAGIC + b"".join(map(_block, blocks)))
         self._ends_torn = False
 
 
@@ -175,24 +176,43 @@ def _block(record: dict[str, Tensor]) -> bytes:
     # looking for it would take longer than a large rewiring itself.
     packer = zlib.compressobj(strategy=zlib.Z_RLE)
     payload = packer.compress(save(record)) + packer.flush()
-    return HEAD.pack(len(payload), zlib.crc32(payload)) + payload
+    head = HEAD.pack(len(payload), zlib.crc32(payload))
+    return head + CHECK.pack(zlib.crc32(head)) + payload
 
 
 def _read_bytes(path: Path) -> bytes:
+    if not path.exists():
+        raise FileNotFoundError(f"a journal must exist at {path}, got none; give the journal in a run's folder")
     data = path.read_bytes()
-    if not data.startswith(MAGIC):
-        raise ValueError(f"{path} must be a journal written by sparsekit, got something else; give the run's journal")
-    return data
+    if data.startswith(MAGIC):
+        return data
+    if data.startswith(MAGIC[:-2]):
+        raise ValueError(
+            f"{path} must be a {MAGIC.decode().strip()!r}, got one of another version; delete the run's folder to "
+            "train it again, or use the version that wrote it"
+        )
+    raise ValueError(f"{path} must be a journal written by sparsekit, got something else; give the run's journal")
 
 
-def _records(data: bytes) -> tuple[list[dict[str, Tensor]], int]:
+def _records(data: bytes, path: Path) -> tuple[list[dict[str, Tensor]], int]:
     """Return the whole records, and the place where they end."""
     records, place = [], len(MAGIC)
-    while place + HEAD.size <= len(data):
+    while (start := place + HEAD.size + CHECK.size) <= len(data):
         length, checksum = HEAD.unpack_from(data, place)
-        payload = data[place + HEAD.size : place + HEAD.size + length]
-        if len(payload) < length or zlib.crc32(payload) != checksum:
+        if CHECK.unpack_from(data, place + HEAD.size)[0] != zlib.crc32(data[place : place + HEAD.size]):
+            raise _damaged(path, len(records))
+        payload = data[start : start + length]
+        if len(payload) < length:
             break
+        if zlib.crc32(payload) != checksum:
+            raise _damaged(path, len(records))
         records.append(load(zlib.decompress(payload)))
-        place += HEAD.size + length
+        place = start + length
     return records, place
+
+
+def _damaged(path: Path, number: int) -> ValueError:
+    return ValueError(
+        f"{path} must hold its records as they were written, got a damaged one after {number} whole ones; put a good "
+        "copy in its place, or delete the run's folder to train it again"
+    )

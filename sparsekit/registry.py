@@ -73,11 +73,16 @@ def get(kind: str, name: str) -> Any:
         ValueError: if there is no such name; the message lists the known ones.
     """
     known = _known(kind)
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ValueError(
             f"{kind} must be one of {', '.join(names(kind)) or '(none)'}, got {name!r}; choose one of them"
         )
     return known[name]
+
+
+def is_registered(kind: str, name: str) -> bool:
+    """Whether there is something of this kind and name."""
+    return name in _known(kind)
 
 
 def names(kind: str) -> list[str]:

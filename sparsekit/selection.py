@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from sparsekit.allocation import Counts, Shapes, allocate
+from sparsekit.allocation import Counts, Shapes, allocate, check_by_layer
+from sparsekit.checks import must_be, whole_number
 from sparsekit.seeds import generator
 from sparsekit.sorted_sets import distinct, true_places
 from sparsekit.topology import LayerTopology, Topology
@@ -35,8 +36,10 @@ def highest(scores: Float[Tensor, " c"], count: int) -> Int64[Tensor, " k"]:
         [1, 3]
     """
     _check_count(count)
+    if not isinstance(scores, Tensor) or scores.dim() != 1:
+        raise TypeError(f"scores must be a 1-D tensor, got {_told(scores)}; use .flatten()")
     if not 0 <= count <= scores.numel():
-        raise ValueError(f"count must lie in [0, {scores.numel()}], the number of scores, got {count}")
+        raise ValueError(f"count must lie in [0, {scores.numel()}], the number of scores, got {count}; lower it")
     _check_numbers(scores)
     if count == 0:
         return torch.empty(0, dtype=torch.int64, device=scores.device)
@@ -62,11 +65,11 @@ def keep_top_per_layer(scores: Scores, counts: Counts) -> Topology:
         ValueError: if a layer has fewer places than its count.
     """
     _check_scores(scores)
-    if not isinstance(counts, Mapping):
-        raise TypeError(
-            f"counts must be numbers of connections by layer name, got {type(counts).__name__}; "
-            "share them out with allocation.allocate(shapes, density), or use keep_top_overall"
-        )
+    check_by_layer("counts", counts)
+    for count in counts.values():
+        _check_count(count)
+    if missing := [name for name in scores if name not in counts]:
+        raise ValueError(f"counts must name every layer of the scores, got none for {', '.join(missing)}; 0 empties it")
     return Topology(
         {name: LayerTopology(tuple(s.shape), highest(s.flatten(), counts[name])) for name, s in scores.items()}
     )
@@ -86,6 +89,9 @@ def keep_top_overall(scores: Scores, count: int, *, min_per_layer: int = 1) -> T
     """
     _check_scores(scores)
     _check_count(count)
+    whole_number("min_per_layer", min_per_layer, least=0)
+    if not scores:
+        raise ValueError("scores must be those of a layer at least, got none; see shapes_of(model)")
     guaranteed = {name: min(min_per_layer, s.numel()) for name, s in scores.items()}
     if count < sum(guaranteed.values()):
         raise ValueError(
@@ -111,6 +117,7 @@ def keep_top_per_output(scores: Float[Tensor, "o *f"], fan_in: int) -> LayerTopo
         ValueError: if an output has fewer inputs than `fan_in`.
     """
     _check_layer_scores(scores)
+    _check_count(fan_in)
     rows = [highest(row, fan_in) + o * row.numel() for o, row in enumerate(scores.flatten(1))]
     return LayerTopology(tuple(scores.shape), torch.cat(rows))
 
@@ -140,8 +147,7 @@ def n_of_m_mask(scores: Float[Tensor, "o *f"], n: int, m: int) -> Bool[Tensor, "
     Raises:
         ValueError: unless 0 < n <= m.
     """
-    if not 0 < n <= m:
-        raise ValueError(f"n of m needs 0 < n <= m, got {n} of {m}")
+    check_group(n, m)
     last = scores.movedim(1, -1)  # channels last: the m neighbours are inputs at one place of the kernel
     tail = -last.shape[-1] % m
     padded = torch.nn.functional.pad(last, (0, tail), value=-math.inf)
@@ -150,14 +156,21 @@ def n_of_m_mask(scores: Float[Tensor, "o *f"], n: int, m: int) -> Bool[Tensor, "
     return kept[..., : last.shape[-1]].movedim(-1, 1)
 
 
+def check_group(n: int, m: int) -> None:
+    """Raise TypeError or ValueError unless n of every m is something that can be kept."""
+    if not 0 < whole_number("n", n) <= whole_number("m", m):
+        raise ValueError(f"n of m needs 0 < n <= m, got {n} of {m}; 2 of 4 keeps half")
+
+
 def draw_distinct(total: int, count: int, generator: torch.Generator) -> Int64[Tensor, " k"]:
     """Draw `count` different numbers from `range(total)`, uniformly, sorted; time and memory O(count).
 
     Raises:
         ValueError: if more are asked for than there are.
     """
-    if not 0 <= count <= total:
-        raise ValueError(f"count must lie in [0, {total}], the numbers to draw from, got {count}")
+    must_be("generator", generator, torch.Generator, "make one: torch.Generator().manual_seed(0)")
+    if not 0 <= whole_number("count", count) <= whole_number("total", total, least=0):
+        raise ValueError(f"count must lie in [0, {total}], the numbers to draw from, got {count}; lower it")
     if 2 * count > total:
         left_out = draw_distinct(total, total - count, generator)
         return LayerTopology((1, total), left_out).missing() if total else left_out
@@ -195,7 +208,7 @@ def random_topology(
         >>> random_topology({"fc": (10, 20)}, 0.05).count
         10
     """
-    _check_shapes(shapes)
+    whole_number("seed", seed)
     counts = allocate(shapes, density, allocation)
     return Topology(
         {
@@ -226,34 +239,37 @@ def _mask_of_highest(scores: Tensor, count: int) -> Tensor:
     return mask
 
 
-def _check_shapes(shapes: Shapes) -> None:
-    if not isinstance(shapes, Mapping) or isinstance(shapes, Topology):
-        way = "topology.shapes" if isinstance(shapes, Topology) else "shapes_of(model)"
-        raise TypeError(f"shapes must be weight shapes by layer name, got {type(shapes).__name__}; use {way}")
-
-
 def _check_scores(scores: Scores) -> None:
     if not isinstance(scores, Mapping):
         raise TypeError(
             f"scores must be tensors by layer name, got {type(scores).__name__}; give, for example, "
             "{name: model.get_submodule(name).weight.abs() for name in shapes_of(model)}"
         )
+    for name, tensor in scores.items():
+        if not isinstance(tensor, Tensor) or tensor.dim() < 2:
+            raise TypeError(
+                f"{name}: scores must be a tensor shaped like the weight, got {_told(tensor)}; see weight.abs()"
+            )
 
 
 def _check_layer_scores(scores: Tensor) -> None:
-    if not isinstance(scores, Tensor):
+    if not isinstance(scores, Tensor) or scores.dim() < 2:
         raise TypeError(
-            f"scores must be a tensor shaped like one layer's weight, got {type(scores).__name__}; "
+            f"scores must be a tensor shaped like one layer's weight, got {_told(scores)}; "
             "give, for example, layer.weight.abs()"
         )
 
 
 def _check_count(count: int) -> None:
-    if not isinstance(count, numbers.Integral):
+    if isinstance(count, bool) or not isinstance(count, numbers.Integral):
         raise TypeError(
             f"count must be a whole number of connections, not a density, got {type(count).__name__}; "
             "for density 0.1 give round(0.1 * size), where size counts all places"
         )
+
+
+def _told(thing: object) -> str:
+    return f"shape {tuple(thing.shape)}" if isinstance(thing, Tensor) else type(thing).__name__
 
 
 def _check_numbers(scores: Tensor) -> None:

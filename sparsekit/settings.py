@@ -1,9 +1,13 @@
 """Settings of methods: fields that explain themselves, and their way to JSON and back."""
 
 import dataclasses
+import math
+import os
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
+from sparsekit.checks import number
 from sparsekit.registry import get, kinds, names
 
 
@@ -16,11 +20,66 @@ def setting(default: Any, help: str, *, range: tuple[float, float] | None = None
 
 
 def check_range(owner: Any, **ranges: tuple[float, float]) -> None:
-    """Raise ValueError unless the named attributes of a settings object lie in their ranges, ends included."""
+    """Raise ValueError unless the named attributes of a settings object lie in their ranges, ends included.
+
+    An infinite end is not: numbers must be finite.
+    """
     for name, (low, high) in ranges.items():
         value = getattr(owner, name)
-        if not low <= value <= high:
-            raise ValueError(f"{type(owner).__name__}.{name} must lie in [{low}, {high}], got {value}")
+        if not low <= number(f"{type(owner).__name__}.{name}", value) <= high or math.isinf(value):
+            raise ValueError(f"{type(owner).__name__}.{name} must lie in [{low}, {high}], got {value}; see its help")
+
+
+def exact_fraction(share: float) -> Fraction:
+    """Return the fraction that a float stands for: 29/100 for 0.29, 3/28 for 12 / 112.
+
+    Floats are rounded: `0.29 * 100` is a little less than 29, and rounded down it would be one too few. Meant is the
+    fraction with a denominator of up to a million that is within the rounding of a few operations; where there is
+    none, the decimal as it is written.
+
+    Raises:
+        ValueError: if the share is not finite.
+
+    Example:
+        >>> [exact_fraction(share) for share in (0.29, 1 / 3, 1 - 0.95)]
+        [Fraction(29, 100), Fraction(1, 3), Fraction(1, 20)]
+    """
+    if not math.isfinite(share):
+        raise ValueError(f"a share must be finite, got {share}; look where it was computed")
+    written = Fraction(str(share))
+    simple = written.limit_denominator(1_000_000)
+    return simple if abs(simple - written) <= max(2**-52, 4 * math.ulp(share)) else written
+
+
+# What libraries read as they are loaded; each starts as many threads as it is told, which may end the process.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def check_threads(threads: int, what: str = "threads") -> int:
+    """Return a number of threads if this machine has a processor for each.
+
+    Raises:
+        ValueError: if it is below 1 or above the number of processors.
+
+    Example:
+        >>> check_threads(1)
+        1
+    """
+    most = os.cpu_count() or 1
+    if not 1 <= threads <= most:
+        raise ValueError(
+            f"{what} must lie between 1 and {most}, the processors of this machine, got {threads}; more would wait for "
+            "each other, and thousands end the process"
+        )
+    return threads
+
+
+def check_thread_variables() -> None:
+    """Raise ValueError if an environment variable asks for more threads than this machine has processors."""
+    for name in THREAD_VARIABLES:
+        for part in os.environ.get(name, "").split(","):  # OpenMP takes a number for each nesting level
+            if part.strip().isdecimal():
+                check_threads(int(part), name)
 
 
 def to_plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from sparsekit import sorted_sets
+from sparsekit.checks import must_be, shown, sides_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -37,19 +38,19 @@ class LayerTopology:
     indices: Tensor  # Int64[" e"]: checked below, with an error that helps
 
     def __post_init__(self):
-        object.__setattr__(self, "shape", tuple(int(side) for side in self.shape))
-        if len(self.shape) < 2 or min(self.shape) < 1:
-            raise ValueError(f"a weight's shape must have two or more positive sides, got {self.shape}")
+        object.__setattr__(self, "shape", sides_of(self.shape))
         _check_positions(self.indices, self.size)
 
     @classmethod
     def full(cls, shape: tuple[int, ...], device: torch.device | str = "cpu") -> "LayerTopology":
         """Return the topology of a dense layer."""
-        return cls(shape, torch.arange(math.prod(shape), device=device))
+        return cls(shape, torch.arange(math.prod(sides_of(shape)), device=device))
 
     @classmethod
     def of_mask(cls, mask: Bool[Tensor, "o *f"]) -> "LayerTopology":
-        """Return the topology whose connections are the true entries of a mask."""
+        """Return the topology whose connections are the true entries of a mask; any other is a TypeError."""
+        if getattr(mask, "dtype", None) != torch.bool:
+            raise TypeError(f"a mask must be a tensor of truth values, got {shown(mask)}; compare, as in weight != 0")
         return cls(tuple(mask.shape), sorted_sets.true_places(mask.flatten()))
 
     @property
@@ -176,7 +177,10 @@ class Topology(Mapping[str, LayerTopology]):
     """
 
     def __init__(self, layers: Mapping[str, LayerTopology] | Iterable[tuple[str, LayerTopology]] = ()):
-        self._layers = dict(layers)
+        try:
+            self._layers = dict(layers)
+        except (TypeError, ValueError):
+            raise TypeError(f"layers must come by name, got {shown(layers)}; give {{'name': layer}}") from None
         for name, layer in self._layers.items():
             if not isinstance(layer, LayerTopology):
                 way = "make it of a mask: LayerTopology.of_mask(mask)"
@@ -224,12 +228,11 @@ class Topology(Mapping[str, LayerTopology]):
     @classmethod
     def from_dict(cls, values: Mapping[str, Mapping]) -> "Topology":
         """Return the topology that `to_dict` wrote."""
-        return cls(
-            {
-                name: LayerTopology(tuple(layer["shape"]), torch.tensor(layer["indices"], dtype=torch.int64))
-                for name, layer in values.items()
-            }
-        )
+        must_be("what to_dict wrote", values, Mapping, "read it with json.load")
+        for name, layer in values.items():
+            must_be(f"what to_dict wrote for {name}", layer, Mapping, "read it with json.load")
+        parts = {name: (tuple(layer["shape"]), layer["indices"]) for name, layer in values.items()}
+        return cls({name: LayerTopology(shape, torch.tensor(at).long()) for name, (shape, at) in parts.items()})
 
     def __or__(self, other: "Topology") -> "Topology":
         return self._combine(other, LayerTopology.__or__)

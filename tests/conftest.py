@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 COMPILED = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in (ROOT / "sparsekit").rglob("*.py")
-    if "\nfrom numba" in path.read_text(encoding="utf-8")
+    if any(line in path.read_text(encoding="utf-8") for line in ("\nfrom numba", "\nfrom sparsekit import compiling"))
 }
 
 # Before anything imports the package: modules that are already loaded are not checked.

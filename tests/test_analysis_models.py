@@ -1,6 +1,7 @@
 """Effective connections, activity and operations of models; and that looking at a model never changes it."""
 
 import copy
+import dataclasses
 import itertools
 import math
 
@@ -10,10 +11,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sparsekit import analysis
+from sparsekit import analysis, registry
 from sparsekit.analysis.flops import NotCountedWarning
 from sparsekit.layers import shapes_of, sparsify, topology_of
 from sparsekit.registry import names
+from sparsekit.rules import GSE, Candidates, Draw, Random, RigL, Static, make_rule, settings_of
+from sparsekit.rules.cycles import Cycles
 from sparsekit.schedules import Cubic
 from sparsekit.selection import random_topology
 from sparsekit.topology import LayerTopology, Topology
@@ -527,6 +530,49 @@ class TestTrainingFlops:
         cost = analysis.Pass(dense=1.0, sparse=1.0)
         for method in set(names("training-flops")) - {"lottery-tickets", "gse", "gse-released"}:
             assert analysis.training_flops(method, cost) == pytest.approx(3)
+
+    def test_every_rule_of_the_package_says_what_it_costs_by_name_and_by_itself(self):
+        cost = analysis.Pass(dense=1.0, sparse=0.1, every=10)
+        for name in names("rule"):
+            every = {"every": 10} if "every" in settings_of(name) else {}
+            rule = make_rule(name, total_steps=100, **every)
+            assert rule.training_flops(cost) == analysis.training_flops(rule, cost)
+            assert rule.training_flops(cost) == analysis.training_flops(name, cost)
+            assert 0.3 <= rule.training_flops(cost) <= 3
+
+    @pytest.mark.parametrize(
+        ("rule", "wanted"),
+        [
+            (RigL(stop=9, every=4), (0.3 * 4 + 1.2) / 5),
+            (RigL(stop=9, every=4, probe_batches=3), (0.3 * 4 + 0.3 + 3 * 1.2) / 5),
+            (RigL(stop=9, every=4, grow=Random()), 0.3),
+            (GSE(stop=9, every=4), (0.3 * 4 + 0.4) / 5),
+            (GSE(stop=9, every=4, subset=2.0), (0.3 * 4 + 0.5) / 5),
+            (GSE(stop=9, every=4, subset=math.inf), (0.3 * 4 + 1.2) / 5),
+            (GSE(stop=9, every=4, subset=50.0), (0.3 * 4 + 1.2) / 5),
+            (RigL(stop=9, every=4, candidates=Draw()), (0.3 * 4 + 0.4) / 5),
+            (Cycles(base=RigL(stop=9, every=4), after=10), (0.3 * 4 + 1.2) / 5),
+        ],
+    )
+    def test_a_drop_and_grow_rule_pays_for_the_gradients_that_its_growth_looks_at(self, rule, wanted):
+        assert rule.training_flops(analysis.Pass(dense=1.0, sparse=0.1)) == pytest.approx(wanted)
+
+    def test_what_nobody_says_is_no_number(self):
+        class Unsaid(Candidates):
+            def __call__(self, view, taken, count, generator):
+                yield from ()
+
+        assert math.isnan(RigL(stop=9, candidates=Unsaid()).training_flops(analysis.Pass(dense=1.0, sparse=0.1)))
+
+    def test_a_rule_of_ones_own_is_found_by_its_name(self, monkeypatch):
+        @dataclasses.dataclass(frozen=True, kw_only=True)
+        class Mine(Static):
+            def training_flops(self, cost):
+                return 7 * cost.sparse
+
+        monkeypatch.setitem(registry._registered["rule"], "mine", Mine)
+        assert analysis.training_flops("mine", analysis.Pass(dense=1.0, sparse=0.1)) == pytest.approx(0.7)
+        assert analysis.training_flops_table(analysis.Pass(dense=1.0, sparse=0.1), ["mine"]).loc["mine", "per_step"] < 1
 
     def test_lottery_tickets_pay_for_every_round(self):
         cost = analysis.Pass(dense=1.0, sparse=0.1, rounds=3, kept=0.5)

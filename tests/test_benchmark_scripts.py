@@ -84,3 +84,23 @@ def test_cheap_tickets_are_told_beside_their_controls_as_far_as_they_were_traine
     single = printed("sup_tickets", "digits-mlp", "--seeds", "1", *few, *split)  # too few to judge by
     assert "superposed beats" not in single
     assert "nan" not in single
+
+
+def test_grown_state_is_told_in_pairs_and_written_as_a_table(printed, tmp_path):
+    words = ("--rules", "set", "--rates", "0.01", "--density", "0.1", "--seeds", "2", "--epochs", "3")
+    told = printed("grown_state", *words, "--folder", str(tmp_path), "--table", str(tmp_path / "table.md"))
+    (row,) = (line for line in told.splitlines() if line.startswith("| set |"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[:2] == ["set", "0.01"]
+    assert row.count("n = 2") == 2
+    means = [float(cell.split()[0]) for cell in cells[2:]]
+    assert means[3:] == pytest.approx([means[1] - means[0], means[2] - means[0]], abs=0.011)
+    assert means[1] != means[0] != means[2], "the choice changes something"
+    assert "For 2 pairs Student's t at 97.5 % is 12.71" in told
+    assert (tmp_path / "table.md").read_text() == told
+
+
+def test_a_difference_of_pairs_is_told_with_its_t(monkeypatch):
+    difference = script("grown_state", monkeypatch).difference
+    assert difference([2.0, 4.0, 3.0], [1.0, 1.0, 1.0]) == "+2.00 ± 0.58 (t = 3.5, n = 3)"
+    assert difference([2.0, 2.0], [1.0, 1.0]) == "+1.00 ± 0.00 (t = undefined, n = 2)"

@@ -129,7 +129,7 @@ FOREIGN = {
     "a tensor": torch.ones(2),
     "a list": [1, 2],
     "a state_dict": {"weight": torch.ones(2)},
-    "another format": {"format": "sparsekit checkpoint 0"},
+    "another format": {"format": "of somebody else"},
 }
 
 
@@ -137,6 +137,13 @@ FOREIGN = {
 def test_another_kind_of_file_is_refused_in_three_parts(content, tmp_path):
     torch.save(FOREIGN[content], tmp_path / "c.pt")
     with pytest.raises(CheckpointError, match=r"c\.pt must be .*, got another kind of file; give"):
+        load_checkpoint(tmp_path / "c.pt")
+
+
+@pytest.mark.parametrize("version", ["sparsekit checkpoint 1", "sparsekit checkpoint 30"])
+def test_a_checkpoint_of_another_version_is_refused_by_that_reason(version, tmp_path):
+    torch.save({"format": version, "step": 3}, tmp_path / "c.pt")
+    with pytest.raises(CheckpointError, match=rf"c\.pt must be .*, got a '{version}' of another version; delete"):
         load_checkpoint(tmp_path / "c.pt")
 
 
@@ -225,15 +232,17 @@ def test_a_random_state_that_makes_no_sense_is_refused_and_changes_nothing(saved
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
-def half_written(_state, path):
-    path.write_bytes(b"half")
+def half_written(_state, file):
+    file.write(b"half")
     raise OSError(28, "No space left on device")
 
 
 def test_a_full_disk_leaves_the_old_checkpoint_and_no_other_file(saved, monkeypatch):
     before = saved.read_bytes()
     monkeypatch.setattr(torch, "save", half_written)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(
+        OSError, match=r"there must be room to write .*, got no space \(No space left on device\); what"
+    ):
         save_checkpoint(saved, *trained(), step=9)
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
@@ -241,7 +250,9 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_no_other_file(saved, monkeypa
 
 def test_a_full_disk_at_the_first_checkpoint_leaves_no_file_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "save", half_written)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(
+        OSError, match=r"there must be room to write .*, got no space \(No space left on device\); what"
+    ):
         save_checkpoint(tmp_path / "c.pt", *trained(), step=9)
     assert list(tmp_path.iterdir()) == []
 

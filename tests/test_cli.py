@@ -346,8 +346,16 @@ def test_a_narrow_terminal_cuts_no_word(kind, monkeypatch):
 
 
 def test_brackets_are_printed_and_not_taken_for_colours(capsys):
-    output.print_table(["name"], [["[red]weights[0]"]])
-    assert "[red]weights[0]" in capsys.readouterr().out
+    odd = ["[red]weights[0]", "[/bold]", ":cat:", "a\\", "[link=x]y[/link]"]
+    output.print_table(["name"], [[name] for name in odd])
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()[1:]] == odd
+
+
+def test_names_of_a_run_are_printed_as_they_are(tmp_path, capsys, monkeypatch):
+    history = train(tmp_path)
+    monkeypatch.setattr(history, "rows", [history.rows[0]._replace(name="[/red] :cat:")])
+    output.show_history(history)
+    assert "[/red] :cat:" in capsys.readouterr().out
 
 
 def test_an_unknown_kind_gets_a_sentence_with_the_known_ones(say):
@@ -485,6 +493,36 @@ def test_the_command_line_keeps_memory_before_it_does_anything(monkeypatch, caps
     monkeypatch.setattr(cli, "app", lambda: called.append("app"))
     cli.main()
     assert called == ["keep", "app"]
+
+
+@pytest.mark.parametrize("command", ["compare --threads 100000", "bench layers --quick --threads 100000"])
+def test_more_threads_than_processors_are_refused(say, command, tmp_path):
+    code, said, problem = say(*command.split(), "--folder", str(tmp_path / "new"))
+    assert (code, said) == (1, "")
+    assert f"threads must lie between 1 and {os.cpu_count()}, the processors of this machine, got 100000" in problem
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"])
+def test_an_environment_that_asks_for_more_threads_than_processors_is_refused(say, name, monkeypatch):
+    monkeypatch.setenv(name, "100000")
+    assert f"{name} must lie between 1 and" in say("list")[2]
+    monkeypatch.setenv(name, "1,100000")
+    assert f"{name} must lie between 1 and" in say("list")[2]
+    for fine in ("1", "", "many"):  # the last one is for the library to judge
+        monkeypatch.setenv(name, fine)
+        assert say("list")[0] == 0
+
+
+def test_importing_every_submodule_runs_nothing():
+    walk = (
+        "import importlib, pkgutil, sys, sparsekit\n"
+        "sys.argv = ['x', 'list']\n"
+        "import sparsekit.__main__\n"
+        "print(len(list(pkgutil.walk_packages(sparsekit.__path__, 'sparsekit.'))) > 100)"
+    )
+    told = subprocess.run([sys.executable, "-c", walk], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["True"]
 
 
 def test_the_installed_command_and_the_module_are_the_same_program():

@@ -1,21 +1,23 @@
 """Comparing all methods: every cell once, honest costs, a table and a figure."""
 
-import json
 import math
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+import sparsekit as sk
 from sparsekit import registry
 from sparsekit.analysis.training_flops import PASSES_OF_SCORE
 from sparsekit.cli import app
 from sparsekit.compare import Cell, compare, experiment_of, markdown_of, methods, table_of
 from sparsekit.plots import plot_methods
 from sparsekit.rules import Static
+from sparsekit.rules.periodic import Periodic
 from sparsekit.train import read_run, run
+from sparsekit.train.history import read_rows, write_rows
 
 
 def cell(**given) -> Cell:
@@ -55,6 +57,65 @@ def test_flops_follow_the_formulas(tmp_path):
         assert flops[method] == pytest.approx(number, rel=0.01)
 
 
+def test_flops_of_gradual_pruning_are_dense_until_it_starts(tmp_path):
+    late = {"rule_settings": {"start": 30, "every": 9}, "epochs": 4}
+    (one,) = compare("digits-mlp", ["gmp"], densities=[0.1], seeds=1, folder=tmp_path, **late)
+    # Of 76 steps those up to 39 are dense, those after 39, 48 and 57 have what the cubic from 30 to 57 left.
+    pruned = (40 + 9 * (0.1 + 0.9 * (2 / 3) ** 3) + 9 * (0.1 + 0.9 / 27) + 18 * 0.1) / 76
+    assert one.flops == pytest.approx(pruned, rel=1e-3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mine(Periodic):
+    """Exchange nothing, in a way of one's own."""
+
+    def propose(self, views, step, generator):
+        return sk.Topology({name: view.topology for name, view in views.items()})
+
+
+class Counted(Mine):
+    """The same, and it says what it costs."""
+
+    def training_flops(self, cost):
+        return 2 * cost.dense
+
+
+@pytest.fixture
+def my_rules(monkeypatch):
+    monkeypatch.setitem(registry._registered["rule"], "mine", Mine)
+    monkeypatch.setitem(registry._registered["rule"], "counted", Counted)
+
+
+def test_a_rule_of_ones_own_takes_part_and_its_flops_are_what_it_says(my_rules, tmp_path):
+    how = {"densities": [0.1], "seeds": 2, "folder": tmp_path, "epochs": 1}
+    cells = list(compare("digits-mlp", ["mine", "counted", "static"], **how))
+    mine, counted, static = (cells[at : at + 2] for at in (0, 2, 4))
+    assert [one.accuracy for one in mine] == [one.accuracy for one in counted] == [one.accuracy for one in static]
+    assert all(math.isnan(one.flops) for one in mine)
+    assert [one.flops for one in counted] == pytest.approx([2 / 3] * 2)
+    assert [one.bytes for one in mine] == [one.bytes for one in static]
+    table = table_of(cells)
+    assert math.isnan(table.set_index("method").loc["mine", "flops"])
+    assert "| mine |" in markdown_of(table)
+    assert "nan" not in markdown_of(table)
+    assert {text.get_text() for text in plot_methods(table).get_yticklabels()} == {"mine", "counted", "static"}
+    assert "mine" in methods()
+    assert [one.accuracy for one in compare("digits-mlp", ["mine"], **how)] == [one.accuracy for one in mine]
+
+
+def test_the_flops_of_a_method_are_those_of_its_settings(tmp_path):
+    given = {"gse": {"subset": 3.0, "every": 5}, "set": {"every": 5}, "rigl": {"every": 5}}
+    flops = {}
+    for name, settings in given.items():
+        (one,) = compare(
+            "digits-mlp", [name], densities=[0.1], seeds=1, folder=tmp_path, epochs=1, rule_settings=settings
+        )
+        flops[name] = one.flops
+    assert flops["set"] == pytest.approx(0.1, rel=1e-3)
+    assert flops["gse"] == pytest.approx(0.1 + 0.1 * 3 / 3 / 6, rel=1e-3)
+    assert flops["rigl"] == pytest.approx(0.1 + 0.9 / 3 / 6, rel=1e-3)
+
+
 def test_scores_pay_once_for_what_they_look_at(tmp_path):
     # Passes of one example each, with 10 of each of 10 classes; SynFlow looks at ones. Training: 3 * 2 * 1197.
     once = {"snip": 3 * 100, "force": 60 * 3 * 100, "grasp": 8 * 100, "synflow": 100 * 3, "taylor": 300, "magnitude": 0}
@@ -76,9 +137,9 @@ def test_the_accuracy_is_that_of_the_end_though_it_was_better_before(tmp_path):
     how = {"densities": [0.1], "seeds": 1, "folder": tmp_path, "epochs": 2}
     (first,) = compare("digits-mlp", ["static"], **how)
     (metrics,) = tmp_path.glob("*/metrics.jsonl")
-    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    next(row for row in rows if row["name"] == "test accuracy")["value"] = 1.0
-    metrics.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    rows = read_rows(metrics)
+    early = next(place for place, row in enumerate(rows) if row.name == "test accuracy")
+    write_rows(metrics, [*rows[:early], rows[early]._replace(value=1.0), *rows[early + 1 :]])
     assert list(compare("digits-mlp", ["static"], **how)) == [first]
 
 
@@ -190,3 +251,9 @@ def test_the_command_writes_a_table_and_figures(tmp_path):
 def test_the_command_names_what_it_does_not_know(tmp_path):
     done = CliRunner().invoke(app, ["compare", "--data", "mars", "--folder", str(tmp_path)])
     assert "digits, mnist1d, fashion-mini, cifar10" in str(done.exception)
+
+
+def test_a_name_with_a_bar_leaves_the_table_a_table():
+    lines = markdown_of(table_of([cell(method="a|b")])).splitlines()
+    assert lines[-1].replace(r"\|", "").count("|") == lines[0].count("|")
+    assert r"| a\|b |" in lines[-1]

@@ -1,11 +1,12 @@
 """Curvature on the support: equal to the Hessian that autograd forms, masked; exact where the loss is a quadratic."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
-from helpers import STORAGES, batch_for, mlp, small_conv_net, sparse
+from helpers import STORAGES, batch_for, made, mlp, small_conv_net, sparse
 from torch import Tensor, nn
 
 import sparsekit as sk
@@ -115,6 +116,100 @@ def test_products_are_those_of_the_whole_hessian_on_the_support(make, shape, sto
     torch.testing.assert_close(analysis.Hessian(model, halves) @ vector, expected @ vector)
     values = torch.linalg.eigvalsh(expected)
     assert analysis.top_eigenvalue(model, [batch]).value == pytest.approx(float(values[-1]), rel=1e-3)
+
+
+class ByHand(nn.Module):
+    """Attention of a user's own: three layers, torch's fused function, masks and groups of heads."""
+
+    def __init__(self, **how):
+        super().__init__()
+        self.how, self.parts = how, nn.ModuleList(nn.Linear(4, 8) for _ in range(3))
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = (part(x).unflatten(-1, (2, 4)).transpose(1, 2) for part in self.parts)
+        seen = nn.functional.scaled_dot_product_attention(query, key, value, **self.how)
+        return self.head(seen.transpose(1, 2).flatten(2).mean(1))
+
+
+def encoder(**how) -> nn.Module:
+    """Two encoder layers of torch's own, then a head."""
+    block = nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0, batch_first=True, **how)
+    return nn.Sequential(nn.TransformerEncoder(block, 2, enable_nested_tensor=False), nn.Flatten(), nn.Linear(12, 3))
+
+
+ATTENTIONS = {
+    "function": ByHand,
+    "function, causal": lambda: ByHand(is_causal=True),
+    "function, masked": lambda: ByHand(attn_mask=torch.eye(3, dtype=torch.bool)),
+    "function, biased": lambda: ByHand(attn_mask=torch.arange(9.0).double().view(3, 3), scale=0.3),
+    "encoder": encoder,
+    "encoder, norms first": lambda: encoder(norm_first=True, activation="gelu"),
+}
+
+
+def by_differences(model: nn.Module, batch: tuple[Tensor, Tensor], vector: Tensor) -> Tensor:
+    """`H v` from two gradients beside the network; no second derivative is taken."""
+    steps = []
+    for side in (1e-5, -1e-5):
+        moved = analysis.weights.network_at(model, vector_of(model) + side * vector)
+        loss = nn.functional.cross_entropy(moved(batch[0]), batch[1])
+        steps.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(moved.parameters()))]))
+    return (steps[0] - steps[1]) / 2e-5
+
+
+@pytest.mark.parametrize("make", ATTENTIONS.values(), ids=ATTENTIONS)
+def test_products_through_attention_are_those_of_finite_differences(make):
+    model, batch = made(make), batch_for((3, 4))
+    hessian = analysis.Hessian(model, [batch])
+    vector = torch.randn(hessian.size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(hessian @ vector, by_differences(model, batch, vector), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_curvature_of_a_sparse_network_with_attention_is_that_of_its_whole_hessian(storage):
+    model, batch = sparse(made(ByHand), storage), batch_for((3, 4))
+    support, vector = support_of(model), torch.zeros(len(support_of(model)), dtype=torch.float64)
+    hessian = analysis.Hessian(model, [batch])
+    rows = []
+    for place in support.nonzero().flatten().tolist()[:6]:
+        vector.zero_()[place] = 1.0
+        rows.append(by_differences(model, batch, vector)[support])
+    torch.testing.assert_close(
+        torch.stack([hessian @ unit for unit in torch.eye(hessian.size, dtype=torch.float64)[:6]]),
+        torch.stack(rows),
+        rtol=1e-5,
+        atol=1e-7,
+    )
+    assert analysis.hessian_trace(model, [batch], probes=2).probes == 2
+    assert np.isfinite(float(analysis.top_eigenvalue(model, [batch], most=3)))
+
+
+def test_second_derivatives_leave_the_choice_of_attention_as_it_was_for_all_threads():
+    asked = []
+
+    class Asking(ByHand):
+        def forward(self, x: Tensor) -> Tensor:
+            with ThreadPoolExecutor(1) as other:  # what another thread would use at this moment
+                asked.append(other.submit(fused_is_on).result())
+            return super().forward(x)
+
+    analysis.Hessian(made(Asking), [batch_for((3, 4))]) @ torch.ones(147, dtype=torch.float64)
+    assert asked == [True]
+    assert fused_is_on()
+
+
+def fused_is_on() -> bool:
+    return torch.backends.cuda.flash_sdp_enabled() and torch.backends.mha.get_fastpath_enabled()
+
+
+def test_an_operation_without_a_second_derivative_is_named():
+    model = nn.Sequential(nn.EmbeddingBag(5, 4), nn.Linear(4, 3))
+    batch = (torch.tensor([[1, 2], [3, 4]]), torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="must have a second derivative here, got one without: .*embedding_bag"):
+        analysis.top_eigenvalue(model, [batch])
+    model[0].requires_grad_(False)
+    assert np.isfinite(float(analysis.top_eigenvalue(model, [batch])))
 
 
 def test_looking_at_a_model_leaves_it_as_it_was():

@@ -138,6 +138,21 @@ def test_files_that_differ_from_the_release_are_refused(tmp_path: Path):
         load("cifar10", root=tmp_path)
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"\0\0\x08\x03", b"junk" * 9, b"\0\0\x08\x03\0\0\0\x02\0\0\0\x1c\0\0\0\x1c12"]
+)
+def test_files_that_cannot_be_read_are_refused_with_their_folder(content: bytes, tmp_path: Path):
+    folder = tmp_path / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (folder / f"{part}-{kind}-ubyte").write_bytes(content)
+    with pytest.raises(
+        ValueError, match=rf"must be those of the release, got others in .*{folder.parent.name} .*; remove"
+    ):
+        load("fashion-mnist", root=tmp_path)
+
+
 def test_download_is_passed_on_only_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked = []
 

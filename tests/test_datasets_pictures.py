@@ -162,6 +162,27 @@ def test_imagenet_is_normalised_with_the_usual_constants(tmp_path: Path):
     assert (red, green, blue) == pytest.approx(((50 / 255 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225))
 
 
+@pytest.mark.parametrize("error", [OSError("cut off"), SyntaxError("broken PNG file"), ValueError("bad size")])
+def test_whatever_a_damaged_picture_makes_of_its_reader_its_file_is_named(error, tmp_path: Path, monkeypatch):
+    import torchvision.datasets.folder
+
+    def failing(_):
+        raise error
+
+    imagenet(tmp_path)
+    monkeypatch.setattr(torchvision.datasets.folder, "default_loader", failing)
+    with pytest.raises(ValueError, match=r"_\d.JPEG must be a whole picture, got a file that cannot be read; fetch"):
+        load("imagenet", root=tmp_path, num_classes=2)
+
+
+def test_lists_that_are_no_text_are_refused_by_their_line(tmp_path: Path):
+    folder = tiny(tmp_path)
+    annotations = folder / "val" / "val_annotations.txt"
+    annotations.write_bytes(annotations.read_bytes() + b"\xff\xfe\n")
+    with pytest.raises(ValueError, match=r"line \d+ of .*val_annotations.txt must name a file and a class"):
+        load("tiny-imagenet", root=tmp_path)
+
+
 def test_what_would_not_fit_into_memory_is_refused_before_a_file_is_opened(tmp_path: Path):
     folder = imagenet(tmp_path)
     (folder / "train" / "n01" / "train_0.JPEG").write_bytes(b"no picture")

@@ -177,3 +177,21 @@ class TestCalibration:
             analysis.calibration_error(torch.zeros(0, 3), torch.zeros(0).long())
         with pytest.raises(ValueError, match="a bin and a sample at least"):
             analysis.reliability(torch.zeros(2, 3), torch.zeros(2).long(), bins=0)
+
+
+MEASURED = {
+    "accuracy": lambda outputs, labels: analysis.ensemble_table(outputs, labels)["accuracy"].tolist(),
+    "nll": lambda outputs, labels: analysis.nll(outputs[0], labels),
+    "brier": lambda outputs, labels: analysis.brier(outputs[0], labels),
+    "calibration": lambda outputs, labels: analysis.calibration_error(outputs[0], labels),
+    "errors": analysis.error_correlation,
+}
+
+
+@pytest.mark.parametrize("name", MEASURED)
+@pytest.mark.parametrize("padding", [-100, 255])
+def test_labels_that_are_no_class_count_in_no_measure(name, padding):
+    outputs, labels = drawn(0)
+    padded = labels.where(torch.arange(50) % 3 > 0, padding)
+    counts = padded != padding
+    assert MEASURED[name](outputs, padded) == pytest.approx(MEASURED[name](outputs[:, counts], labels[counts]))

@@ -13,6 +13,7 @@ from scipy.stats import chisquare
 import sparsekit as sk
 from sparsekit.capture import LayerView
 from sparsekit.rules import (
+    GSE,
     SET,
     AllMissing,
     Candidates,
@@ -23,9 +24,10 @@ from sparsekit.rules import (
     Magnitude,
     Random,
     RigL,
+    Uniform,
     make_rule,
 )
-from sparsekit.schedules import Constant, Cosine, Cubic, Linear, Warmup
+from sparsekit.schedules import Constant, Cosine, Cubic, Joined, Linear, Stages, Warmup
 from sparsekit.topology import LayerTopology, Topology
 
 both_storages = pytest.mark.parametrize("storage", STORAGES)
@@ -367,6 +369,26 @@ def test_without_regrow_what_is_dropped_is_gone(old, candidates, fraction):
     assert (old - new).count == (new - old).count == wanted
 
 
+@pytest.mark.parametrize("rounding", ["down", "up", "nearest"])
+def test_a_share_of_the_connections_that_is_a_whole_number_is_exchanged_to_the_last(rounding):
+    # In floating point 0.29 * 100 is a little less than 29, and 0.07 * 100 a little more than 7.
+    for share in range(1, 100):
+        exact = rule(fraction=Constant(share / 100), rounding=rounding)
+        assert exact._num_exchanged(100, 0) == share
+        assert exact._num_exchanged(300, 0) == 3 * share
+
+
+def test_shares_of_a_decaying_fraction_are_those_of_its_formula():
+    # A third of the way down the cosine three quarters are left.
+    assert RigL(stop=75, fraction=0.3)._num_exchanged(1000, 25) == 225
+    assert GSE(stop=75, fraction=0.2)._num_exchanged(1000, 25) == 150
+
+
+def test_candidates_are_drawn_as_often_as_the_subset_says():
+    layer = random_layer((40, 50), 100)
+    assert [Uniform(subset=share / 100).num_draws(layer) for share in range(1, 400)] == list(range(1, 400))
+
+
 # --- when ------------------------------------------------------------------------------------------------------------
 
 
@@ -393,6 +415,22 @@ def test_a_density_schedule_arrives_although_its_end_falls_between_two_rewirings
         state = pruning.propose(views, step, draws(step))
     assert due[-1] == stop
     assert state.count == 12
+
+
+@pytest.mark.parametrize(
+    ("density", "at"),
+    [
+        (Cubic(1.0, 0.1), [1.0, 1.0, 0.2125, 0.1]),
+        (Linear(1.0, 0.1), [1.0, 1.0, 0.55, 0.1]),
+        (Stages((0.8, 0.4, 0.1), (0.5, 1.0)), [0.8, 0.8, 0.4, 0.1]),
+        (Joined(Constant(1.0), at=20, then=Cubic(1.0, 0.1)), [1.0, 1.0, 0.2125, 0.1]),
+        (Cubic(1.0, 0.1, 40), [1.0, 0.2125, 0.1 + 0.9 / 64, 0.1]),  # of its own length: on the clock of the training
+    ],
+)
+def test_a_density_schedule_runs_from_start_to_stop_and_the_network_begins_with_its_first_value(density, at):
+    pruning = rule(density=density, fraction=Constant(0.0), every=5, start=20, stop=40)
+    assert [pruning.density_at(step) for step in (0, 20, 30, 40)] == pytest.approx(at)
+    assert pruning.initial_density(0.1) == at[0]
 
 
 def test_make_rule_stops_after_three_quarters_and_refuses_unknown_settings():

@@ -179,18 +179,21 @@ def test_an_evaluation_is_a_plain_value():
     assert (type(measured.loss), type(measured.accuracy), type(measured.count)) == (float, float, int)
 
 
+NONE = torch.zeros(0, dtype=torch.int64)
+
+
 @pytest.mark.parametrize(
     ("outputs", "labels", "right"),
     [
-        (torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]), 1.0),
-        (torch.zeros(2, 3, 4, 4), torch.tensor([0, 1]).view(2, 1, 1).expand(2, 4, 4), 1.0),  # a label per pixel
-        (torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64), 0.0),
+        (torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1]), (1.0, 2)),
+        (torch.zeros(2, 3, 4, 4), torch.tensor([0, 1]).view(2, 1, 1).expand(2, 4, 4), (16.0, 32)),  # a label per pixel
+        (torch.zeros(0, 3), NONE, (0.0, 0)),
     ],
 )
-def test_a_sample_counts_by_its_share_of_right_labels(outputs, labels, right):
+def test_every_label_counts_once(outputs, labels, right):
     assert num_correct(outputs, labels) == right
 
 
 def test_labels_that_are_no_classes_have_no_accuracy():
-    assert math.isnan(num_correct(torch.zeros(4, 1), torch.zeros(4, 1)))
-    assert math.isnan(num_correct(torch.zeros(4, 2), torch.zeros(4)))
+    assert math.isnan(num_correct(torch.zeros(4, 1), torch.zeros(4, 1))[0])
+    assert math.isnan(num_correct(torch.zeros(4, 2), torch.zeros(4))[0])

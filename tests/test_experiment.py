@@ -137,6 +137,7 @@ def other_value(name):
         "dense_start": False,
         "optimizer": "adam",
         "optimizer_settings": {"momentum": 0.5},
+        "step_count": "own",
         "learning_rate": Cosine(0.2),
         "label_smoothing": 0.1,
         "tricks": (GhostNeurons(),),

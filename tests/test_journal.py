@@ -87,19 +87,28 @@ def test_a_record_that_a_crash_cut_off_is_left_out_and_written_over(tmp_path, lo
     assert list(journal.topologies()) == list(Journal.read(path).topologies()) == states
 
 
-def test_a_damaged_record_ends_what_can_be_read(tmp_path):
+@pytest.mark.parametrize("place", [0, 7, 8, 11, 12, 15, 16, 20, -1])
+def test_a_damaged_record_is_refused_and_not_taken_for_one_that_was_cut_off(tmp_path, place):
     path = tmp_path / "journal"
-    states = topologies(4)
-    journal = Journal.create(path, states[0])
+    states = topologies(3)
+    journal = recorded(Journal.create(path, states[0]), states[:2])
     size = path.stat().st_size
-    recorded(journal, states)
+    journal.add(99, Change.between(states[1], states[2]))
     data = bytearray(path.read_bytes())
-    data[size + 20] ^= 0xFF
+    data[size + place] ^= 0x10
     path.write_bytes(data)
-    assert list(Journal.read(path).topologies()) == states[:1]
+    with pytest.raises(ValueError, match=r"journal must hold its records as they were written, got a damaged one"):
+        Journal.read(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"PK\x03\x04 a zip file", b"sparsekit journal 2\nfrom the future"])
+@pytest.mark.parametrize("version", [1, 3])
+def test_a_journal_of_another_version_is_refused_by_that_reason(tmp_path, version):
+    (tmp_path / "journal").write_bytes(f"sparsekit journal {version}\n".encode())
+    with pytest.raises(ValueError, match=r"must be a 'sparsekit journal 2', got one of another version; delete"):
+        Journal.read(tmp_path / "journal")
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"PK\x03\x04 a zip file", b"sparsekit junk 2\n"])
 def test_a_foreign_file_is_refused(tmp_path, content):
     (tmp_path / "journal").write_bytes(content)
     with pytest.raises(ValueError, match=r"journal must be a journal written by sparsekit, got something else; give"):

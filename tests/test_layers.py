@@ -144,14 +144,14 @@ def test_each_storage_has_its_class_parameter_and_size(make, shape):
     assert type(masked) is (MaskedLinear if isinstance(plain, nn.Linear) else MaskedConv2d)
     assert type(csr) is (SparseLinear if isinstance(plain, nn.Linear) else SparseConv2d)
     assert masked.param.shape == plain.weight.shape
-    assert csr.param.shape == (csr.topology.count,)
+    assert csr.param.shape == (csr.topology.count, *([1] * (plain.weight.dim() - 1)))
     assert masked.topology == csr.topology
     assert masked.mask.dtype == torch.bool
     assert masked.mask.device == masked.param.device == masked.indices.device
     assert not masked.param[~masked.mask].any()
     same(masked.values(), csr.values())
     same(masked.dense_weight(), csr.dense_weight())
-    same(csr.weight, plain.weight)
+    same(csr.dense_weight(), plain.weight)
 
 
 @every_layer
@@ -537,7 +537,12 @@ def test_a_dense_checkpoint_that_fits_the_topology_loads_silently(storage):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("0.indices", torch.tensor([0.5]), r"(?s)0: .*(1-D int64|Int64\[Tensor)"),
+        ("0.indices", torch.tensor([0.5]), r"0: positions must be int64 or float64, got torch.float32"),
+        (
+            "0.indices",
+            torch.tensor([0.5, 2.0]).double(),
+            r"0: positions of connections must be whole numbers, got aver",
+        ),
         ("0.indices", torch.tensor([3, 2, 1]), "0: positions must be strictly increasing"),
         ("0.indices", torch.tensor([48]), r"0: positions must lie in \[0, 48\), got 48 to 48"),
         ("0.packed_weight", torch.ones(3), r"0: there must be one value per connection, got 3 values for \d+"),

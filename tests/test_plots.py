@@ -656,3 +656,78 @@ class TestTricks:
         assert [tick.get_text() for tick in ax.get_yticklabels()] == ["neurons x skips", "skips", "neurons"]
         with pytest.raises(ValueError, match="must come from factorial_effects, got one without effect"):
             plots.plot_effects(effects().drop(columns="effect"))
+
+
+# --- whatever users name things -------------------------------------------------------------------
+
+FORMULA, HIDDEN = r"$\foo$", "_fc"
+NAMED = Topology(dict(zip((FORMULA, HIDDEN, "a$b"), NETS[0].values(), strict=True)))
+LATER = Topology(dict(zip(NAMED, NETS[1].values(), strict=True)))
+
+
+def renamed(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return a table whose first two names in a column are odd ones."""
+    first, second, *_ = dict.fromkeys(table[column])
+    return table.assign(**{column: table[column].replace({first: FORMULA, second: HIDDEN})})
+
+
+ODD_NAMES = {
+    "masks": lambda: plots.plot_masks(NAMED),
+    "layer densities": lambda: plots.plot_layer_densities(NAMED),
+    "densities of several": lambda: plots.plot_layer_densities({FORMULA: NETS[0], HIDDEN: NETS[1]}),
+    "curves": lambda: plots.plot_curves(renamed(runs(), "method")),
+    "what is drawn": lambda: plots.plot_curves(runs().replace("train loss", FORMULA), name=FORMULA),
+    "accuracy": lambda: plots.plot_accuracy_density(renamed(finals(), "method")),
+    "churn": lambda: plots.plot_churn(analysis.churn([NAMED, LATER])),
+    "survival": lambda: plots.plot_survival(analysis.survival([NAMED, LATER])),
+    "ages": lambda: plots.plot_ages(analysis.ages([NAMED, LATER])),
+    "exploration": lambda: plots.plot_exploration(analysis.exploration([NAMED, LATER])),
+    "explorations": lambda: plots.plot_exploration(dict.fromkeys((FORMULA, HIDDEN), analysis.exploration(NETS))),
+    "effective": lambda: plots.plot_effective_density(renamed(effective(), "method")),
+    "recall": lambda: plots.plot_recall(renamed(finals().assign(recall=0.3), "method")),
+    "step times": lambda: plots.plot_step_times(SECONDS.rename(columns={"csr": FORMULA})),
+    "update times": lambda: plots.plot_update_times(SECONDS.set_axis([1, 2, 3]).rename(columns={"csr": FORMULA})),
+    "scores": lambda: plots.plot_scores({FORMULA: {FORMULA: SCORES["a"]["first"]}}, {FORMULA: NAMED}, layer=FORMULA),
+    "layer collapse": lambda: plots.plot_layer_collapse(renamed(COLLAPSE, "layer"), score="snip"),
+    "collapse of a score": lambda: plots.plot_layer_collapse(renamed(COLLAPSE, "score"), score=FORMULA),
+    "collapse map": lambda: plots.plot_collapse_map(renamed(COLLAPSE, "score")),
+    "useful connections": lambda: plots.plot_useful(renamed(COLLAPSE, "score")),
+    "signals": lambda: plots.plot_signals({FORMULA: signals()["drawn"], HIDDEN: signals()["scaled"]}),
+    "layers of signals": lambda: plots.plot_signals({"a": signals()["drawn"].rename(index={"fc1": FORMULA})}),
+    "effects": lambda: plots.plot_effects(effects().rename(index={"neurons": FORMULA})),
+    "flops": lambda: plots.plot_flops(pd.DataFrame({"relative_to_dense": [0.5, 1.0]}, index=[FORMULA, "dense"])),
+    "matrix": lambda: plots.plot_matrix(DISTANCES, names=[FORMULA, *"bcd"], measure=FORMULA),
+    "comparison": lambda: plots.plot_comparison_matrix(*analysis.comparison_matrix(NETS), names=[FORMULA, *"bcd"]),
+    "map": lambda: plots.plot_map(
+        analysis.map_of(DISTANCES), names=[FORMULA, *"bcd"], groups=[FORMULA, HIDDEN, "x", "x"], space=FORMULA
+    ),
+    "tree": lambda: plots.plot_tree(DISTANCES, names=[FORMULA, *"bcd"], measure=FORMULA),
+    "reliability": lambda: plots.plot_reliability(RELIABILITY, title=FORMULA),
+    "barriers": lambda: plots.plot_barriers({FORMULA: path_table(), HIDDEN: path_table()}),
+    "surface": lambda: plots.plot_surface(odd_hills(), tracks={FORMULA: np.array([[0, 0], [1, 0.5]])}),
+    "surface 3d": lambda: plots.plot_surface_3d(odd_hills(), tracks={FORMULA: np.array([[0, 0], [1, 0.5]])}),
+    "spectrum": lambda: plots.plot_spectrum({FORMULA: SPECTRUM, HIDDEN: SPECTRUM}),
+    "superposition": lambda: plots.plot_superposition({"ticket 0": 0.8, FORMULA: 0.9}, [0]),
+    "methods": lambda: plots.plot_methods(
+        pd.DataFrame({"method": [FORMULA, "rigl"], "accuracy": [0.9, 0.8], "error": 0.01, "seeds": 3})
+    ),
+}
+
+
+def odd_hills() -> analysis.Surface:
+    return dataclasses.replace(hills(), places=dict(zip((FORMULA, HIDDEN), hills().places.values(), strict=True)))
+
+
+ONE_NAME = {"what is drawn", "step times", "update times", "scores", "layers of signals", "effects", "flops", "matrix"}
+ONE_NAME |= {"comparison", "tree", "reliability", "superposition", "methods", "collapse of a score"}
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_names_are_shown_as_they_are_whatever_they_look_like(name):
+    ax = ODD_NAMES[name]()
+    pixels(ax.figure)
+    written = [text.get_text() for text in ax.figure.findobj(matplotlib.text.Text)]
+    written = [text for text in written if "mathdefault" not in text]  # powers of ten
+    assert all(text.count("$") == text.count(r"\$") for text in written)
+    assert FORMULA in " ".join(written).replace(r"\$", "$")
+    assert name in ONE_NAME or HIDDEN in " ".join(written)

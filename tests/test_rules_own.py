@@ -1,6 +1,7 @@
 """The rules of single papers: golden values, what their papers promise, and the defects of published codes."""
 
 import dataclasses
+import importlib
 import itertools
 import math
 
@@ -37,6 +38,7 @@ from sparsekit.rules import (
     WeightAndGradient,
 )
 from sparsekit.rules.n_of_m import UsesNOfM
+from sparsekit.rules.rows import strongest
 from sparsekit.rules.soft_threshold import SoftThreshold
 from sparsekit.schedules import Constant
 from sparsekit.selection import keep_n_of_m
@@ -129,6 +131,49 @@ def test_gmp_begins_with_the_density_it_is_told():
     assert rule.density_at(5) == pytest.approx(0.1 + 0.3 / 8)
     _, model, _ = next(followed(rule, density=0.1))
     assert sk.topology_of(model).density == pytest.approx(0.4, abs=0.01)
+
+
+@pytest.mark.parametrize(("make", "first"), [(GMP, 1.0), (GraNet, 0.5)])
+def test_gradual_pruning_that_starts_later_keeps_its_first_density_until_then(make, first):
+    rule = make(start=500, stop=1000, final=0.05)
+    wanted = [0.05 + (first - 0.05) * left**3 for left in (1, 1, 1, 0.5, 0)]
+    assert [rule.density_at(step) for step in (0, 499, 500, 750, 1000)] == pytest.approx(wanted)
+    assert rule.initial_density(0.05) == first
+
+
+@pytest.mark.parametrize("make", [GMP, GraNet])
+def test_a_network_is_as_dense_as_at_first_until_pruning_starts_and_ends_as_told(make):
+    rule = make(start=12, stop=24, every=4, final=0.05)
+    first, counts = rule.initial_density(0.05), []
+    for _, model, _ in followed(rule, density=0.05, steps=26):
+        size = sk.topology_of(model).size
+        counts.append(sk.topology_of(model).count)
+    wanted = {16: 0.05 + (first - 0.05) * (2 / 3) ** 3, 20: 0.05 + (first - 0.05) / 27, 24: 0.05}
+    assert counts[:16] == [round(first * size)] * 16
+    assert [counts[step] for step in wanted] == [round(density * size) for density in wanted.values()]
+
+
+def test_pruning_that_starts_where_it_stops_is_done_in_one_step():
+    rule = GMP(start=6, stop=6, final=0.1)
+    assert [rule.density_at(step) for step in (0, 5, 6, 7)] == [1.0, 1.0, 0.1, 0.1]
+    assert [step for step in range(20) if rule.is_due(step)] == [6]
+
+
+def test_the_soft_memory_bound_that_starts_later_goes_through_all_its_stages():
+    rule = MESTSoft(start=20, stop=60, final=0.2, every=10)
+    steps = (0, 20, 49, 50, 59, 60)
+    assert [rule.density_at(step) for step in steps] == pytest.approx([0.3, 0.3, 0.3, 0.25, 0.25, 0.2])
+    # What is dropped is what there is beyond the wanted density, at whatever step.
+    kept = [rule.density_at(step) * (1 - rule.fraction_at(step)) for step in steps]
+    assert kept == pytest.approx([0.2] * len(steps))
+
+
+@pytest.mark.parametrize("make", [GMP, GraNet])
+def test_pruning_never_begins_below_the_density_that_it_ends_with(make):
+    assert make(stop=9, final=0.8).density_at(9) == pytest.approx(0.8)
+    assert make(stop=9, final=0.8).initial_density(0.8) >= 0.8
+    with pytest.raises(ValueError, match=r"initial must be at least final, got initial=0.1 and final=0.2"):
+        make(stop=9, initial=0.1, final=0.2)
 
 
 def test_gmp_never_brings_back_what_it_pruned():
@@ -320,6 +365,25 @@ def test_snfs_grows_where_momentum_is_largest_and_most_in_the_layer_that_has_mos
         momentum = view.io.momentum
         others = (LayerTopology.full((10, 10)) - new[name]).indices
         assert momentum[grown].min() >= momentum[others].max()
+
+
+def test_snfs_shares_growth_by_the_momentum_of_all_connections_those_about_to_be_dropped_too():
+    # The authors' order: momentum is read first, then the weakest go. The survivors alone would say 1 : 9.
+    momenta = {"a": [9.0, 9.0, 1.0, 1.0], "b": [1.0, 1.0, 9.0, 9.0]}
+    views = {}
+    for name, mine in momenta.items():
+        momentum = torch.tensor([*mine, *[0.5] * 36], dtype=torch.float64)
+        view = view_of([0.1, 0.2, 3.0, 4.0], [0, 1, 2, 3], (4, 10))
+        views[name] = dataclasses.replace(view, name=name, io=_Still(momentum))
+    new = SNFS(fraction=Constant(0.5)).propose(views, 0, draws())
+    assert {name: layer.count for name, layer in new.items()} == {"a": 4, "b": 4}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_momentum_that_is_no_number_is_named(value):
+    layer, momentum = LayerTopology((1, 6), torch.tensor([0, 1])), torch.full((6,), value, dtype=torch.float64)
+    with pytest.raises(ValueError, match="momentum of fc must be finite, got .*; look for an infinite loss"):
+        SNFS(fraction=Constant(0.5)).propose(momentum_views(fc=(layer, momentum)), 0, draws())
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.25, 1.0])
@@ -643,6 +707,71 @@ def test_every_neuron_has_k_connections_or_none_and_neurons_only_go(saliency):
         assert len(alive["2"]) < 30
 
 
+@pytest.mark.parametrize("saliency", [0.0, 0.3, 0.95, 1.0])
+@pytest.mark.parametrize("density", [0.02, 0.1, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("make", [lambda: mlp(64, 20, 3), small_conv_net], ids=["linear", "grouped conv"])
+def test_so_many_neurons_stay_that_they_have_room_for_the_budget(make, density, saliency):
+    rule = SRigL(stop=99, every=1, saliency=saliency)
+    model = begun(make(), rule, density)
+    budgets = {name: int(layer.memory["budget"]) for name, layer in sk.sparse_layers(model).items()}
+    shape = (64,) if "0" in budgets and sk.shapes_of(make())["0"] == (20, 64) else (2, 6, 6)
+    for step in range(6):
+        for layer in sk.sparse_layers(model).values():  # one neuron has nearly all that is large
+            layer.param.data.flatten()[0] += 9.0
+        views = sk.views(model, capture(model, batch_for(shape, seed=step)[0]))
+        sk.rewire(model, rule.propose(views, step, draws()))
+        for name, layer in sk.topology_of(model).items():
+            active = int((layer.fan_in() > 0).sum())
+            assert active >= math.ceil(budgets[name] / layer.num_inputs)
+            assert budgets[name] - active < layer.count <= budgets[name]
+
+
+def test_srigl_spends_its_whole_budget_where_almost_all_neurons_are_given_up():
+    rule = SRigL(stop=9, saliency=0.95, fraction=Constant(0.3))
+    layer = random_layer((20, 64), 640)
+    values = torch.rand(640, generator=draws(), dtype=torch.float64) + 10.0 * (layer.rows < 3)
+    gradients = torch.zeros(20, 64, dtype=torch.float64)
+    gradients[:3] = 1.0
+    view = LayerView(name="a", topology=layer, values=values, io=_Still(gradients.flatten()))
+    new = rule.propose({"a": view, "head": dataclasses.replace(view, name="head")}, 0, draws())["a"]
+    assert sorted(new.fan_in().tolist()) == [0] * 10 + [64] * 10
+
+
+@pytest.mark.parametrize("make", [SRigL, DynamicNOfM, SNFS])
+def test_as_many_connections_are_dropped_as_the_share_says(make, monkeypatch):
+    kept = []
+    module = importlib.import_module(make.__module__)
+    monkeypatch.setattr(module, "strongest", lambda view, count: kept.append(count) or strongest(view, count))
+    layer = random_layer((20, 20), 100)
+    view = LayerView(name="a", topology=layer, values=torch.arange(100.0), io=_Still(torch.ones(400)))
+    for share in range(1, 100):
+        make(stop=9, fraction=Constant(share / 100)).propose({"a": view}, 0, draws())
+    assert kept == [100 - share for share in range(1, 100)]
+
+
+def test_a_neuron_with_just_the_share_of_salient_connections_that_is_asked_for_stays():
+    # 0.29 * 100 is a little less than 29: 28 would do. k is 100, of 50 neurons with 200 inputs.
+    layer = LayerTopology((50, 200), torch.cat([torch.arange(100) + 200 * row for row in range(50)]))
+    salient = torch.tensor([29] * 25 + [28] * 25)
+    rule = SRigL(stop=9, saliency=0.29)
+    assert rule._least(100) == 29
+    stays = rule._deserving(salient, layer.fan_in() > 0, least=rule._least(100), fewest=1)
+    assert stays.tolist() == [True] * 25 + [False] * 25
+
+
+def test_the_threshold_of_dsr_stays_where_exactly_as_many_fell_as_the_bounds_allow():
+    values = torch.tensor([1e-4] * 22 + [1.0] * 178, dtype=torch.float64)
+    view = LayerView(name="a", topology=random_layer((20, 20), 200), values=values)
+    for fraction, wanted in ((0.1, 1e-3), (0.09, 5e-4), (0.13, 2e-3)):  # 22 is 1.1 times 20; of 18 it is more
+        noted = DSR(stop=9, fraction=fraction).remember({"a": view}, 0, draws())["a"]["threshold"]
+        assert float(noted) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(("density", "extra"), [(10 / 11, 0.1), (1 / 3, 2.0), (0.7, 3 / 7), (1 / 1.3, 0.3)])
+def test_top_kast_may_train_all_weights_and_no_more(density, extra):
+    assert TopKAST(stop=3, extra=extra).initial_density(density) == 1.0
+
+
 def test_an_overfull_neuron_keeps_its_largest_values():
     # The published code sorts the mask instead of the weights there, and drops arbitrary ones.
     layer = LayerTopology((2, 6), torch.arange(6))
@@ -731,7 +860,8 @@ def test_a_connection_that_stays_and_has_a_large_gradient_counts_once():
     assert new.fan_in().tolist() == [3, 3, 0]
 
 
-@pytest.mark.parametrize(("least", "fan_in"), [(1, [4, 0, 0]), (2, [3, 3, 0]), (3, [2, 2, 2])])
+# Six connections have no room in one neuron of four inputs, so two stay where one would do.
+@pytest.mark.parametrize(("least", "fan_in"), [(1, [3, 3, 0]), (2, [3, 3, 0]), (3, [2, 2, 2])])
 def test_as_many_neurons_stay_as_must_those_with_most_salient_connections(least, fan_in):
     values, pull = [5.0, 6.0, 3.0, 0.3, 0.2, 0.1], {2: 1.0, 3: 2.0, 8: 0.5}  # 4, 1 and 1 are salient
     new = rewired_by_srigl(values, pull, fraction=Constant(0.5), saliency=1.0, min_neurons=least)

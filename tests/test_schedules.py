@@ -4,7 +4,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsekit.schedules import Constant, Cosine, Cubic, Linear, Piecewise, Schedule, Stages, Triangular, Warmup
+from sparsekit.schedules import (
+    Constant,
+    Cosine,
+    Cubic,
+    Geometric,
+    Joined,
+    Linear,
+    Piecewise,
+    Schedule,
+    Stages,
+    Triangular,
+    Warmup,
+)
 
 TIMED = [Linear, Cosine, Cubic]
 
@@ -73,6 +85,37 @@ def test_an_open_length_is_set_by_the_owner_once(make):
         schedule(0)
 
 
+@pytest.mark.parametrize(
+    "schedule",
+    [Linear(1.0, 0.2), Cosine(1.0, 0.2), Cubic(1.0, 0.2), Geometric(1.0, 0.2), Stages((1.0, 0.5, 0.2), (0.5, 1.0))],
+    ids=lambda schedule: type(schedule).__name__,
+)
+def test_an_open_schedule_lies_between_the_start_and_the_stop_of_its_owner(schedule):
+    moved, still = schedule.between(30, 40), schedule.lasting(10)
+    assert at(moved, -1, 0, 29, 30) == [1.0] * 4
+    assert at(moved, *range(30, 45)) == at(still, *range(15))
+    assert schedule.between(0, 40) == schedule.lasting(40)
+    assert at(schedule.between(30, 30), 0, 29, 30, 31) == pytest.approx([1.0, 1.0, 0.2, 0.2])
+    assert schedule.between(0, 0)(0) == pytest.approx(0.2)
+    assert schedule.between(30, None) == schedule
+
+
+def test_a_schedule_that_knows_its_length_keeps_the_clock_of_the_training():
+    for schedule in (Cubic(1.0, 0.2, 10), Constant(0.3), Piecewise(0.1, (5,)), Triangular(0.1, 0.2, 4)):
+        assert schedule.between(5, 20) == schedule
+
+
+def test_joined_and_warmed_up_schedules_hand_start_and_stop_on():
+    late = Joined(Constant(1.0), at=50, then=Cubic(1.0, 0.2))
+    assert at(late.between(50, 60), 0, 50, 55, 60) == pytest.approx([1.0, 1.0, 0.3, 0.2])
+    assert at(late.between(54, 60), 0, 54, 57, 60) == pytest.approx([1.0, 1.0, 0.3, 0.2])
+    assert at(late.between(10, 60), 0, 50, 55, 60) == pytest.approx([1.0, 1.0, 0.3, 0.2])
+    first = Joined(Linear(1.0, 0.5), at=20, then=Constant(0.5)).between(10, 40)
+    assert at(first, 0, 10, 15, 20, 40) == [1.0, 1.0, 0.75, 0.5, 0.5]
+    warm = Warmup(Cubic(1.0, 0.2), steps=2, first=0.5).between(30, 40)
+    assert at(warm, 0, 1, 2, 30, 35, 40) == pytest.approx([0.5, 0.75, 1.0, 1.0, 0.3, 0.2])
+
+
 def test_a_warm_up_hands_the_length_on():
     assert Warmup(Cosine(0.3), steps=2).lasting(8) == Warmup(Cosine(0.3, 0.0, 8), steps=2)
     assert Constant(0.3).lasting(8) == Constant(0.3)
@@ -97,6 +140,9 @@ def test_stages_hold_a_value_until_their_share_of_the_steps_is_done():
     stages = Stages((0.2, 0.1, 0.0), (0.5, 1.0))
     assert [stages.lasting(10)(step) for step in (-1, 0, 4, 5, 9, 10, 99)] == [0.2, 0.2, 0.2, 0.1, 0.1, 0.0, 0.0]
     assert stages.lasting(10).lasting(20) == stages.lasting(10)
+    # 0.07 * 100 is 7.000000000000001: the stage would come a step late.
+    assert [Stages((1.0, 0.0), (share / 100,), 100)(share) for share in range(1, 101)] == [0.0] * 100
+    assert [Stages((1.0, 0.0), (share / 100,), 100)(share - 1) for share in range(1, 101)] == [1.0] * 100
     with pytest.raises(ValueError, match="must know how long it lasts"):
         stages(3)
     with pytest.raises(ValueError, match="one value more than changes"):

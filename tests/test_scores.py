@@ -232,6 +232,33 @@ def test_grasp_of_many_batches_is_that_of_all_samples_at_once():
         torch.testing.assert_close(in_parts[name], at_once[name], rtol=1e-10, atol=1e-18)
 
 
+def test_grasp_through_fused_attention_is_the_hessian_that_differences_of_gradients_give():
+    class Attending(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 12), nn.Linear(4, 3)
+
+        def forward(self, x):
+            query, key, value = self.first(x)[:, None].chunk(3, -1)
+            return self.last(nn.functional.scaled_dot_product_attention(query, key, value)[:, 0].mean(1))
+
+    model, batch = made(Attending), batch_for((3, 4), size=16)
+
+    def gradients(side: float, along: dict | None = None) -> dict:
+        moved = copy.deepcopy(model)
+        weights = {name: moved.get_submodule(name).weight for name in ("first", "last")}
+        for name, step in (along or {}).items():
+            weights[name].data += side * step
+        loss = nn.functional.cross_entropy(moved(batch[0]), batch[1])
+        return dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
+
+    gradient = gradients(0.0)
+    above, below = (gradients(side, gradient) for side in (1e-4, -1e-4))
+    for name, score in scored(GraSP(temperature=1.0), model, [batch]).items():
+        product = model.get_submodule(name).weight.detach() * (above[name] - below[name]) / 2e-4
+        torch.testing.assert_close(score, product, rtol=1e-5, atol=1e-9)
+
+
 # --- SynFlow ----------------------------------------------------------------------------------------------------------
 
 ANY = [(torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64))]

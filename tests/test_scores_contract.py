@@ -14,7 +14,7 @@ from torch import nn
 
 import sparsekit as sk
 from sparsekit import registry
-from sparsekit.scores import make_score, prune
+from sparsekit.scores import make_score, prune, score_whole
 from sparsekit.settings import from_plain, to_plain
 from sparsekit.topology import LayerTopology, Topology
 
@@ -146,3 +146,173 @@ def test_what_was_pruned_can_be_trained_in_both_storages(name, make, shape):
         inputs, labels = batch_for(shape)
         nn.functional.cross_entropy(sparse(inputs), labels).backward()
         assert sk.topology_of(sparse) == kept
+
+
+# --- models of another make: layers nobody calls, losses that say nothing, other inputs -----------------------------
+
+
+class Resting(nn.Module):
+    """A layer that the forward pass does not use, between two that it does."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.unused, self.last = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.last(self.first(x).relu())
+
+
+class Sometimes(Resting):
+    """A layer that only some batches come through."""
+
+    def forward(self, x):
+        hidden = self.first(x).relu()
+        return self.last(self.unused(hidden).relu() if len(x) > 5 else hidden)
+
+
+LOOKING = [name for name in SCORES if name not in ("random", "magnitude")]
+every_looking_score = pytest.mark.parametrize("name", LOOKING)
+
+
+@every_looking_score
+def test_a_layer_that_the_forward_pass_does_not_use_scores_nothing_and_keeps_the_least_a_layer_may_have(name):
+    model, batches = made(Resting), [batch_for((6,), size=16)]
+    scores = score_whole(model, few(name), batches=batches)
+    assert not scores["unused"].any()
+    assert scores["first"].any()
+    assert scores["last"].any()
+    for least in (0, 1, 3):
+        kept = prune(model, few(name, min_per_layer=least), 0.3, batches=batches)
+        assert kept["unused"].count == least
+        assert kept.count == round(0.3 * kept.size)
+
+
+@pytest.mark.parametrize("name", [name for name in LOOKING if name != "synflow"])
+def test_a_layer_that_some_batches_do_not_use_is_scored_by_those_that_do(name):
+    model = made(Sometimes)
+    batches = [batch_for((6,), size=9, seed=1), batch_for((6,), size=3, seed=2)]
+    together, alone = (score_whole(model, few(name), batches=given)["unused"] for given in (batches, batches[:1]))
+    if name == "grasp":  # of the gradient of all samples, to which all contribute
+        assert together.count_nonzero() == alone.count_nonzero() > 0
+    else:  # 9 of 12 samples come through
+        torch.testing.assert_close(together, 0.75 * alone, rtol=1e-10, atol=1e-14)
+
+
+@every_looking_score
+def test_scores_that_are_all_zero_rank_nothing_and_are_refused(name):
+    model = made(Resting)
+    nn.init.zeros_(model.last.weight)
+    nn.init.zeros_(model.first.weight)
+    with pytest.raises(ValueError, match="at least one weight must have a score other than 0, got 0 for all of first"):
+        prune(model, few(name), 0.3, batches=[batch_for((6,))])
+
+
+class Constant(Resting):
+    """Gives outputs that depend on no weight."""
+
+    def forward(self, x):
+        return x[:, :3]
+
+
+@every_looking_score
+def test_a_loss_that_depends_on_no_weight_is_refused_with_a_sentence(name):
+    with pytest.raises(ValueError, match="got 0 for all of first, unused, last"):
+        prune(made(Constant), few(name), 0.3, batches=[batch_for((6,))])
+
+
+@every_score
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode], ids=["no grad", "inference"])
+def test_a_score_is_the_same_where_gradients_are_switched_off_outside(name, mode):
+    model, batches = made(Resting), [batch_for((6,))]
+    wanted = prune(model, few(name), 0.3, batches=batches)
+    with mode():
+        assert prune(model, few(name), 0.3, batches=batches) == wanted
+        assert not torch.is_grad_enabled()
+
+
+class Failing(nn.Module):
+    """Works, and then does not: a score is interrupted in the middle of its work."""
+
+    def __init__(self, model, calls):
+        super().__init__()
+        self.model, self.calls = model, calls
+
+    def forward(self, x):
+        self.calls.append(1)
+        if len(self.calls) > 1:
+            torch.rand(3)
+            raise KeyboardInterrupt
+        return self.model(x)
+
+    def __deepcopy__(self, memo):
+        return Failing(copy.deepcopy(self.model, memo), self.calls)
+
+
+def everything_of(model: nn.Module) -> list:
+    """All that a score could leave behind on a model and on the process."""
+    tensors = [*model.parameters(), *model.buffers()]
+    modules = list(model.modules())
+    return [
+        [tensor.clone() for tensor in tensors] + [torch.get_rng_state()],
+        [(id(tensor), tensor.dtype, tensor._version, tensor.requires_grad, id(tensor.grad)) for tensor in tensors],
+        [(one.training, len(one._forward_hooks), len(one._forward_pre_hooks), sorted(vars(one))) for one in modules],
+        [
+            torch.is_grad_enabled(),
+            torch.is_inference_mode_enabled(),
+            len(torch.overrides._get_current_function_mode_stack()),
+        ],
+        [torch.backends.cuda.flash_sdp_enabled(), torch.backends.mha.get_fastpath_enabled(), torch.get_default_dtype()],
+    ]
+
+
+@every_looking_score
+@pytest.mark.parametrize("training", [True, False])
+def test_a_score_that_is_interrupted_leaves_everything_as_it_was(name, training):
+    calls: list = []
+    model = Failing(unruly(), calls).train(training)
+    model.model[0].register_forward_hook(lambda *_: None)
+    model.model[5].weight.grad = torch.ones_like(model.model[5].weight)
+    model.model[1].running_mean.normal_(generator=torch.Generator().manual_seed(0))
+    before = everything_of(model)
+    inputs, labels = batch_for((2, 6, 6))
+    with pytest.raises(KeyboardInterrupt):
+        prune(model, few(name, rounds=2), 0.3, batches=[(inputs, labels)] * 2)
+    after = everything_of(model)
+    assert len(calls) == 2
+    assert all(torch.equal(one, other) for one, other in zip(before[0], after[0], strict=True))
+    assert before[1:] == after[1:]
+
+
+class Words(nn.Module):
+    """Begins with an embedding, has attention of torch's own, and takes words and a mask."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(11, 8)
+        self.block = nn.TransformerEncoderLayer(8, 2, 12, dropout=0.1, batch_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, words, absent=None):
+        return self.head(self.block(self.words(words), src_key_padding_mask=absent).mean(1))
+
+
+def sentences(form):
+    """Six sentences of five words and their labels, in one of the forms that inputs have."""
+    draw = torch.Generator().manual_seed(0)
+    words, absent = torch.randint(11, (6, 5), generator=draw), torch.arange(5).expand(6, 5) == 4
+    return [
+        (
+            {"one": words, "several": (words, absent), "named": {"words": words, "absent": absent}}[form],
+            torch.arange(6) % 3,
+        )
+    ]
+
+
+@every_score
+@pytest.mark.parametrize("form", ["one", "several", "named"])
+def test_models_of_words_with_attention_and_several_inputs_are_scored(name, form):
+    model = made(Words)
+    kept = prune(model, few(name), 0.3, batches=sentences(form))
+    assert list(kept) == ["block.linear1", "block.linear2", "head"]
+    assert kept.count == round(0.3 * kept.size)
+    assert min(layer.count for layer in kept.values()) > 0

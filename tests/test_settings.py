@@ -2,9 +2,14 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sparsekit import registry
 from sparsekit.rules import DropGrow, Magnitude, Static
@@ -20,7 +25,7 @@ from sparsekit.schedules import (
     Triangular,
     Warmup,
 )
-from sparsekit.settings import check_range, from_plain, setting, to_plain
+from sparsekit.settings import check_range, exact_fraction, from_plain, setting, to_plain
 
 SCHEDULES = {
     "constant": Constant(0.3),
@@ -34,6 +39,13 @@ SCHEDULES = {
     "stages": Stages((0.2, 0.1, 0.0), (0.5, 1.0)),
     "warmup": Warmup(Cosine(0.1, steps=10), steps=4, first=0.5),
 }
+
+
+@dataclass
+class Share:
+    """A value that nobody has checked."""
+
+    value: float
 
 
 def there_and_back(value):
@@ -90,6 +102,40 @@ def test_no_registered_setting_is_called_kind_or_name():
                 assert not {"kind", "name"} & {field.name for field in dataclasses.fields(thing)}, (kind, name)
 
 
+@pytest.mark.parametrize(
+    ("share", "meant"),
+    [
+        (0.29, Fraction(29, 100)),
+        (12 / 112, Fraction(3, 28)),
+        (1 / 3, Fraction(1, 3)),
+        (1 - 0.8, Fraction(1, 5)),
+        (1 - 0.95, Fraction(1, 20)),
+        (3 * 0.1, Fraction(3, 10)),
+        (0.1234567, Fraction(1234567, 10**7)),
+        (1e-9, Fraction(1, 10**9)),
+        (math.cos(math.pi / 2), Fraction(0)),
+        (2.5, Fraction(5, 2)),
+        (1, Fraction(1)),
+        (np.float64(0.1), Fraction(1, 10)),
+    ],
+)
+def test_a_float_stands_for_the_fraction_nearby(share, meant):
+    assert exact_fraction(share) == meant
+
+
+@pytest.mark.parametrize("share", [math.nan, math.inf])
+def test_a_share_that_is_no_number_stands_for_nothing(share):
+    with pytest.raises(ValueError, match="a share must be finite, got"):
+        exact_fraction(share)
+
+
+@given(st.floats(0, 4), st.integers(0, 10**9))
+@settings(max_examples=200)
+def test_the_fraction_meant_is_as_near_as_floats_are(share, count):
+    assert float(exact_fraction(share)) == pytest.approx(share, rel=1e-14, abs=1e-15)
+    assert abs(exact_fraction(share) * count - Fraction(share) * count) < 1e-5
+
+
 def test_a_setting_carries_its_help_and_range():
     @dataclass
     class Settings:
@@ -102,10 +148,16 @@ def test_a_setting_carries_its_help_and_range():
 
 @pytest.mark.parametrize("value", [0, 1, 0.5])
 def test_the_ends_of_a_range_are_inside(value):
-    check_range(Constant(value), value=(0, 1))
+    check_range(Share(value), value=(0, 1))
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), float("inf")])
 def test_values_out_of_range_are_named_with_owner_range_and_value(value):
-    with pytest.raises(ValueError, match=rf"Constant.value must lie in \[0, 1\], got {value}"):
-        check_range(Constant(value), value=(0, 1))
+    with pytest.raises(ValueError, match=rf"Share.value must lie in \[0, 1\], got {value}"):
+        check_range(Share(value), value=(0, 1))
+
+
+def test_a_range_without_an_end_is_one_of_finite_numbers():
+    check_range(Share(10**9), value=(0, math.inf))
+    with pytest.raises(ValueError, match=r"Share.value must lie in \[0, inf\], got inf"):
+        check_range(Share(math.inf), value=(0, math.inf))

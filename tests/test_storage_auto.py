@@ -1,12 +1,11 @@
 """Storage `auto`: what is measured decides, layer by layer, and it is measured once."""
 
-import json
-
 import pytest
 import torch
 from torch import nn
 
 import sparsekit as sk
+from sparsekit.files import read_json
 from sparsekit.layers import SparseLinear, auto
 from sparsekit.topology import LayerTopology
 
@@ -93,7 +92,7 @@ def test_the_optimizer_is_timed_too_and_the_model_stays_as_it_was(monkeypatch):
 def test_what_was_measured_once_is_kept_between_processes(monkeypatch, cache):
     asked = measuring(monkeypatch, [(2.0, 1.0)] * 3)
     made(example=torch.rand(3, 6))
-    assert len(json.loads(cache.read_text())) == 3  # two layers and the network
+    assert len(read_json(cache)) == 3  # two layers and the network
     assert storages(made(example=torch.rand(3, 6))) == ["csr", "csr"]
     assert asked == [["masked", "csr"]] * 3
 
@@ -125,7 +124,18 @@ def test_a_damaged_file_of_timings_is_measured_again(monkeypatch, cache):
     cache.write_text("{")
     measuring(monkeypatch, [(2.0, 1.0)] * 3)
     assert storages(made(example=torch.rand(3, 6))) == ["csr", "csr"]
-    assert len(json.loads(cache.read_text())) == 3
+    assert len(read_json(cache)) == 3
+
+
+@pytest.mark.parametrize("place", [5, 16, 60, -8, -3])
+def test_a_flipped_bit_among_the_timings_decides_nothing(place, monkeypatch, cache):
+    measuring(monkeypatch, [(2.0, 1.0)] * 6)
+    made(example=torch.rand(3, 6))
+    damaged = bytearray(cache.read_bytes())
+    damaged[place] ^= 1
+    cache.write_bytes(damaged)
+    assert storages(made(example=torch.rand(3, 6))) == ["csr", "csr"]
+    assert len(read_json(cache)) == 3
 
 
 def test_it_says_that_it_needs_a_batch():

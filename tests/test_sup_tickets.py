@@ -73,6 +73,28 @@ def test_epochs_are_split_exactly(given_, wanted):
     assert split_epochs(*given_) == Split(*wanted)
 
 
+@pytest.mark.parametrize(
+    ("given_", "wanted"),
+    [
+        ((112, 12 / 112, 6), (100, 2)),
+        ((60, 1 / 3, 4), (40, 5)),
+        ((100, 0.29, 29), (71, 1)),
+        ((100, 0.29, 1), (71, 29)),
+        ((50, 1 - 0.8, 5), (40, 2)),
+        ((90, 3 * 0.1, 9), (63, 3)),
+        ((1000, 0.1239, 124), (1000, 0)),
+    ],
+)
+def test_a_rate_that_is_no_short_decimal_loses_no_cycle(given_, wanted):
+    assert split_epochs(*given_) == Split(*wanted)
+
+
+@given(epochs=st.integers(2, 500), cycles=st.integers(1, 20), cycle=st.integers(1, 30))
+def test_the_share_that_some_cycles_take_gives_just_these(epochs, cycles, cycle):
+    if cycles * cycle < epochs:
+        assert split_epochs(epochs, cycles * cycle / epochs, cycle) == Split(epochs - cycles * cycle, cycles)
+
+
 @given(epochs=st.integers(1, 500), percent=st.integers(0, 99), cycle=st.integers(1, 60))
 def test_a_split_uses_up_all_epochs_and_never_more_than_the_rate(epochs, percent, cycle):
     try:

@@ -379,7 +379,7 @@ def test_damaged_files_and_other_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="a damaged one"):
         read_ticket(path)
     save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match="must hold a ticket"):
+    with pytest.raises(ValueError, match="must hold a 'sparsekit ticket 2', got 'another file'; give"):
         read_ticket(path)
 
 
@@ -413,3 +413,198 @@ def test_a_book_leaves_the_model_and_its_rule_as_they_were(tmp_path):
     TicketBook(tmp_path).add(net, step=0)
     assert same(net.state_dict(), before)
     assert net.training
+
+
+# --- all that is in a network, of whatever type -----------------------------------------------------------------------
+
+
+class Odd(nn.Module):
+    """A buffer of every type, a parameter beside all layers, a name that rules use too, and extra states."""
+
+    def __init__(self, number: float = 1.0, extra: object = None):
+        super().__init__()
+        self.layer, self.memory_cell = nn.Linear(4, 4), nn.Linear(4, 2)
+        self.norm = nn.BatchNorm1d(4)
+        self.scale = nn.Parameter(torch.tensor([number, 2 * number]), requires_grad=False)
+        numbers = torch.tensor([[number, 3.0]])
+        for dtype in (torch.float64, torch.float16, torch.bfloat16, torch.complex64, torch.complex128):
+            self.register_buffer(
+                f"of_{str(dtype).rpartition(chr(46))[2]}", numbers.to(dtype) * (1j if dtype.is_complex else 1)
+            )
+        self.register_buffer("turned", (numbers * (1 + 2j)).conj())
+        self.register_buffer("minus", (numbers * (1 + 2j)).conj().imag)
+        self.register_buffer("order", torch.tensor([2, 0, 1]))
+        self.register_buffer("bytes", torch.tensor([[250], [3]], dtype=torch.uint8))
+        self.register_buffer("seen", torch.tensor([True, False]))
+        self.register_buffer("empty", torch.empty(0, 3))
+        self.register_buffer("memory_bank", numbers.clone())
+        self.register_buffer("memory_used", torch.tensor(int(number)))
+        self.register_buffer("unsaved", torch.tensor(7.0), persistent=False)
+        self.extra = extra
+
+    def forward(self, x):
+        return self.memory_cell(self.norm(self.layer(x)))
+
+    def get_extra_state(self):
+        return self.extra
+
+    def set_extra_state(self, state):
+        self.extra = state
+
+
+EXTRAS = {
+    "nothing": None,
+    "words and numbers": {"name": "a", 3: [1, 2.5, math.inf], "flag": True, "pair": (None, -7)},
+    "tensors": {"deep": [{"x": torch.arange(3.0), "y": torch.tensor([1j], dtype=torch.complex128)}], "b": b"\x00\xff"},
+    "a tensor": torch.tensor([1.0, 4.0]),
+    "a state dict": nn.Linear(2, 1).state_dict(),
+}
+
+
+def odd(number: float = 1.0, extra: object = None, storage: str = "masked") -> nn.Module:
+    from sparsekit.layers import sparsify
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(number))
+        net = sparsify(Odd(number, extra), {"layer": LayerTopology((4, 4), torch.arange(0, 16, 3))}, storage)
+        net.norm(torch.randn(5, 4) * number)
+    sparse_layers(net)["layer"].remember({"trace": torch.ones(3)})
+    return net
+
+
+def assert_equal(one: object, other: object) -> None:
+    """Equal in type, and in every number."""
+    assert type(one) is type(other)
+    if isinstance(one, torch.Tensor):
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert list(one) == list(other)
+        [assert_equal(one[key], other[key]) for key in one]
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        [assert_equal(*pair) for pair in zip(one, other, strict=True)]
+    else:
+        assert one == other
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("extra", EXTRAS.values(), ids=EXTRAS)
+def test_a_network_with_tensors_of_every_type_and_extra_states_survives_its_ticket_and_its_file(
+    extra, storage, tmp_path
+):
+    net = odd(2.0, extra, storage)
+    one = Ticket.of(net, step=3)
+    net.extra = "overwritten"
+    write_ticket(one, tmp_path / "a.safetensors")
+    for ticket in (one, read_ticket(tmp_path / "a.safetensors")):
+        back = ticket.model_like(odd(1.0, {"other": 0}, "masked"))
+        assert_equal(back.extra, extra)
+        for name, tensor in odd(2.0, extra, "masked").state_dict().items():
+            if not name.startswith("layer.memory_") and name != "_extra_state":
+                assert_equal(back.state_dict()[name], tensor)
+        assert not back.scale.requires_grad
+        assert back.norm.num_batches_tracked == 1
+    assert_equal({**read_ticket(tmp_path / "a.safetensors").extra}, {**one.extra})
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_everything_outside_of_sparse_layers_is_averaged_or_is_the_same(storage):
+    first, second = (
+        odd(number, {"loss": number, "steps": int(number), "x": [torch.tensor([number])]}, storage)
+        for number in (1.0, 4.0)
+    )
+    mixed = superpose([Ticket.of(first, step=0), Ticket.of(second, step=1)], weights=[1, 2])
+    states = [net.state_dict() for net in (first, second)]
+    names = {name for name in states[0] if not name.startswith("layer.") and name != "_extra_state"}
+    assert set(mixed.rest) == names | {"layer.bias"}
+    for name in names - {"order", "bytes", "seen", "empty"}:
+        a, b = (state[name] for state in states)
+        mean = b if not a.is_floating_point() and not a.is_complex() else (a.to(torch.complex128) + 2 * b) / 3
+        torch.testing.assert_close(
+            mixed.rest[name].to(mean.dtype), mean, rtol=5e-3 if a.dtype.itemsize == 2 else 1e-6, atol=1e-7
+        )
+        assert mixed.rest[name].dtype == a.dtype
+    assert mixed.rest["memory_used"] == 4
+    for name in ("order", "bytes", "seen", "empty"):
+        assert torch.equal(mixed.rest[name], states[0][name])
+    assert mixed.extra["_extra_state"]["loss"] == 3.0
+    assert mixed.extra["_extra_state"]["steps"] == 4
+    assert mixed.extra["_extra_state"]["x"][0].item() == 3.0
+    back = mixed.model_like(first)
+    torch.testing.assert_close(back.norm.running_var, mixed.rest["norm.running_var"])
+    assert back.extra["steps"] == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda net: net.order.copy_(torch.tensor([0, 1, 2])), "order: tickets must agree .* tensors of torch.int64"),
+        (lambda net: net.bytes.add_(1), "bytes: tickets must agree"),
+        (lambda net: net.seen.logical_not_(), "seen: tickets must agree .* tensors of torch.bool"),
+        (lambda net: setattr(net, "extra", {"name": "b"}), "_extra_state: tickets must agree .* of type str"),
+        (lambda net: setattr(net, "extra", {"names": "a"}), "with the same layers, got others, in _extra_state"),
+        (lambda net: setattr(net, "order", net.order.float()), "with the same layers, got others, in order"),
+        (
+            lambda net: setattr(net, "of_float64", net.of_float64.cfloat()),
+            "with the same layers, got others, in of_float64",
+        ),
+    ],
+)
+def test_what_has_no_average_and_differs_is_refused_by_its_name(change, said):
+    tickets = [Ticket.of(odd(extra={"name": "a"}), step=0)]
+    net = odd(extra={"name": "a"})
+    change(net)
+    tickets.append(Ticket.of(net, step=1))
+    for how in (
+        superpose,
+        lambda two: greedy_soup(two, lambda one: 0.0),
+        lambda two: greedy_interpolation(two, lambda one: 0.0),
+    ):
+        with pytest.raises(ValueError, match=said):
+            how(tickets)
+    if "agree" in said:  # a ticket that is left out need not agree
+        assert superpose(tickets, weights=[0, 1]).count == 6
+
+
+def test_the_book_keeps_extra_states(tmp_path):
+    book = TicketBook(tmp_path)
+    book.add(odd(extra={"steps": 3}), step=1)
+    book.add(odd(extra={"steps": 5}), step=2)
+    assert [one.extra["_extra_state"] for one in book] == [{"steps": 3}, {"steps": 5}]
+    assert superpose(book).extra["_extra_state"] == {"steps": 5}
+
+
+def test_what_no_file_of_numbers_can_hold_is_refused_by_its_name(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"_extra_state: a ticket's file takes numbers, .* got set; let get_extra_state"
+    ):
+        write_ticket(Ticket.of(odd(extra={"a": {1, 2}}), step=0), tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
+    net = odd()
+    net.register_buffer("graph", torch.eye(3).to_sparse())
+    with pytest.raises(ValueError, match=r"graph: a ticket only takes dense arrays of numbers, got torch.sparse_coo"):
+        Ticket.of(net, step=0)
+
+
+def test_a_ticket_does_not_turn_one_kind_of_numbers_into_another():
+    one, net = Ticket.of(odd(), step=0), odd()
+    net.order = net.order.double()
+    with pytest.raises(
+        ValueError, match="order: a ticket needs a model with the same kinds of numbers, got torch.int64"
+    ):
+        one.model_like(net)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_model_that_is_a_single_layer_has_tickets_too(storage, tmp_path):
+    from sparsekit.layers import sparsify
+
+    net = sparsify(nn.Linear(4, 2), {"": LayerTopology((2, 4), torch.tensor([0, 5, 6]))}, storage)
+    one = Ticket.of(net, step=0)
+    assert list(one.rest) == ["bias"]
+    write_ticket(one, tmp_path / "a.safetensors")
+    back = read_ticket(tmp_path / "a.safetensors").model_like(net)
+    x = torch.randn(3, 4)
+    assert torch.equal(back(x), net(x))
+    assert superpose([one, one]).topology == one.topology

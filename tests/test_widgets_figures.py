@@ -13,8 +13,21 @@ from torch import nn
 
 import sparsekit as sk
 from sparsekit.analysis import guidance
+from sparsekit.journal import Journal
+from sparsekit.rewire import Change
 from sparsekit.rules import GraBo
-from sparsekit.widgets import Field, FigureExplorer, GuidanceExplorer, LivePanel, Run, Snapshot, live_speed
+from sparsekit.topology import LayerTopology
+from sparsekit.widgets import (
+    Curve,
+    Field,
+    FigureExplorer,
+    GuidanceExplorer,
+    LivePanel,
+    Run,
+    Snapshot,
+    TopologyFilm,
+    live_speed,
+)
 
 
 def draw(power: int, colour: str = "black"):
@@ -151,3 +164,21 @@ def test_a_panel_names_its_axes_as_it_is_told():
     (chart,) = panel.charts.values()
     assert (chart.y_label, chart.x_label, chart.width) == ("milliseconds", "sparsity in per cent", 640)
     assert "a: 1 at sparsity in per cent 90 (2 points)." in panel.sentence()
+
+
+# --- whatever users name things ---------------------------------------------------------------------------------
+
+FORMULA = r"$\foo$"
+
+
+def test_curves_and_films_show_names_as_they_are():
+    chart = Curve(FORMULA, x_label=FORMULA)
+    chart.show({FORMULA: ([0, 1], [2.0, 1.0]), "_fc": ([0, 1], [2.0, 1.0])})
+    figure = chart.figure()
+    figure.savefig(io.BytesIO())
+    legend = figure.axes[0].get_legend()
+    assert [text.get_text().replace(r"\$", "$").lstrip("\u200b") for text in legend.get_texts()] == [FORMULA, "_fc"]
+    one, other = (LayerTopology((2, 3), torch.tensor([place])) for place in (1, 4))
+    journal = Journal(sk.Topology({FORMULA: one}))
+    journal.add(1, Change({FORMULA: one.indices}, {FORMULA: other.indices}))
+    assert TopologyFilm(journal).snapshot()

@@ -6,20 +6,24 @@ import threading
 import time
 import warnings
 
+import ipywidgets
 import numpy as np
 import pytest
 import torch
+from IPython.core.events import EventManager, available_events
+from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
+from ipywidgets.widgets.widget import _instances
 from torch import nn
 from torch.nn.functional import cross_entropy
 from training_helpers import batches_of, tiny
 
 from sparsekit.journal import Journal
-from sparsekit.layers import sparsify, topology_of
+from sparsekit.layers import shapes_of, sparsify, topology_of
 from sparsekit.rules import RigL, Static
 from sparsekit.schedules import Constant
 from sparsekit.selection import random_topology
 from sparsekit.tricks import GhostNeurons, GhostSkips, Skip, Soft, begin, ghosts_of
-from sparsekit.widgets import Control, Curve, LivePanel, Run, Snapshot, live_training
+from sparsekit.widgets import Control, Curve, LivePanel, Run, Snapshot, cells, live_training
 from sparsekit.widgets.curve import thinned
 
 SECONDS = 20  # patience with a slow machine
@@ -510,3 +514,150 @@ def test_sliders_move_the_ghosts_of_a_running_training():
     assert {module.strength for module in model.modules() if isinstance(module, Skip)} == {0.25}
     panel.run.wait(timeout=30)
     assert not ghosts_of(model)
+
+
+# --- cells that are run again ---------------------------------------------------------------------
+
+
+class Notebook:
+    """Runs cells as a kernel does, with IPython's own events."""
+
+    def __init__(self, monkeypatch, *, sends_ids: bool):
+        self.events = EventManager(self, available_events)
+        self.sends_ids, self.request = sends_ids, {}
+        monkeypatch.setattr(cells, "_shell", lambda: self)
+        monkeypatch.setattr(cells, "_made", {})
+
+    def get_parent(self):
+        return self.request
+
+    def run(self, cell):
+        code, identity = cell.__name__, f"id of {cell.__name__}" if self.sends_ids else None
+        self.request = {"content": {"code": code}, "metadata": {"cellId": identity} if self.sends_ids else {}}
+        self.events.trigger("pre_run_cell", ExecutionInfo(code, True, False, True, identity))
+        try:
+            return cell()
+        finally:
+            self.events.trigger("post_run_cell", ExecutionResult(None))
+
+
+@pytest.fixture(params=[True, False])
+def notebook(request, monkeypatch):
+    return Notebook(monkeypatch, sends_ids=request.param)
+
+
+@pytest.fixture
+def open_widgets():
+    """What widgets there are; none more in the end."""
+    before = set(_instances)
+    yield lambda: set(_instances) - before
+    for name in set(_instances) - before:
+        _instances.pop(name).close()
+
+
+def test_a_panel_whose_cell_is_run_again_stops_its_run_and_takes_its_widgets_away(notebook, open_widgets):
+    def cell():
+        panel = LivePanel(Run(counting()), metrics=["loss"], control=Control(RigL(stop=100)))
+        panel.run.start()
+        return panel
+
+    first = notebook.run(cell)
+    until(lambda: first.run.count > 2)
+    count = len(open_widgets())
+    second = notebook.run(cell)
+    held = first.run.count
+    assert first.run.state == "stopped"
+    assert len(open_widgets()) == count
+    until(lambda: second.run.count > 2)
+    assert (first.run.count, second.run.state) == (held, "running")
+    second.close()
+    assert (second.run.state, open_widgets()) == ("stopped", set())
+
+
+def test_a_run_whose_cell_is_run_again_is_over_before_the_cell_begins(notebook):
+    running = []
+
+    def cell():
+        assert all(run.state == "stopped" for run in running)
+        running.append(Run(counting(pause=0.05)).start())
+
+    def other_cell():
+        pass
+
+    notebook.run(cell)
+    notebook.run(other_cell)
+    assert running[0].state == "running"
+    notebook.run(cell)
+    assert [run.state for run in running] == ["stopped", "running"]
+    running[1].stop()
+
+
+@pytest.mark.parametrize("is_shown_again", [True, False])
+def test_a_run_of_another_cell_goes_on_if_the_cell_shows_it_again(notebook, open_widgets, is_shown_again):
+    made = []
+
+    def training():
+        made.append(Run(counting()).start())
+
+    def picture():
+        return LivePanel(made[0], metrics=["loss"]) if len(made) == 1 or is_shown_again else None
+
+    notebook.run(training)
+    first = notebook.run(picture)
+    made.append("once")
+    again = notebook.run(picture)
+    assert first.is_closed
+    assert made[0].state == ("running" if is_shown_again else "stopped")
+    if again is not None:
+        again.close()
+    assert (made[0].state, open_widgets()) == ("stopped", set())
+
+
+def test_a_run_that_two_panels_watch_ends_with_the_last_of_them(open_widgets):
+    run = Run(counting()).start()
+    one, other = LivePanel(run, metrics=["loss"]), LivePanel(run, metrics=["loss"])
+    one.close()
+    one.close()
+    assert run.state == "running"
+    other.close()
+    assert (run.state, open_widgets()) == ("stopped", set())
+
+
+@pytest.mark.parametrize("way", ["view", "all"])
+def test_closing_the_widgets_closes_the_panel(open_widgets, way):
+    panel = LivePanel(Run(counting()).start(), metrics=["loss"])
+    until(lambda: panel.run.count > 1)
+    panel.view.close() if way == "view" else ipywidgets.Widget.close_all()
+    assert (panel.run.state, open_widgets()) == ("stopped", set())
+    bundle = panel._repr_mimebundle_()
+    assert set(bundle) == {"image/png", "text/plain"}
+    assert bundle["text/plain"].startswith("Run stopped")
+
+
+def test_a_paused_run_can_be_closed_and_a_listener_may_close_its_panel(open_widgets):
+    paused = LivePanel(Run(counting()).start(), metrics=["loss"])
+    paused.run.pause()
+    paused.close()
+    assert paused.run.state == "stopped"
+    panel = LivePanel(Run(counting()), metrics=["loss"])
+    panel.run.listen(lambda run: panel.close() if run.count > 3 else None).start()
+    until(lambda: panel.run.state == "stopped")
+    assert open_widgets() == set()
+
+
+def test_dropout_of_a_live_training_depends_on_its_seed_alone():
+    def losses(seed):
+        plain = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 3))
+        with torch.no_grad():
+            for parameter in plain.parameters():
+                parameter.fill_(0.1).add_(torch.linspace(-1, 1, parameter.numel()).view_as(parameter))
+        model = sparsify(plain, random_topology(shapes_of(plain), 0.9))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        run = Run(live_training(model, optimizer, batches_of(5), cross_entropy, Static(), steps=5, seed=seed)).start()
+        while run.state == "running":
+            torch.rand(3)  # of another thread
+        return run.lines()["loss"][1]
+
+    first = losses(1)
+    assert losses(1) == first
+    assert losses(2) != first

@@ -234,7 +234,9 @@ accuracy = runs.pivot(index="seed", columns="method", values="accuracy")[list(me
 # *Test accuracy in per cent, mean and standard error of three seeds.*
 #
 # The paper claims that uniform draws do as well as RigL, and as well as guided ones. We judge by one rule: a claim
-# counts as reproduced if the mean difference lies more than two standard errors above what it asks for.
+# counts as reproduced if the mean difference lies surely above what it asks for, and as contradicted if it lies surely
+# below. Surely is what Student's t says for so many seeds: 4.3 standard errors for our three, 2.3 for ten. Everything
+# between is undecided.
 
 # %% tags=["nbval-ignore-output"]
 print(analysis.judge("GSE beats SET", accuracy["GSE"], accuracy["SET"]))
@@ -297,7 +299,7 @@ plots.plot_update_times(seconds)
 #
 # What could mislead us: digits have pixels that are always blank, which is just what a guide finds; the paper, on
 # pictures and large networks, finds no benefit of guides. Twelve epochs leave little time for chances to come again.
-# Recall was measured once, in one network. Three seeds are few, and "not shown" is no refutation. The times are
+# Recall was measured once, in one network. Three seeds are few, and "undecided" says just that. The times are
 # those of a machine that may do other things, too: run the cell again before you believe a slope.
 
 # %% [markdown]

@@ -340,8 +340,8 @@ found = runs.groupby(["method", "values"], sort=False)["accuracy"].agg(["mean", 
 
 # %% [markdown]
 # *Test accuracy in per cent, mean and standard error.* Is the claim reproduced? As in
-# [03_guided_stochastic_exploration](03_guided_stochastic_exploration.ipynb) it is if the mean difference lies more than
-# two standard errors above what is asked for, here above a loss of one point.
+# [03_guided_stochastic_exploration](03_guided_stochastic_exploration.ipynb) it is if the mean difference lies surely
+# above what is asked for, here above a loss of one point, and contradicted if it lies surely below.
 
 # %% tags=["nbval-ignore-output"]
 for values in ("own", "new"):
@@ -377,7 +377,7 @@ for name in ("snip", "synflow"):
 # What could mislead us: this network has no batch norm. Those of the papers do, which makes the scale of weights, and
 # with it our largest effect, disappear; it may also be why rounds help SNIP there, biases or not. Digits have blank
 # pixels, so here a mask can gain by knowing the data. Compressions of a thousand are for seeing how things break, not
-# for use. Three seeds, ten epochs, and one density: "not shown" is no refutation.
+# for use. Three seeds, ten epochs, and one density: "undecided" says just that.
 
 # %% [markdown]
 # ## Check yourself

@@ -157,8 +157,7 @@ plots.plot_accuracy_density(runs)
 
 # %% tags=["nbval-ignore-output"]
 for control in ("reinit", "shuffle", "signs"):
-    claim = analysis.judge(f"the ticket beats {control} at level 8", last["ticket"].tolist(), last[control].tolist())
-    print(f"{claim.verdict}: {claim.text}")
+    print(analysis.judge(f"the ticket beats {control} at level 8", last["ticket"].tolist(), last[control].tolist()))
 
 # %% [markdown]
 # ## Do two lotteries draw the same ticket?
@@ -192,7 +191,8 @@ print("correlation of connections per pixel:", round(float(torch.corrcoef(pixels
 # - Eight trainings, each of a smaller network than the one before, leave a ticket of 1.7 % of the weights that gives up
 #   few points of the dense network's accuracy.
 # - Its values matter, and of them most of all the signs; without them the mask is worth little at this size.
-# - Whether it beats its controls at this size is printed above, with three seeds: *reproduced* or *not shown*.
+# - Whether it beats its controls at this size is printed above, with three seeds: *reproduced*, *contradicted* or
+#   *undecided*.
 # - Different seeds draw different tickets; they agree about pixels, not about hidden units.
 #
 # Limits: three seeds and twelve epochs. The ticket costs more training than the dense network, so it is no way to save

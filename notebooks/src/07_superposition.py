@@ -137,8 +137,7 @@ for name, rival in {
     "the last ticket": accuracy.loc["ticket 3"].tolist(),
     "plain averaging of weights": plain,
 }.items():
-    claim = analysis.judge(f"superposed beats {name}", best, rival)
-    print(f"{claim.verdict}: {claim.text}")
+    print(analysis.judge(f"superposed beats {name}", best, rival))
 
 # %% [markdown]
 # ## Strangers
@@ -184,9 +183,9 @@ print(normed[["accuracy", "accuracy, not refreshed", "loss", "loss, not refreshe
 # ## What we saw
 #
 # - One network of the budget comes out of four, at the price of one pass over the data.
-# - Whether it beats the tickets, and plain averaging without rewiring, is printed above with three seeds: *reproduced*
-#   or *not shown*. The protocol with all bases and more seeds is `benchmarks/sup_tickets.py`; its figures are in
-#   the README.
+# - Whether it beats the tickets, and plain averaging without rewiring, is printed above with three seeds: *reproduced*,
+#   *contradicted* or *undecided*. The protocol with all bases and more seeds is `benchmarks/sup_tickets.py`; its
+#   figures are in the README.
 # - Pruned once or each time, with zeros or active-only: the differences are small here, active-only apart.
 # - Tickets of other seeds must not be averaged.
 #

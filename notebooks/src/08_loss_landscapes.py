@@ -356,7 +356,7 @@ check_curve(curve_point)
 #   eigenvalues and distances change. Compare only networks that were trained alike.
 # - **Batch norm.** Its statistics belong to the weights they were taken with. The functions here refuse such a network
 #   until they get `refresh_with=` some training batches; without, every barrier would look higher than it is.
-# - **An easy task.** The same measurement on digits (`digits_mlp`, 40 epochs) gave +2.6 ± 1.4 points: *not shown*. The
+# - **An easy task.** The same measurement on digits (`digits_mlp`, 40 epochs) gave +2.6 ± 1.4 points: *undecided*. The
 #   loss has a barrier there too, but where the task is easy even a poor average gets most of it right.
 # - **A coarse grid.** A barrier is the highest of eleven points; a narrow ridge may stand between two of them.
 

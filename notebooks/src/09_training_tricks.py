@@ -374,8 +374,8 @@ plots.plot_effects(effects)
 
 # %% [markdown]
 # *Points of test accuracy with 95 % intervals; grey ones hold zero.* Is a claim reproduced? As in the other notebooks
-# it is if the mean difference lies more than two standard errors above zero. With two seeds that is easily said; take
-# it as a demonstration of the method. `benchmarks/tricks.py` does the same with all masks, densities and more seeds.
+# it is if the mean difference lies surely above zero. With two seeds that takes 12.7 standard errors, so most of what
+# you see is undecided. `benchmarks/tricks.py` does the same with all masks, densities and more seeds.
 
 # %% tags=["nbval-ignore-output"]
 for name in TRICKS:

@@ -11,6 +11,17 @@ from torch import Tensor, nn
 BINS = 15  # Guo et al. (2017), section 4; FreeTickets asks for 15 edges, which gives 14 bins
 
 
+def counting(outputs: Float[Tensor, "*t n classes"], labels: Int64[Tensor, " n"]) -> tuple[Tensor, Tensor]:
+    """Return the outputs and labels of the samples whose label is a class; padding does not count.
+
+    Example:
+        >>> counting(torch.zeros(3, 2), torch.tensor([0, -100, 1]))[1].tolist()
+        [0, 1]
+    """
+    counts = (labels >= 0) & (labels < outputs.shape[-1])
+    return outputs[..., counts, :], labels[counts]
+
+
 def nll(outputs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> float:
     """Return the mean negative log-likelihood of the right class, in nats: the cross-entropy.
 
@@ -18,6 +29,7 @@ def nll(outputs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> flo
         >>> round(nll(torch.zeros(1, 2), torch.tensor([0])), 6)
         0.693147
     """
+    outputs, labels = counting(outputs, labels)
     return float(nn.functional.cross_entropy(outputs.double(), labels))
 
 
@@ -30,6 +42,7 @@ def brier(outputs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> f
 
     Source: Brier (1950), Verification of forecasts expressed in terms of probability.
     """
+    outputs, labels = counting(outputs, labels)
     truth = nn.functional.one_hot(labels, outputs.shape[-1]).double()
     return float((outputs.double().softmax(-1) - truth).square().sum(-1).mean())
 
@@ -39,7 +52,7 @@ def reliability(outputs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]
 
     Args:
         outputs: before softmax.
-        labels: the right classes.
+        labels: the right classes; other numbers do not count.
         bins: parts of equal width into which the largest probability, 0 to 1, is split.
 
     Returns:
@@ -60,6 +73,7 @@ def reliability(outputs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]
 
     Source: Guo et al. (2017), On calibration of modern neural networks, arXiv:1706.04599, section 2.
     """
+    outputs, labels = counting(outputs, labels)
     confidence, chosen = outputs.double().softmax(-1).max(-1)
     return reliability_of(confidence, chosen == labels, bins=bins)
 

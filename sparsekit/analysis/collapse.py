@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from sparsekit.analysis.effective import effective_topology
 from sparsekit.layers import shapes_of
@@ -151,6 +152,10 @@ def score_ranks(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: piece.view(scores[name].shape) for name, piece in zip(scores, pieces, strict=True)}
 
 
+def _as_double(value: Any) -> Any:
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
 def conservation_table(
     model: nn.Module, batches: Iterable[Batch], *, loss_fn: LossFn = nn.functional.cross_entropy
 ) -> pd.DataFrame:
@@ -172,7 +177,7 @@ def conservation_table(
     Source: Tanaka et al. (2020), arXiv:2006.05467, theorems 1 and 2.
     """
     whole = Topology({name: LayerTopology.full(shape) for name, shape in shapes_of(model).items()})
-    doubled = [(inputs.double(), labels) for inputs, labels in batches]
+    doubled = [(tree_map(_as_double, inputs), labels) for inputs, labels in batches]
     twin = twin_of(model, whole).double().eval()
     gradients = mean_gradients(twin, doubled, loss_fn, whole)
     products = {name: gradients[name] * weight.detach() for name, weight in weights_of(twin, whole).items()}

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from sparsekit.analysis.weights import listed, plain_copy, support_of
 from sparsekit.evaluate import Batches, LossFn
+from sparsekit.losses import loss_of, shares
 from sparsekit.seeds import generator
+from sparsekit.substitutes import twice_differentiable
 
 
 class Hessian:
@@ -32,7 +34,7 @@ class Hessian:
         size: number of parameters, that is of rows.
 
     Raises:
-        ValueError: if there is no batch, or nothing that is trained.
+        ValueError: if there is no batch, nothing that is trained, or an operation has no second derivative.
 
     Example:
         >>> net = nn.Linear(2, 1, bias=False)
@@ -48,7 +50,9 @@ class Hessian:
         self._weights = [weight for weight in self._plain.parameters() if weight.requires_grad]
         trained = torch.cat([torch.full_like(w, w.requires_grad).flatten() for w in self._plain.parameters()]) > 0
         self._places = support_of(model)[trained].nonzero().flatten()
-        self._samples = sum(len(labels) for _, labels in self._batches)
+        with torch.no_grad():
+            labels = [labels for _, labels in self._batches]
+            self._shares = shares(loss_fn, labels, lambda: self._plain(self._batches[0][0]))
         self.size = len(self._places)
         if self.size == 0:
             raise ValueError("a Hessian needs at least one parameter that is trained, got none; see requires_grad")
@@ -56,8 +60,9 @@ class Hessian:
     def __matmul__(self, vector: Float[Tensor, " e"]) -> Float[Tensor, " e"]:
         parts = self._unpacked(vector)
         total = torch.zeros_like(vector)
-        for inputs, labels in self._batches:
-            total += len(labels) / self._samples * self._product(inputs, labels, parts)
+        for share, (inputs, labels) in zip(self._shares, self._batches, strict=True):
+            if share:
+                total += share * self._product(inputs, labels, parts)
         return total
 
     def start(self, draws: torch.Generator) -> Float[Tensor, " e"]:
@@ -71,8 +76,8 @@ class Hessian:
         return [part.view_as(weight) for part, weight in zip(flat.split(sizes), self._weights, strict=True)]
 
     def _product(self, inputs: Tensor, labels: Tensor, parts: list[Tensor]) -> Tensor:
-        with torch.enable_grad():
-            loss = self._loss_fn(self._plain(inputs), labels)
+        with torch.enable_grad(), twice_differentiable():
+            loss = loss_of(self._loss_fn, self._plain(inputs), labels)
             grads = torch.autograd.grad(loss, self._weights, create_graph=True, materialize_grads=True)
             slope = torch.stack([(grad * part).sum() for grad, part in zip(grads, parts, strict=True)]).sum()
             if not slope.requires_grad:  # the loss is a straight line

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from sparsekit.analysis.calibration import counting
 from sparsekit.evaluate import Batches, predictions
 
 Matrix = Float[np.ndarray, "t t"]
@@ -125,6 +126,7 @@ def error_correlation(outputs: Float[Tensor, "t n classes"], labels: Int64[Tenso
         >>> error_correlation(outputs, torch.tensor([0, 0])).round(6).tolist()
         [[1.0, -1.0], [-1.0, 1.0]]
     """
+    outputs, labels = counting(outputs, labels)
     wrong = (outputs.argmax(-1) != labels).double()
     parts = wrong - wrong.mean(1, keepdim=True)
     sizes = parts.norm(dim=1)

@@ -7,11 +7,17 @@ import pandas as pd
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sparsekit.analysis.calibration import brier, calibration_error, nll
+from sparsekit.analysis.calibration import brier, calibration_error, counting, nll
 from sparsekit.analysis.disagreement import named
 
+
+def _accuracy(outputs: Tensor, labels: Tensor) -> float:
+    outputs, labels = counting(outputs, labels)
+    return float((outputs.argmax(-1) == labels).double().mean())
+
+
 MEASURES: dict[str, Callable[[Tensor, Tensor], float]] = {
-    "accuracy": lambda outputs, labels: float((outputs.argmax(-1) == labels).double().mean()),
+    "accuracy": _accuracy,
     "nll": nll,
     "ece": calibration_error,
     "brier": brier,

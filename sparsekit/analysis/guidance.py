@@ -15,6 +15,7 @@ from sparsekit.kernels.sampling import sample_places
 from sparsekit.rules import AllMissing, Candidates, Guided, Uniform
 from sparsekit.seeds import generator
 from sparsekit.selection import draw_distinct, highest
+from sparsekit.settings import exact_fraction
 from sparsekit.topology import LayerTopology
 
 RATIO_DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # from where nothing repeats to where much is taken
@@ -81,7 +82,7 @@ def guidance(view: LayerView, candidates: Guided, *, fraction: float = 0.2, seed
         seed: of the draws; the same as in `guidance_table`.
     """
     old, draws = view.topology, lambda: generator(seed, "guidance", view.name)
-    count = math.ceil(fraction * old.count)
+    count = math.ceil(exact_fraction(fraction) * old.count)
     inputs, outputs = candidates.guide(view, draws())
     drawn = torch.cat([*candidates(view, old, count, draws()), old.indices[:0]])
     return Guidance(
@@ -210,7 +211,7 @@ def network_recall(
         fraction: share of each layer's connections that are to be grown.
         seed: of the draws.
     """
-    counts = {name: math.ceil(fraction * view.topology.count) for name, view in views.items()}
+    counts = {name: math.ceil(exact_fraction(fraction) * view.topology.count) for name, view in views.items()}
     found = [
         counts[name] * growth_recall(view, candidates, counts[name], generator(seed, "guidance", name))
         for name, view in views.items()
@@ -241,7 +242,7 @@ def guidance_table(
 def _row(view: LayerView, candidates: Guided, fraction: float, seed: int) -> dict[str, float]:
     inputs, outputs = candidates.guide(view, generator(seed, "guidance", view.name))
     found = sampled(view, candidates, generator(seed, "guidance", view.name))
-    count = math.ceil(fraction * view.topology.count)
+    count = math.ceil(exact_fraction(fraction) * view.topology.count)
     return {
         "ratio": found.ratio,
         "expected": sampled_ratio_expected(view.topology.density, candidates.subset) if found.connections else math.nan,

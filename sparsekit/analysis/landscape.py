@@ -5,6 +5,7 @@ comes with how far away from it the network really is.
 """
 
 import hashlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,7 +21,7 @@ from tqdm.auto import tqdm
 
 from sparsekit.analysis.weights import Bench, check_alike, plain_copy, support_of, vector_of
 from sparsekit.evaluate import Batches, LossFn
-from sparsekit.files import write_atomically
+from sparsekit.files import read_arrays, write_bytes
 from sparsekit.seeds import generator
 
 Columns = Float[np.ndarray, " x"]
@@ -213,24 +214,20 @@ def surface(
 
 
 def _read(file: File, mark: str) -> list[np.ndarray]:
-    with np.load(file) as saved:
-        if str(saved["mark"]) != mark:
-            raise ValueError(
-                f"a cache must be of the same plane, grid, data and loss, got another in {file}; delete it, or name "
-                "another"
-            )
-        return list(saved["rows"])
+    saved = read_arrays(file)
+    if str(saved.get("mark")) != mark:
+        raise ValueError(
+            f"a cache must be of the same plane, grid, data and loss, got another in {file}; delete it, or name another"
+        )
+    return list(saved["rows"])
 
 
 def _write(file: File, mark: str, rows: list[np.ndarray]) -> None:
     """Replace the file at once: an interruption while writing leaves the rows before."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, lambda temporary: _save(temporary, mark, rows))
-
-
-def _save(file: File, mark: str, rows: list[np.ndarray]) -> None:
-    with file.open("wb") as opened:  # given a name, numpy would add an ending to it
-        np.savez(opened, mark=np.array(mark), rows=np.array(rows))
+    whole = io.BytesIO()
+    np.savez(whole, mark=np.array(mark), rows=np.array(rows))
+    write_bytes(file, whole.getvalue())
 
 
 def _fingerprint(plane: Plane, bench: Bench, x: Columns, y: Rows) -> str:

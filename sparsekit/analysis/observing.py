@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsekit.layers import SparseLayer
+from sparsekit.seeds import generator, seeded_rng
 from sparsekit.topology import LayerTopology
 
 WEIGHTED = (SparseLayer, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -29,9 +30,7 @@ def layer_topology(module: Any) -> LayerTopology:
 @contextmanager
 def observed(model: nn.Module) -> Iterator[nn.Module]:
     """Give a copy in evaluation mode to run and hook; gradients are off, random streams are kept."""
-    devices = {parameter.device for parameter in model.parameters()}
-    cuda = [device for device in devices if device.type == "cuda"]
-    with torch.random.fork_rng(devices=cuda), torch.no_grad():
+    with seeded_rng(generator(0, "observing")), torch.no_grad():
         yield copy.deepcopy(model).eval()
 
 

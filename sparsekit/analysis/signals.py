@@ -4,11 +4,11 @@ import copy
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
 from sparsekit.analysis.observing import weighted_layers
 from sparsekit.layers import SparseLayer
+from sparsekit.seeds import generator, seeded_rng
 
 
 def signal_propagation(
@@ -28,13 +28,13 @@ def signal_propagation(
         so that biases, which every sample has in common, are no signal), `gradient_norm` (of existing connections).
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
         >>> list(signal_propagation(net, (torch.ones(3, 2), torch.tensor([0, 1, 0]))).index)
         ['0', '2']
     """
     spread: dict[str, float] = {}
-    devices = [parameter.device for parameter in model.parameters() if parameter.is_cuda][:1]
-    with torch.random.fork_rng(devices=devices):
+    with seeded_rng(generator(0, "signals")):
         twin = copy.deepcopy(model).train()
         for name, module in weighted_layers(twin).items():
             module.register_forward_hook(_noting(spread, name))
@@ -48,6 +48,7 @@ def gradient_norm(model: nn.Module, batch: tuple[Tensor, Tensor], loss_fn: Any =
     """Return the norm of the loss's gradient by the weights of all layers, existing connections only.
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Linear(2, 2))
         >>> gradient_norm(net, (torch.zeros(3, 2), torch.tensor([0, 1, 0])))
         0.0

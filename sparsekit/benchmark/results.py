@@ -1,6 +1,7 @@
 """What is measured, one row a method; and the file in which rows of several runs come together."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -12,6 +13,7 @@ import torch
 from sparsekit.benchmark import layers, networks, rivals, update
 from sparsekit.benchmark.machine import about_machine
 from sparsekit.benchmark.memory import bytes_per_connection
+from sparsekit.files import write_text
 from sparsekit.timing import (
     Effort,
     Method,
@@ -105,7 +107,8 @@ def _check_cores(threads: int) -> None:
     """Make sure that no method is held back: where OpenMP has bound this process, Numba sees a single core."""
     from numba import config  # here, because torch's OpenMP must be loaded first
 
-    allowed: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set by numba as it reads its settings
+    # Numba sets its own as it reads its settings, without asking how many there are.
+    allowed: int = min(config.NUMBA_NUM_THREADS, os.cpu_count() or 1)  # type: ignore[attr-defined]
     if threads > allowed:
         raise ValueError(
             f"there must be at most {allowed} threads, those that Numba may use, got {threads}; "
@@ -209,13 +212,25 @@ def save(file: Path, what: str, rows: Sequence[Row]) -> dict[str, Any]:
     kept = [row for row in old["rows"] if is_same and _group(row) not in new]
     found = {"what": what, "about": about, "rows": sorted(kept + list(rows), key=_order)}
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(found, indent=1) + "\n")
     return found
 
 
 def load(file: Path) -> dict[str, Any]:
-    """Return what a file of results holds."""
-    return json.loads(file.read_text(encoding="utf-8"))
+    """Return what a file of results holds.
+
+    Raises:
+        ValueError: if it is no such file.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        _ = found["about"].get, [_group(row) for row in found["rows"]]
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{file} must hold results that bench wrote, got a damaged or foreign file ({error!r}); put a good copy in "
+            "its place, or delete it and measure again"
+        ) from error
+    return found
 
 
 def _group(row: Row) -> tuple:

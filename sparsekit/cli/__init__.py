@@ -23,6 +23,7 @@ from sparsekit.cli.output import (
     write_comparison,
 )
 from sparsekit.cli.values import pairs_of, plural, rule_settings_of, score_of, singular, tricks_of
+from sparsekit.settings import check_thread_variables
 
 app = typer.Typer(
     help="Train sparse neural networks and look at what their topologies did.",
@@ -253,15 +254,18 @@ def bench(
     """Measure the speed of sparse training on this machine, beside dense torch and other sparse kernels."""
     prepare(threads)
     from sparsekit.benchmark import SUITES, Options, load, measure, render, save
+    from sparsekit.files import write_text
 
     folder = folder / "quick" if quick else folder  # quick numbers must not take the place of careful ones
     sparsities = tuple(sparsity) if sparsity else None
     options = Options(threads=threads, sparsities=sparsities, only=only, quick=quick)
-    for name in suites or SUITES:
-        save(folder / "results" / f"{name}.json", name, list(map(said, measure(name, options))))
     files = {name: folder / "results" / f"{name}.json" for name in SUITES}
+    for file in filter(Path.exists, files.values()):
+        load(file)  # a damaged one had better be known before hours of measuring
+    for name in suites or SUITES:
+        save(files[name], name, list(map(said, measure(name, options))))
     report = render({name: load(file) for name, file in files.items() if file.exists()})
-    (folder / "REPORT.md").write_text(report, encoding="utf-8")
+    write_text(folder / "REPORT.md", report)
     typer.echo(f"wrote {folder / 'REPORT.md'}")
 
 
@@ -269,9 +273,10 @@ def main() -> None:
     """Run the command line; a mistake of the user's gets a sentence, not a traceback."""
     keep_freed_memory()
     try:
+        check_thread_variables()
         app()
     except (ValueError, OSError, FloatingPointError, TypeError) as error:
-        Console(stderr=True).print(f"[bold red]Error:[/bold red] {escape(str(error))}", soft_wrap=True)
+        Console(stderr=True, emoji=False).print(f"[bold red]Error:[/bold red] {escape(str(error))}", soft_wrap=True)
         raise SystemExit(1) from error
 
 

@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from sparsekit.settings import check_threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,20 +32,29 @@ WIDE = 10_000  # columns; no line is longer
 
 def write_comparison(table: "pd.DataFrame", folder: Path, recipe: str) -> list[Path]:
     """Write the table as CSV and Markdown, and a figure for each density."""
+    from sparsekit.files import check_name, write_atomically, write_text
+
+    check_name(recipe, "recipe")
     from sparsekit.compare import markdown_of
     from sparsekit.plots import plot_methods
 
     files = [folder / f"{recipe}.csv", folder / f"{recipe}.md"]
-    table.to_csv(files[0], index=False)
-    files[1].write_text(markdown_of(table), encoding="utf-8")
+    write_text(files[0], table.to_csv(index=False))
+    write_text(files[1], markdown_of(table))
     for wanted, rows in table.groupby("wanted"):
         files.append(folder / f"{recipe}-{wanted:g}.png")
-        plot_methods(rows).get_figure(root=True).savefig(files[-1])  # type: ignore[union-attr]  # it always has one
+        figure = plot_methods(rows).get_figure(root=True)
+        write_atomically(files[-1], partial(figure.savefig, format="png"))  # type: ignore[union-attr]  # it has one
     return files
 
 
 def prepare(threads: int) -> None:
-    """Set what is read only once: by torch as it first asks for memory, by other kernels as they are loaded."""
+    """Set what is read only once: by torch as it first asks for memory, by other kernels as they are loaded.
+
+    Raises:
+        ValueError: if there are not so many processors.
+    """
+    check_threads(threads)
     if "torch" not in sys.modules:
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages: dense and sparse training both gain
         os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -76,20 +89,30 @@ def show_history(history: "History") -> None:
     experiment = read_experiment(history.folder)
     lines = [
         f"[bold]{escape(str(history.folder))}[/bold]",
-        f"{experiment.model} on {experiment.data}, seed {experiment.seed}, {escape(repr(experiment.rule))}",
-        *(f"  {name:26s} {history.last(name):.4f}" for name in sorted({row.name for row in history.rows})),
+        escape(f"{experiment.model} on {experiment.data}, seed {experiment.seed}, {experiment.rule!r}"),
+        *(escape(f"  {name:26s} {history.last(name):.4f}") for name in sorted({row.name for row in history.rows})),
         f"  {'rewirings':26s} {len(history.journal)}",
     ]
     # A folder's name broken over two lines could not be copied.
-    Console().print("\n".join(lines), soft_wrap=True)
+    Console(emoji=False).print("\n".join(lines), soft_wrap=True)
     if history.journal.initial:
         _print_layers(history)
 
 
 def show_tickets(book: "TicketBook") -> None:
-    """Print the tickets of a folder."""
-    typer.echo(f"{book.folder}")
+    """Print the tickets of a folder.
+
+    Raises:
+        FileNotFoundError: if there is no ticket in it, or no such folder.
+        ValueError: if a ticket is damaged.
+    """
+    if not book.steps:
+        inside = book.folder / "tickets"
+        what = "no ticket in it" if book.folder.is_dir() else "no such folder"
+        way = f"give {inside}" if inside.is_dir() else "give the one that a TicketBook was made with"
+        raise FileNotFoundError(f"a folder must hold tickets, got {book.folder} with {what}; {way}")
     rows = [(f"{one.step}", f"{one.count:,}", f"{one.density:.4f}", f"{one.accuracy:.4f}") for one in book]
+    typer.echo(f"{book.folder}")
     print_table(["step", "connections", "density", "accuracy"], rows)
 
 
@@ -158,5 +181,5 @@ def print_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     for number, head in enumerate(heads):
         table.add_column(head, no_wrap=number == 0, overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(Text, row))  # as it is: in a name, brackets are no markup
     Console(width=None if is_screen else WIDE).print(table)

@@ -6,8 +6,9 @@ import types
 from collections.abc import Iterable
 from typing import Any, Literal, Union, get_args, get_origin
 
+from sparsekit.checks import WORDS, suits, type_in_words
+
 CONSTANTS = {"true": True, "false": False, "none": None}
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", types.NoneType: "none"}
 
 
 def pairs_of(settings: Iterable[str]) -> dict[str, str]:
@@ -89,7 +90,7 @@ def _read(kind: str, owner: str, texts: dict[str, str]) -> dict[str, Any]:
             raise ValueError(f"settings of {owner} must be among {', '.join(parameters) or '(none)'}, got {name!r}")
         hint = parameters[name].annotation
         number = _literal(text)
-        is_constant = hint is Schedule and _suits(number, float)
+        is_constant = hint is Schedule and suits(number, float)
         settings[name] = Constant(number) if is_constant else _value(owner, name, text, hint)
     return settings
 
@@ -122,7 +123,7 @@ def _value(rule: str, name: str, text: str, hint: Any) -> Any:
     if is_part and text in names(name):
         return get(name, text)()
     value = _literal(text)
-    if not _suits(value, hint):
+    if not suits(value, hint):
         wanted = f"one of {', '.join(names(name))}" if is_part else _words(hint)
         raise ValueError(f"--set {name} of {rule} must be {wanted}, got {text!r}")
     return value
@@ -137,27 +138,11 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _suits(value: Any, hint: Any) -> bool:
-    """Whether a value is of an annotated type; whole numbers are numbers, true and false are not."""
-    origin = get_origin(hint)
-    if origin is Literal:
-        return value in get_args(hint)
-    if origin in (Union, types.UnionType):
-        return any(_suits(value, one) for one in get_args(hint))
-    if hint in (Any, inspect.Parameter.empty):
-        return True
-    wanted = (int, float) if hint is float else origin or hint
-    return isinstance(value, wanted) and (hint is bool or not isinstance(value, bool))
-
-
 def _words(hint: Any) -> str:
     """Say in words what a type asks for."""
-    origin = get_origin(hint)
-    if origin is Literal:
-        return " or ".join(map(str, get_args(hint)))
-    if origin in (Union, types.UnionType):
-        return " or ".join(map(_words, get_args(hint)))
-    return WORDS.get(hint, f"a {getattr(hint, '__name__', hint)}, which only Python can give")
+    parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    can_be_typed = all(part in WORDS or get_origin(part) is Literal for part in parts)
+    return type_in_words(hint) if can_be_typed else f"{type_in_words(hint)}, which only Python can give"
 
 
 def plural(kind: str) -> str:

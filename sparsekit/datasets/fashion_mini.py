@@ -8,6 +8,7 @@ import torch
 from sparsekit.datasets.base import Dataset, Split
 from sparsekit.datasets.folders import VARIABLE, find
 from sparsekit.datasets.vision import FASHION
+from sparsekit.files import read_arrays
 from sparsekit.registry import register
 
 FILE = "fashion_mini.npz"
@@ -27,10 +28,14 @@ def fashion_mini(*, root: Path | None = None) -> Dataset:
 
     Raises:
         FileNotFoundError: if the file is in no data folder.
+        ValueError: if it is damaged, or another.
     """
     remedy = f"work in a checkout of the project, or set {VARIABLE} to a copy of its data/ folder"
-    with np.load(find(FILE, root, remedy) / FILE) as arrays:
+    arrays = read_arrays(path := find(FILE, root, remedy) / FILE)
+    try:
         train, test = (_split(arrays[f"{part}_inputs"], arrays[f"{part}_labels"]) for part in ("train", "test"))
+    except KeyError as error:
+        raise ValueError(f"{path} must be that of the project, got one without {error}; fetch it again") from error
     source = "5,000 + 1,000 images of Fashion-MNIST, Xiao et al. (2017), arXiv:1708.07747"
     return Dataset(name="fashion-mini", train=train, test=test, classes=CLASSES, normalize=FASHION, source=source)
 

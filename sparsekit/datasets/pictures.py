@@ -170,7 +170,8 @@ def _tiny_val(folder: Path, classes: tuple[str, ...]) -> Pictures:
 def _annotated(annotations: Path, label_of: Mapping[str, int]) -> Pictures:
     """Return the pictures that a file names: on each line a file, its class, and the corners of a box."""
     pictures = []
-    for number, line in enumerate(annotations.read_text(encoding="utf-8").splitlines(), start=1):
+    text = annotations.read_text(encoding="utf-8", errors="replace")  # what is replaced names no class
+    for number, line in enumerate(text.splitlines(), start=1):
         name, _, rest = line.partition("\t")
         kind = rest.partition("\t")[0]
         if kind not in label_of:
@@ -186,7 +187,7 @@ def _annotated(annotations: Path, label_of: Mapping[str, int]) -> Pictures:
 
 def _words(path: Path) -> dict[str, str]:
     """Return the first of the words that describe each class, where the release's list of them is there."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     parts = (line.partition("\t") for line in lines)
     return {name: words.partition(",")[0] for name, _, words in parts}
 
@@ -221,6 +222,6 @@ def _pixels(path: Path, side: int) -> Tensor:
 
     try:
         picture = default_loader(str(path))
-    except OSError as error:
+    except Exception as error:  # Pillow raises many kinds for damaged files, SyntaxError among them
         raise ValueError(f"{path} must be a whole picture, got a file that cannot be read; fetch it again") from error
     return pil_to_tensor(center_crop(resize(picture, [side]), [side, side]))

@@ -1,5 +1,6 @@
 """Data sets that torchvision reads, kept in memory as uint8: CIFAR-10, CIFAR-100, Fashion-MNIST."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from sparsekit.registry import register
 CIFAR10 = Normalize(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
 CIFAR100 = Normalize(mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762))
 FASHION = Normalize(mean=(0.2860,), std=(0.3530,))  # computed from the 60,000 training images of the release
+
+# What torchvision raises for other checksums than the release's, and, where it compares none, for what it cannot read.
+DAMAGED = (RuntimeError, AssertionError, ValueError, LookupError, TypeError, EOFError, pickle.UnpicklingError)
 
 
 @register("data", "cifar10")
@@ -79,9 +83,9 @@ def _read(kind: str, folder: str, *, root: Path | None, download: bool, name: st
     where = download_folder(root) if download else find(folder, root, remedy)
     try:
         train, test = (getattr(datasets, kind)(where, train=part, download=download) for part in (True, False))
-    except RuntimeError as error:
+    except DAMAGED as error:
         raise ValueError(
-            f"the files of {name} must be those of the release, got others in {where / folder}; "
+            f"the files of {name} must be those of the release, got others in {where / folder} ({error!r}); "
             f'remove that folder and call load("{name}", download=True)'
         ) from error
     return {"train": _split(train), "test": _split(test), "classes": tuple(train.classes)}

@@ -3,14 +3,18 @@
 import functools
 import importlib.util
 import sys
+import threading
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor
 
 FAST_TYPES = (torch.float32, torch.float64)
 HAS_NUMBA = importlib.util.find_spec("numba") is not None
+_entering = threading.Lock()
+_stances: list[AbstractContextManager | None] = []  # what sets torch's back, and one more for each that is inside
 
 
 class SlowKernelsWarning(UserWarning):
@@ -68,10 +72,23 @@ def _say(reason: str) -> None:
     )
 
 
-def uncompiled() -> AbstractContextManager:
-    """Let models that torch has compiled run as they are: hooks on their layers would go unseen."""
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Let models that torch has compiled run as they are: hooks on their layers would go unseen.
+
+    torch has one setting for all threads; it is set back when the last of them has left.
+    """
     if "torch._dynamo" not in sys.modules:
-        return nullcontext()
-    # What hooks for all modules see twice, the model and the compiled one around it, they tell apart.
-    warnings.filterwarnings("ignore", r"Using `torch\.compile\(module\)` when there are global hooks", UserWarning)
-    return torch.compiler.set_stance("force_eager")
+        yield
+        return
+    with _entering:
+        if not _stances:
+            _stances.append(torch.compiler.set_stance("force_eager"))
+        _stances.append(None)
+    try:
+        yield
+    finally:
+        with _entering:
+            _stances.pop()
+            if len(_stances) == 1 and (stance := _stances.pop()) is not None:
+                stance.__exit__(None, None, None)

@@ -75,7 +75,7 @@ def check_is_matrix(x: Tensor) -> None:
 
 
 def _check_parameters(x: Tensor, values: Tensor, bias: Tensor | None, structure: Structure | Traced) -> None:
-    if values.shape != (structure.num_connections,):
+    if values.shape[:1] != (structure.num_connections,) or (values.dim() > 1 and max(values.shape[1:]) > 1):
         raise ValueError(
             f"there must be one value per connection, {structure.num_connections}, got shape {tuple(values.shape)}"
         )

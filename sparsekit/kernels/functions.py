@@ -3,6 +3,7 @@
 Each comes twice: with the compiled kernels, feature-major (`_Fast...`), and with the reference kernels (`_Plain...`).
 
 Legend: `B` samples, `N` samples times positions, `O` outputs, `W` columns of the unfolded input, `E` connections.
+Values may have further dimensions of size 1, as a layer's parameter has.
 """
 
 import math
@@ -12,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from sparsekit.kernels import backend, operators
 from sparsekit.kernels.checks import check_conv2d, check_gradient, check_linear
+from sparsekit.kernels.first_order import first_derivatives_only
 from sparsekit.kernels.layout import in_layout, new_feature_major, output_size, rows_and_layout, rows_of
 from sparsekit.kernels.reference import sampled_outer, spmm, spmm_transposed
 from sparsekit.kernels.structure import Structure, Traced
@@ -29,7 +30,7 @@ SINGLE_BELOW = 1 / 4
 
 
 def sparse_linear(
-    x: Float[Tensor, "..."], values: Float[Tensor, " e"], structure: Structure | Traced, bias: Tensor | None
+    x: Float[Tensor, "..."], values: Float[Tensor, " e *ones"], structure: Structure | Traced, bias: Tensor | None
 ) -> Float[Tensor, "*batch outputs"]:
     """Apply a sparse linear layer to samples in the last dimension; gradients exist for connections only.
 
@@ -42,19 +43,19 @@ def sparse_linear(
     check_linear(x, values, bias, structure)
     x_NW = x if x.dim() == 2 else x.reshape(-1, structure.width)
     if isinstance(structure, Traced):
-        y_NO = operators.linear(x_NW, values, bias, structure)
+        y_NO = operators.linear(x_NW, values.flatten(), bias, structure)
     elif backend.is_fast(x):
         y_NO = _FastLinear.apply(x_NW, values, bias, structure)
     else:
         backend.say_where(x.device)
-        y_NO = _PlainLinear.apply(x_NW, values, structure)
+        y_NO = _PlainLinear.apply(x_NW, values.flatten(), structure)
         y_NO = y_NO if bias is None else y_NO + bias
     return y_NO if x.dim() == 2 else y_NO.reshape(*x.shape[:-1], structure.num_rows)
 
 
 def sparse_conv2d(
     x: Float[Tensor, "b channels height width"],
-    values: Float[Tensor, " e"],
+    values: Float[Tensor, " e *ones"],
     structure: Structure | Traced,
     bias: Tensor | None,
     unfold: dict,
@@ -71,11 +72,11 @@ def sparse_conv2d(
     """
     check_conv2d(x, values, bias, structure, unfold)
     if isinstance(structure, Traced):
-        return operators.conv2d(x, values, bias, structure, unfold)
+        return operators.conv2d(x, values.flatten(), bias, structure, unfold)
     if backend.is_fast(x):
         return _FastConv2d.apply(x, values, bias, structure, unfold)
     backend.say_where(x.device)
-    y = _PlainConv2d.apply(x, values, structure, unfold)
+    y = _PlainConv2d.apply(x, values.flatten(), structure, unfold)
     return y if bias is None else y + bias.view(-1, 1, 1)
 
 
@@ -136,19 +137,19 @@ class _FastLinear(torch.autograd.Function):
         ctx.save_for_backward(x_WB, values_E)
         ctx.structure = structure
         y_BO, y_OB = new_feature_major(x_BW, len(x_BW), structure.num_rows)
-        calls.linear_forward(values_E, structure, bias_O, x_WB, y_OB)
+        calls.linear_forward(values_E.flatten(), structure, bias_O, x_WB, y_OB)
         return y_BO
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives_only
     def backward(ctx, grad_BO: Tensor):
         from sparsekit.kernels.cpu import calls
 
         x_WB, values_E = ctx.saved_tensors
         g_OB, (needs_input, _, needs_bias, _) = rows_of(grad_BO), ctx.needs_input_grad
-        dx_WB, dvalues = calls.linear_backward(values_E, ctx.structure, x_WB, g_OB, needs_input=needs_input)
+        dx_WB, dvalues = calls.linear_backward(values_E.flatten(), ctx.structure, x_WB, g_OB, needs_input=needs_input)
         dx = None if dx_WB is None else in_layout(dx_WB, ctx.x_layout)
-        return dx, dvalues, g_OB.sum(1) if needs_bias else None, None
+        return dx, dvalues.view_as(values_E), g_OB.sum(1) if needs_bias else None, None
 
 
 class _FastConv2d(torch.autograd.Function):
@@ -160,19 +161,21 @@ class _FastConv2d(torch.autograd.Function):
         ctx.save_for_backward(x_HWCB, values_E)
         ctx.structure, ctx.unfold = structure, unfold
         y, y_HWOB = new_feature_major(x, len(x), structure.num_rows, *output_size(tuple(x.shape[2:]), **unfold))
-        calls.conv2d_forward(values_E, structure, bias_O, x_HWCB, y_HWOB, unfold)
+        calls.conv2d_forward(values_E.flatten(), structure, bias_O, x_HWCB, y_HWOB, unfold)
         return y
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives_only
     def backward(ctx, grad: Tensor):
         from sparsekit.kernels.cpu import calls
 
         x_HWCB, values_E = ctx.saved_tensors
         g, (needs_input, _, needs_bias, _, _) = rows_of(grad), ctx.needs_input_grad
-        dx, dvalues = calls.conv2d_backward(values_E, ctx.structure, x_HWCB, g, ctx.unfold, needs_input=needs_input)
+        dx, dvalues = calls.conv2d_backward(
+            values_E.flatten(), ctx.structure, x_HWCB, g, ctx.unfold, needs_input=needs_input
+        )
         dx = None if dx is None else in_layout(dx, ctx.x_layout)
-        return dx, dvalues, g.sum((0, 1, 3)) if needs_bias else None, None, None
+        return dx, dvalues.view_as(values_E), g.sum((0, 1, 3)) if needs_bias else None, None, None
 
 
 class _PlainLinear(torch.autograd.Function):
@@ -183,7 +186,7 @@ class _PlainLinear(torch.autograd.Function):
         return spmm(values_E, structure, x_NW.T).T
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives_only
     def backward(ctx, grad_NO: Tensor):
         x_NW, values_E = ctx.saved_tensors
         s = ctx.structure
@@ -203,7 +206,7 @@ class _PlainConv2d(torch.autograd.Function):
         return torch.cat(parts).unflatten(2, (height, width))
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives_only
     def backward(ctx, grad: Tensor):
         x, values_E = ctx.saved_tensors
         dx, dv = [], torch.zeros_like(values_E)

@@ -15,6 +15,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from sparsekit.kernels.checks import check_conv2d, check_gradient, check_is_matrix, check_linear
 from sparsekit.kernels.layout import from_rows, new_feature_major, output_size, rows_of
+from sparsekit.kernels.positions import as_positions
 from sparsekit.kernels.structure import Structure, Traced
 from sparsekit.topology import LayerTopology
 
@@ -168,7 +169,7 @@ def _structure(indices: Tensor, shape: Sequence[int], groups: int = 1) -> Struct
     kept = _structures.get(indices)
     if kept is None or kept[0] != key:
         # Of an alias: a value that held its own key would keep both alive.
-        kept = key, Structure(LayerTopology(tuple(shape), indices.detach()), groups)
+        kept = key, Structure(LayerTopology(tuple(shape), as_positions(indices.detach())), groups)
         _structures[indices] = kept
     return kept[1]
 

@@ -15,6 +15,12 @@ from sparsekit.kernels.structure import Structure
 # Below this share of a block's places a gather moves less memory than one small matrix product.
 GATHER_BELOW = 1 / 8
 
+# torch says once per process that sparse tensors are new. Heard here, where no training runs: what mutes warnings does
+# so for all threads.
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+    torch.eye(1).to_sparse_csr()
+
 
 def spmm(
     values: Float[Tensor, " e"], structure: Structure, x_WN: Float[Tensor, "width n"]
@@ -72,7 +78,5 @@ def _csr_times(pointers: Tensor, cols: Tensor, values: Tensor, dense: Tensor) ->
     height = pointers.numel() - 1
     if values.numel() == 0 or dense.shape[1] == 0:
         return dense.new_zeros(height, dense.shape[1])
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
-        matrix = torch.sparse_csr_tensor(pointers, cols, values, size=(height, dense.shape[0]), check_invariants=False)
-        return matrix @ dense.contiguous()
+    matrix = torch.sparse_csr_tensor(pointers, cols, values, size=(height, dense.shape[0]), check_invariants=False)
+    return matrix @ dense.contiguous()

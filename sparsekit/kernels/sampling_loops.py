@@ -2,10 +2,11 @@
 
 from typing import no_type_check
 
-import numba
 import numpy as np
 
-compiled = numba.njit(cache=True, nogil=True, boundscheck=False)
+from sparsekit import compiling
+
+compiled = compiling.compiled()
 SHORT = 64  # rows up to here are sorted by insertion: measured twice as fast as NumPy's sort, which copies them
 
 

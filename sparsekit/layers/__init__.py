@@ -1,5 +1,6 @@
 """Sparse layers in two storages, and the way to and from plain models."""
 
+from sparsekit.layers.averaging import Averaged, averaged
 from sparsekit.layers.base import SparseLayer
 from sparsekit.layers.companions import unfuse_relus
 from sparsekit.layers.condensed import condense
@@ -15,16 +16,20 @@ from sparsekit.layers.convert import (
     used_topology,
 )
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
+from sparsekit.layers.dense_weight import DenseWeightWarning
 from sparsekit.layers.fusing import fuse_relus
 from sparsekit.layers.masked import MaskedConv2d, MaskedLinear
 
 __all__ = [
+    "Averaged",
+    "DenseWeightWarning",
     "LeftDenseWarning",
     "MaskedConv2d",
     "MaskedLinear",
     "SparseConv2d",
     "SparseLayer",
     "SparseLinear",
+    "averaged",
     "condense",
     "densify",
     "density_of",

@@ -1,8 +1,21 @@
 """Gradients over several backward passes: where one pass ends, and whether what came before still counts."""
 
+from typing import Protocol, runtime_checkable
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import Variable
+
+
+@runtime_checkable  # for the tests' type checks
+class Catcher(Protocol):
+    """Who wants to see the gradient of a layer's dense weight."""
+
+    was_read: bool  # whether other code than the layer's own forward has asked for the weight
+
+    def received(self, grad: Tensor) -> Tensor:
+        """Take part in a backward pass: note the gradient, and hand it on."""
+        ...
 
 
 class Accumulation:
@@ -12,7 +25,7 @@ class Accumulation:
         param: the parameter.
     """
 
-    def __init__(self, param: nn.Parameter):
+    def __init__(self, param: Tensor):
         self.param = param
         self._backward_pass = -1
         self._left: tuple[Tensor | None, int] = (None, -1)

@@ -2,10 +2,7 @@
 
 import copy
 import hashlib
-import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -15,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from sparsekit.files import cache_folder, read_json, write_json
 from sparsekit.kernels import backend
 from sparsekit.kernels.layout import feature_major
 from sparsekit.timing import Effort, median_seconds
@@ -76,8 +74,7 @@ def _kept_seconds(key: str, steps: Callable[[], Mapping[str, Callable]]) -> dict
 
 def cache_file() -> Path:
     """Return where timings are kept between processes."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "sparsekit" / "storage-seconds.json"
+    return cache_folder() / "storage-seconds.json"
 
 
 def _layer_steps(name: str, size: tuple[int, ...], dtype: torch.dtype, make: Make) -> dict[str, Callable]:
@@ -150,16 +147,12 @@ def _versions() -> str:
 
 def _read() -> dict[str, dict[str, float]]:
     try:
-        return json.loads(cache_file().read_text(encoding="utf-8"))
+        return read_json(cache_file())
     except (OSError, ValueError):
-        return {}  # nothing kept yet, or nothing readable: measured again
+        return {}  # nothing kept yet, or nothing whole: measured again
 
 
 def _write(times: Mapping) -> None:
-    try:
+    with suppress(OSError):  # a home that cannot be written to, or none: measured again next time
         cache_file().parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=cache_file().parent, delete=False, encoding="utf-8") as file:
-            json.dump(times, file)
-        os.replace(file.name, cache_file())
-    except OSError:
-        pass  # a home that cannot be written to: measured again next time
+        write_json(cache_file(), times)

@@ -1,29 +1,36 @@
 """The sparse layer: a module that owns a topology and the values of its connections."""
 
-import warnings
+import copy
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from sparsekit.kernels.positions import as_positions, as_stored
+from sparsekit.layers.accumulation import Catcher
+from sparsekit.layers.dense_weight import DenseWeight
 from sparsekit.layers.kinds import Kind
+from sparsekit.layers.loading import read_state
 from sparsekit.layers.move import Move
+from sparsekit.layers.twins import Twin
+from sparsekit.layers.weight_access import WeightAccess
 from sparsekit.topology import LayerTopology
 
 GHOST = "_ghost"  # where a module keeps what a trick has put around its forward for a while
 MEMORY = "memory_"  # what the names of buffers that a rule remembers something in begin with
 
 
-class SparseLayer(nn.Module, ABC):
+class SparseLayer(WeightAccess, ABC):
     """A linear or convolutional layer with some of its connections.
 
     `indices` is saved in the `state_dict`, so a topology travels with every checkpoint. `param` is the same object
-    for life, only refilled: optimizers keep hold of it across rewirings. Final subclasses: `MaskedLinear`,
-    `MaskedConv2d`, `SparseLinear`, `SparseConv2d`.
+    for life, only refilled: optimizers keep hold of it across rewirings. `weight` is the dense weight for code that
+    expects one (see `DenseWeight`). Final subclasses: `MaskedLinear`, `MaskedConv2d`, `SparseLinear`, `SparseConv2d`;
+    they are `nn.Linear` and `nn.Conv2d` as well, so that code which looks for these finds them.
 
     Args:
         kind: linear or convolution, with its settings.
@@ -34,22 +41,41 @@ class SparseLayer(nn.Module, ABC):
 
     storage: ClassVar[str]
     param_name: ClassVar[str]
-    indices: Tensor
     bias: nn.Parameter | None
+    catcher: Catcher | None = None  # while a backward pass is captured
 
     def __init__(self, kind: Kind, topology: LayerTopology, values: Float[Tensor, " e"], bias: nn.Parameter | None):
-        super().__init__()
+        nn.Module.__init__(self)  # not that of nn.Linear, which would draw a dense weight
         self.kind = kind
         self.shape = topology.shape
-        self.register_buffer("indices", topology.indices.to(values.device).clone())
+        # Put in directly, because properties bear these names: they show what is stored here to the outside.
+        self._buffers["indices"] = as_stored(topology.indices.to(values.device))
         # In the order of the plain layer: an optimizer's saved state knows parameters by their order only.
-        self.register_parameter(self.param_name, nn.Parameter(self.pack(topology, values.detach())))
+        self._parameters[self.param_name] = nn.Parameter(self.pack(topology, values.detach()))
         self.register_parameter("bias", bias)
 
     @property
-    def param(self) -> nn.Parameter:
+    def param(self) -> Tensor:  # under torch.func another tensor stands for the parameter
         """What the optimizer trains: the dense weight (`masked`) or the connections' values (`csr`)."""
-        return getattr(self, self.param_name)
+        return self._parameters[self.param_name]  # type: ignore[return-value]
+
+    @property
+    def indices(self) -> Int64[Tensor, " e"]:
+        """Where the connections stand: sorted positions in the flattened weight; a copy, to be read only."""
+        return self._derived("indices", lambda: as_positions(self.stored_indices))
+
+    @property
+    def stored_indices(self) -> Tensor:
+        """The buffer that the positions are kept in; see `layers.positions`."""
+        return self._buffers["indices"]  # type: ignore[return-value]
+
+    @abstractmethod
+    def effective_weight(self, *, read: bool = False) -> Tensor:
+        """Return the dense weight that the forward pass uses, as a differentiable function of `param`.
+
+        Args:
+            read: whether other code than the layer's own forward asks; a captured backward pass takes note of that.
+        """
 
     @property
     def topology(self) -> LayerTopology:
@@ -72,6 +98,19 @@ class SparseLayer(nn.Module, ABC):
     def transfer(self, tensor: Tensor, move: Move) -> Tensor:
         """Move a tensor shaped like `param` (weights, momentum, Adam moments) to a new topology; grown places are 0."""
 
+    def scattered(self, packed: Tensor) -> Tensor:
+        """Return a tensor shaped like `param` as a new dense one, zero where there is no connection; detached."""
+        flat = torch.zeros(self.topology.size, dtype=packed.dtype, device=packed.device)
+        return flat.index_copy_(0, self.indices, self.unpack(packed.detach())).view(self.shape)
+
+    def gather(self, dense: Tensor, into: Tensor) -> None:
+        """Write what a dense tensor holds for the connections into one shaped like `param`, in place."""
+        into.copy_(self.pack(self.topology, dense.flatten()[self.indices]))
+
+    def dense_grad(self) -> Tensor:
+        """Return the gradient of `param`, shaped like the dense weight; there must be one."""
+        return DenseWeight.of(self, gradient=True)
+
     def values(self) -> Float[Tensor, " e"]:
         """Return the value of each connection, in the order of `topology.indices`."""
         return self.unpack(self.param.detach())
@@ -90,6 +129,8 @@ class SparseLayer(nn.Module, ABC):
         for name, tensor in notes.items():
             self.register_buffer(f"{MEMORY}{name}", tensor.detach().to(self.indices.device))
 
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def set_topology(self, move: Move, grown: Tensor | None = None) -> None:
         """Change which connections exist, in place; call `rewire`, which moves the optimizer's state as well.
 
@@ -97,11 +138,14 @@ class SparseLayer(nn.Module, ABC):
             move: from the present topology to the new one.
             grown: values of the grown connections, in the order of `move.grown`; zeros if None.
         """
-        moved = self.transfer(self.param.detach(), move)
+        moved = self.transfer(self.param, move)
         if grown is not None:
             packed = self.pack(move.new, grown.new_zeros(move.new.count).index_copy(0, move.grown_at, grown))
             moved = moved + packed.to(moved)
-        self.indices = move.new.indices
+        self.twin.original_rewires()
+        self.twin.forget()
+        self._let_backward_notice()
+        self._buffers["indices"] = as_stored(move.new.indices)
         self._derived("topology", lambda: move.new)
         self._refill(moved)
 
@@ -116,32 +160,77 @@ class SparseLayer(nn.Module, ABC):
 
     def dense_weight(self) -> Tensor:
         """Return a dense copy of the weight, detached; as large as the dense layer."""
-        flat = torch.zeros(self.topology.size, dtype=self.param.dtype, device=self.param.device)
-        return flat.index_copy(0, self.indices, self.values()).view(self.shape)
+        return self.scattered(self.param)
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias anew, as the plain layer draws them; only the connections' part of it is kept."""
+        with torch.device(self.param.device):
+            plain = self.kind.plain(self.shape, self.bias is not None)
+        with torch.no_grad():
+            self.gather(plain.weight, into=self.param)  # type: ignore[arg-type]
+            if self.bias is not None:
+                self.bias.copy_(plain.bias)  # type: ignore[arg-type]
 
     def extra_repr(self) -> str:
         topology = self.topology
         return f"{topology.shape}, density {topology.density:.4f} ({topology.count:,} connections)"
 
     def _derived(self, name: str, make: Any) -> Any:
-        """Keep what follows from the topology until `indices` changes (rewired, moved, loaded, overwritten)."""
+        """Keep what follows from the topology until the positions change (rewired, moved, loaded, overwritten)."""
         cache: dict[str, Any] | None = self.__dict__.get("_cache")
-        indices = self.indices  # looked up once: modules are slow to find their buffers
-        version = 0 if indices.is_inference() else indices._version
-        if cache is None or cache["indices"] is not indices or cache["version"] != version:
-            cache = {"indices": indices, "version": version}
+        stored = self._buffers["indices"]
+        assert stored is not None
+        version = 0 if stored.is_inference() else stored._version
+        if cache is None or cache["stored"] is not stored or cache["version"] != version:
+            cache = {"stored": stored, "version": version}
             object.__setattr__(self, "_cache", cache)
+        elif (shown := cache.get("indices")) is not None and shown._version:
+            raise ValueError(
+                "positions must be changed by rewire or load_state_dict, got a layer whose `indices` were written to, "
+                "which are a copy; load a state_dict to have its topology back"
+            )
         if name not in cache:
-            cache[name] = make()
+            if torch._C._are_functorch_transforms_active():
+                return make()  # what is made inside a transform must not outlive it
+            with torch.inference_mode(False):  # what validation derives, the next training step needs as well
+                cache[name] = make()
         return cache[name]
+
+    @property
+    def twin(self) -> Twin:
+        """What this layer knows of the one it was copied from, and of its own copies."""
+        if "_twin" not in self.__dict__:
+            object.__setattr__(self, "_twin", Twin(self))
+        return self.__dict__["_twin"]
+
+    def __deepcopy__(self, memo: dict) -> Self:
+        self.twin.check()
+        new = type(self).__new__(type(self))
+        memo[id(self)] = new
+        new.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        object.__setattr__(new, "_twin", Twin(new, of=self))
+        return new
 
     def __getstate__(self) -> dict:
         # What records a backward pass belongs to this very layer: copies and files go without it.
         left = {key for key, hook in self._forward_hooks.items() if getattr(hook, "stays_behind", False)}
-        state = {key: value for key, value in self.__dict__.items() if key not in ("_cache", "catcher")}
+        state = {key: value for key, value in self.__dict__.items() if key not in ("_cache", "catcher", "_twin")}
         for name in ("_forward_hooks", "_forward_hooks_with_kwargs"):
             state[name] = OrderedDict((key, value) for key, value in state[name].items() if key not in left)
         return state
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Move or convert the layer; positions move along, but their type stays."""
+        stored = self.stored_indices
+        super()._apply(fn, recurse)
+        if self.stored_indices.dtype != stored.dtype:
+            self._buffers["indices"] = stored.to(self.stored_indices.device)
+        return self
+
+    def _let_backward_notice(self) -> None:
+        """Count a rewiring as a change in place: a backward pass that began before it is refused by torch."""
+        if not self.param.is_inference():
+            torch.autograd.graph.increment_version(self.param)
 
     def _refill(self, packed: Tensor) -> None:
         # The same parameter object, and where possible the same memory: optimizers and DDP buckets hold on to both.
@@ -154,6 +243,11 @@ class SparseLayer(nn.Module, ABC):
             self.param.data = packed.to(other)
             self.param.data = packed
 
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        self.twin.check()
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    @torch.inference_mode(False)
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors):
         """Load a plain layer's weight, or either storage's state, whatever this layer's storage and count."""
         remembered = [name for name in state_dict if name.startswith(f"{prefix}{MEMORY}")]
@@ -161,7 +255,7 @@ class SparseLayer(nn.Module, ABC):
             del self._buffers[name]
         self.remember({name.removeprefix(f"{prefix}{MEMORY}"): state_dict[name].clone() for name in remembered})
         try:
-            loaded = _read_state(state_dict, prefix, self)
+            loaded = read_state(state_dict, prefix, self)
         except (TypeError, ValueError) as error:
             errors.append(f"{prefix.rstrip('.')}: {error}")
             return
@@ -169,39 +263,11 @@ class SparseLayer(nn.Module, ABC):
             topology, values = loaded
             if topology != self.topology:
                 move = Move(self.topology, topology.to(self.indices.device))
+                self._let_backward_notice()
                 self._refill(self.transfer(self.param.detach(), move))
                 self.param.grad = None
-            self.indices = topology.indices.to(self.indices.device)
-            state_dict[f"{prefix}indices"] = topology.indices
+            self._buffers["indices"] = as_stored(topology.indices.to(self.param.device))
+            self.twin.forget()
+            state_dict[f"{prefix}indices"] = as_stored(topology.indices)
             state_dict[f"{prefix}{self.param_name}"] = self.pack(self.topology, values.to(self.param))
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
-
-
-def _read_state(state: dict, prefix: str, layer: SparseLayer) -> tuple[LayerTopology, Tensor] | None:
-    """Take a layer's topology and values out of a state dict, from whichever form they are stored in."""
-    indices = state.pop(f"{prefix}indices", None)
-    weight, packed = state.pop(f"{prefix}weight", None), state.pop(f"{prefix}packed_weight", None)
-    if weight is None and packed is None:
-        return None
-    topology = layer.topology if indices is None else LayerTopology(layer.shape, indices)
-    if weight is not None:
-        return topology, _from_dense(weight, topology, prefix)
-    if packed.shape != topology.indices.shape:
-        raise ValueError(
-            f"there must be one value per connection, got {packed.numel()} values for {topology.count} connections"
-        )
-    return topology, packed
-
-
-def _from_dense(weight: Tensor, topology: LayerTopology, prefix: str) -> Tensor:
-    if tuple(weight.shape) != topology.shape:
-        raise ValueError(f"the weight must have shape {topology.shape}, got {tuple(weight.shape)}")
-    values = weight.flatten()[topology.indices.to(weight.device)]
-    off = int(weight.count_nonzero() - values.count_nonzero())
-    if off:
-        warnings.warn(
-            f"{prefix}weight: {off:,} of {topology.size:,} loaded values lie off the topology and are left out; "
-            "load into the plain model and call sparsify to choose a topology for them",
-            stacklevel=2,
-        )
-    return values

@@ -3,12 +3,13 @@
 import copy
 import types
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from sparsekit.checks import must_be, shown
 from sparsekit.layers.auto import fastest_storages
 from sparsekit.layers.base import GHOST, SparseLayer
 from sparsekit.layers.companions import add_companions, remove_companions
@@ -26,6 +27,7 @@ LAYERS: dict[tuple[str, type], type[SparseLayer]] = {
     ("csr", nn.Conv2d): SparseConv2d,
 }
 STORAGES = ("masked", "csr")
+MODEL = "give a torch.nn.Module, for example models.build('mlp', ...)"
 
 
 class LeftDenseWarning(UserWarning):
@@ -113,11 +115,15 @@ def densify(model: nn.Module) -> nn.Module:
 
     Ghosts that a trick has put around layers stand around the plain ones too.
 
+    Raises:
+        TypeError: if it is no model.
+
     Example:
         >>> plain = nn.Sequential(nn.Linear(4, 4))
         >>> type(densify(sparsify(plain, {"0": LayerTopology.full((4, 4))}))[0]).__name__
         'Linear'
     """
+    must_be("model", model, nn.Module, MODEL)
     new = copy.deepcopy(model)
     remove_companions(new)
     return replace_modules(
@@ -143,14 +149,19 @@ def shapes_of(model: nn.Module, *, exclude: tuple[str, ...] = ()) -> dict[str, t
         exclude: layer names to leave out; `"first"` and `"last"` mean what they say.
 
     Raises:
+        TypeError: if the model, or what is excluded, is something else.
         ValueError: if an excluded name is not such a layer.
     """
+    must_be("model", model, nn.Module, MODEL)
+    if isinstance(exclude, str) or not isinstance(exclude, Iterable):
+        raise TypeError(f"exclude must be a tuple of layer names, got {shown(exclude)}; write ('first',) for one")
     shapes = {name: _shape_of(module) for name, module in model.named_modules() if _can_be_sparse(model, module)}
     ends = {"first": next(iter(shapes), ""), "last": next(reversed(shapes), "")}
     left_out = {ends.get(name, name) if name not in shapes else name for name in exclude}
     if unknown := left_out - set(shapes):
         raise ValueError(
-            f"exclude must name layers among {', '.join(shapes)}, first and last, got {', '.join(sorted(unknown))}"
+            f"exclude must name layers among {', '.join(shapes)}, first and last, got "
+            f"{', '.join(sorted(map(str, unknown)))}; see left_dense(model)"
         )
     return {name: shape for name, shape in shapes.items() if name not in left_out}
 
@@ -183,7 +194,8 @@ def density_of(model: nn.Module) -> float:
 
 
 def sparse_layers(model: nn.Module) -> dict[str, SparseLayer]:
-    """Return the sparse layers of a model by name."""
+    """Return the sparse layers of a model by name; anything but a model is a TypeError."""
+    must_be("model", model, nn.Module, MODEL)
     return {name: module for name, module in model.named_modules() if isinstance(module, SparseLayer)}
 
 

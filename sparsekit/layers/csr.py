@@ -1,5 +1,9 @@
-"""Storage `csr`: the existing connections only. Nothing as large as the dense layer is ever made."""
+"""Storage `csr`: the existing connections only. Nothing as large as the dense layer is ever made, unless asked for."""
 
+# The plain classes declare weight and bias in their own way.
+# pyright: reportIncompatibleVariableOverride=false
+
+import math
 from typing import Any
 
 import torch
@@ -8,16 +12,31 @@ from torch import Tensor
 
 from sparsekit.kernels import Structure, backend
 from sparsekit.kernels.structure import Traced
+from sparsekit.layers.accumulation import Catcher
 from sparsekit.layers.base import SparseLayer
 from sparsekit.layers.move import Move
+from sparsekit.layers.plain_settings import Conv2dSettings, LinearSettings
 from sparsekit.topology import LayerTopology
+
+
+class _Scatter(torch.autograd.Function):
+    """Lay values out as a dense weight; backward shows the whole gradient to a catcher."""
+
+    @staticmethod
+    def forward(ctx, packed: Tensor, indices: Tensor, shape: tuple[int, ...], catcher: Catcher) -> Tensor:
+        ctx.indices, ctx.catcher, ctx.shape = indices, catcher, packed.shape
+        return _scattered(packed, indices, shape)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return ctx.catcher.received(grad).flatten()[ctx.indices].view(ctx.shape), None, None, None
 
 
 class CsrLayer(SparseLayer):
     """What csr layers share; `param` is `packed_weight`, one value per connection.
 
-    Two such parameters can be averaged (`AveragedModel`, EMA) only while both have the same topology: after a rewiring
-    the same place in `packed_weight` belongs to another connection. Average `densify`-ed copies, or use `masked`.
+    It has as many dimensions as the dense weight, all but the first of size 1: code that sorts parameters by their
+    dimensions (weight decay for matrices only) treats both storages alike.
     """
 
     storage = "csr"
@@ -28,47 +47,81 @@ class CsrLayer(SparseLayer):
         """The index arrays the kernels read."""
         return self._derived("structure", lambda: Structure(self.topology, self.kind.num_groups))
 
-    @property
-    def weight(self) -> Tensor:
-        """A dense copy, for code that only reads `.weight`; writing to it changes nothing."""
-        return self.dense_weight()
+    def effective_weight(self, *, read: bool = False) -> Tensor:
+        if torch.compiler.is_compiling():
+            return _scattered(self.param, self.stored_indices.round().long(), self.shape)
+        self.twin.check()
+        if self.catcher is None:
+            return _scattered(self.param, self.indices, self.shape)
+        self.catcher.was_read |= read
+        return _Scatter.apply(self.param, self.indices, self.shape, self.catcher)
 
     def pack(self, topology: LayerTopology, values: Float[Tensor, " e"]) -> Tensor:
-        return values.clone()
+        return values.clone().view(self.packed_shape(topology))
 
     def unpack(self, packed: Tensor) -> Float[Tensor, " e"]:
-        return packed.clone()
+        return packed.flatten().clone()
 
     def packed_shape(self, topology: LayerTopology) -> tuple[int, ...]:
-        return (topology.count,)
+        return (topology.count, *(1 for _ in topology.shape[1:]))
 
     def transfer(self, tensor: Tensor, move: Move) -> Tensor:
         if move.old.count == 0:
-            return tensor.new_zeros(move.new.count)
+            return tensor.new_zeros(self.packed_shape(move.new))
         return tensor.index_select(0, move.sources).index_fill_(0, move.grown_at, 0)
 
-    def forward(self, input: Tensor) -> Tensor:
-        if not torch.compiler.is_compiling():
-            return self._applied(input, self.structure)
-        if backend.is_fast(self.param):
-            return self._applied(input, Traced(self.indices, self.shape, self.kind.num_groups))
-        return _uncompiled(self, input)
+    def forward(self, input: Any) -> Tensor:
+        """Apply the layer to a tensor.
+
+        Raises:
+            TypeError: if the call is traced (`torch.jit`, `torch.fx`, exporters that use them).
+            ValueError: if the input does not fit, or the layer is an average over different topologies.
+        """
+        if torch.compiler.is_compiling():
+            if backend.is_fast(self.param):
+                return self._applied(input, Traced(self.stored_indices, self.shape, self.kind.num_groups))
+            return _uncompiled(self, input)
+        if torch._C._are_functorch_transforms_active():  # they look into every operation, and know the dense ones
+            return self.kind.dense(input, self.effective_weight(), self.bias)
+        if torch._C._get_tracing_state() or not isinstance(input, Tensor):
+            raise TypeError(
+                "a csr layer must be given numbers, got a call that is traced by torch.jit, torch.fx or an exporter, "
+                "which cannot see into its kernels; trace sparsekit.densify(model)"
+            )
+        self.twin.check()
+        return self._applied(input, self.structure)
 
     def _applied(self, input: Tensor, structure: Structure | Traced) -> Tensor:
         device, values = input.device.type, self.param
+        if values.dtype in HALF:
+            return self._in_float32(input, structure)
         if not torch.is_autocast_enabled(device):
             return self.kind.sparse(input.to(values.dtype), values, structure, self.bias)
         # The kernels work in the precision of the values, so under autocast this layer stays in float32.
         with torch.autocast(device_type=device, enabled=False):
             return self.kind.sparse(input.to(values.dtype), values, structure, self.bias)
 
+    def _in_float32(self, input: Tensor, structure: Structure | Traced) -> Tensor:
+        """Compute in the kernels' precision what is stored in half of it."""
+        bias = None if self.bias is None else self.bias.float()
+        with torch.autocast(device_type=input.device.type, enabled=False):
+            return self.kind.sparse(input.float(), self.param.float(), structure, bias).to(self.param.dtype)
 
-class SparseLinear(CsrLayer):
+
+class SparseLinear(CsrLayer, LinearSettings):
     """A linear layer stored as its connections."""
 
 
-class SparseConv2d(CsrLayer):
+class SparseConv2d(CsrLayer, Conv2dSettings):
     """A 2-D convolution stored as its connections."""
+
+
+HALF = (torch.float16, torch.bfloat16)
+
+
+def _scattered(packed: Tensor, indices: Tensor, shape: tuple[int, ...]) -> Tensor:
+    flat = packed.new_zeros(math.prod(shape))
+    return flat.index_copy(0, indices, packed.flatten()).view(shape)
 
 
 def _uncompiled(layer: CsrLayer, input: Tensor) -> Tensor:

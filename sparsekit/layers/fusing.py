@@ -8,13 +8,7 @@ import torch.fx
 from torch import nn
 
 from sparsekit.layers.companions import ADDS_IN_NORM, COMPANIONS, FusedReLU, _FeatureMajorNorm
-
-
-class _Tracer(torch.fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        # What holds no pair is not looked into: its forward may do what cannot be traced.
-        parts = [type(part) for part in m.modules() if part is not m]
-        return nn.ReLU not in parts or super().is_leaf_module(m, module_qualified_name)
+from sparsekit.layers.tracing import traced
 
 
 def fuse_relus(model: nn.Module) -> int:
@@ -22,7 +16,7 @@ def fuse_relus(model: nn.Module) -> int:
 
     In the residual blocks of `sparsekit.models` the last batch norm adds the shortcut as well. Results stay the same,
     but a forward hook on such a batch norm sees what comes after the ReLU. To find the pairs the model's `forward` is
-    traced once, without numbers (`torch.fx`); one that cannot be traced is left as it is.
+    read once, without numbers; one that cannot be read is left as it is.
 
     Args:
         model: what `sparsify(..., storage="csr")` gave; `densify` undoes the fusion.
@@ -38,7 +32,7 @@ def fuse_relus(model: nn.Module) -> int:
         1
     """
     try:
-        graph = _Tracer().trace(model)
+        graph = traced(model, _is_leaf)
     except Exception:  # whatever a model of somebody else raises when it is given no numbers
         return 0
     calls = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
@@ -49,6 +43,14 @@ def fuse_relus(model: nn.Module) -> int:
         if block is not None:
             vars(block)[ADDS_IN_NORM] = True
     return len(pairs)
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    """What holds no pair is not looked into: its forward may do what cannot be traced. Nor are torch's own modules."""
+    is_torchs = type(module).__module__.startswith(("torch.nn", "torch.ao.nn")) and not isinstance(
+        module, nn.Sequential
+    )
+    return is_torchs or nn.ReLU not in [type(part) for part in module.modules() if part is not module]
 
 
 def _neighbours(model: nn.Module, graph: torch.fx.Graph) -> Iterator[tuple[str, str, nn.Module | None]]:

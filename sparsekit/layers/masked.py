@@ -1,5 +1,8 @@
 """Storage `masked`: a dense weight and a mask in the forward pass. Any device; saves no memory and no time."""
 
+# The plain classes declare weight and bias in their own way.
+# pyright: reportIncompatibleVariableOverride=false
+
 import math
 from abc import ABC, abstractmethod
 from typing import Any
@@ -11,6 +14,7 @@ from torch import Tensor, nn
 from sparsekit.layers.accumulation import Accumulation, when_backward_ends
 from sparsekit.layers.base import SparseLayer
 from sparsekit.layers.move import Move
+from sparsekit.layers.plain_settings import Conv2dSettings, LinearSettings
 from sparsekit.topology import LayerTopology
 
 
@@ -27,6 +31,7 @@ class DenseGradient:
         self.layer = layer
         self.total: Tensor | None = None
         self.is_infinite = False
+        self.was_read = False
         self._accumulation = Accumulation(layer.param)
 
     def received(self, grad: Tensor) -> Tensor:
@@ -86,7 +91,6 @@ class MaskedLayer(SparseLayer):
 
     storage = "masked"
     param_name = "weight"
-    catcher: DenseGradient | None = None
     thinning: Thinning | None
 
     def __init__(self, *args: Any):
@@ -106,8 +110,8 @@ class MaskedLayer(SparseLayer):
     def mask(self) -> Tensor:
         """True where a connection exists, shaped like the weight."""
         if torch.compiler.is_compiling():  # what is kept between steps is nothing a compiler could trace
-            empty = self.indices.new_zeros(math.prod(self.shape), dtype=torch.bool)
-            return empty.index_fill(0, self.indices, True).view(self.shape)
+            empty = self.stored_indices.new_zeros(math.prod(self.shape), dtype=torch.bool)
+            return empty.index_fill(0, self.stored_indices.round().long(), True).view(self.shape)
         return self._derived("mask", lambda: self.topology.mask())
 
     def pack(self, topology: LayerTopology, values: Float[Tensor, " e"]) -> Tensor:
@@ -124,19 +128,33 @@ class MaskedLayer(SparseLayer):
         kept = tensor.flatten().index_select(0, move.kept)
         return tensor.new_zeros(move.new.size).index_copy_(0, move.kept, kept).view(move.new.shape)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def effective_weight(self, *, read: bool = False) -> Tensor:
+        if not torch.compiler.is_compiling():
+            self.twin.check()
         if self.catcher is None:
             weight = self.param * self.mask
         else:
             weight = _Straight.apply(self.param, self.mask, self.catcher)
-        if self.thinning is not None:
-            weight = self.thinning(weight, self.mask)
-        return self.kind.dense(input, weight, self.bias)
+            self.catcher.was_read |= read
+        return weight if self.thinning is None else self.thinning(weight, self.mask)
+
+    def dense_grad(self) -> Tensor:
+        assert self.param.grad is not None
+        return self.param.grad
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.kind.dense(input, self.effective_weight(), self.bias)
+
+    def _let_backward_notice(self) -> None:
+        super()._let_backward_notice()
+        # The parameter itself is not kept for the backward pass, but the mask is.
+        if (mask := vars(self).get("_cache", {}).get("mask")) is not None:
+            torch.autograd.graph.increment_version(mask)
 
 
-class MaskedLinear(MaskedLayer):
+class MaskedLinear(MaskedLayer, LinearSettings):
     """A linear layer stored as a dense weight and a mask."""
 
 
-class MaskedConv2d(MaskedLayer):
+class MaskedConv2d(MaskedLayer, Conv2dSettings):
     """A 2-D convolution stored as a dense weight and a mask."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sparsekit.checks import check_types, whole_number
 from sparsekit.registry import register
 from sparsekit.rules.static import Static
 from sparsekit.settings import setting
@@ -55,12 +56,9 @@ class Lottery:
 
     def __post_init__(self):
         _check_dense(self.experiment)
+        check_types(self)
         for name, least in (("levels", 1), ("rewind_step", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int):
-                raise TypeError(f"{name} must be a whole number, got {value!r}; round it")
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}; raise it")
+            whole_number(name, getattr(self, name), least=least)
         if not 0 < self.prune < 1:
             raise ValueError(f"prune must lie between 0 and 1, got {self.prune}; 0.2 removes a fifth at every level")
         if self.rewind not in REWINDS:

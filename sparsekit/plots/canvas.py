@@ -29,7 +29,8 @@ class Shown(Axes):
 
     def __repr__(self) -> str:
         # No numbers or addresses, so that nbval can compare it.
-        return f"<picture: {self.get_title('left') or self.get_title() or self.get_ylabel() or 'masks'}>"
+        said = self.get_title("left") or self.get_title() or self.get_ylabel() or "masks"
+        return f"<picture: {said.replace(chr(92) + '$', '$')}>"
 
 
 class Shown3D(Shown, Axes3D):
@@ -51,10 +52,10 @@ def axes_for(ax: Axes | None, *, width: float = 6.4, height: float = 4.0) -> Axe
 
 def finish(ax: Axes, *, x: str, y: str, title: str = "", grid: Literal["x", "y", "both", ""] = "y") -> Axes:
     """Label the axes (with units) and quieten the frame; `grid` is `"x"`, `"y"`, `"both"` or empty."""
-    ax.set_xlabel(x, fontsize=LABEL_SIZE)
-    ax.set_ylabel(y, fontsize=LABEL_SIZE)
+    ax.set_xlabel(plain(x), fontsize=LABEL_SIZE)
+    ax.set_ylabel(plain(y), fontsize=LABEL_SIZE)
     if title:
-        ax.set_title(title, fontsize=TITLE_SIZE, loc="left")
+        ax.set_title(plain(title), fontsize=TITLE_SIZE, loc="left")
     ax.tick_params(labelsize=TICK_SIZE, color=FRAME)
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(FRAME)
@@ -62,6 +63,19 @@ def finish(ax: Axes, *, x: str, y: str, title: str = "", grid: Literal["x", "y",
     if grid:
         ax.grid(visible=True, axis=grid, color=GRID, linewidth=0.8)
     return ax
+
+
+def plain(text: str) -> str:
+    """Return a text such that a figure shows it as it is, whatever a user has named things.
+
+    Between two dollars matplotlib sets formulas, and a name that begins with an underscore gets into no legend.
+
+    Example:
+        >>> len(plain("a$b$")), plain("fc"), plain("_fc") == "_fc"
+        (6, 'fc', False)
+    """
+    hidden = "\u200b" if text.startswith("_") else ""  # a space without width
+    return hidden + text.replace("$", r"\$")
 
 
 def legend(ax: Axes, *, title: str = "", **settings) -> None:
@@ -98,4 +112,4 @@ def log_ticks(axis: Axis, *, base_digits: tuple[float, ...] = (1.0, 2.0, 5.0)) -
 
 def note(ax: Axes, text: str) -> None:
     """Write one sentence across empty axes, in the place of a picture."""
-    ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=LABEL_SIZE, transform=ax.transAxes, wrap=True)
+    ax.text(0.5, 0.5, plain(text), ha="center", va="center", fontsize=LABEL_SIZE, transform=ax.transAxes, wrap=True)

@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from sparsekit.analysis.collapse import check_table, critical_compression
-from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, legend_beside, percent
+from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, legend_beside, percent, plain
 from sparsekit.plots.colours import BASELINE, DASHED, VERMILLION, numbered, style_of
 
 NONE = 0.5  # where a logarithmic axis shows that a layer has no connection: below 1, the fewest it can have
@@ -75,7 +75,7 @@ def plot_collapse_map(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     title = "connections / places of each layer, the first layer on top; crosses: none"
     ax.set_title(title, fontsize=TICK_SIZE, loc="left")
     step = len(layers) + 1  # a white strip between two scores
-    ax.set_yticks([place * step + (len(layers) - 1) / 2 for place in range(len(scores))], scores)
+    ax.set_yticks([place * step + (len(layers) - 1) / 2 for place in range(len(scores))], map(plain, scores))
     ax.set_ylabel("score", fontsize=TICK_SIZE + 1)
     ax.set_xticks(_some(range(len(densities))), [_times(1 / density) for density in _some(densities)])
     ax.tick_params(length=0)
@@ -100,7 +100,7 @@ def plot_useful(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         share = sums["effective"] / np.maximum(1, sums["kept"])
         style = style_of(score)
         look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "linestyle": style.dashes}
-        ax.plot(1 / sums.index, share, label=score, markersize=6, alpha=0.9, **look)
+        ax.plot(1 / sums.index, share, label=plain(score), markersize=6, alpha=0.9, **look)
     finish(ax, x=COMPRESSION, y="connections on a path", grid="both")
     _compression_axis(ax.xaxis, table)
     percent(ax.yaxis)
@@ -112,7 +112,7 @@ def _layer_line(ax: Axes, layer: str, line: pd.DataFrame, place: int) -> None:
     style, x = numbered(place), 1 / line["density"]
     kept, effective = (line[name].clip(lower=NONE) for name in ("kept", "effective"))
     look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 6}
-    ax.plot(x, kept, linestyle=style.dashes, label=layer, **look)
+    ax.plot(x, kept, linestyle=style.dashes, label=plain(layer), **look)
     fewer = line["effective"] < line["kept"]
     ax.plot(x[fewer], effective[fewer], linestyle="", markerfacecolor="white", **look)
 

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 
-from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, legend, log_ticks, percent
+from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, legend, log_ticks, percent, plain
 from sparsekit.plots.colours import BASELINE, DASHED, numbered, style_of
 
 PALE = "#f0f0f0"
@@ -48,7 +48,7 @@ def plot_comparison_matrix(
     _mark_baseline(ax.figure.colorbar(shown, ax=ax, shrink=0.85), float(baselines.mean()), measure)
     _write_cells(ax, values, baselines, shown)
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_ticks(range(len(names)), names)
+        axis.set_ticks(range(len(names)), map(plain, names))
     return finish(ax, x="second topology", y="first topology", grid="")
 
 
@@ -86,7 +86,7 @@ def plot_effective_density(densities: pd.DataFrame, ax: Axes | None = None, *, b
 
 
 def _mark_baseline(bar: Colorbar, baseline: float, measure: str) -> None:
-    bar.set_label(measure.replace("_", " ").replace("iou", "intersection over union"), fontsize=TICK_SIZE)
+    bar.set_label(plain(measure.replace("_", " ").replace("iou", "intersection over union")), fontsize=TICK_SIZE)
     bar.ax.tick_params(labelsize=TICK_SIZE)
     bar.ax.axhline(baseline, color="white", linewidth=3.5)
     bar.ax.axhline(baseline, color="black", linewidth=1.5)
@@ -130,5 +130,5 @@ def _effective_line(ax: Axes, method: str, rows: pd.DataFrame) -> None:
         linestyle=style.dashes,
         marker=style.marker,
         markersize=6,
-        label=method or None,
+        label=plain(method) or None,
     )

@@ -4,7 +4,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, legend, legend_beside, log_ticks, percent
+from sparsekit.plots.canvas import (
+    TICK_SIZE,
+    axes_for,
+    finish,
+    in_percent,
+    legend,
+    legend_beside,
+    log_ticks,
+    percent,
+    plain,
+)
 from sparsekit.plots.colours import BASELINE, DASHED, numbered, style_of
 
 
@@ -34,7 +44,7 @@ def plot_flops(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.annotate(
             in_percent(cost), (cost, place), (4, 0), textcoords="offset points", va="center", fontsize=TICK_SIZE
         )
-    ax.set_yticks(range(len(costs)), list(costs))
+    ax.set_yticks(range(len(costs)), map(plain, costs))
     finish(ax, x="operations per training step (dense training: 100 %)", y="method", grid="x")
     _scale(ax, min(costs.values()), max(costs.values()))
     if "static" in costs:
@@ -78,7 +88,7 @@ def plot_step_times(times: pd.DataFrame, ax: Axes | None = None, *, even: float 
     sparsity = 1 - times.index.to_numpy(dtype=float)
     for place, (name, seconds) in enumerate(times.items()):
         style = numbered(place)
-        ax.plot(sparsity, 1000 * seconds, color=style.colour, marker=style.marker, label=str(name))
+        ax.plot(sparsity, 1000 * seconds, color=style.colour, marker=style.marker, label=plain(str(name)))
     promised = 1000 * times["dense"].median() * (1 - sparsity)
     ax.plot(sparsity, promised, color=BASELINE, linestyle=DASHED, label="promised by operations")
     if even is not None:
@@ -105,7 +115,7 @@ def plot_update_times(seconds: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = axes_for(ax, height=3.8)
     for name, column in seconds.items():
         style = style_of(str(name))
-        ax.plot(seconds.index, 1000 * column, color=style.colour, marker=style.marker, label=str(name))
+        ax.plot(seconds.index, 1000 * column, color=style.colour, marker=style.marker, label=plain(str(name)))
     finish(ax, x="width (inputs, and outputs, of the layer)", y="milliseconds per rewiring", grid="both")
     ax.set_xscale("log", base=2)
     _milliseconds(ax)

@@ -12,7 +12,6 @@ from sparsekit.analysis.calibration import gap_of
 from sparsekit.analysis.maps import Map, tree_of
 from sparsekit.plots.canvas import (
     TICK_SIZE,
-    TITLE_SIZE,
     axes_for,
     finish,
     in_percent,
@@ -20,6 +19,7 @@ from sparsekit.plots.canvas import (
     legend_beside,
     note,
     percent,
+    plain,
 )
 from sparsekit.plots.colours import BASELINE, BLUE, DASHED, GREY, INK, VERMILLION, numbered
 
@@ -58,13 +58,13 @@ def plot_matrix(
     ax = axes_for(ax, width=2.6 + CELL * len(columns), height=1.0 + CELL * 0.8 * len(rows))
     shown = ax.imshow(numbers, cmap="cividis", vmin=low, vmax=high, aspect="auto")
     bar = ax.figure.colorbar(shown, ax=ax)
-    bar.set_label(measure, fontsize=TICK_SIZE)
+    bar.set_label(plain(measure), fontsize=TICK_SIZE)
     bar.ax.tick_params(labelsize=TICK_SIZE)
     for (row, column), value in np.ndenumerate(numbers):
         colour = "white" if float(np.asarray(shown.norm(value))) < 0.5 else "black"
         ax.text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=TICK_SIZE, color=colour)
-    ax.set_xticks(range(len(columns)), columns)
-    ax.set_yticks(range(len(rows)), rows)
+    ax.set_xticks(range(len(columns)), map(plain, columns))
+    ax.set_yticks(range(len(rows)), map(plain, rows))
     x, y = (values.columns.name, values.index.name) if isinstance(values, pd.DataFrame) else (None, None)
     return finish(ax, x=str(x or "network"), y=str(y or "network"), grid="")
 
@@ -101,15 +101,15 @@ def plot_map(
     ax = axes_for(ax, width=6.2, height=4.4)
     for place, group in enumerate(dict.fromkeys(groups)):
         style, points = numbered(place), found.points[[one == group for one in groups]]
-        ax.scatter(*points.T, color=style.colour, marker=style.marker, s=60, zorder=3, label=group or None)
+        ax.scatter(*points.T, color=style.colour, marker=style.marker, s=60, zorder=3, label=plain(group) or None)
     _name_points(ax, names, found)
     if chosen is not None:
         look: dict[str, Any] = {"s": 220, "facecolors": "none", "edgecolors": VERMILLION, "linewidths": 2, "zorder": 4}
         ax.scatter(*found.points[chosen], **look)
     reach = 1.3 * float(np.abs(found.points).max()) or 1.0
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-    ax.set_title(f"{space}: the map shows {in_percent(found.share)} of the spread", fontsize=TITLE_SIZE, loc="left")
-    finish(ax, x="first coordinate", y="second coordinate", grid="both")
+    title = f"{space}: the map shows {in_percent(found.share)} of the spread"
+    finish(ax, x="first coordinate", y="second coordinate", title=title, grid="both")
     legend_beside(ax)
     return ax
 
@@ -139,7 +139,9 @@ def plot_tree(
     ax = axes_for(ax, width=2.6 + 0.6 * len(names), height=3.4)
     for across, up in zip(drawn["icoord"], drawn["dcoord"], strict=True):
         ax.plot(across, up, color=INK, linewidth=1.6)
-    ax.set_xticks([5 + 10 * place for place in range(len(names))], drawn["ivl"])  # where scipy puts the leaves
+    ax.set_xticks(
+        [5 + 10 * place for place in range(len(names))], map(plain, drawn["ivl"])
+    )  # where scipy puts the leaves
     ax.set_xlim(0, 10 * len(names))
     ax.set_ylim(0, 1.08 * max(map(max, drawn["dcoord"])) or 1.0)
     return finish(ax, x="network", y=measure)
@@ -179,7 +181,7 @@ def _name_points(ax: Axes, names: Sequence[str], found: Map) -> None:
     for place, (name, point) in enumerate(zip(names, found.points, strict=True)):
         corner, side, edge = CORNERS[place % len(CORNERS)]
         look: dict[str, Any] = {"textcoords": "offset points", "ha": side, "va": edge, "fontsize": TICK_SIZE}
-        ax.annotate(name, point, corner, **look)
+        ax.annotate(plain(name), point, corner, **look)
 
 
 def _named_matrix(

@@ -8,7 +8,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from sparsekit.plots.canvas import axes_for, finish, legend_beside, percent
+from sparsekit.plots.canvas import axes_for, finish, legend_beside, percent, plain
 from sparsekit.plots.colours import BASELINE, BLACK, DASHED, numbered, style_of
 
 
@@ -71,7 +71,7 @@ def plot_ages(ages: Mapping[str, Tensor], ax: Axes | None = None, *, unit: str =
     weights = [np.full(layer.numel(), 1 / everything.numel()) for layer in ages.values()]
     colours = [numbered(place).colour for place in range(len(ages))]
     values = [layer.cpu().numpy() for layer in ages.values()]
-    ax.hist(values, bins=list(edges), weights=weights, stacked=True, color=colours, label=list(ages))
+    ax.hist(values, bins=list(edges), weights=weights, stacked=True, color=colours, label=list(map(plain, ages)))
     finish(ax, x=f"age ({unit} since a connection was grown)", y="connections (share of all)")
     percent(ax.yaxis)
     legend_beside(ax, title="layer")
@@ -107,7 +107,7 @@ def plot_exploration(
         for method, table in explored.items():
             _method_line(ax, method, table)
     _expected_line(ax, first, expected, "random growth (expected)", strict=False)
-    _finish_shares(ax, first, "explored, $R_s$ (share of all places)")
+    _finish_shares(ax, first, "explored, R_s (share of all places)")
     ax.set_ylim(bottom=0)
     return ax
 
@@ -116,7 +116,9 @@ def _layer_lines(ax: Axes, table: pd.DataFrame) -> None:
     layers = [name for name in table if name != "network"]
     for place, name in enumerate(layers):
         style = numbered(place)
-        ax.plot(table.index, table[name], color=style.colour, linestyle=style.dashes, linewidth=1.3, label=name)
+        ax.plot(
+            table.index, table[name], color=style.colour, linestyle=style.dashes, linewidth=1.3, label=plain(str(name))
+        )
     ax.plot(table.index, table["network"], color=BLACK, linewidth=2.6, label="network")
 
 
@@ -130,7 +132,7 @@ def _method_line(ax: Axes, method: str, table: pd.DataFrame) -> None:
         marker=style.marker,
         markevery=max(1, len(table) // 8),
         markersize=5,
-        label=method,
+        label=plain(method),
     )
 
 

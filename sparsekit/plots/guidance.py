@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
 from sparsekit.analysis import Guidance
-from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, legend, log_ticks, percent
+from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, legend, log_ticks, percent, plain
 from sparsekit.plots.colours import BASELINE, BLUE, DASHED, GROWN, INK, PAPER, SKY, VERMILLION
 
 KINDS = {"connection": INK, "candidate": SKY, "missed": VERMILLION, "found": GROWN}
@@ -96,7 +96,7 @@ def plot_recall(runs: pd.DataFrame, ax: Axes | None = None) -> Axes:
     points = zip(recall["mean"].tolist(), accuracy["mean"].tolist(), recall.index, strict=True)
     for place, (x, y, method) in enumerate(sorted(points)):
         aside = (6, 7 if place % 2 else -13)  # neighbours write above and below, so that names stay apart
-        ax.annotate(str(method), (x, y), aside, textcoords="offset points", fontsize=TICK_SIZE)
+        ax.annotate(plain(str(method)), (x, y), aside, textcoords="offset points", fontsize=TICK_SIZE)
     finish(ax, x="recall (share of RigL's choice among the candidates)", y="test accuracy (share correct)", grid="both")
     ax.margins(x=0.15, y=0.15)
     percent(ax.xaxis)

@@ -24,6 +24,7 @@ from sparsekit.plots.canvas import (
     legend_beside,
     log_ticks,
     percent,
+    plain,
 )
 from sparsekit.plots.colours import BASELINE, DASHED, VERMILLION, numbered
 
@@ -55,7 +56,7 @@ def plot_barriers(paths: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, 
             "marker": style.marker,
             "markersize": 5,
         }
-        ax.plot(table["position"], table[of], label=name, **look)
+        ax.plot(table["position"], table[of], label=plain(name), **look)
         if of != "connections":
             ax.plot(ends["position"], ends[of], color=style.colour, linewidth=0.8, alpha=0.6)
     finish(ax, x="position on the path (0: first network, 1: second)", y=of, grid="both")
@@ -94,9 +95,8 @@ def plot_surface(
     bar.set_label(of, fontsize=TICK_SIZE)
     bar.ax.tick_params(labelsize=TICK_SIZE)
     for place, (name, track) in enumerate((tracks or {}).items()):
-        ax.plot(
-            track[:, 0], track[:, 1], color="black", linestyle=numbered(place * 8).dashes, linewidth=1.8, label=name
-        )
+        dashes = numbered(place * 8).dashes
+        ax.plot(*track.T, color="black", linestyle=dashes, linewidth=1.8, label=plain(name))
     for place, (name, one) in enumerate(surface.places.items()):
         _mark(ax, place, name, one)
     if cut is not None:
@@ -137,10 +137,8 @@ def plot_surface_3d(
     _draw_tracks(ax, surface, heights, tracks or {})
     for place, (name, one) in enumerate(surface.places.items()):
         height = _height_at(surface, heights, np.array([[one.x, one.y]]))[0]
-        style = numbered(place)
-        ax.plot(
-            [one.x], [one.y], [height], marker=style.marker, color=style.colour, markersize=8, zorder=10, label=name
-        )
+        style, spot = numbered(place), ([one.x], [one.y], [height])
+        ax.plot(*spot, marker=style.marker, color=style.colour, markersize=8, zorder=10, label=plain(name))
     if cut is not None:
         row = np.abs(surface.y - cut).argmin()
         ax.plot(surface.x, np.full(len(surface.x), surface.y[row]), heights[row], color=VERMILLION, zorder=9)
@@ -202,7 +200,7 @@ def plot_spectrum(
         away = (x[:, None] - table["eigenvalue"].to_numpy()) / width
         density = np.exp(-(away**2) / 2) @ table["weight"].to_numpy() / (width * np.sqrt(2 * np.pi))
         highest = max(highest, float(density.max()))
-        ax.plot(x, density, color=numbered(place).colour, linestyle=numbered(place).dashes, label=name or None)
+        ax.plot(x, density, color=numbered(place).colour, linestyle=numbered(place).dashes, label=plain(name) or None)
     ax.axvline(0, color=BASELINE, linestyle=DASHED, linewidth=1.0)
     ax.set_yscale("log")
     ax.set_ylim(1e-6 / width, 3 * highest)  # below are only the bells' own tails
@@ -224,7 +222,9 @@ def heights_of(surface: Surface, of: str = "loss") -> Float[np.ndarray, "y x"]:
 def _draw_tracks(ax: Axes3D, surface: Surface, heights: np.ndarray, tracks: Mapping[str, Track]) -> None:
     for place, (name, track) in enumerate(tracks.items()):
         dashes = numbered(place * 8).dashes
-        ax.plot(*track.T, _height_at(surface, heights, track), color="black", linestyle=dashes, zorder=8, label=name)
+        ax.plot(
+            *track.T, _height_at(surface, heights, track), color="black", linestyle=dashes, zorder=8, label=plain(name)
+        )
 
 
 def _height_at(surface: Surface, heights: Float[np.ndarray, "y x"], points: Track) -> Float[np.ndarray, " n"]:
@@ -276,7 +276,7 @@ def _mark(ax: Axes, place: int, name: str, one: Place) -> None:
     away = f" ({in_percent(one.share)} off)" if one.share > AWAY else ""
     look: dict[str, Any] = {"color": style.colour, "markeredgecolor": style.colour if away else "white"}
     fill = "white" if away else style.colour
-    ax.plot(one.x, one.y, style.marker, markersize=10, markerfacecolor=fill, label=name + away, zorder=5, **look)
+    ax.plot(one.x, one.y, style.marker, markersize=10, markerfacecolor=fill, label=plain(name + away), zorder=5, **look)
 
 
 def _axes_3d(ax: Axes | None) -> Axes3D:

@@ -7,7 +7,17 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from sparsekit.analysis import layer_table, unit_fan_out
-from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, legend, legend_beside, log_ticks, note
+from sparsekit.plots.canvas import (
+    TICK_SIZE,
+    axes_for,
+    finish,
+    in_percent,
+    legend,
+    legend_beside,
+    log_ticks,
+    note,
+    plain,
+)
 from sparsekit.plots.colours import BASELINE, BLUE, GREY, style_of
 from sparsekit.topology import LayerTopology, Topology, check_topology
 
@@ -114,7 +124,7 @@ def _density_bars(ax: Axes, name: str, topology: Topology, *, offset: int, group
     empty = table["count"] == 0
     heights = np.where(empty, table["size"], table["compression"])
     colour = style_of(name).colour if name else BLUE
-    bars = ax.bar(places, heights, width * 0.92, color=colour, label=name or None)
+    bars = ax.bar(places, heights, width * 0.92, color=colour, label=plain(name) or None)
     for bar, is_empty, density in zip(bars, empty, table["density"], strict=True):
         bar.set(hatch="//", facecolor="white", edgecolor=colour) if is_empty else None
         if groups <= 2:
@@ -132,7 +142,7 @@ def _density_bars(ax: Axes, name: str, topology: Topology, *, offset: int, group
 
 def _name_layers(ax: Axes, names: list[str]) -> None:
     long = max(len(name) for name in names) * len(names) > 60
-    ax.set_xticks(range(len(names)), names, rotation=45 if long else 0, ha="right" if long else "center")
+    ax.set_xticks(range(len(names)), map(plain, names), rotation=45 if long else 0, ha="right" if long else "center")
 
 
 def _whole_edges(lowest: int, highest: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from sparsekit.analysis import score_ranks
-from sparsekit.plots.canvas import LABEL_SIZE, TICK_SIZE, Shown, in_percent
+from sparsekit.plots.canvas import LABEL_SIZE, TICK_SIZE, Shown, in_percent, plain
 from sparsekit.plots.colours import DROPPED, GROWN, INK, PAPER
 from sparsekit.topology import LayerTopology, Topology, check_same_layers, check_topology
 
@@ -137,13 +137,13 @@ def plot_scores(
     ax.imshow(sheet, interpolation="none", aspect="equal")
     for number, name in enumerate(shown):
         _name_score(ax, name, kept[name][layer], EDGE + number * wide, tall)
-    ax.set_ylabel(f"scores of {layer}, and what they keep")  # not drawn: for who cannot see the picture
+    ax.set_ylabel(plain(f"scores of {layer}, and what they keep"))  # not drawn: for who cannot see the picture
     ax.set_axis_off()
     return ax
 
 
 def _name_score(ax: Axes, name: str, layer: LayerTopology, left: int, below: int) -> None:
-    ax.text(left, EDGE + 4, name, fontsize=LABEL_SIZE, va="top", clip_on=False)
+    ax.text(left, EDGE + 4, plain(name), fontsize=LABEL_SIZE, va="top", clip_on=False)
     small = {"fontsize": TICK_SIZE - 2, "va": "top", "color": "#555555"}
     ax.text(left, EDGE + 19, "score, as a rank", **small)
     ax.text(left, EDGE + below + 19, f"keeps {layer.count:,} of {layer.size:,}", **small)
@@ -202,7 +202,7 @@ def _exact_axes(sheet: np.ndarray) -> Axes:
 
 def _name_layer(ax: Axes, name: str, layer: LayerTopology, place: tuple[int, int]) -> None:
     shape = "×".join(str(side) for side in layer.shape)
-    ax.text(*place, name, fontsize=LABEL_SIZE, va="top", clip_on=False)
+    ax.text(*place, plain(name), fontsize=LABEL_SIZE, va="top", clip_on=False)
     ax.text(
         place[0],
         place[1] + 15,

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 from matplotlib.axes import Axes
 
-from sparsekit.plots.canvas import axes_for, finish, percent
+from sparsekit.plots.canvas import axes_for, finish, percent, plain
 from sparsekit.plots.colours import style_of
 
 
@@ -31,7 +31,7 @@ def plot_methods(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         style = style_of(method)
         width = 0.0 if math.isnan(error) else error
         ax.errorbar(accuracy, place, xerr=width, color=style.colour, marker=style.marker, capsize=2)
-    ax.set_yticks(range(len(rows)), rows["method"])
+    ax.set_yticks(range(len(rows)), map(plain, rows["method"]))
     percent(ax.xaxis)
     return finish(ax, x=f"test accuracy, mean and standard error of {_seeds(rows)}", y="", grid="x")
 

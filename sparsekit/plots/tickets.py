@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
-from sparsekit.plots.canvas import LABEL_SIZE, TICK_SIZE, axes_for, finish, legend, percent
+from sparsekit.plots.canvas import LABEL_SIZE, TICK_SIZE, axes_for, finish, legend, percent, plain
 from sparsekit.plots.colours import BASELINE, BLUE, PAPER, VERMILLION
 from sparsekit.schedules import Schedule
 
@@ -58,7 +58,7 @@ def plot_superposition(accuracies: Mapping[str, float], chosen: Sequence[int], a
         colour = VERMILLION if not part else BLUE if int(part) in chosen else LEFT_OUT
         ax.barh(place, accuracies[name], color=colour, height=0.7)
         ax.text(accuracies[name], place, f" {accuracies[name]:.1%}", va="center", fontsize=TICK_SIZE)
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), map(plain, names))
     ax.invert_yaxis()
     low, high = min(accuracies.values()), max(accuracies.values())
     room = max(0.02, high - low)

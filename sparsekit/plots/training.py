@@ -7,7 +7,7 @@ Runs come as one long table: a row per measured number, with the columns of `His
 import pandas as pd
 from matplotlib.axes import Axes
 
-from sparsekit.plots.canvas import axes_for, finish, legend, log_ticks, percent
+from sparsekit.plots.canvas import axes_for, finish, legend, log_ticks, percent, plain
 from sparsekit.plots.colours import Style, numbered, style_of
 
 SHARES = ("accuracy", "density")  # numbers whose names end so are written in per cent
@@ -139,7 +139,7 @@ def _style(method: str) -> Style:
 
 def _label(method: str, rows: pd.DataFrame) -> str | None:
     seeds = len(set(rows["seed"])) if "seed" in rows else 1
-    return f"{method}, {seeds} seeds" if method and seeds > 1 else method or None
+    return plain(f"{method}, {seeds} seeds" if method and seeds > 1 else method) or None
 
 
 def _with_unit(name: str) -> str:

@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 
-from sparsekit.plots.canvas import axes_for, finish, legend
+from sparsekit.plots.canvas import axes_for, finish, legend, plain
 from sparsekit.plots.colours import BASELINE, BLUE, DASHED, GREY, numbered
 from sparsekit.tricks import Soft
 
@@ -48,7 +48,14 @@ def plot_signals(tables: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, 
     ax = axes_for(ax)
     for place, (name, table) in enumerate(tables.items()):
         style = numbered(place)
-        ax.plot(table.index, table[column], color=style.colour, marker=style.marker, linestyle=style.dashes, label=name)
+        ax.plot(
+            [plain(str(layer)) for layer in table.index],
+            table[column],
+            color=style.colour,
+            marker=style.marker,
+            linestyle=style.dashes,
+            label=plain(name),
+        )
     ax.set_yscale("log")
     words = {"output_std": "spread of a layer's outputs", "gradient_norm": "norm of a layer's gradient"}
     finish(ax, x="layer", y=words.get(column, column), grid="both")
@@ -75,5 +82,5 @@ def plot_effects(effects: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.plot([low, high], [place, place], color=colour)
         ax.plot([effect], [place], color=colour, marker="o" if colour == BLUE else "s")
     ax.axvline(0, color=BASELINE, linestyle=DASHED, linewidth=1)
-    ax.set_yticks(range(len(rows)), list(rows.index))
+    ax.set_yticks(range(len(rows)), map(plain, map(str, rows.index)))
     return finish(ax, x="effect on test accuracy, points", y="trick or pair", grid="x")

@@ -7,6 +7,7 @@ pickers and the command line.
 import inspect
 from typing import Any
 
+from sparsekit.checks import whole_number
 from sparsekit.registry import discover, get, names
 from sparsekit.rules.base import Candidates, DropScore, GrowScore, Rule
 from sparsekit.rules.candidates.all_missing import AllMissing
@@ -55,6 +56,7 @@ def make_rule(name: str, *, total_steps: int, **settings: Any) -> Rule:
     """
     make = get("rule", name)
     known = settings_of(name)
+    whole_number("total_steps", total_steps, least=1)
     if unknown := set(settings) - set(known):
         raise ValueError(
             f"settings of {name} must be among {', '.join(known) or '(none)'}, got {', '.join(sorted(unknown))}"

@@ -1,5 +1,6 @@
 """Rules: when and how a topology changes. A rule is a frozen value; what it remembers is in its arguments."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
@@ -9,9 +10,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from sparsekit.capture import LayerView
+from sparsekit.checks import check_types
 from sparsekit.layers import sparse_layers
 from sparsekit.layers.masked import MaskedLayer, Thinning
 from sparsekit.rewire import FirstValues, zeros
+from sparsekit.rules.flops import Pass
 from sparsekit.topology import LayerTopology, Topology
 
 Notes = Mapping[str, Mapping[str, Tensor]]
@@ -45,6 +48,9 @@ class Rule(ABC):
     needs_dense: ClassVar[str] = ""
     keeps_count: ClassVar[bool] = True
     redraws: ClassVar[bool] = False
+
+    def __post_init__(self):
+        check_types(self)
 
     @abstractmethod
     def is_due(self, step: int) -> bool:
@@ -102,6 +108,10 @@ class Rule(ABC):
     def first_values(self, views: Mapping[str, LayerView]) -> FirstValues:
         """Return what gives grown connections their first values: `(layer name, positions) -> values`, or zeros."""
         return zeros
+
+    def training_flops(self, cost: Pass) -> float:
+        """Return the mean operations of one training step per sample; NaN for a rule that does not say."""
+        return math.nan
 
 
 def check_rule(rule: object) -> None:
@@ -171,3 +181,7 @@ class Candidates(ABC):
     def remember(self, view: LayerView) -> Mapping[str, Tensor]:
         """Return what to find in `view.memory` at the next rewiring."""
         return {}
+
+    def step_flops(self, cost: Pass) -> float:
+        """Return the operations of a step with the gradients of all candidates; NaN where nobody says."""
+        return math.nan

@@ -14,6 +14,7 @@ from sparsekit.layers.masked import Thinning
 from sparsekit.registry import register
 from sparsekit.rewire import FirstValues
 from sparsekit.rules.base import Notes, Rule, check_rule
+from sparsekit.rules.flops import Pass
 from sparsekit.rules.static import Static
 from sparsekit.schedules import Constant, Schedule
 from sparsekit.settings import setting
@@ -66,8 +67,9 @@ class Cycles(Rule):
 
     def __post_init__(self):
         check_rule(self.base)
+        super().__post_init__()
         if self.after < 1 or self.length < 2:
-            raise ValueError(f"after must be at least 1 and length 2, got {self.after} and {self.length}")
+            raise ValueError(f"after must be at least 1 and length 2, got {self.after} and {self.length}; raise it")
         if not 0 <= self.explore <= 1:
             raise ValueError(f"explore must lie in [0, 1], got {self.explore}; 0.5 is the paper's")
         stop = getattr(self.base, "stop", None)
@@ -137,6 +139,9 @@ class Cycles(Rule):
 
     def first_values(self, views: Mapping[str, LayerView]) -> FirstValues:
         return self.base.first_values(views)
+
+    def training_flops(self, cost: Pass) -> float:
+        return self.base.training_flops(cost)
 
 
 def _can_explore(rule: Rule) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 from sparsekit.capture import LayerView
 from sparsekit.registry import register
 from sparsekit.rules.base import Notes
+from sparsekit.rules.flops import Pass, sparse_step
 from sparsekit.rules.periodic import Periodic, without
 from sparsekit.schedules import Constant, Schedule
 from sparsekit.selection import draw_distinct
@@ -63,6 +64,13 @@ class DeepR(Periodic):
         dropped = sum(view.topology.count - kept[name].count for name, view in views.items())
         grown = _anywhere(views, dropped, generator)
         return Topology({name: layer | grown[name] for name, layer in kept.items()})
+
+    def training_flops(self, cost: Pass) -> float:
+        """Existing connections only: `3 f_S`.
+
+        Source: the same count as for SET in arXiv:1911.11134.
+        """
+        return sparse_step(cost)
 
 
 def _known_signs(view: LayerView) -> Tensor:

@@ -15,10 +15,11 @@ from sparsekit.registry import register
 from sparsekit.rules.base import Candidates, DropScore, GrowScore, Notes, Rule
 from sparsekit.rules.candidates.all_missing import AllMissing
 from sparsekit.rules.drop.magnitude import Magnitude
+from sparsekit.rules.flops import Pass, mean_step, sparse_step
 from sparsekit.rules.grow.gradient import Gradient
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.selection import highest
-from sparsekit.settings import check_range, setting
+from sparsekit.settings import check_range, exact_fraction, setting
 from sparsekit.sorted_sets import true_places
 from sparsekit.topology import LayerTopology, Topology
 
@@ -49,7 +50,7 @@ class DropGrow(Rule):
     grow: GrowScore = setting(Gradient(), "what a candidate must score high in to be grown")
     candidates: Candidates = setting(AllMissing(), "which missing connections are considered for growth")
     fraction: Schedule = setting(Cosine(0.3, 0.0), "share of the connections exchanged at a rewiring", range=(0, 1))
-    density: Schedule | None = setting(None, "density over time; none leaves it as it is", range=(0, 1))
+    density: Schedule | None = setting(None, "density, from start to stop; none leaves it as it is", range=(0, 1))
     scope: Literal["layer", "overall"] = setting("layer", "rank within each layer, or over all layers at once")
     shrink: Literal["in proportion", "overall"] = setting(
         "in proportion", "where a falling density takes from: every layer alike, or the lowest scores of one ranking"
@@ -65,16 +66,8 @@ class DropGrow(Rule):
     stop: int | None = setting(None, "last step at which the topology may change; none never stops")
 
     def __post_init__(self):
+        super().__post_init__()
         check_range(self, every=(1, math.inf), start=(0, math.inf), probe_batches=(1, math.inf))
-        for name in ("fraction", "density"):
-            if not isinstance(getattr(self, name), Schedule | None):
-                raise TypeError(f"{name} must be a Schedule, got {getattr(self, name)!r}; Constant(...) keeps a number")
-        if self.scope not in ("layer", "overall"):
-            raise ValueError(f"scope must be 'layer' or 'overall', got {self.scope!r}")
-        if self.rounding not in ROUNDINGS:
-            raise ValueError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {self.rounding!r}")
-        if self.shrink not in ("in proportion", "overall"):
-            raise ValueError(f"shrink must be 'in proportion' or 'overall', got {self.shrink!r}")
         if self.stop is None and self.fraction.lasting(1) != self.fraction:
             raise ValueError(
                 f"a fraction that decays must know its end, got {self.fraction} and stop=None; "
@@ -117,14 +110,17 @@ class DropGrow(Rule):
         """
         fraction = self.fraction.lasting(self.stop)(step)
         if not 0 <= fraction <= 1:
-            raise ValueError(f"the fraction exchanged must lie in [0, 1], got {fraction} at step {step}")
+            raise ValueError(f"the fraction exchanged must lie in [0, 1], got {fraction} at step {step}; lower it")
         return fraction
 
     def density_at(self, step: int) -> float | None:
-        """Return the density wanted at a step, or None where it is left as it is."""
+        """Return the density wanted at a step, or None where it is left as it is.
+
+        A schedule of open length runs from `start` to `stop` and has its first value before.
+        """
         if self.density is None:
             return None
-        density = self.density.lasting(self.stop)(step)
+        density = self.density.between(self.start, self.stop)(step)
         check_density(density)
         return density
 
@@ -161,12 +157,26 @@ class DropGrow(Rule):
 
     def _num_exchanged(self, count: int, step: int) -> int:
         """As many as the fraction of the connections says, or fewer where candidates run short."""
-        return ROUNDINGS[self.rounding](self.fraction_at(step) * count)
+        return ROUNDINGS[self.rounding](exact_fraction(self.fraction_at(step)) * count)
 
     def initial_density(self, density: float) -> float:
-        """Return the density at the first rewiring, where a schedule says what it is."""
-        first = self.density_at(self.start)
+        """Return the density at step 0, where a schedule says what it is: nothing changes before the first rewiring."""
+        first = self.density_at(0)
         return density if first is None else first
+
+    def training_flops(self, cost: Pass) -> float:
+        """Every so many steps the gradients of the candidates, where growth looks at them, beside the usual ones.
+
+        RigL's are all weights', GSE's follow its draws, SET needs none. More batches to look at are further steps.
+
+        Source: Evci et al. (2020), arXiv:1911.11134, appendix on floating-point operations.
+        """
+        usual = sparse_step(cost)
+        if not self.grow.needs_gradients:
+            return usual
+        look = self.candidates.step_flops(cost)
+        rewiring = look if self.probe_batches == 1 else usual + self.probe_batches * look
+        return mean_step(usual, rewiring, self.every)
 
     def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
         """Return what the candidates want to find again; see `Rule.remember`."""

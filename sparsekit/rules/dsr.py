@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -10,12 +11,13 @@ from sparsekit.allocation import share_out
 from sparsekit.capture import LayerView
 from sparsekit.registry import register
 from sparsekit.rules.base import Notes
+from sparsekit.rules.flops import Pass, sparse_step
 from sparsekit.rules.periodic import Periodic, without
 from sparsekit.selection import draw_distinct
-from sparsekit.settings import check_range, setting
+from sparsekit.settings import check_range, exact_fraction, setting
 from sparsekit.topology import LayerTopology, Topology
 
-TOO_MANY, TOO_FEW = 1.1, 0.9  # of those aimed at: then the threshold is halved, or doubled
+TOO_MANY, TOO_FEW = Fraction(11, 10), Fraction(9, 10)  # of those aimed at: then the threshold is halved, or doubled
 
 
 @register("rule", "dsr")
@@ -51,9 +53,10 @@ class DSR(Periodic):
         threshold = self._threshold(views)
         connections = sum(view.topology.count for view in views.values())
         dropped = connections - sum(layer.count for layer in self._kept(views).values())
-        if dropped > TOO_MANY * self.fraction * connections:
+        wanted = exact_fraction(self.fraction) * connections
+        if dropped > TOO_MANY * wanted:
             threshold /= 2
-        elif dropped < TOO_FEW * self.fraction * connections:
+        elif dropped < TOO_FEW * wanted:
             threshold *= 2
         return {name: {"threshold": torch.tensor(threshold)} for name in views}
 
@@ -67,6 +70,13 @@ class DSR(Periodic):
             places = view.topology.missing_at(draw_distinct(free[name], grown[name], generator).to(view.values.device))
             new[name] = kept[name] | LayerTopology(view.topology.shape, places)
         return Topology(new)
+
+    def training_flops(self, cost: Pass) -> float:
+        """Existing connections only: `3 f_S`.
+
+        Source: the same count as for SET in arXiv:1911.11134.
+        """
+        return sparse_step(cost)
 
     def _threshold(self, views: Mapping[str, LayerView]) -> float:
         noted = next(iter(views.values())).memory.get("threshold")

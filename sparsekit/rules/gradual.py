@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from sparsekit.allocation import check_density
+from sparsekit.checks import finite_number, whole_number
 from sparsekit.registry import register
 from sparsekit.rules.candidates.draw import Draw
 from sparsekit.rules.drop.weight_and_gradient import WeightAndGradient
@@ -19,7 +21,8 @@ def GMP(
 ) -> DropGrow:
     """Gradual magnitude pruning: begin dense, and give up the smallest weights of all layers, fast first, then slowly.
 
-    What is pruned does not come back. At `stop` the density is `final` exactly, whether or not `every` divides it.
+    What is pruned does not come back. The network stays as dense as it begins until `start`, a further field of
+    `DropGrow`. At `stop` the density is `final` exactly, whether or not `every` divides it.
 
     Args:
         stop: step at which the final density is reached.
@@ -29,7 +32,7 @@ def GMP(
         settings: any other field of `DropGrow`; `shrink="in proportion"` prunes every layer alike.
 
     Raises:
-        ValueError: if a density is given besides that `final` or `initial` would be ignored for.
+        ValueError: if `initial` lies below `final`, or a density is given for which either would be ignored.
 
     Source: Zhu and Gupta (2017), To prune, or not to prune, arXiv:1710.01878, equation 1.
 
@@ -37,6 +40,8 @@ def GMP(
         >>> rule = GMP(stop=100, final=0.05)
         >>> [round(1 - rule.density_at(step), 6) for step in (0, 25, 100)]
         [0.0, 0.549219, 0.95]
+        >>> [round(GMP(start=500, stop=1000).density_at(step), 3) for step in (0, 500, 750, 1000)]
+        [1.0, 1.0, 0.169, 0.05]
     """
     own = {
         "density": _cubic(initial, final, settings, begin=1.0),
@@ -68,12 +73,13 @@ def GraNet(
         stop: step at which the final density is reached.
         final: that density (0.05); recipes give theirs.
         every: steps between rewirings (its code: 1000 on CIFAR).
-        initial: density to begin with: 0.5, if none is said, sparse to sparse, 1 dense to sparse.
+        initial: density to begin with, and to keep until `start`: 0.5 (or `final`, if that is more) is sparse to
+            sparse, 1 dense to sparse.
         fraction: share of a layer's connections exchanged; a number decays to 0 along a cosine.
         settings: any other field of `DropGrow`.
 
     Raises:
-        ValueError: if a density is given besides that `final` or `initial` would be ignored for.
+        ValueError: if `initial` lies below `final`, or a density is given for which either would be ignored.
 
     Source: Liu et al. (2021), Sparse training via boosting pruning plasticity, arXiv:2106.10404, with its code's
         settings.
@@ -110,6 +116,7 @@ def MEST(*, stop: int | None, every: int = 100, gradient: float = 0.0, **setting
         >>> [MEST(stop=120).fraction_at(step) for step in (0, 90, 120)]
         [0.2, 0.1, 0.0]
     """
+    finite_number("gradient", gradient)
     _check_heard(settings, "drop", gradient=gradient or None)
     own = {
         "drop": WeightAndGradient(gradient=gradient),
@@ -148,10 +155,14 @@ def MESTSoft(
     """
     _check_heard(settings, "density", final=final)
     final = FINAL if final is None else final
+    check_density(final)
     densities = tuple(min(1.0, final * (1 + extra)) for extra in (0.5, 0.25, 0.0))
+    exchanged: Schedule = Stages(tuple(1 - final / density for density in densities), (0.75, 1.0))
+    if start := whole_number("start", settings.get("start", 0)):  # the same clock as the density
+        exchanged = exchanged.between(start, stop if stop is None else whole_number("stop", stop))
     own = {
         "density": Stages(densities, (0.75, 1.0)),
-        "fraction": Stages(tuple(1 - final / density for density in densities), (0.75, 1.0)),
+        "fraction": exchanged,
         "rounding": "nearest",
     }
     return MEST(stop=stop, every=every, gradient=gradient, **{**own, **settings})
@@ -159,7 +170,15 @@ def MESTSoft(
 
 def _cubic(initial: float | None, final: float | None, settings: dict[str, Any], *, begin: float) -> Cubic:
     _check_heard(settings, "density", initial=initial, final=final)
-    return Cubic(begin if initial is None else initial, FINAL if final is None else final)
+    final = FINAL if final is None else final
+    check_density(final)
+    first = max(begin, final) if initial is None else initial
+    check_density(first)
+    if first < final:
+        raise ValueError(
+            f"initial must be at least final, got initial={initial} and final={final}; pruning gives up connections"
+        )
+    return Cubic(first, final)
 
 
 def _check_heard(settings: dict[str, Any], field: str, **given: float | None) -> None:

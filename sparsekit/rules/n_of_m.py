@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
 import torch
@@ -10,11 +11,12 @@ from torch import Tensor
 from sparsekit.capture import LayerView
 from sparsekit.layers.masked import Thinning
 from sparsekit.registry import register
+from sparsekit.rules.flops import Pass, dense_gradient_step, mean_step, sparse_step
 from sparsekit.rules.periodic import Periodic, check_end
 from sparsekit.rules.rows import choose, strongest
 from sparsekit.schedules import Cosine, Schedule
-from sparsekit.selection import keep_n_of_m, n_of_m_mask
-from sparsekit.settings import setting
+from sparsekit.selection import check_group, keep_n_of_m, n_of_m_mask
+from sparsekit.settings import exact_fraction, setting
 from sparsekit.topology import LayerTopology, Topology
 
 
@@ -44,7 +46,7 @@ class SRSTE(Periodic):
 
     def __post_init__(self):
         super().__post_init__()
-        _check_group(self.n, self.m)
+        check_group(self.n, self.m)
         if self.stop is None:
             raise ValueError("SR-STE must know when unused weights are dropped for good, got stop=None; give stop")
 
@@ -59,6 +61,13 @@ class SRSTE(Periodic):
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
         return Topology({name: _largest_of_groups(view, self.n, self.m) for name, view in views.items()})
+
+    def training_flops(self, cost: Pass) -> float:
+        """Few weights used, the gradients of all at every step: `2 f_S + f_D`.
+
+        Source: the count of SNFS in arXiv:1911.11134, which is ours for this method.
+        """
+        return dense_gradient_step(cost)
 
 
 class UsesNOfM(Thinning):
@@ -119,7 +128,7 @@ class DynamicNOfM(Periodic):
 
     def __post_init__(self):
         super().__post_init__()
-        _check_group(self.n, self.m)
+        check_group(self.n, self.m)
         check_end("fraction", self.fraction, self.stop)
 
     def initial_density(self, density: float) -> float:
@@ -130,10 +139,17 @@ class DynamicNOfM(Periodic):
         return Topology({name: keep_n_of_m(scores, self.n, self.m) for name, scores in drawn.items()})
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
-        fraction = self.fraction.lasting(self.stop)(step)
+        fraction = exact_fraction(self.fraction.lasting(self.stop)(step))
         return Topology({name: self._rewired(view, fraction) for name, view in views.items()})
 
-    def _rewired(self, view: LayerView, fraction: float) -> LayerTopology:
+    def training_flops(self, cost: Pass) -> float:
+        """As RigL: the gradients of all weights once in `every` steps.
+
+        Source: Evci et al. (2020), arXiv:1911.11134, appendix on floating-point operations.
+        """
+        return mean_step(sparse_step(cost), dense_gradient_step(cost), self.every)
+
+    def _rewired(self, view: LayerView, fraction: Fraction) -> LayerTopology:
         layer = view.topology
         kept = strongest(view, layer.count - int(fraction * layer.count))
         return choose_groups(view, kept, self.n, self.m)
@@ -149,8 +165,3 @@ def _largest_of_groups(view: LayerView, n: int, m: int) -> LayerTopology:
     sizes = torch.full((layer.size,), -1.0, dtype=view.values.dtype, device=view.values.device)
     sizes[layer.indices] = view.values.abs()
     return keep_n_of_m(sizes.view(layer.shape), n, m) & layer
-
-
-def _check_group(n: int, m: int) -> None:
-    if not 0 < n <= m:
-        raise ValueError(f"n of m needs 0 < n <= m, got {n} of {m}")

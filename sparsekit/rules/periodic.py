@@ -29,6 +29,7 @@ class Periodic(Rule):
     stop: int | None = setting(None, "last step at which the topology may change; none never stops")
 
     def __post_init__(self):
+        super().__post_init__()
         check_range(self, every=(1, math.inf), start=(0, math.inf))
         if self.stop is not None and self.stop < self.start:
             raise ValueError(

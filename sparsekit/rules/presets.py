@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+from sparsekit.checks import finite_number, whole_number
 from sparsekit.registry import register
 from sparsekit.rules.base import Candidates
 from sparsekit.rules.candidates.draw import Draw
@@ -94,7 +95,9 @@ def GSE(
     """
     if subset is not None:
         if not isinstance(candidates, Guided):
-            raise ValueError(f"a subset must come with candidates that are drawn from one, got {candidates}; drop one")
+            raise ValueError(
+                f"a subset must come with candidates that are drawn from one, got {candidates!r}; drop one"
+            )
         candidates = replace(candidates, subset=subset)
     own = {"regrow": False, "rounding": "up"}
     given = {**own, **settings}
@@ -133,6 +136,8 @@ def GSEReleased(
         >>> GSEReleased(stop=46_920, classes=100).probe_batches
         8
     """
+    for what, value in (("classes", classes), ("batch_size", batch_size)):
+        whole_number(what, value, least=1)
     own = {
         "candidates": Uniform(dense_from=0.5),
         "scope": "overall",
@@ -183,9 +188,12 @@ def RigLITOP(*, stop: int | None, every: int = 100, fraction: float | Schedule =
 
 
 def _to_a_hundredth(fraction: float | Schedule) -> Schedule:
-    return fraction if isinstance(fraction, Schedule) else Cosine(float(fraction), float(fraction) / 100)
+    if isinstance(fraction, Schedule):
+        return fraction
+    first = float(finite_number("fraction", fraction))
+    return Cosine(first, first / 100)
 
 
 def decaying(fraction: float | Schedule) -> Schedule:
     """Return a schedule as it is, and a number as one that decays to 0 along a cosine."""
-    return fraction if isinstance(fraction, Schedule) else Cosine(float(fraction), 0.0)
+    return fraction if isinstance(fraction, Schedule) else Cosine(float(finite_number("fraction", fraction)), 0.0)

@@ -1,5 +1,6 @@
 """Sparse networks from scratch: momentum says which layers deserve connections, and where."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,14 +13,15 @@ from sparsekit.allocation import share_out
 from sparsekit.capture import LayerView
 from sparsekit.registry import register
 from sparsekit.rules.base import Notes
+from sparsekit.rules.flops import Pass, dense_gradient_step
 from sparsekit.rules.periodic import Periodic, check_end
 from sparsekit.rules.rows import strongest
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.selection import highest
-from sparsekit.settings import check_range, setting
+from sparsekit.settings import check_range, exact_fraction, setting
 from sparsekit.topology import LayerTopology, Topology
 
-FULLEST = 0.99  # of a layer's free places may be filled at once; as in the authors' code
+FULLEST = Fraction(99, 100)  # of a layer's free places may be filled at once; as in the authors' code
 
 
 @register("rule", "snfs")
@@ -28,8 +30,8 @@ class SNFS(Periodic):
     """Sparse momentum: drop the weakest of every layer; layers with much momentum grow more, where it is largest.
 
     The momentum of *all* weights, missing ones included, is kept up at every step, so training costs a dense gradient
-    per step. Each layer drops its own share; all grow together: in proportion to the mean momentum of a layer's
-    connections.
+    per step. Each layer drops its own share; all grow together: in proportion to the mean momentum of the connections
+    that a layer has before any are dropped, in the order of the authors' code.
 
     Source: Dettmers and Zettlemoyer (2019), Sparse networks from scratch, arXiv:1907.04840, with its code's settings.
 
@@ -54,14 +56,14 @@ class SNFS(Periodic):
         return {name: {"momentum": self._momentum(view)} for name, view in views.items()}
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
-        fraction = self.fraction.lasting(self.stop)(step)
+        fraction = exact_fraction(self.fraction.lasting(self.stop)(step))
         momenta = {name: self._momentum(view).abs() for name, view in views.items()}
         kept = {
             name: strongest(view, view.topology.count - int(fraction * view.topology.count))
             for name, view in views.items()
         }
         dropped = sum(view.topology.count - kept[name].count for name, view in views.items())
-        pull = {name: _mean(momenta[name][layer.indices]) for name, layer in kept.items()}
+        pull = {name: _mean(name, momenta[name][view.topology.indices]) for name, view in views.items()}
         if not any(pull.values()):  # nothing has pulled anywhere yet: all alike
             pull = dict.fromkeys(pull, Fraction(1))
         free = {name: layer.size - layer.count for name, layer in kept.items()}
@@ -69,6 +71,13 @@ class SNFS(Periodic):
         room = {name: int(FULLEST * places) for name, places in free.items()}
         counts = share_out(dropped, pull, room if sum(room.values()) >= dropped else free)
         return Topology({name: layer | _largest(momenta[name], layer, counts[name]) for name, layer in kept.items()})
+
+    def training_flops(self, cost: Pass) -> float:
+        """The dense weight gradient at every step, for its momentum: `2 f_S + f_D`.
+
+        Source: this method, as counted by Evci et al. (2020), arXiv:1911.11134.
+        """
+        return dense_gradient_step(cost)
 
     def _momentum(self, view: LayerView) -> Tensor:
         everywhere = torch.arange(view.topology.size, device=view.topology.indices.device)
@@ -82,5 +91,11 @@ def _largest(momentum: Tensor, taken: LayerTopology, count: int) -> LayerTopolog
     return LayerTopology(taken.shape, places[highest(momentum[places], count)])
 
 
-def _mean(momentum: Tensor) -> Fraction:
-    return Fraction(float(momentum.mean())) if momentum.numel() else Fraction(0)
+def _mean(name: str, momentum: Tensor) -> Fraction:
+    mean = float(momentum.mean()) if momentum.numel() else 0.0
+    if not math.isfinite(mean):
+        raise ValueError(
+            f"the momentum of {name} must be finite, got a mean of {mean}; look for an infinite loss or gradient "
+            "before this step"
+        )
+    return Fraction(mean)

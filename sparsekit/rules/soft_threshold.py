@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sparsekit.capture import LayerView
 from sparsekit.layers.masked import Thinning
 from sparsekit.registry import register
+from sparsekit.rules.flops import Pass, dense_gradient_step
 from sparsekit.rules.periodic import Periodic
 from sparsekit.settings import setting
 from sparsekit.topology import Topology
@@ -55,6 +56,13 @@ class STR(Periodic):
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
         return Topology({name: view.used for name, view in views.items()})
+
+    def training_flops(self, cost: Pass) -> float:
+        """Few weights used, the gradients of all at every step: `2 f_S + f_D`.
+
+        Source: the count of SNFS in arXiv:1911.11134, which is ours for this method.
+        """
+        return dense_gradient_step(cost)
 
 
 class SoftThreshold(Thinning):

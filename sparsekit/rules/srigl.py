@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
 import torch
@@ -11,11 +12,12 @@ from sparsekit.capture import LayerView
 from sparsekit.layers import shapes_of, sparse_layers
 from sparsekit.registry import register
 from sparsekit.rules.base import Notes
+from sparsekit.rules.flops import Pass, dense_gradient_step, mean_step, sparse_step
 from sparsekit.rules.periodic import Periodic, check_end
 from sparsekit.rules.rows import choose, indices_in, row_blocks, strongest
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.selection import draw_distinct, highest
-from sparsekit.settings import check_range, setting
+from sparsekit.settings import check_range, exact_fraction, setting
 from sparsekit.topology import LayerTopology, Topology
 
 
@@ -27,8 +29,9 @@ class SRigL(Periodic):
     A neuron with fewer than `saliency * k` of the layer's most promising connections (the largest values that stay and
     the largest gradients) is given up; its connections go to the others, so k grows. Then each neuron keeps its
     largest values and grows where its gradient is largest. k is `connections // neurons`, with the connections that the
-    density gave the layer, so up to one per neuron of the budget stays unused. The last layer's neurons are the
-    classes, and all stay. For inference, `sk.condense(model)` makes rectangles of such layers.
+    density gave the layer, so up to one per neuron of the budget stays unused. So many neurons stay that there is room
+    for all of these connections. The last layer's neurons are the classes, and all stay. For inference,
+    `sk.condense(model)` makes rectangles of such layers.
 
     Source: Lasby et al. (2023), Dynamic sparse training with structured sparsity, arXiv:2305.02299, with the settings
         of its code for convolutional networks.
@@ -70,7 +73,7 @@ class SRigL(Periodic):
         return {name: {"budget": torch.tensor(_budget(view))} for name, view in views.items()}
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
-        fraction = self.fraction.lasting(self.stop)(step)
+        fraction = exact_fraction(self.fraction.lasting(self.stop)(step))
         *_, last = views
         return Topology(
             {
@@ -79,7 +82,14 @@ class SRigL(Periodic):
             }
         )
 
-    def _rewired(self, view: LayerView, fraction: float, is_last: bool) -> LayerTopology:
+    def training_flops(self, cost: Pass) -> float:
+        """As RigL: the gradients of all weights once in `every` steps.
+
+        Source: Evci et al. (2020), arXiv:1911.11134, appendix on floating-point operations.
+        """
+        return mean_step(sparse_step(cost), dense_gradient_step(cost), self.every)
+
+    def _rewired(self, view: LayerView, fraction: Fraction, is_last: bool) -> LayerTopology:
         layer = view.topology
         num_dropped = int(fraction * layer.count)
         kept = strongest(view, layer.count - num_dropped)
@@ -87,7 +97,9 @@ class SRigL(Periodic):
         fan_in = _fan_in(view, int(active.sum()))
         if not is_last:
             salient = _salient(view, kept, num_dropped, active)
-            active &= self._deserving(salient, active, max(1, int(self.saliency * fan_in)))
+            # Fewer neurons would have no room for the layer's connections, and their number would never come back.
+            fewest = max(self.min_neurons, -(-_budget(view) // layer.num_inputs))
+            active &= self._deserving(salient, active, least=self._least(fan_in), fewest=fewest)
             fan_in = _fan_in(view, int(active.sum()))
 
         def best_of_each_neuron(scores: Tensor, first: int) -> Tensor:
@@ -97,10 +109,14 @@ class SRigL(Periodic):
 
         return choose(view, kept, best_of_each_neuron)
 
-    def _deserving(self, salient: Tensor, active: Tensor, least: int) -> Tensor:
+    def _least(self, fan_in: int) -> int:
+        """How many salient connections a neuron must have to stay."""
+        return max(1, int(exact_fraction(self.saliency) * fan_in))
+
+    def _deserving(self, salient: Tensor, active: Tensor, *, least: int, fewest: int) -> Tensor:
         """Which neurons have enough salient connections; where too few have, the best stay."""
         deserving = active & (salient >= least)
-        wanted = min(self.min_neurons, int(active.sum()))
+        wanted = min(fewest, int(active.sum()))
         if int(deserving.sum()) < wanted:
             deserving[highest(salient.double().masked_fill(~active, -1), wanted)] = True
         return deserving

@@ -8,6 +8,7 @@ import torch
 from sparsekit.capture import LayerView
 from sparsekit.registry import register
 from sparsekit.rules.base import Rule
+from sparsekit.rules.flops import Pass, sparse_step
 from sparsekit.topology import Topology
 
 
@@ -25,3 +26,10 @@ class Static(Rule):
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
         return Topology({name: view.topology for name, view in views.items()})
+
+    def training_flops(self, cost: Pass) -> float:
+        """A fixed topology: `3 f_S`.
+
+        Source: Evci et al. (2020), arXiv:1911.11134, appendix on floating-point operations.
+        """
+        return sparse_step(cost)

@@ -15,10 +15,11 @@ from sparsekit.layers.masked import Thinning
 from sparsekit.registry import register
 from sparsekit.rewire import FirstValues
 from sparsekit.rules.base import Notes
+from sparsekit.rules.flops import Pass
 from sparsekit.rules.n_of_m import StraightThrough
 from sparsekit.rules.periodic import Periodic
 from sparsekit.selection import highest
-from sparsekit.settings import check_range, setting
+from sparsekit.settings import check_range, exact_fraction, setting
 from sparsekit.topology import LayerTopology, Topology
 
 
@@ -60,7 +61,7 @@ class TopKAST(Periodic):
         Raises:
             ValueError: if that would be more than all weights.
         """
-        trained = density * (1 + self.extra)
+        trained = float(exact_fraction(density) * (1 + exact_fraction(self.extra)))
         if trained > 1:
             raise ValueError(f"density * (1 + extra) must not exceed 1, got {trained}; lower extra")
         return trained
@@ -108,6 +109,13 @@ class TopKAST(Periodic):
 
     def first_values(self, views: Mapping[str, LayerView]) -> FirstValues:
         return lambda name, grown: views[name].memory["weights"][grown]
+
+    def training_flops(self, cost: Pass) -> float:
+        """Small set forward and for the input gradient, larger set for the weight gradient: `2 f(D) + f(D + M)`.
+
+        Source: Jayakumar et al. (2020), arXiv:2106.03517; the count is ours.
+        """
+        return 2 * cost.sparse + (cost.sparse if cost.backward is None else cost.backward)
 
     def _used(self, counts: Mapping[str, int]) -> dict[str, int]:
         """How many of the trained connections of each layer are used."""

@@ -2,22 +2,26 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from sparsekit.adaptor import Adaptor, call
 from sparsekit.allocation import allocate, check_density
+from sparsekit.checks import check_types
 from sparsekit.layers import shapes_of, sparse_layers
+from sparsekit.losses import LossFn, loss_of, shares
+from sparsekit.scores.asking import gradients_of
 from sparsekit.seeds import generator as stream
+from sparsekit.seeds import seeded_rng
 from sparsekit.selection import keep_top_overall, keep_top_per_layer
 from sparsekit.settings import check_range, setting
 from sparsekit.topology import LayerTopology, Topology
 
-Batch = tuple[Tensor, Tensor]
-LossFn = Callable[[Tensor, Tensor], Tensor]
+Batch = Any  # a pair of inputs and labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +42,8 @@ class Score(ABC):
     min_per_layer: int = setting(1, "connections that no layer falls below in one ranking", range=(0, 1000))
 
     def __post_init__(self):
+        check_types(self)
         check_range(self, rounds=(1, float("inf")), min_per_layer=(0, float("inf")))
-        for name, known in (("spacing", ("exponential", "linear")), ("scope", ("overall", "layer"))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be {' or '.join(known)}, got {getattr(self, name)!r}")
 
     @abstractmethod
     def __call__(
@@ -57,7 +59,7 @@ class Score(ABC):
 
         Args:
             model: a plain model.
-            batches: inputs and labels, on the model's device.
+            batches: inputs and labels, on the model's device; several inputs are a tuple or a dict (see `Adaptor`).
             loss_fn: `(outputs, labels) -> mean loss`.
             generator: what the score may draw from.
             kept: the connections that exist in this round; the others count as zero.
@@ -90,7 +92,8 @@ def prune(
 
     With `score.rounds` above 1 the score is taken again and again while the density falls: what a round leaves out
     counts as zero in the next ones, and stays out unless `score.comeback`. Parameters, buffers, training mode and
-    random state of the model are as before.
+    random state of the model are as before. A layer that the forward pass does not use scores 0: it keeps
+    `score.min_per_layer` connections.
 
     Args:
         model: plain; see `densify` for a sparse one.
@@ -104,7 +107,7 @@ def prune(
 
     Raises:
         TypeError: if the score is something else.
-        ValueError: if the density is outside (0, 1], the model is sparse, or a score is not finite.
+        ValueError: if the density is outside (0, 1], the model is sparse, or scores are not finite or all 0.
 
     Example:
         >>> from sparsekit.scores import Magnitude
@@ -118,7 +121,7 @@ def prune(
     kept = _whole(model, exclude)
     for turn in range(1, score.rounds + 1):
         draws = stream(seed, "score", turn)
-        scores = score(model, batches, loss_fn, draws, kept=kept)
+        scores = _taken(score, model, batches, loss_fn, draws, kept)
         if not score.comeback:
             scores = {name: _only(kept[name].mask(), tensor) for name, tensor in scores.items()}
         kept = _best(score, scores, score.density_after(turn, density), allocation)
@@ -178,7 +181,7 @@ def score_whole(
     """
     _check(model, score, 1.0)
     whole = _whole(model, exclude)
-    return score(model, list(batches), loss_fn, stream(seed, "score", 1), kept=whole)
+    return _taken(score, model, list(batches), loss_fn, stream(seed, "score", 1), whole)
 
 
 def twin_of(model: nn.Module, kept: Topology) -> nn.Module:
@@ -198,27 +201,30 @@ def weights_of(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
 def mean_gradients(
     twin: nn.Module, batches: Sequence[Batch], loss_fn: LossFn, names: Iterable[str]
 ) -> dict[str, Tensor]:
-    """Return the gradient of the mean loss over all samples, by the named layers' weights; nothing is masked."""
+    """Return the gradient of the mean loss over all samples, by the named layers' weights; nothing is masked.
+
+    It is 0 in a layer that the forward pass does not use.
+    """
     weights = weights_of(twin, names)
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     for share, loss in losses(twin, batches, loss_fn):
-        for name, grad in zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True):
+        for name, grad in zip(weights, gradients_of(loss, list(weights.values())), strict=True):
             total[name] += share * grad
     return total
 
 
 def losses(twin: nn.Module, batches: Sequence[Batch], loss_fn: LossFn) -> Iterator[tuple[float, Tensor]]:
-    """Yield each batch's share of all samples, and its mean loss.
+    """Yield what each batch's mean loss counts for in that of all samples, and the loss.
 
     Raises:
         ValueError: if there is no batch.
     """
-    for share, (inputs, labels) in parts_of(batches):
-        yield share, loss_fn(twin(inputs), labels)
+    for share, (inputs, labels) in parts_of(twin, batches, loss_fn):
+        yield share, loss_of(loss_fn, call(twin, inputs), labels)
 
 
-def parts_of(batches: Sequence[Batch]) -> Iterator[tuple[float, Batch]]:
-    """Yield each batch with its share of all samples.
+def parts_of(twin: nn.Module, batches: Sequence[Batch], loss_fn: LossFn) -> Iterator[tuple[float, Batch]]:
+    """Yield each batch with what its mean loss counts for in that of all samples; not those in which no label counts.
 
     Raises:
         ValueError: if there is none.
@@ -228,29 +234,41 @@ def parts_of(batches: Sequence[Batch]) -> Iterator[tuple[float, Batch]]:
             "this score must see examples, got no batch; give batches=[(inputs, labels)], for example from "
             "datasets.few_per_class(data, 10)"
         )
-    num = sum(len(labels) for _, labels in batches)
-    for batch in batches:
-        yield len(batch[1]) / num, batch
+    pairs = [Adaptor().pair(batch) for batch in batches]
+    with torch.no_grad():
+        counts = shares(loss_fn, [labels for _, labels in pairs], lambda: call(twin, pairs[0][0]))
+    yield from ((share, pair) for share, pair in zip(counts, pairs, strict=True) if share)
 
 
-class drawing_from:  # used like a function
-    """Let what draws from torch's global stream (dropout) draw from a generator instead, and put the stream back."""
-
-    def __init__(self, generator: torch.Generator):
-        self._seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-        self._fork = torch.random.fork_rng()
-
-    def __enter__(self) -> None:
-        self._fork.__enter__()
-        torch.manual_seed(self._seed)
-
-    def __exit__(self, *error: Any) -> None:
-        self._fork.__exit__(*error)
+def drawing_from(generator: torch.Generator) -> seeded_rng:
+    """Let what draws from torch's global stream (dropout) draw from a stream that a generator seeds."""
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    return seeded_rng(torch.Generator().manual_seed(seed))
 
 
 def _whole(model: nn.Module, exclude: tuple[str, ...]) -> Topology:
     shapes = shapes_of(model, exclude=exclude)
     return Topology({name: LayerTopology.full(shape) for name, shape in shapes.items()})
+
+
+def _taken(
+    score: Score,
+    model: nn.Module,
+    batches: Sequence[Batch],
+    loss_fn: LossFn,
+    generator: torch.Generator,
+    kept: Topology,
+) -> dict[str, Tensor]:
+    """Take a score, whatever is switched off outside; where it is 0 for every weight it cannot rank any."""
+    with torch.inference_mode(False), torch.enable_grad():
+        scores = score(model, batches, loss_fn, generator, kept=kept)
+    if scores and not any(bool(tensor.any()) for tensor in scores.values()):
+        raise ValueError(
+            f"at least one weight must have a score other than 0, got 0 for all of {', '.join(scores)}; outputs must "
+            "depend on them, and no layer behind them may be all zeros (as last layers are that begin at 0): give it "
+            "values first"
+        )
+    return scores
 
 
 def _best(score: Score, scores: Mapping[str, Tensor], density: float, allocation: str) -> Topology:

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sparsekit.losses import like
 from sparsekit.registry import register
+from sparsekit.scores.asking import gradients_of
 from sparsekit.scores.base import Batch, LossFn, Score, drawing_from, losses, mean_gradients, twin_of, weights_of
 from sparsekit.settings import check_range, setting
+from sparsekit.substitutes import twice_differentiable
 from sparsekit.topology import Topology
 
 
@@ -43,9 +46,9 @@ class GraSP(Score):
         def tempered(outputs: Tensor, labels: Tensor) -> Tensor:
             return loss_fn(outputs / self.temperature, labels)
 
-        with drawing_from(generator):
+        with drawing_from(generator), twice_differentiable():
             twin = twin_of(model, kept)
-            products = _hessian_times_gradient(twin, batches, tempered, kept)
+            products = _hessian_times_gradient(twin, batches, like(loss_fn, tempered), kept)
         return {name: weight.detach() * products[name] for name, weight in weights_of(model, kept).items()}
 
 
@@ -57,8 +60,8 @@ def _hessian_times_gradient(
     gradient = mean_gradients(twin, batches, loss_fn, kept)
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     for share, loss in losses(twin, batches, loss_fn):
-        grads = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+        grads = gradients_of(loss, list(weights.values()), create_graph=True)
         inner = torch.stack([(grad * gradient[name]).sum() for name, grad in zip(weights, grads, strict=True)]).sum()
-        for name, part in zip(weights, torch.autograd.grad(inner, list(weights.values())), strict=True):
+        for name, part in zip(weights, gradients_of(inner, list(weights.values())), strict=True):
             total[name] += share * part
     return total

@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
-from sparsekit.flow import positive_twin
+from sparsekit.adaptor import call
+from sparsekit.flow import flow_through, ones_for, positive_twin
 from sparsekit.registry import register
+from sparsekit.scores.asking import gradients_of
 from sparsekit.scores.base import Batch, LossFn, Score, drawing_from, weights_of
 from sparsekit.settings import setting
 from sparsekit.topology import Topology
@@ -20,8 +24,9 @@ class SynFlow(Score):
 
     The scores of what enters a unit and of what leaves it have the same sum, and so have those of all layers of a
     chain: in many rounds no layer can be emptied while another is full. Double precision, evaluation mode, without
-    biases and positions; normalisations and activations count as the identity (modules only, not functions),
-    attention's softmax as a division by the sum, without which it would cube the flow.
+    biases and positions; normalisations and activations count as the identity, modules and functions alike, attention's
+    softmax as a division by the sum, without which it would cube the flow. A model of words gets the mean of all rows
+    of its embedding, whatever the words.
 
     Source: Tanaka et al. (2020), Pruning neural networks without any data, arXiv:2006.05467, algorithm 1.
     """
@@ -41,17 +46,18 @@ class SynFlow(Score):
         weights = weights_of(twin, kept)
         for name, weight in weights.items():
             weight.mul_(kept[name].mask().to(weight.device)).requires_grad_(True)
+        ones = _ones_like_one_of(batches)
         with drawing_from(generator):
-            flow = twin(_ones_like_one_of(batches)).sum()
+            flow = flow_through(lambda: call(twin, ones))
         if not bool(flow.isfinite()):
             raise ValueError(f"the flow through the network must be finite, got {flow.item()}; scale its weights down")
-        grads = torch.autograd.grad(flow, list(weights.values()))
+        grads = gradients_of(flow, list(weights.values()))
         return {
             name: (grad * weight.detach()).abs() for (name, weight), grad in zip(weights.items(), grads, strict=True)
         }
 
 
-def _ones_like_one_of(batches: Sequence[Batch]) -> Tensor:
+def _ones_like_one_of(batches: Sequence[Batch]) -> Any:
     if not batches:
         raise ValueError("SynFlow must know the shape of an input, got no batch; give any, its contents do not matter")
-    return torch.ones_like(batches[0][0][:1], dtype=torch.float64)
+    return ones_for(tree_map(lambda x: x[:1] if isinstance(x, Tensor) and x.ndim else x, batches[0][0]))

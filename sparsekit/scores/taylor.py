@@ -36,7 +36,7 @@ class Taylor(Score):
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         with drawing_from(generator):
             # Batch statistics are those of each batch, so every batch can have a twin of its own.
-            for share, batch in parts_of(batches):
+            for share, batch in parts_of(twin_of(model, kept), batches, loss_fn):
                 grads = mean_gradients(twin_of(model, kept), [batch], loss_fn, kept)
                 for name, weight in weights.items():
                     total[name] += share * (grads[name] * weight).square()

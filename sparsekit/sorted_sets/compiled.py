@@ -8,9 +8,10 @@ inside the loops, because numpy asks for large pages, which makes scattered writ
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
-_compiled = njit(cache=True, nogil=True, boundscheck=False)
+from sparsekit import compiling
+
+_compiled = compiling.compiled()
 
 # Columns in one block of the counting sort: a block's writes stay within the second-level cache (measured: 64 to 1024
 # are alike, one block for all takes three times as long at two million connections).

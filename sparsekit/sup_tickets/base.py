@@ -1,11 +1,11 @@
 """What a collection of cheap tickets is: the split of its epochs, its settings, and what it leaves behind."""
 
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sparsekit.checks import check_types, finite_number, whole_number
 from sparsekit.registry import register
-from sparsekit.settings import check_range, setting
+from sparsekit.settings import check_range, exact_fraction, setting
 from sparsekit.tickets import Ticket, TicketBook, superpose
 from sparsekit.train import Experiment, History
 
@@ -26,12 +26,13 @@ class Split(NamedTuple):
 
 
 def split_epochs(epochs: int, cycle_rate: float, cycle_epochs: int) -> Split:
-    """Divide a training into ordinary epochs and whole cycles, exactly: the rate is taken as it is written.
+    """Divide a training into ordinary epochs and whole cycles, exactly: the rate is the fraction that the float means.
 
     `cycles = floor(epochs * cycle_rate / cycle_epochs)`, and all epochs that are in no cycle come before. In floating
-    point `100 * 0.29` is a little less than 29 and a cycle would be lost.
+    point `100 * 0.29` is a little less than 29 and a cycle would be lost; `1 / 3` means a third.
 
     Raises:
+        TypeError: if the epochs are no whole numbers.
         ValueError: if a number is out of range, or nothing would be left before the cycles.
 
     Source: Yin et al. (2022), arXiv:2205.15322, as coded by its authors, in whole numbers.
@@ -39,12 +40,14 @@ def split_epochs(epochs: int, cycle_rate: float, cycle_epochs: int) -> Split:
     Example:
         >>> split_epochs(250, 0.1, 8), split_epochs(250, 0.1, 30)
         (Split(pretraining=226, cycles=3), Split(pretraining=250, cycles=0))
+        >>> split_epochs(60, 1 / 3, 4)
+        Split(pretraining=40, cycles=5)
     """
-    if epochs < 1 or cycle_epochs < 1:
-        raise ValueError(f"epochs and cycle_epochs must be at least 1, got {epochs} and {cycle_epochs}")
-    if not 0 <= cycle_rate < 1:
+    whole_number("epochs", epochs, least=1)
+    whole_number("cycle_epochs", cycle_epochs, least=1)
+    if not 0 <= finite_number("cycle_rate", cycle_rate) < 1:
         raise ValueError(f"cycle_rate must lie in [0, 1), got {cycle_rate}; the paper's is 0.1")
-    cycles = int(epochs * Fraction(str(cycle_rate)) / cycle_epochs)
+    cycles = int(epochs * exact_fraction(cycle_rate) / cycle_epochs)
     if cycles * cycle_epochs == epochs:
         raise ValueError(f"there must be epochs before the first cycle, got {cycles} cycles of all {epochs} epochs")
     return Split(epochs - cycles * cycle_epochs, cycles)
@@ -95,6 +98,7 @@ class SupTickets:
             raise TypeError(
                 f"experiment must be an Experiment, got {type(self.experiment).__name__}; take one of the recipes"
             )
+        check_types(self)
         check_range(self, explore=(0, 1))
         if self.low is not None and self.low <= 0:
             raise ValueError(f"low must be above 0, got {self.low}; 0.001 is the paper's")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sparsekit.analysis import ensemble, outputs_of
 from sparsekit.evaluate import Batch, evaluate, refresh_batch_norm
+from sparsekit.losses import num_correct
 from sparsekit.tickets import Ticket
 from sparsekit.tickets.superpose import Stack, superpose_stack
 from sparsekit.topology import Topology
@@ -118,7 +119,8 @@ class Lab:
         return evaluate(network, [self.test]).accuracy
 
     def _right(self, outputs: Tensor) -> float:
-        return float((outputs.argmax(1) == self.test[1]).double().mean())
+        met, counted = num_correct(outputs, self.test[1])
+        return met / counted
 
 
 def count_votes(stack: Stack, kept: Topology) -> tuple[tuple[int, ...], tuple[int, ...]]:

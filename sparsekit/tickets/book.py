@@ -51,17 +51,26 @@ class TicketBook(Sequence[Ticket]):
 
     @property
     def steps(self) -> list[int]:
-        """After which steps there is a ticket, in increasing order."""
-        return sorted(int(path.stem.rpartition("-")[2]) for path in self.folder.glob("ticket-*.safetensors"))
+        """After which steps there is a ticket, in increasing order.
+
+        Raises:
+            ValueError: if a file is called like a ticket, but has no step in its name.
+        """
+        return sorted(map(_step_of, self.folder.glob("ticket-*.safetensors")))
 
     def at(self, step: int) -> Ticket:
         """Return the ticket of a step.
 
         Raises:
             FileNotFoundError: if there is none.
-            ValueError: if its file is damaged.
+            ValueError: if its file is damaged, or holds the ticket of another step.
         """
-        return read_ticket(self.path_of(step))
+        ticket = read_ticket(path := self.path_of(step))
+        if ticket.step != step:
+            raise ValueError(
+                f"{path} must hold the ticket of step {step}, got that of step {ticket.step}; rename the file"
+            )
+        return ticket
 
     def frame(self) -> "pd.DataFrame":
         """Return a row per ticket: connections, density, accuracy, and the size of its file in bytes; by step."""
@@ -92,3 +101,12 @@ class TicketBook(Sequence[Ticket]):
 
     def __repr__(self) -> str:
         return f"TicketBook({str(self.folder)!r}): {len(self)} tickets"
+
+
+def _step_of(path: Path) -> int:
+    digits = path.stem.removeprefix("ticket-")
+    if not (digits.isascii() and digits.isdigit()):
+        raise ValueError(
+            f"the files of tickets must be called ticket-STEP.safetensors, got {path}; rename it, or move it elsewhere"
+        )
+    return int(digits)

@@ -7,15 +7,18 @@ a vote by frequency first, by strength second. With `average="active"` it is ave
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sparsekit.allocation import share_out
+from sparsekit.allocation import check_density, share_out
+from sparsekit.checks import must_be
+from sparsekit.checks import number as plain_number
 from sparsekit.selection import highest
+from sparsekit.tickets.rest import averaged, layout_of
 from sparsekit.tickets.ticket import Ticket
 from sparsekit.topology import LayerTopology, Topology
 
@@ -35,9 +38,11 @@ def superpose(
 ) -> Ticket:
     """Average tickets and keep the strongest connections: as many as one ticket has.
 
-    Biases, batch norm and dense layers are averaged too. The batch-norm statistics of an average describe no network:
-    measure it with `evaluate(..., refresh_with=training_batches)` or call `refresh_batch_norm` first. The order of the
-    tickets matters for `prune="each"` only.
+    Biases, batch norm and dense layers are averaged too, real and complex numbers alike. Counts are those of the last
+    ticket; other whole numbers, truth values and what modules keep beside tensors must be the same in all. The
+    batch-norm statistics of an average describe no network: measure it with
+    `evaluate(..., refresh_with=training_batches)` or call `refresh_batch_norm` first. The order of the tickets matters
+    for `prune="each"` only.
 
     Args:
         tickets: of networks with the same layers, in the order of their training.
@@ -54,7 +59,8 @@ def superpose(
         A ticket with exactly the asked number of connections, all of them in the union of the tickets.
 
     Raises:
-        ValueError: if there is no ticket, their layers differ, a setting is unknown, or the budget does not fit.
+        ValueError: if there is no ticket, their layers differ, something in them has no average and differs, a setting
+            is unknown, or the budget does not fit.
 
     Source: Yin et al. (2022), arXiv:2205.15322; pruning once is the figure of the authors' repository, pruning each
         time is their code.
@@ -89,14 +95,14 @@ def superpose_stack(
         density, average, prune, scope: as for `superpose`.
 
     Raises:
-        ValueError: if the budget does not fit.
+        ValueError: if the budget does not fit, or something that has no average differs.
     """
     first, last = stack.tickets[0], stack.tickets[-1]
     shares = torch.tensor(weights, dtype=torch.float64)
     budget = Budget(first.topology, _count(stack.tickets, density), scope)
-    rest = _mean_of_rest(stack.tickets, shares)
+    rest, extra = (averaged([getattr(one, part) for one in stack.tickets], shares) for part in ("rest", "extra"))
     if not first.topology:
-        return replace(last, rest=rest, accuracy=math.nan)
+        return replace(last, rest=rest, extra=extra, accuracy=math.nan)
     if prune != "never":
         budget.check(stack.union)
     averages = _running(stack, shares, average, budget) if prune == "each" else stack.average(shares, average)
@@ -106,6 +112,7 @@ def superpose_stack(
         topology=topology,
         values={name: x.to(first.values[name].dtype) for name, x in values.items()},
         rest=rest,
+        extra=extra,
         step=last.step,
     )
 
@@ -234,47 +241,42 @@ def _counts_of(topology: Topology) -> dict[str, int]:
     return {name: layer.count for name, layer in topology.items()}
 
 
-def _mean_of_rest(tickets: Sequence[Ticket], shares: Tensor) -> dict[str, Tensor]:
-    """Average everything but the connections; whole numbers, such as counts of batches, are those of the last."""
-    return {name: _mean([ticket.rest[name] for ticket in tickets], shares) for name in tickets[0].rest}
-
-
-def _mean(tensors: Sequence[Tensor], shares: Tensor) -> Tensor:
-    if not tensors[0].is_floating_point():
-        return tensors[-1]
-    total = sum(share * tensor.double() for share, tensor in zip(shares, tensors, strict=True))
-    return (torch.as_tensor(total) / shares.sum()).to(tensors[0].dtype)
-
-
 def _weighed(tickets: Sequence[Ticket], weights: Sequence[float] | None) -> list[tuple[Ticket, float]]:
     """Pair tickets with weights, and leave out those of weight 0."""
+    must_be("tickets", tickets, Iterable, "give a list of them, also of one")
     tickets = list(tickets)
     if not tickets:
         raise ValueError("superposing needs at least one ticket, got none; collect some first")
+    for ticket in tickets:
+        must_be("a ticket", ticket, Ticket, "read it with read_ticket, or take Ticket.of(model, step=0)")
     _check_alike(tickets)
-    weights = [1.0] * len(tickets) if weights is None else [float(weight) for weight in weights]
+    weights = [1.0] * len(tickets) if weights is None else weights
+    must_be("weights", weights, Iterable, "give a list of one number per ticket, or None")
+    weights = [float(plain_number("a weight", x.item() if isinstance(x, Tensor) else x)) for x in weights]
     if len(weights) != len(tickets):
-        raise ValueError(f"there must be one weight per ticket, {len(tickets)}, got {len(weights)}")
+        raise ValueError(
+            f"there must be one weight per ticket, {len(tickets)}, got {len(weights)}; add or leave out some"
+        )
     if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
-        raise ValueError(f"weights must be finite and not negative, one of them above 0, got {weights}")
+        raise ValueError(f"weights must be finite and not negative, one of them above 0, got {weights}; 1 is usual")
     return [(ticket, weight) for ticket, weight in zip(tickets, weights, strict=True) if weight]
 
 
 def _check_alike(tickets: Sequence[Ticket]) -> None:
-    first = tickets[0]
-    for ticket in tickets[1:]:
-        if ticket.topology.shapes != first.topology.shapes or _shapes(ticket.rest) != _shapes(first.rest):
-            raise ValueError("tickets must be of networks with the same layers, got others; superpose like with like")
-
-
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in tensors.items()}
+    layouts = [
+        {"connections": ticket.topology.shapes, **layout_of({**ticket.rest, **ticket.extra})} for ticket in tickets
+    ]
+    for layout in layouts[1:]:
+        if layout != layouts[0]:
+            odd = next((name for name in layout | layouts[0] if layout.get(name) != layouts[0].get(name)), "")
+            raise ValueError(
+                f"tickets must be of networks with the same layers, got others, in {odd}; superpose like with like"
+            )
 
 
 def _count(tickets: Sequence[Ticket], density: float | None) -> int:
     if density is not None:
-        if not 0 < density <= 1:
-            raise ValueError(f"density must lie in (0, 1], got {density}")
+        check_density(density)
         return round(density * tickets[0].topology.size)
     counts = {ticket.count for ticket in tickets}
     if len(counts) > 1:

@@ -4,19 +4,23 @@ import copy
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from sparsekit.files import write_atomically
-from sparsekit.layers import sparse_layers, sparsify, topology_of
+from sparsekit.checks import check_types
+from sparsekit.files import CHECKSUM, is_sealed, sealed, write_bytes
+from sparsekit.layers import SparseLayer, sparse_layers, sparsify, topology_of
 from sparsekit.layers.base import MEMORY
+from sparsekit.tickets.packing import packed, unpacked
+from sparsekit.tickets.rest import check_dense, copied, layout_of
 from sparsekit.topology import LayerTopology, Topology
 
-FORMAT = "sparsekit ticket 1"
+FORMAT = "sparsekit ticket 2"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,11 +30,14 @@ class Ticket:
     Args:
         topology: which connections exist.
         values: their values, of shape (e,), in the order of `topology[name].indices`, by layer name.
-        rest: every other tensor of the model's `state_dict`: biases, batch norm, layers that are dense.
+        rest: every other tensor of the model's `state_dict`: biases, batch norm, layers that are dense. Buffers that
+            are not saved (`persistent=False`) follow from the model's settings, and are no part of a ticket either.
         step: number of steps trained.
         accuracy: share of right answers, 0 to 1, where it was measured; NaN where not.
+        extra: what else is in the `state_dict`: what modules say of themselves (`get_extra_state`).
 
     Raises:
+        TypeError: if a part is of another type.
         ValueError: unless there is one value per connection.
 
     Source: the cheap tickets of Yin et al. (2022), arXiv:2205.15322; the word is that of Frankle and Carbin (2019),
@@ -42,17 +49,24 @@ class Ticket:
     rest: Mapping[str, Tensor]
     step: int
     accuracy: float = math.nan
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
+        check_types(self, any_number=("accuracy",))
         for name, layer in self.topology.items():
             values = self.values.get(name)
             if values is None or tuple(values.shape) != (layer.count,):
                 came = "none" if values is None else f"shape {tuple(values.shape)}"
-                raise ValueError(f"{name}: values must have shape ({layer.count},), one per connection, got {came}")
+                raise ValueError(
+                    f"{name}: values must have shape ({layer.count},), one per connection, got {came}; see Ticket.of"
+                )
 
     @classmethod
     def of(cls, model: nn.Module, *, step: int, accuracy: float = math.nan) -> "Ticket":
         """Copy a model as it is now; of a plain model everything is in `rest`.
+
+        Raises:
+            ValueError: if a tensor outside of sparse layers is sparse or quantized.
 
         Example:
             >>> from sparsekit.selection import random_topology
@@ -62,10 +76,16 @@ class Ticket:
             (4, ['0.bias'])
         """
         layers = sparse_layers(model)
-        own = {f"{name}.{part}" for name, layer in layers.items() for part in ("indices", layer.param_name)}
-        rest = {name: _copied(x) for name, x in model.state_dict().items() if not _is_layers_own(name, own)}
-        values = {name: _copied(layer.values()) for name, layer in layers.items()}
-        return cls(topology=topology_of(model).to("cpu"), values=values, rest=rest, step=step, accuracy=accuracy)
+        others = {name: x for name, x in model.state_dict().items() if not _is_layers_own(name, layers)}
+        check_dense(others)
+        return cls(
+            topology=topology_of(model).to("cpu"),
+            values={name: copied(layer.values()) for name, layer in layers.items()},
+            rest={name: copied(x) for name, x in others.items() if isinstance(x, Tensor)},
+            step=step,
+            accuracy=accuracy,
+            extra={name: copied(x) for name, x in others.items() if not isinstance(x, Tensor)},
+        )
 
     @property
     def count(self) -> int:
@@ -77,11 +97,11 @@ class Ticket:
         """Share of the sparse layers' places that are connections."""
         return self.topology.density
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self) -> dict[str, Any]:
         """Return the `state_dict` that puts this ticket into a sparse model, in either storage."""
-        parts = {f"{name}.indices": layer.indices for name, layer in self.topology.items()}
-        parts |= {f"{name}.packed_weight": values for name, values in self.values.items()}
-        return {**parts, **self.rest}
+        parts = {_entry(name, "indices"): layer.indices for name, layer in self.topology.items()}
+        parts |= {_entry(name, "packed_weight"): values for name, values in self.values.items()}
+        return {**parts, **self.rest, **self.extra}
 
     def model_like(self, model: nn.Module) -> nn.Module:
         """Return a copy of a model with this ticket's connections and values in it.
@@ -91,12 +111,13 @@ class Ticket:
                 model's, and masked for a plain one.
 
         Raises:
-            ValueError: if the model's layers are others.
+            ValueError: if the model's layers are others, or hold other kinds of numbers.
         """
         is_ready = bool(sparse_layers(model)) or not self.topology
         new = copy.deepcopy(model) if is_ready else sparsify(model, self.topology)
+        _check_kinds(self.rest, new.state_dict())
         try:
-            new.load_state_dict({name: x.clone() for name, x in self.state().items()})
+            new.load_state_dict({name: copied(x) for name, x in self.state().items()})
         except RuntimeError as error:
             raise ValueError(f"a ticket needs a model with the layers it is of, got another: {error}") from error
         return new
@@ -105,52 +126,90 @@ class Ticket:
 def write_ticket(ticket: Ticket, path: str | Path) -> None:
     """Write a ticket to a file; an old one is replaced as a whole or not at all.
 
-    The file is in safetensors format: it holds numbers, and nothing in it is ever run.
+    The file is in safetensors format: it holds numbers and words, and nothing in it is ever run. Its metadata have a
+    checksum.
+
+    Raises:
+        ValueError: if a module's extra state is more than numbers, words, bytes, tensors, and lists and dicts of those.
+        OSError: if there is no space; the message says so.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     shapes = json.dumps({name: list(shape) for name, shape in ticket.topology.shapes.items()})
     facts = {"format": FORMAT, "step": str(ticket.step), "accuracy": repr(ticket.accuracy), "shapes": shapes}
-    # Copies, because layers may share a tensor and the format knows none that are shared.
-    state = {name: tensor.contiguous().clone() for name, tensor in ticket.state().items()}
-    write_atomically(path, lambda temporary: save_file(state, temporary, metadata=facts))
+    tensors = {name: value for name, value in ticket.state().items() if name not in ticket.extra}
+    words, arrays = packed(tensors, ticket.extra)
+    write_bytes(path, sealed(save(arrays, metadata={**CHECKSUM, **facts, **words})))
 
 
 def read_ticket(path: str | Path) -> Ticket:
-    """Read a ticket from a file.
+    """Read a ticket from a file; what is read is in memory, whatever becomes of the file.
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if the file is damaged, or holds something else.
+        ValueError: if the file is damaged, of an older version, or holds something else.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"a ticket must exist at {path}, got none; give a path that write_ticket wrote")
     facts, state = _read(path)
-    if facts.get("format") != FORMAT:
-        raise ValueError(f"{path} must hold a ticket, got {facts.get('format', 'another file')}; give a ticket's path")
     shapes = {name: tuple(shape) for name, shape in json.loads(facts["shapes"]).items()}
+    state, extra = unpacked(facts, state)
+    layers = {name: LayerTopology(shape, state.pop(_entry(name, "indices"))) for name, shape in shapes.items()}
     return Ticket(
-        topology=Topology({name: LayerTopology(shape, state.pop(f"{name}.indices")) for name, shape in shapes.items()}),
-        values={name: state.pop(f"{name}.packed_weight") for name in shapes},
+        topology=Topology(layers),
+        values={name: state.pop(_entry(name, "packed_weight")) for name in shapes},
         rest=state,
         step=int(facts["step"]),
         accuracy=float(facts["accuracy"]),
+        extra=extra,
     )
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return a ticket's facts and tensors. `load` copies: a tensor that is part of the file would change with it."""
+    data = path.read_bytes()
     try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} must be a whole ticket file, got a damaged one: {error}; make it anew") from error
+        facts, state = _metadata(data), load(data)
+    except (SafetensorError, ValueError, KeyError) as error:  # KeyError: a type of numbers that it does not know
+        raise _damaged(path, str(error)) from error
+    found = facts.get("format", "another file")
+    if found == FORMAT and not is_sealed(data):
+        raise _damaged(path, "the checksum differs")
+    if found != FORMAT:
+        raise ValueError(f"{path} must hold a {FORMAT!r}, got {found!r}; give the path of a ticket of this version")
+    return facts, state
 
 
-def _copied(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().clone()
+def _metadata(data: bytes) -> dict[str, str]:
+    """Return the texts in a safetensors file: 8 bytes tell the length of its head, which is JSON."""
+    head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return head.get("__metadata__", {}) if isinstance(head, dict) else {}
 
 
-def _is_layers_own(name: str, own: set[str]) -> bool:
+def _damaged(path: Path, why: str) -> ValueError:
+    return ValueError(f"{path} must be a whole ticket file, got a damaged one: {why}; make it anew")
+
+
+def _entry(layer: str, part: str) -> str:
+    """Return what a part of a layer is called in a `state_dict`; a model may be a layer itself, without a name."""
+    return f"{layer}.{part}".removeprefix(".")
+
+
+def _is_layers_own(name: str, layers: Mapping[str, SparseLayer]) -> bool:
     """Whether an entry is a sparse layer's topology, its values, or what a rule remembers about it."""
-    return name in own or name.rpartition(".")[2].startswith(MEMORY)
+    owner, _, part = name.rpartition(".")
+    return owner in layers and (part in ("indices", layers[owner].param_name) or part.startswith(MEMORY))
+
+
+def _check_kinds(entries: Mapping[str, Tensor], own: Mapping[str, Any]) -> None:
+    """Refuse to load real numbers into whole ones, or truth values into real ones: torch would convert them."""
+    for name, entry in entries.items():
+        if not isinstance(own.get(name), Tensor) or name.endswith("_extra_state"):  # a module takes these as they are
+            continue
+        given, wanted = (layout_of({name: value})[name][-1] for value in (entry, own[name]))
+        if given != wanted:
+            raise ValueError(
+                f"{name}: a ticket needs a model with the same kinds of numbers, got {given} ones for {wanted} ones; "
+                "give a model as the ticket's was"
+            )

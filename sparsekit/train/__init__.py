@@ -6,8 +6,10 @@ from sparsekit.train.experiment import Experiment, build_model, build_optimizer
 from sparsekit.train.fit import fit
 from sparsekit.train.history import History, Row
 from sparsekit.train.loop import StepStats, backward, set_learning_rate, train_step, training
-from sparsekit.train.run import load_model, read_experiment, read_run, run
+from sparsekit.train.record import read_experiment, read_run
+from sparsekit.train.run import load_model, run
 from sparsekit.train.start import load_start, save_start
+from sparsekit.train.step_counts import own_step_counts
 
 __all__ = [
     "Attachment",
@@ -24,6 +26,7 @@ __all__ = [
     "load_checkpoint",
     "load_model",
     "load_start",
+    "own_step_counts",
     "read_experiment",
     "read_run",
     "restore",

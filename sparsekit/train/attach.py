@@ -1,7 +1,9 @@
 """A rule in a training loop of your own: one new line, by way of the optimizer's step hooks."""
 
+import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import torch
@@ -11,11 +13,14 @@ from torch.optim import Optimizer
 from sparsekit.capture import LayerIO, capture_io, views
 from sparsekit.journal import Journal
 from sparsekit.layers import sparse_layers, topology_of
-from sparsekit.rewire import Change, check_optimizer, move_state, rewire
+from sparsekit.layers.move import Move
+from sparsekit.optimizers import StateMove, chain
+from sparsekit.rewire import Change, check_optimizer, rewire
 from sparsekit.rules.base import Rule, check_prepared, check_rule
 from sparsekit.seeds import generator
 from sparsekit.topology import Topology
 from sparsekit.train.loop import pull, remember
+from sparsekit.train.unseen import UnseenUpdates, make_hooked
 
 STEP_KEY = "sparsekit_step"
 _WITH_RULE: weakref.WeakSet[Optimizer] = weakref.WeakSet()
@@ -31,7 +36,8 @@ def attach(model: nn.Module, optimizer: Optimizer, rule: Rule, *, seed: int = 0)
     Args:
         model: a sparse model; its `DistributedDataParallel` wrapper where there is one.
         optimizer: the one that trains it. A step that the optimizer skips (infinite gradients under GradScaler)
-            does not count.
+            does not count. Of an optimizer that hands its work on to another (SAM, Lookahead, accelerate's), the outer
+            one: the rule acts when the inner one steps.
         rule: when and how the topology changes.
         seed: the same on every process.
 
@@ -39,9 +45,11 @@ def attach(model: nn.Module, optimizer: Optimizer, rule: Rule, *, seed: int = 0)
         A handle with the step count, the journal, and `detach()`.
 
     Raises:
-        TypeError: if the rule is something else.
-        ValueError: if the model has no sparse layer, the optimizer leaves one of them out that is not frozen, or the
-            optimizer already has a rule; or if the rule looks at several batches, of which attach knows only one.
+        TypeError: if the rule or the optimizer is something else.
+        ValueError: if the model has no sparse layer, or one that is sharded; if the optimizer leaves one of them out
+            that is not frozen, calls no hooks when it steps, or already has a rule; or if the rule looks at several
+            batches, of which attach knows only one. A backward pass raises RuntimeError where the weights have been
+            updated without a step of this optimizer.
 
     Example:
         >>> from sparsekit.layers import sparsify
@@ -60,6 +68,11 @@ def attach(model: nn.Module, optimizer: Optimizer, rule: Rule, *, seed: int = 0)
     return Attachment(model, optimizer, rule, seed)
 
 
+def has_rule(optimizer: Optimizer) -> bool:
+    """Whether a rule is attached to an optimizer."""
+    return optimizer in _WITH_RULE
+
+
 class Attachment:
     """The rule at work on an optimizer; made by `attach`.
 
@@ -70,17 +83,23 @@ class Attachment:
         check_rule(rule)
         _check_one_batch(rule)
         _check_trains(model, optimizer)
-        self.model, self.optimizer, self.seed = model, optimizer, seed
+        self.model, self.seed = model, seed
+        self._optimizers = chain(optimizer)
+        self.optimizer = self._optimizers[-1]  # the one that updates the weights
+        make_hooked(self.optimizer)
+        self._frame: FrameType | None = None  # of the step that is being taken
         self.journal = Journal(topology_of(model).to("cpu"))
         self._known: Topology | None = topology_of(model)
         self._capture: capture_io | None = None
         self._draws = generator(seed, "rewire", self.step)
+        self._unseen = UnseenUpdates(model, self._optimizers)
         self._hooks = [
-            optimizer.register_step_pre_hook(self._before_step),
-            optimizer.register_step_post_hook(self._after_step),
-            optimizer.register_load_state_dict_post_hook(self._after_load),
+            self.optimizer.register_step_pre_hook(self._before_step),
+            self.optimizer.register_step_post_hook(self._after_step),
+            self.optimizer.register_load_state_dict_post_hook(self._after_load),
+            *self._unseen.hooks,
         ]
-        _WITH_RULE.add(optimizer)
+        _WITH_RULE.add(self.optimizer)
         self.rule = rule
 
     @property
@@ -109,6 +128,10 @@ class Attachment:
         _WITH_RULE.discard(self.optimizer)
 
     def _before_step(self, _optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict) -> tuple[tuple, dict] | None:
+        if _is_running(self._frame):  # an optimizer whose step calls that of its base class gets here twice
+            return None
+        self._frame = _caller()
+        self._unseen.begin_step()
         self._follow()
         self._draws = generator(self.seed, "rewire", self.step)
         # torch hands over the call's own arguments: the optimizer, then perhaps a closure.
@@ -138,6 +161,10 @@ class Attachment:
                     parameter.grad = None
 
     def _after_step(self, *_: Any) -> None:
+        if _caller() is not self._frame:
+            return
+        self._frame = None
+        self._unseen.end_step()
         if self._found_inf():
             return
         if self.rule.is_due(self.step) and not self.rule.replaces_step:
@@ -152,6 +179,7 @@ class Attachment:
     def _after_load(self, _optimizer: Optimizer) -> None:
         """Go on from the step that was loaded, as if attached after it."""
         self.journal = Journal(topology_of(self.model).to("cpu"))
+        self._unseen.end_step()
         self._known = None  # the model's own state is loaded before or after this; either belongs to what was loaded
         self._stop_capture()
         self._prepare()
@@ -162,7 +190,8 @@ class Attachment:
         if known is None or known == self._known:
             return
         for name, layer in sparse_layers(self.model).items():
-            move_state(layer, known[name], layer.topology, self.optimizer)
+            move = Move(known[name], layer.topology)
+            StateMove(layer, move, self._optimizers[0], layer.values()[move.grown_at]).apply()
         if self.journal.entries:
             self._write_down(Change.between(known, self._known))
 
@@ -173,7 +202,7 @@ class Attachment:
         io = self._stop_capture()
         seen = views(self.model, io)
         new = self.rule.propose(seen, self.step, self._draws)
-        change = rewire(self.model, new, self.optimizer, self.rule.first_values(seen))
+        change = rewire(self.model, new, self._optimizers[0], self.rule.first_values(seen))
         remember(self.model, self.rule.remember(seen, self.step, self._draws))
         self._write_down(change)
         self._known = topology_of(self.model)
@@ -206,6 +235,23 @@ class Attachment:
         return found is not None and bool(torch.as_tensor(found).any())
 
 
+def _caller() -> FrameType | None:
+    """The frame in which torch takes a step, from within a hook of that step."""
+    return next((frame for frame in _frames() if frame.f_globals.get("__name__") == Optimizer.__module__), None)
+
+
+def _is_running(frame: FrameType | None) -> bool:
+    """Whether a call has not ended yet; one that failed has."""
+    return any(running is frame for running in _frames())
+
+
+def _frames() -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
 def _check_one_batch(rule: Rule) -> None:
     if rule.probe_batches > 1:
         raise ValueError(
@@ -219,7 +265,7 @@ def _check_trains(model: nn.Module, optimizer: Optimizer) -> None:
     if not layers:
         raise ValueError("attach needs a model with sparse layers, got none; call sparsify on it first")
     check_optimizer(layers, optimizer)
-    if optimizer in _WITH_RULE:
+    if has_rule(chain(optimizer)[-1]):
         raise ValueError(
             "an optimizer must have one rule at most, got one that already has a rule; "
             "call detach() on what attach returned, or set its `rule`"

@@ -1,9 +1,11 @@
 """Checkpoints: everything a training needs to go on bit by bit, in one file that is never half-written."""
 
 import copy
+import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import nn
@@ -12,7 +14,12 @@ from torch.optim import Optimizer
 from sparsekit.files import write_atomically
 from sparsekit.layers.base import MEMORY
 
-FORMAT = "sparsekit checkpoint 1"
+FORMAT = "sparsekit checkpoint 2"
+# torch's own file, which it reads with this behind it too: a mark, and the CRC-32 of all bytes before. torch writes
+# checksums into its files, but does not compare them when it reads.
+END = struct.Struct("<12sI")
+MARK = b"sparsekitCRC"
+CHUNK = 2**20  # bytes
 PARTS = {"format", "step", "model", "optimizer", "optimizer_kind", "random", "extra"}
 
 
@@ -27,6 +34,7 @@ def save_checkpoint(
     *,
     step: int,
     extra: Mapping[str, Any] | None = None,
+    generator: torch.Generator | None = None,
 ) -> None:
     """Write a checkpoint: to a temporary file first, then renamed, so that the old one survives any failure.
 
@@ -36,23 +44,27 @@ def save_checkpoint(
         optimizer: its `state_dict` holds momentum and the like.
         step: number of steps done.
         extra: numbers, texts, lists and tensors to keep beside them.
+        generator: what the training draws from, for example inside `seeds.seeded_rng`; torch's global one if None.
+
+    Raises:
+        OSError: if there is no space; the message says so.
     """
     path = Path(path)
     state = {
         "format": FORMAT,
         "step": step,
-        **_state_of(model, optimizer),
+        **_state_of(model, optimizer, generator),
         "optimizer_kind": type(optimizer).__name__,
         "extra": dict(extra or {}),
     }
-    write_atomically(path, lambda temporary: torch.save(state, temporary))
+    write_atomically(path, lambda temporary: _write(state, temporary))
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint as plain values (`weights_only=True`: no code in the file is ever run).
 
     Raises:
-        CheckpointError: if the file is truncated, damaged, or not a checkpoint.
+        CheckpointError: if the file is truncated, has a flipped bit, is of an older version, or no checkpoint.
         FileNotFoundError: if there is none.
     """
     path = Path(path)
@@ -60,14 +72,20 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"a checkpoint must exist at {path}, got none; give the path that save_checkpoint wrote"
         )
+    is_whole = _is_whole(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged files; all mean the same to the user
+        raise _damaged(path, type(error).__name__) from error
+    found = state.get("format") if isinstance(state, dict) else None
+    if found == FORMAT and not is_whole:
+        raise _damaged(path, "the checksum differs")
+    if isinstance(found, str) and found != FORMAT and found.startswith(FORMAT.rstrip("0123456789")):
         raise CheckpointError(
-            f"{path} must be a whole checkpoint, got a damaged or foreign file ({type(error).__name__}); "
-            "delete it to start this run again, or put a good copy in its place"
-        ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+            f"{path} must be a {FORMAT!r}, got a {found!r} of another version; delete the run's folder to train it "
+            "again, or use the version that wrote it"
+        )
+    if found != FORMAT:
         raise CheckpointError(f"{path} must be a {FORMAT!r}, got another kind of file; give a run's checkpoint.pt")
     if missing := PARTS - set(state):
         raise CheckpointError(
@@ -77,21 +95,61 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return state
 
 
-def restore(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer) -> int:
+class _Summing:
+    """A file that sums up what is written to it."""
+
+    def __init__(self, file: IO[bytes]):
+        self.file, self.checksum = file, 0
+
+    def write(self, data: Any) -> int:
+        self.checksum = zlib.crc32(data, self.checksum)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _write(state: Mapping[str, Any], path: Path) -> None:
+    with path.open("wb") as file:
+        torch.save(state, summing := _Summing(file))  # type: ignore[arg-type]  # needs no more than these methods
+        file.write(END.pack(MARK, summing.checksum))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file ends with the mark and the checksum of all that is before."""
+    checksum, left = 0, path.stat().st_size - END.size
+    if left < 0:
+        return False
+    with path.open("rb") as file:
+        while left > 0 and (chunk := file.read(min(CHUNK, left))):
+            checksum, left = zlib.crc32(chunk, checksum), left - len(chunk)
+        return file.read() == END.pack(MARK, checksum)
+
+
+def _damaged(path: Path, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} must be a whole checkpoint, got a damaged or foreign file ({why}); "
+        "delete it to start this run again, or put a good copy in its place"
+    )
+
+
+def restore(
+    state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer, *, generator: torch.Generator | None = None
+) -> int:
     """Put a loaded checkpoint into a model and its optimizer, and return the number of steps done.
 
-    Also restores torch's random state, from which dropout draws.
+    Also restores the random state from which dropout draws: the generator's, or torch's global one if None.
 
     Raises:
         CheckpointError: if the checkpoint belongs to another model or optimizer; nothing has been changed then.
     """
     _check_fits(state["model"], model)
     _check_optimizer(state, optimizer)
-    before = copy.deepcopy(_state_of(model, optimizer))
+    before = copy.deepcopy(_state_of(model, optimizer, generator))
     try:
-        _put(state, model, optimizer)
+        _put(state, model, optimizer, generator)
     except Exception as error:  # whatever does not fit: nothing may stay half-loaded
-        _put(before, model, optimizer)
+        _put(before, model, optimizer, generator)
         raise CheckpointError(
             f"the checkpoint must fit this model and optimizer, got one that does not ({error}); "
             "delete it to start this run again, or put a good copy in its place"
@@ -99,14 +157,15 @@ def restore(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer) ->
     return state["step"]
 
 
-def _state_of(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
-    return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "random": torch.get_rng_state()}
+def _state_of(model: nn.Module, optimizer: Optimizer, generator: torch.Generator | None) -> dict[str, Any]:
+    random = (generator or torch.default_generator).get_state()
+    return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "random": random}
 
 
-def _put(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer) -> None:
+def _put(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer, generator: torch.Generator | None) -> None:
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["random"])
+    (generator or torch.default_generator).set_state(state["random"])
 
 
 def _check_fits(saved: Mapping[str, torch.Tensor], model: nn.Module) -> None:

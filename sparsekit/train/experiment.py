@@ -11,7 +11,9 @@ from torch import nn
 
 from sparsekit import models
 from sparsekit.allocation import check_density
+from sparsekit.checks import check_types
 from sparsekit.datasets import Dataset, few_per_class
+from sparsekit.files import check_name
 from sparsekit.layers import fuse_relus, shapes_of, sparsify
 from sparsekit.layers.convert import STORAGES
 from sparsekit.registry import get, register
@@ -19,11 +21,12 @@ from sparsekit.rules.base import Rule
 from sparsekit.rules.static import Static
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.scores.base import Score, prune
-from sparsekit.seeds import derive, generator
+from sparsekit.seeds import generator, seeded_rng
 from sparsekit.selection import random_topology
 from sparsekit.settings import changed_settings, check_range, setting
 from sparsekit.shuffling import shuffled
 from sparsekit.topology import Topology
+from sparsekit.train.step_counts import RAMP, STEP_COUNTS, own_step_counts
 from sparsekit.tricks import LabelSmoothing, Trick, check_tricks
 
 # Learning rate and settings of each optimizer where an experiment names none: torch's own, except for SGD.
@@ -43,7 +46,8 @@ for _name in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad"):
 class Experiment:
     """Everything that decides what a training does. Derive one from another with `dataclasses.replace`.
 
-    Settings of the data set, model and optimizer are mappings of the named function's own keywords.
+    Settings of the data set, model and optimizer are mappings of the named function's own keywords. How the optimizer
+    state of grown connections starts, `step_count` says: see `own_step_counts`.
 
     Raises:
         ValueError: if a name is unknown, a number out of range, or a score given where it cannot act.
@@ -72,6 +76,7 @@ class Experiment:
     dense_start: bool = setting(True, "draw dense weights first, the same for all methods; no if they would not fit")
     optimizer: str = setting("sgd", "optimizer, by name")
     optimizer_settings: Mapping[str, Any] | None = None
+    step_count: str = setting("shared", "Adam's step count of grown connections: shared (their layer's), own, or ramp")
     learning_rate: Schedule | None = setting(None, "by step; none falls along a cosine from the optimizer's usual rate")
     label_smoothing: float = setting(0.0, "share of the target spread over all classes", range=(0, 1))
     tricks: tuple[Trick, ...] = setting((), "what helps the training: ghosts, first values, labels")
@@ -84,38 +89,34 @@ class Experiment:
     first_step: int = setting(0, "step to begin at: data and learning rate go on from there", range=(0, 1_000_000))
 
     def __post_init__(self):
+        check_types(self, any_number=("density",))  # whose range says more
+        check_name(self.recipe, "recipe")
+        if self.start is not None:
+            check_name(self.start, "start")
         check_density(self.density)
         for kind in ("data", "model", "optimizer", "allocation"):
             get(kind, getattr(self, kind))
         if self.storage not in STORAGES:
-            raise ValueError(f"storage must be one of {', '.join(STORAGES)}, got {self.storage!r}")
+            raise ValueError(f"storage must be one of {', '.join(STORAGES)}, got {self.storage!r}; choose one of them")
         if self.storage == "csr" and getattr(self.rule, "needs_dense", ""):
             raise ValueError(f"this rule needs storage masked, got csr: {self.rule.needs_dense}")
         if self.autocast not in (None, "bfloat16", "float16"):
-            raise ValueError(f"autocast must be bfloat16, float16 or None, got {self.autocast!r}")
-        self._check_types()
+            raise ValueError(f"autocast must be bfloat16, float16 or None, got {self.autocast!r}; choose one of them")
+        if self.step_count not in STEP_COUNTS:
+            raise ValueError(
+                f"step_count must be one of {', '.join(STEP_COUNTS)}, got {self.step_count!r}; choose one of them"
+            )
+        self._check_settings()
         self._check_first_places()
         many = float("inf")
         check_range(self, epochs=(1, many), batch_size=(1, many), micro_batches=(1, many), label_smoothing=(0, 1))
-        check_range(self, first_step=(0, many))
+        check_range(self, first_step=(0, many), score_samples=(1, many))
 
-    def _check_types(self) -> None:
-        if not isinstance(self.rule, Rule):
-            raise TypeError(
-                f"rule must be a Rule, got {self.rule!r}; use rules.make_rule, or a recipe, which takes names"
-            )
+    def _check_settings(self) -> None:
         if (rate := (self.optimizer_settings or {}).get("lr")) is not None:
             raise ValueError(
                 f"the learning rate must be given as learning_rate, got lr={rate} among the optimizer's settings; "
                 f"use learning_rate=Cosine({rate}) or Constant({rate})"
-            )
-        if not isinstance(self.score, Score | None):
-            raise TypeError(
-                f"score must be a Score, got {self.score!r}; use scores.SNIP(), or a recipe, which takes names"
-            )
-        if not isinstance(self.learning_rate, Schedule | None):
-            raise TypeError(
-                f"learning_rate must be a Schedule, got {self.learning_rate!r}; use Constant(0.1) or Cosine(0.1)"
             )
         check_tricks(self.tricks)
         if self.label_smoothing and any(isinstance(trick, LabelSmoothing) for trick in self.tricks):
@@ -123,9 +124,6 @@ class Experiment:
                 f"labels must be smoothed once, got label_smoothing={self.label_smoothing} and LabelSmoothing among "
                 "the tricks; leave one of them out"
             )
-        for name in ("epochs", "batch_size", "micro_batches", "score_samples", "seed", "first_step"):
-            if not isinstance(getattr(self, name), int):
-                raise TypeError(f"{name} must be a whole number, got {getattr(self, name)!r}; round it")
 
     def _check_first_places(self) -> None:
         """A score, or a control of it, must have something to say about the first topology."""
@@ -187,7 +185,7 @@ def build_model(
     """Return the experiment's network at its first step: initialised and, below density 1, sparse.
 
     The same seed gives the same dense initialisation at every density and for every rule, so that methods can be
-    compared in pairs. Torch's global random state is left as it was.
+    compared in pairs. Torch's global random state is neither read nor set, so that several threads may build at once.
 
     Args:
         experiment: what is to be trained.
@@ -196,8 +194,7 @@ def build_model(
         data: what a score before training looks at; without it connections are drawn at random, which is enough for a
             model that is going to be loaded.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(experiment.seed, "model"))
+    with seeded_rng(generator(experiment.seed, "model")):
         with torch.device("cpu" if experiment.dense_start else "meta"):
             model = models.build(
                 experiment.model, input_shape=input_shape, num_classes=num_classes, **experiment.model_settings
@@ -224,8 +221,15 @@ def _drawn(experiment: Experiment, model: nn.Module, data: Dataset | None) -> To
 
 
 def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:
-    """Return the experiment's optimizer for a model; its learning rate is set before every step."""
+    """Return the experiment's optimizer for a model; its learning rate is set before every step.
+
+    Raises:
+        ValueError: if grown connections are to have step counts of their own, which the optimizer does not know.
+    """
     settings = experiment.optimizer_settings
     if settings is None:
         _, settings = USUAL.get(experiment.optimizer, (1e-3, {}))
-    return get("optimizer", experiment.optimizer)(model.parameters(), **settings)
+    optimizer = get("optimizer", experiment.optimizer)(model.parameters(), **settings)
+    if experiment.step_count != "shared":
+        own_step_counts(model, optimizer, ramp=RAMP if experiment.step_count == "ramp" else 0)
+    return optimizer

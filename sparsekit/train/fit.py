@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
+from sparsekit.adaptor import Adaptor
 from sparsekit.evaluate import Batch, LossFn, evaluate
 from sparsekit.journal import Journal
 from sparsekit.layers import sparse_layers, topology_of
@@ -34,6 +35,7 @@ def fit(
     micro_batches: int = 1,
     autocast: torch.dtype | None = None,
     tricks: Sequence[Trick] = (),
+    adaptor: Adaptor | None = None,
     progress: bool = True,
 ) -> History:
     """Train for some epochs and return what was measured. The loop itself is `training` in `loop.py`.
@@ -49,14 +51,17 @@ def fit(
         test_batches: measured after every epoch.
         seed: of everything the rule draws.
         learning_rate: by step, for example a schedule; None leaves the optimizer's.
-        micro_batches: backward passes a batch is split into.
+        micro_batches: backward passes a batch is split into; their gradient is that of the whole batch.
         autocast: mixed precision in this type, for example `torch.bfloat16`.
         tricks: what helps the training; `tricks.begin` has applied them to the model before the optimizer was built.
+        adaptor: makes pairs of other batches, and class scores of other outputs.
         progress: show a bar.
 
     Raises:
-        ValueError: if an epoch has no batch, the optimizer is not that of the model, or a rule has nothing to rewire.
-        TypeError: if the rule or the learning rate is something else.
+        ValueError: if an epoch has no batch, the optimizer is not that of the model, a rule has nothing to rewire, or
+            nobody knows how the losses of several (micro-)batches become one.
+        TypeError: if the rule or the learning rate is something else, a batch is no pair, or outputs are not what the
+            loss takes.
         FloatingPointError: if the loss is not finite; weights and topology are as before that step.
     """
     _check(model, optimizer, rule, learning_rate)
@@ -76,10 +81,11 @@ def fit(
             micro_batches=micro_batches,
             autocast=autocast,
             tricks=tricks,
+            adaptor=adaptor,
         )
         num_steps += _write_down(walk, epoch, history)
         if test_batches is not None:
-            measured = evaluate(model, test_batches, loss_fn)
+            measured = evaluate(model, test_batches, loss_fn, adaptor=adaptor)
             history.rows += rows_of_epoch(num_steps - 1, epoch, measured, model)
     return history
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from sparsekit.evaluate import Evaluation
-from sparsekit.files import write_atomically
+from sparsekit.files import CHECKSUM, append, is_sealed, sealed, write_bytes
 from sparsekit.journal import Journal
 from sparsekit.layers import density_of, topology_of, used_topology
 from sparsekit.topology import Topology
@@ -73,7 +73,7 @@ def rows_of_step(step: int, epoch: int, stats: StepStats) -> list[Row]:
     """Return the rows that one training step adds."""
     return [
         Row(step, epoch, "train loss", stats.loss),
-        Row(step, epoch, "train accuracy", stats.correct / stats.count),
+        Row(step, epoch, "train accuracy", stats.accuracy),
     ]
 
 
@@ -94,29 +94,58 @@ def rows_of_epoch(step: int, epoch: int, evaluation: Evaluation, model: nn.Modul
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Add rows to the end of a metrics file, one JSON object a line."""
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(row._asdict()) + "\n" for row in rows)
+    """Add rows to the end of a metrics file, one JSON object a line, each with a checksum of its own.
+
+    Raises:
+        OSError: if there is no space; the message says so.
+    """
+    append(path, b"".join(map(_line_of, rows)))
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read a metrics file; a last line cut off by a crash is left out."""
+    """Read a metrics file; a last line cut off by a crash is left out.
+
+    Raises:
+        ValueError: if a line is damaged.
+    """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
     # Everything after the last line break is empty, or the torn end of a write.
-    return [Row(**json.loads(line)) for line in lines[:-1]]
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [_row_of(line, f"line {number} of {path}") for number, line in enumerate(lines, start=1)]
 
 
-def cut_rows(path: Path, step: int) -> None:
-    """Forget the rows at or after a step: a resumed run measures them again."""
-    kept = [row for row in read_rows(path) if row.step < step]
-    write_atomically(path, lambda temporary: append_rows(temporary, kept))
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write a metrics file anew, as a whole or not at all."""
+    write_bytes(path, b"".join(map(_line_of, rows)))
+
+
+def _line_of(row: Row) -> bytes:
+    return bytes(sealed(json.dumps({**CHECKSUM, **row._asdict()}).encode())) + b"\n"
+
+
+def _row_of(line: bytes, where: str) -> Row:
+    if not is_sealed(line):
+        raise ValueError(
+            f"{where} must be a row as it was written, got one that is damaged, changed by hand or of an older "
+            "version; put a good copy of the file in its place, or delete the run's folder to train it again"
+        )
+    values = json.loads(line)
+    return Row(*(values[name] for name in Row._fields))
 
 
 def code_version() -> str:
     """Return which code and libraries a run was made with: the git commit where there is one, and versions."""
-    here = Path(__file__).parent
-    asked = subprocess.run(["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True, text=True)
-    commit = asked.stdout.strip() or "not a git checkout"
-    return f"sparsekit {commit}\ntorch {torch.__version__}\npython {platform.python_version()}\n"
+    return f"sparsekit {_commit()}\ntorch {torch.__version__}\npython {platform.python_version()}\n"
+
+
+def _commit() -> str:
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / ".git").exists():  # git itself would look further up, and find somebody else's project
+        return "not a git checkout"
+    try:
+        words = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
+        asked = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):  # no git, or none that answers
+        return "of an unknown commit"
+    return asked.stdout.strip() or "of an unknown commit"

@@ -10,13 +10,15 @@ from itertools import count, islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
+from sparsekit.adaptor import Adaptor, size_of, split
 from sparsekit.capture import LayerIO, capture_io, views
-from sparsekit.evaluate import Batch, LossFn, num_correct
+from sparsekit.evaluate import Batch, LossFn, evaluating
 from sparsekit.layers import sparse_layers
+from sparsekit.losses import loss_of, losses_of_parts, num_correct
 from sparsekit.rewire import Change, rewire
 from sparsekit.rules.base import Notes, Rule
 from sparsekit.seeds import generator
@@ -29,13 +31,18 @@ class StepStats:
 
     Args:
         loss: mean loss of the batch, before the step.
-        correct: samples whose largest output is the right class; NaN where labels are no classes.
-        count: samples in the batch.
+        correct: labels whose class has the largest output; NaN where outputs are no scores of classes.
+        count: labels that count: samples, or pixels or tokens where each has its own; no padding.
     """
 
     loss: float
     correct: float
     count: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the labels that are met, 0 to 1; NaN where none counts."""
+        return self.correct / self.count if self.count else math.nan
 
 
 def _clears_gradients_on_failure(function: Callable) -> Callable:
@@ -65,6 +72,7 @@ def train_step(
     probes: Sequence[Batch] | None = None,
     micro_batches: int = 1,
     autocast: torch.dtype | None = None,
+    adaptor: Adaptor | None = None,
 ) -> tuple[StepStats, Change | None]:
     """One batch. Rewires instead of, or after, the weight update when the rule is due.
 
@@ -78,16 +86,20 @@ def train_step(
         generator: what the rule may draw from.
         probes: the batches whose gradients growth looks at, for a rule with `probe_batches` above 1 on its rewiring
             steps; this batch alone if None. The weights' own gradients come from this batch in any case.
-        micro_batches: split the batch into so many backward passes, to save memory.
+        micro_batches: split the batch into so many backward passes, to save memory. Their gradient is that of the
+            whole batch; see `sparsekit.losses`.
         autocast: compute in this type where torch thinks it safe, for example `torch.bfloat16`.
+        adaptor: makes pairs of other batches, and class scores of other outputs.
 
     Raises:
         FloatingPointError: if the loss is not finite; weights, topology and optimizer are as before the step.
-        ValueError: if the rule must see several batches and none are given.
+        TypeError: if the batch is no pair, or outputs are not what the loss takes.
+        ValueError: if the rule must see several batches and none are given, or the loss of the batch is no weighted
+            mean of those of its micro-batches.
     """
     due = rule.is_due(step)
     looks = due or rule.watches
-    how: dict[str, Any] = {"micro_batches": micro_batches, "autocast": autocast}
+    how: dict[str, Any] = {"micro_batches": micro_batches, "autocast": autocast, "adaptor": adaptor}
     probed = _probed(model, _wanted_probes(rule, probes), loss_fn, **how) if due else {}
     stats, io = backward(model, batch, loss_fn, capture=looks and rule.needs_gradients and not probed, **how)
     io = probed or io
@@ -114,6 +126,7 @@ def backward(
     capture: bool = False,
     micro_batches: int = 1,
     autocast: torch.dtype | None = None,
+    adaptor: Adaptor | None = None,
 ) -> tuple[StepStats, dict[str, LayerIO]]:
     """Forward and backward; plain numbers come out, so that the graph ends here.
 
@@ -122,23 +135,34 @@ def backward(
 
     Raises:
         FloatingPointError: if the loss is not finite.
-        ValueError: if there are fewer samples than micro-batches, or none. Gradients are cleared after any error.
+        TypeError: if the batch is no pair, or outputs are not what the loss takes.
+        ValueError: if there are fewer samples than micro-batches, or none, or the loss of the batch is no weighted mean
+            of theirs. Gradients are cleared after any error.
     """
-    inputs, labels = batch
-    if not 1 <= micro_batches <= len(labels):
-        raise ValueError(f"a batch must hold at least one sample per micro-batch, got {len(labels)} samples")
-    loss, correct = 0.0, 0.0
+    adaptor = adaptor or Adaptor()
+    inputs, labels = adaptor.pair(batch)
+    sizes = _sizes(size_of(labels, inputs), micro_batches)
+    parts, losses, device = split(labels, sizes), None, next(model.parameters()).device.type
+    loss, correct, count = 0.0, 0.0, 0
     with capture_io(model, enabled=capture) as io:
-        for x, y in zip(inputs.tensor_split(micro_batches), labels.tensor_split(micro_batches), strict=True):
-            share = len(y) / len(labels)
-            with torch.autocast(x.device.type, dtype=autocast, enabled=autocast is not None):
-                outputs = model(x)
-                part = _loss(loss_fn, outputs, y)
-            (part * share).backward()
-            loss += float(part.detach()) * share
-            correct += num_correct(outputs.detach(), y)
-    _check_finite(loss)
-    return StepStats(loss=loss, correct=correct, count=len(labels)), io
+        for number, (x, y) in enumerate(zip(split(inputs, sizes), parts, strict=True)):
+            with torch.autocast(device, dtype=autocast, enabled=autocast is not None):
+                outputs = adaptor.run(model, x)
+                losses = losses or losses_of_parts(loss_fn, parts, lambda seen=outputs: seen)
+                part = loss_of(losses[number], outputs, y)
+            part.backward()
+            loss += float(part.detach())
+            met, counted = num_correct(outputs, y, loss_fn)
+            correct, count = correct + met, count + counted
+    _check_finite(loss, count)
+    return StepStats(loss=loss, correct=correct, count=count), io
+
+
+def _sizes(size: int, parts: int) -> list[int]:
+    """Samples of each micro-batch, as alike as possible."""
+    if not 1 <= parts <= size:
+        raise ValueError(f"a batch must hold at least one sample per micro-batch, got {size} samples")
+    return [size // parts + (number < size % parts) for number in range(parts)]
 
 
 @torch.no_grad()
@@ -174,6 +198,7 @@ def training(
     micro_batches: int = 1,
     autocast: torch.dtype | None = None,
     tricks: Sequence[Trick] = (),
+    adaptor: Adaptor | None = None,
 ) -> Iterator[tuple[int, StepStats, Change | None]]:
     """Train batch by batch, and yield `(step, stats, change)` after each; stop whenever you like.
 
@@ -187,7 +212,7 @@ def training(
     a step goes on exactly as it would have.
     """
     check_tricks(tricks)
-    how: dict[str, Any] = {"micro_batches": micro_batches, "autocast": autocast}
+    how: dict[str, Any] = {"micro_batches": micro_batches, "autocast": autocast, "adaptor": adaptor}
     set_step(model, tricks, first_step, optimizer)
     for step, batch, probes in _looking_ahead(batches, rule, first_step):
         if learning_rate is not None:
@@ -225,14 +250,26 @@ def _wanted_probes(rule: Rule, probes: Sequence[Batch] | None) -> Sequence[Batch
 
 
 def _probed(model: nn.Module, probes: Sequence[Batch], loss_fn: LossFn, **how: Any) -> dict[str, LayerIO]:
-    """What the sparse layers see on some batches; neither gradients nor running statistics remember them."""
+    """What the sparse layers see on some batches as if they were one; gradients and running statistics forget them."""
     if not probes:
         return {}
+    adaptor = how["adaptor"] or Adaptor()
+    pairs = [adaptor.pair(batch) for batch in probes]
     with _keeping_statistics(model), capture_io(model) as io:
-        for batch in probes:
-            backward(model, batch, lambda outputs, labels: loss_fn(outputs, labels) / len(probes), **how)
+        losses = losses_of_parts(
+            loss_fn, [labels for _, labels in pairs], lambda: _glimpse(model, pairs[0][0], adaptor)
+        )
+        for batch, loss in zip(probes, losses, strict=True):
+            backward(model, batch, loss, **how)
     model.zero_grad(set_to_none=True)
     return io
+
+
+@torch.no_grad()
+def _glimpse(model: nn.Module, inputs: Any, adaptor: Adaptor) -> Any:
+    """Outputs of a batch, from which a loss that nobody knows tells its weights; nothing is drawn or remembered."""
+    with evaluating(model):
+        return adaptor.run(model, inputs)
 
 
 @contextlib.contextmanager
@@ -252,19 +289,11 @@ def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
         group["lr"] = learning_rate
 
 
-def _loss(loss_fn: LossFn, outputs: Tensor, labels: Tensor) -> Tensor:
-    try:
-        return loss_fn(outputs, labels)
-    except IndexError as error:  # what torch raises for a class that does not exist
-        raise ValueError(
-            f"labels must lie in [0, {outputs.shape[1]}), one per output, got {int(labels.min())} to "
-            f"{int(labels.max())}; renumber them or give the model more outputs"
-        ) from error
-
-
-def _check_finite(loss: float) -> None:
+def _check_finite(loss: float, count: int) -> None:
     if not math.isfinite(loss):
+        what = "lower the learning rate or look at the inputs" if count else "leave out batches without labels"
+        why = "" if count else " for a batch in which no label counts"
         raise FloatingPointError(
-            f"the loss must be finite, got {loss}; lower the learning rate or look at the inputs "
+            f"the loss must be finite, got {loss}{why}; {what} "
             "(weights, topology and optimizer are as they were before this step)"
         )

@@ -1,6 +1,5 @@
 """`run`: carry out an experiment once. Finished work is not done again; interrupted work goes on bit by bit."""
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,25 +13,18 @@ from tqdm.auto import tqdm
 
 from sparsekit import datasets
 from sparsekit.evaluate import Evaluation, evaluate
-from sparsekit.files import alone, write_text
+from sparsekit.files import alone, check_name, write_text
 from sparsekit.journal import Journal
 from sparsekit.layers import topology_of
-from sparsekit.seeds import derive
-from sparsekit.settings import from_plain, to_plain
+from sparsekit.seeds import generator, seeded_rng
+from sparsekit.settings import to_plain
 from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore, save_checkpoint
+from sparsekit.train.draws import drawing
 from sparsekit.train.experiment import Experiment, build_model, build_optimizer
 from sparsekit.train.feed import batches_of, endless_batches, total_steps
-from sparsekit.train.history import (
-    History,
-    Row,
-    append_rows,
-    code_version,
-    cut_rows,
-    read_rows,
-    rows_of_epoch,
-    rows_of_step,
-)
+from sparsekit.train.history import History, Row, append_rows, code_version, rows_of_epoch, rows_of_step, write_rows
 from sparsekit.train.loop import training
+from sparsekit.train.record import num_records, read_experiment, read_record, write_experiment
 from sparsekit.train.start import load_start
 from sparsekit.tricks.base import Given, Trick, begin, resume
 
@@ -70,6 +62,7 @@ def run(
         ValueError: if settings do not fit each other or the data; no folder is made then.
         FloatingPointError: if the loss is not finite; the last checkpoint stays.
         CheckpointError: if the folder's checkpoint is damaged or its record lags behind; nothing is touched.
+        OSError: if there is no space, which the message says; the last checkpoint stays, and another call goes on.
     """
     if not isinstance(experiment, Experiment):
         raise TypeError(f"run takes an Experiment, got {type(experiment).__name__}; recipes.digits_mlp() makes one")
@@ -78,36 +71,11 @@ def run(
             raise ValueError(f"{name} must be at least 1 or None, got {steps}; leave it out for the usual")
     place = Path(folder) / experiment.folder_name
     tell = partial(tqdm.write, f"{place.name}: another process trains it; waiting until it is done")
-    with alone(place, tell if progress else lambda: None), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(experiment.seed, "torch"))
-        work = _Work.begin(experiment, place, root, until)
+    with alone(place, tell if progress else lambda: None):
+        with seeded_rng(generator(experiment.seed, "before training")):
+            work = _Work.begin(experiment, place, root, until)
         work.go_on(progress, checkpoint_seconds, checkpoint_steps)
-        return read_run(place)
-
-
-def read_run(folder: str | Path) -> History:
-    """Return what a run has measured so far.
-
-    Raises:
-        FileNotFoundError: if the folder holds no run.
-    """
-    folder = Path(folder)
-    read_experiment(folder)
-    return History(read_rows(folder / "metrics.jsonl"), Journal.read(folder / "journal"), folder)
-
-
-def read_experiment(folder: str | Path) -> Experiment:
-    """Return the experiment of a run folder.
-
-    Raises:
-        FileNotFoundError: if the folder holds no run.
-    """
-    path = Path(folder) / "experiment.json"
-    if not path.exists():
-        raise FileNotFoundError(
-            f"a run folder must hold experiment.json, got {path.parent} without; give a run's folder"
-        )
-    return from_plain(json.loads(path.read_text(encoding="utf-8")))
+        return read_record(place, None)  # checked when it was taken up, and written since
 
 
 def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Module:
@@ -115,6 +83,7 @@ def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Modu
 
     Raises:
         FileNotFoundError: if the folder holds no run, or nothing has been saved yet.
+        CheckpointError: if the checkpoint is damaged, or of another network.
     """
     experiment = read_experiment(folder)
     data = datasets.load(experiment.data, root=root, **experiment.data_settings)
@@ -123,7 +92,13 @@ def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Modu
     # What the network has in it at that step: no ghosts, once the training is over.
     tricks = experiment.tricks_over(total_steps(experiment, data))
     model = resume(model, [trick for trick in tricks if trick.changes == "network"], state["step"])
-    model.load_state_dict(state["model"])
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{folder}/checkpoint.pt must be of the network in experiment.json, got another: {error}; delete the "
+            "folder to train this run again"
+        ) from error
     return model.eval()
 
 
@@ -140,7 +115,9 @@ class _Work:
     until: int | None
     tricks: tuple[Trick, ...]
     done: int
+    draws: torch.Generator
     rows: list[Row] = field(default_factory=list)
+    num_rows: int = 0
     saved_at: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -155,14 +132,15 @@ class _Work:
             load_start(folder.parent, experiment.start, model)
         tricks = experiment.tricks_over(total_steps(experiment, data))
         feed = endless_batches(experiment, data)
-        given = Given(batches=feed, load=lambda name: load_model(folder.parent / name, root=root))
+        given = Given(batches=feed, load=partial(_load_beside, folder.parent, root))
         if state is None and experiment.first_step == 0:
             model = begin(model, tricks, given)
         else:  # with values of a training that is under way
             model = resume(model, tricks, experiment.first_step if state is None else state["step"], given)
         optimizer = build_optimizer(experiment, model)
         journal = Journal(topology_of(model))
-        work = cls(experiment, folder, data, model, optimizer, journal, until, tricks, done=experiment.first_step)
+        draws = generator(experiment.seed, "torch")
+        work = cls(experiment, folder, data, model, optimizer, journal, until, tricks, experiment.first_step, draws)
         if state is None:
             work._create()
         else:
@@ -175,32 +153,23 @@ class _Work:
         (self.folder / "metrics.jsonl").unlink(missing_ok=True)
         self.journal = Journal.create(self.folder / "journal", topology_of(self.model))
         write_text(self.folder / "code.txt", code_version())
-        write_text(self.folder / "experiment.json", json.dumps(to_plain(self.experiment), indent=2) + "\n")
+        write_experiment(self.folder, self.experiment)
 
     def _take_up(self, state: dict[str, Any]) -> None:
-        self.done = restore(state, self.model, self.optimizer)
+        if to_plain(read_experiment(self.folder)) != to_plain(self.experiment):
+            raise CheckpointError(
+                f"{self.folder}/experiment.json must be of the experiment that the folder is named after, got another; "
+                "delete the folder to start this run again"
+            )
+        history = read_record(self.folder, state)
+        self.done = restore(state, self.model, self.optimizer, generator=self.draws)
+        self.journal, self.num_rows = history.journal, state["extra"]["rows"]
         if self.done >= self.end:
-            self.journal = Journal.read(self.folder / "journal")
             return
-        self._check_record()
         self._sweep()
         # What was written after the checkpoint will be written again.
-        self.journal = Journal.read(self.folder / "journal")
         self.journal.cut_at(self.done)
-        cut_rows(self.folder / "metrics.jsonl", self.done)
-
-    def _check_record(self) -> None:
-        """After a power failure the checkpoint may have reached the disk, and what was written before it not."""
-        steps = {row.step for row in read_rows(self.folder / "metrics.jsonl") if row.step < self.done}
-        if len(steps) < (trained := self.done - self.experiment.first_step):
-            raise _lagging("metrics.jsonl", f"{trained} steps", f"{len(steps)}")
-        try:
-            journal = Journal.read(self.folder / "journal")
-        except ValueError as error:
-            raise _lagging("journal", "every rewiring", "a damaged file") from error
-        past = Journal(journal.initial, [(step, change) for step, change in journal.entries if step < self.done])
-        if past[-1] != topology_of(self.model):
-            raise _lagging("journal", "every rewiring", f"{len(past)} that lead to another topology")
+        write_rows(self.folder / "metrics.jsonl", history.rows[: self.num_rows])
 
     def _sweep(self) -> None:
         """Remove what a killed process was just writing."""
@@ -220,7 +189,7 @@ class _Work:
         """Train from where the run stands to its end, or until as many steps are done as were asked for."""
         bar = tqdm(total=self.end, initial=self.done, desc=self.folder.name, disable=not progress, unit="step")
         self.model.train()
-        with bar:
+        with bar, drawing(self.experiment, self.model, self.draws):
             while self.done < self.end:
                 for stats_shown in self._epoch(checkpoint_seconds, checkpoint_steps):
                     bar.update()
@@ -264,9 +233,17 @@ class _Work:
 
     def _save(self) -> None:
         append_rows(self.folder / "metrics.jsonl", self.rows)
+        self.num_rows += len(self.rows)
         self.rows.clear()
-        save_checkpoint(self.folder / "checkpoint.pt", self.model, self.optimizer, step=self.done)
+        kept = num_records(self.num_rows, self.journal)
+        path = self.folder / "checkpoint.pt"
+        save_checkpoint(path, self.model, self.optimizer, step=self.done, extra=kept, generator=self.draws)
         self.saved_at = time.monotonic()
+
+
+def _load_beside(folder: Path, root: str | Path | None, name: str) -> nn.Module:
+    check_name(name, "the name of a run to learn from")
+    return load_model(folder / name, root=root)
 
 
 def _check_fits(experiment: Experiment, data: datasets.Dataset) -> None:
@@ -292,9 +269,3 @@ def _check_fits(experiment: Experiment, data: datasets.Dataset) -> None:
             f"augment needs pictures (channels, height, width), got inputs {data.shape} from {experiment.data}; "
             "set augment=False, or data_settings={'flat': False} for digits"
         )
-
-
-def _lagging(file: str, wanted: str, got: str) -> CheckpointError:
-    return CheckpointError(
-        f"{file} must hold {wanted} up to the checkpoint, got {got}; delete the folder to start this run again"
-    )

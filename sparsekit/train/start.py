@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors.torch import load, save
 from torch import nn
 
-from sparsekit.files import write_atomically
+from sparsekit.files import check_name, write_bytes
 
 STARTS = "starts"  # folder beside the runs
 
@@ -26,7 +26,7 @@ def save_start(folder: str | Path, model: nn.Module) -> str:
     path = _path(folder, name)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda temporary: temporary.write_bytes(data))
+        write_bytes(path, data)
     return name
 
 
@@ -57,4 +57,5 @@ def _name_of(data: bytes) -> str:
 
 
 def _path(folder: str | Path, name: str) -> Path:
+    check_name(name, "the name of a state")
     return Path(folder) / STARTS / f"{name}.safetensors"

@@ -13,13 +13,14 @@ from typing import Any, ClassVar, Literal, Self
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from sparsekit.checks import check_types
 from sparsekit.layers import fuse_relus, unfuse_relus
 from sparsekit.layers.base import GHOST
+from sparsekit.losses import LossFn
 from sparsekit.registry import get, names
 from sparsekit.settings import setting
 
 Batch = tuple[Tensor, Tensor] | list[Tensor]
-LossFn = Callable[[Tensor, Tensor], Tensor]
 # A guess of ours between the 25 and 50 % in which the soft units of ToST may reasonably live; its code removes nothing.
 USUAL_STOP = 0.4
 _FUSED = "_was_fused"
@@ -49,6 +50,9 @@ class Trick(ABC):
     """
 
     changes: ClassVar[Literal["values", "network", "loss"]]
+
+    def __post_init__(self):
+        check_types(self)
 
     def lasting(self, steps: int) -> Self:
         """Return this trick with its open end, where it has one, set for a training of so many steps."""
@@ -81,6 +85,7 @@ class Passing(Trick, ABC):
     )
 
     def __post_init__(self):
+        super().__post_init__()
         if self.stop is not None and self.stop < 1:
             raise ValueError(f"stop must be at least 1 step or None, got {self.stop}; leave the trick out instead")
 

@@ -8,10 +8,12 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 from torch.optim import Optimizer
 
+from sparsekit.adaptor import size_of
+from sparsekit.losses import LossFn, Scaled, Sum
 from sparsekit.registry import register
 from sparsekit.schedules import Constant, Schedule
 from sparsekit.settings import setting
-from sparsekit.tricks.base import Given, LossFn, Passing
+from sparsekit.tricks.base import Given, Passing
 
 TEACHER = "_teacher"  # where a network that is taught keeps its teacher
 
@@ -76,12 +78,12 @@ class Distillation(Passing):
             raise ValueError(f"distillation must be applied before step {step}, got a network without teacher")
         teacher, warmth = vars(model)[TEACHER], self.temperature
 
-        def mixed(outputs: Tensor, labels: Tensor) -> Tensor:
+        def distance(outputs: Tensor, _labels: Tensor) -> Tensor:
             told = log_softmax(teacher.outputs() / warmth, 1)
-            distance = kl_div(log_softmax(outputs / warmth, 1), told, reduction="batchmean", log_target=True)
-            return (1 - share) * loss_fn(outputs, labels) + share * warmth**2 * distance
+            return kl_div(log_softmax(outputs / warmth, 1), told, reduction="batchmean", log_target=True)
 
-        return mixed
+        distance.batch_weight = size_of  # type: ignore[attr-defined]  # a teacher has an opinion on every sample
+        return Sum((Scaled(loss_fn, 1 - share), Scaled(distance, share * warmth**2)))
 
 
 class _Teacher:
@@ -89,15 +91,20 @@ class _Teacher:
 
     def __init__(self, network: nn.Module, pupil: nn.Module):
         self.network = network.eval().requires_grad_(False)
-        self.inputs: tuple[Any, ...] = ()
-        self.handle = pupil.register_forward_pre_hook(self.look)
+        self.inputs: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
+        self.handle = pupil.register_forward_pre_hook(self.look, with_kwargs=True)
 
-    def look(self, _pupil: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self.inputs = inputs
+    def look(self, _pupil: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self.inputs = inputs, named
 
     @torch.no_grad()
     def outputs(self) -> Tensor:
-        return self.network(*self.inputs)
+        inputs, named = self.inputs
+        if isinstance(outputs := self.network(*inputs, **named), Tensor):
+            return outputs
+        raise TypeError(
+            f"a teacher must return class scores, got {type(outputs).__name__}; let its forward return the logits alone"
+        )
 
     def leave(self) -> None:
         self.handle.remove()

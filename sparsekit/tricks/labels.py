@@ -1,15 +1,17 @@
 """Softer labels: part of the target goes to the other classes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from sparsekit.losses import LossFn, Scaled, Sum, ignore_index_of, like, torchs
 from sparsekit.registry import register
 from sparsekit.schedules import Constant, Schedule
 from sparsekit.settings import setting
-from sparsekit.tricks.base import LossFn, Passing
+from sparsekit.tricks.base import Passing
 
 CONVENTIONS = ("others", "all")
 
@@ -80,9 +82,45 @@ class LabelSmoothing(Passing):
         if not (amount := self.amount_at(step)):
             return loss_fn
 
-        def smoothed(outputs: Tensor, labels: Tensor) -> Tensor:
-            spread = spread_of(amount, outputs.shape[1], self.convention)
-            everywhere = -torch.log_softmax(outputs, 1).mean()
-            return (1 - spread) * loss_fn(outputs, labels) + spread * everywhere
+        def spread(outputs: Tensor) -> float:
+            return spread_of(amount, outputs.shape[1], self.convention)
 
-        return smoothed
+        if torchs(loss_fn)[0] is nn.functional.cross_entropy:
+            return _smoother_cross_entropy(loss_fn, spread)
+        return Sum((Scaled(loss_fn, lambda outputs: 1 - spread(outputs)), Scaled(_surprise(loss_fn), spread)))
+
+
+def _smoother_cross_entropy(loss_fn: LossFn, spread: Callable[[Tensor], float]) -> LossFn:
+    """Cross entropy with more label smoothing: class weights and labels that are passed over enter as torch says."""
+    settings = torchs(loss_fn)[1]
+
+    def smoothed(outputs: Tensor, labels: Tensor) -> Tensor:
+        kept = (1 - settings.get("label_smoothing", 0.0)) * (1 - spread(outputs))
+        return nn.functional.cross_entropy(outputs, labels, **{**settings, "label_smoothing": 1 - kept})
+
+    return like(loss_fn, smoothed)
+
+
+def _surprise(loss_fn: LossFn) -> LossFn:
+    """The mean negative log-probability of all classes, over the samples whose labels count."""
+    ignored = ignore_index_of(loss_fn)
+
+    def counts(labels: Tensor) -> Tensor:
+        return (labels.long() >= 0) & (labels.long() != ignored) if ignored is not None else labels.long() >= 0
+
+    def surprise(outputs: Tensor, labels: Tensor) -> Tensor:
+        each = -torch.log_softmax(outputs, 1).mean(1)
+        if labels.is_floating_point() or labels.shape != each.shape:
+            return each.mean()
+        if bool((labels[counts(labels)] >= outputs.shape[1]).any()):
+            raise ValueError(
+                f"label smoothing must know which labels do not count, got {int(labels.max())} with {outputs.shape[1]} "
+                "classes; give cross_entropy itself (functools.partial gives it settings), or set loss_fn.ignore_index"
+            )
+        return each[counts(labels)].mean()
+
+    def weight(labels: Tensor) -> float:
+        return float(len(labels) if labels.is_floating_point() else counts(labels).sum())
+
+    surprise.batch_weight = weight  # type: ignore[attr-defined]
+    return surprise

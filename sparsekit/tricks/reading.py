@@ -1,12 +1,13 @@
 """Reading what a module's own `forward` does with its children, without numbers (`torch.fx`)."""
 
-import copy
 import inspect
 from collections.abc import Sequence
 
 import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional
+
+from sparsekit.layers.tracing import traced
 
 IN_PLACE = {torch.relu_, Tensor.relu_, functional.relu_}
 CALLS = IN_PLACE | {torch.relu, Tensor.relu, functional.relu}
@@ -21,11 +22,6 @@ class UnreadableError(ValueError):
     """A `forward` that depends on numbers, or does what cannot be written down as a graph."""
 
 
-class _OwnForward(torch.fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return True
-
-
 def own_graph(module: nn.Module) -> torch.fx.Graph:
     """Return what a module's own `forward` calls; each child is one node, whatever it does inside.
 
@@ -37,18 +33,11 @@ def own_graph(module: nn.Module) -> torch.fx.Graph:
         ['0', '1']
     """
     try:
-        return _OwnForward().trace(_undecorated(module))
+        # Without what checks the types of arguments: a traced value is no tensor.
+        return traced(module, lambda part: True, inspect.unwrap(type(module).forward))
     except Exception as error:  # whatever a model of somebody else raises when it is given no numbers
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UnreadableError(f"its forward must be traceable by torch.fx, got: {reason}") from error
-
-
-def _undecorated(module: nn.Module) -> nn.Module:
-    """A module with the same children whose forward checks no types: a traced value is no tensor."""
-    forward = inspect.unwrap(type(module).forward)
-    twin = copy.copy(module)
-    object.__setattr__(twin, "__class__", type(type(module).__name__, (type(module),), {"forward": forward}))
-    return twin
 
 
 def is_ours_or_torchs(module: nn.Module) -> bool:

@@ -7,12 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.dropout import _DropoutNd
 
 from sparsekit.layers import SparseLayer, densify, sparse_layers
 from sparsekit.registry import register
+from sparsekit.seeds import generator, seeded_rng
 from sparsekit.settings import check_range, setting
+from sparsekit.substitutes import twice_differentiable
 from sparsekit.tricks.base import Batch, Given, LossFn, Trick
 
 BETAS = (0.9, 0.999)  # of Adam, as torch's own and as in the released code
@@ -50,6 +51,7 @@ class RescaledInit(Trick):
     least: float = setting(0.01, "smallest number for a weight; biases may vanish", range=(0, 1))
 
     def __post_init__(self):
+        super().__post_init__()
         many = float("inf")
         check_range(self, iterations=(1, many), rate=(0, many), limit=(0, many), least=(0, many))
         if self.reach <= 0:
@@ -76,13 +78,11 @@ class RescaledInit(Trick):
             loss_fn: `(outputs, labels) -> mean loss`.
 
         Raises:
-            ValueError: if there is no batch.
+            ValueError: if there is no batch, or an operation has no second derivative.
         """
         search = _Search(self, model, loss_fn)
         stream = _endless(batches)
-        devices = [p.device for p in model.parameters() if p.is_cuda][:1]
-        # Only this way to compute attention has the second derivative that is needed here.
-        with torch.random.fork_rng(devices=devices), sdpa_kernel(SDPBackend.MATH):
+        with seeded_rng(generator(0, "rescaled-init")), twice_differentiable():
             for _ in range(self.iterations):
                 search.move(next(stream), next(stream), stream)
         return dict(zip(search.names, search.scales.tolist(), strict=True))
@@ -164,7 +164,7 @@ class _TwoStepAdam:
         return self.rate * mean / (square.sqrt() + TINY)
 
 
-def _parameter(model: nn.Module, name: str) -> nn.Parameter:
+def _parameter(model: nn.Module, name: str) -> Tensor:
     """Return a parameter by its name in the plain network."""
     path, _, own = name.rpartition(".")
     module = model.get_submodule(path)

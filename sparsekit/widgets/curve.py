@@ -7,6 +7,7 @@ import traitlets as t
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from sparsekit.plots.canvas import plain
 from sparsekit.plots.colours import DASH_DOT, DASHED, DOTTED, SOLID, style_of
 from sparsekit.widgets import colours, pictures
 from sparsekit.widgets.pictures import Picture
@@ -88,10 +89,10 @@ class Curve(FrontEnd):
     def figure(self) -> Figure:
         """Return the chart as a figure that belongs to the caller."""
         figure = Figure(figsize=(self.width / 100, self.height / 100), dpi=100, layout="constrained")
-        axes = figure.add_subplot(xlabel=self.x_label, ylabel=self.y_label)
+        axes = figure.add_subplot(xlabel=plain(self.x_label), ylabel=plain(self.y_label))
         for (name, line), look in zip(self._lines.items(), self.looks * 9, strict=False):
             style = (0, tuple(look["dash"])) if look["dash"] else "solid"
-            axes.plot(*line, color=look["colour"], linestyle=style, label=name)
+            axes.plot(*line, color=look["colour"], linestyle=style, label=plain(name))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)
         if self._lines:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from sparsekit.analysis import guidance, sampled_ratio_expected
 from sparsekit.capture import LayerView
 from sparsekit.plots import plot_guidance
+from sparsekit.plots.canvas import plain
 from sparsekit.registry import get, names
 from sparsekit.rules import Guided
 from sparsekit.widgets.controls import Controls, Field, options_of
@@ -143,12 +144,8 @@ class GuidanceExplorer(FigureExplorer):
         ratio = found.candidates.count / max(1, found.topology.count)
         chance = sampled_ratio_expected(found.topology.density, subset) if found.topology.count else 0.0
         ax = plot_guidance(found)
-        ax.set_title(
-            f"{layer}, {guide}: |S| / |A| = {ratio:.2f} (uniform draws: {chance:.2f}), recall {found.recall:.0%}",
-            fontsize=10,
-            loc="left",
-            y=1.18,  # above the input probabilities
-        )
+        title = f"{layer}, {guide}: |S| / |A| = {ratio:.2f} (uniform draws: {chance:.2f}), recall {found.recall:.0%}"
+        ax.set_title(plain(title), fontsize=10, loc="left", y=1.18)  # above the input probabilities
         return ax
 
 

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from sparsekit.journal import Journal
+from sparsekit.plots.canvas import plain
 from sparsekit.topology import Topology
 from sparsekit.widgets import colours, frames, pictures
 from sparsekit.widgets.flips import Histogram, LayerFilm, film_of
@@ -126,7 +127,7 @@ def _figure(film: LayerFilm, frame: int, name: str) -> Figure:
     rows, cols = film.base.shape[0], film.base.num_inputs
     is_thin = max(rows, cols) > MOST_STRETCHED * min(rows, cols)
     axes["mask"].imshow(picture_of(film, frame), interpolation="nearest", aspect="auto" if is_thin else "equal")
-    axes["mask"].set(title=name, xticks=[], yticks=[])
+    axes["mask"].set(title=plain(name), xticks=[], yticks=[])
     for place, title, fan in (("in", "Outputs by fan-in", film.fan_in), ("out", "Inputs by fan-out", film.fan_out)):
         numbers = np.arange(fan.units.shape[1]) * fan.width
         axes[place].bar(numbers, fan.units[frame], width=fan.width * 0.9, color=colours.INK, align="edge")

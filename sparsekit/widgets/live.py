@@ -5,33 +5,36 @@ see something listens. Same numbers with and without the thread. Nothing here pr
 come on any thread, late, or never.
 """
 
-import dataclasses
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 
 from torch import nn
 from torch.optim import Optimizer
 
+from sparsekit.adaptor import Adaptor
 from sparsekit.evaluate import Batch, LossFn
 from sparsekit.journal import Journal
 from sparsekit.layers import topology_of
+from sparsekit.rewire import Change
 from sparsekit.rules.base import Rule
-from sparsekit.schedules import Constant, Schedule
-from sparsekit.seeds import generator
+from sparsekit.seeds import generator, seeded_rng
 from sparsekit.topology import Topology
-from sparsekit.train.loop import train_step
+from sparsekit.train.draws import draws_unasked
+from sparsekit.train.loop import StepStats, train_step
 from sparsekit.tricks.base import Trick, loss_at, set_step
+from sparsekit.widgets import cells
+from sparsekit.widgets.steering import Control
 
 State = Literal["ready", "running", "paused", "done", "stopped", "failed"]
 ENDED = ("done", "stopped", "failed")
 TELL_EVERY = 0.1  # seconds; the notebook server silently drops messages past 1000 a second
 END = object()
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -49,41 +52,6 @@ class Snapshot:
     topology: Topology | None = None
 
 
-class Control(Generic[R]):
-    """A rule (or a trick) that may be exchanged while a training reads it: thread-safe, a whole value at a time.
-
-    Example:
-        >>> from sparsekit.rules import RigL
-        >>> control = Control(RigL(stop=500))
-        >>> control.change(every=50, fraction=0.1).fraction
-        Constant(value=0.1)
-    """
-
-    def __init__(self, rule: R):
-        self._rule, self._lock = rule, threading.Lock()
-
-    @property
-    def rule(self) -> R:
-        """The rule that holds now. Read it once per step."""
-        return self._rule
-
-    def change(self, **settings: Any) -> R:
-        """Replace settings of the rule and return the new one; a number for a schedule holds from now on.
-
-        Raises:
-            ValueError: if the rule does not allow the value; the old rule stays.
-            TypeError: if it has no such setting.
-        """
-        with self._lock:
-            fitting = {name: self._fitting(name, value) for name, value in settings.items()}
-            self._rule = dataclasses.replace(self._rule, **fitting)  # type: ignore[type-var]
-            return self._rule
-
-    def _fitting(self, name: str, value: Any) -> Any:
-        is_schedule = isinstance(getattr(self._rule, name, None), Schedule)
-        return Constant(value) if is_schedule and not isinstance(value, Schedule) else value
-
-
 class Run:
     """Take snapshots in a background thread; pause, resume and stop between any two of them.
 
@@ -99,6 +67,7 @@ class Run:
 
     def __init__(self, steps: Iterable[Snapshot], total: int | None = None):
         self.total, self.count = total, 0
+        self.panels = 0  # that watch it and are open
         self.state: State = "ready"
         self.latest: Snapshot | None = None
         self.topology: Topology | None = None
@@ -111,11 +80,17 @@ class Run:
         self._listeners: list[Callable[[Run], None]] = []
         self._warned = False
         self._thread = threading.Thread(target=self._work, name="sparsekit-run", daemon=True)
+        cells.when_run_again(self.end)
 
     def listen(self, listener: Callable[["Run"], None]) -> "Run":
         """Tell the listener at most ten times a second, and at each change of state. Its errors end nothing."""
         self._listeners.append(listener)
         return self
+
+    def unlisten(self, listener: Callable[["Run"], None]) -> None:
+        """Tell a listener no more; one that was never told changes nothing."""
+        with self._telling:
+            self._listeners = [one for one in self._listeners if one != listener]
 
     def start(self) -> "Run":
         """Begin, if nobody did; a run begins once."""
@@ -144,6 +119,16 @@ class Run:
             self._tell()
             self._over.set()
         self._go.set()
+
+    def end(self) -> None:
+        """Stop, and wait until the step at hand is done, but no longer than 5 seconds.
+
+        In a notebook this happens by itself when the cell that made the run is run again: two trainings of one model
+        would disturb each other.
+        """
+        self.stop()
+        if threading.current_thread() is not self._thread:
+            self._join(5.0)
 
     def wait(self, timeout: float | None = None) -> Snapshot | None:
         """Wait for the end and return the last snapshot; starts the run if nobody did.
@@ -253,6 +238,7 @@ def live_training(
     tricks: Sequence[Control[Trick] | Trick] = (),
     measure: Callable[[nn.Module], dict[str, float]] | None = None,
     measure_every: int = 50,
+    adaptor: Adaptor | None = None,
 ) -> Iterator[Snapshot]:
     """Train with the real `train_step` and yield a snapshot after each step; the rule is read anew at every step.
 
@@ -263,28 +249,34 @@ def live_training(
         loss_fn: `(outputs, labels) -> mean loss`.
         control: holds the rule, which sliders may change meanwhile; a plain rule stays as it is.
         steps: number of steps.
-        seed: of everything the rule draws.
+        seed: of everything that is drawn, by the rule and by dropout.
         journal: where every rewiring is recorded.
         tricks: what helps the training, already applied to the model; each may be held by a `Control` of its own.
         measure: metrics of the model beside the batch's loss and accuracy, taken every `measure_every` steps.
         measure_every: steps between measurements; the last step is measured too.
+        adaptor: makes pairs of other batches, and class scores of other outputs.
     """
-    held = control if isinstance(control, Control) else Control(control)
-    topology = topology_of(model)
+    held, topology = control if isinstance(control, Control) else Control(control), topology_of(model)
+    random = seeded_rng(generator(seed, "torch")) if draws_unasked(model) else nullcontext()
     for step, batch in enumerate(islice(batches, steps)):
         draws, now = generator(seed, "rewire", step), _as_they_are(tricks)
         set_step(model, now, step, optimizer)
         helped = loss_at(now, loss_fn, model, step)
-        stats, change = train_step(model, optimizer, batch, helped, held.rule, step, draws)
+        stats, change = _step_under(random, model, optimizer, batch, helped, held.rule, step, draws, adaptor)
         set_step(model, now, step + 1, optimizer)
-        metrics = {"loss": stats.loss, "accuracy": stats.correct / stats.count}
-        if change is not None:
-            topology = topology_of(model)
-            if journal is not None:
-                journal.add(step, change)
+        metrics = {"loss": stats.loss, "accuracy": stats.accuracy}
+        if change is not None and journal is not None:
+            journal.add(step, change)
+        topology = topology if change is None else topology_of(model)
         if measure is not None and ((step + 1) % measure_every == 0 or step + 1 == steps):
             metrics |= measure(model)
         yield Snapshot(step, metrics, topology)
+
+
+def _step_under(random: AbstractContextManager, *args: Any) -> tuple[StepStats, Change | None]:
+    *most, adaptor = args
+    with random:
+        return train_step(*most, adaptor=adaptor)
 
 
 def _as_they_are(tricks: Sequence[Control[Trick] | Trick]) -> list[Trick]:

@@ -7,7 +7,7 @@ from typing import Any
 import ipywidgets
 
 from sparsekit.schedules import Schedule
-from sparsekit.widgets import pictures
+from sparsekit.widgets import cells, pictures
 from sparsekit.widgets.controls import Controls, Field
 from sparsekit.widgets.curve import Curve
 from sparsekit.widgets.drafts import code_of
@@ -58,7 +58,7 @@ class LivePanel(Shown):
         self.charts = {names: Curve(title, **look) for title, names in _titled(metrics).items()}
         self.masks = MaskTiles() if masks else None
         self._drawn_topology: Any = None
-        self._lock = threading.Lock()
+        self._lock, self.is_closed = threading.Lock(), False
         self.buttons = Controls(_button_fields(run), {"progress": 0, "state": "", "count": ""}, title="Training")
         self._owners = _owners(control)
         self.dials = _dials(self._owners)
@@ -67,8 +67,20 @@ class LivePanel(Shown):
         if self.dials is not None:
             self.dials.observe(self._turn, "values")
         run.listen(self._draw).listen(self._say)  # what drawing broke is said after it
+        run.panels += 1
+        self.view.observe(lambda change: self.close() if change.new is None else None, "comm")
+        cells.when_run_again(self._replace)
         self._draw(run)
         self._say(run)
+
+    def close(self) -> None:
+        """Stop the run, unless another panel watches it, and take the widgets away; a picture of them stays.
+
+        In a notebook this happens by itself when the cell that made the panel is run again. A run that another cell has
+        made goes on then if the cell makes a new panel for it.
+        """
+        if self._leave() and not self.run.panels:
+            self.run.end()
 
     def sentence(self) -> str:
         """Say how far the run is and where its metrics stand."""
@@ -131,6 +143,24 @@ class LivePanel(Shown):
 
     def _widget(self) -> ipywidgets.VBox:
         return self.view
+
+    def _live_bundle(self, **kwargs) -> dict:
+        return {} if self.is_closed else super()._live_bundle(**kwargs)
+
+    def _leave(self) -> bool:
+        """Look at the run no more, and close the widgets; return whether that is news."""
+        with self._lock:
+            is_news, self.is_closed = not self.is_closed, True
+        if is_news:
+            self.run.unlisten(self._draw)
+            self.run.unlisten(self._say)
+            self.run.panels -= 1
+            super().close()
+        return is_news
+
+    def _replace(self) -> None:
+        if self._leave():
+            cells.after_this_cell(lambda: None if self.run.panels else self.run.end())
 
 
 def _titled(metrics: Metrics) -> dict[str, tuple[str, ...]]:

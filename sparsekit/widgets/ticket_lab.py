@@ -10,6 +10,7 @@ from torch import nn
 
 from sparsekit.evaluate import Batch
 from sparsekit.plots import plot_superposition, plot_votes
+from sparsekit.plots.canvas import plain
 from sparsekit.plots.colours import BASELINE, BLUE, PAPER, VERMILLION
 from sparsekit.plots.tickets import LEFT_OUT
 from sparsekit.sup_tickets.lab import Lab, Trial
@@ -61,7 +62,7 @@ class TicketLab(FigureExplorer):
         ax, votes = figure.subplots(1, 2, width_ratios=(3, 2))
         plot_superposition(self.trial.accuracies, self.trial.chosen, ax).set_title("", loc="left")
         plot_votes(self.trial.votes, self.trial.survivors, votes)
-        figure.suptitle(self.sentence(), fontsize=10)
+        figure.suptitle(plain(self.sentence()), fontsize=10)
         picture = io.BytesIO()
         figure.savefig(picture, format="png")
         return Picture(picture.getvalue(), self.sentence())

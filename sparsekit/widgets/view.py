@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import ipywidgets
 
 from sparsekit.widgets.pictures import Picture
 
@@ -44,6 +45,10 @@ class Shown:
     def snapshot(self) -> Picture:
         """Return what is shown now as a still picture: bytes of a PNG, with the sentence as its `alt`."""
 
+    def close(self) -> None:
+        """Take the widget and all it is made of out of the notebook and out of memory."""
+        close_tree(self._widget())
+
     def _widget(self) -> Any:
         """Return the widget of which the browser makes a view."""
         return self
@@ -61,11 +66,21 @@ class Shown:
         return self.sentence()
 
 
+def close_tree(widget: ipywidgets.Widget) -> None:
+    """Close a widget and those that it holds: its children, its layout and their like."""
+    values = widget.trait_values().values()
+    ipywidgets.Widget.close(widget)
+    for value in values:
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, ipywidgets.Widget):
+                close_tree(part)
+
+
 class FrontEnd(Shown, anywidget.AnyWidget):  # type: ignore[override]
     """A widget with a front-end of its own. A subclass names its script in `_esm`."""
 
     _css = style()
 
     def _live_bundle(self, **kwargs) -> dict:
-        bundle = anywidget.AnyWidget._repr_mimebundle_(self, **kwargs) or {}
+        bundle = {} if self.comm is None else anywidget.AnyWidget._repr_mimebundle_(self, **kwargs) or {}
         return dict(bundle[0] if isinstance(bundle, tuple) else bundle)

@@ -13,14 +13,15 @@ pixel's own row a connection reads, `runs` pairs of taps, from the first to past
 # pyright: reportCallIssue=false
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from sparsekit import compiling
 from sparsekit.kernels.cpu.vectors import WIDEST, dot, fma, load, prefetch, spread, store, zeros, zeros_like
 
 AHEAD = 4  # as in `linear`
 
-compiled = njit(cache=True, nogil=True, boundscheck=False)
-threaded = njit(cache=True, nogil=True, boundscheck=False, parallel=True)
+compiled = compiling.compiled()
+threaded = compiling.compiled(parallel=True)
 
 
 @compiled

@@ -17,15 +17,16 @@ one, `dvalues` itself.
 # pyright: reportCallIssue=false
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from sparsekit import compiling
 from sparsekit.kernels.cpu.vectors import WIDEST, dot, fma, load, prefetch, spread, store, zeros, zeros_like
 
 # Connections ahead of the one in hand whose row is asked for: the least that hides the second cache's latency.
 AHEAD = 4
 
-compiled = njit(cache=True, nogil=True, boundscheck=False)
-threaded = njit(cache=True, nogil=True, boundscheck=False, parallel=True)
+compiled = compiling.compiled()
+threaded = compiling.compiled(parallel=True)
 
 # Positions in the inner loops are unsigned: of a signed one Numba asks each time whether it counts from the end.
 

@@ -8,14 +8,16 @@ first number, so that a large mean does not swallow a small variance.
 Source: Ioffe and Szegedy (2015), arXiv:1502.03167, algorithm 1 and section 3.
 """
 
-from numba import njit, prange
+from numba import prange
+
+from sparsekit import compiling
 
 # Sums may be regrouped, as vector registers must; nothing is assumed about infinities and NaN.
 FAST = {"reassoc", "contract", "nsz"}
 
-compiled = njit(cache=True, nogil=True, boundscheck=False, fastmath=FAST)
-in_order = njit(cache=True, nogil=True, boundscheck=False, fastmath={"contract", "nsz"})
-threaded = njit(cache=True, nogil=True, boundscheck=False, fastmath=FAST, parallel=True)
+compiled = compiling.compiled(fastmath=FAST)
+in_order = compiling.compiled(fastmath={"contract", "nsz"})
+threaded = compiling.compiled(fastmath=FAST, parallel=True)
 
 
 @compiled

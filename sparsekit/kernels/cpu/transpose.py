@@ -4,8 +4,9 @@
 # pyright: reportCallIssue=false
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from sparsekit import compiling
 from sparsekit.kernels.cpu.vectors import transpose_tile
 
 # Bytes from which on a copy is written past the caches: it would push everything else out, and be gone when it is read.
@@ -13,8 +14,8 @@ STREAMED = 2**23
 # Numbers that may be written side by side, a tile of each row after the other: as many as the first cache holds.
 WRITTEN = 2**13
 
-compiled = njit(cache=True, nogil=True, boundscheck=False)
-threaded = njit(cache=True, nogil=True, boundscheck=False, parallel=True)
+compiled = compiling.compiled()
+threaded = compiling.compiled(parallel=True)
 
 
 @compiled

@@ -9,6 +9,7 @@ from torch import Tensor
 from sparsekit.capture import LayerView
 from sparsekit.registry import register
 from sparsekit.rules.base import Candidates
+from sparsekit.rules.flops import Pass, dense_gradient_step
 from sparsekit.topology import LayerTopology
 
 # A part is at most a quarter of the layer (csr storage must never make a tensor as large as the dense layer) and at
@@ -33,3 +34,6 @@ class AllMissing(Candidates):
         for start in range(0, num_missing, part):
             ranks = torch.arange(start, min(start + part, num_missing), device=taken.indices.device)
             yield taken.missing_at(ranks)
+
+    def step_flops(self, cost: Pass) -> float:
+        return dense_gradient_step(cost)

@@ -9,6 +9,7 @@ from torch import Tensor
 from sparsekit.capture import LayerView
 from sparsekit.registry import register
 from sparsekit.rules.base import Candidates
+from sparsekit.rules.flops import Pass, sparse_step
 from sparsekit.selection import draw_distinct
 from sparsekit.topology import LayerTopology
 
@@ -28,3 +29,7 @@ class Draw(Candidates):
         num_missing = taken.size - taken.count
         ranks = draw_distinct(num_missing, min(count, num_missing), generator)
         yield taken.missing_at(ranks.to(taken.indices.device))
+
+    def step_flops(self, cost: Pass) -> float:
+        # At most: no more are drawn than there are connections, or places without one.
+        return sparse_step(cost) + min(cost.sparse, cost.dense - cost.sparse)

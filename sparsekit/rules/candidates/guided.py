@@ -11,10 +11,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sparsekit.capture import LayerView
+from sparsekit.checks import check_types
 from sparsekit.kernels.sampling import sample_places
 from sparsekit.rules.base import Candidates
 from sparsekit.rules.candidates.all_missing import AllMissing
-from sparsekit.settings import check_range, setting
+from sparsekit.rules.flops import Pass, dense_gradient_step, sparse_step
+from sparsekit.settings import check_range, exact_fraction, setting
 from sparsekit.topology import LayerTopology
 
 # Each round finds what is still likely; what so many do not find has next to no weight.
@@ -48,6 +50,7 @@ class Guided(Candidates):
     dense_from: float = setting(1.0, "layers at least so dense consider every missing place", range=(0, 1))
 
     def __post_init__(self):
+        check_types(self, any_number=("subset",))
         if not self.subset > 0:
             raise ValueError(f"subset must be above 0, got {self.subset}; 1 draws as many as there are connections")
         check_range(self, dense_from=(0, 1))
@@ -73,7 +76,18 @@ class Guided(Candidates):
 
     def num_draws(self, topology: LayerTopology) -> int:
         """Return how often is drawn in a layer with these connections."""
-        return math.ceil(self.subset * topology.count)
+        return math.ceil(exact_fraction(self.subset) * topology.count)
+
+    def step_flops(self, cost: Pass) -> float:
+        """Gradients of `gamma` candidates per connection, beside the usual ones: `(3 + gamma) f_S`, or of all missing.
+
+        An upper estimate: the paper's algorithm leaves out the gradients of existing connections on a rewiring step.
+        Sampling itself (a few numbers per unit) is not counted.
+        """
+        gamma = self.subset if cost.gamma is None else cost.gamma
+        if math.isinf(gamma):
+            return dense_gradient_step(cost)
+        return sparse_step(cost) + min(gamma * cost.sparse, cost.dense - cost.sparse)
 
     def considers_all(self, view: LayerView, taken: LayerTopology) -> bool:
         """Whether every missing place is a candidate, so that nothing is drawn."""

@@ -10,6 +10,7 @@ from sparsekit.capture import LayerView
 from sparsekit.registry import register
 from sparsekit.rules.base import Candidates
 from sparsekit.rules.candidates.draw import Draw
+from sparsekit.rules.flops import Pass
 from sparsekit.topology import LayerTopology
 
 
@@ -26,6 +27,9 @@ class NeverActive(Candidates):
         self, view: LayerView, taken: LayerTopology, count: int, generator: torch.Generator
     ) -> Iterator[Tensor]:
         yield from Draw()(view, taken | _visited(view), count, generator)
+
+    def step_flops(self, cost: Pass) -> float:
+        return Draw().step_flops(cost)
 
     def remember(self, view: LayerView) -> Mapping[str, Tensor]:
         return {"visited": _visited(view).indices}

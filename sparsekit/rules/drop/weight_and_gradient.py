@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sparsekit.capture import LayerView
+from sparsekit.checks import check_types
 from sparsekit.registry import register
 from sparsekit.rules.base import DropScore
 from sparsekit.settings import check_range, setting
@@ -23,6 +24,7 @@ class WeightAndGradient(DropScore):
     gradient: float = setting(1.0, "weight of the gradient's size beside the value's", range=(0, 1000))
 
     def __post_init__(self):
+        check_types(self)
         check_range(self, gradient=(0, float("inf")))
 
     def __call__(self, view: LayerView, generator: torch.Generator) -> Tensor:

@@ -1,50 +1,16 @@
-"""Numbers that change during training: `step -> float`.
-
-One word for learning rates, drop fractions, densities, label smoothing and ghost strengths. Each schedule is a frozen
-value. Where `steps` is None its owner says how long it lasts: a rule with `stop=500` evaluates
-`schedule.lasting(500)`.
-"""
+"""Schedules by their shape: lines, waves, stages and cycles."""
 
 import math
-from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
-from typing import Self
+from abc import abstractmethod
+from dataclasses import dataclass
 
 from sparsekit.registry import register
-
-
-class Schedule(ABC):
-    """A function of the step. Values before step 0 or after the end are those at the ends."""
-
-    @abstractmethod
-    def __call__(self, step: int) -> float:
-        """Return the value at a step (0 is the first)."""
-
-    def lasting(self, steps: int | None) -> "Schedule":
-        """Return this schedule with its open length, where it has one, set to `steps`."""
-        return self
-
-
-class _Lasting(Schedule):
-    """A schedule with a last step, which its owner says where `steps` is None."""
-
-    steps: int | None
-
-    def lasting(self, steps: int | None) -> Self:
-        if self.steps is not None or steps is None:
-            return self
-        return replace(self, steps=max(1, steps))  # type: ignore[type-var]  # every subclass is a dataclass
-
-    def _length(self) -> int:
-        if self.steps is None:
-            raise ValueError(
-                f"{self} must know how long it lasts, got steps=None; give steps, or stop to the rule that owns it"
-            )
-        return self.steps
+from sparsekit.schedules.base import Lasting, Schedule
+from sparsekit.settings import exact_fraction
 
 
 @dataclass(frozen=True)
-class _Timed(_Lasting):
+class _Timed(Lasting):
     """A schedule from `start` to `end` within `steps`; its subclasses say how the way between bends."""
 
     start: float
@@ -52,6 +18,7 @@ class _Timed(_Lasting):
     steps: int | None = None
 
     def __post_init__(self):
+        super().__post_init__()
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps must be at least 1 or None, got {self.steps}; None leaves the length to the owner")
 
@@ -62,20 +29,6 @@ class _Timed(_Lasting):
     @abstractmethod
     def remaining(self, progress: float) -> float:
         """Return the share of the way still to go, 1 at progress 0 and 0 at progress 1."""
-
-
-@register("schedule", "constant")
-@dataclass(frozen=True)
-class Constant(Schedule):
-    """The same value at every step.
-
-    Source: the trivial schedule.
-    """
-
-    value: float
-
-    def __call__(self, step: int) -> float:
-        return self.value
 
 
 @register("schedule", "linear")
@@ -175,8 +128,9 @@ class Triangular(Schedule):
     cycle: int
 
     def __post_init__(self):
+        super().__post_init__()
         if self.cycle < 2:
-            raise ValueError(f"a cycle must last at least 2 steps to go up and down, got {self.cycle}")
+            raise ValueError(f"a cycle must last at least 2 steps to go up and down, got {self.cycle}; 2 or more")
         if self.low > self.high:
             raise ValueError(f"low must not exceed high, got {self.low} and {self.high}; exchange them")
 
@@ -203,6 +157,7 @@ class Piecewise(Schedule):
     factor: float = 0.1
 
     def __post_init__(self):
+        super().__post_init__()
         if list(self.milestones) != sorted(self.milestones):
             raise ValueError(f"milestones must increase, got {self.milestones}; sort them")
 
@@ -212,7 +167,7 @@ class Piecewise(Schedule):
 
 @register("schedule", "stages")
 @dataclass(frozen=True)
-class Stages(_Lasting):
+class Stages(Lasting):
     """One value after the other; each change comes after a share of `steps`.
 
     Source: the sparsity schedules of MEST, Yuan et al. (2021), arXiv:2110.14032, as in its code.
@@ -227,70 +182,16 @@ class Stages(_Lasting):
     steps: int | None = None
 
     def __post_init__(self):
+        super().__post_init__()
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps must be at least 1 or None, got {self.steps}; None leaves the length to the owner")
         if len(self.values) != len(self.changes) + 1:
-            raise ValueError(f"there must be one value more than changes, got {self.values} and {self.changes}")
+            raise ValueError(
+                f"there must be one value more than changes, got {self.values} and {self.changes}; add one"
+            )
         if list(self.changes) != sorted(self.changes) or not all(0 <= change <= 1 for change in self.changes):
-            raise ValueError(f"changes must be increasing shares of the steps, 0 to 1, got {self.changes}")
+            raise ValueError(f"changes must be increasing shares of the steps, 0 to 1, got {self.changes}; sort them")
 
     def __call__(self, step: int) -> float:
         steps = self._length()
-        return self.values[sum(step >= change * steps for change in self.changes)]
-
-
-@register("schedule", "warmup")
-@dataclass(frozen=True)
-class Warmup(Schedule):
-    """A straight rise from `first` times the schedule's value during `steps`, then the schedule itself.
-
-    The inner schedule keeps its own clock: it is evaluated at the same step.
-    Source: Goyal et al. (2017), arXiv:1706.02677, section 2.2.
-
-    Example:
-        >>> [Warmup(Constant(0.1), steps=4)(step) for step in (0, 2, 4)]
-        [0.0, 0.05, 0.1]
-    """
-
-    then: Schedule
-    steps: int
-    first: float = 0.0
-
-    def __post_init__(self):
-        if self.steps < 1:
-            raise ValueError(f"a warm-up must last at least 1 step, got {self.steps}; leave Warmup out instead")
-
-    def lasting(self, steps: int | None) -> "Warmup":
-        return replace(self, then=self.then.lasting(steps))
-
-    def __call__(self, step: int) -> float:
-        share = min(max(step / self.steps, 0.0), 1.0)
-        return (self.first + (1.0 - self.first) * share) * self.then(step)
-
-
-@register("schedule", "joined")
-@dataclass(frozen=True)
-class Joined(Schedule):
-    """One schedule up to step `at`, another from there on, which begins at its own step 0.
-
-    An open length of the first is `at`; one of the second is what is left.
-    Source: the learning rate of Sup-tickets, Yin et al. (2022), arXiv:2205.15322: steps down, then triangles.
-
-    Example:
-        >>> rate = Joined(Constant(0.1), at=100, then=Triangular(0.01, 0.05, cycle=10))
-        >>> [round(rate(step), 3) for step in (99, 100, 105, 110)]
-        [0.1, 0.01, 0.05, 0.01]
-    """
-
-    first: Schedule
-    at: int
-    then: Schedule
-
-    def __post_init__(self):
-        if self.at < 1:
-            raise ValueError(f"schedules must be joined at step 1 or later, got {self.at}; use the second one alone")
-
-    def lasting(self, steps: int | None) -> "Joined":
-        rest = None if steps is None else steps - self.at
-        return replace(self, first=self.first.lasting(self.at), then=self.then.lasting(rest))
-
-    def __call__(self, step: int) -> float:
-        return self.first.lasting(self.at)(step) if step < self.at else self.then(step - self.at)
+        return self.values[sum(step >= exact_fraction(change) * steps for change in self.changes)]

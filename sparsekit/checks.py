@@ -1,0 +1,183 @@
+"""What comes from outside is what it must be, or is refused with a sentence: types and numbers."""
+
+import collections.abc
+import dataclasses
+import functools
+import math
+import numbers
+import types
+from typing import Any, Literal, Union, get_args, get_origin
+
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", types.NoneType: "none"}
+# What to do instead, by the type that is asked for.
+WAYS = {
+    "int": "round it",
+    "float": "write it without quotes, and take .item() of a tensor",
+    "bool": "write True or False",
+    "str": "put it in quotes",
+    "tuple": "write (one,) for a single one",
+    "Mapping": "write {'name': value}",
+    "Literal": "choose one of them",
+    "DropScore": "make one, as in Magnitude()",
+    "GrowScore": "make one, as in Gradient()",
+    "Candidates": "make one, as in AllMissing()",
+    "Experiment": "take one of the recipes",
+    "Schedule": "Constant(...) keeps a number",
+    "Rule": "use rules.make_rule, or a recipe, which takes names",
+    "Score": "use scores.SNIP(), or a recipe, which takes names",
+}
+
+
+def check_types(owner: Any, *, any_number: tuple[str, ...] = ()) -> None:
+    """Check that every field of a settings object is of its annotated type; numbers of numpy become plain ones.
+
+    True and false are no numbers here, and a list will do for a tuple.
+
+    Args:
+        owner: a dataclass object, frozen or not.
+        any_number: fields that may be infinite or NaN.
+
+    Raises:
+        TypeError: if a field is of another type.
+        ValueError: if a number is not finite, or a text none of those that are known.
+    """
+    for field, hint in _hints(type(owner)):
+        value = getattr(owner, field.name)
+        if value is field.default:
+            continue
+        plain = _plain(value, hint)
+        _check(f"{type(owner).__name__}.{field.name}", value, plain, hint, finite=field.name not in any_number)
+        if plain is not value:
+            object.__setattr__(owner, field.name, plain)
+
+
+def whole_number(what: str, value: Any, *, least: int | None = None) -> int:
+    """Return a number as a plain int, for example one of numpy.
+
+    Raises:
+        TypeError: if it is no whole number.
+        ValueError: if it is below the least.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{what} must be a whole number, got {shown(value)}; round it")
+    if least is not None and value < least:
+        raise ValueError(f"{what} must be at least {least}, got {value}; raise it")
+    return int(value)
+
+
+def number(what: str, value: Any) -> Any:
+    """Return a number as a plain one, for example one of numpy; anything else is a TypeError."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{what} must be a number, got {shown(value)}; {WAYS['float']}")
+    return _unboxed(value)
+
+
+def finite_number(what: str, value: Any) -> Any:
+    """Return a number as a plain one, for example one of numpy.
+
+    Raises:
+        TypeError: if it is no number.
+        ValueError: if it is infinite or NaN.
+    """
+    if not math.isfinite(number(what, value)):
+        raise ValueError(f"{what} must be finite, got {value}; look where it was computed")
+    return _unboxed(value)
+
+
+def must_be(what: str, value: Any, kind: type, way: str) -> None:
+    """Raise TypeError unless a value is of a class; `way` says what to do instead."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{what} must be a {kind.__name__}, got {shown(value)}; {way}")
+
+
+def sides_of(shape: Any) -> tuple[int, ...]:
+    """Return a weight's shape, `(outputs, inputs, *kernel)`, as plain numbers.
+
+    Raises:
+        TypeError: if it is no sequence of whole numbers.
+        ValueError: if it has fewer than two sides, or one that is not positive.
+    """
+    if not isinstance(shape, collections.abc.Sequence) or isinstance(shape, str):
+        raise TypeError(f"a weight's shape must be (outputs, inputs, *kernel), got {shown(shape)}; use weight.shape")
+    sides = tuple(whole_number("a side of a weight's shape", side) for side in shape)
+    if len(sides) < 2 or min(sides) < 1:
+        raise ValueError(f"a weight's shape must have two or more positive sides, got {sides}; use weight.shape")
+    return sides
+
+
+def suits(value: Any, hint: Any) -> bool:
+    """Whether a value is of an annotated type; whole numbers are numbers, true and false are not."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return any(value is one or (isinstance(value, type(one)) and value == one) for one in parts)
+    if origin in (Union, types.UnionType):
+        return any(suits(value, one) for one in parts)
+    if origin is tuple and isinstance(value, tuple):
+        return all(suits(one, parts[0]) for one in value) if parts[1:] == (...,) else len(value) == len(parts)
+    if origin is collections.abc.Callable or hint is collections.abc.Callable:
+        return callable(value)
+    wanted = (int, float) if hint is float else origin or hint
+    if hint is Any or not isinstance(wanted, type | tuple):
+        return True  # nothing that could be asked here
+    return isinstance(value, wanted) and (hint is bool or wanted is object or not isinstance(value, bool))
+
+
+def type_in_words(hint: Any, *, quoted: bool = False) -> str:
+    """Say in words what a type asks for."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return " or ".join(map(repr if quoted else str, parts))
+    if origin in (Union, types.UnionType):
+        return " or ".join(type_in_words(one, quoted=quoted) for one in parts)
+    if origin is tuple:
+        return f"a tuple, each {type_in_words(parts[0], quoted=quoted)}"
+    return WORDS.get(hint, f"a {getattr(origin or hint, '__name__', hint)}")
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message can show it: a long one by its type."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}, which must be called"
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else type(value).__name__
+
+
+def _check(what: str, value: Any, plain: Any, hint: Any, *, finite: bool) -> None:
+    if not suits(plain, hint):
+        known = _literals(hint)
+        error = ValueError if isinstance(value, str) and known else TypeError
+        way = _way(hint)
+        raise error(f"{what} must be {type_in_words(hint, quoted=True)}, got {shown(value)}; {way}")
+    several = plain if isinstance(plain, tuple) else (plain,)
+    if finite and any(isinstance(one, float) and not math.isfinite(one) for one in several):
+        raise ValueError(f"{what} must be finite, got {shown(value)}; look where it was computed")
+
+
+def _plain(value: Any, hint: Any) -> Any:
+    """Return numbers of numpy as plain ones, and a list as a tuple where that is asked for."""
+    wants_tuple = any(tuple in (one, get_origin(one)) for one in (hint, *get_args(hint)))
+    if isinstance(value, list | tuple) and wants_tuple:
+        return tuple(map(_unboxed, value))
+    return _unboxed(value)
+
+
+def _unboxed(value: Any) -> Any:
+    """Return a number of numpy as a plain one; without importing numpy, which takes long."""
+    return value.item() if type(value).__module__ == "numpy" and not getattr(value, "ndim", 1) else value
+
+
+def _literals(hint: Any) -> bool:
+    return Literal in (get_origin(hint), *map(get_origin, get_args(hint)))
+
+
+def _way(hint: Any) -> str:
+    for one in (hint, *get_args(hint)):
+        if way := WAYS.get(getattr(get_origin(one) or one, "__name__", "")):
+            return way
+    return "make one and hand it in"
+
+
+@functools.cache
+def _hints(cls: type) -> tuple[tuple[dataclasses.Field, Any], ...]:
+    """Return the fields of a dataclass with their types; those written as strings are for type checkers."""
+    return tuple((field, field.type) for field in dataclasses.fields(cls) if not isinstance(field.type, str))

@@ -1,0 +1,97 @@
+"""Averages of the weights of a sparse model over its training, whatever happens to its topology."""
+
+import copy
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from sparsekit.layers.convert import densify, sparse_layers
+
+
+class Averaged(AveragedModel):
+    """An average of a sparse model's dense weights; made by `averaged`.
+
+    Everything of `torch.optim.swa_utils.AveragedModel` works: call it, save its `state_dict`, hand it to `update_bn`.
+    `module` is a plain model.
+    """
+
+    def __init__(self, model: nn.Module, decay: float | None = None):
+        multi_avg_fn = None if decay is None else get_ema_multi_avg_fn(decay)
+        super().__init__(densify(model), multi_avg_fn=multi_avg_fn)
+
+    def update_parameters(self, model: nn.Module) -> None:
+        """Take the present weights into the average; call it after the optimizer's step.
+
+        Args:
+            model: the sparse model that is trained.
+        """
+        super().update_parameters(_Dense(model, self.module))
+
+    def projected(self, model: nn.Module) -> nn.Module:
+        """Return a copy of a sparse model whose connections have the averaged values.
+
+        What the average holds elsewhere, for connections that were dropped meanwhile, is left out. Layers keep their
+        storage, so this is the average within the budget.
+
+        Args:
+            model: the sparse model that is trained; its topology is taken.
+        """
+        names = {f"{name}.weight".lstrip("."): layer for name, layer in sparse_layers(model).items()}
+        state = {key: value.clone() for key, value in self.module.state_dict().items()}
+        for key, layer in names.items():
+            state[key] *= layer.topology.mask().to(state[key].device)
+            state[key.removesuffix("weight") + "indices"] = layer.stored_indices
+        new = copy.deepcopy(model)
+        new.load_state_dict(state)
+        return new
+
+
+class _Dense(nn.Module):
+    """A sparse model's parameters and buffers, each as the plain model has it, in the plain model's order."""
+
+    def __init__(self, model: nn.Module, plain: nn.Module):
+        super().__init__()
+        self._pair = (model, plain)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Tensor]:  # type: ignore[override]
+        model, plain = self._pair
+        layers = sparse_layers(model)
+        for name, _ in plain.named_parameters():
+            owner, _, own = name.rpartition(".")
+            yield layers[owner].dense_weight() if owner in layers and own == "weight" else model.get_parameter(name)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        model, plain = self._pair
+        return (model.get_buffer(name) for name, _ in plain.named_buffers())
+
+
+def averaged(model: nn.Module, *, decay: float | None = None) -> Averaged:
+    """Return an average of a sparse model's weights, which `update_parameters(model)` feeds after each step.
+
+    Weight by weight the average is that of the densified models: a connection counts as zero while it does not exist.
+    `torch.optim.swa_utils.AveragedModel` itself is right as long as no topology changes.
+
+    Args:
+        model: a sparse model, in any storage.
+        decay: of an exponential moving average, in [0, 1), for example 0.999; None weighs all updates equally
+            (stochastic weight averaging).
+
+    Raises:
+        ValueError: if the decay lies outside [0, 1).
+
+    Example:
+        >>> from sparsekit.layers import shapes_of, sparsify
+        >>> from sparsekit.selection import random_topology
+        >>> net = nn.Sequential(nn.Linear(4, 2))
+        >>> model = sparsify(net, random_topology(shapes_of(net), 0.5))
+        >>> average = averaged(model, decay=0.9)
+        >>> average.update_parameters(model)
+        >>> average.module[0].weight.equal(model[0].dense_weight())
+        True
+
+    Source: Polyak and Juditsky (1992); equal weights along a training: Izmailov et al. (2018), arXiv:1803.05407.
+    """
+    if decay is not None and not 0 <= decay < 1:
+        raise ValueError(f"decay must lie in [0, 1), got {decay}; 0.999 is usual, None weighs all updates equally")
+    return Averaged(model, decay)

@@ -1,0 +1,278 @@
+"""`layer.weight` of a sparse layer: the dense weight that other code expects there, alive in both directions.
+
+Code of others reads `layer.weight` to compute with it (tied decoders, fused attention, penalties) and writes to it
+(`nn.init`, `.data.copy_`). What is read is the weight that the forward pass uses, differentiable, zero where there is
+no connection. What is written goes into the layer's connections, and what is written elsewhere is left out.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+# What the shape alone tells, without a single weight being computed.
+OF_THE_SHAPE = {
+    *("shape", "dtype", "ndim", "layout", "itemsize", "nbytes", "is_sparse", "is_quantized", "size", "dim", "numel"),
+    *("ndimension", "nelement", "element_size", "stride", "is_floating_point", "is_complex", "is_contiguous"),
+    *("__len__", "storage_offset"),
+}
+OF_THE_PARAMETER = {
+    *("device", "is_cuda", "is_cpu", "is_mps", "is_meta", "get_device", "requires_grad_", "retain_grad"),
+}
+VIEWS = {
+    *(
+        "view",
+        "view_as",
+        "reshape",
+        "flatten",
+        "unflatten",
+        "t",
+        "T",
+        "mT",
+        "transpose",
+        "permute",
+        "swapaxes",
+        "narrow",
+    ),
+    *("movedim", "squeeze", "unsqueeze", "select", "diagonal", "expand", "__getitem__", "chunk", "split", "unbind"),
+}
+DETACHED = {"data", "detach"}
+REFUSED = {"register_hook", "register_post_accumulate_grad_hook", "resize_", "set_", "share_memory_"}
+
+
+class DenseWeightWarning(UserWarning):
+    """The dense weight of a csr layer was computed, because other code read `layer.weight`."""
+
+
+class _View(NamedTuple):
+    """One step from the whole weight to the part of it that was asked for."""
+
+    func: Callable
+    args: tuple
+    kwargs: dict
+    part: int | None  # of what `chunk`, `split` and the like return
+
+    def of(self, weight: Tensor) -> Tensor:
+        seen = self.func(weight, *self.args, **self.kwargs)
+        return seen if self.part is None else seen[self.part]
+
+
+class DenseWeight(Tensor):
+    """The dense weight of a sparse layer, or a view of it: computed when it is read, packed when it is written.
+
+    A meta tensor stands in for it until a number is needed, so asking for its shape or type costs nothing.
+    """
+
+    layer: Any  # a SparseLayer, whose module imports this one
+    detached: bool
+    gradient: bool
+    views: tuple[_View, ...]
+
+    @staticmethod
+    def of(layer: Any, *, gradient: bool = False) -> "DenseWeight":
+        """Return the weight of a layer; with `gradient` that of its gradient instead."""
+        empty = torch.empty(layer.shape, dtype=layer.param.dtype, device="meta")
+        return _labelled(empty, layer, detached=gradient, gradient=gradient, views=())
+
+    def read(self) -> Tensor:
+        """Return the weight as an ordinary tensor, differentiable unless it is detached."""
+        return _through(self.views, _whole(self))
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        """Answer for the layer: every operation of torch on a `DenseWeight` comes here first."""
+        kwargs = kwargs or {}
+        name = _name_of(func)
+        if name in REFUSED:
+            raise RuntimeError(
+                f"{name} must be given the parameter of a sparse layer, got its dense weight; use layer.param"
+            )
+        target = _written_by(func, name, args, kwargs)
+        if target is not None:
+            return _write(target, func, args, kwargs)
+        if args and isinstance(args[0], DenseWeight) and (answer := _SPECIAL.get(name)):
+            return answer(args[0], func, args[1:], kwargs)
+        if func is torch.autograd.grad:
+            return _gradients(*args, **kwargs)
+        return func(*tree_map_only(DenseWeight, DenseWeight.read, args), **_read_all(kwargs))
+
+
+def _name_of(func: Callable) -> str:
+    """The name of a method, or of the attribute that is read or set."""
+    name = getattr(func, "__name__", "")
+    if name in ("__get__", "__set__"):
+        attribute = getattr(func, "__self__", None)
+        owner = getattr(attribute, "__name__", None) or getattr(getattr(attribute, "fget", None), "__name__", "")
+        return owner if name == "__get__" else f"{owner}="
+    return name
+
+
+def _labelled(meta: Tensor, layer: Any, **settings: Any) -> DenseWeight:
+    weight = meta.as_subclass(DenseWeight)
+    vars(weight).update(layer=layer, **settings)
+    return weight
+
+
+def _whole(weight: DenseWeight) -> Tensor:
+    if weight.gradient:
+        grad = weight.layer.param.grad
+        assert grad is not None
+        return weight.layer.scattered(grad)
+    if weight.layer.storage == "csr":
+        warnings.warn(
+            "the dense weight of a csr layer is computed each time that layer.weight is read, as large as the dense "
+            "layer; where that is too slow use layer(x), layer.values(), or storage='masked'",
+            DenseWeightWarning,
+            stacklevel=1,
+        )
+    if weight.detached:
+        return weight.layer.dense_weight()
+    return weight.layer.effective_weight(read=True)
+
+
+def _through(views: tuple[_View, ...], tensor: Tensor) -> Tensor:
+    for view in views:
+        tensor = view.of(tensor)
+    return tensor
+
+
+def _read_all(kwargs: dict) -> dict:
+    return tree_map_only(DenseWeight, DenseWeight.read, kwargs)
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def _written_by(func: Callable, name: str, args: tuple, kwargs: dict) -> DenseWeight | None:
+    """The weight that an operation writes to: an in-place method, `out=`, or one of `torch.nn.init`."""
+    if isinstance(kwargs.get("out"), DenseWeight):
+        return kwargs["out"]
+    in_place = name.endswith("_") and not name.endswith("__")
+    in_place |= name == "__setitem__" or (name.startswith("__i") and name not in ("__invert__", "__index__", "__int__"))
+    if not in_place or name in OF_THE_PARAMETER:
+        return None
+    first = args[0] if args else kwargs.get("tensor", kwargs.get("input"))
+    if isinstance(first, list | tuple) and any(isinstance(one, DenseWeight) for one in first):
+        raise RuntimeError(f"{name} must be given parameters, got dense weights of sparse layers; use layer.param")
+    return first if isinstance(first, DenseWeight) else None
+
+
+def _write(target: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> Any:
+    initialises = getattr(func, "__module__", "") == "torch.nn.init"
+    layer = target.layer
+    if torch.is_grad_enabled() and layer.param.requires_grad and not target.detached and not initialises:
+        raise RuntimeError(
+            "the weight of a sparse layer must not be changed in place while gradients are recorded, got "
+            f"{_name_of(func)}; write inside torch.no_grad(), or to layer.weight.data"
+        )
+    with torch.no_grad():
+        scratch = layer.scattered(layer.param.grad if target.gradient else layer.param)
+        part = _through(target.views, scratch)
+
+        def stand_in(weight: DenseWeight) -> Tensor:
+            return part if weight is target else weight.read()
+
+        func(*tree_map_only(DenseWeight, stand_in, args), **tree_map_only(DenseWeight, stand_in, kwargs))
+        layer.gather(scratch, into=layer.param.grad if target.gradient else layer.param)
+    return target
+
+
+# --- reading without computing ---------------------------------------------------------------------------------------
+
+
+def _of_the_shape(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> Any:
+    with torch._C.DisableTorchFunctionSubclass():
+        return func(weight, *args, **kwargs)
+
+
+def _of_the_parameter(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> Any:
+    answer = func(weight.layer.param, *args, **kwargs)
+    return weight if answer is weight.layer.param else answer
+
+
+def _requires_grad(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> bool:
+    return not weight.detached and weight.layer.param.requires_grad
+
+
+def _set_requires_grad(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> None:
+    weight.layer.param.requires_grad = args[0]
+
+
+def _detached(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> DenseWeight:
+    return _like(weight, _of_the_shape(weight, Tensor.view, (weight.shape,), {}), detached=True)
+
+
+def _like(weight: DenseWeight, meta: Tensor, **changes: Any) -> DenseWeight:
+    settings = {key: vars(weight)[key] for key in ("detached", "gradient", "views")}
+    return _labelled(meta, weight.layer, **settings | changes)
+
+
+def _view(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> Any:
+    args, kwargs = tree_map_only(DenseWeight, DenseWeight.read, (args, kwargs))
+    if torch.is_grad_enabled() and not weight.detached:
+        return func(weight.read(), *args, **kwargs)
+    # Written to later, perhaps: what is written to a view goes into the layer as well.
+    stays = tree_map_only(Tensor, lambda x: x.to("meta") if x.dtype != torch.bool else x, (args, kwargs))
+    try:
+        with torch._C.DisableTorchFunctionSubclass():
+            shapes = func(weight, *stays[0], **stays[1])
+    except (RuntimeError, NotImplementedError, IndexError):  # a selection whose size only its numbers tell: a copy
+        return func(weight.read(), *args, **kwargs)
+    if isinstance(shapes, Tensor):
+        return _like(weight, shapes, views=(*weight.views, _View(func, args, kwargs, None)))
+    parts = [(*weight.views, _View(func, args, kwargs, number)) for number in range(len(shapes))]
+    return tuple(_like(weight, meta, views=views) for meta, views in zip(shapes, parts, strict=True))
+
+
+def _grad(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> Tensor | None:
+    if weight.layer.param.grad is None or weight.detached:
+        return None
+    whole = weight.layer.dense_grad()
+    return _through(weight.views, whole) if weight.views else whole
+
+
+def _set_grad(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> None:
+    layer, (grad,) = weight.layer, args
+    layer.param.grad = None if grad is None else layer.pack(layer.topology, grad.flatten()[layer.indices])
+
+
+def _set_data(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> None:
+    _detached(weight, func, (), {}).copy_(args[0])
+
+
+def _copied(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> Tensor:
+    with torch.no_grad():
+        return weight.read().detach().clone().requires_grad_(_requires_grad(weight, func, (), {}))
+
+
+def _gradients(outputs: Any, inputs: Any, **kwargs: Any) -> tuple[Tensor | None, ...]:
+    """The gradients by some tensors: by a dense weight, that of its layer's parameter laid out alike."""
+    outputs, kwargs = tree_map_only(DenseWeight, DenseWeight.read, (outputs, kwargs))
+    given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    by = tuple(x.layer.param if isinstance(x, DenseWeight) else x for x in given)
+    grads = torch.autograd.grad(outputs, by, **kwargs)
+    pairs = zip(given, grads, strict=True)
+    return tuple(g if g is None or not isinstance(x, DenseWeight) else x.layer.scattered(g) for x, g in pairs)
+
+
+def _pickled(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> Any:
+    return _copied(weight, func, (), {}).__reduce_ex__(*args)
+
+
+_SPECIAL: dict[str, Callable[[DenseWeight, Callable, tuple, dict], Any]] = {
+    **dict.fromkeys(OF_THE_SHAPE, _of_the_shape),
+    **dict.fromkeys(OF_THE_PARAMETER, _of_the_parameter),
+    **dict.fromkeys(VIEWS, _view),
+    **dict.fromkeys(DETACHED, _detached),
+    "is_leaf": lambda weight, func, args, kwargs: not _requires_grad(weight, func, args, kwargs),
+    "requires_grad": _requires_grad,
+    "requires_grad=": _set_requires_grad,
+    "grad": _grad,
+    "grad=": _set_grad,
+    "data=": _set_data,
+    "__deepcopy__": _copied,
+    "__reduce_ex__": _pickled,
+}

@@ -1,0 +1,62 @@
+"""What a state dict holds for a sparse layer, in whichever form it was saved."""
+
+import warnings
+from typing import Any
+
+from torch import Tensor
+
+from sparsekit.kernels.positions import as_positions
+from sparsekit.topology import LayerTopology
+
+
+def read_state(state: dict, prefix: str, layer: Any) -> tuple[LayerTopology, Tensor] | None:
+    """Take a layer's topology and values out of a state dict; None if it has neither.
+
+    Args:
+        state: a state dict; what is read is removed from it.
+        prefix: of the layer's keys.
+        layer: the sparse layer, for its shape, and for its topology where the state has none.
+
+    Raises:
+        TypeError: if positions are of a type that cannot hold them.
+        ValueError: if positions or values do not fit the layer.
+    """
+    indices = state.pop(f"{prefix}indices", None)
+    weight, packed = state.pop(f"{prefix}weight", None), state.pop(f"{prefix}packed_weight", None)
+    if weight is None and packed is None:
+        return None
+    topology = layer.topology if indices is None else LayerTopology(layer.shape, as_positions(indices))
+    if weight is not None:
+        return topology, from_dense(weight, topology, prefix)
+    if packed.numel() != topology.count:
+        raise ValueError(
+            f"there must be one value per connection, got {packed.numel()} values for {topology.count} connections"
+        )
+    return topology, packed.flatten()
+
+
+def from_dense(weight: Tensor, topology: LayerTopology, prefix: str = "", *, strictly: bool = False) -> Tensor:
+    """Return what a dense weight holds for the connections; with `strictly` it must hold nothing else.
+
+    Raises:
+        ValueError: if the shape differs, or, with `strictly`, the weight is not zero off the topology.
+
+    Warns:
+        UserWarning: if numbers off the topology are left out.
+    """
+    if tuple(weight.shape) != topology.shape:
+        raise ValueError(f"the weight must have shape {topology.shape}, got {tuple(weight.shape)}")
+    values = weight.flatten()[topology.indices.to(weight.device)]
+    off = int(weight.count_nonzero() - values.count_nonzero())
+    if off and strictly:
+        raise ValueError(
+            f"a new weight must be zero where the layer has no connections, got {off:,} of {topology.size:,} numbers "
+            "that are not; write to layer.weight.data, which leaves them out, or sparsify a plain model"
+        )
+    if off:
+        warnings.warn(
+            f"{prefix}weight: {off:,} of {topology.size:,} loaded values lie off the topology and are left out; "
+            "load into the plain model and call sparsify to choose a topology for them",
+            stacklevel=2,
+        )
+    return values

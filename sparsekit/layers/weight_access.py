@@ -1,0 +1,61 @@
+"""What becomes of `layer.weight` in the hands of other code: read, assigned, deleted, registered under another name."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparsekit.layers.dense_weight import DenseWeight
+from sparsekit.layers.loading import from_dense
+
+
+class WeightAccess(nn.Module):
+    """The part of a sparse layer that other code meets which takes it for a plain one."""
+
+    effective_weight: Callable[..., Tensor]
+
+    @property
+    def weight(self) -> Tensor:
+        """The dense weight that the forward pass uses, differentiable; what is written to it goes into `param`."""
+        if torch.compiler.is_compiling() or torch._C._get_tracing_state():
+            return self.effective_weight(read=True)
+        return DenseWeight.of(self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "weight":
+            self._assign_weight(value)
+        else:
+            super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name == "weight":
+            raise AttributeError(
+                "the weight of a sparse layer must stay what it is, got a request to delete it, as torch's "
+                "parametrizations make it; parametrize or prune the plain model before sparsify"
+            )
+        super().__delattr__(name)
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """Add a parameter, as every module does.
+
+        Raises:
+            TypeError: if it is the layer's own weight, which cannot go under another name.
+        """
+        if isinstance(param, DenseWeight):
+            raise TypeError(
+                f"a sparse layer's weight must stay where it is, got a request to keep it as {name!r}, as "
+                "torch.nn.utils.prune makes it; prune with sparsify, or before it"
+            )
+        super().register_parameter(name, param)
+
+    def _assign_weight(self, weight: Tensor) -> None:
+        """Take a whole new weight, as `layer.weight = nn.Parameter(...)` gives it to a plain layer."""
+        layer: Any = self  # a SparseLayer, which is built on this class
+        if any(hasattr(x, "placements") for x in (weight, layer.param)):  # FSDP shards and gathers the parameter
+            super().__setattr__("weight", weight)
+            return
+        values = from_dense(weight.detach(), layer.topology, strictly=True)
+        with torch.no_grad():
+            layer.param.copy_(layer.pack(layer.topology, values.to(layer.param)))
+        layer.param.requires_grad_(weight.requires_grad)

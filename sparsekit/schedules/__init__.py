@@ -1,0 +1,23 @@
+"""Numbers that change during training: `step -> float`.
+
+One word for learning rates, drop fractions, densities, label smoothing and ghost strengths. Each schedule is a frozen
+value. Where `steps` is None its owner says how long it lasts: a rule with `stop=500` evaluates
+`schedule.lasting(500)`, and lets its density run `schedule.between(start, 500)`.
+"""
+
+from sparsekit.schedules.base import Constant, Joined, Schedule, Warmup
+from sparsekit.schedules.shapes import Cosine, Cubic, Geometric, Linear, Piecewise, Stages, Triangular
+
+__all__ = [
+    "Constant",
+    "Cosine",
+    "Cubic",
+    "Geometric",
+    "Joined",
+    "Linear",
+    "Piecewise",
+    "Schedule",
+    "Stages",
+    "Triangular",
+    "Warmup",
+]

@@ -1,0 +1,165 @@
+"""How Adam's state of grown connections starts: sharing their layer's step count, or with a step count of their own."""
+
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sparsekit.layers import SparseLayer, sparse_layers
+from sparsekit.optimizers import Trial, chain, fresh_state
+from sparsekit.rewire import check_optimizer
+from sparsekit.train.attach import has_rule
+
+STEP_COUNTS = ("shared", "own", "ramp")
+RAMP = 100  # steps, as SMET's
+TOTAL = "steps"  # how often a layer's parameter was updated, beside the counts of its connections
+_COUNTING: weakref.WeakSet[Optimizer] = weakref.WeakSet()
+
+
+def own_step_counts(model: nn.Module, optimizer: Optimizer, *, ramp: int = 0) -> None:
+    """Let an Adam or AdamW count the steps of each connection by itself, from the step at which it grew.
+
+    Both moments of a grown connection start at zero. Adam corrects this bias by the number of steps, and counts those
+    of the whole parameter: late in a training a newcomer's first update is 3.16 learning rates long, and its twelfth up
+    to 6.55. With a count of its own it is one learning rate long, as a new weight's is. Neither is better everywhere.
+
+    Call it once, before `attach`, and again when a training is resumed (before or after loading). The counts are saved
+    in the optimizer's state.
+
+    Args:
+        model: a sparse model.
+        optimizer: the one that trains it, not fused. Its state gets a step count for each weight of a sparse layer.
+        ramp: steps over which a grown connection's updates rise to their full length, in equal parts; 0 for none.
+
+    Raises:
+        ValueError: if the optimizer does not correct by a step count that may differ from weight to weight, is fused,
+            or already counts so; or if a rule is attached to it.
+        TypeError: if the ramp is no whole number.
+
+    Source: SMET, Xiao et al. (2026), arXiv:2606.00888.
+
+    Example:
+        >>> from sparsekit.layers import sparsify
+        >>> from sparsekit.selection import random_topology
+        >>> model = sparsify(nn.Sequential(nn.Linear(8, 4)), random_topology({"0": (4, 8)}, 0.5))
+        >>> optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        >>> own_step_counts(model, optimizer, ramp=100)
+    """
+    layers = sparse_layers(model)
+    _check(layers, optimizer, ramp)
+    inner = chain(optimizer)[-1]
+    trained = [layer for layer in layers.values() if layer.param.requires_grad]
+    _check_counts(inner, trained[0].param)
+    for group in inner.param_groups:
+        group.update(_PER_WEIGHT)
+    counts = _Counts(trained, inner, ramp)
+    inner.register_step_pre_hook(counts.before_step)
+    inner.register_step_post_hook(counts.after_step)
+    _COUNTING.add(inner)
+
+
+# The form of torch's update in which the step count is a tensor. (Gradients are not followed: torch asks the
+# optimizer's defaults for that, which stay as they are.)
+_PER_WEIGHT = {"differentiable": True, "foreach": False}
+
+
+class _Counts:
+    """What happens around each step: counts become one per weight, and newcomers' updates are shortened."""
+
+    def __init__(self, layers: list[SparseLayer], optimizer: Optimizer, ramp: int):
+        self.layers, self.optimizer, self.ramp = layers, optimizer, ramp
+        self.before: dict[Tensor, Tensor] = {}
+
+    def before_step(self, *_: Any) -> None:
+        """Prepare what may just have been loaded, and note the weights."""
+        for group in self.optimizer.param_groups:
+            group.update(_PER_WEIGHT)
+        for layer in self.layers:
+            _spread(self.optimizer.state.get(layer.param, {}), layer.param)
+        self.before = {layer.param: layer.param.detach().clone() for layer in self.layers} if self.ramp else {}
+
+    def after_step(self, *_: Any) -> None:
+        """Count, and take back a part of the updates of connections that have just grown."""
+        for param in (layer.param for layer in self.layers if layer.param.grad is not None):
+            state = self.optimizer.state[param]
+            _spread(state, param)
+            state[TOTAL] = state.get(TOTAL, 0) + 1
+            if (before := self.before.pop(param, None)) is not None:
+                _shorten(param, before, state, self.ramp)
+
+
+@torch.no_grad()
+def _shorten(param: Tensor, before: Tensor, state: dict[str, Any], ramp: int) -> None:
+    steps = state["step"]
+    is_new = (steps < state[TOTAL]) & (steps < ramp)
+    param.copy_(torch.where(is_new, before.lerp(param, (steps / ramp).to(param.dtype)), param))
+
+
+def _spread(state: dict[str, Any], param: Tensor) -> None:
+    """Make one step count for each weight of that of a parameter."""
+    if "step" in state:
+        steps = state["step"].to(param.device)
+        state["step"] = steps.expand(param.shape).clone() if steps.dim() == 0 else steps
+
+
+def _check(layers: dict[str, SparseLayer], optimizer: Optimizer, ramp: int) -> None:
+    if not isinstance(ramp, int) or isinstance(ramp, bool):
+        raise TypeError(f"ramp must be a whole number of steps, got {ramp!r}; 100 is SMET's, 0 is none")
+    if ramp < 0:
+        raise ValueError(f"ramp must be at least 0 steps, got {ramp}; 100 is SMET's, 0 is none")
+    if not any(layer.param.requires_grad for layer in layers.values()):
+        raise ValueError("own_step_counts needs a sparse layer that is trained, got none; call sparsify on the model")
+    check_optimizer(layers, optimizer)
+    inner = chain(optimizer)[-1]
+    if inner in _COUNTING:
+        raise ValueError("an optimizer must be asked for own step counts once, got one that has them; build it anew")
+    if has_rule(inner):
+        raise ValueError("own step counts must come before a rule, got an optimizer with one; call it before attach")
+    if any(group.get("fused") for group in inner.param_groups):
+        raise ValueError("own step counts need an optimizer that is not fused, got a fused one; leave out fused=True")
+
+
+def _check_counts(optimizer: Optimizer, param: Tensor) -> None:
+    """Try out whether each weight moves by its own count: one that is new beside one that is twenty steps old."""
+    kind = type(optimizer).__name__
+    try:
+        new, old, shared, own = (Trial(optimizer, param, **how) for how in ({}, {}, {}, _PER_WEIGHT))
+        born = fresh_state(optimizer, param)
+        wanted = [_moved(new)[0], _last(old)[1]]
+        got, without = _last(own, born, param), _last(shared, born)
+    except (RuntimeError, ValueError, AssertionError, KeyError) as error:
+        raise ValueError(
+            f"own step counts need an optimizer like Adam or AdamW, got {kind}, whose step count is one number for a "
+            f"whole parameter ({error.__cause__ or error}); use Adam or AdamW, or leave the count shared"
+        ) from error
+    if not _close(got, wanted) or _close(without, wanted):
+        raise ValueError(
+            f"own step counts need an optimizer that corrects by its step count, as Adam and AdamW do, got {kind}; "
+            "leave the count shared, which is all the same there"
+        )
+
+
+def _last(trial: Trial, born: dict[str, Any] | None = None, param: Tensor | None = None) -> list[float]:
+    """How the twenty-first step moves the two weights, of which the first may have been born just before it."""
+    for _ in range(20):
+        trial.step(1.0)
+    if param is not None:
+        _spread(trial.state, trial.weights)  # type: ignore[arg-type]
+    if born is not None:
+        trial.weights[0] = 0
+        for key, value in trial.state.items():
+            if isinstance(value, Tensor) and value.shape == trial.weights.shape:
+                value[0] = born[key].flatten()[0]
+    return _moved(trial)
+
+
+def _moved(trial: Trial) -> list[float]:
+    before = trial.weights.clone()
+    trial.step(1.0)
+    return (trial.weights - before).flatten().tolist()
+
+
+def _close(first: list[float], second: list[float]) -> bool:
+    return all(abs(a - b) <= 0.02 * abs(b) for a, b in zip(first, second, strict=True))

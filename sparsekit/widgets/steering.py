@@ -1,0 +1,44 @@
+"""A rule or trick that sliders exchange while a training reads it."""
+
+import dataclasses
+import threading
+from typing import Any, Generic, TypeVar
+
+from sparsekit.schedules import Constant, Schedule
+
+R = TypeVar("R")
+
+
+class Control(Generic[R]):
+    """A rule (or a trick) that may be exchanged while a training reads it: thread-safe, a whole value at a time.
+
+    Example:
+        >>> from sparsekit.rules import RigL
+        >>> control = Control(RigL(stop=500))
+        >>> control.change(every=50, fraction=0.1).fraction
+        Constant(value=0.1)
+    """
+
+    def __init__(self, rule: R):
+        self._rule, self._lock = rule, threading.Lock()
+
+    @property
+    def rule(self) -> R:
+        """The rule that holds now. Read it once per step."""
+        return self._rule
+
+    def change(self, **settings: Any) -> R:
+        """Replace settings of the rule and return the new one; a number for a schedule holds from now on.
+
+        Raises:
+            ValueError: if the rule does not allow the value; the old rule stays.
+            TypeError: if it has no such setting.
+        """
+        with self._lock:
+            fitting = {name: self._fitting(name, value) for name, value in settings.items()}
+            self._rule = dataclasses.replace(self._rule, **fitting)  # type: ignore[type-var]
+            return self._rule
+
+    def _fitting(self, name: str, value: Any) -> Any:
+        is_schedule = isinstance(getattr(self._rule, name, None), Schedule)
+        return Constant(value) if is_schedule and not isinstance(value, Schedule) else value

@@ -1,0 +1,82 @@
+"""Machine code that is kept between processes: damaged or out of date, it is compiled anew."""
+
+import importlib.util
+import itertools
+import os
+import random
+
+import pytest
+
+pytest.importorskip("numba")
+
+SOURCE = """
+from sparsekit.compiling import compiled
+
+@compiled()
+def twice(x):
+    return 2 * x
+"""
+number = itertools.count()
+
+
+@pytest.fixture
+def module(tmp_path):
+    """`module()` loads a file with a compiled function anew, as another process would."""
+    (tmp_path / "mine.py").write_text(SOURCE)
+    (tmp_path / "numba_neighbour.py").write_text("import numba")
+
+    def load():
+        from sparsekit import compiling
+
+        compiling._stamps.cache_clear()
+        spec = importlib.util.spec_from_file_location(f"mine_{next(number)}", tmp_path / "mine.py")
+        loaded = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(loaded)
+        return loaded.twice
+
+    assert load()(3) == 6
+    return load
+
+
+def kept(tmp_path, ending):
+    (file,) = (tmp_path / "__pycache__").glob(f"*.{ending}")
+    return file
+
+
+def compiled_anew(function):
+    assert function(3) == 6
+    return sum(function.stats.cache_misses.values())
+
+
+def test_what_was_compiled_once_is_loaded_afterwards(module):
+    assert compiled_anew(module()) == 0
+
+
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+def test_a_damaged_file_is_compiled_anew_and_replaced(ending, module, tmp_path):
+    file = kept(tmp_path, ending)
+    whole, draw = file.read_bytes(), random.Random(0)
+    places = [len(whole) - 1, len(whole) // 2, draw.randrange(len(whole))]
+    flips = [whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :] for at in places]
+    for data in (b"", whole[: len(whole) // 2], whole[:-1], *flips):
+        file.write_bytes(data)
+        assert compiled_anew(module()) == 1
+        assert compiled_anew(module()) == 0
+
+
+def test_a_change_in_a_file_whose_functions_may_be_compiled_in_is_noticed(module, tmp_path):
+    (tmp_path / "numba_neighbour.py").write_text("import numba  # and more")
+    assert compiled_anew(module()) == 1
+    (tmp_path / "other.py").write_text("# no compiled function")
+    assert compiled_anew(module()) == 0
+
+
+def test_where_code_cannot_be_kept_it_is_compiled_for_this_process(module, tmp_path, monkeypatch):
+    kept(tmp_path, "nbi").unlink()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    assert compiled_anew(module()) == 1
+    assert not list((tmp_path / "__pycache__").glob("*.tmp.*"))

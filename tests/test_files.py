@@ -1,0 +1,212 @@
+"""Names that stay in their folder, files that are whole or refused, and a folder of one's own for locks."""
+
+import io
+import os
+import random
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparsekit import files
+from sparsekit.cli.output import write_comparison
+from sparsekit.files import alone, append, is_sealed, read_arrays, read_json, sealed, write_json
+from sparsekit.train import Experiment, run, save_start
+from sparsekit.train.start import load_start
+from sparsekit.tricks import Distillation
+
+# --- names ------------------------------------------------------------------------------------------------------
+
+LEADING_OUT = ["../../x", "/x", "a/b", "a\\b", "..", ".", "", "C:x", "a\0b", "a\nb", " ", "x.", ".x"]
+TOO_LONG = ["x" * 151, "é" * 76]
+
+
+@pytest.mark.parametrize("name", LEADING_OUT + TOO_LONG)
+def test_a_recipe_whose_name_would_leave_the_folder_of_runs_is_refused(name):
+    with pytest.raises(ValueError, match=r"recipe must be a plain name .*, got .*; use letters"):
+        Experiment(recipe=name)
+
+
+@pytest.mark.parametrize("name", ["digits-mlp", "Mein Lauf 2", "été", "a.b", "x" * 150])
+def test_plain_names_are_taken_in_any_language(name):
+    assert Experiment(recipe=name).folder_name.startswith(name)
+
+
+def test_a_recipe_that_is_no_text_is_refused():
+    with pytest.raises(TypeError, match="recipe"):
+        Experiment(recipe=5)  # type: ignore[arg-type]
+
+
+def test_a_start_a_teacher_and_a_table_stay_in_their_folders_too(tmp_path):
+    import torch
+
+    model = torch.nn.Linear(2, 2)
+    name = save_start(tmp_path / "other", model)
+    for outside in (f"../../other/starts/{name}", str(tmp_path / "other" / "starts" / name)):
+        with pytest.raises(ValueError, match="start must be a plain name"):
+            Experiment(start=outside)
+        with pytest.raises(ValueError, match="the name of a state must be a plain name"):
+            load_start(tmp_path / "runs", outside, model)
+    pupil = Experiment(density=1.0, epochs=1, tricks=(Distillation(teacher="../elsewhere"),))
+    with pytest.raises(ValueError, match="the name of a run to learn from must be a plain name"):
+        run(pupil, tmp_path / "runs", progress=False)
+    with pytest.raises(ValueError, match="recipe must be a plain name"):
+        write_comparison(None, tmp_path / "runs", "../x")  # type: ignore[arg-type]
+    assert not (tmp_path / "runs").exists()
+
+
+# --- checksums ----------------------------------------------------------------------------------------------------
+
+
+def test_every_flipped_bit_and_every_cut_of_a_sealed_text_shows(tmp_path):
+    write_json(tmp_path / "a.json", {"name": "checksum", "list": [1, 2.5, None], '"checksum": "00000000"': 3})
+    whole = (tmp_path / "a.json").read_bytes()
+    assert read_json(tmp_path / "a.json") == {"name": "checksum", "list": [1, 2.5, None], '"checksum": "00000000"': 3}
+    for place in range(len(whole)):
+        assert not is_sealed(whole[:place])
+        for bit in range(8):
+            assert not is_sealed(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+
+
+def test_a_text_without_a_place_for_its_checksum_cannot_be_sealed():
+    with pytest.raises(ValueError, match='must hold the entry "checksum", got none; put CHECKSUM'):
+        sealed(b"{}")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"null", b"\xff\xfe", b'{"checksum": "12345678"}'])
+def test_json_that_is_damaged_or_foreign_is_refused_by_name(content, tmp_path):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.json must hold what sparsekit wrote .*, got .*; put a good copy"):
+        read_json(tmp_path / "a.json")
+
+
+def test_no_flipped_bit_in_an_array_file_gives_other_arrays(tmp_path):
+    path = tmp_path / "a.npz"
+    arrays = {"mark": np.array("abc"), "rows": np.arange(24.0).reshape(4, 3, 2)}
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    whole, draw, refused = path.read_bytes(), random.Random(0), 0
+    shape = whole.index(b"(4, 3, 2)")  # of which numpy would believe that it is smaller
+    for place in [*range(shape, shape + 9), *(draw.randrange(len(whole)) for _ in range(150))]:
+        bit = 1 << draw.randrange(8)
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+        try:
+            read = read_arrays(path)
+        except ValueError:
+            refused += 1
+        else:  # a bit that means nothing, as those of the time in a zip file
+            assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
+    assert refused > 80
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no arrays"])
+def test_a_foreign_array_file_is_refused_by_name_and_a_missing_one_is_missing(content, tmp_path):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.npz must be a whole \.npz file, got a damaged or foreign one"):
+        read_arrays(tmp_path / "a.npz")
+    with pytest.raises(FileNotFoundError):
+        read_arrays(tmp_path / "b.npz")
+
+
+def test_the_pictures_that_ship_with_the_project_are_checked_when_they_are_read(tmp_path):
+    from sparsekit.datasets import load
+
+    np.savez(tmp_path / "fashion_mini.npz", other=np.zeros(3))
+    with pytest.raises(ValueError, match=r"fashion_mini\.npz must be that of the project, got one without 'train_in"):
+        load("fashion-mini", root=tmp_path)
+    (tmp_path / "fashion_mini.npz").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"fashion_mini\.npz must be a whole \.npz file"):
+        load("fashion-mini", root=tmp_path)
+
+
+def test_what_could_not_be_appended_is_taken_away_again(tmp_path, monkeypatch):
+    path = tmp_path / "log"
+    append(path, b"first\n")
+
+    class Breaking(io.FileIO):
+        def write(self, data):
+            super().write(data[:3])
+            raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "open", lambda path, mode: Breaking(path, mode))
+        with pytest.raises(OSError, match="Input/output error"):
+            append(path, b"second\n")
+    assert path.read_bytes() == b"first\n"
+
+
+# --- locks --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def homes(tmp_path, monkeypatch):
+    """A temporary folder and a home of this test's own; returns where locks usually are, and where else."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    return tmp_path / "tmp" / f"sparsekit-locks-{os.getuid()}", tmp_path / "home" / "sparsekit" / "locks"
+
+
+def locks_in(folder: Path) -> int:
+    return len(list(folder.iterdir())) if folder.is_dir() else 0
+
+
+def test_locks_are_usually_in_a_folder_that_nobody_else_can_write_to(homes, tmp_path):
+    with alone(tmp_path / "run"):
+        assert locks_in(homes[0]) == 1
+    assert stat.S_IMODE(homes[0].stat().st_mode) == 0o700
+    assert not homes[1].exists()
+
+
+def test_a_folder_for_locks_that_belongs_to_somebody_else_is_left_alone(homes, tmp_path, monkeypatch):
+    somebody = os.getuid() + 1
+    foreign = tmp_path / "tmp" / f"sparsekit-locks-{somebody}"
+    foreign.mkdir(mode=0o777)
+    real = Path.lstat
+    mine = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: somebody)
+
+    def owned(path):
+        about = real(path)
+        if path == foreign or about.st_uid != mine:
+            return about
+        return os.stat_result([*about[:4], somebody, *about[5:]])
+
+    monkeypatch.setattr(Path, "lstat", owned)
+    with alone(tmp_path / "run"):
+        assert locks_in(foreign) == 0
+        assert locks_in(homes[1]) == 1
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "dangling link"])
+def test_something_else_in_the_place_of_the_folder_for_locks_is_left_alone(kind, homes, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    if kind == "file":
+        homes[0].write_text("of somebody else")
+    else:
+        homes[0].symlink_to(tmp_path / ("elsewhere" if kind == "link" else "nowhere"))
+    with alone(tmp_path / "run"):
+        assert locks_in(homes[1]) == 1
+    assert locks_in(tmp_path / "elsewhere") == 0
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_where_no_folder_for_locks_can_be_had_the_error_names_both(homes, tmp_path):
+    for home in homes:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        home.write_text("of somebody else")
+    with pytest.raises(
+        OSError, match=r"folder for locks must belong to this user, got neither .* \(no folder\) nor .*; set TMPDIR"
+    ):
+        run(Experiment(), tmp_path / "runs", progress=False)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(OSError, match="a cache must have a folder, got no home; set XDG_CACHE_HOME"):
+        files.cache_folder()
