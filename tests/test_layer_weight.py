@@ -2,6 +2,7 @@
 
 import copy
 
+import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
@@ -384,6 +385,36 @@ def test_second_derivatives_through_csr_are_refused_by_name():
 )
 def test_tracing_csr_is_refused_by_name(trace):
     net = nn.Sequential(layer_of("csr"))
-    with pytest.raises(TypeError, match=r"got a call that is traced by .* trace sparsekit.densify\(model\)"):
+    with pytest.raises(TypeError, match=r"traced by .* must go through plain layers, got a csr layer"):
         trace(net)
-    assert trace(sk.densify(net)) is not None
+    x = torch.ones(1, 6)
+    same(trace(sk.densify(net))(x), net(x))
+
+
+def test_masked_layers_can_be_traced_before_their_first_use():
+    masked = nn.Sequential(layer_of("masked"))
+    x = torch.ones(1, 6)
+    with pytest.warns(DeprecationWarning, match="torch.jit.trace"):
+        traced = torch.jit.trace(masked, x)
+    same(traced(x), masked(x))
+
+
+class ReadsOneWeight(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 16), nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.b(F.relu(F.linear(x, self.a.weight, self.a.bias)))
+
+
+@both_storages
+def test_torch_compiles_code_that_reads_weights(storage, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # torch's compiler cannot see through the checks
+    plain, x = ReadsOneWeight(), torch.randn(5, 8)
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.3, seed=0), storage)
+    expected = model(x)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    same(compiled(x), expected)
+    sk.rewire(model, sk.random_topology(sk.shapes_of(model), 0.3, seed=5))
+    same(compiled(x), sk.densify(model)(x))

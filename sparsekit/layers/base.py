@@ -192,8 +192,14 @@ class SparseLayer(WeightAccess, ABC):
         if name not in cache:
             if torch._C._are_functorch_transforms_active():
                 return make()  # what is made inside a transform must not outlive it
-            with torch.inference_mode(False):  # what validation derives, the next training step needs as well
-                cache[name] = make()
+            # What validation derives, the next training step needs as well; what is traced is not how it was made.
+            tracing = torch._C._get_tracing_state()
+            torch._C._set_tracing_state(None)  # type: ignore[arg-type]
+            try:
+                with torch.inference_mode(False):
+                    cache[name] = make()
+            finally:
+                torch._C._set_tracing_state(tracing)  # type: ignore[arg-type]
         return cache[name]
 
     @property

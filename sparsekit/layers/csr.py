@@ -20,16 +20,16 @@ from sparsekit.topology import LayerTopology
 
 
 class _Scatter(torch.autograd.Function):
-    """Lay values out as a dense weight; backward shows the whole gradient to a catcher."""
+    """Lay a layer's values out as a dense weight; backward shows the whole gradient to the layer's catcher."""
 
     @staticmethod
-    def forward(ctx, packed: Tensor, indices: Tensor, shape: tuple[int, ...], catcher: Catcher) -> Tensor:
-        ctx.indices, ctx.catcher, ctx.shape = indices, catcher, packed.shape
-        return _scattered(packed, indices, shape)
+    def forward(ctx, packed: Tensor, layer: "CsrLayer", catcher: Catcher) -> Tensor:
+        ctx.indices, ctx.catcher, ctx.shape = layer.indices, catcher, packed.shape
+        return _scattered(packed, layer, ctx.indices)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        return ctx.catcher.received(grad).flatten()[ctx.indices].view(ctx.shape), None, None, None
+        return ctx.catcher.received(grad).flatten()[ctx.indices].view(ctx.shape), None, None
 
 
 class CsrLayer(SparseLayer):
@@ -49,12 +49,12 @@ class CsrLayer(SparseLayer):
 
     def effective_weight(self, *, read: bool = False) -> Tensor:
         if torch.compiler.is_compiling():
-            return _scattered(self.param, self.stored_indices.round().long(), self.shape)
+            return _scattered(self.param, self, self.stored_indices.round().long())
         self.twin.check()
         if self.catcher is None:
-            return _scattered(self.param, self.indices, self.shape)
+            return _scattered(self.param, self, self.indices)
         self.catcher.was_read |= read
-        return _Scatter.apply(self.param, self.indices, self.shape, self.catcher)
+        return _Scatter.apply(self.param, self, self.catcher)
 
     def pack(self, topology: LayerTopology, values: Float[Tensor, " e"]) -> Tensor:
         return values.clone().view(self.packed_shape(topology))
@@ -85,8 +85,8 @@ class CsrLayer(SparseLayer):
             return self.kind.dense(input, self.effective_weight(), self.bias)
         if torch._C._get_tracing_state() or not isinstance(input, Tensor):
             raise TypeError(
-                "a csr layer must be given numbers, got a call that is traced by torch.jit, torch.fx or an exporter, "
-                "which cannot see into its kernels; trace sparsekit.densify(model)"
+                "a call that is traced by torch.jit, torch.fx or an exporter must go through plain layers, got a csr "
+                "layer, whose kernels it cannot see into; use sparsekit.densify(model)"
             )
         self.twin.check()
         return self._applied(input, self.structure)
@@ -119,9 +119,9 @@ class SparseConv2d(CsrLayer, Conv2dSettings):
 HALF = (torch.float16, torch.bfloat16)
 
 
-def _scattered(packed: Tensor, indices: Tensor, shape: tuple[int, ...]) -> Tensor:
-    flat = packed.new_zeros(math.prod(shape))
-    return flat.index_copy(0, indices, packed.flatten()).view(shape)
+def _scattered(packed: Tensor, layer: CsrLayer, indices: Tensor) -> Tensor:
+    flat = packed.new_zeros(math.prod(layer.shape))
+    return flat.index_copy(0, indices, packed.flatten()).view(layer.shape)
 
 
 def _uncompiled(layer: CsrLayer, input: Tensor) -> Tensor:
