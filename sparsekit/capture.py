@@ -3,17 +3,32 @@
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sparsekit.flow import CallNote, WholeModel
+from sparsekit.flow import WholeModel
 from sparsekit.kernels import backend
 from sparsekit.layer_io import LayerIO, Recorder, check_not_alone
 from sparsekit.layers import SparseLayer, sparse_layers
 from sparsekit.layers.masked import DenseGradient, MaskedLayer
 from sparsekit.topology import LayerTopology
+
+
+class CallNote:
+    """A forward pre-hook whose copies, in copies and files of the model, do nothing and hold nothing."""
+
+    def __init__(self, note: Callable[[nn.Module, tuple[Any, ...]], None] | None = None):
+        self.note = note
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if self.note is not None:
+            self.note(module, args)
+
+    def __reduce__(self) -> tuple[type["CallNote"], tuple[()]]:
+        return CallNote, ()
 
 
 class capture_io:  # used like a function
@@ -24,6 +39,7 @@ class capture_io:  # used like a function
         enabled: False records nothing, so that one `with` serves both kinds of step.
 
     Example:
+        >>> import torch
         >>> from sparsekit.layers import sparsify
         >>> model = sparsify(nn.Sequential(nn.Linear(2, 1)), {"0": LayerTopology((1, 2), torch.tensor([0]))})
         >>> with capture_io(model) as io:

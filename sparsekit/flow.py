@@ -50,20 +50,6 @@ class WholeModel:
         return all_ones_flow(self.model, self.arguments)
 
 
-class CallNote:
-    """A forward pre-hook whose copies, in copies and files of the model, do nothing and hold nothing."""
-
-    def __init__(self, note: Callable[[nn.Module, tuple[Any, ...]], None] | None = None):
-        self.note = note
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if self.note is not None:
-            self.note(module, args)
-
-    def __reduce__(self) -> tuple[type["CallNote"], tuple[()]]:
-        return CallNote, ()
-
-
 def ones_for(arguments: Any) -> Any:
     """Return ones in place of every tensor of real numbers or bytes, in the memory of a single number each.
 

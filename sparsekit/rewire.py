@@ -95,20 +95,11 @@ def rewire(
             number of connections; if a parameter is sharded; or if the optimizer does not train one of these layers,
             not weight by weight, or does not show what it starts a weight with. Nothing has changed then.
     """
-    must_be("model", model, nn.Module, "give what sparsify returned")
-    must_be("new", new, Mapping, "give a Topology, or {name: LayerTopology}")
+    _check_arguments(model, new, optimizer, first_values)
     layers = sparse_layers(model)
     _check_fits(layers, new)
-    if not callable(first_values) or isinstance(first_values, type):
-        raise TypeError(
-            f"first_values must be a function of name and positions, got {shown(first_values)}; leave it out"
-        )
     check_whole({name: layers[name] for name in new})
     if optimizer is not None:
-        if not (hasattr(optimizer, "param_groups") and hasattr(optimizer, "state")):
-            raise TypeError(
-                f"optimizer must be one of torch.optim, got {shown(optimizer)}; None where there is none yet"
-            )
         check_optimizer({name: layers[name] for name in new}, optimizer)
     if isinstance(model, DistributedDataParallel):
         _check_sizes_stay(layers, new)
@@ -126,6 +117,17 @@ def rewire(
         layers[name].set_topology(move, values[name])
         layers[name].param.grad = None
     return Change.of(moves)
+
+
+def _check_arguments(model: object, new: object, optimizer: object, first_values: object) -> None:
+    must_be("model", model, nn.Module, "give what sparsify returned")
+    must_be("new", new, Mapping, "give a Topology, or {name: LayerTopology}")
+    if not callable(first_values) or isinstance(first_values, type):
+        raise TypeError(
+            f"first_values must be a function of name and positions, got {shown(first_values)}; leave it out"
+        )
+    if optimizer is not None and not (hasattr(optimizer, "param_groups") and hasattr(optimizer, "state")):
+        raise TypeError(f"optimizer must be one of torch.optim, got {shown(optimizer)}; None where there is none yet")
 
 
 def _move_to(new: LayerTopology, layer: SparseLayer) -> Move:

@@ -106,7 +106,7 @@ def wide(width: int) -> tuple[nn.Module, torch.optim.Optimizer]:
     topology = random_layer((width, width), 16 * width)
     model = nn.Sequential(SparseLinear(LinearKind(), topology, torch.randn(topology.count), None))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-9, momentum=0.9)
-    model[0].packed_weight.grad = torch.ones(topology.count)
+    model[0].packed_weight.grad = torch.ones_like(model[0].packed_weight)
     optimizer.step()
     return model, optimizer
 

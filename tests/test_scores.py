@@ -414,3 +414,11 @@ def test_an_experiment_begins_with_the_mask_of_its_score(tmp_path):
     assert history.journal.initial == wanted
     assert sk.topology_of(sk.load_model(history.folder)) == wanted
     assert sk.run(experiment, tmp_path, progress=False).journal.initial == wanted
+
+
+def test_layers_that_have_collapsed_in_an_earlier_round_are_no_error():
+    """Layer collapse is what notebook 04 shows: from the round in which it comes all scores are 0."""
+    model = nn.Sequential(nn.Linear(30, 30), nn.ReLU(), nn.Linear(30, 30), nn.ReLU(), nn.Linear(30, 3))
+    batch = torch.randn(8, 30), torch.arange(8) % 3
+    kept = prune(model, SNIP(rounds=20), 0.002, batches=[batch])
+    assert kept.count == round(0.002 * 1890)

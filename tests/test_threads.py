@@ -33,7 +33,10 @@ if "with-dropout" not in names("model"):
 
     @register("model", "with-dropout")
     def with_dropout(*, input_shape: tuple[int, ...], num_classes: int, width: int = 16) -> nn.Module:
-        """A network that draws in its forward pass."""
+        """A network that draws in its forward pass.
+
+        Source: these tests.
+        """
         first = nn.Linear(input_shape[0], width)
         return nn.Sequential(first, nn.ReLU(), nn.Dropout(0.3), nn.Linear(width, num_classes))
 

@@ -164,6 +164,24 @@ def test_a_step_gives_plain_numbers_and_leaves_no_gradient_behind(storage):
     assert is_clean(model)
 
 
+def test_every_step_draws_from_a_stream_of_its_own_whatever_came_before():
+    seen = {}
+
+    class Listening(Static):
+        def is_due(self, step):
+            return True
+
+        def propose(self, views, step, generator):
+            seen[step] = generator.initial_seed()
+            return super().propose(views, step, generator)
+
+    model = tiny()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in training(model, optimizer, batches_of(3), cross_entropy, Listening(), seed=7, first_step=4):
+        pass
+    assert seen == {step: generator(7, "rewire", step).initial_seed() for step in (4, 5, 6)}
+
+
 @both_storages
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("rule", RULES)

@@ -259,10 +259,14 @@ def _taken(
     generator: torch.Generator,
     kept: Topology,
 ) -> dict[str, Tensor]:
-    """Take a score, whatever is switched off outside; where it is 0 for every weight it cannot rank any."""
+    """Take a score, whatever is switched off outside; where it is 0 for every weight it cannot rank any.
+
+    In a later round that is a finding: the layers have collapsed, and no weight that is left does anything.
+    """
     with torch.inference_mode(False), torch.enable_grad():
         scores = score(model, batches, loss_fn, generator, kept=kept)
-    if scores and not any(bool(tensor.any()) for tensor in scores.values()):
+    is_first = all(layer.count == layer.size for layer in kept.values())
+    if is_first and scores and not any(bool(tensor.any()) for tensor in scores.values()):
         raise ValueError(
             f"at least one weight must have a score other than 0, got 0 for all of {', '.join(scores)}; outputs must "
             "depend on them, and no layer behind them may be all zeros (as last layers are that begin at 0): give it "
