@@ -430,6 +430,11 @@ TRAINING = {
     ),
     "measured loss": (lambda: sk.evaluate(mlp(3, 2), [PAIR], None), LOSS),
     "model": (lambda: sk.evaluate("x", [PAIR]), "model must be a Module, got 'x'"),
+    "condensed model": (lambda: sk.condense({}), "model must be a Module, got {}"),
+    "decay": (lambda: sk.averaged(mlp(3, 2), decay="0.9"), "decay must be a number, got '0.9'"),
+    "no runs": (lambda: sk.analysis.judge("", 3, [0.1, 0.2]), "accuracies must be sequences of numbers, got 3"),
+    "a bound": (lambda: sk.analysis.judge("", [0.2, 0.3], [0.1, 0.2], above="0"), "above must be a number, got '0'"),
+    "words": (lambda: sk.analysis.judge("", ["0.2", 1], [0.1, 0.2]), "an accuracy must be a number, got '0.2'"),
 }
 
 
