@@ -239,6 +239,11 @@ def test_whole_numbers_of_numpy_will_do_wherever_whole_numbers_do():
     assert make_rule("rigl", total_steps=np.int64(1000)).stop == 750
 
 
+def test_a_ramp_may_be_a_number_of_numpy():
+    model = sk.sparsify(mlp(3, 2), sk.random_topology({"0": (2, 3)}, 0.5))
+    sk.own_step_counts(model, torch.optim.Adam(model.parameters()), ramp=EIGHT)
+
+
 def works(make: Any, value: float) -> bool:
     return not refused(make, value)
 
