@@ -59,9 +59,11 @@ guess
 # %% [markdown]
 # ## Why masks alone save nothing
 #
-# Here is what a masked layer does, and PyTorch's own count of the operations in it:
+# Here is what a masked layer does. It multiplies its weight by the mask (the rest is for rules that watch or thin out),
+# and then it works like every dense layer. Below stands PyTorch's own count of the operations in it:
 
 # %%
+print(inspect.getsource(sk.layers.MaskedLinear.effective_weight))
 print(inspect.getsource(sk.layers.MaskedLinear.forward))
 
 # %%
