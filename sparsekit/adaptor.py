@@ -13,6 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from sparsekit.checks import check_types, must_be
+
+PLAIN = (str, bytes, bool, int, float, complex, type(None), torch.dtype, torch.device)  # without samples in them
+
 
 def _unchanged(thing: Any) -> Any:
     return thing
@@ -35,6 +39,17 @@ class Adaptor:
     batch: Callable[[Any], Any] = _unchanged
     outputs: Callable[[Any], Any] = _unchanged
 
+    def __post_init__(self):
+        check_types(self)
+
+    @classmethod
+    def of(cls, given: "Adaptor | None") -> "Adaptor":
+        """Return the adaptor that was given, or one that changes nothing; anything else is a TypeError."""
+        if given is None:
+            return cls()
+        must_be("adaptor", given, cls, "write Adaptor(batch=...), or Adaptor(outputs=...)")
+        return given
+
     def pair(self, batch: Any) -> tuple[Any, Any]:
         """Return inputs and labels of a batch.
 
@@ -53,18 +68,22 @@ class Adaptor:
         return inputs, labels
 
     def pairs(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        """Yield inputs and labels of each batch.
+        """Iterate over inputs and labels of each batch.
 
         Raises:
             TypeError: if one is no pair, or holds numpy arrays.
         """
-        several = not isinstance(batches, Mapping) and any(hasattr(batches, way) for way in ("__iter__", "__getitem__"))
-        for batch in batches if several else [batches]:
-            yield self.pair(batch)
+        return map(self.pair, walk(batches))
 
     def run(self, model: nn.Module, inputs: Any) -> Any:
         """Return what the loss sees of the model's outputs."""
         return self.outputs(call(model, inputs))
+
+
+def walk(batches: Any) -> Iterator[Any]:
+    """Iterate over batches; what are none, or one alone, is a single batch, which `pair` says more about."""
+    several = not isinstance(batches, Mapping) and any(hasattr(batches, way) for way in ("__iter__", "__getitem__"))
+    return iter(batches if several else [batches])
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
@@ -96,10 +115,10 @@ def size_of(*trees: Any) -> int:
 
 
 def split(tree: Any, sizes: Sequence[int]) -> list[Any]:
-    """Cut the tensors of a batch into parts of so many samples; what is no tensor goes to every part.
+    """Cut the tensors of a batch into parts of so many samples; single numbers, words and the like go to every part.
 
     Raises:
-        ValueError: if a tensor has not one row per sample.
+        ValueError: if a tensor has not one row per sample, or something else may hold samples.
 
     Example:
         >>> [part["x"].tolist() for part in split({"x": torch.arange(3)}, [2, 1])]
@@ -113,24 +132,38 @@ def split(tree: Any, sizes: Sequence[int]) -> list[Any]:
 def join(trees: Sequence[Any]) -> Any:
     """Join what `split` has cut.
 
+    Raises:
+        ValueError: if there is something beside tensors with a row per sample that is not the same in all parts.
+
     Example:
         >>> join([(torch.zeros(2),), (torch.ones(1),)])
         (tensor([0., 0., 1.]),)
     """
     if len(trees) == 1:
         return trees[0]
-    return tree_map(lambda *leaves: torch.cat(leaves) if isinstance(leaves[0], Tensor) else leaves[0], *trees)
+    return tree_map(_glued, *trees)
+
+
+def _glued(*leaves: Any) -> Any:
+    first = leaves[0]
+    if all(isinstance(leaf, Tensor) and leaf.dim() for leaf in leaves):
+        return torch.cat(leaves)
+    if isinstance(first, PLAIN) and all(type(leaf) is type(first) and leaf == first for leaf in leaves):
+        return first
+    raise ValueError(f"batches that are joined must hold tensors with one row per sample, got {described(first)}")
 
 
 def _cut(leaf: Any, sizes: list[int]) -> Sequence[Any]:
-    if len(sizes) == 1 or not isinstance(leaf, Tensor) or not leaf.dim():
+    if len(sizes) == 1 or isinstance(leaf, PLAIN) or (isinstance(leaf, Tensor) and not leaf.dim()):
         return [leaf] * len(sizes)
-    if len(leaf) != sum(sizes):
-        raise ValueError(
-            f"a batch that is split must hold tensors with one row per sample, got {len(leaf)} rows and {sum(sizes)} "
-            "samples; use micro_batches=1, or let Adaptor(batch=...) leave it out"
-        )
-    return leaf.split(sizes)
+    if isinstance(leaf, Tensor) and len(leaf) == sum(sizes):
+        return leaf.split(sizes)
+    is_other = not isinstance(leaf, Tensor)
+    got = f"{described(leaf)}, in which none is seen" if is_other else f"{len(leaf)} rows and {sum(sizes)} samples"
+    raise ValueError(
+        f"a batch that is split must hold tensors with one row per sample, got {got}; use micro_batches=1, or let "
+        "Adaptor(batch=...) take out what has, and leave out the rest"
+    )
 
 
 def _no_pair(batch: object) -> str:
@@ -144,3 +177,11 @@ def _no_pair(batch: object) -> str:
         several = ", or give adaptor=Adaptor(batch=lambda b: (b[:-1], b[-1])) for several inputs"
         return f"{kind} of {len(batch)}; wrap one pair in a list: [(inputs, labels)]{several if len(batch) > 2 else ''}"
     return f"{kind}; wrap one pair in a list: [(inputs, labels)]"
+
+
+def described(thing: Any) -> str:
+    """Return what an error says that came."""
+    if isinstance(thing, Tensor):
+        return f"a tensor of shape {tuple(thing.shape)}"
+    names = f" of {', '.join(map(str, thing))}" if isinstance(thing, dict) else ""
+    return f"{type(thing).__name__}{names}"

@@ -6,7 +6,7 @@ import functools
 import math
 import numbers
 import types
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", types.NoneType: "none"}
 # What to do instead, by the type that is asked for.
@@ -18,6 +18,7 @@ WAYS = {
     "tuple": "write (one,) for a single one",
     "Mapping": "write {'name': value}",
     "Literal": "choose one of them",
+    "Callable": "write lambda ...: ..., or the name of a function",
     "DropScore": "make one, as in Magnitude()",
     "GrowScore": "make one, as in Gradient()",
     "Candidates": "make one, as in AllMissing()",
@@ -109,11 +110,15 @@ def suits(value: Any, hint: Any) -> bool:
     """Whether a value is of an annotated type; whole numbers are numbers, true and false are not."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Literal:
-        return any(value is one or (isinstance(value, type(one)) and value == one) for one in parts)
+        return any(
+            isinstance(value, type(one)) and isinstance(value, bool) == isinstance(one, bool) and value == one
+            for one in parts
+        )
     if origin in (Union, types.UnionType):
         return any(suits(value, one) for one in parts)
     if origin is tuple and isinstance(value, tuple):
-        return all(suits(one, parts[0]) for one in value) if parts[1:] == (...,) else len(value) == len(parts)
+        each = parts[:1] * len(value) if parts[1:] == (...,) else parts
+        return len(value) == len(each) and all(map(suits, value, each))
     if origin is collections.abc.Callable or hint is collections.abc.Callable:
         return callable(value)
     wanted = (int, float) if hint is float else origin or hint
@@ -130,7 +135,8 @@ def type_in_words(hint: Any, *, quoted: bool = False) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(type_in_words(one, quoted=quoted) for one in parts)
     if origin is tuple:
-        return f"a tuple, each {type_in_words(parts[0], quoted=quoted)}"
+        each = list(dict.fromkeys(type_in_words(one, quoted=quoted) for one in parts if one is not ...))
+        return f"a tuple, each {each[0]}" if len(each) == 1 else f"a tuple of {', '.join(each)}"
     return WORDS.get(hint, f"a {getattr(origin or hint, '__name__', hint)}")
 
 
@@ -171,7 +177,7 @@ def _literals(hint: Any) -> bool:
 
 
 def _way(hint: Any) -> str:
-    for one in (hint, *get_args(hint)):
+    for one in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
         if way := WAYS.get(getattr(get_origin(one) or one, "__name__", "")):
             return way
     return "make one and hand it in"
@@ -180,4 +186,5 @@ def _way(hint: Any) -> str:
 @functools.cache
 def _hints(cls: type) -> tuple[tuple[dataclasses.Field, Any], ...]:
     """Return the fields of a dataclass with their types; those written as strings are for type checkers."""
-    return tuple((field, field.type) for field in dataclasses.fields(cls) if not isinstance(field.type, str))
+    fields = [field for field in dataclasses.fields(cls) if not isinstance(field.type, str)]
+    return tuple((f, get_args(f.type)[0] if get_origin(f.type) is Annotated else f.type) for f in fields)

@@ -118,6 +118,7 @@ def compare(
 
     Raises:
         ValueError: if a name is unknown, or a setting does not fit.
+        TypeError: if the operations that a rule of your own says are no number.
     """
     plan = [
         (method, density, seed)
@@ -126,6 +127,10 @@ def compare(
         for seed in range(seeds)
     ]
     experiments = [experiment_of(method, recipe, density, seed, **settings) for method, density, seed in plan]
+    for rule in {id(experiment.rule): experiment.rule for experiment in experiments}.values():
+        training_flops(
+            rule, Pass(dense=1.0, sparse=1.0)
+        )  # what cannot say its cost had better be known before training
     for (method, density, seed), experiment in zip(plan, experiments, strict=True):
         history, seconds = _timed_run(experiment, Path(folder), root)
         yield _cell(method, density, seed, experiment, history, seconds, root)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsekit.adaptor import Adaptor, call, size_of
+from sparsekit.checks import must_be
 from sparsekit.losses import LossFn, MeanLoss, num_correct
 from sparsekit.seeds import generator, seeded_rng
 
@@ -58,7 +59,7 @@ def evaluate(
         TypeError: if a batch is no pair, or outputs are not what the loss takes.
         ValueError: if there is no sample whose label counts, or nobody knows how to average the loss.
     """
-    adaptor = adaptor or Adaptor()
+    adaptor = Adaptor.of(adaptor)
     if refresh_with is not None:
         model = copy.deepcopy(model)
         refresh_batch_norm(model, refresh_with, adaptor=adaptor)
@@ -81,7 +82,7 @@ def predictions(model: nn.Module, batches: Batches, *, adaptor: Adaptor | None =
         TypeError: if a batch is no pair, or outputs or labels are not a tensor.
         ValueError: if there is not a single batch.
     """
-    adaptor = adaptor or Adaptor()
+    adaptor = Adaptor.of(adaptor)
     with evaluating(model), torch.no_grad():
         pairs = [(adaptor.run(model, inputs), labels) for inputs, labels in adaptor.pairs(batches)]
     if not pairs:
@@ -107,7 +108,7 @@ def refresh_batch_norm(model: nn.Module, batches: Batches, *, adaptor: Adaptor |
     """
     if not any(isinstance(module, _BatchNorm) for module in model.modules()):
         return
-    walk = ([inputs] for inputs, _ in (adaptor or Adaptor()).pairs(batches))
+    walk = ([inputs] for inputs, _ in Adaptor.of(adaptor).pairs(batches))
     first = next(walk, None)
     if first is None:
         raise ValueError("refreshing batch norm needs at least one batch, got none; check the data set or the loader")
@@ -136,6 +137,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _keeping_modes(model: nn.Module) -> Iterator[None]:
+    must_be("model", model, nn.Module, "give the network itself")
     modes = [(module, module.training) for module in model.modules()]
     try:
         yield

@@ -243,3 +243,12 @@ def test_what_has_not_a_row_per_sample_cannot_be_split():
 def test_numpy_numbers_are_no_tensors_either():
     with pytest.raises(TypeError, match="must be tensors, got numpy arrays"):
         Adaptor().pair((torch.zeros(2), np.float64(1)))
+
+
+def test_what_holds_tensors_of_its_own_is_not_handed_whole_to_every_part():
+    class Batch(dict):
+        """As transformers' tokenizers give."""
+
+    x, y = PLAIN[0]
+    with pytest.raises(ValueError, match=r"one row per sample, got Batch of x, in which none is seen; use micro_b"):
+        backward(Network("tensor"), ((Batch(x=x),), y), cross_entropy, micro_batches=2)

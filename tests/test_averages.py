@@ -229,3 +229,15 @@ def test_positions_saved_in_too_small_a_type_are_refused():
     state = {key: x.bfloat16() if x.is_floating_point() else x for key, x in model.state_dict().items()}
     with pytest.raises(RuntimeError, match="positions must be int64 or float64, got torch.bfloat16"):
         model.load_state_dict(state)
+
+
+@pytest.mark.parametrize("storage", ["masked", "csr"])
+def test_an_average_may_be_fed_and_projected_in_inference_mode(storage):
+    plain = nn.Sequential(nn.Linear(6, 4))
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5, seed=0), storage)
+    average = sk.averaged(model, decay=0.5)
+    with torch.inference_mode():
+        average.update_parameters(model)
+        projected = average.projected(model)
+    assert torch.equal(sk.densify(projected)[0].weight, sk.densify(model)[0].weight)
+    projected(torch.ones(1, 6)).sum().backward()

@@ -3,7 +3,9 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from scipy.stats import ttest_rel
 
 from sparsekit.analysis import Claim, judge
@@ -97,3 +99,10 @@ def test_runs_that_measured_no_number_are_not_judged(value):
         judge("A beats B", [0.9, value], [0.8, 0.8])
     with pytest.raises(ValueError, match=r"above must be a number, got"):
         judge("A beats B", [0.9, 0.9], [0.8, 0.8], above=value)
+
+
+def test_runs_may_be_columns_and_tensors():
+    ours, theirs = [0.93, 0.94, 0.96], [0.90, 0.90, 0.91]
+    claim = judge("x", ours, theirs)
+    for kind in (np.array, torch.tensor, pd.Series):
+        assert judge("x", kind(ours), kind(theirs)).t == pytest.approx(claim.t, rel=1e-4)

@@ -103,6 +103,13 @@ def test_a_rule_of_ones_own_takes_part_and_its_flops_are_what_it_says(my_rules, 
     assert [one.accuracy for one in compare("digits-mlp", ["mine"], **how)] == [one.accuracy for one in mine]
 
 
+def test_operations_that_are_no_number_are_known_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(Static, "training_flops", lambda rule, cost: None)
+    with pytest.raises(TypeError, match="training_flops of Static must be a number, got None"):
+        next(compare("digits-mlp", ["static"], seeds=1, folder=tmp_path, epochs=1))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_flops_of_a_method_are_those_of_its_settings(tmp_path):
     given = {"gse": {"subset": 3.0, "every": 5}, "set": {"every": 5}, "rigl": {"every": 5}}
     flops = {}

@@ -4,7 +4,7 @@ import collections.abc
 import dataclasses
 import math
 import types
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import jaxtyping
 import numpy as np
@@ -15,6 +15,7 @@ from helpers import mlp
 import sparsekit as sk
 from sparsekit import allocation, registry, selection
 from sparsekit import schedules as s
+from sparsekit.checks import check_types
 from sparsekit.lottery import Lottery
 from sparsekit.rules import DropGrow, Rule, Static, make_rule, settings_of
 from sparsekit.rules.cycles import Cycles
@@ -238,6 +239,11 @@ def test_whole_numbers_of_numpy_will_do_wherever_whole_numbers_do():
     assert make_rule("rigl", total_steps=np.int64(1000)).stop == 750
 
 
+def test_a_ramp_may_be_a_number_of_numpy():
+    model = sk.sparsify(mlp(3, 2), sk.random_topology({"0": (2, 3)}, 0.5))
+    sk.own_step_counts(model, torch.optim.Adam(model.parameters()), ramp=EIGHT)
+
+
 def works(make: Any, value: float) -> bool:
     return not refused(make, value)
 
@@ -369,3 +375,76 @@ def test_tricks_and_tickets_refuse_what_is_of_another_type(entry):
     for name, junk in JUNK.items():
         unmeasured = {"nan", "inf"} if entry == "Ticket.accuracy" else set()
         assert refused(make, junk) or name in may | unmeasured, f"{entry} took {name}"
+
+
+def made(hint, value):
+    @dataclasses.dataclass
+    class Settings:
+        field: hint = None  # type: ignore[valid-type]
+
+        def __post_init__(self):
+            check_types(self)
+
+    return Settings(value).field
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "message"),
+    [
+        (tuple[int, int], ["a", 2], r"must be a tuple, each a whole number, got \['a', 2\]"),
+        (tuple[int, str], (1, 2), "must be a tuple of a whole number, a text, got"),
+        (Literal[1, 2], True, "must be 1 or 2, got True; choose one of them"),
+        (Annotated[int, "steps"], "many", "must be a whole number, got 'many'; round it"),
+        (list[int], (1, 2), r"must be a list, got \(1, 2\); make one and hand it in"),
+        (collections.abc.Callable[[int], int], 3, "must be a Callable, got 3; write lambda"),
+    ],
+    ids=str,
+)
+def test_annotations_of_all_forms_are_checked_and_explained(hint, value, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        made(hint, value)
+
+
+def test_an_annotation_may_carry_remarks():
+    assert made(Annotated[int, "steps"], 3) == 3
+
+
+# --- what trains and measures -----------------------------------------------------------------------------------------
+
+PAIR = (torch.zeros(4, 3, dtype=torch.float64), torch.zeros(4).long())
+
+
+def fitted(batches=(PAIR,), **how):
+    model = mlp(3, 2)
+    sk.fit(model, torch.optim.SGD(model.parameters(), lr=0.1), batches, epochs=1, progress=False, **how)
+
+
+LOSS = r"a loss must be a function of outputs and labels, got .*; give torch.nn.CrossEntropyLoss\(\)"
+TRAINING = {
+    "adaptor": (lambda: fitted(adaptor=lambda batch: batch), "adaptor must be a Adaptor, got .*; write Adaptor"),
+    "measuring adaptor": (lambda: sk.evaluate(mlp(3, 2), [PAIR], adaptor="x"), "adaptor must be a Adaptor, got 'x'"),
+    "what adapts": (lambda: sk.Adaptor(batch="x"), "Adaptor.batch must be a Callable, got 'x'; write lambda"),
+    "parts": (lambda: fitted(micro_batches="two"), "micro_batches must be a whole number, got 'two'"),
+    "no parts": (lambda: fitted(micro_batches=0), "micro_batches must be at least 1, got 0"),
+    "no batches": (lambda: fitted(None), "batches must be pairs of inputs and labels, got NoneType; wrap one pair"),
+    "a number": (lambda: fitted(3), "batches must be pairs of inputs and labels, got int; wrap one pair"),
+    "loss": (lambda: fitted(loss_fn="cross_entropy"), LOSS),
+    "class of losses": (
+        lambda: fitted(loss_fn=torch.nn.CrossEntropyLoss),
+        "got the class CrossEntropyLoss, which must be called",
+    ),
+    "measured loss": (lambda: sk.evaluate(mlp(3, 2), [PAIR], None), LOSS),
+    "model": (lambda: sk.evaluate("x", [PAIR]), "model must be a Module, got 'x'"),
+    "condensed model": (lambda: sk.condense({}), "model must be a Module, got {}"),
+    "decay": (lambda: sk.averaged(mlp(3, 2), decay="0.9"), "decay must be a number, got '0.9'"),
+    "no runs": (lambda: sk.analysis.judge("", 3, [0.1, 0.2]), "accuracies must be sequences of numbers, got 3"),
+    "a bound": (lambda: sk.analysis.judge("", [0.2, 0.3], [0.1, 0.2], above="0"), "above must be a number, got '0'"),
+    "words": (lambda: sk.analysis.judge("", ["0.2", 1], [0.1, 0.2]), "an accuracy must be a number, got '0.2'"),
+}
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_what_trains_and_measures_looks_at_what_it_is_given(name):
+    make, message = TRAINING[name]
+    with pytest.raises((TypeError, ValueError), match=message):
+        make()

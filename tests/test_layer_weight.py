@@ -418,3 +418,18 @@ def test_torch_compiles_code_that_reads_weights(storage, monkeypatch):
     same(compiled(x), expected)
     sk.rewire(model, sk.random_topology(sk.shapes_of(model), 0.3, seed=5))
     same(compiled(x), sk.densify(model)(x))
+
+
+@pytest.mark.parametrize("conv", [False, True])
+def test_a_second_derivative_of_layers_beside_a_csr_layer_never_leaves_its_part_out(conv):
+    def layer():
+        return nn.Conv2d(3, 3, 3, padding=1) if conv else nn.Linear(8, 8)
+
+    plain = nn.Sequential(layer(), nn.Tanh(), layer(), nn.Tanh(), layer())
+    model = sk.sparsify(plain, sk.random_topology({"2": tuple(plain[2].weight.shape)}, 0.4, seed=0), "csr")
+    inputs = torch.randn(2, 3, 5, 5) if conv else torch.randn(5, 8)
+    first, last = model[0].weight, model[4].weight
+    gradient = torch.autograd.grad(model(inputs).square().sum(), first, create_graph=True)[0]
+    for weight in (first, last):
+        with pytest.raises(RuntimeError, match="second derivatives must go through layers with storage 'masked'"):
+            torch.autograd.grad(gradient.square().sum(), weight, retain_graph=True)

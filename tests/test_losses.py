@@ -274,6 +274,27 @@ def test_a_measure_that_is_a_plain_number_is_averaged_too():
     assert measured.loss == pytest.approx(evaluate(plain_mlp().double(), batches, F.l1_loss).loss)
 
 
+class Told(dict):
+    """Outputs of a model that takes its own loss, as those of transformers do."""
+
+
+@pytest.mark.parametrize("form", [dict, Told], ids=["dict", "of a class of its own"])
+def test_a_loss_that_the_model_has_taken_itself_must_say_what_a_batch_weighs(form):
+    class Model(nn.Module):
+        def forward(self, x, labels):
+            return form(loss=F.cross_entropy(x[:, :CLASSES], labels))
+
+    def told(outputs, labels):
+        return outputs["loss"]
+
+    batches = [((x, y), y) for x, y in zip(INPUTS.split(3), LABELS.split(3), strict=True)][:2]
+    with pytest.raises(ValueError, match=r"the loss told must say what a batch weighs.* set told.batch_weight"):
+        evaluate(Model(), batches, told)
+    told.batch_weight = lambda labels: (labels != PAD).sum()
+    whole = F.cross_entropy(INPUTS[:6, :CLASSES], LABELS[:6])
+    assert evaluate(Model(), batches, told).loss == pytest.approx(float(whole))
+
+
 def test_outputs_are_not_kept_without_end(monkeypatch):
     monkeypatch.setattr("sparsekit.losses.mean.MOST_KEPT", 200)
     batches = list(zip(INPUTS.split(2), LABELS.split(2), strict=True))

@@ -190,9 +190,9 @@ def test_what_would_go_wrong_later_is_refused_at_once():
     with pytest.raises(ValueError, match="must come before a rule, got an optimizer with one; call it before attach"):
         own_step_counts(model, optimizer)
     optimizer = ADAMS["adam"](model.parameters())
-    with pytest.raises(ValueError, match="ramp must be at least 0 steps, got -1"):
+    with pytest.raises(ValueError, match="ramp must be at least 0, got -1"):
         own_step_counts(model, optimizer, ramp=-1)
-    with pytest.raises(TypeError, match="ramp must be a whole number of steps, got True"):
+    with pytest.raises(TypeError, match="ramp must be a whole number, got True"):
         own_step_counts(model, optimizer, ramp=True)
     own_step_counts(model, optimizer)
     with pytest.raises(ValueError, match="must be asked for own step counts once, got one that has them"):

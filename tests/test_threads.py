@@ -3,9 +3,11 @@
 import copy
 import math
 import pickle
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+import sparsekit
 from sparsekit.capture import capture_io
 from sparsekit.kernels.backend import uncompiled
 from sparsekit.layers import fuse_relus, shapes_of, sparsify
@@ -287,3 +290,11 @@ def test_compiled_models_are_compiled_again_after_the_last_capture():
     assert frames._stance.stance == "force_eager"
     second.__exit__(None, None, None)
     assert frames._stance.stance == "default"
+
+
+def test_only_benchmarks_set_the_global_random_state():
+    """They are processes of their own; anything else may run beside other threads, or in one."""
+    package = Path(sparsekit.__file__).parent
+    sources = {path.relative_to(package): path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+    setting = [path for path, text in sources.items() if re.search(r"fork_rng\(|torch\.(random\.)?manual_seed\(", text)]
+    assert [path for path in setting if path.parts[0] != "benchmark"] == []

@@ -185,6 +185,32 @@ def test_an_unknown_control_is_refused(picker):
         picker.choose("speed", 1)
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("way", "sideways", "way must be one of up, down, got 'sideways'"),
+        ("plan", "circle", r"plan must be one of constant, .*, got 'circle'"),
+        ("plan_or_none", ["none"], r"plan_or_none must be one of none, constant, .*, got \['none'\]"),
+    ],
+)
+def test_what_a_list_does_not_offer_is_refused(picker, path, value, message):
+    before = picker.value
+    with pytest.raises(ValueError, match=message):
+        picker.choose(path, value)
+    assert picker.value is before
+
+
+def test_a_picker_of_rules_lists_them_where_one_is_unknown():
+    picker = RulePicker(total_steps=100)
+    with pytest.raises(ValueError, match=r"method must be one of .*rigl.*, got 'fast'"):
+        picker.choose("method", "fast")
+
+
+def test_what_no_control_can_show_is_set_from_code(picker):
+    picker.choose("sides", [3, 4])
+    assert (picker.value.sides, picker.error) == ([3, 4], "")
+
+
 def test_what_is_no_dataclass_is_refused():
     with pytest.raises(TypeError, match="instance of a dataclass"):
         SettingsPicker({"every": 100})

@@ -2,9 +2,11 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from sparsekit.checks import number, shown
 
 SURE = 0.975  # of each verdict: where nothing differs, one claim in forty is called reproduced and one contradicted
 ROUNDING = 1e-12  # accuracies are shares of whole examples: smaller differences are none
@@ -65,7 +67,7 @@ class Claim:
         return f"{self.verdict}: {self.text} ({numbers})"
 
 
-def judge(text: str, ours: Sequence[float], theirs: Sequence[float], *, above: float = 0.0) -> Claim:
+def judge(text: str, ours: Iterable[Any], theirs: Iterable[Any], *, above: float = 0.0) -> Claim:
     """Return what paired runs say about the claim that `ours - theirs > above`.
 
     Args:
@@ -74,19 +76,29 @@ def judge(text: str, ours: Sequence[float], theirs: Sequence[float], *, above: f
         above: what the difference must exceed; below 0 for "hardly worse".
 
     Raises:
+        TypeError: if something is no number.
         ValueError: if the runs are not paired, there are fewer than two, or a number is not finite.
 
     Example:
         >>> print(judge("A beats B", [0.93, 0.94, 0.95], [0.90, 0.90, 0.91]))
         reproduced: A beats B (+3.7 ± 0.3 points, t = 11.0, n = 3 seeds)
     """
+    ours, theirs = _numbers(ours), _numbers(theirs)
     if len(ours) != len(theirs) or len(ours) < 2:
         raise ValueError(f"there must be two runs or more of each, in pairs, got {len(ours)} and {len(theirs)}")
     for runs in (ours, theirs):
         if not all(map(math.isfinite, runs)):
             raise ValueError(f"runs must have measured numbers, got {list(runs)}; leave out the seeds that have none")
-    if not math.isfinite(above):
+    if not math.isfinite(number("above", above)):
         raise ValueError(f"above must be a number, got {above}; 0 asks whether ours is better at all")
     gaps = [one - other for one, other in zip(ours, theirs, strict=True)]
     error = statistics.stdev(gaps) / len(gaps) ** 0.5
     return Claim(text=text, mean=statistics.fmean(gaps), error=error, seeds=len(gaps), above=above)
+
+
+def _numbers(runs: Any) -> list[float]:
+    """Return accuracies as plain numbers, from a list, an array, a tensor or a column of a table."""
+    listed = runs.tolist() if hasattr(runs, "tolist") else runs
+    if not isinstance(listed, Sequence) or isinstance(listed, str):
+        raise TypeError(f"accuracies must be sequences of numbers, got {shown(runs)}; give one number per seed")
+    return [float(number("an accuracy", one)) for one in listed]

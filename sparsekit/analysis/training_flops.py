@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
+from sparsekit.checks import number
 from sparsekit.registry import get, names, register
 from sparsekit.rules import DropGrow, Rule, make_rule, settings_of
 from sparsekit.rules.flops import Pass, sparse_step
@@ -23,6 +24,7 @@ def training_flops(method: str | Rule, cost: Pass) -> float:
 
     Raises:
         ValueError: if the method is unknown; the message lists the known ones.
+        TypeError: if what a rule of your own says is no number.
 
     Example:
         >>> cost = Pass(dense=1.0, sparse=0.01)
@@ -30,7 +32,7 @@ def training_flops(method: str | Rule, cost: Pass) -> float:
         [0.01, 0.01003, 0.01327, 0.34]
     """
     if isinstance(method, Rule):
-        return method.training_flops(cost)
+        return float(number(f"training_flops of {type(method).__name__}", method.training_flops(cost)))
     is_new_rule = method in set(names("rule")) - set(names("training-flops"))
     return (_of_rule(method) if is_new_rule else get("training-flops", method))(cost)
 

@@ -22,7 +22,11 @@ def first_derivatives_only(backward: Callable) -> Callable:
         if not torch.is_grad_enabled():  # the usual case: no create_graph
             return results
         found = [x.detach().requires_grad_() for x in results if x is not None]
-        refused = iter(torch._C._functions.DelayedError(MESSAGE, len(found))(*found))  # type: ignore[attr-defined]  # as torch's own
+        # The results hang on whatever they were computed from. Else torch would not come by here on its way to a
+        # tensor further back, and leave this layer's part of the derivative out.
+        sources = [x for x in (*grads, *ctx.saved_tensors) if isinstance(x, Tensor) and x.requires_grad]
+        both = [*found, *sources]
+        refused = iter(torch._C._functions.DelayedError(MESSAGE, len(both))(*both))  # type: ignore[attr-defined]  # as torch's own
         return tuple(None if x is None else next(refused) for x in results)
 
     return unrecorded

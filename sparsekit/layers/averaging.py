@@ -3,9 +3,11 @@
 import copy
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from sparsekit.checks import number
 from sparsekit.layers.convert import densify, sparse_layers
 
 
@@ -28,6 +30,7 @@ class Averaged(AveragedModel):
         """
         super().update_parameters(_Dense(model, self.module))
 
+    @torch.inference_mode(False)  # a copy of the model must be one that can be loaded, and trained
     def projected(self, model: nn.Module) -> nn.Module:
         """Return a copy of a sparse model whose connections have the averaged values.
 
@@ -78,7 +81,8 @@ def averaged(model: nn.Module, *, decay: float | None = None) -> Averaged:
             (stochastic weight averaging).
 
     Raises:
-        ValueError: if the decay lies outside [0, 1).
+        TypeError: if the decay is no number.
+        ValueError: if it lies outside [0, 1).
 
     Example:
         >>> from sparsekit.layers import shapes_of, sparsify
@@ -92,6 +96,6 @@ def averaged(model: nn.Module, *, decay: float | None = None) -> Averaged:
 
     Source: Polyak and Juditsky (1992); equal weights along a training: Izmailov et al. (2018), arXiv:1803.05407.
     """
-    if decay is not None and not 0 <= decay < 1:
+    if decay is not None and not 0 <= number("decay", decay) < 1:
         raise ValueError(f"decay must lie in [0, 1), got {decay}; 0.999 is usual, None weighs all updates equally")
     return Averaged(model, decay)

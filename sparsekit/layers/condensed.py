@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sparsekit.checks import must_be
 from sparsekit.layers.base import SparseLayer
 from sparsekit.layers.companions import remove_companions
 from sparsekit.layers.convert import replace_modules, sparse_layers
@@ -70,6 +71,7 @@ def condense(model: nn.Module) -> nn.Module:
         >>> condense(sparsify(nn.Sequential(nn.Linear(4, 2)), {"0": layer}))[0]
         CondensedLinear(2 of 2 neurons, fan-in 2)
     """
+    must_be("model", model, nn.Module, "give what sparsify returned")
     new = copy.deepcopy(model).eval()
     remove_companions(new)
     layers = [layer for layer in sparse_layers(new).values() if _is_regular(layer)]

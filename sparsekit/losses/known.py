@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_flatten
 
+from sparsekit.adaptor import described
+from sparsekit.checks import shown
+
 LossFn = Callable[[Any, Any], Tensor]
 
 CLASSIFYING = {F.cross_entropy: nn.CrossEntropyLoss, F.nll_loss: nn.NLLLoss}
@@ -133,9 +136,13 @@ def loss_of(loss_fn: LossFn, outputs: Any, labels: Any) -> Tensor:
     """Return the loss of a batch.
 
     Raises:
-        TypeError: if the outputs are not of the form that the loss takes.
+        TypeError: if the loss is no function, or the outputs are not of the form that it takes.
         ValueError: if a label is no class, or the loss is not a single number.
     """
+    if not callable(loss_fn) or isinstance(loss_fn, type):
+        raise TypeError(
+            f"a loss must be a function of outputs and labels, got {shown(loss_fn)}; give torch.nn.CrossEntropyLoss()"
+        )
     try:
         loss = loss_fn(outputs, labels)
     except IndexError as error:  # what torch raises for a class that does not exist
@@ -183,14 +190,6 @@ def _weight_of_classes(labels: Tensor, weight: Tensor | None, ignored: int) -> f
 def floats(tree: Any) -> list[Tensor]:
     """Return the tensors of numbers among outputs."""
     return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-
-
-def described(thing: Any) -> str:
-    """Return what an error says that came."""
-    if isinstance(thing, Tensor):
-        return f"a tensor of shape {tuple(thing.shape)}"
-    names = f" of {', '.join(map(str, thing))}" if isinstance(thing, dict) else ""
-    return f"{type(thing).__name__}{names}"
 
 
 def unknown(loss_fn: Any, got: str) -> ValueError:

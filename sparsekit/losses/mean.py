@@ -78,4 +78,8 @@ class MeanLoss:
         outputs, labels = zip(*self.kept, strict=True)
         if len({tuple(leaf.shape[1:] for leaf in floats(one)) for one in outputs}) > 1:
             raise unknown(self.loss_fn, "got outputs of several shapes to average over")
-        return float(self.loss_fn(join(outputs), join(labels)))
+        try:
+            joined = join(outputs), join(labels)
+        except ValueError as error:
+            raise unknown(self.loss_fn, f"got outputs and labels that cannot be joined ({error})") from error
+        return float(self.loss_fn(*joined))

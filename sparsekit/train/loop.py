@@ -14,8 +14,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
-from sparsekit.adaptor import Adaptor, size_of, split
+from sparsekit.adaptor import Adaptor, size_of, split, walk
 from sparsekit.capture import LayerIO, capture_io, views
+from sparsekit.checks import whole_number
 from sparsekit.evaluate import Batch, LossFn, evaluating
 from sparsekit.layers import sparse_layers
 from sparsekit.losses import loss_of, losses_of_parts, num_correct
@@ -139,7 +140,7 @@ def backward(
         ValueError: if there are fewer samples than micro-batches, or none, or the loss of the batch is no weighted mean
             of theirs. Gradients are cleared after any error.
     """
-    adaptor = adaptor or Adaptor()
+    adaptor = Adaptor.of(adaptor)
     inputs, labels = adaptor.pair(batch)
     sizes = _sizes(size_of(labels, inputs), micro_batches)
     parts, losses, device = split(labels, sizes), None, next(model.parameters()).device.type
@@ -160,7 +161,7 @@ def backward(
 
 def _sizes(size: int, parts: int) -> list[int]:
     """Samples of each micro-batch, as alike as possible."""
-    if not 1 <= parts <= size:
+    if whole_number("micro_batches", parts, least=1) > size:
         raise ValueError(f"a batch must hold at least one sample per micro-batch, got {size} samples")
     return [size // parts + (number < size % parts) for number in range(parts)]
 
@@ -228,7 +229,7 @@ def _looking_ahead(
     batches: Iterable[Batch], rule: Rule, first_step: int
 ) -> Iterator[tuple[int, Batch, list[Batch] | None]]:
     """Yield `(step, batch, probes)`; the stream is read ahead on rewiring steps only, and keeps its order."""
-    source, ahead = iter(batches), deque()
+    source, ahead = walk(batches), deque()
     for step in count(first_step):
         wanted = rule.probe_batches if rule.needs_gradients and rule.is_due(step) else 1
         ahead.extend(islice(source, max(0, wanted - len(ahead))))
@@ -253,7 +254,7 @@ def _probed(model: nn.Module, probes: Sequence[Batch], loss_fn: LossFn, **how: A
     """What the sparse layers see on some batches as if they were one; gradients and running statistics forget them."""
     if not probes:
         return {}
-    adaptor = how["adaptor"] or Adaptor()
+    adaptor = Adaptor.of(how["adaptor"])
     pairs = [adaptor.pair(batch) for batch in probes]
     with _keeping_statistics(model), capture_io(model) as io:
         losses = losses_of_parts(

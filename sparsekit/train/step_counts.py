@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from sparsekit.checks import whole_number
 from sparsekit.layers import SparseLayer, sparse_layers
 from sparsekit.optimizers import Trial, chain, fresh_state
 from sparsekit.rewire import check_optimizer
@@ -105,10 +106,7 @@ def _spread(state: dict[str, Any], param: Tensor) -> None:
 
 
 def _check(layers: dict[str, SparseLayer], optimizer: Optimizer, ramp: int) -> None:
-    if not isinstance(ramp, int) or isinstance(ramp, bool):
-        raise TypeError(f"ramp must be a whole number of steps, got {ramp!r}; 100 is SMET's, 0 is none")
-    if ramp < 0:
-        raise ValueError(f"ramp must be at least 0 steps, got {ramp}; 100 is SMET's, 0 is none")
+    whole_number("ramp", ramp, least=0)
     if not any(layer.param.requires_grad for layer in layers.values()):
         raise ValueError("own_step_counts needs a sparse layer that is trained, got none; call sparsify on the model")
     check_optimizer(layers, optimizer)

@@ -226,7 +226,7 @@ def _taken(slot: Slot, old: Any, value: Any) -> Any:
     if typing.get_origin(slot.type) is Literal:
         return next(allowed for allowed in typing.get_args(slot.type) if str(allowed) == value)
     methods = methods_for(slot.type)
-    return _fresh(methods[value], old, slot.range) if value in methods else value
+    return _fresh(methods[value], old, slot.range) if methods else value
 
 
 def _fresh(cls: type, old: Any, within: Range) -> Draft:

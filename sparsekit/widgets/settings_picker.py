@@ -69,10 +69,13 @@ class SettingsPicker(Shown, t.HasTraits):
         """Move a control from code, for example `choose("fraction.value", 0.2)`.
 
         Raises:
-            ValueError: if there is no such control.
+            ValueError: if there is no such control, or a list does not offer the value.
         """
         if path not in self.controls.values:
             raise ValueError(f"control must be one of {', '.join(self.controls.values)}, got {path!r}")
+        field = next(field for field in self._fields() if field.name == path)
+        if field.kind == "choice" and value not in (offered := [option for option, _ in field.options]):
+            raise ValueError(f"{path} must be one of {', '.join(offered)}, got {value!r}; choose one of them")
         self.controls.set(**{path: value})
 
     @property
