@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from helpers import STORAGES
 from torch import nn
+from torch.autograd import forward_ad
 from torch.nn.utils import parametrizations, prune
 from torch.testing import assert_close as same
 
@@ -191,6 +192,40 @@ def test_gradients_are_read_and_written_through_the_weight(storage):
 
 
 @both_storages
+def test_gradients_by_the_weight_can_be_differentiated_again(storage):
+    layer = layer_of(storage)
+    weight = layer.weight
+    (grad,) = torch.autograd.grad(weight.pow(3).sum(), weight, create_graph=True)
+    same(grad, 3 * layer.dense_weight() ** 2)
+    grad.sum().backward()
+    same(layer.grads(), 6 * layer.values())
+
+
+@both_storages
+def test_the_weight_counts_as_a_parameter_and_is_found_by_its_name(storage):
+    model = nn.Sequential(layer_of(storage))
+    assert isinstance(model[0].weight, nn.Parameter)
+    assert not isinstance(model[0].weight.detach(), nn.Parameter)
+    for name, parameter in model.named_parameters():
+        with torch.no_grad():
+            model.get_parameter(name).mul_(2.0)
+        same(model.get_parameter(name).detach().flatten().sum(), parameter.detach().sum())
+    same(model[0].values(), 2 * layer_of(storage).values())
+
+
+@both_storages
+def test_a_model_that_holds_a_weight_outside_of_its_parameters_is_copied_with_it(storage):
+    model = nn.Sequential(layer_of(storage))
+    model.tied = [model[0].weight, model[0].weight.detach()[1]]
+    new = copy.deepcopy(model)
+    with torch.no_grad():
+        new[0].param.mul_(2.0)
+    same(new.tied[0], 2 * model[0].dense_weight())
+    same(new.tied[1], 2 * model[0].dense_weight()[1])
+    same(model.tied[0], model[0].dense_weight())
+
+
+@both_storages
 def test_freezing_by_the_weight_freezes_the_layer(storage):
     layer = layer_of(storage)
     layer.weight.requires_grad_(False)
@@ -228,6 +263,10 @@ REFUSED = {
     "a hook": lambda layer: layer.weight.register_hook(lambda grad: grad),
     "an optimizer": lambda layer: torch.optim.SGD([layer.weight], 0.1),
     "a list of them": lambda layer: torch._foreach_mul_([layer.weight], 2.0),
+    "a new parameter": lambda layer: nn.Parameter(layer.weight),
+    "a new frozen parameter": lambda layer: nn.Parameter(layer.weight.data, requires_grad=False),
+    "a parameter of another module": lambda layer: setattr(nn.ReLU(), "tied", layer.weight),
+    "an operand without numbers": lambda layer: layer.weight.data.mul_(torch.ones((), device="meta")),
     "a tied layer": lambda layer: setattr(nn.Linear(6, 5), "weight", layer.weight),
 }
 
@@ -365,6 +404,34 @@ def test_functions_of_torch_func_look_through_the_layers(storage):
     found = grads[f"0.{layer.param_name}"]
     same(layer.unpack(found), expected["0.weight"].flatten()[layer.indices])
     same(grads["0.bias"], expected["0.bias"])
+
+
+@both_storages
+def test_ensembles_of_models_are_applied_at_once(storage):
+    """As torch.func's tutorial does it, with equal topologies and with different ones."""
+    models = [nn.Sequential(layer_of(storage), nn.Tanh()) for _ in range(3)]
+    sk.rewire(models[1], sk.random_topology({"0": (5, 6)}, 0.5, seed=9))
+    parameters, buffers = torch.func.stack_module_state(models)
+    skeleton, x = copy.deepcopy(models[0]).to("meta"), torch.randn(3, 6)
+    call = torch.func.vmap(lambda p, b: torch.func.functional_call(skeleton, (p, b), (x,)))
+    same(call(parameters, buffers), torch.stack([model(x) for model in models]))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # torch's own
+@both_storages
+def test_derivatives_forward_look_through_the_layers(storage):
+    layer, x = layer_of(storage), torch.randn(3, 6)
+    with forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(layer(forward_ad.make_dual(x, torch.ones_like(x)))).tangent
+    same(tangent, torch.ones(3, 6) @ layer.dense_weight().T)
+
+
+def test_noise_on_all_parameters_is_not_saved_off_the_topology():
+    layer = layer_of("masked")
+    vector = nn.utils.parameters_to_vector(layer.parameters())
+    nn.utils.vector_to_parameters(vector + 1.0, layer.parameters())
+    same(layer.state_dict()["weight"], layer.dense_weight())
+    same(layer.state_dict()["weight"], layer.param.detach())
 
 
 def test_second_derivatives_through_csr_are_refused_by_name():

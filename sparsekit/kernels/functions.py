@@ -171,9 +171,7 @@ class _FastConv2d(torch.autograd.Function):
 
         x_HWCB, values_E = ctx.saved_tensors
         g, (needs_input, _, needs_bias, _, _) = rows_of(grad), ctx.needs_input_grad
-        dx, dvalues = calls.conv2d_backward(
-            values_E, ctx.structure, x_HWCB, g, ctx.unfold, needs_input=needs_input
-        )
+        dx, dvalues = calls.conv2d_backward(values_E, ctx.structure, x_HWCB, g, ctx.unfold, needs_input=needs_input)
         dx = None if dx is None else in_layout(dx, ctx.x_layout)
         return dx, dvalues, g.sum((0, 1, 3)) if needs_bias else None, None, None
 

@@ -69,6 +69,13 @@ class SparseLayer(WeightAccess, ABC):
         """The buffer that the positions are kept in; see `layers.positions`."""
         return self._buffers["indices"]  # type: ignore[return-value]
 
+    @property
+    def _is_stacked(self) -> bool:
+        """Whether `torch.vmap` shows several models' positions at once, which no Python code can look into."""
+        if not torch._C._are_functorch_transforms_active():
+            return False
+        return torch._C._functorch.is_functorch_wrapped_tensor(self.stored_indices)
+
     @abstractmethod
     def effective_weight(self, *, read: bool = False) -> Tensor:
         """Return the dense weight that the forward pass uses, as a differentiable function of `param`.
@@ -102,6 +109,10 @@ class SparseLayer(WeightAccess, ABC):
         """Return a tensor shaped like `param` as a new dense one, zero where there is no connection; detached."""
         flat = torch.zeros(self.topology.size, dtype=packed.dtype, device=packed.device)
         return flat.index_copy_(0, self.indices, self.unpack(packed.detach())).view(self.shape)
+
+    @abstractmethod
+    def laid_out(self, packed: Tensor) -> Tensor:
+        """Return a tensor shaped like `param` as a dense one, differentiably."""
 
     def gather(self, dense: Tensor, into: Tensor) -> None:
         """Write what a dense tensor holds for the connections into one shaped like `param`, in place."""
@@ -228,7 +239,7 @@ class SparseLayer(WeightAccess, ABC):
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Move or convert the layer; positions move along, but their type stays."""
         stored = self.stored_indices
-        super()._apply(fn, recurse)
+        self.twin.converted(lambda: super(SparseLayer, self)._apply(fn, recurse))
         if self.stored_indices.dtype != stored.dtype:
             self._buffers["indices"] = stored.to(self.stored_indices.device)
         return self
