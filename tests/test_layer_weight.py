@@ -485,3 +485,58 @@ def test_torch_compiles_code_that_reads_weights(storage, monkeypatch):
     same(compiled(x), expected)
     sk.rewire(model, sk.random_topology(sk.shapes_of(model), 0.3, seed=5))
     same(compiled(x), sk.densify(model)(x))
+
+
+def test_the_quicker_storage_is_found_for_code_that_reads_weights():
+    plain, x = ReadsWeights(), torch.randn(5, 8)
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.3, seed=0), "auto", example=x)
+    assert {sk.layers.sparse_layers(model)[name].storage for name in ("a", "conv", "b")} <= {"masked", "csr"}
+    same(model(x), sk.densify(model)(x), rtol=1e-4, atol=1e-5)
+
+
+@both_storages
+def test_costs_of_weights_that_are_read_are_named_as_those_of_dense_ones(storage):
+    sparse, dense, _ = pair(storage)
+    named = []
+    for model in (sparse, dense):
+        with pytest.warns(sk.analysis.NotCountedWarning) as caught:
+            sk.analysis.forward_flops(model, torch.randn(5, 8))
+        found = [str(one.message) for one in caught if one.category is sk.analysis.NotCountedWarning]
+        named.append(found[0].replace("packed_weight", "weight"))
+    assert named[0] == named[1]
+    assert "a.weight" in named[0]
+
+
+@both_storages
+def test_paths_through_weights_that_are_read_are_counted_or_refused(storage):
+    plain, x = ReadsOneWeight(), torch.randn(1, 8)
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.3, seed=0), storage)
+    same(sk.analysis.log10_num_paths_in(model, x), sk.analysis.log10_num_paths(sk.topology_of(model)))
+    with pytest.raises(ValueError, match=r"sparse layers must be called .* weight of (Masked|Sparse)Linear.* layer\(x\)"):
+        sk.analysis.effective_in(model, x)
+
+
+@both_storages
+def test_a_layer_without_memory_has_shapes_and_takes_a_state(storage):
+    model, x = nn.Sequential(layer_of(storage)), torch.randn(3, 6)
+    empty = copy.deepcopy(model).to("meta")
+    assert empty(x.to("meta")).shape == (3, 5)
+    assert empty[0].weight.T.shape == (6, 5)
+    given = copy.deepcopy(empty)
+    given.load_state_dict(model.state_dict(), assign=True)
+    filled = empty.to_empty(device="cpu")
+    filled[0].stored_indices.fill_(torch.nan)
+    filled.load_state_dict(model.state_dict())
+    for new in (given, filled):
+        same(new(x), model(x))
+        assert sk.topology_of(new) == sk.topology_of(model)
+
+
+def test_values_without_positions_are_refused_and_short_positions_taken():
+    model = nn.Sequential(layer_of("csr"))
+    with pytest.raises(RuntimeError, match="values of connections must come with their positions, got packed_weight"):
+        model.load_state_dict({name: parameter.detach() for name, parameter in model.named_parameters()}, strict=False)
+    state = {key: x.int() if key.endswith("indices") else x for key, x in model.state_dict().items()}
+    new = nn.Sequential(layer_of("csr", density=0.3))
+    new.load_state_dict(state)
+    same(new[0].dense_weight(), model[0].dense_weight())

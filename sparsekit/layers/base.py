@@ -70,11 +70,12 @@ class SparseLayer(WeightAccess, ABC):
         return self._buffers["indices"]  # type: ignore[return-value]
 
     @property
-    def _is_stacked(self) -> bool:
-        """Whether `torch.vmap` shows several models' positions at once, which no Python code can look into."""
+    def _has_no_numbers(self) -> bool:
+        """Whether no code can look at the positions: on the meta device, or several models' in `torch.vmap`."""
+        stored = self.stored_indices
         if not torch._C._are_functorch_transforms_active():
-            return False
-        return torch._C._functorch.is_functorch_wrapped_tensor(self.stored_indices)
+            return stored.is_meta
+        return stored.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(stored)
 
     @abstractmethod
     def effective_weight(self, *, read: bool = False) -> Tensor:
@@ -264,6 +265,14 @@ class SparseLayer(WeightAccess, ABC):
         self.twin.check()
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
+    def _has(self, topology: LayerTopology) -> bool:
+        if self.stored_indices.is_meta:
+            return False
+        try:
+            return self.topology == topology
+        except ValueError:  # memory nobody has written to yet, after `to_empty`
+            return False
+
     @torch.inference_mode(False)
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors):
         """Load a plain layer's weight, or either storage's state, whatever this layer's storage and count."""
@@ -278,13 +287,12 @@ class SparseLayer(WeightAccess, ABC):
             return
         if loaded is not None:
             topology, values = loaded
-            if topology != self.topology:
-                move = Move(self.topology, topology.to(self.indices.device))
+            if not self._has(topology):
                 self._let_backward_notice()
-                self._refill(self.transfer(self.param.detach(), move))
+                self._refill(self.param.detach().new_zeros(self.packed_shape(topology)))
                 self.param.grad = None
             self._buffers["indices"] = as_stored(topology.indices.to(self.param.device))
             self.twin.forget()
             state_dict[f"{prefix}indices"] = as_stored(topology.indices)
-            state_dict[f"{prefix}{self.param_name}"] = self.pack(self.topology, values.to(self.param))
+            state_dict[f"{prefix}{self.param_name}"] = self.pack(topology, values.to(self.param.dtype))
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)

@@ -14,20 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-# What the shape alone tells, without a single weight being computed.
-OF_THE_SHAPE = {
-    *("shape", "dtype", "ndim", "layout", "itemsize", "nbytes", "is_sparse", "is_quantized", "size", "dim", "numel"),
-    *("ndimension", "nelement", "element_size", "stride", "is_floating_point", "is_complex", "is_contiguous"),
-    *("__len__", "storage_offset"),
-}
-OF_THE_PARAMETER = {"device", "is_cuda", "is_cpu", "is_mps", "is_meta", "get_device", "retain_grad"}
-VIEWS = {
-    *("view", "view_as", "reshape", "flatten", "unflatten", "t", "T", "mT", "transpose", "permute", "swapaxes"),
-    *("narrow", "movedim", "squeeze", "unsqueeze", "select", "diagonal", "expand", "__getitem__"),
-    *("chunk", "split", "unbind"),
-}
-DETACHED = {"data", "detach"}
-REFUSED = {"register_hook", "register_post_accumulate_grad_hook", "resize_", "set_", "share_memory_"}
+from sparsekit.layers.asked import DETACHED, OF_THE_PARAMETER, OF_THE_SHAPE, REFUSED, VIEWS, name_of
 
 
 class DenseWeightWarning(UserWarning):
@@ -75,7 +62,7 @@ class DenseWeight(Tensor):
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         """Answer for the layer: every operation of torch on a `DenseWeight` comes here first."""
         kwargs = kwargs or {}
-        name = _name_of(func)
+        name = name_of(func)
         if name in REFUSED:
             raise RuntimeError(
                 f"{name} must be given the parameter of a sparse layer, got its dense weight; use layer.param"
@@ -88,16 +75,6 @@ class DenseWeight(Tensor):
         if func is torch.autograd.grad:
             return _gradients(*args, **kwargs)
         return func(*tree_map_only(DenseWeight, DenseWeight.read, args), **_read_all(kwargs))
-
-
-def _name_of(func: Callable) -> str:
-    """The name of a method, or of the attribute that is read or set."""
-    name = getattr(func, "__name__", "")
-    if name in ("__get__", "__set__"):
-        attribute = getattr(func, "__self__", None)
-        owner = getattr(attribute, "__name__", None) or getattr(getattr(attribute, "fget", None), "__name__", "")
-        return owner if name == "__get__" else f"{owner}="
-    return name
 
 
 def _labelled(meta: Tensor, layer: Any, **settings: Any) -> DenseWeight:
@@ -157,7 +134,7 @@ def _write(target: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> An
     if torch.is_grad_enabled() and layer.param.requires_grad and not target.detached and not initialises:
         raise RuntimeError(
             "the weight of a sparse layer must not be changed in place while gradients are recorded, got "
-            f"{_name_of(func)}; write inside torch.no_grad(), or to layer.weight.data"
+            f"{name_of(func)}; write inside torch.no_grad(), or to layer.weight.data"
         )
     with torch.no_grad():
         scratch = layer.scattered(layer.param.grad if target.gradient else layer.param)
@@ -176,7 +153,7 @@ def _check_operands(func: Callable, operands: tuple) -> None:
     lost = [x for x in tree_leaves(operands) if isinstance(x, Tensor) and not isinstance(x, DenseWeight) and x.is_meta]
     if lost:
         raise RuntimeError(
-            f"{_name_of(func)} must be given tensors with numbers, got one on the meta device, as torch.nn.utils makes "
+            f"{name_of(func)} must be given tensors with numbers, got one on the meta device, as torch.nn.utils makes "
             "it for the dense weight of a sparse layer; give it model.parameters() or layer.param"
         )
 

@@ -109,7 +109,9 @@ class MaskedLayer(SparseLayer):
     @property
     def mask(self) -> Tensor:
         """True where a connection exists, shaped like the weight."""
-        if torch.compiler.is_compiling() or self._is_stacked:  # what is kept between steps is nothing they could trace
+        if (
+            torch.compiler.is_compiling() or self._has_no_numbers
+        ):  # what is kept between steps is nothing they could trace
             empty = self.stored_indices.new_zeros(math.prod(self.shape), dtype=torch.bool)
             return empty.index_fill(0, self.stored_indices.round().long(), True).view(self.shape)
         return self._derived("mask", lambda: self.topology.mask())
