@@ -24,6 +24,7 @@ class capture_io:  # used like a function
         enabled: False records nothing, so that one `with` serves both kinds of step.
 
     Example:
+        >>> import torch
         >>> from sparsekit.layers import sparsify
         >>> model = sparsify(nn.Sequential(nn.Linear(2, 1)), {"0": LayerTopology((1, 2), torch.tensor([0]))})
         >>> with capture_io(model) as io:

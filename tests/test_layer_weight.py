@@ -458,6 +458,22 @@ def test_tracing_csr_is_refused_by_name(trace):
     same(trace(sk.densify(net))(x), net(x))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@both_storages
+def test_scripting_is_refused_by_name(storage):
+    net = nn.Sequential(layer_of(storage))
+    with pytest.raises(TypeError, match=r"torch.jit.script compiles must have plain layers, .* sparsekit.densify"):
+        torch.jit.script(net)
+    same(torch.jit.script(sk.densify(net))(torch.ones(1, 6)), net(torch.ones(1, 6)))
+
+
+def test_weights_that_a_module_keeps_in_a_list_stay_dense():
+    plain = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 2))
+    plain.tied = {"decoder": [plain[0].weight]}
+    assert list(sk.shapes_of(plain)) == ["1"]
+    assert "tied" in sk.layers.left_dense(plain)["0.weight"]
+
+
 def test_masked_layers_can_be_traced_before_their_first_use():
     masked = nn.Sequential(layer_of("masked"))
     x = torch.ones(1, 6)
@@ -512,7 +528,9 @@ def test_paths_through_weights_that_are_read_are_counted_or_refused(storage):
     plain, x = ReadsOneWeight(), torch.randn(1, 8)
     model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.3, seed=0), storage)
     same(sk.analysis.log10_num_paths_in(model, x), sk.analysis.log10_num_paths(sk.topology_of(model)))
-    with pytest.raises(ValueError, match=r"sparse layers must be called .* weight of (Masked|Sparse)Linear.* layer\(x\)"):
+    with pytest.raises(
+        ValueError, match=r"sparse layers must be called .* weight of (Masked|Sparse)Linear.* layer\(x\)"
+    ):
         sk.analysis.effective_in(model, x)
 
 

@@ -84,15 +84,14 @@ def log10_num_paths_in(model: nn.Module, example: Float[Tensor, "n *input"]) -> 
 def _arriving(twin: nn.Module, example: Tensor, *, cut: bool) -> Tensor:
     """Return how much arrives at all outputs of a copy together."""
     _prepare(twin, with_gradients=cut)
+    for layer in sparse_layers(twin).values():  # all of whose own arithmetic is sums of what arrives
+        layer.forward = partial(_apart, layer.forward)
     for module in weighted_layers(twin).values():
-        if isinstance(module, SparseLayer):  # all of its own arithmetic is sums of what arrives
-            module.forward = partial(_apart, module.forward)
         if cut:
             module.register_forward_hook(lambda _, inputs, y: _apart(_Cut.apply, y) if _is_signal(y) else y)
     with _Arrivals():
         outputs = twin(torch.ones_like(example, dtype=torch.float64).requires_grad_().clone())
-    arriving = [output.sum() for output in tree_leaves(outputs) if _is_signal(output)]
-    if not arriving:
+    if not (arriving := [output.sum() for output in tree_leaves(outputs) if _is_signal(output)]):
         raise ValueError("the model must return tensors that depend on its input, got none; return what it computes")
     return torch.stack(arriving).sum()
 

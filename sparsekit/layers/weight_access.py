@@ -36,6 +36,12 @@ class WeightAccess(nn.Module):
             )
         super().__delattr__(name)
 
+    def __prepare_scriptable__(self) -> None:  # torch.jit.script asks for it
+        raise TypeError(
+            "a model that torch.jit.script compiles must have plain layers, got a sparse one; use "
+            "sparsekit.densify(model)"
+        )
+
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
         """Add a parameter, as every module does.
 
