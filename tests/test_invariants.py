@@ -44,7 +44,7 @@ def test_nothing_lives_off_the_topology_and_counts_are_exact_after_every_step(
         assert counts_of(sk.topology_of(model)) == counts
         for layer in sk.sparse_layers(model).values():
             if storage == "csr":
-                assert layer.param.shape == (layer.topology.count,)
+                assert layer.param.shape == layer.packed_shape(layer.topology)
                 assert all(tensor.shape == layer.param.shape for tensor in optimizer_tensors(optimizer, layer.param))
                 continue
             assert (layer.mask.dtype, layer.mask.device) == (torch.bool, layer.param.device)

@@ -75,7 +75,7 @@ class SparseLayer(WeightAccess, ABC):
         stored = self.stored_indices
         if not torch._C._are_functorch_transforms_active():
             return stored.is_meta
-        return stored.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(stored)
+        return stored.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(stored)  # type: ignore[attr-defined]
 
     @abstractmethod
     def effective_weight(self, *, read: bool = False) -> Tensor:
