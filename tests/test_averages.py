@@ -84,6 +84,26 @@ class ByState(ByParameters):
         walk(zip(self.module.state_dict().values(), model.state_dict().values(), strict=True))
 
 
+class ByData(ByParameters):
+    """The same past autograd, as momentum encoders do it: new data for each parameter, buffers copied."""
+
+    def update_parameters(self, model):
+        for mine, theirs in zip(self.module.parameters(), model.parameters(), strict=True):
+            mine.data = mine.data * DECAY + theirs.data * (1 - DECAY)
+        for mine, theirs in zip(self.module.buffers(), model.buffers(), strict=True):
+            mine.data.copy_(theirs.data)
+
+
+class ByName(ByParameters):
+    """The same by the names of the parameters."""
+
+    def update_parameters(self, model):
+        for name, mine in self.module.named_parameters():
+            mine.data.lerp_(model.get_parameter(name).data, 1 - DECAY)
+        for mine, theirs in zip(self.module.buffers(), model.buffers(), strict=True):
+            mine.copy_(theirs)
+
+
 EMA = get_ema_multi_avg_fn(DECAY)
 OTHERS = {
     "equal weights": AveragedModel,
@@ -92,6 +112,8 @@ OTHERS = {
     "EMA, buffers too": lambda model: AveragedModel(model, multi_avg_fn=EMA, use_buffers=True),
     "by parameters": ByParameters,
     "by state": ByState,
+    "by data": ByData,
+    "by name": ByName,
 }
 
 
@@ -118,7 +140,7 @@ def test_where_no_topology_changes_every_average_is_that_of_the_dense_weights(st
 @both_storages
 def test_where_a_topology_changes_an_average_is_right_or_refused_by_name(storage, name):
     model = model_of(storage)
-    average = OTHERS[name](model)
+    average, start = OTHERS[name](model), sk.densify(model)
     refusals = []
 
     def update(model):
@@ -126,10 +148,11 @@ def test_where_a_topology_changes_an_average_is_right_or_refused_by_name(storage
 
     plains = steps(model, [update], rewired=True)
     refusals.extend(refusal_of(lambda: average.module.eval()(X)))
-    # Right are torch's own averages of masked layers, which copy the positions.
-    assert bool(refusals) != (storage == "masked" and name in ("equal weights", "EMA"))
+    # Right are averages of masked layers that copy the positions.
+    assert bool(refusals) != (storage == "masked" and name in ("equal weights", "EMA", "by data", "by name"))
     assert all("sparsekit.averaged(model)" in refusal for refusal in refusals)
     if not refusals:
+        plains = starts_from(average, plains, start)
         expected = projected(average_of(plains, None if "equal" in name else DECAY), model)
         same(average.module(X), expected(X), rtol=1e-4, atol=1e-5)
 
@@ -179,7 +202,8 @@ def test_copies_that_live_a_life_of_their_own_are_no_averages(storage):
         for layer in sparse_layers(changed).values():
             layer.param.mul_(1.5)
     loaded.load_state_dict(model.state_dict())
-    for net in (trained, changed, loaded, copy.deepcopy(trained)):
+    converted = copy.deepcopy(changed).double().float()
+    for net in (trained, changed, loaded, copy.deepcopy(trained), converted):
         same(sk.densify(net).eval()(X), net.eval()(X), rtol=1e-4, atol=1e-5)
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from helpers import STORAGES
 from torch import nn
+from torch.autograd import forward_ad
 from torch.nn.utils import parametrizations, prune
 from torch.testing import assert_close as same
 
@@ -191,6 +192,40 @@ def test_gradients_are_read_and_written_through_the_weight(storage):
 
 
 @both_storages
+def test_gradients_by_the_weight_can_be_differentiated_again(storage):
+    layer = layer_of(storage)
+    weight = layer.weight
+    (grad,) = torch.autograd.grad(weight.pow(3).sum(), weight, create_graph=True)
+    same(grad, 3 * layer.dense_weight() ** 2)
+    grad.sum().backward()
+    same(layer.grads(), 6 * layer.values())
+
+
+@both_storages
+def test_the_weight_counts_as_a_parameter_and_is_found_by_its_name(storage):
+    model = nn.Sequential(layer_of(storage))
+    assert isinstance(model[0].weight, nn.Parameter)
+    assert not isinstance(model[0].weight.detach(), nn.Parameter)
+    for name, parameter in model.named_parameters():
+        with torch.no_grad():
+            model.get_parameter(name).mul_(2.0)
+        same(model.get_parameter(name).detach().flatten().sum(), parameter.detach().sum())
+    same(model[0].values(), 2 * layer_of(storage).values())
+
+
+@both_storages
+def test_a_model_that_holds_a_weight_outside_of_its_parameters_is_copied_with_it(storage):
+    model = nn.Sequential(layer_of(storage))
+    model.tied = [model[0].weight, model[0].weight.detach()[1]]
+    new = copy.deepcopy(model)
+    with torch.no_grad():
+        new[0].param.mul_(2.0)
+    same(new.tied[0], 2 * model[0].dense_weight())
+    same(new.tied[1], 2 * model[0].dense_weight()[1])
+    same(model.tied[0], model[0].dense_weight())
+
+
+@both_storages
 def test_freezing_by_the_weight_freezes_the_layer(storage):
     layer = layer_of(storage)
     layer.weight.requires_grad_(False)
@@ -228,6 +263,10 @@ REFUSED = {
     "a hook": lambda layer: layer.weight.register_hook(lambda grad: grad),
     "an optimizer": lambda layer: torch.optim.SGD([layer.weight], 0.1),
     "a list of them": lambda layer: torch._foreach_mul_([layer.weight], 2.0),
+    "a new parameter": lambda layer: nn.Parameter(layer.weight),
+    "a new frozen parameter": lambda layer: nn.Parameter(layer.weight.data, requires_grad=False),
+    "a parameter of another module": lambda layer: setattr(nn.ReLU(), "tied", layer.weight),
+    "an operand without numbers": lambda layer: layer.weight.data.mul_(torch.ones((), device="meta")),
     "a tied layer": lambda layer: setattr(nn.Linear(6, 5), "weight", layer.weight),
 }
 
@@ -367,6 +406,34 @@ def test_functions_of_torch_func_look_through_the_layers(storage):
     same(grads["0.bias"], expected["0.bias"])
 
 
+@both_storages
+def test_ensembles_of_models_are_applied_at_once(storage):
+    """As torch.func's tutorial does it, with equal topologies and with different ones."""
+    models = [nn.Sequential(layer_of(storage), nn.Tanh()) for _ in range(3)]
+    sk.rewire(models[1], sk.random_topology({"0": (5, 6)}, 0.5, seed=9))
+    parameters, buffers = torch.func.stack_module_state(models)
+    skeleton, x = copy.deepcopy(models[0]).to("meta"), torch.randn(3, 6)
+    call = torch.func.vmap(lambda p, b: torch.func.functional_call(skeleton, (p, b), (x,)))
+    same(call(parameters, buffers), torch.stack([model(x) for model in models]))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # torch's own
+@both_storages
+def test_derivatives_forward_look_through_the_layers(storage):
+    layer, x = layer_of(storage), torch.randn(3, 6)
+    with forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(layer(forward_ad.make_dual(x, torch.ones_like(x)))).tangent
+    same(tangent, torch.ones(3, 6) @ layer.dense_weight().T)
+
+
+def test_noise_on_all_parameters_is_not_saved_off_the_topology():
+    layer = layer_of("masked")
+    vector = nn.utils.parameters_to_vector(layer.parameters())
+    nn.utils.vector_to_parameters(vector + 1.0, layer.parameters())
+    same(layer.state_dict()["weight"], layer.dense_weight())
+    same(layer.state_dict()["weight"], layer.param.detach())
+
+
 def test_second_derivatives_through_csr_are_refused_by_name():
     layer, x = layer_of("csr"), torch.randn(3, 6, requires_grad=True)
     (grad,) = torch.autograd.grad(layer(x).tanh().sum(), x, create_graph=True)
@@ -389,6 +456,22 @@ def test_tracing_csr_is_refused_by_name(trace):
         trace(net)
     x = torch.ones(1, 6)
     same(trace(sk.densify(net))(x), net(x))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@both_storages
+def test_scripting_is_refused_by_name(storage):
+    net = nn.Sequential(layer_of(storage))
+    with pytest.raises(TypeError, match=r"torch.jit.script compiles must have plain layers, .* sparsekit.densify"):
+        torch.jit.script(net)
+    same(torch.jit.script(sk.densify(net))(torch.ones(1, 6)), net(torch.ones(1, 6)))
+
+
+def test_weights_that_a_module_keeps_in_a_list_stay_dense():
+    plain = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 2))
+    plain.tied = {"decoder": [plain[0].weight]}
+    assert list(sk.shapes_of(plain)) == ["1"]
+    assert "tied" in sk.layers.left_dense(plain)["0.weight"]
 
 
 def test_masked_layers_can_be_traced_before_their_first_use():
@@ -433,3 +516,60 @@ def test_a_second_derivative_of_layers_beside_a_csr_layer_never_leaves_its_part_
     for weight in (first, last):
         with pytest.raises(RuntimeError, match="second derivatives must go through layers with storage 'masked'"):
             torch.autograd.grad(gradient.square().sum(), weight, retain_graph=True)
+
+
+def test_the_quicker_storage_is_found_for_code_that_reads_weights():
+    plain, x = ReadsWeights(), torch.randn(5, 8)
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.3, seed=0), "auto", example=x)
+    assert {sk.layers.sparse_layers(model)[name].storage for name in ("a", "conv", "b")} <= {"masked", "csr"}
+    same(model(x), sk.densify(model)(x), rtol=1e-4, atol=1e-5)
+
+
+@both_storages
+def test_costs_of_weights_that_are_read_are_named_as_those_of_dense_ones(storage):
+    sparse, dense, _ = pair(storage)
+    named = []
+    for model in (sparse, dense):
+        with pytest.warns(sk.analysis.NotCountedWarning) as caught:
+            sk.analysis.forward_flops(model, torch.randn(5, 8))
+        found = [str(one.message) for one in caught if one.category is sk.analysis.NotCountedWarning]
+        named.append(found[0].replace("packed_weight", "weight"))
+    assert named[0] == named[1]
+    assert "a.weight" in named[0]
+
+
+@both_storages
+def test_paths_through_weights_that_are_read_are_counted_or_refused(storage):
+    plain, x = ReadsOneWeight(), torch.randn(1, 8)
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.3, seed=0), storage)
+    same(sk.analysis.log10_num_paths_in(model, x), sk.analysis.log10_num_paths(sk.topology_of(model)))
+    with pytest.raises(
+        ValueError, match=r"sparse layers must be called .* weight of (Masked|Sparse)Linear.* layer\(x\)"
+    ):
+        sk.analysis.effective_in(model, x)
+
+
+@both_storages
+def test_a_layer_without_memory_has_shapes_and_takes_a_state(storage):
+    model, x = nn.Sequential(layer_of(storage)), torch.randn(3, 6)
+    empty = copy.deepcopy(model).to("meta")
+    assert empty(x.to("meta")).shape == (3, 5)
+    assert empty[0].weight.T.shape == (6, 5)
+    given = copy.deepcopy(empty)
+    given.load_state_dict(model.state_dict(), assign=True)
+    filled = empty.to_empty(device="cpu")
+    filled[0].stored_indices.fill_(torch.nan)
+    filled.load_state_dict(model.state_dict())
+    for new in (given, filled):
+        same(new(x), model(x))
+        assert sk.topology_of(new) == sk.topology_of(model)
+
+
+def test_values_without_positions_are_refused_and_short_positions_taken():
+    model = nn.Sequential(layer_of("csr"))
+    with pytest.raises(RuntimeError, match="values of connections must come with their positions, got packed_weight"):
+        model.load_state_dict({name: parameter.detach() for name, parameter in model.named_parameters()}, strict=False)
+    state = {key: x.int() if key.endswith("indices") else x for key, x in model.state_dict().items()}
+    new = nn.Sequential(layer_of("csr", density=0.3))
+    new.load_state_dict(state)
+    same(new[0].dense_weight(), model[0].dense_weight())

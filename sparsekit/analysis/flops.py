@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from sparsekit.analysis.observing import layer_topology, observed, weighted_layers
+from sparsekit.analysis.observing import layer_topology, observed, weighted_layers, weights_read
 from sparsekit.topology import LayerTopology
 
 
@@ -113,6 +113,8 @@ class _Products(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        # Later it is an ordinary tensor.
+        self.memory |= {_memory(layer.param) for layer in weights_read(func, tree_leaves((args, kwargs)))}
         if getattr(func, "__name__", "") in _PRODUCTS:
             factors = [part for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)]
             self.memory |= {_memory(part) for part in factors if part.layout == torch.strided}

@@ -1,7 +1,7 @@
 """How analysis looks at a model without touching it: on a copy, and with the random streams kept."""
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sparsekit.layers import SparseLayer
+from sparsekit.layers.asked import answers_with_numbers
+from sparsekit.layers.dense_weight import DenseWeight
 from sparsekit.seeds import generator, seeded_rng
 from sparsekit.topology import LayerTopology
 
@@ -25,6 +27,25 @@ def layer_topology(module: Any) -> LayerTopology:
     if isinstance(module, SparseLayer):
         return module.topology
     return LayerTopology.full(tuple(module.weight.shape), module.weight.device)
+
+
+def weights_read(func: Callable, operands: Iterable[Any]) -> list[Any]:
+    """Return the sparse layers whose weight a function of torch computes with, outside of their own forward."""
+    layers = [part.layer for part in operands if isinstance(part, DenseWeight)]
+    return layers if layers and answers_with_numbers(func) else []
+
+
+def check_is_called(func: Callable, operands: Iterable[Any]) -> None:
+    """Check that a function of torch computes with no sparse layer's weight, whose connections nobody could follow.
+
+    Raises:
+        ValueError: if it does.
+    """
+    if layers := weights_read(func, operands):
+        raise ValueError(
+            "sparse layers must be called for their connections to be followed, got a forward that computes with the "
+            f"weight of {layers[0]} by itself; write layer(x)"
+        )
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._pytree import tree_leaves, tree_map
 
-from sparsekit.analysis.observing import observed, weighted_layers
+from sparsekit.analysis.observing import check_is_called, observed, weighted_layers
 from sparsekit.layers import SparseLayer, sparse_layers, topology_of
 from sparsekit.topology import LayerTopology, Topology
 
@@ -83,21 +83,20 @@ def log10_num_paths_in(model: nn.Module, example: Float[Tensor, "n *input"]) -> 
 
 def _arriving(twin: nn.Module, example: Tensor, *, cut: bool) -> Tensor:
     """Return how much arrives at all outputs of a copy together."""
-    _prepare(twin)
+    _prepare(twin, with_gradients=cut)
+    for layer in sparse_layers(twin).values():  # all of whose own arithmetic is sums of what arrives
+        layer.forward = partial(_apart, layer.forward)
     for module in weighted_layers(twin).values():
-        if isinstance(module, SparseLayer):  # all of its own arithmetic is sums of what arrives
-            module.forward = partial(_apart, module.forward)
         if cut:
             module.register_forward_hook(lambda _, inputs, y: _apart(_Cut.apply, y) if _is_signal(y) else y)
     with _Arrivals():
         outputs = twin(torch.ones_like(example, dtype=torch.float64).requires_grad_().clone())
-    arriving = [output.sum() for output in tree_leaves(outputs) if _is_signal(output)]
-    if not arriving:
+    if not (arriving := [output.sum() for output in tree_leaves(outputs) if _is_signal(output)]):
         raise ValueError("the model must return tensors that depend on its input, got none; return what it computes")
     return torch.stack(arriving).sum()
 
 
-def _prepare(twin: nn.Module) -> None:
+def _prepare(twin: nn.Module, *, with_gradients: bool) -> None:
     """Turn a copy into float64; sparse layers get weights of 1 and biases of 0, all else anything but 0."""
     twin.double().requires_grad_(False)
     for parameter in twin.parameters():
@@ -105,7 +104,7 @@ def _prepare(twin: nn.Module) -> None:
     for layer in sparse_layers(twin).values():
         for parameter in layer.parameters():  # the bias among them
             nn.init.zeros_(parameter)
-        nn.init.ones_(layer.param).requires_grad_(True).grad = None
+        nn.init.ones_(layer.param).requires_grad_(with_gradients).grad = None
 
 
 def _with_gradient(layer: SparseLayer) -> LayerTopology:
@@ -130,6 +129,7 @@ class _Arrivals(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        check_is_called(func, filter(_is_signal, tree_leaves((args, kwargs))))
         if not any(map(_is_signal, tree_leaves((args, kwargs)))):
             return func(*args, **kwargs)
         if not torch.is_grad_enabled() or kwargs.get("out") is not None:
@@ -155,7 +155,7 @@ def _is_signal(value: Any) -> bool:
 
 
 def _is_constant(value: Any) -> bool:
-    return isinstance(value, Tensor) and not value.requires_grad
+    return isinstance(value, Tensor) and not _is_signal(value)
 
 
 def _refuse(func: Callable, *args: Any, **settings: Any) -> NoReturn:

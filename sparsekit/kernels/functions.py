@@ -137,7 +137,7 @@ class _FastLinear(torch.autograd.Function):
         ctx.save_for_backward(x_WB, values_E)
         ctx.structure = structure
         y_BO, y_OB = new_feature_major(x_BW, len(x_BW), structure.num_rows)
-        calls.linear_forward(values_E.flatten(), structure, bias_O, x_WB, y_OB)
+        calls.linear_forward(values_E, structure, bias_O, x_WB, y_OB)
         return y_BO
 
     @staticmethod
@@ -147,9 +147,9 @@ class _FastLinear(torch.autograd.Function):
 
         x_WB, values_E = ctx.saved_tensors
         g_OB, (needs_input, _, needs_bias, _) = rows_of(grad_BO), ctx.needs_input_grad
-        dx_WB, dvalues = calls.linear_backward(values_E.flatten(), ctx.structure, x_WB, g_OB, needs_input=needs_input)
+        dx_WB, dvalues = calls.linear_backward(values_E, ctx.structure, x_WB, g_OB, needs_input=needs_input)
         dx = None if dx_WB is None else in_layout(dx_WB, ctx.x_layout)
-        return dx, dvalues.view_as(values_E), g_OB.sum(1) if needs_bias else None, None
+        return dx, dvalues, g_OB.sum(1) if needs_bias else None, None
 
 
 class _FastConv2d(torch.autograd.Function):
@@ -161,7 +161,7 @@ class _FastConv2d(torch.autograd.Function):
         ctx.save_for_backward(x_HWCB, values_E)
         ctx.structure, ctx.unfold = structure, unfold
         y, y_HWOB = new_feature_major(x, len(x), structure.num_rows, *output_size(tuple(x.shape[2:]), **unfold))
-        calls.conv2d_forward(values_E.flatten(), structure, bias_O, x_HWCB, y_HWOB, unfold)
+        calls.conv2d_forward(values_E, structure, bias_O, x_HWCB, y_HWOB, unfold)
         return y
 
     @staticmethod
@@ -171,11 +171,9 @@ class _FastConv2d(torch.autograd.Function):
 
         x_HWCB, values_E = ctx.saved_tensors
         g, (needs_input, _, needs_bias, _, _) = rows_of(grad), ctx.needs_input_grad
-        dx, dvalues = calls.conv2d_backward(
-            values_E.flatten(), ctx.structure, x_HWCB, g, ctx.unfold, needs_input=needs_input
-        )
+        dx, dvalues = calls.conv2d_backward(values_E, ctx.structure, x_HWCB, g, ctx.unfold, needs_input=needs_input)
         dx = None if dx is None else in_layout(dx, ctx.x_layout)
-        return dx, dvalues.view_as(values_E), g.sum((0, 1, 3)) if needs_bias else None, None, None
+        return dx, dvalues, g.sum((0, 1, 3)) if needs_bias else None, None, None
 
 
 class _PlainLinear(torch.autograd.Function):

@@ -24,8 +24,8 @@ def as_positions(stored: Tensor) -> Int64[Tensor, " e"]:
         TypeError: if they are of a type that cannot hold every position.
         ValueError: if they are no whole numbers.
     """
-    if stored.dtype == torch.int64:
-        return stored.clone()
+    if stored.dtype in (torch.int64, torch.int32):
+        return stored.to(torch.int64, copy=True)
     if stored.dtype != torch.float64:
         raise TypeError(f"positions must be int64 or float64, got {stored.dtype}, which cannot tell all of them apart")
     rounded = stored.round()

@@ -48,7 +48,8 @@ def fastest_storages(
     """
     if not topology or not backend.is_fast(example) or not all(backend.is_fast(p) for p in model.parameters()):
         return dict.fromkeys(topology, "masked")
-    choice, keys = {}, [repr(model), f"input {tuple(example.shape)}"]
+    # What the forward pass does not call it leaves out, or computes with itself: then csr would lay it out each time.
+    choice, keys = dict.fromkeys(topology, "masked"), [repr(model), f"input {tuple(example.shape)}"]
     for name, size in _input_shapes(model, topology, example).items():
         keys.append(_key(model.get_submodule(name), topology[name], size, example.dtype))
         seconds = _kept_seconds(keys[-1], partial(_layer_steps, name, size, example.dtype, make))
@@ -114,14 +115,14 @@ def training_step(module: nn.Module, x: Tensor, *, input_gradient: bool = True) 
 
 
 def _input_shapes(model: nn.Module, topology: Mapping, example: Tensor) -> dict[str, tuple[int, ...]]:
-    """Run the model once and note what each layer is given; a layer used twice counts with its first input."""
+    """Run the model once and note what each layer that is called is given; if twice, its first input."""
     model = copy.deepcopy(model).eval()
     shapes: dict[str, tuple[int, ...]] = {}
     for name in topology:
         model.get_submodule(name).register_forward_pre_hook(_noting(shapes, name))
     with torch.no_grad():
         model(example)
-    return shapes | {name: (1, topology[name].shape[1]) for name in topology if name not in shapes}
+    return shapes
 
 
 def _noting(shapes: dict, name: str) -> Callable:

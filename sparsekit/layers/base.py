@@ -69,6 +69,14 @@ class SparseLayer(WeightAccess, ABC):
         """The buffer that the positions are kept in; see `layers.positions`."""
         return self._buffers["indices"]  # type: ignore[return-value]
 
+    @property
+    def _has_no_numbers(self) -> bool:
+        """Whether no code can look at the positions: on the meta device, or several models' in `torch.vmap`."""
+        stored = self.stored_indices
+        if not torch._C._are_functorch_transforms_active():
+            return stored.is_meta
+        return stored.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(stored)  # type: ignore[attr-defined]
+
     @abstractmethod
     def effective_weight(self, *, read: bool = False) -> Tensor:
         """Return the dense weight that the forward pass uses, as a differentiable function of `param`.
@@ -102,6 +110,10 @@ class SparseLayer(WeightAccess, ABC):
         """Return a tensor shaped like `param` as a new dense one, zero where there is no connection; detached."""
         flat = torch.zeros(self.topology.size, dtype=packed.dtype, device=packed.device)
         return flat.index_copy_(0, self.indices, self.unpack(packed.detach())).view(self.shape)
+
+    @abstractmethod
+    def laid_out(self, packed: Tensor) -> Tensor:
+        """Return a tensor shaped like `param` as a dense one, differentiably."""
 
     def gather(self, dense: Tensor, into: Tensor) -> None:
         """Write what a dense tensor holds for the connections into one shaped like `param`, in place."""
@@ -228,7 +240,7 @@ class SparseLayer(WeightAccess, ABC):
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         """Move or convert the layer; positions move along, but their type stays."""
         stored = self.stored_indices
-        super()._apply(fn, recurse)
+        self.twin.converted(lambda: super(SparseLayer, self)._apply(fn, recurse))
         if self.stored_indices.dtype != stored.dtype:
             self._buffers["indices"] = stored.to(self.stored_indices.device)
         return self
@@ -253,6 +265,14 @@ class SparseLayer(WeightAccess, ABC):
         self.twin.check()
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
+    def _has(self, topology: LayerTopology) -> bool:
+        if self.stored_indices.is_meta:
+            return False
+        try:
+            return self.topology == topology
+        except ValueError:  # memory nobody has written to yet, after `to_empty`
+            return False
+
     @torch.inference_mode(False)
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors):
         """Load a plain layer's weight, or either storage's state, whatever this layer's storage and count."""
@@ -267,13 +287,12 @@ class SparseLayer(WeightAccess, ABC):
             return
         if loaded is not None:
             topology, values = loaded
-            if topology != self.topology:
-                move = Move(self.topology, topology.to(self.indices.device))
+            if not self._has(topology):
                 self._let_backward_notice()
-                self._refill(self.transfer(self.param.detach(), move))
+                self._refill(self.param.detach().new_zeros(self.packed_shape(topology)))
                 self.param.grad = None
             self._buffers["indices"] = as_stored(topology.indices.to(self.param.device))
             self.twin.forget()
             state_dict[f"{prefix}indices"] = as_stored(topology.indices)
-            state_dict[f"{prefix}{self.param_name}"] = self.pack(self.topology, values.to(self.param))
+            state_dict[f"{prefix}{self.param_name}"] = self.pack(topology, values.to(self.param.dtype))
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
+from torch.utils._pytree import tree_leaves
 
 from sparsekit.checks import must_be, shown
 from sparsekit.layers.auto import fastest_storages
@@ -229,7 +230,13 @@ def _can_be_sparse(model: nn.Module, module: nn.Module) -> bool:
     if type(module) not in KINDS or "weight" not in module._parameters:
         return False
     owners = [other for other in model.modules() if any(p is module.weight for p in other._parameters.values())]
-    return len(owners) == 1
+    return len(owners) == 1 and not any(x is module.weight for other in model.modules() for x in _held(other))
+
+
+def _held(module: nn.Module) -> list:
+    """What a module keeps in lists and tables of its own, past its parameters."""
+    tables = [vars(module)[name] for name in vars(module) if not name.startswith("_")]
+    return [x for held in tables if isinstance(held, list | tuple | dict) for x in tree_leaves(held)]
 
 
 def _shape_of(module: nn.Module) -> tuple[int, ...]:

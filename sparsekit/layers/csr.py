@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from sparsekit.kernels import Structure, backend
 from sparsekit.kernels.structure import Traced
@@ -48,7 +49,7 @@ class CsrLayer(SparseLayer):
         return self._derived("structure", lambda: Structure(self.topology, self.kind.num_groups))
 
     def effective_weight(self, *, read: bool = False) -> Tensor:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or self._has_no_numbers:
             return _scattered(self.param, self, self.stored_indices.round().long())
         self.twin.check()
         if self.catcher is None:
@@ -61,6 +62,9 @@ class CsrLayer(SparseLayer):
 
     def unpack(self, packed: Tensor) -> Float[Tensor, " e"]:
         return packed.flatten().clone()
+
+    def laid_out(self, packed: Tensor) -> Tensor:
+        return _scattered(packed, self, self.indices)
 
     def packed_shape(self, topology: LayerTopology) -> tuple[int, ...]:
         return (topology.count, *(1 for _ in topology.shape[1:]))
@@ -81,7 +85,9 @@ class CsrLayer(SparseLayer):
             if backend.is_fast(self.param):
                 return self._applied(input, Traced(self.stored_indices, self.shape, self.kind.num_groups))
             return _uncompiled(self, input)
-        if torch._C._are_functorch_transforms_active():  # they look into every operation, and know the dense ones
+        is_shape = isinstance(input, Tensor) and input.is_meta
+        if is_shape or forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
+            # They look into every operation, and know the dense ones.
             return self.kind.dense(input, self.effective_weight(), self.bias)
         if torch._C._get_tracing_state() or not isinstance(input, Tensor):
             raise TypeError(

@@ -5,42 +5,16 @@ Code of others reads `layer.weight` to compute with it (tied decoders, fused att
 no connection. What is written goes into the layer's connections, and what is written elsewhere is left out.
 """
 
+import copy
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
-# What the shape alone tells, without a single weight being computed.
-OF_THE_SHAPE = {
-    *("shape", "dtype", "ndim", "layout", "itemsize", "nbytes", "is_sparse", "is_quantized", "size", "dim", "numel"),
-    *("ndimension", "nelement", "element_size", "stride", "is_floating_point", "is_complex", "is_contiguous"),
-    *("__len__", "storage_offset"),
-}
-OF_THE_PARAMETER = {
-    *("device", "is_cuda", "is_cpu", "is_mps", "is_meta", "get_device", "requires_grad_", "retain_grad"),
-}
-VIEWS = {
-    *(
-        "view",
-        "view_as",
-        "reshape",
-        "flatten",
-        "unflatten",
-        "t",
-        "T",
-        "mT",
-        "transpose",
-        "permute",
-        "swapaxes",
-        "narrow",
-    ),
-    *("movedim", "squeeze", "unsqueeze", "select", "diagonal", "expand", "__getitem__", "chunk", "split", "unbind"),
-}
-DETACHED = {"data", "detach"}
-REFUSED = {"register_hook", "register_post_accumulate_grad_hook", "resize_", "set_", "share_memory_"}
+from sparsekit.layers.asked import DETACHED, OF_THE_PARAMETER, OF_THE_SHAPE, REFUSED, VIEWS, name_of
 
 
 class DenseWeightWarning(UserWarning):
@@ -70,12 +44,15 @@ class DenseWeight(Tensor):
     detached: bool
     gradient: bool
     views: tuple[_View, ...]
+    _is_param: bool = False
 
     @staticmethod
     def of(layer: Any, *, gradient: bool = False) -> "DenseWeight":
         """Return the weight of a layer; with `gradient` that of its gradient instead."""
         empty = torch.empty(layer.shape, dtype=layer.param.dtype, device="meta")
-        return _labelled(empty, layer, detached=gradient, gradient=gradient, views=())
+        weight = _labelled(empty, layer, detached=gradient, gradient=gradient, views=())
+        weight._is_param = not gradient  # what `isinstance(weight, nn.Parameter)` and `get_parameter` ask for
+        return weight
 
     def read(self) -> Tensor:
         """Return the weight as an ordinary tensor, differentiable unless it is detached."""
@@ -85,7 +62,7 @@ class DenseWeight(Tensor):
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         """Answer for the layer: every operation of torch on a `DenseWeight` comes here first."""
         kwargs = kwargs or {}
-        name = _name_of(func)
+        name = name_of(func)
         if name in REFUSED:
             raise RuntimeError(
                 f"{name} must be given the parameter of a sparse layer, got its dense weight; use layer.param"
@@ -98,16 +75,6 @@ class DenseWeight(Tensor):
         if func is torch.autograd.grad:
             return _gradients(*args, **kwargs)
         return func(*tree_map_only(DenseWeight, DenseWeight.read, args), **_read_all(kwargs))
-
-
-def _name_of(func: Callable) -> str:
-    """The name of a method, or of the attribute that is read or set."""
-    name = getattr(func, "__name__", "")
-    if name in ("__get__", "__set__"):
-        attribute = getattr(func, "__self__", None)
-        owner = getattr(attribute, "__name__", None) or getattr(getattr(attribute, "fget", None), "__name__", "")
-        return owner if name == "__get__" else f"{owner}="
-    return name
 
 
 def _labelled(meta: Tensor, layer: Any, **settings: Any) -> DenseWeight:
@@ -152,7 +119,7 @@ def _written_by(func: Callable, name: str, args: tuple, kwargs: dict) -> DenseWe
         return kwargs["out"]
     in_place = name.endswith("_") and not name.endswith("__")
     in_place |= name == "__setitem__" or (name.startswith("__i") and name not in ("__invert__", "__index__", "__int__"))
-    if not in_place or name in OF_THE_PARAMETER:
+    if not in_place or name in (*OF_THE_PARAMETER, "requires_grad_"):
         return None
     first = args[0] if args else kwargs.get("tensor", kwargs.get("input"))
     if isinstance(first, list | tuple) and any(isinstance(one, DenseWeight) for one in first):
@@ -163,10 +130,11 @@ def _written_by(func: Callable, name: str, args: tuple, kwargs: dict) -> DenseWe
 def _write(target: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> Any:
     initialises = getattr(func, "__module__", "") == "torch.nn.init"
     layer = target.layer
+    _check_operands(func, (args, kwargs))
     if torch.is_grad_enabled() and layer.param.requires_grad and not target.detached and not initialises:
         raise RuntimeError(
             "the weight of a sparse layer must not be changed in place while gradients are recorded, got "
-            f"{_name_of(func)}; write inside torch.no_grad(), or to layer.weight.data"
+            f"{name_of(func)}; write inside torch.no_grad(), or to layer.weight.data"
         )
     with torch.no_grad():
         scratch = layer.scattered(layer.param.grad if target.gradient else layer.param)
@@ -178,6 +146,16 @@ def _write(target: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> An
         func(*tree_map_only(DenseWeight, stand_in, args), **tree_map_only(DenseWeight, stand_in, kwargs))
         layer.gather(scratch, into=layer.param.grad if target.gradient else layer.param)
     return target
+
+
+def _check_operands(func: Callable, operands: tuple) -> None:
+    """What was moved to where the stand-in for a weight seems to be has lost its numbers."""
+    lost = [x for x in tree_leaves(operands) if isinstance(x, Tensor) and not isinstance(x, DenseWeight) and x.is_meta]
+    if lost:
+        raise RuntimeError(
+            f"{name_of(func)} must be given tensors with numbers, got one on the meta device, as torch.nn.utils makes "
+            "it for the dense weight of a sparse layer; give it model.parameters() or layer.param"
+        )
 
 
 # --- reading without computing ---------------------------------------------------------------------------------------
@@ -195,6 +173,16 @@ def _of_the_parameter(weight: DenseWeight, func: Callable, args: tuple, kwargs: 
 
 def _requires_grad(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> bool:
     return not weight.detached and weight.layer.param.requires_grad
+
+
+def _requires_grad_(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> DenseWeight:
+    if weight.detached:
+        raise RuntimeError(
+            "a new parameter must be made of a tensor of its own, got the dense weight of a sparse layer; "
+            "write nn.Parameter(layer.weight.detach().clone()), or layer.weight.requires_grad_() for the layer's own"
+        )
+    weight.layer.param.requires_grad_(*args, **kwargs)
+    return weight
 
 
 def _set_requires_grad(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> None:
@@ -243,6 +231,16 @@ def _set_data(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) ->
     _detached(weight, func, (), {}).copy_(args[0])
 
 
+def _deep_copied(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> Tensor:
+    """By itself a copy is a tensor; where a model that holds it is copied, it is the weight of the copied layer."""
+    if not (memo := args[0]):
+        return _copied(weight, func, (), {})
+    new = _like(weight, _of_the_shape(weight, Tensor.view, (weight.shape,), {}), _is_param=weight._is_param)
+    new.layer = copy.deepcopy(weight.layer, memo)
+    memo[id(weight)] = new
+    return new
+
+
 def _copied(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> Tensor:
     with torch.no_grad():
         return weight.read().detach().clone().requires_grad_(_requires_grad(weight, func, (), {}))
@@ -255,7 +253,7 @@ def _gradients(outputs: Any, inputs: Any, **kwargs: Any) -> tuple[Tensor | None,
     by = tuple(x.layer.param if isinstance(x, DenseWeight) else x for x in given)
     grads = torch.autograd.grad(outputs, by, **kwargs)
     pairs = zip(given, grads, strict=True)
-    return tuple(g if g is None or not isinstance(x, DenseWeight) else x.layer.scattered(g) for x, g in pairs)
+    return tuple(g if g is None or not isinstance(x, DenseWeight) else x.layer.laid_out(g) for x, g in pairs)
 
 
 def _pickled(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> Any:
@@ -269,10 +267,11 @@ _SPECIAL: dict[str, Callable[[DenseWeight, Callable, tuple, dict], Any]] = {
     **dict.fromkeys(DETACHED, _detached),
     "is_leaf": lambda weight, func, args, kwargs: not _requires_grad(weight, func, args, kwargs),
     "requires_grad": _requires_grad,
+    "requires_grad_": _requires_grad_,
     "requires_grad=": _set_requires_grad,
     "grad": _grad,
     "grad=": _set_grad,
     "data=": _set_data,
-    "__deepcopy__": _copied,
+    "__deepcopy__": _deep_copied,
     "__reduce_ex__": _pickled,
 }

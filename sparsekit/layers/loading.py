@@ -25,6 +25,11 @@ def read_state(state: dict, prefix: str, layer: Any) -> tuple[LayerTopology, Ten
     weight, packed = state.pop(f"{prefix}weight", None), state.pop(f"{prefix}packed_weight", None)
     if weight is None and packed is None:
         return None
+    if indices is None and weight is None:
+        raise ValueError(
+            "values of connections must come with their positions, got packed_weight without indices, which may belong "
+            "to another topology; load the whole state_dict"
+        )
     topology = layer.topology if indices is None else LayerTopology(layer.shape, as_positions(indices))
     if weight is not None:
         return topology, from_dense(weight, topology, prefix)

@@ -109,7 +109,9 @@ class MaskedLayer(SparseLayer):
     @property
     def mask(self) -> Tensor:
         """True where a connection exists, shaped like the weight."""
-        if torch.compiler.is_compiling():  # what is kept between steps is nothing a compiler could trace
+        if (
+            torch.compiler.is_compiling() or self._has_no_numbers
+        ):  # what is kept between steps is nothing they could trace
             empty = self.stored_indices.new_zeros(math.prod(self.shape), dtype=torch.bool)
             return empty.index_fill(0, self.stored_indices.round().long(), True).view(self.shape)
         return self._derived("mask", lambda: self.topology.mask())
@@ -120,6 +122,9 @@ class MaskedLayer(SparseLayer):
 
     def unpack(self, packed: Tensor) -> Float[Tensor, " e"]:
         return packed.flatten()[self.indices]
+
+    def laid_out(self, packed: Tensor) -> Tensor:
+        return packed * self.mask
 
     def packed_shape(self, topology: LayerTopology) -> tuple[int, ...]:
         return topology.shape
@@ -141,6 +146,12 @@ class MaskedLayer(SparseLayer):
     def dense_grad(self) -> Tensor:
         assert self.param.grad is not None
         return self.param.grad
+
+    def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
+        # Noise on all parameters, say, reaches numbers that no forward pass uses, but whoever loads them would.
+        if not (self.param.is_meta or hasattr(self.param, "placements")):
+            self.param.data.masked_fill_(~self.mask, 0)
+        super()._save_to_state_dict(destination, prefix, keep_vars)
 
     def forward(self, input: Tensor) -> Tensor:
         return self.kind.dense(input, self.effective_weight(), self.bias)

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by their size in bytes
+
 
 class Twin:
     """One layer's knowledge of the layer it is a copy of, and of its own copies.
@@ -36,15 +38,15 @@ class Twin:
     def forget(self) -> None:
         """Begin anew: the layer has been given a state as a whole."""
         layer = self._layer()
-        self._begin = 0 if layer is None else _version(layer)
-        self._when_rewired: int | None = None
+        self._begin = (0, 0) if layer is None or self._original is None else _state(layer)
+        self._when_rewired: tuple[int, int] | None = None
 
     def original_rewires(self) -> None:
         """Note in all copies that this layer is about to get another topology."""
         for twin in list(self._copies):
             layer = twin._layer()
-            if layer is not None and twin._when_rewired is None and _version(layer) > twin._begin:
-                twin._when_rewired = _version(layer)
+            if layer is not None and twin._when_rewired is None and _state(layer) != twin._begin:
+                twin._when_rewired = _state(layer)
 
     def check(self) -> None:
         """Refuse to go on with a layer in which values of different topologies were mixed.
@@ -52,8 +54,10 @@ class Twin:
         Raises:
             ValueError: if they were.
         """
+        if self._when_rewired is None:
+            return
         layer = self._layer()
-        if layer is None or self._when_rewired is None or _version(layer) == self._when_rewired:
+        if layer is None or _state(layer) == self._when_rewired:
             return
         if self._follows_original(layer):
             return
@@ -62,6 +66,17 @@ class Twin:
             f"original was rewired ({type(layer).__name__} of shape {layer.shape}); use sparsekit.averaged(model), "
             "which averages weight by weight, or load_state_dict to copy a model as it is"
         )
+
+    def converted(self, convert: Callable[[], Any]) -> Any:
+        """Move the layer or change its type, which is no writing."""
+        layer = self._layer()
+        if self._original is None or layer is None:
+            return convert()
+        before = _state(layer)
+        result = convert()
+        self._begin = _state(layer) if self._begin == before else self._begin
+        self._when_rewired = _state(layer) if self._when_rewired == before else self._when_rewired
+        return result
 
     def _follows_original(self, layer: Any) -> bool:
         """Whether the copy has its original's topology by now, and values that belong to it."""
@@ -78,8 +93,13 @@ class Twin:
         self.forget()
 
 
-def _version(layer: Any) -> int:
-    return 0 if layer.param.is_inference() else layer.param._version
+def _state(layer: Any) -> tuple[int, int]:
+    """What tells whether values were written to: torch's count of that, and, as `.data` is not counted, their bits."""
+    values = layer.param.detach()
+    if values.is_meta or torch._C._are_functorch_transforms_active():
+        return 0, 0
+    bits = values.contiguous().flatten().view(INTEGERS[values.itemsize]).sum(dtype=torch.int64)
+    return 0 if layer.param.is_inference() else layer.param._version, int(bits)
 
 
 def _once_trained(layer: Any, call: Callable[[], None]) -> None:

@@ -36,6 +36,12 @@ class WeightAccess(nn.Module):
             )
         super().__delattr__(name)
 
+    def __prepare_scriptable__(self) -> None:  # torch.jit.script asks for it
+        raise TypeError(
+            "a model that torch.jit.script compiles must have plain layers, got a sparse one; use "
+            "sparsekit.densify(model)"
+        )
+
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
         """Add a parameter, as every module does.
 
@@ -52,7 +58,9 @@ class WeightAccess(nn.Module):
     def _assign_weight(self, weight: Tensor) -> None:
         """Take a whole new weight, as `layer.weight = nn.Parameter(...)` gives it to a plain layer."""
         layer: Any = self  # a SparseLayer, which is built on this class
-        if any(hasattr(x, "placements") for x in (weight, layer.param)):  # FSDP shards and gathers the parameter
+        # FSDP shards and gathers the parameter; load_state_dict gives one on the meta device its first numbers.
+        is_given_memory = layer.param.is_meta and layer.param_name == "weight"
+        if is_given_memory or any(hasattr(x, "placements") for x in (weight, layer.param)):
             super().__setattr__("weight", weight)
             return
         values = from_dense(weight.detach(), layer.topology, strictly=True)
