@@ -26,7 +26,7 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     def forward(ctx, packed: Tensor, layer: "CsrLayer", catcher: Catcher) -> Tensor:
         ctx.indices, ctx.catcher, ctx.shape = layer.indices, catcher, packed.shape
-        return _scattered(packed, layer, ctx.indices)
+        return layer.laid_out(packed)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
@@ -53,7 +53,7 @@ class CsrLayer(SparseLayer):
             return _scattered(self.param, self, self.stored_indices.round().long())
         self.twin.check()
         if self.catcher is None:
-            return _scattered(self.param, self, self.indices)
+            return self.laid_out(self.param)
         self.catcher.was_read |= read
         return _Scatter.apply(self.param, self, self.catcher)
 

@@ -109,9 +109,8 @@ class MaskedLayer(SparseLayer):
     @property
     def mask(self) -> Tensor:
         """True where a connection exists, shaped like the weight."""
-        if (
-            torch.compiler.is_compiling() or self._has_no_numbers
-        ):  # what is kept between steps is nothing they could trace
+        # What is kept between steps is nothing that a compiler could trace, or that several models could share.
+        if torch.compiler.is_compiling() or self._has_no_numbers:
             empty = self.stored_indices.new_zeros(math.prod(self.shape), dtype=torch.bool)
             return empty.index_fill(0, self.stored_indices.round().long(), True).view(self.shape)
         return self._derived("mask", lambda: self.topology.mask())
