@@ -107,7 +107,7 @@ class SparseLayer(WeightAccess, ABC):
         """Move a tensor shaped like `param` (weights, momentum, Adam moments) to a new topology; grown places are 0."""
 
     def scattered(self, packed: Tensor) -> Tensor:
-        """Return a tensor shaped like `param` as a new dense one, detached, and zero wherever there is no connection."""
+        """Return a tensor shaped like `param` as a new dense one, detached, zero wherever there is no connection."""
         flat = torch.zeros(self.topology.size, dtype=packed.dtype, device=packed.device)
         return flat.index_copy_(0, self.indices, self.unpack(packed.detach())).view(self.shape)
 
