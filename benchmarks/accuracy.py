@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from sparsekit.registry import get
+from sparsekit.experiments import Experiment, run
 from sparsekit.rules import GraBo, GraEst
-from sparsekit.train import Experiment, run
+from sparsekit.utils.registry import get
 
 RULES = ("static", "set", "rigl")
 # Methods that are a registered rule with settings of their own.

@@ -15,11 +15,11 @@ import torch
 
 from sparsekit import datasets
 from sparsekit.analysis import design, factorial_effects, judge
-from sparsekit.evaluate import evaluate
-from sparsekit.registry import get
-from sparsekit.sup_tickets import SupTickets, run_sup_tickets
-from sparsekit.train import Experiment, load_model, run
+from sparsekit.evaluation.measuring import evaluate
+from sparsekit.experiments import Experiment, load_model, run
+from sparsekit.experiments.sup_tickets import SupTickets, run_sup_tickets
 from sparsekit.tricks import GhostSkips
+from sparsekit.utils.registry import get
 
 PARTS = ("ToST", "GSE", "Sup-tickets")
 

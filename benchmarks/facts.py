@@ -17,13 +17,13 @@ from torch import nn
 
 import sparsekit as sk
 from sparsekit.analysis import judge
-from sparsekit.analysis.effective import effective_density
-from sparsekit.lottery import Lottery, run_control, run_lottery
-from sparsekit.recipes import digits_mlp
+from sparsekit.analysis.structure.chain_paths import effective_density
+from sparsekit.experiments import Experiment
+from sparsekit.experiments.lottery import Lottery, run_control, run_lottery
+from sparsekit.experiments.recipes import digits_mlp
 from sparsekit.rules import SETITOP, RigLITOP
 from sparsekit.schedules import Constant
 from sparsekit.scores import SNIP, GraSP, Magnitude, SynFlow, prune
-from sparsekit.train import Experiment
 
 Accuracy = Callable[[Experiment], float]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
-from sparsekit.recipes import digits_mlp, mnist1d_mlp
+from sparsekit.experiments import run
+from sparsekit.experiments.recipes import digits_mlp, mnist1d_mlp
 from sparsekit.schedules import Cosine
-from sparsekit.train import run
 from sparsekit.train.step_counts import STEP_COUNTS
 
 RECIPES = {"digits": digits_mlp, "mnist1d": mnist1d_mlp}

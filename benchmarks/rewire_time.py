@@ -22,17 +22,17 @@ import torch
 from torch import nn
 
 from sparsekit import models
-from sparsekit.capture import capture_io, views
 from sparsekit.layers import shapes_of, sparsify
 from sparsekit.layers.csr import SparseLinear
 from sparsekit.layers.kinds import LinearKind
-from sparsekit.rewire import rewire
+from sparsekit.rewiring.capture import capture_io, views
+from sparsekit.rewiring.update import rewire
 from sparsekit.rules import SET, RigL, Rule
 from sparsekit.schedules import Constant
-from sparsekit.seeds import generator
-from sparsekit.selection import draw_distinct, random_topology
-from sparsekit.settings import check_threads
 from sparsekit.topology import LayerTopology
+from sparsekit.topology.selection import draw_distinct, random_topology
+from sparsekit.utils.seeds import generator
+from sparsekit.utils.settings import check_threads
 
 WIDTHS = (1024, 4096, 16384, 65536)
 PER_OUTPUT = 32  # connections of each output, as in the measurements of our design

@@ -25,10 +25,10 @@ from sparsekit import models
 from sparsekit.layers import shapes_of, sparsify
 from sparsekit.rules import RigL, Rule, Static
 from sparsekit.schedules import Constant
-from sparsekit.seeds import generator
-from sparsekit.selection import random_topology
-from sparsekit.settings import check_threads
+from sparsekit.topology.selection import random_topology
 from sparsekit.train import train_step
+from sparsekit.utils.seeds import generator
+from sparsekit.utils.settings import check_threads
 
 DENSITIES = (0.1, 0.02)
 STORAGES = ("masked", "csr")

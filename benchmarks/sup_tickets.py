@@ -22,10 +22,10 @@ import torch
 
 from sparsekit import datasets
 from sparsekit.analysis import barrier_matrix, disagreement, iou, js_divergence, judge, outputs_of
-from sparsekit.registry import get
-from sparsekit.sup_tickets import SupTickets, SupTicketsHistory, run_sup_tickets, superpositions
+from sparsekit.experiments import Experiment, load_model, run
+from sparsekit.experiments.sup_tickets import SupTickets, SupTicketsHistory, run_sup_tickets, superpositions
 from sparsekit.tickets import Ticket
-from sparsekit.train import Experiment, load_model, run
+from sparsekit.utils.registry import get
 
 REFRESH_WITH = 5000  # training images, for the statistics of batch norms
 FEW = 1000  # the same at each of the 66 points of a barrier matrix, which are tested on twice as many

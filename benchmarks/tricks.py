@@ -19,9 +19,10 @@ import pandas as pd
 import torch
 
 from sparsekit.analysis import design, factorial_effects, judge
-from sparsekit.lottery import Lottery, run_lottery
-from sparsekit.recipes import digits_mlp, fashion_mini_cnn, mnist1d_mlp
-from sparsekit.train import Experiment, History, load_model, read_experiment, run
+from sparsekit.experiments import Experiment, load_model, read_experiment, run
+from sparsekit.experiments.lottery import Lottery, run_lottery
+from sparsekit.experiments.recipes import digits_mlp, fashion_mini_cnn, mnist1d_mlp
+from sparsekit.train import History
 from sparsekit.tricks import GhostNeurons, GhostSkips, LabelSmoothing, RescaledInit, Trick, ghosts_of
 
 TRICKS: dict[str, Trick] = {

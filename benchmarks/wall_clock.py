@@ -24,11 +24,12 @@ from torch.nn.functional import cross_entropy
 from sparsekit import datasets
 from sparsekit.cli.output import keep_freed_memory
 from sparsekit.datasets import CropFlip
-from sparsekit.evaluate import evaluate
+from sparsekit.evaluation.measuring import evaluate
+from sparsekit.experiments import Experiment, build_model, build_optimizer
+from sparsekit.experiments.recipes import cifar10_resnet20
 from sparsekit.layers import sparse_layers
-from sparsekit.recipes import cifar10_resnet20
-from sparsekit.settings import check_threads
-from sparsekit.train import Experiment, build_model, build_optimizer, training
+from sparsekit.train import training
+from sparsekit.utils.settings import check_threads
 
 METHODS = {"dense": ("dense", "masked"), "rigl masked": ("rigl", "masked"), "gse csr": ("gse", "csr")}
 

@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from training_helpers import OPTIMIZERS, RULES, STORAGES, batches_of, tiny, train, values_of
 
-from sparsekit.capture import LayerIO
 from sparsekit.layers import sparse_layers
+from sparsekit.rewiring.capture import LayerIO
 from sparsekit.rules import GSE, DropGrow, GraBo, GraEst, Static, SynFlow, Uniform
 from sparsekit.train import attach
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 import sparsekit as sk
 from sparsekit.layers import SparseLayer
 from sparsekit.rules import Rule
-from sparsekit.selection import draw_distinct
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.selection import draw_distinct
 
 STORAGES = ("masked", "csr")
 

@@ -5,9 +5,9 @@ import torch
 from helpers import MODELS, STORAGES, batch_for, capture, sparse
 
 import sparsekit as sk
-from sparsekit import registry
-from sparsekit.capture import LayerView
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules import Rule, make_rule, settings_of
+from sparsekit.utils import registry
 
 RULES = registry.names("rule")
 NETS = {(model, storage): (*MODELS[model], storage) for model in MODELS for storage in STORAGES}

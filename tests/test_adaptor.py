@@ -11,12 +11,12 @@ from torch.nn.functional import cross_entropy
 from training_helpers import CLASSES, FEATURES, STORAGES, batches_of, plain_mlp, same, sparse, states
 
 import sparsekit as sk
-from sparsekit.adaptor import Adaptor
-from sparsekit.evaluate import evaluate, predictions, refresh_batch_norm
+from sparsekit.evaluation.adaptor import Adaptor
+from sparsekit.evaluation.measuring import evaluate, predictions, refresh_batch_norm
 from sparsekit.layers import topology_of
 from sparsekit.rules import RigL, Static
-from sparsekit.seeds import generator
 from sparsekit.train import backward, fit, train_step, training
+from sparsekit.utils.seeds import generator
 from sparsekit.widgets import live_training
 
 both_storages = pytest.mark.parametrize("storage", STORAGES)

@@ -7,7 +7,7 @@ from helpers import batch_for, mlp, random_layer, small_conv_net, sparse
 
 import sparsekit as sk
 from sparsekit import analysis
-from sparsekit.analysis.similarity import layer_outputs
+from sparsekit.analysis.behaviour.representation_similarity import layer_outputs
 from sparsekit.topology import LayerTopology, Topology
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsekit import registry
-from sparsekit.allocation import allocate, erdos_renyi, erdos_renyi_kernel, share_out, uniform
+from sparsekit.topology.allocation import allocate, erdos_renyi, erdos_renyi_kernel, share_out, uniform
+from sparsekit.utils import registry
 
 LENET = {"a": (300, 784), "b": (100, 300), "c": (10, 100)}
 SMALL = {"a": (100, 64), "b": (100, 100), "c": (10, 100)}

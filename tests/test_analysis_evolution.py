@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsekit import analysis
-from sparsekit.selection import draw_distinct
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.selection import draw_distinct
 
 SIZE = 12
 

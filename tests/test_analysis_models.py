@@ -11,15 +11,16 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sparsekit import analysis, registry
-from sparsekit.analysis.flops import NotCountedWarning
+from sparsekit import analysis
+from sparsekit.analysis.costs.forward_flops import NotCountedWarning
 from sparsekit.layers import shapes_of, sparsify, topology_of
-from sparsekit.registry import names
 from sparsekit.rules import GSE, Candidates, Draw, Random, RigL, Static, make_rule, settings_of
 from sparsekit.rules.cycles import Cycles
 from sparsekit.schedules import Cubic
-from sparsekit.selection import random_topology
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.selection import random_topology
+from sparsekit.utils import registry
+from sparsekit.utils.registry import names
 
 
 class Residual(nn.Module):

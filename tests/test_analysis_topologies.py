@@ -11,8 +11,8 @@ from torch import nn
 
 from sparsekit import analysis
 from sparsekit.layers import sparsify
-from sparsekit.selection import draw_distinct, random_topology
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.selection import draw_distinct, random_topology
 
 
 def layer(*indices: int, shape: tuple[int, ...] = (2, 2)) -> LayerTopology:

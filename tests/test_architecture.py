@@ -10,25 +10,16 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "sparsekit"
-LEVELS = {  # numbers as in the design; a decimal is a landing between two floors
-    -0.1: {"compiling"},
-    0: {"checks", "files", "registry", "seeds", "sorted_sets", "substitutes", "timing"},
-    0.1: {"adaptor", "settings", "topology"},
-    0.2: {"losses", "schedules"},
-    1: {"allocation", "kernels", "models", "datasets"},
-    1.1: {"selection"},
-    1.2: {"shuffling"},
-    2: {"layers"},
-    2.1: {"flow", "optimizers"},
-    2.2: {"layer_io"},
-    3: {"capture", "rewire"},
-    4: {"scores", "rules", "tricks"},
-    5: {"tickets", "journal", "evaluate"},
-    6: {"analysis", "train"},
-    7: {"lottery", "sup_tickets"},
-    8: {"recipes", "plots", "benchmark"},
-    8.1: {"compare"},
-    9: {"widgets", "sweep", "cli", "teach"},
+LEVELS = {
+    0: {"utils"},
+    1: {"topology", "schedules", "models", "datasets", "evaluation"},
+    2: {"kernels"},
+    3: {"layers"},
+    4: {"rewiring"},
+    5: {"rules", "scores", "tricks"},
+    6: {"tickets", "analysis", "train"},
+    7: {"experiments", "plots"},
+    8: {"widgets", "cli"},
 }
 EXEMPT = {"", "_lazy", "__main__"}  # "" is sparsekit/__init__.py, where everything comes together
 LEVEL_OF = {part: level for level, parts in LEVELS.items() for part in parts}
@@ -152,7 +143,7 @@ def house(tmp_path):
     return write
 
 
-RULES = {"rules/__init__.py": "", "rules/base.py": "", "rules/drop.py": "", "topology.py": ""}
+RULES = {"rules/__init__.py": "", "rules/base.py": "", "rules/drop.py": "", "topology/__init__.py": ""}
 RULES |= {"layers/__init__.py": "", "layers/masked.py": ""}
 DOWN = "must import lower levels only, got"
 
@@ -177,19 +168,19 @@ def test_looking_down_or_beside_inside_a_package_is_allowed(house, name, text):
         (
             "layers/masked.py",
             "from sparsekit.rules import base",
-            f"layers (level 2) {DOWN} rules",
+            f"layers (level 3) {DOWN} rules",
         ),
-        ("layers/masked.py", "from ..rules.base import Rule", "got rules (level 4)"),
-        ("layers/__init__.py", "from ..rules import base", "got rules (level 4)"),
+        ("layers/masked.py", "from ..rules.base import Rule", "got rules (level 5)"),
+        ("layers/__init__.py", "from ..rules import base", "got rules (level 5)"),
         ("layers/masked.py", "def late():\n    import sparsekit.rules", "layers/masked line 2"),
         (
-            "seeds.py",
+            "utils/seeds.py",
             "import sparsekit.topology",
-            f"seeds (level 0) {DOWN} topology (level 0.1)",
+            f"utils (level 0) {DOWN} topology (level 1)",
         ),
         ("layers/masked.py", "import sparsekit as sk", "name the module that defines it"),
         ("layers/masked.py", "from sparsekit import sparsify", "name the module that defines it"),
-        ("utils.py", "", "sparsekit.utils stands on no level; give 'utils' one in LEVELS"),
+        ("helpers.py", "", "sparsekit.helpers stands on no level; give 'helpers' one in LEVELS"),
         ("rules/extra/odd.py", "from ...rewire_all import x", "imports from sparsekit itself"),
     ],
 )

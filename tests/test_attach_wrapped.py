@@ -21,13 +21,13 @@ from training_helpers import (
     values_of,
 )
 
-from sparsekit.capture import capture_io, views
 from sparsekit.layers import sparse_layers, topology_of
-from sparsekit.optimizers import chain
-from sparsekit.rewire import check_optimizer, rewire
+from sparsekit.rewiring.capture import capture_io, views
+from sparsekit.rewiring.optimizer_state import chain
+from sparsekit.rewiring.update import check_optimizer, rewire
 from sparsekit.rules import SET
-from sparsekit.seeds import generator
 from sparsekit.train import attach
+from sparsekit.utils.seeds import generator
 
 both_storages = pytest.mark.parametrize("storage", STORAGES)
 both_rules = pytest.mark.parametrize("rule", RULES)

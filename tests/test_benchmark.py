@@ -14,7 +14,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from sparsekit import cli
-from sparsekit.benchmark import (
+from sparsekit.analysis.costs.benchmark import (
     SUITES,
     Options,
     layers,
@@ -27,12 +27,12 @@ from sparsekit.benchmark import (
     save,
     update,
 )
-from sparsekit.benchmark.machine import about_machine
-from sparsekit.benchmark.rivals import RIVALS, Unfolded
-from sparsekit.benchmark.trends import break_even, break_even_text, slope
+from sparsekit.analysis.costs.benchmark.machine import about_machine
+from sparsekit.analysis.costs.benchmark.rivals import RIVALS, Unfolded
+from sparsekit.analysis.costs.benchmark.trends import break_even, break_even_text, slope
 from sparsekit.layers import shapes_of, sparsify, topology_of
-from sparsekit.selection import random_topology
-from sparsekit.timing import Effort
+from sparsekit.topology.selection import random_topology
+from sparsekit.utils.timing import Effort
 
 TINY_LAYERS = {
     "linear": layers.Layer(title="tiny linear", make=lambda: nn.Linear(12, 8, bias=False), batch_shape=(5, 12)),
@@ -102,7 +102,7 @@ def test_every_dense_method_computes_the_same(name):
 COMPILING = """
 import torch
 from torch import nn
-from sparsekit.benchmark import layers, networks, rivals
+from sparsekit.analysis.costs.benchmark import layers, networks, rivals
 
 torch.set_num_threads(1)
 if not rivals.has_inductor():

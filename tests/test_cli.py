@@ -16,12 +16,13 @@ from typer.testing import CliRunner, Result
 
 from sparsekit import cli
 from sparsekit.cli import output, values
-from sparsekit.registry import HOMES, get, kinds, names, source_of, summary_of
+from sparsekit.experiments import read_experiment, read_run
 from sparsekit.rules import Magnitude, Random
 from sparsekit.schedules import Constant, Cosine
 from sparsekit.scores import SNIP
-from sparsekit.train import History, read_experiment, read_run
+from sparsekit.train import History
 from sparsekit.tricks import GhostNeurons, LabelSmoothing
+from sparsekit.utils.registry import HOMES, get, kinds, names, source_of, summary_of
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = sorted(HOMES)  # other tests register kinds of their own meanwhile
@@ -419,7 +420,7 @@ def test_the_example_of_show_shows_the_run_that_the_example_of_train_makes(tmp_p
     made = []
     with monkeypatch.context() as patch:
         patch.setattr(
-            "sparsekit.train.run", lambda experiment, folder, **_: made.append(folder / experiment.folder_name)
+            "sparsekit.experiments.run", lambda experiment, folder, **_: made.append(folder / experiment.folder_name)
         )
         invoke(*example_of("train"))
     folder = Path(example_of("show")[1])
@@ -606,7 +607,7 @@ def test_a_lottery_prints_a_row_for_every_level_and_control_and_reads_them_the_s
 
 def test_every_option_of_a_lottery_reaches_it(monkeypatch, tmp_path):
     plans = []
-    monkeypatch.setattr("sparsekit.lottery.run_lottery", lambda plan, *_, **__: plans.append(plan) or 1 / 0)
+    monkeypatch.setattr("sparsekit.experiments.lottery.run_lottery", lambda plan, *_, **__: plans.append(plan) or 1 / 0)
     words = ("--rewind", "finetune", "--finetune-rate", "0.01", "--rewind-step", "3", "--seed", "4")
     invoke(*LOTTERY, *words, "--folder", str(tmp_path))
     dense = get("recipe", "digits-mlp")(rule="dense", seed=4, epochs=1)
@@ -654,10 +655,10 @@ def test_the_superposition_that_is_kept_has_the_accuracy_of_the_table(tmp_path, 
     from test_sup_tickets import SUP  # with batch norm
 
     from sparsekit import datasets
-    from sparsekit.evaluate import evaluate
-    from sparsekit.sup_tickets import run_sup_tickets
+    from sparsekit.evaluation.measuring import evaluate
+    from sparsekit.experiments import load_model
+    from sparsekit.experiments.sup_tickets import run_sup_tickets
     from sparsekit.tickets import read_ticket
-    from sparsekit.train import load_model
 
     found = run_sup_tickets(SUP, tmp_path, progress=False)
     output.show_superpositions(found, None)
@@ -683,7 +684,9 @@ def test_sup_tickets_shows_controls_where_they_are_asked_for(tmp_path):
 
 def test_sup_tickets_takes_tricks_and_settings(monkeypatch):
     plans = []
-    monkeypatch.setattr("sparsekit.sup_tickets.run_sup_tickets", lambda plan, *_, **__: plans.append(plan) or 1 / 0)
+    monkeypatch.setattr(
+        "sparsekit.experiments.sup_tickets.run_sup_tickets", lambda plan, *_, **__: plans.append(plan) or 1 / 0
+    )
     words = ("--trick", "label-smoothing", "--trick", "ghost-neurons", "--set", "ghost-neurons.stop=7")
     invoke("sup-tickets", "digits-mlp", *words, "--set", "every=5")
     invoke("sup-tickets", "digits-mlp")

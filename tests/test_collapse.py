@@ -11,7 +11,7 @@ from torch import nn
 
 import sparsekit as sk
 from sparsekit import analysis
-from sparsekit.analysis.collapse import COLUMNS
+from sparsekit.analysis.dynamics.score_collapse import COLUMNS
 from sparsekit.scores import SNIP, GraSP, Magnitude, SynFlow, make_score, prune, prune_each, score_whole
 from sparsekit.topology import LayerTopology, Topology
 

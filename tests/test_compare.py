@@ -9,15 +9,15 @@ import pytest
 from typer.testing import CliRunner
 
 import sparsekit as sk
-from sparsekit import registry
-from sparsekit.analysis.training_flops import PASSES_OF_SCORE
+from sparsekit.analysis.costs.training_flops import PASSES_OF_SCORE
 from sparsekit.cli import app
-from sparsekit.compare import Cell, compare, experiment_of, markdown_of, methods, table_of
+from sparsekit.experiments import read_run, run
+from sparsekit.experiments.compare import Cell, compare, experiment_of, markdown_of, methods, table_of
 from sparsekit.plots import plot_methods
 from sparsekit.rules import Static
 from sparsekit.rules.periodic import Periodic
-from sparsekit.train import read_run, run
 from sparsekit.train.history import read_rows, write_rows
+from sparsekit.utils import registry
 
 
 def cell(**given) -> Cell:
@@ -172,7 +172,9 @@ def test_only_missing_cells_are_run(tmp_path, monkeypatch):
     list(compare("digits-mlp", ["static"], densities=[0.1], seeds=1, folder=tmp_path, epochs=1))
     made = []
     monkeypatch.setattr(
-        sys.modules["sparsekit.train.run"]._Work, "_create", lambda self: made.append(self.experiment.seed) or 1 / 0
+        sys.modules["sparsekit.experiments.run"]._Work,
+        "_create",
+        lambda self: made.append(self.experiment.seed) or 1 / 0,
     )
     with pytest.raises(ZeroDivisionError):
         list(compare("digits-mlp", ["static"], densities=[0.1], seeds=2, folder=tmp_path, epochs=1))

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("numba")
 
 SOURCE = """
-from sparsekit.compiling import compiled
+from sparsekit.utils.compiling import compiled
 
 @compiled()
 def twice(x):
@@ -26,7 +26,7 @@ def module(tmp_path):
     (tmp_path / "numba_neighbour.py").write_text("import numba")
 
     def load():
-        from sparsekit import compiling
+        from sparsekit.utils import compiling
 
         compiling._stamps.cache_clear()
         spec = importlib.util.spec_from_file_location(f"mine_{next(number)}", tmp_path / "mine.py")

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import sparsekit as sk
 from sparsekit import analysis
-from sparsekit.analysis.curvature import Eigenvalue
-from sparsekit.analysis.weights import support_of, vector_of
+from sparsekit.analysis.landscape.curvature import Eigenvalue
+from sparsekit.analysis.landscape.weight_vectors import support_of, vector_of
 from sparsekit.topology import LayerTopology, Topology
 
 PLACES = torch.tensor([0, 2, 3, 6, 7])

@@ -9,26 +9,18 @@ import pytest
 import torch
 from training_helpers import same
 
-from sparsekit import cli, registry
-from sparsekit.files import write_json
-from sparsekit.journal import Journal
+from sparsekit import cli
+from sparsekit.experiments import Experiment, load_model, load_start, read_experiment, read_run, run, save_start
+from sparsekit.experiments.record import write_experiment
 from sparsekit.models import build
+from sparsekit.rewiring.journal import Journal
 from sparsekit.rules import DeepR, RigL
 from sparsekit.scores import Magnitude
 from sparsekit.tickets import TicketBook, read_ticket
-from sparsekit.train import (
-    CheckpointError,
-    Experiment,
-    load_model,
-    load_start,
-    read_experiment,
-    read_run,
-    run,
-    save_checkpoint,
-    save_start,
-)
+from sparsekit.train import CheckpointError, save_checkpoint
 from sparsekit.train.history import append_rows, code_version, read_rows, write_rows
-from sparsekit.train.record import write_experiment
+from sparsekit.utils import registry
+from sparsekit.utils.files import write_json
 
 FLIPS, CUTS = 12, 5
 FINISHED = Experiment(
@@ -200,7 +192,7 @@ def test_a_ticket_under_the_name_of_another_step_and_one_without_a_step_are_refu
 
 
 def test_what_a_run_took_is_refused_where_it_is_damaged(tmp_path):
-    from sparsekit.compare import COST_FILE, _timed_run
+    from sparsekit.experiments.compare import COST_FILE, _timed_run
 
     _, seconds = _timed_run(FINISHED, tmp_path, None)
     assert _timed_run(FINISHED, tmp_path, None)[1] == seconds
@@ -243,7 +235,7 @@ def test_a_run_with_a_foreign_file_gets_one_sentence_with_its_name(name, content
 
 
 def test_results_that_are_damaged_get_one_sentence_with_their_name(tmp_path):
-    from sparsekit.benchmark import load
+    from sparsekit.analysis.costs.benchmark import load
 
     for content in ("", "[]", '{"about": {}}', '{"about": {}, "rows": [{}]}', '{"about": [], "rows": []}'):
         (tmp_path / "layers.json").write_text(content)

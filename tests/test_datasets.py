@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from sparsekit import registry
 from sparsekit.datasets import (
     Dataset,
     Normalize,
@@ -19,7 +18,8 @@ from sparsekit.datasets import (
     load,
     mnist1d,
 )
-from sparsekit.seeds import generator
+from sparsekit.utils import registry
+from sparsekit.utils.seeds import generator
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 WITHOUT_FILES = ("digits", "mnist1d", "fashion-mini")

@@ -17,7 +17,7 @@ from sparsekit.datasets import (
     load,
     stream,
 )
-from sparsekit.seeds import generator
+from sparsekit.utils.seeds import generator
 
 
 def numbered(count: int, num_classes: int = 2) -> Split:

@@ -5,8 +5,8 @@ import torch
 from distributed_worker import GUIDES, SIZE, STEPS, WAYS, work
 from training_helpers import OPTIMIZERS, RULES, STORAGES, batches_of, same, tiny, train, values_of
 
-from sparsekit.capture import LayerView
 from sparsekit.layers import sparse_layers, topology_of
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.candidates.all_missing import AllMissing
 
 pytestmark = [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sparsekit import analysis
-from sparsekit.analysis.calibration import gap_of, reliability_of
+from sparsekit.analysis.behaviour.calibration import gap_of, reliability_of
 
 TWO = torch.tensor([[[0.5, 0.5]], [[0.9, 0.1]]], dtype=torch.float64).log()
 

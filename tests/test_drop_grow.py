@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 import sparsekit as sk
-from sparsekit.capture import LayerView
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules import (
     GSE,
     SET,

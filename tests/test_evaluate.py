@@ -20,7 +20,7 @@ from training_helpers import (
     tiny,
 )
 
-from sparsekit.evaluate import Evaluation, evaluate, num_correct, predictions, refresh_batch_norm
+from sparsekit.evaluation.measuring import Evaluation, evaluate, num_correct, predictions, refresh_batch_norm
 from sparsekit.layers import densify, topology_of
 
 both_storages = pytest.mark.parametrize("storage", STORAGES)

@@ -8,15 +8,16 @@ import pytest
 import torch
 from training_helpers import same, states
 
-from sparsekit import datasets, registry
+from sparsekit import datasets
+from sparsekit.experiments import Experiment, build_model, build_optimizer, read_experiment, run
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.rules import SET, DropGrow, RigL, Static, make_rule
 from sparsekit.schedules import Constant, Cosine, Cubic, Linear, Piecewise, Warmup
 from sparsekit.scores import SNIP, Magnitude
-from sparsekit.selection import random_topology
-from sparsekit.settings import from_plain, to_plain
-from sparsekit.train import Experiment, build_model, build_optimizer, read_experiment, run
+from sparsekit.topology.selection import random_topology
 from sparsekit.tricks import GhostNeurons
+from sparsekit.utils import registry
+from sparsekit.utils.settings import from_plain, to_plain
 
 SMALL = Experiment(
     recipe="small",

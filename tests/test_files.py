@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparsekit import files
 from sparsekit.cli.output import write_comparison
-from sparsekit.files import alone, append, is_sealed, read_arrays, read_json, sealed, write_json
-from sparsekit.train import Experiment, run, save_start
-from sparsekit.train.start import load_start
+from sparsekit.experiments import Experiment, run, save_start
+from sparsekit.experiments.start import load_start
 from sparsekit.tricks import Distillation
+from sparsekit.utils import files
+from sparsekit.utils.files import alone, append, is_sealed, read_arrays, read_json, sealed, write_json
 
 # --- names ------------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ from trick_helpers import seeded
 
 from sparsekit.analysis import gradient_norm, signal_propagation
 from sparsekit.layers import densify, shapes_of, sparse_layers, sparsify, topology_of
-from sparsekit.selection import random_topology
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.selection import random_topology
 from sparsekit.tricks import FanInInit, Given, RescaledInit, begin
 from sparsekit.tricks.rescaled_init import _TwoStepAdam
 

@@ -5,7 +5,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 from training_helpers import OPTIMIZERS, RULES, STORAGES, batches_of, plain_mlp, same, states, tiny, train
 
-from sparsekit.evaluate import evaluate
+from sparsekit.evaluation.measuring import evaluate
 from sparsekit.layers import topology_of
 from sparsekit.rules import Static
 from sparsekit.schedules import Constant

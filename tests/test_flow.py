@@ -9,8 +9,8 @@ from helpers import STORAGES, capture, made, sparse
 from torch import Tensor, nn
 
 import sparsekit as sk
-from sparsekit.analysis.collapse import conservation_table
-from sparsekit.flow import all_ones_flow, ones_for
+from sparsekit.analysis.dynamics.score_collapse import conservation_table
+from sparsekit.rewiring.flow import all_ones_flow, ones_for
 from sparsekit.rules import GSE
 from sparsekit.rules import SynFlow as Guide
 from sparsekit.scores import SynFlow, prune, score_whole

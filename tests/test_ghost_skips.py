@@ -14,7 +14,7 @@ from sparsekit.analysis import forward_flops, ghost_cost
 from sparsekit.layers import densify, fuse_relus, shapes_of, sparsify, topology_of
 from sparsekit.models import build
 from sparsekit.schedules import Constant, Cosine
-from sparsekit.selection import random_topology
+from sparsekit.topology.selection import random_topology
 from sparsekit.tricks import GhostNeurons, GhostSkips, Skip, Span, begin, find_spans, ghosts_of, set_step
 from sparsekit.tricks.ghost_skips import FIRST_WEIGHT
 

@@ -17,7 +17,7 @@ from sparsekit.analysis import (
     sampled_ratio_expected,
     sampled_ratios,
 )
-from sparsekit.capture import LayerIO, LayerView
+from sparsekit.rewiring.capture import LayerIO, LayerView
 from sparsekit.rules import AllMissing, GraBo, GraEst, Guided, SynFlow, Uniform
 
 NETS = {(model, storage): (*MODELS[model], storage) for model in MODELS for storage in STORAGES}

@@ -27,8 +27,8 @@ from scipy.stats import chisquare
 from torch import nn
 
 import sparsekit as sk
-from sparsekit.capture import LayerView
-from sparsekit.flow import all_ones_flow
+from sparsekit.rewiring.capture import LayerView
+from sparsekit.rewiring.flow import all_ones_flow
 from sparsekit.rules import GSE, AllMissing, DropGrow, GraBo, GraEst, GSEReleased, Guided, RigL, SynFlow, Uniform
 from sparsekit.schedules import Constant, Cosine
 from sparsekit.topology import LayerTopology

@@ -9,11 +9,11 @@ from helpers import random_layer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsekit.journal import Journal
-from sparsekit.rewire import Change
+from sparsekit.rewiring.journal import Journal
+from sparsekit.rewiring.update import Change
 from sparsekit.schedules import Cosine
-from sparsekit.selection import draw_distinct, random_topology
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.selection import draw_distinct, random_topology
 
 # In no alphabetical order, with names that a file format could stumble over.
 SHAPES = {"z.conv": (4, 2, 3, 3), "": (5, 6), "a/b grown": (300, 300), "wide": (2, 40_000_000)}

@@ -13,18 +13,18 @@ import torch
 from helpers import mlp
 
 import sparsekit as sk
-from sparsekit import allocation, registry, selection
 from sparsekit import schedules as s
-from sparsekit.checks import check_types
-from sparsekit.lottery import Lottery
+from sparsekit.experiments import Experiment
+from sparsekit.experiments.lottery import Lottery
+from sparsekit.experiments.sup_tickets import SupTickets, split_epochs
 from sparsekit.rules import DropGrow, Rule, Static, make_rule, settings_of
 from sparsekit.rules.cycles import Cycles
 from sparsekit.scores import Magnitude, prune
-from sparsekit.settings import from_plain, to_plain
-from sparsekit.sup_tickets import SupTickets, split_epochs
 from sparsekit.tickets import Ticket, superpose
-from sparsekit.topology import LayerTopology, Topology
-from sparsekit.train import Experiment
+from sparsekit.topology import LayerTopology, Topology, allocation, selection
+from sparsekit.utils import registry
+from sparsekit.utils.checks import check_types
+from sparsekit.utils.settings import from_plain, to_plain
 
 JUNK = {
     "none": None,

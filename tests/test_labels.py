@@ -9,8 +9,8 @@ from torch.nn.functional import cross_entropy, kl_div
 from training_helpers import batches_of, plain_mlp, same, sparse, states
 from trick_helpers import train
 
+from sparsekit.experiments import Experiment, run
 from sparsekit.schedules import Constant, Linear
-from sparsekit.train import Experiment, run
 from sparsekit.tricks import Distillation, Given, LabelSmoothing, begin, loss_at, spread_of
 
 

@@ -13,9 +13,16 @@ from torch.nn.functional import cross_entropy
 
 import sparsekit as sk
 from sparsekit import analysis, models
-from sparsekit.analysis import landscape
-from sparsekit.analysis.connectivity import Path
-from sparsekit.analysis.weights import Bench, check_alike, load_vector, support_of, union_support, vector_of
+from sparsekit.analysis.landscape import planes as landscape
+from sparsekit.analysis.landscape.connectivity import Path
+from sparsekit.analysis.landscape.weight_vectors import (
+    Bench,
+    check_alike,
+    load_vector,
+    support_of,
+    union_support,
+    vector_of,
+)
 
 BATCH, OTHER = batch_for((6,), size=20), batch_for((6,), size=12, seed=1)
 

@@ -13,8 +13,8 @@ from torch.nn.utils import parametrizations, prune
 from torch.testing import assert_close as same
 
 import sparsekit as sk
-from sparsekit.capture import capture_io, views
 from sparsekit.layers import DenseWeightWarning
+from sparsekit.rewiring.capture import capture_io, views
 from sparsekit.rules import GSE, GraBo, RigL
 
 both_storages = pytest.mark.parametrize("storage", STORAGES)

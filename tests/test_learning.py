@@ -4,8 +4,8 @@ from statistics import mean
 
 import pytest
 
-from sparsekit.recipes import digits_mlp
-from sparsekit.train import run
+from sparsekit.experiments import run
+from sparsekit.experiments.recipes import digits_mlp
 
 pytestmark = pytest.mark.slow
 SEEDS = (0, 1)

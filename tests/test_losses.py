@@ -11,14 +11,14 @@ from torch.nn import functional as F
 from training_helpers import CLASSES, FEATURES, STORAGES, largest_difference, plain_mlp, sparse, tiny
 
 from sparsekit.analysis import Hessian
-from sparsekit.evaluate import evaluate
+from sparsekit.evaluation.measuring import evaluate
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.rules import RigL, Static
 from sparsekit.schedules import Constant
 from sparsekit.scores import SNIP, GraSP, Taylor, score_whole
-from sparsekit.seeds import generator
 from sparsekit.train import backward, fit, train_step, training
 from sparsekit.tricks import Distillation, Given, LabelSmoothing, begin, loss_at
+from sparsekit.utils.seeds import generator
 from sparsekit.widgets import live_training
 
 both_storages = pytest.mark.parametrize("storage", STORAGES)
@@ -296,7 +296,7 @@ def test_a_loss_that_the_model_has_taken_itself_must_say_what_a_batch_weighs(for
 
 
 def test_outputs_are_not_kept_without_end(monkeypatch):
-    monkeypatch.setattr("sparsekit.losses.mean.MOST_KEPT", 200)
+    monkeypatch.setattr("sparsekit.evaluation.losses.mean.MOST_KEPT", 200)
     batches = list(zip(INPUTS.split(2), LABELS.split(2), strict=True))
     with pytest.raises(
         ValueError, match="got more than 200 bytes of outputs to average over; set guarded.batch_weight"

@@ -12,16 +12,17 @@ from test_resume import RUN, Killed, assert_same_run
 from torch import nn
 from training_helpers import same
 
+from sparsekit.experiments import Experiment, build_model, load_model, run
+from sparsekit.experiments.lottery import CONTROLS, Lottery, run_control, run_lottery
+from sparsekit.experiments.lottery.levels import Outset, Place, largest
+from sparsekit.experiments.start import STARTS
 from sparsekit.layers import densify, sparse_layers, sparsify, topology_of
-from sparsekit.lottery import CONTROLS, Lottery, run_control, run_lottery
-from sparsekit.lottery.levels import Outset, Place, largest
 from sparsekit.rules import SET
 from sparsekit.schedules import Constant
-from sparsekit.settings import from_plain, to_plain
 from sparsekit.topology import LayerTopology, Topology
-from sparsekit.train import Experiment, build_model, load_checkpoint, load_model, run
-from sparsekit.train.start import STARTS
+from sparsekit.train import load_checkpoint
 from sparsekit.tricks import GhostSkips, RescaledInit, ghosts_of
+from sparsekit.utils.settings import from_plain, to_plain
 
 # Three steps an epoch, nine in all; batch norm and dropout-free, so that every number follows from weights and data.
 DENSE = Experiment(
@@ -67,7 +68,7 @@ def begun_with(history):
     experiment = RUN.read_experiment(history.folder)
     model = build_model(experiment, input_shape=(1, 8, 8), num_classes=10)
     if experiment.start is not None:
-        from sparsekit.train import load_start
+        from sparsekit.experiments import load_start
 
         load_start(history.folder.parent, experiment.start, model)
     return model

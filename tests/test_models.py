@@ -10,7 +10,6 @@ import torchvision
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from sparsekit import registry
 from sparsekit.layers import left_dense, shapes_of, sparsify, topology_of
 from sparsekit.models import build
 from sparsekit.models.bottleneck import Bottleneck
@@ -18,8 +17,9 @@ from sparsekit.models.resnet import BasicBlock, PadShortcut
 from sparsekit.models.vit import Attention, TransformerBlock, waves
 from sparsekit.models.wide_resnet import WideBlock
 from sparsekit.rules import RigL
-from sparsekit.selection import random_topology
+from sparsekit.topology.selection import random_topology
 from sparsekit.train import train_step
+from sparsekit.utils import registry
 
 MODELS = registry.names("model")
 CIFAR = (3, 32, 32)

@@ -32,8 +32,8 @@ import torch
 from torch import nn
 from sparsekit.analysis import *
 from sparsekit.plots import *
-from sparsekit.recipes import *
-from sparsekit.selection import *
+from sparsekit.experiments.recipes import *
+from sparsekit.topology.selection import *
 from sparsekit.topology import LayerTopology, Topology
 
 class Net(nn.Module):

@@ -10,15 +10,17 @@ from test_resume import RIGL, assert_same_run
 from test_resume import _dropout_model as _dropout_model  # a fixture that every test here uses
 from training_helpers import OPTIMIZERS, tiny
 
-from sparsekit import cli, files
-from sparsekit.analysis import landscape
-from sparsekit.files import append, write_json, write_text
-from sparsekit.journal import Journal
+from sparsekit import cli
+from sparsekit.analysis.landscape import planes as landscape
+from sparsekit.experiments import read_run, run, save_start
 from sparsekit.layers import topology_of
-from sparsekit.rewire import Change
+from sparsekit.rewiring.journal import Journal
+from sparsekit.rewiring.update import Change
 from sparsekit.tickets import Ticket, write_ticket
-from sparsekit.train import read_run, run, save_checkpoint, save_start
+from sparsekit.train import save_checkpoint
 from sparsekit.train.history import Row, append_rows, write_rows
+from sparsekit.utils import files
+from sparsekit.utils.files import append, write_json, write_text
 
 NO_SPACE = r"there must be room to write .*{name}, got no space \(File too large\); what was there before is whole"
 

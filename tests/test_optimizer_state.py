@@ -10,8 +10,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from training_helpers import OPTIMIZERS, RULES, STORAGES, batches_of, same, states, tiny, train, values_of
 
 from sparsekit.layers import sparse_layers, sparsify, topology_of
-from sparsekit.optimizers import chain, fresh_state
-from sparsekit.rewire import rewire
+from sparsekit.rewiring.optimizer_state import chain, fresh_state
+from sparsekit.rewiring.update import rewire
 from sparsekit.rules import SET
 from sparsekit.topology import LayerTopology
 from sparsekit.train import attach

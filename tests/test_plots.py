@@ -22,10 +22,10 @@ from matplotlib.figure import Figure
 
 from sparsekit import analysis, plots
 from sparsekit.plots import canvas, colours
-from sparsekit.registry import names
-from sparsekit.selection import random_topology
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.selection import random_topology
 from sparsekit.tricks import Soft
+from sparsekit.utils.registry import names
 
 SHAPES = {"first": (20, 16), "conv": (6, 4, 3, 3), "last": (5, 20)}
 NETS = [random_topology(SHAPES, 0.2, seed=seed) for seed in range(4)]

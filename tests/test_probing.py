@@ -19,11 +19,11 @@ from training_helpers import (
     tiny,
 )
 
-from sparsekit.capture import capture_io, views
 from sparsekit.layers import sparse_layers, topology_of
+from sparsekit.rewiring.capture import capture_io, views
 from sparsekit.rules import GSE, SET, GraBo, RigL, Static
-from sparsekit.seeds import generator
 from sparsekit.train import attach, backward, fit, train_step, training
+from sparsekit.utils.seeds import generator
 
 both_storages = pytest.mark.parametrize("storage", STORAGES)
 LOOKING = RigL(every=3, stop=9, fraction=0.5, probe_batches=3)

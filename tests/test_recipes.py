@@ -5,13 +5,13 @@ import inspect
 import pytest
 from training_helpers import same
 
-from sparsekit import datasets, recipes
+from sparsekit import datasets
 from sparsekit.datasets import count_batches
+from sparsekit.experiments import Experiment, build_model, build_optimizer, recipes, run
 from sparsekit.layers import sparse_layers, topology_of
-from sparsekit.registry import get, names, source_of, summary_of
 from sparsekit.rules import DropGrow, RigL, Static, make_rule
 from sparsekit.schedules import Constant, Piecewise
-from sparsekit.train import Experiment, build_model, build_optimizer, run
+from sparsekit.utils.registry import get, names, source_of, summary_of
 
 NAMES = names("recipe")
 WITHOUT_FILES = ("digits-mlp", "fashion-mini-cnn", "fashion-mini-mlp", "mnist1d-mlp")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import sparsekit
-from sparsekit import registry
+from sparsekit.utils import registry
 
 PLUGIN = """
-from sparsekit.registry import register
+from sparsekit.utils.registry import register
 
 @register("plugin-kind", {name!r})
 def thing():
@@ -110,7 +110,7 @@ def test_summary_and_source_are_read_from_the_docstring():
 )
 def test_the_first_thing_a_program_does_may_be_a_look_up(kind, name):
     # In a process of its own: here everything is imported already.
-    program = f"from sparsekit.registry import get; get({kind!r}, {name!r})"
+    program = f"from sparsekit.utils.registry import get; get({kind!r}, {name!r})"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 

@@ -16,17 +16,18 @@ import torch
 from torch import nn
 from training_helpers import same, states
 
-from sparsekit import registry
-from sparsekit.evaluate import evaluate
-from sparsekit.files import alone
-from sparsekit.journal import Journal
+from sparsekit.evaluation.measuring import evaluate
+from sparsekit.experiments import Experiment, load_model, read_experiment, read_run, run
 from sparsekit.layers import sparse_layers, topology_of
+from sparsekit.rewiring.journal import Journal
 from sparsekit.rules import DSR, GSE, SET, SNFS, DeepR, GraEst, RigL, SRigL, TopKAST
 from sparsekit.schedules import Constant
-from sparsekit.train import CheckpointError, Experiment, load_checkpoint, load_model, read_experiment, read_run, run
+from sparsekit.train import CheckpointError, load_checkpoint
+from sparsekit.utils import registry
+from sparsekit.utils.files import alone
 
-# `sparsekit.train.run` is also the name of the function.
-RUN = importlib.import_module("sparsekit.train.run")
+# `sparsekit.experiments.run` is also the name of the function.
+RUN = importlib.import_module("sparsekit.experiments.run")
 HERE = Path(__file__).parent
 
 

@@ -24,7 +24,7 @@ from torch import nn
 import sparsekit as sk
 from sparsekit.kernels import Structure
 from sparsekit.kernels.functions import conv2d_gradient_at, linear_gradient_at
-from sparsekit.rewire import Change
+from sparsekit.rewiring.update import Change
 from sparsekit.topology import LayerTopology, Topology
 
 both_storages = pytest.mark.parametrize("storage", STORAGES)
@@ -193,7 +193,7 @@ def test_a_topology_taken_before_a_rewiring_stays_what_it_was(storage):
 
 
 def test_the_public_names_are_functions_although_modules_are_called_the_same():
-    assert sk.rewire is __import__("sparsekit.rewire", fromlist=["rewire"]).rewire
+    assert sk.rewire is __import__("sparsekit.rewiring.update", fromlist=["rewire"]).rewire
     assert all(callable(getattr(sk, name)) for name in ("rewire", "evaluate", "views", "capture_io", "train_step"))
     assert set(sk.__all__) <= set(dir(sk))
 

@@ -17,7 +17,7 @@ from sparsekit.layers.csr import SparseLinear
 from sparsekit.layers.kinds import LinearKind
 from sparsekit.rules import SET
 from sparsekit.schedules import Constant
-from sparsekit.sorted_sets import compiled
+from sparsekit.topology.sorted_sets import compiled
 
 
 def test_numba_is_loaded_by_the_first_large_array_and_not_before():

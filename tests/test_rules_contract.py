@@ -11,11 +11,11 @@ from helpers import MODELS, STORAGES, batch_for, sparse
 from rule_helpers import RULES, begun, draws, every_net, every_rule_on_its_nets, rule_of, seen
 
 import sparsekit as sk
-from sparsekit import registry
-from sparsekit.capture import LayerView
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules import Candidates, DropGrow, DropScore, GrowScore
 from sparsekit.schedules import Constant
-from sparsekit.settings import from_plain, to_plain
+from sparsekit.utils import registry
+from sparsekit.utils.settings import from_plain, to_plain
 
 DROPS, GROWS, CANDIDATES = (registry.names(kind) for kind in ("drop", "grow", "candidates"))
 PARTS = [(kind, name) for kind in ("drop", "grow", "candidates") for name in registry.names(kind)]

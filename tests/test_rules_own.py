@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import sparsekit as sk
-from sparsekit.capture import LayerIO, LayerView
 from sparsekit.layers import used_topology
+from sparsekit.rewiring.capture import LayerIO, LayerView
 from sparsekit.rules import (
     DSR,
     GMP,
@@ -41,8 +41,8 @@ from sparsekit.rules.n_of_m import UsesNOfM
 from sparsekit.rules.rows import strongest
 from sparsekit.rules.soft_threshold import SoftThreshold
 from sparsekit.schedules import Constant
-from sparsekit.selection import keep_n_of_m
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.selection import keep_n_of_m
 
 
 def draws(seed: int = 0) -> torch.Generator:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 import sparsekit as sk
-from sparsekit import registry
 from sparsekit.scores import make_score, prune, score_whole
-from sparsekit.settings import from_plain, to_plain
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.utils import registry
+from sparsekit.utils.settings import from_plain, to_plain
 
 SCORES = registry.names("score")
 every_score = pytest.mark.parametrize("name", SCORES)

@@ -2,7 +2,7 @@
 
 import torch
 
-from sparsekit.seeds import derive, generator
+from sparsekit.utils.seeds import derive, generator
 
 
 def test_the_same_seed_and_purpose_give_the_same_numbers():

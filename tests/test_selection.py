@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from sparsekit.selection import (
+from sparsekit.topology.selection import (
     draw_distinct,
     highest,
     keep_n_of_m,

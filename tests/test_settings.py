@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsekit import registry
 from sparsekit.rules import DropGrow, Magnitude, Static
 from sparsekit.schedules import (
     Constant,
@@ -25,7 +24,8 @@ from sparsekit.schedules import (
     Triangular,
     Warmup,
 )
-from sparsekit.settings import check_range, exact_fraction, from_plain, setting, to_plain
+from sparsekit.utils import registry
+from sparsekit.utils.settings import check_range, exact_fraction, from_plain, setting, to_plain
 
 SCHEDULES = {
     "constant": Constant(0.3),

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from sparsekit.selection import random_topology
-from sparsekit.shuffling import WITHIN, shuffled
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.selection import random_topology
+from sparsekit.topology.shuffling import WITHIN, shuffled
 
 EVERY = pytest.mark.parametrize("within", WITHIN)
 shapes = st.sampled_from([(1, 1), (3, 4), (5, 2), (4, 3, 2, 2), (1, 9), (7, 1)])

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sparsekit import sorted_sets
-from sparsekit.sorted_sets import compiled, operations
+from sparsekit.topology import sorted_sets
+from sparsekit.topology.sorted_sets import compiled, operations
 
 WAYS = {"compiled": 0, "plain": 2**62}  # from how many numbers on compiled code is used
 members = st.sets(st.integers(0, 60), max_size=40)
@@ -107,7 +107,7 @@ def test_results_are_no_parts_of_larger_arrays_which_would_stay_in_memory():
 
 def test_without_numba_torch_does_it(monkeypatch):
     operations._compiled.cache_clear()
-    monkeypatch.setitem(sys.modules, "sparsekit.sorted_sets.compiled", None)
+    monkeypatch.setitem(sys.modules, "sparsekit.topology.sorted_sets.compiled", None)
     monkeypatch.delattr(sorted_sets, "compiled")
     try:
         assert operations._compiled_for(torch.arange(2**16)) is None

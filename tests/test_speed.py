@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import sparsekit as sk
-from sparsekit.analysis import break_even, log_log_slope, memory_bytes, speed, speed_table, step_seconds, storages_of
-from sparsekit.analysis.speed import update_seconds
+from sparsekit.analysis import break_even, log_log_slope, memory_bytes, speed_table, step_seconds, storages_of
+from sparsekit.analysis.costs import speed
+from sparsekit.analysis.costs.speed import update_seconds
 from sparsekit.kernels import is_feature_major
 
 LAYERS = {"linear": (nn.Linear(12, 8), torch.rand(5, 12)), "conv": (nn.Conv2d(3, 4, 3), torch.rand(5, 3, 6, 6))}

@@ -8,12 +8,13 @@ from test_resume import DROPOUT_SET, RIGL, Killed, assert_same_run, dies_after_s
 from test_resume import _dropout_model as _dropout_model  # a fixture that every test here uses
 from training_helpers import same
 
+from sparsekit.experiments import build_model, load_model, load_start, run, save_start
+from sparsekit.experiments.start import STARTS
 from sparsekit.layers import densify, shapes_of, sparsify, topology_of
 from sparsekit.rules import Static
 from sparsekit.schedules import Constant
-from sparsekit.selection import random_topology
-from sparsekit.train import build_model, load_checkpoint, load_model, load_start, run, save_start
-from sparsekit.train.start import STARTS
+from sparsekit.topology.selection import random_topology
+from sparsekit.train import load_checkpoint
 
 SHAPE = {"input_shape": (1, 8, 8), "num_classes": 10}
 STATIC = replace(RIGL, rule=Static(), recipe="static")

@@ -8,11 +8,12 @@ from test_optimizer_state import line, per_weight, step
 from torch.nn.functional import cross_entropy
 from training_helpers import RULES, STORAGES, batches_of, plain_mlp, same, states, tiny, train, values_of
 
+from sparsekit.experiments import Experiment, run
+from sparsekit.experiments.recipes import digits_mlp
 from sparsekit.layers import topology_of
-from sparsekit.recipes import digits_mlp
-from sparsekit.rewire import rewire
+from sparsekit.rewiring.update import rewire
 from sparsekit.topology import LayerTopology
-from sparsekit.train import Experiment, attach, own_step_counts, run
+from sparsekit.train import attach, own_step_counts
 
 both_storages = pytest.mark.parametrize("storage", STORAGES)
 ADAMS = {

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 import sparsekit as sk
-from sparsekit.files import read_json
 from sparsekit.layers import SparseLinear, auto
 from sparsekit.topology import LayerTopology
+from sparsekit.utils.files import read_json
 
 
 @pytest.fixture(autouse=True)

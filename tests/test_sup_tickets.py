@@ -15,21 +15,30 @@ from test_resume import RUN, Killed
 from training_helpers import STORAGES, batches_of, same, tiny, train
 
 from sparsekit import datasets
-from sparsekit.evaluate import evaluate
-from sparsekit.journal import Journal
+from sparsekit.evaluation.measuring import evaluate
+from sparsekit.experiments import Experiment, load_model, run
+from sparsekit.experiments.recipes import digits_mlp
+from sparsekit.experiments.sup_tickets import (
+    Split,
+    SupTickets,
+    plan,
+    run_controls,
+    run_sup_tickets,
+    split_epochs,
+    superpositions,
+)
 from sparsekit.layers import sparse_layers
 from sparsekit.models import build
-from sparsekit.recipes import digits_mlp
+from sparsekit.rewiring.journal import Journal
 from sparsekit.rules import GMP, GSE, SET, DeepR, GraNet, RigL, SRigL, Static
 from sparsekit.rules.cycles import Cycles
 from sparsekit.schedules import Constant, Joined, Linear, Triangular
-from sparsekit.settings import from_plain, to_plain
-from sparsekit.sup_tickets import Split, SupTickets, plan, run_controls, run_sup_tickets, split_epochs, superpositions
 from sparsekit.tickets import superpose
-from sparsekit.train import Experiment, load_checkpoint, load_model, run
+from sparsekit.train import load_checkpoint
 from sparsekit.tricks import GhostNeurons, GhostSkips, LabelSmoothing
+from sparsekit.utils.settings import from_plain, to_plain
 
-COLLECT = importlib.import_module("sparsekit.sup_tickets.collect")
+COLLECT = importlib.import_module("sparsekit.experiments.sup_tickets.collect")
 
 # Three steps an epoch; batch norm, so that refreshing its statistics matters.
 NET = Experiment(
@@ -510,7 +519,7 @@ def test_controls_are_collected_and_stand_in_the_table(tmp_path):
 def test_what_cannot_be_a_control_is_left_out_or_refused(tmp_path, monkeypatch):
     collected = []
     monkeypatch.setattr(
-        importlib.import_module("sparsekit.sup_tickets.controls"),
+        importlib.import_module("sparsekit.experiments.sup_tickets.controls"),
         "run_sup_tickets",
         lambda sup, *_, **__: collected.append(sup) or SimpleNamespace(tickets=[]),
     )

@@ -16,21 +16,21 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 import sparsekit
-from sparsekit.capture import capture_io
+from sparsekit.experiments import Experiment, build_model, run
+from sparsekit.experiments.draws import may_draw
+from sparsekit.experiments.recipes import digits_mlp
 from sparsekit.kernels.backend import uncompiled
 from sparsekit.layers import fuse_relus, shapes_of, sparsify
-from sparsekit.recipes import digits_mlp
-from sparsekit.registry import get, names, register
+from sparsekit.rewiring.capture import capture_io
 from sparsekit.rules import DropGrow, RigL, Static
 from sparsekit.rules.drop.magnitude import Magnitude
-from sparsekit.seeds import derive, generator, seeded_rng
-from sparsekit.selection import random_topology
 from sparsekit.topology import LayerTopology
-from sparsekit.train import Experiment, build_model, run
-from sparsekit.train.draws import may_draw
+from sparsekit.topology.selection import random_topology
 from sparsekit.tricks.ghost_neurons import find_relus
 from sparsekit.tricks.reading import UnreadableError, own_graph
 from sparsekit.tricks.spans import find_spans
+from sparsekit.utils.registry import get, names, register
+from sparsekit.utils.seeds import derive, generator, seeded_rng
 
 if "with-dropout" not in names("model"):
 

@@ -9,16 +9,16 @@ from helpers import made, times_as_long
 from torch import nn
 from training_helpers import same
 
-from sparsekit.evaluate import evaluate
+from sparsekit.evaluation.measuring import evaluate
+from sparsekit.experiments.sup_tickets import Lab, count_votes
 from sparsekit.layers import shapes_of, sparsify
 from sparsekit.models import build
 from sparsekit.plots import plot_cycles, plot_superposition, plot_votes
 from sparsekit.schedules import Constant, Joined, Triangular
-from sparsekit.selection import random_topology
-from sparsekit.sup_tickets import Lab, count_votes
 from sparsekit.tickets import Ticket, superpose
 from sparsekit.tickets.superpose import Stack
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.selection import random_topology
 from sparsekit.widgets import TicketLab
 
 

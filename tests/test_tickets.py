@@ -287,7 +287,7 @@ def test_a_search_among_nothing_is_refused():
 def conv_net(storage: str) -> nn.Module:
     """A small CNN with batch norm in a storage, its statistics not those of the start."""
     from sparsekit.layers import shapes_of, sparsify
-    from sparsekit.selection import random_topology
+    from sparsekit.topology.selection import random_topology
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

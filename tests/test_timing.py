@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsekit import timing
-from sparsekit.timing import (
+from sparsekit.utils import timing
+from sparsekit.utils.timing import (
     MIN_CLEAN,
     Effort,
     Quartiles,

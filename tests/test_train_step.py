@@ -25,15 +25,15 @@ from training_helpers import (
     train,
 )
 
-from sparsekit.capture import views
 from sparsekit.layers import sparse_layers, sparsify, topology_of
-from sparsekit.rewire import rewire
+from sparsekit.rewiring.capture import views
+from sparsekit.rewiring.update import rewire
 from sparsekit.rules import SET, DropGrow, RigL, Static
 from sparsekit.schedules import Constant
-from sparsekit.seeds import generator
-from sparsekit.selection import highest
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.selection import highest
 from sparsekit.train import StepStats, backward, train_step, training
+from sparsekit.utils.seeds import generator
 
 both_storages = pytest.mark.parametrize("storage", STORAGES)
 BATCH = batches_of(1)[0]

@@ -22,14 +22,12 @@ from training_helpers import (
 )
 from trick_helpers import kinds_of, train
 
-from sparsekit import registry
+from sparsekit.experiments import Experiment, load_model, run, save_start
+from sparsekit.experiments.recipes import digits_mlp
 from sparsekit.layers import densify, sparse_layers, topology_of
 from sparsekit.models import build
-from sparsekit.recipes import digits_mlp
-from sparsekit.registry import get, names, source_of, summary_of
 from sparsekit.rules import SET, RigL, Static
-from sparsekit.settings import from_plain, to_plain
-from sparsekit.train import Experiment, fit, load_checkpoint, load_model, run, save_start
+from sparsekit.train import fit, load_checkpoint
 from sparsekit.tricks import (
     GhostNeurons,
     GhostSkips,
@@ -42,6 +40,9 @@ from sparsekit.tricks import (
     resume,
     set_step,
 )
+from sparsekit.utils import registry
+from sparsekit.utils.registry import get, names, source_of, summary_of
+from sparsekit.utils.settings import from_plain, to_plain
 from sparsekit.widgets import SettingsPicker
 
 TRICKS = names("trick")

@@ -22,9 +22,9 @@ from training_helpers import (
     values_of,
 )
 
-from sparsekit.capture import capture_io, views
 from sparsekit.layers import sparse_layers, topology_of
-from sparsekit.rewire import rewire
+from sparsekit.rewiring.capture import capture_io, views
+from sparsekit.rewiring.update import rewire
 from sparsekit.rules import SET, RigL, Static
 from sparsekit.schedules import Constant, Linear
 from sparsekit.train import attach, fit

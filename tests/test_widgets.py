@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from IPython.core.formatters import DisplayFormatter
 from PIL import Image
 
-from sparsekit.allocation import allocate
-from sparsekit.analysis.metrics import layer_table
-from sparsekit.selection import keep_top_per_layer, random_topology
+from sparsekit.analysis.structure.metrics import layer_table
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.allocation import allocate
+from sparsekit.topology.selection import keep_top_per_layer, random_topology
 from sparsekit.widgets import LayerTable, MaskExplorer, MaskTiles, RankedScores, colours, frames, pictures
 from sparsekit.widgets.view import STATIC
 

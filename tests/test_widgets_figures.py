@@ -13,8 +13,8 @@ from torch import nn
 
 import sparsekit as sk
 from sparsekit.analysis import guidance
-from sparsekit.journal import Journal
-from sparsekit.rewire import Change
+from sparsekit.rewiring.journal import Journal
+from sparsekit.rewiring.update import Change
 from sparsekit.rules import GraBo
 from sparsekit.topology import LayerTopology
 from sparsekit.widgets import (

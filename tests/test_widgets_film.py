@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsekit.analysis.evolution import churn
-from sparsekit.journal import Journal
-from sparsekit.rewire import Change
-from sparsekit.selection import draw_distinct, random_topology
+from sparsekit.analysis.dynamics.evolution import churn
+from sparsekit.rewiring.journal import Journal
+from sparsekit.rewiring.update import Change
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.selection import draw_distinct, random_topology
 from sparsekit.widgets import TopologyFilm, colours
 from sparsekit.widgets.film import picture_of
 from sparsekit.widgets.flips import film_of, read_gaps, write_gaps

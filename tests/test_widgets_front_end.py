@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from sparsekit.journal import Journal
-from sparsekit.rewire import Change
-from sparsekit.selection import draw_distinct, random_topology
+from sparsekit.rewiring.journal import Journal
+from sparsekit.rewiring.update import Change
+from sparsekit.topology.selection import draw_distinct, random_topology
 from sparsekit.widgets import Curve, MaskTiles, TopologyFilm, colours, frames
 from sparsekit.widgets.film import picture_of
 from sparsekit.widgets.view import STATIC, script

@@ -17,11 +17,11 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from training_helpers import batches_of, tiny
 
-from sparsekit.journal import Journal
 from sparsekit.layers import shapes_of, sparsify, topology_of
+from sparsekit.rewiring.journal import Journal
 from sparsekit.rules import RigL, Static
 from sparsekit.schedules import Constant
-from sparsekit.selection import random_topology
+from sparsekit.topology.selection import random_topology
 from sparsekit.tricks import GhostNeurons, GhostSkips, Skip, Soft, begin, ghosts_of
 from sparsekit.widgets import Control, Curve, LivePanel, Run, Snapshot, cells, live_training
 from sparsekit.widgets.curve import thinned

@@ -10,9 +10,9 @@ from helpers import batch_for, made
 from torch import Tensor, nn
 
 import sparsekit as sk
-from sparsekit import registry
 from sparsekit.plots import style_of
 from sparsekit.scores import SNIP, Magnitude, Score, SynFlow, prune
+from sparsekit.utils import registry
 from sparsekit.widgets import Curve, LivePanel, ScoreExplorer
 
 SCORES = {"magnitude": Magnitude(min_per_layer=0), "synflow": SynFlow(rounds=3, min_per_layer=0)}

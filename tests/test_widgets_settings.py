@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 import pytest
 
-from sparsekit.registry import get, names
 from sparsekit.rules import DropGrow, Gradient, Magnitude, Random, RigL, make_rule
 from sparsekit.schedules import Constant, Cosine, Cubic, Linear, Schedule, Warmup
-from sparsekit.settings import setting
 from sparsekit.tricks import GhostNeurons, LabelSmoothing, make_trick
+from sparsekit.utils.registry import get, names
+from sparsekit.utils.settings import setting
 from sparsekit.widgets import Controls, Field, RulePicker, SettingsPicker, TrickPicker
 from sparsekit.widgets.drafts import build, changed, code_of, controls_of, draft_of, methods_for, values_of
 

@@ -10,9 +10,9 @@ from torch.nn.functional import cross_entropy
 
 from sparsekit.layers import shapes_of, sparse_layers, sparsify
 from sparsekit.rules import SET, RigL, Rule
-from sparsekit.seeds import generator
-from sparsekit.selection import random_topology
+from sparsekit.topology.selection import random_topology
 from sparsekit.train import train_step
+from sparsekit.utils.seeds import generator
 
 STORAGES = ("masked", "csr")
 FEATURES, CLASSES = 6, 3

@@ -195,7 +195,7 @@ print(handle.step, "steps; connections:", sk.topology_of(mine).count, "as before
 # folder of its own. Stop it wherever you like: it goes on where it was, to the last bit. Run it again: it is only read.
 
 # %%
-from sparsekit.recipes import digits_mlp
+from sparsekit.experiments.recipes import digits_mlp
 
 history = sk.run(digits_mlp(rule="set", density=0.1, epochs=5), "runs", progress=False)
 print(len(history.journal), "rewirings recorded; better than guessing:", history.last("test accuracy") > 0.1)

@@ -33,7 +33,7 @@ from torch import nn
 
 import sparsekit as sk
 from sparsekit import analysis, plots, widgets
-from sparsekit.allocation import allocate
+from sparsekit.topology.allocation import allocate
 
 torch.set_num_threads(1)
 
@@ -125,7 +125,7 @@ plots.plot_layer_densities(random)
 # budget exactly: fractions are rounded down, and what is left goes to the largest remainders.
 #
 # A mask is then three lines. This is all that the widget does
-# ([allocation.py](../sparsekit/allocation.py), [selection.py](../sparsekit/selection.py)):
+# ([allocation.py](../sparsekit/topology/allocation.py), [selection.py](../sparsekit/topology/selection.py)):
 
 # %%
 counts = allocate(shapes, 0.01, "erk")

@@ -33,7 +33,7 @@ from torch import nn
 
 import sparsekit as sk
 from sparsekit import analysis, plots, widgets
-from sparsekit.recipes import digits_mlp
+from sparsekit.experiments.recipes import digits_mlp
 from sparsekit.rules import DropGrow
 
 torch.set_num_threads(1)

@@ -36,7 +36,7 @@ from torch import nn
 import sparsekit as sk
 from sparsekit import analysis, plots, widgets
 from sparsekit.scores import SynFlow, make_score, prune, score_whole
-from sparsekit.shuffling import shuffled
+from sparsekit.topology.shuffling import shuffled
 
 torch.set_num_threads(1)
 

@@ -30,8 +30,8 @@ import pandas as pd
 import torch
 
 from sparsekit import analysis, plots, widgets
-from sparsekit.lottery import Lottery, run_control, run_lottery
-from sparsekit.recipes import digits_mlp
+from sparsekit.experiments.lottery import Lottery, run_control, run_lottery
+from sparsekit.experiments.recipes import digits_mlp
 
 torch.set_num_threads(1)
 

@@ -30,8 +30,8 @@ import torch
 
 import sparsekit as sk
 from sparsekit import analysis, datasets, plots, widgets
-from sparsekit.recipes import mnist1d_mlp
-from sparsekit.sup_tickets import SupTickets, plan, run_sup_tickets
+from sparsekit.experiments.recipes import mnist1d_mlp
+from sparsekit.experiments.sup_tickets import SupTickets, plan, run_sup_tickets
 
 torch.set_num_threads(1)
 base = mnist1d_mlp(rule="rigl", density=0.05, epochs=20)

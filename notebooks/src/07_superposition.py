@@ -26,8 +26,8 @@ import torch
 
 import sparsekit as sk
 from sparsekit import analysis, datasets, plots, widgets
-from sparsekit.recipes import digits_mlp, mnist1d_mlp
-from sparsekit.sup_tickets import SupTickets, run_sup_tickets, superpositions
+from sparsekit.experiments.recipes import digits_mlp, mnist1d_mlp
+from sparsekit.experiments.sup_tickets import SupTickets, run_sup_tickets, superpositions
 
 torch.set_num_threads(1)
 data = datasets.load("mnist1d")

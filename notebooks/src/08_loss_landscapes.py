@@ -34,8 +34,8 @@ import torch
 
 import sparsekit as sk
 from sparsekit import analysis, plots, widgets
-from sparsekit.recipes import mnist1d_mlp
-from sparsekit.sup_tickets import SupTickets, run_sup_tickets
+from sparsekit.experiments.recipes import mnist1d_mlp
+from sparsekit.experiments.sup_tickets import SupTickets, run_sup_tickets
 
 # %%
 torch.set_num_threads(1)

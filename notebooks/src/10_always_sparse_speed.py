@@ -35,7 +35,7 @@ import sparsekit as sk
 from sparsekit import analysis, plots, widgets
 from sparsekit.kernels import feature_major, is_feature_major
 from sparsekit.layers.auto import training_step
-from sparsekit.timing import median_seconds
+from sparsekit.utils.timing import median_seconds
 
 # %%
 torch.set_num_threads(1)

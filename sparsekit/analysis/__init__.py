@@ -1,36 +1,9 @@
 """Numbers about topologies and models; nothing here ever changes a model."""
 
-from sparsekit.analysis.activity import activity, small_filters
-from sparsekit.analysis.alignment import topological_distance, topological_distances
-from sparsekit.analysis.calibration import (
-    best_temperature,
-    brier,
-    calibration_error,
-    nll,
-    reliability,
-)
-from sparsekit.analysis.claims import Claim, judge
-from sparsekit.analysis.collapse import (
-    Pruning,
-    collapse_table,
-    conservation_table,
-    critical_compression,
-    prunings,
-    score_ranks,
-)
-from sparsekit.analysis.comparing import (
-    Comparison,
-    compare,
-    comparison_matrix,
-    comparison_table,
-    dice,
-    hamming,
-    iou,
-    overlap,
-)
-from sparsekit.analysis.connectivity import along, barrier, barrier_matrix, bezier, segment
-from sparsekit.analysis.curvature import Hessian, hessian_spectrum, hessian_trace, top_eigenvalue
-from sparsekit.analysis.disagreement import (
+from sparsekit.analysis.behaviour.activity import activity, small_filters
+from sparsekit.analysis.behaviour.calibration import best_temperature, brier, calibration_error, nll, reliability
+from sparsekit.analysis.behaviour.ensemble import ensemble, ensemble_table
+from sparsekit.analysis.behaviour.prediction_diversity import (
     disagreement,
     disagreement_bounds,
     diversity_table,
@@ -40,25 +13,29 @@ from sparsekit.analysis.disagreement import (
     kl_divergence,
     outputs_of,
 )
-from sparsekit.analysis.effective import (
-    cut_off_units,
-    effective_density,
-    effective_topology,
-    log10_num_paths,
+from sparsekit.analysis.behaviour.representation_similarity import cka_matrix, cka_table, linear_cka
+from sparsekit.analysis.behaviour.signals import gradient_norm, signal_propagation
+from sparsekit.analysis.costs.forward_flops import NotCountedWarning, forward_flops, output_positions
+from sparsekit.analysis.costs.ghosts import GhostCost, ghost_cost
+from sparsekit.analysis.costs.memory import memory_bytes
+from sparsekit.analysis.costs.speed import (
+    break_even,
+    log_log_slope,
+    speed_table,
+    step_seconds,
+    storages_of,
+    update_seconds,
 )
-from sparsekit.analysis.ensemble import ensemble, ensemble_table
-from sparsekit.analysis.evolution import ages, churn, survival
-from sparsekit.analysis.exploration import (
+from sparsekit.analysis.costs.training_flops import Pass, one_off_flops, training_flops, training_flops_table
+from sparsekit.analysis.dynamics.evolution import ages, churn, survival
+from sparsekit.analysis.dynamics.exploration import (
     coverage_curve,
     coverage_expected,
     exploration,
     exploration_expected,
     reliable_exploration,
 )
-from sparsekit.analysis.factorial import design, factorial_effects
-from sparsekit.analysis.flops import NotCountedWarning, forward_flops, output_positions
-from sparsekit.analysis.ghosts import GhostCost, ghost_cost
-from sparsekit.analysis.guidance import (
+from sparsekit.analysis.dynamics.guidance import (
     Guidance,
     Sampled,
     growth_recall,
@@ -70,16 +47,40 @@ from sparsekit.analysis.guidance import (
     sampled_ratio_expected,
     sampled_ratios,
 )
-from sparsekit.analysis.landscape import Place, Plane, Surface, plane_through, random_plane, surface
-from sparsekit.analysis.maps import Map, map_of, tree_of
-from sparsekit.analysis.memory import memory_bytes
-from sparsekit.analysis.metrics import dead_inputs, dead_outputs, fan_histogram, layer_table, unit_fan_out
-from sparsekit.analysis.reachable import effective_in, log10_num_paths_in
-from sparsekit.analysis.signals import gradient_norm, signal_propagation
-from sparsekit.analysis.similarity import cka_matrix, cka_table, linear_cka
-from sparsekit.analysis.speed import break_even, log_log_slope, speed_table, step_seconds, storages_of, update_seconds
-from sparsekit.analysis.training_flops import Pass, one_off_flops, training_flops, training_flops_table
-from sparsekit.analysis.weights import network_at
+from sparsekit.analysis.dynamics.score_collapse import (
+    Pruning,
+    collapse_table,
+    conservation_table,
+    critical_compression,
+    prunings,
+    score_ranks,
+)
+from sparsekit.analysis.evidence.claims import Claim, judge
+from sparsekit.analysis.evidence.factorial import design, factorial_effects
+from sparsekit.analysis.landscape.connectivity import along, barrier, barrier_matrix, bezier, segment
+from sparsekit.analysis.landscape.curvature import Hessian, hessian_spectrum, hessian_trace, top_eigenvalue
+from sparsekit.analysis.landscape.planes import Place, Plane, Surface, plane_through, random_plane, surface
+from sparsekit.analysis.landscape.weight_vectors import network_at
+from sparsekit.analysis.structure.aligned_distance import topological_distance, topological_distances
+from sparsekit.analysis.structure.chain_paths import (
+    cut_off_units,
+    effective_density,
+    effective_topology,
+    log10_num_paths,
+)
+from sparsekit.analysis.structure.maps import Map, map_of, tree_of
+from sparsekit.analysis.structure.metrics import dead_inputs, dead_outputs, fan_histogram, layer_table, unit_fan_out
+from sparsekit.analysis.structure.model_paths import effective_in, log10_num_paths_in
+from sparsekit.analysis.structure.topology_similarity import (
+    Comparison,
+    compare,
+    comparison_matrix,
+    comparison_table,
+    dice,
+    hamming,
+    iou,
+    overlap,
+)
 
 __all__ = [
     "Claim",

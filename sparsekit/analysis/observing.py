@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from sparsekit.layers import SparseLayer
 from sparsekit.layers.asked import answers_with_numbers
 from sparsekit.layers.dense_weight import DenseWeight
-from sparsekit.seeds import generator, seeded_rng
 from sparsekit.topology import LayerTopology
+from sparsekit.utils.seeds import generator, seeded_rng
 
 WEIGHTED = (SparseLayer, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 

@@ -23,7 +23,7 @@ from sparsekit.cli.output import (
     write_comparison,
 )
 from sparsekit.cli.values import pairs_of, plural, rule_settings_of, score_of, singular, tricks_of
-from sparsekit.settings import check_thread_variables
+from sparsekit.utils.settings import check_thread_variables
 
 app = typer.Typer(
     help="Train sparse neural networks and look at what their topologies did.",
@@ -89,8 +89,8 @@ def train(
 ) -> None:
     """Train one experiment. A finished run is shown again, an interrupted one goes on where it was."""
     pairs = pairs_of(settings or [])
-    from sparsekit.registry import get
-    from sparsekit.train import run
+    from sparsekit.experiments import run
+    from sparsekit.utils.registry import get
 
     tricks, pairs = tricks_of(trick or [], pairs)
     made, pairs = score_of(score, pairs)
@@ -124,8 +124,8 @@ def lottery(
     progress: Progress = True,
 ) -> None:
     """Train, prune the smallest weights, go back and train again, level by level. What is there already is read."""
-    from sparsekit.lottery import Lottery, check_control, run_control, run_lottery
-    from sparsekit.registry import get
+    from sparsekit.experiments.lottery import Lottery, check_control, run_control, run_lottery
+    from sparsekit.utils.registry import get
 
     dense = get("recipe", recipe)(rule="dense", seed=seed, **({} if epochs is None else {"epochs": epochs}))
     back: dict[str, Any] = {"rewind": rewind, "rewind_step": rewind_step, "finetune_rate": finetune_rate}
@@ -158,8 +158,8 @@ def sup_tickets(
     progress: Progress = True,
 ) -> None:
     """Collect cheap tickets in one training, superpose them in every way, and keep the superposition as a ticket."""
-    from sparsekit.registry import get
-    from sparsekit.sup_tickets import SupTickets, run_controls, run_sup_tickets
+    from sparsekit.experiments.sup_tickets import SupTickets, run_controls, run_sup_tickets
+    from sparsekit.utils.registry import get
 
     tricks, pairs = tricks_of(trick or [], pairs_of(settings or []))
     chosen = {"density": density, "seed": seed, "epochs": epochs, "storage": storage.value, "tricks": tricks}
@@ -185,7 +185,7 @@ def list_(
     kind: Annotated[str | None, typer.Argument(help="rules, models, data, recipes, ...; none lists the kinds")] = None,
 ) -> None:
     """List what there is, with a sentence and the source of each."""
-    from sparsekit.registry import get, kinds, names, source_of, summary_of
+    from sparsekit.utils.registry import get, kinds, names, source_of, summary_of
 
     if kind is None:
         typer.echo("\n".join(f"sparsekit list {plural(name)}" for name in kinds()))
@@ -199,7 +199,7 @@ def list_(
 @app.command(epilog="Example: [bold]sparsekit show runs/digits-mlp-e8b42002bb[/bold]")
 def show(run: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
     """Show what a run has measured, and what its topology looks like now."""
-    from sparsekit.train import read_run
+    from sparsekit.experiments import read_run
 
     show_history(read_run(run))
 
@@ -224,8 +224,8 @@ def compare(
     prepare(threads)
     import torch
 
-    from sparsekit.compare import compare as compared
-    from sparsekit.compare import markdown_of, recipe_for, table_of
+    from sparsekit.experiments.compare import compare as compared
+    from sparsekit.experiments.compare import markdown_of, recipe_for, table_of
 
     torch.set_num_threads(threads)
     recipe = recipe or recipe_for(data)
@@ -253,8 +253,8 @@ def bench(
 ) -> None:
     """Measure the speed of sparse training on this machine, beside dense torch and other sparse kernels."""
     prepare(threads)
-    from sparsekit.benchmark import SUITES, Options, load, measure, render, save
-    from sparsekit.files import write_text
+    from sparsekit.analysis.costs.benchmark import SUITES, Options, load, measure, render, save
+    from sparsekit.utils.files import write_text
 
     folder = folder / "quick" if quick else folder  # quick numbers must not take the place of careful ones
     sparsities = tuple(sparsity) if sparsity else None

@@ -15,15 +15,15 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from sparsekit.settings import check_threads
+from sparsekit.utils.settings import check_threads
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
     from sparsekit.datasets import Dataset
-    from sparsekit.lottery import LotteryHistory
-    from sparsekit.sup_tickets import SupTicketsHistory
+    from sparsekit.experiments.lottery import LotteryHistory
+    from sparsekit.experiments.sup_tickets import SupTicketsHistory
     from sparsekit.tickets import Ticket, TicketBook
     from sparsekit.train import History
 
@@ -32,10 +32,10 @@ WIDE = 10_000  # columns; no line is longer
 
 def write_comparison(table: "pd.DataFrame", folder: Path, recipe: str) -> list[Path]:
     """Write the table as CSV and Markdown, and a figure for each density."""
-    from sparsekit.files import check_name, write_atomically, write_text
+    from sparsekit.utils.files import check_name, write_atomically, write_text
 
     check_name(recipe, "recipe")
-    from sparsekit.compare import markdown_of
+    from sparsekit.experiments.compare import markdown_of
     from sparsekit.plots import plot_methods
 
     files = [folder / f"{recipe}.csv", folder / f"{recipe}.md"]
@@ -83,7 +83,7 @@ def said(row: dict[str, Any]) -> dict[str, Any]:
 
 def show_history(history: "History") -> None:
     """Print what a run measured, and its layers."""
-    from sparsekit.train import read_experiment
+    from sparsekit.experiments import read_experiment
 
     assert history.folder is not None
     experiment = read_experiment(history.folder)
@@ -133,9 +133,9 @@ def show_superpositions(
 ) -> None:
     """Print what tickets and superpositions achieve, and controls; write the superposition beside the tickets."""
     from sparsekit import datasets
-    from sparsekit.sup_tickets import superpositions
+    from sparsekit.experiments import load_model
+    from sparsekit.experiments.sup_tickets import superpositions
     from sparsekit.tickets import write_ticket
-    from sparsekit.train import load_model
 
     assert found.history.folder is not None
     experiment = found.sup.experiment
@@ -156,8 +156,8 @@ def show_superpositions(
 def _refreshed(ticket: "Ticket", model: "nn.Module", data: "Dataset", accuracy: float) -> "Ticket":
     """Return a ticket with batch-norm statistics of its own, which are those that its accuracy was measured with."""
     from sparsekit.datasets import batches_in_order
-    from sparsekit.evaluate import refresh_batch_norm
-    from sparsekit.sup_tickets.report import BATCH
+    from sparsekit.evaluation.measuring import refresh_batch_norm
+    from sparsekit.experiments.sup_tickets.report import BATCH
 
     network = ticket.model_like(model)
     refresh_batch_norm(network, ((data.prepare(x), y) for x, y in batches_in_order(data.train, BATCH)))

@@ -6,7 +6,7 @@ import types
 from collections.abc import Iterable
 from typing import Any, Literal, Union, get_args, get_origin
 
-from sparsekit.checks import WORDS, suits, type_in_words
+from sparsekit.utils.checks import WORDS, suits, type_in_words
 
 CONSTANTS = {"true": True, "false": False, "none": None}
 
@@ -63,7 +63,7 @@ def _settings_of(
     kind: str, owners: list[str], pairs: dict[str, str]
 ) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
     """Return each owner's own settings by their short names, and the pairs that are left."""
-    from sparsekit.registry import names
+    from sparsekit.utils.registry import names
 
     given: dict[str, dict[str, str]] = {owner: {} for owner in owners}
     rest = {}
@@ -80,8 +80,8 @@ def _settings_of(
 
 def _read(kind: str, owner: str, texts: dict[str, str]) -> dict[str, Any]:
     """Read each text as the type that its trick or score wants; a number for a schedule stays as it is."""
-    from sparsekit.registry import get
     from sparsekit.schedules import Constant, Schedule
+    from sparsekit.utils.registry import get
 
     parameters = _parameters(get(kind, owner))
     settings = {}
@@ -105,8 +105,8 @@ def _parameters(make: Any) -> dict[str, inspect.Parameter]:
 
 
 def _hints(rule: str) -> dict[str, Any]:
-    from sparsekit.registry import get
     from sparsekit.rules import DropGrow, settings_of
+    from sparsekit.utils.registry import get
 
     hints = {}
     for make in (DropGrow, get("rule", rule)):
@@ -117,7 +117,7 @@ def _hints(rule: str) -> dict[str, Any]:
 
 def _value(rule: str, name: str, text: str, hint: Any) -> Any:
     """Return a setting's value: the name of a registered part, or a Python literal, or the text itself."""
-    from sparsekit.registry import get, kinds, names
+    from sparsekit.utils.registry import get, kinds, names
 
     is_part = name in kinds()
     if is_part and text in names(name):

@@ -12,7 +12,7 @@ from sparsekit.datasets.augment import CropFlip
 from sparsekit.datasets.base import Dataset, Normalize, Split
 from sparsekit.datasets.batches import batches, batches_in_order, count_batches, stream
 from sparsekit.datasets.splits import few_per_class, hold_out
-from sparsekit.registry import discover, get
+from sparsekit.utils.registry import discover, get
 
 __all__ = [
     "CropFlip",

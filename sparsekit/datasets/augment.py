@@ -11,8 +11,8 @@ from jaxtyping import Shaped
 from torch import Tensor
 from torch.nn import functional
 
-from sparsekit.registry import register
-from sparsekit.settings import setting
+from sparsekit.utils.registry import register
+from sparsekit.utils.settings import setting
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 

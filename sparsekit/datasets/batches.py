@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sparsekit.datasets.augment import Augment
 from sparsekit.datasets.base import Dataset, Split
-from sparsekit.seeds import generator
+from sparsekit.utils.seeds import generator
 
 Batch = tuple[Tensor, Tensor]
 

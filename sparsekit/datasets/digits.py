@@ -6,7 +6,7 @@ import torch
 
 from sparsekit.datasets.base import Dataset, Split
 from sparsekit.datasets.splits import hold_out
-from sparsekit.registry import register
+from sparsekit.utils.registry import register
 
 DARKEST = 16  # each value counts the set pixels of a 4 x 4 block of the scan
 TEST_COUNT = 600  # of 1,797; leaves 1,197 to train on, about two thirds

@@ -8,8 +8,8 @@ import torch
 from sparsekit.datasets.base import Dataset, Split
 from sparsekit.datasets.folders import VARIABLE, find
 from sparsekit.datasets.vision import FASHION
-from sparsekit.files import read_arrays
-from sparsekit.registry import register
+from sparsekit.utils.files import read_arrays
+from sparsekit.utils.registry import register
 
 FILE = "fashion_mini.npz"
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int64
 
 from sparsekit.datasets.base import Dataset, Split
-from sparsekit.registry import register
-from sparsekit.settings import setting
+from sparsekit.utils.registry import register
+from sparsekit.utils.settings import setting
 
 # Ten strokes, each 12 heights from top to bottom of a digit. Drawn for this project after the paper's figure and not
 # taken from its code; hence the shapes, and with them all accuracies, are near the published ones and not equal.

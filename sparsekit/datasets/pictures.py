@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sparsekit.datasets.base import Dataset, Normalize, Split
 from sparsekit.datasets.folders import VARIABLE, find
-from sparsekit.registry import register
+from sparsekit.utils.registry import register
 
 Pictures = list[tuple[Path, int]]  # files and their labels
 

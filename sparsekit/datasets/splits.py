@@ -5,7 +5,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from sparsekit.datasets.base import Dataset, Split
-from sparsekit.seeds import generator
+from sparsekit.utils.seeds import generator
 
 
 def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:

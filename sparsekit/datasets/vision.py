@@ -8,7 +8,7 @@ import torch
 
 from sparsekit.datasets.base import Dataset, Normalize, Split
 from sparsekit.datasets.folders import VARIABLE, download_folder, find
-from sparsekit.registry import register
+from sparsekit.utils.registry import register
 
 # Mean and deviation of all training pixels per channel. Those of CIFAR are the ones in the released code of
 # Guided Stochastic Exploration (arXiv:2401.06898). The std .2023 .1994 .2010 seen in many repositories, ToST's among

@@ -4,7 +4,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from sparsekit import compiling
+from sparsekit.utils import compiling
 
 compiled = compiling.compiled()
 SHORT = 64  # rows up to here are sorted by insertion: measured twice as fast as NumPy's sort, which copies them

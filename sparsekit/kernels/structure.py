@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Int32, Int64
 from torch import Tensor
 
-from sparsekit.sorted_sets import transpose
 from sparsekit.topology import LayerTopology
+from sparsekit.topology.sorted_sets import transpose
 
 T = TypeVar("T")
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sparsekit.files import cache_folder, read_json, write_json
 from sparsekit.kernels import backend
 from sparsekit.kernels.layout import feature_major
-from sparsekit.timing import Effort, median_seconds
 from sparsekit.topology import LayerTopology
+from sparsekit.utils.files import cache_folder, read_json, write_json
+from sparsekit.utils.timing import Effort, median_seconds
 
 Make = Callable[[str, str], nn.Module]  # layer name and storage -> the layer alone
 Build = Callable[[Mapping[str, str]], nn.Module]  # storage by layer name -> the whole network

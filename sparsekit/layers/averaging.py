@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from sparsekit.checks import number
 from sparsekit.layers.convert import densify, sparse_layers
+from sparsekit.utils.checks import number
 
 
 class Averaged(AveragedModel):
@@ -86,7 +86,7 @@ def averaged(model: nn.Module, *, decay: float | None = None) -> Averaged:
 
     Example:
         >>> from sparsekit.layers import shapes_of, sparsify
-        >>> from sparsekit.selection import random_topology
+        >>> from sparsekit.topology.selection import random_topology
         >>> net = nn.Sequential(nn.Linear(4, 2))
         >>> model = sparsify(net, random_topology(shapes_of(net), 0.5))
         >>> average = averaged(model, decay=0.9)

@@ -6,12 +6,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sparsekit.checks import must_be
 from sparsekit.layers.base import SparseLayer
 from sparsekit.layers.companions import remove_companions
 from sparsekit.layers.convert import replace_modules, sparse_layers
 from sparsekit.layers.kinds import LinearKind
 from sparsekit.layers.masked import MaskedLayer
+from sparsekit.utils.checks import must_be
 
 
 class CondensedLinear(nn.Module):

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.utils._pytree import tree_leaves
 
-from sparsekit.checks import must_be, shown
 from sparsekit.layers.auto import fastest_storages
 from sparsekit.layers.base import GHOST, SparseLayer
 from sparsekit.layers.companions import add_companions, remove_companions
@@ -19,6 +18,7 @@ from sparsekit.layers.initial import initial_values
 from sparsekit.layers.kinds import Conv2dKind, LinearKind
 from sparsekit.layers.masked import MaskedConv2d, MaskedLayer, MaskedLinear, Thinning
 from sparsekit.topology import LayerTopology, Topology, check_topology
+from sparsekit.utils.checks import must_be, shown
 
 KINDS = {nn.Linear: LinearKind, nn.Conv2d: Conv2dKind}
 LAYERS: dict[tuple[str, type], type[SparseLayer]] = {
@@ -63,7 +63,7 @@ def sparsify(
         LeftDenseWarning: names the weights that cannot be sparse (attention projections, tied weights, ...).
 
     Example:
-        >>> from sparsekit.selection import random_topology
+        >>> from sparsekit.topology.selection import random_topology
         >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
         >>> sparse = sparsify(model, random_topology(shapes_of(model), 0.25, seed=0), storage="csr")
         >>> topology_of(sparse).count
@@ -183,7 +183,7 @@ def density_of(model: nn.Module) -> float:
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
-        >>> from sparsekit.selection import random_topology
+        >>> from sparsekit.topology.selection import random_topology
         >>> density_of(sparsify(model, random_topology({"0": (4, 4)}, 0.5)))
         0.75
     """

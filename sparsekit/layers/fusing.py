@@ -26,7 +26,7 @@ def fuse_relus(model: nn.Module) -> int:
 
     Example:
         >>> from sparsekit.layers import sparsify, shapes_of
-        >>> from sparsekit.selection import random_topology
+        >>> from sparsekit.topology.selection import random_topology
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
         >>> fuse_relus(sparsify(net, random_topology(shapes_of(net), 0.5), storage="csr"))
         1

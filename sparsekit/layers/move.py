@@ -6,8 +6,8 @@ from functools import cached_property
 from jaxtyping import Int64
 from torch import Tensor
 
-from sparsekit.sorted_sets import compare, true_places
 from sparsekit.topology import LayerTopology
+from sparsekit.topology.sorted_sets import compare, true_places
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from sparsekit.registry import discover, get
+from sparsekit.utils.registry import discover, get
 
 
 def build(name: str, *, input_shape: tuple[int, ...], num_classes: int, **settings: Any) -> nn.Module:

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sparsekit.models.resnet import project, residual_network
-from sparsekit.registry import register
+from sparsekit.utils.registry import register
 
 EXPANSION = 4  # He et al. (2016), section 4.1: channels that leave a block per channel within it
 WIDTH = 64  # He et al. (2016), table 1: 64, 128, 256, 512 within the blocks

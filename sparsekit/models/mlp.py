@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import nn
 
 from sparsekit.models.checks import check_classes
-from sparsekit.registry import register
+from sparsekit.utils.registry import register
 
 
 @register("model", "mlp")

@@ -7,7 +7,7 @@ from torch import nn
 
 from sparsekit.models.checks import check_classes, check_image, check_positive
 from sparsekit.models.initial import he_initialised
-from sparsekit.registry import register
+from sparsekit.utils.registry import register
 
 WIDTH = 32
 # Channels of each pair as a multiple of the first convolution's, and stride: Howard et al. (2017), table 1.

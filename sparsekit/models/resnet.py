@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from sparsekit.models.checks import check_classes, check_image, check_positive
 from sparsekit.models.initial import he_initialised
-from sparsekit.registry import register
+from sparsekit.utils.registry import register
 
 CIFAR_WIDTH = 16  # He et al. (2016), section 4.2: 16, 32, 64
 RESNET18_WIDTH = 64  # He et al. (2016), table 1: 64, 128, 256, 512

@@ -6,7 +6,7 @@ from itertools import pairwise
 from torch import nn
 
 from sparsekit.models.checks import check_classes, check_image
-from sparsekit.registry import register
+from sparsekit.utils.registry import register
 
 KERNEL = 3  # pixels; the smallest that sees a neighbour on each side
 LEAST_SIDE = 4  # pixels that two halvings reduce to one

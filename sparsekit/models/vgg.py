@@ -7,7 +7,7 @@ from torch import nn
 
 from sparsekit.models.checks import check_classes, check_image, check_positive
 from sparsekit.models.initial import he_initialised
-from sparsekit.registry import register
+from sparsekit.utils.registry import register
 
 VGG16 = (2, 2, 3, 3, 3)  # convolutions before each pooling: Simonyan and Zisserman (2015), table 1, column D
 VGG19 = (2, 2, 4, 4, 4)  # column E

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sparsekit.models.checks import check_classes, check_image, check_positive
-from sparsekit.registry import register
+from sparsekit.utils.registry import register
 
 HEAD_WIDTH = 64  # features of a head: Vaswani et al. (2017), section 3.2.2
 LONGEST = 10_000.0  # longest wave of the positions, over 2 pi, in patches: Vaswani et al. (2017), section 3.5

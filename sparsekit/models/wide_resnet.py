@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sparsekit.models.checks import check_classes, check_image, check_positive
 from sparsekit.models.initial import he_initialised
-from sparsekit.registry import register
+from sparsekit.utils.registry import register
 
 WIDTHS = (16, 32, 64)  # Zagoruyko and Komodakis (2016), table 1; all but the stem's 16 are multiplied
 LEAST_SIDE = 4  # pixels that two halvings reduce to one

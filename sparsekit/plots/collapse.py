@@ -14,7 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from sparsekit.analysis.collapse import check_table, critical_compression
+from sparsekit.analysis.dynamics.score_collapse import check_table, critical_compression
 from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, legend_beside, percent, plain
 from sparsekit.plots.colours import BASELINE, DASHED, VERMILLION, numbered, style_of
 

@@ -8,8 +8,8 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from sparsekit.analysis.calibration import gap_of
-from sparsekit.analysis.maps import Map, tree_of
+from sparsekit.analysis.behaviour.calibration import gap_of
+from sparsekit.analysis.structure.maps import Map, tree_of
 from sparsekit.plots.canvas import (
     TICK_SIZE,
     axes_for,

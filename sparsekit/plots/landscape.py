@@ -13,7 +13,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d import Axes3D
 
-from sparsekit.analysis.landscape import Place, Surface
+from sparsekit.analysis.landscape.planes import Place, Surface
 from sparsekit.plots.canvas import (
     TICK_SIZE,
     Shown3D,

@@ -7,8 +7,6 @@ pickers and the command line.
 import inspect
 from typing import Any
 
-from sparsekit.checks import whole_number
-from sparsekit.registry import discover, get, names
 from sparsekit.rules.base import Candidates, DropScore, GrowScore, Rule
 from sparsekit.rules.candidates.all_missing import AllMissing
 from sparsekit.rules.candidates.draw import Draw
@@ -33,6 +31,8 @@ from sparsekit.rules.soft_threshold import STR
 from sparsekit.rules.srigl import SRigL
 from sparsekit.rules.static import Static
 from sparsekit.rules.top_kast import TopKAST
+from sparsekit.utils.checks import whole_number
+from sparsekit.utils.registry import discover, get, names
 
 discover(__name__)
 

@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sparsekit.capture import LayerView
-from sparsekit.checks import check_types
 from sparsekit.layers import sparse_layers
 from sparsekit.layers.masked import MaskedLayer, Thinning
-from sparsekit.rewire import FirstValues, zeros
+from sparsekit.rewiring.capture import LayerView
+from sparsekit.rewiring.update import FirstValues, zeros
 from sparsekit.rules.flops import Pass
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.utils.checks import check_types
 
 Notes = Mapping[str, Mapping[str, Tensor]]
 

@@ -9,16 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sparsekit.capture import LayerView
 from sparsekit.layers.masked import Thinning
-from sparsekit.registry import register
-from sparsekit.rewire import FirstValues
+from sparsekit.rewiring.capture import LayerView
+from sparsekit.rewiring.update import FirstValues
 from sparsekit.rules.base import Notes, Rule, check_rule
 from sparsekit.rules.flops import Pass
 from sparsekit.rules.static import Static
 from sparsekit.schedules import Constant, Schedule
-from sparsekit.settings import setting
 from sparsekit.topology import Topology
+from sparsekit.utils.registry import register
+from sparsekit.utils.settings import setting
 
 
 def _of_base(name: str) -> Any:

@@ -8,15 +8,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sparsekit.capture import LayerView
-from sparsekit.registry import register
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.base import Notes
 from sparsekit.rules.flops import Pass, sparse_step
 from sparsekit.rules.periodic import Periodic, without
 from sparsekit.schedules import Constant, Schedule
-from sparsekit.selection import draw_distinct
-from sparsekit.settings import check_range, setting
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.selection import draw_distinct
+from sparsekit.utils.registry import register
+from sparsekit.utils.settings import check_range, setting
 
 
 @register("rule", "deepr")

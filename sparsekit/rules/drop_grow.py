@@ -9,19 +9,19 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sparsekit.allocation import check_density, share_out
-from sparsekit.capture import LayerView
-from sparsekit.registry import register
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.base import Candidates, DropScore, GrowScore, Notes, Rule
 from sparsekit.rules.candidates.all_missing import AllMissing
 from sparsekit.rules.drop.magnitude import Magnitude
 from sparsekit.rules.flops import Pass, mean_step, sparse_step
 from sparsekit.rules.grow.gradient import Gradient
 from sparsekit.schedules import Cosine, Schedule
-from sparsekit.selection import highest
-from sparsekit.settings import check_range, exact_fraction, setting
-from sparsekit.sorted_sets import true_places
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.allocation import check_density, share_out
+from sparsekit.topology.selection import highest
+from sparsekit.topology.sorted_sets import true_places
+from sparsekit.utils.registry import register
+from sparsekit.utils.settings import check_range, exact_fraction, setting
 
 ROUNDINGS = {"down": math.floor, "up": math.ceil, "nearest": round}
 

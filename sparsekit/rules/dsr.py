@@ -7,15 +7,15 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from sparsekit.allocation import share_out
-from sparsekit.capture import LayerView
-from sparsekit.registry import register
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.base import Notes
 from sparsekit.rules.flops import Pass, sparse_step
 from sparsekit.rules.periodic import Periodic, without
-from sparsekit.selection import draw_distinct
-from sparsekit.settings import check_range, exact_fraction, setting
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.allocation import share_out
+from sparsekit.topology.selection import draw_distinct
+from sparsekit.utils.registry import register
+from sparsekit.utils.settings import check_range, exact_fraction, setting
 
 TOO_MANY, TOO_FEW = Fraction(11, 10), Fraction(9, 10)  # of those aimed at: then the threshold is halved, or doubled
 

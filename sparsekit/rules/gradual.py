@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from sparsekit.allocation import check_density
-from sparsekit.checks import finite_number, whole_number
-from sparsekit.registry import register
 from sparsekit.rules.candidates.draw import Draw
 from sparsekit.rules.drop.weight_and_gradient import WeightAndGradient
 from sparsekit.rules.drop_grow import DropGrow
 from sparsekit.rules.grow.random import Random
 from sparsekit.rules.presets import decaying
 from sparsekit.schedules import Constant, Cubic, Schedule, Stages
+from sparsekit.topology.allocation import check_density
+from sparsekit.utils.checks import finite_number, whole_number
+from sparsekit.utils.registry import register
 
 FINAL = 0.05  # density in the end where none is said: that of `Experiment`
 

@@ -8,16 +8,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sparsekit.capture import LayerView
 from sparsekit.layers.masked import Thinning
-from sparsekit.registry import register
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.flops import Pass, dense_gradient_step, mean_step, sparse_step
 from sparsekit.rules.periodic import Periodic, check_end
 from sparsekit.rules.rows import choose, strongest
 from sparsekit.schedules import Cosine, Schedule
-from sparsekit.selection import check_group, keep_n_of_m, n_of_m_mask
-from sparsekit.settings import exact_fraction, setting
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.selection import check_group, keep_n_of_m, n_of_m_mask
+from sparsekit.utils.registry import register
+from sparsekit.utils.settings import exact_fraction, setting
 
 
 @register("rule", "sr-ste")

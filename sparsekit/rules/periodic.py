@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from sparsekit.capture import LayerView
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.base import Rule
 from sparsekit.schedules import Schedule
-from sparsekit.settings import check_range, setting
-from sparsekit.sorted_sets import true_places
 from sparsekit.topology import LayerTopology
+from sparsekit.topology.sorted_sets import true_places
+from sparsekit.utils.settings import check_range, setting
 
 
 @dataclass(frozen=True, kw_only=True)

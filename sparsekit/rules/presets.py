@@ -4,8 +4,6 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from sparsekit.checks import finite_number, whole_number
-from sparsekit.registry import register
 from sparsekit.rules.base import Candidates
 from sparsekit.rules.candidates.draw import Draw
 from sparsekit.rules.candidates.guided import Guided
@@ -13,6 +11,8 @@ from sparsekit.rules.candidates.uniform import Uniform
 from sparsekit.rules.drop_grow import DropGrow
 from sparsekit.rules.grow.random import Random
 from sparsekit.schedules import Cosine, Schedule
+from sparsekit.utils.checks import finite_number, whole_number
+from sparsekit.utils.registry import register
 
 UNIFORM = Uniform()
 

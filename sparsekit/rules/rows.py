@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from sparsekit.capture import LayerView
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.candidates.all_missing import LARGEST_PART
-from sparsekit.selection import highest
-from sparsekit.sorted_sets import true_places
 from sparsekit.topology import LayerTopology
+from sparsekit.topology.selection import highest
+from sparsekit.topology.sorted_sets import true_places
 
 
 def row_blocks(layer: LayerTopology) -> Iterator[tuple[int, int]]:

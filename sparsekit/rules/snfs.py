@@ -9,17 +9,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sparsekit.allocation import share_out
-from sparsekit.capture import LayerView
-from sparsekit.registry import register
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.base import Notes
 from sparsekit.rules.flops import Pass, dense_gradient_step
 from sparsekit.rules.periodic import Periodic, check_end
 from sparsekit.rules.rows import strongest
 from sparsekit.schedules import Cosine, Schedule
-from sparsekit.selection import highest
-from sparsekit.settings import check_range, exact_fraction, setting
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.allocation import share_out
+from sparsekit.topology.selection import highest
+from sparsekit.utils.registry import register
+from sparsekit.utils.settings import check_range, exact_fraction, setting
 
 FULLEST = Fraction(99, 100)  # of a layer's free places may be filled at once; as in the authors' code
 

@@ -7,13 +7,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sparsekit.capture import LayerView
 from sparsekit.layers.masked import Thinning
-from sparsekit.registry import register
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.flops import Pass, dense_gradient_step
 from sparsekit.rules.periodic import Periodic
-from sparsekit.settings import setting
 from sparsekit.topology import Topology
+from sparsekit.utils.registry import register
+from sparsekit.utils.settings import setting
 
 
 @register("rule", "str")

@@ -8,17 +8,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sparsekit.capture import LayerView
 from sparsekit.layers import shapes_of, sparse_layers
-from sparsekit.registry import register
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.base import Notes
 from sparsekit.rules.flops import Pass, dense_gradient_step, mean_step, sparse_step
 from sparsekit.rules.periodic import Periodic, check_end
 from sparsekit.rules.rows import choose, indices_in, row_blocks, strongest
 from sparsekit.schedules import Cosine, Schedule
-from sparsekit.selection import draw_distinct, highest
-from sparsekit.settings import check_range, exact_fraction, setting
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.selection import draw_distinct, highest
+from sparsekit.utils.registry import register
+from sparsekit.utils.settings import check_range, exact_fraction, setting
 
 
 @register("rule", "srigl")

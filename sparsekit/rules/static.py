@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
-from sparsekit.capture import LayerView
-from sparsekit.registry import register
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.base import Rule
 from sparsekit.rules.flops import Pass, sparse_step
 from sparsekit.topology import Topology
+from sparsekit.utils.registry import register
 
 
 @register("rule", "static")

@@ -8,19 +8,19 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sparsekit.allocation import share_out
-from sparsekit.capture import LayerView
 from sparsekit.layers import sparse_layers
 from sparsekit.layers.masked import Thinning
-from sparsekit.registry import register
-from sparsekit.rewire import FirstValues
+from sparsekit.rewiring.capture import LayerView
+from sparsekit.rewiring.update import FirstValues
 from sparsekit.rules.base import Notes
 from sparsekit.rules.flops import Pass
 from sparsekit.rules.n_of_m import StraightThrough
 from sparsekit.rules.periodic import Periodic
-from sparsekit.selection import highest
-from sparsekit.settings import check_range, exact_fraction, setting
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.allocation import share_out
+from sparsekit.topology.selection import highest
+from sparsekit.utils.registry import register
+from sparsekit.utils.settings import check_range, exact_fraction, setting
 
 
 @register("rule", "top-kast")

@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Self
 
-from sparsekit.checks import check_types
-from sparsekit.registry import register
+from sparsekit.utils.checks import check_types
+from sparsekit.utils.registry import register
 
 
 class Schedule(ABC):

@@ -4,9 +4,9 @@ import math
 from abc import abstractmethod
 from dataclasses import dataclass
 
-from sparsekit.registry import register
 from sparsekit.schedules.base import Lasting, Schedule
-from sparsekit.settings import exact_fraction
+from sparsekit.utils.registry import register
+from sparsekit.utils.settings import exact_fraction
 
 
 @dataclass(frozen=True)

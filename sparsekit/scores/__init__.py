@@ -6,7 +6,6 @@ pickers and the command line.
 
 from typing import Any
 
-from sparsekit.registry import discover, get, names
 from sparsekit.scores.base import Score, prune, prune_each, score_whole
 from sparsekit.scores.grasp import GraSP
 from sparsekit.scores.magnitude import Magnitude
@@ -14,6 +13,7 @@ from sparsekit.scores.random import Random
 from sparsekit.scores.snip import FORCE, SNIP, IterativeSNIP
 from sparsekit.scores.synflow import SynFlow
 from sparsekit.scores.taylor import Taylor
+from sparsekit.utils.registry import discover, get, names
 
 discover(__name__)
 

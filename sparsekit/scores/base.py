@@ -9,17 +9,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from sparsekit.adaptor import Adaptor, call
-from sparsekit.allocation import allocate, check_density
-from sparsekit.checks import check_types
+from sparsekit.evaluation.adaptor import Adaptor, call
+from sparsekit.evaluation.losses import LossFn, loss_of, shares
 from sparsekit.layers import shapes_of, sparse_layers
-from sparsekit.losses import LossFn, loss_of, shares
 from sparsekit.scores.asking import gradients_of
-from sparsekit.seeds import generator as stream
-from sparsekit.seeds import seeded_rng
-from sparsekit.selection import keep_top_overall, keep_top_per_layer
-from sparsekit.settings import check_range, setting
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.allocation import allocate, check_density
+from sparsekit.topology.selection import keep_top_overall, keep_top_per_layer
+from sparsekit.utils.checks import check_types
+from sparsekit.utils.seeds import generator as stream
+from sparsekit.utils.seeds import seeded_rng
+from sparsekit.utils.settings import check_range, setting
 
 Batch = Any  # a pair of inputs and labels
 

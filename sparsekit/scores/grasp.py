@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sparsekit.losses import like
-from sparsekit.registry import register
+from sparsekit.evaluation.losses import like
 from sparsekit.scores.asking import gradients_of
 from sparsekit.scores.base import Batch, LossFn, Score, drawing_from, losses, mean_gradients, twin_of, weights_of
-from sparsekit.settings import check_range, setting
-from sparsekit.substitutes import twice_differentiable
 from sparsekit.topology import Topology
+from sparsekit.utils.registry import register
+from sparsekit.utils.settings import check_range, setting
+from sparsekit.utils.substitutes import twice_differentiable
 
 
 @register("score", "grasp")

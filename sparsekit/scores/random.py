@@ -7,10 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sparsekit.registry import register
 from sparsekit.scores.base import Batch, LossFn, Score, weights_of
-from sparsekit.settings import setting
 from sparsekit.topology import Topology
+from sparsekit.utils.registry import register
+from sparsekit.utils.settings import setting
 
 
 @register("score", "random")

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from sparsekit.adaptor import call
-from sparsekit.flow import flow_through, ones_for, positive_twin
-from sparsekit.registry import register
+from sparsekit.evaluation.adaptor import call
+from sparsekit.rewiring.flow import flow_through, ones_for, positive_twin
 from sparsekit.scores.asking import gradients_of
 from sparsekit.scores.base import Batch, LossFn, Score, drawing_from, weights_of
-from sparsekit.settings import setting
 from sparsekit.topology import Topology
+from sparsekit.utils.registry import register
+from sparsekit.utils.settings import setting
 
 
 @register("score", "synflow")

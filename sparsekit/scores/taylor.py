@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sparsekit.registry import register
 from sparsekit.scores.base import Batch, LossFn, Score, drawing_from, mean_gradients, parts_of, twin_of, weights_of
 from sparsekit.topology import Topology
+from sparsekit.utils.registry import register
 
 
 @register("score", "taylor")

@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sparsekit.allocation import check_density, share_out
-from sparsekit.checks import must_be
-from sparsekit.checks import number as plain_number
-from sparsekit.selection import highest
 from sparsekit.tickets.rest import averaged, layout_of
 from sparsekit.tickets.ticket import Ticket
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.allocation import check_density, share_out
+from sparsekit.topology.selection import highest
+from sparsekit.utils.checks import must_be
+from sparsekit.utils.checks import number as plain_number
 
 AVERAGES = ("mean", "active")
 PRUNES = ("once", "each", "never")

@@ -12,13 +12,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from sparsekit.checks import check_types
-from sparsekit.files import CHECKSUM, is_sealed, sealed, write_bytes
 from sparsekit.layers import SparseLayer, sparse_layers, sparsify, topology_of
 from sparsekit.layers.base import MEMORY
 from sparsekit.tickets.packing import packed, unpacked
 from sparsekit.tickets.rest import check_dense, copied, layout_of
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.utils.checks import check_types
+from sparsekit.utils.files import CHECKSUM, is_sealed, sealed, write_bytes
 
 FORMAT = "sparsekit ticket 2"
 
@@ -69,7 +69,7 @@ class Ticket:
             ValueError: if a tensor outside of sparse layers is sparse or quantized.
 
         Example:
-            >>> from sparsekit.selection import random_topology
+            >>> from sparsekit.topology.selection import random_topology
             >>> net = sparsify(nn.Sequential(nn.Linear(4, 2)), random_topology({"0": (2, 4)}, 0.5))
             >>> ticket = Ticket.of(net, step=0)
             >>> ticket.count, list(ticket.rest)

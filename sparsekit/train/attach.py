@@ -10,17 +10,17 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from sparsekit.capture import LayerIO, capture_io, views
-from sparsekit.journal import Journal
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.layers.move import Move
-from sparsekit.optimizers import StateMove, chain
-from sparsekit.rewire import Change, check_optimizer, rewire
+from sparsekit.rewiring.capture import LayerIO, capture_io, views
+from sparsekit.rewiring.journal import Journal
+from sparsekit.rewiring.optimizer_state import StateMove, chain
+from sparsekit.rewiring.update import Change, check_optimizer, rewire
 from sparsekit.rules.base import Rule, check_prepared, check_rule
-from sparsekit.seeds import generator
 from sparsekit.topology import Topology
 from sparsekit.train.loop import pull, remember
 from sparsekit.train.unseen import UnseenUpdates, make_hooked
+from sparsekit.utils.seeds import generator
 
 STEP_KEY = "sparsekit_step"
 _WITH_RULE: weakref.WeakSet[Optimizer] = weakref.WeakSet()
@@ -54,7 +54,7 @@ def attach(model: nn.Module, optimizer: Optimizer, rule: Rule, *, seed: int = 0)
     Example:
         >>> from sparsekit.layers import sparsify
         >>> from sparsekit.rules import SET
-        >>> from sparsekit.selection import random_topology
+        >>> from sparsekit.topology.selection import random_topology
         >>> model = sparsify(nn.Sequential(nn.Linear(8, 4)), random_topology({"0": (4, 8)}, 0.5))
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         >>> attached = attach(model, optimizer, SET(every=2, stop=10), seed=0)

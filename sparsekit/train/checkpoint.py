@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from sparsekit.files import write_atomically
 from sparsekit.layers.base import MEMORY
+from sparsekit.utils.files import write_atomically
 
 FORMAT = "sparsekit checkpoint 2"
 # torch's own file, which it reads with this behind it too: a mark, and the CRC-32 of all bytes before. torch writes

@@ -7,11 +7,11 @@ from torch import nn
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
-from sparsekit.adaptor import Adaptor
-from sparsekit.evaluate import Batch, LossFn, evaluate
-from sparsekit.journal import Journal
+from sparsekit.evaluation.adaptor import Adaptor
+from sparsekit.evaluation.measuring import Batch, LossFn, evaluate
 from sparsekit.layers import sparse_layers, topology_of
-from sparsekit.rewire import Change, check_optimizer
+from sparsekit.rewiring.journal import Journal
+from sparsekit.rewiring.update import Change, check_optimizer
 from sparsekit.rules.base import Rule, check_prepared, check_rule
 from sparsekit.rules.static import Static
 from sparsekit.train.history import History, rows_of_epoch, rows_of_step

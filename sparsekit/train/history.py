@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import nn
 
-from sparsekit.evaluate import Evaluation
-from sparsekit.files import CHECKSUM, append, is_sealed, sealed, write_bytes
-from sparsekit.journal import Journal
+from sparsekit.evaluation.measuring import Evaluation
 from sparsekit.layers import density_of, topology_of, used_topology
+from sparsekit.rewiring.journal import Journal
 from sparsekit.topology import Topology
 from sparsekit.train.loop import StepStats
+from sparsekit.utils.files import CHECKSUM, append, is_sealed, sealed, write_bytes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,16 +14,16 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
-from sparsekit.adaptor import Adaptor, size_of, split, walk
-from sparsekit.capture import LayerIO, capture_io, views
-from sparsekit.checks import whole_number
-from sparsekit.evaluate import Batch, LossFn, evaluating
+from sparsekit.evaluation.adaptor import Adaptor, size_of, split, walk
+from sparsekit.evaluation.losses import loss_of, losses_of_parts, num_correct
+from sparsekit.evaluation.measuring import Batch, LossFn, evaluating
 from sparsekit.layers import sparse_layers
-from sparsekit.losses import loss_of, losses_of_parts, num_correct
-from sparsekit.rewire import Change, rewire
+from sparsekit.rewiring.capture import LayerIO, capture_io, views
+from sparsekit.rewiring.update import Change, rewire
 from sparsekit.rules.base import Notes, Rule
-from sparsekit.seeds import generator
 from sparsekit.tricks.base import Trick, check_tricks, loss_at, set_step
+from sparsekit.utils.checks import whole_number
+from sparsekit.utils.seeds import generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def train_step(
         probes: the batches whose gradients growth looks at, for a rule with `probe_batches` above 1 on its rewiring
             steps; this batch alone if None. The weights' own gradients come from this batch in any case.
         micro_batches: split the batch into so many backward passes, to save memory. Their gradient is that of the
-            whole batch; see `sparsekit.losses`.
+            whole batch; see `sparsekit.evaluation.losses`.
         autocast: compute in this type where torch thinks it safe, for example `torch.bfloat16`.
         adaptor: makes pairs of other batches, and class scores of other outputs.
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sparsekit.checks import whole_number
 from sparsekit.layers import SparseLayer, sparse_layers
-from sparsekit.optimizers import Trial, chain, fresh_state
-from sparsekit.rewire import check_optimizer
+from sparsekit.rewiring.optimizer_state import Trial, chain, fresh_state
+from sparsekit.rewiring.update import check_optimizer
 from sparsekit.train.attach import has_rule
+from sparsekit.utils.checks import whole_number
 
 STEP_COUNTS = ("shared", "own", "ramp")
 RAMP = 100  # steps, as SMET's
@@ -43,7 +43,7 @@ def own_step_counts(model: nn.Module, optimizer: Optimizer, *, ramp: int = 0) ->
 
     Example:
         >>> from sparsekit.layers import sparsify
-        >>> from sparsekit.selection import random_topology
+        >>> from sparsekit.topology.selection import random_topology
         >>> model = sparsify(nn.Sequential(nn.Linear(8, 4)), random_topology({"0": (4, 8)}, 0.5))
         >>> optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
         >>> own_step_counts(model, optimizer, ramp=100)

@@ -4,7 +4,6 @@ A new trick is one new file in this package: it is found by itself, checked by t
 pickers and the command line.
 """
 
-from sparsekit.registry import discover, names
 from sparsekit.tricks.base import (
     Ghosts,
     Given,
@@ -25,6 +24,7 @@ from sparsekit.tricks.ghost_skips import GhostSkips, Skip
 from sparsekit.tricks.labels import LabelSmoothing, spread_of
 from sparsekit.tricks.rescaled_init import RescaledInit
 from sparsekit.tricks.spans import Span, Spans, find_spans
+from sparsekit.utils.registry import discover, names
 
 discover(__name__)
 

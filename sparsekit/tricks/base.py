@@ -13,12 +13,12 @@ from typing import Any, ClassVar, Literal, Self
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sparsekit.checks import check_types
+from sparsekit.evaluation.losses import LossFn
 from sparsekit.layers import fuse_relus, unfuse_relus
 from sparsekit.layers.base import GHOST
-from sparsekit.losses import LossFn
-from sparsekit.registry import get, names
-from sparsekit.settings import setting
+from sparsekit.utils.checks import check_types
+from sparsekit.utils.registry import get, names
+from sparsekit.utils.settings import setting
 
 Batch = tuple[Tensor, Tensor] | list[Tensor]
 # A guess of ours between the 25 and 50 % in which the soft units of ToST may reasonably live; its code removes nothing.

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 from torch.optim import Optimizer
 
-from sparsekit.adaptor import size_of
-from sparsekit.losses import LossFn, Scaled, Sum
-from sparsekit.registry import register
+from sparsekit.evaluation.adaptor import size_of
+from sparsekit.evaluation.losses import LossFn, Scaled, Sum
 from sparsekit.schedules import Constant, Schedule
-from sparsekit.settings import setting
 from sparsekit.tricks.base import Given, Passing
+from sparsekit.utils.registry import register
+from sparsekit.utils.settings import setting
 
 TEACHER = "_teacher"  # where a network that is taught keeps its teacher
 

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from sparsekit.layers import sparse_layers
-from sparsekit.registry import register
 from sparsekit.tricks.base import Given, Trick
+from sparsekit.utils.registry import register
 
 
 @register("trick", "fan-in-init")

@@ -13,9 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from sparsekit.layers.companions import FusedReLU
 from sparsekit.layers.masked import Thinning
-from sparsekit.registry import register
 from sparsekit.schedules import Geometric, Schedule
-from sparsekit.settings import setting
 from sparsekit.tricks.base import GHOST, Ghosts, ghosts_of
 from sparsekit.tricks.reading import (
     CALLS,
@@ -28,6 +26,8 @@ from sparsekit.tricks.reading import (
     other_calls,
     own_graph,
 )
+from sparsekit.utils.registry import register
+from sparsekit.utils.settings import setting
 
 NO_RELU = {"Softmax", "Softmax2d", "Softmin", "LogSoftmax", "MultiheadAttention", "Threshold"}
 

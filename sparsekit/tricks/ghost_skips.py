@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sparsekit.registry import register
 from sparsekit.schedules import Linear, Schedule
-from sparsekit.seeds import generator
-from sparsekit.settings import setting
 from sparsekit.tricks.base import GHOST, Ghosts, ghosts_of
 from sparsekit.tricks.spans import Span, find_spans, settings_of
+from sparsekit.utils.registry import register
+from sparsekit.utils.seeds import generator
+from sparsekit.utils.settings import setting
 
 FIRST_WEIGHT = 1e-4  # of every weight of a branch, as in the released code of ToST
 NAME = "ghost"  # of the skip, among the parts of the module it adds to

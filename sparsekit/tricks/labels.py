@@ -7,11 +7,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sparsekit.losses import LossFn, Scaled, Sum, ignore_index_of, like, torchs
-from sparsekit.registry import register
+from sparsekit.evaluation.losses import LossFn, Scaled, Sum, ignore_index_of, like, torchs
 from sparsekit.schedules import Constant, Schedule
-from sparsekit.settings import setting
 from sparsekit.tricks.base import Passing
+from sparsekit.utils.registry import register
+from sparsekit.utils.settings import setting
 
 CONVENTIONS = ("others", "all")
 

@@ -10,11 +10,11 @@ from torch.func import functional_call
 from torch.nn.modules.dropout import _DropoutNd
 
 from sparsekit.layers import SparseLayer, densify, sparse_layers
-from sparsekit.registry import register
-from sparsekit.seeds import generator, seeded_rng
-from sparsekit.settings import check_range, setting
-from sparsekit.substitutes import twice_differentiable
 from sparsekit.tricks.base import Batch, Given, LossFn, Trick
+from sparsekit.utils.registry import register
+from sparsekit.utils.seeds import generator, seeded_rng
+from sparsekit.utils.settings import check_range, setting
+from sparsekit.utils.substitutes import twice_differentiable
 
 BETAS = (0.9, 0.999)  # of Adam, as torch's own and as in the released code
 TINY = 1e-8

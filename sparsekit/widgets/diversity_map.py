@@ -39,7 +39,7 @@ class DiversityMap(Shown):
         ValueError: if there is no network, their layers differ, or a matrix is none of distances.
 
     Example:
-        >>> from sparsekit.selection import random_topology
+        >>> from sparsekit.topology.selection import random_topology
         >>> DiversityMap({name: random_topology({"fc": (10, 20)}, 0.5, seed=seed) for seed, name in enumerate("abc")})
         a: 100 of 200 connections; masks: nearest is c, 0.621 away
     """

@@ -12,7 +12,7 @@ import typing
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Union
 
-from sparsekit.registry import get, kinds, names, num_registered
+from sparsekit.utils.registry import get, kinds, names, num_registered
 from sparsekit.widgets.controls import Field
 
 NONE = "none"

@@ -6,8 +6,8 @@ from typing import Any
 import ipywidgets
 from torch import Tensor
 
-from sparsekit.registry import names
 from sparsekit.topology import Topology
+from sparsekit.utils.registry import names
 from sparsekit.widgets import frames, pictures
 from sparsekit.widgets.controls import Controls, Field, options_of
 from sparsekit.widgets.frames import Bits, LayerFacts
@@ -42,7 +42,7 @@ class MaskExplorer(Shown):
 
     Example:
         >>> import torch
-        >>> from sparsekit.seeds import generator
+        >>> from sparsekit.utils.seeds import generator
         >>> weight = torch.randn(64, 64, generator=generator(0, "explorer"))
         >>> explorer = MaskExplorer({"magnitude": {"fc": weight.abs()}}, density=0.1)
         >>> explorer.topology.count

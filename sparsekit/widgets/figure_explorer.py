@@ -8,11 +8,11 @@ import ipywidgets
 from matplotlib.axes import Axes
 
 from sparsekit.analysis import guidance, sampled_ratio_expected
-from sparsekit.capture import LayerView
 from sparsekit.plots import plot_guidance
 from sparsekit.plots.canvas import plain
-from sparsekit.registry import get, names
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules import Guided
+from sparsekit.utils.registry import get, names
 from sparsekit.widgets.controls import Controls, Field, options_of
 from sparsekit.widgets.pictures import Picture
 from sparsekit.widgets.view import Shown

@@ -7,8 +7,8 @@ import traitlets as t
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from sparsekit.journal import Journal
 from sparsekit.plots.canvas import plain
+from sparsekit.rewiring.journal import Journal
 from sparsekit.topology import Topology
 from sparsekit.widgets import colours, frames, pictures
 from sparsekit.widgets.flips import Histogram, LayerFilm, film_of

@@ -17,17 +17,17 @@ from typing import Any, Literal
 from torch import nn
 from torch.optim import Optimizer
 
-from sparsekit.adaptor import Adaptor
-from sparsekit.evaluate import Batch, LossFn
-from sparsekit.journal import Journal
+from sparsekit.evaluation.adaptor import Adaptor
+from sparsekit.evaluation.measuring import Batch, LossFn
+from sparsekit.experiments.draws import draws_unasked
 from sparsekit.layers import topology_of
-from sparsekit.rewire import Change
+from sparsekit.rewiring.journal import Journal
+from sparsekit.rewiring.update import Change
 from sparsekit.rules.base import Rule
-from sparsekit.seeds import generator, seeded_rng
 from sparsekit.topology import Topology
-from sparsekit.train.draws import draws_unasked
 from sparsekit.train.loop import StepStats, train_step
 from sparsekit.tricks.base import Trick, loss_at, set_step
+from sparsekit.utils.seeds import generator, seeded_rng
 from sparsekit.widgets import cells
 from sparsekit.widgets.steering import Control
 

@@ -21,7 +21,7 @@ class MaskTiles(FrontEnd):
         shown: the packed masks that are shown, by layer.
 
     Example:
-        >>> from sparsekit.selection import random_topology
+        >>> from sparsekit.topology.selection import random_topology
         >>> MaskTiles(random_topology({"fc": (10, 20)}, 0.1))
         1 layer, 20 of 200 connections kept (10.0 %, 10.0× fewer), 0 dead outputs, 7 dead inputs.
     """

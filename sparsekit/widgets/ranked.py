@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Int32
 from torch import Tensor
 
-from sparsekit.allocation import allocate
 from sparsekit.topology import Topology
+from sparsekit.topology.allocation import allocate
 from sparsekit.widgets.frames import Bits, pack
 
 Scores = Mapping[str, Tensor]

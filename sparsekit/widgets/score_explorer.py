@@ -9,8 +9,8 @@ import ipywidgets
 from torch import nn
 
 from sparsekit.analysis import Pruning, prunings
-from sparsekit.registry import names
 from sparsekit.scores import Score, make_score
+from sparsekit.utils.registry import names
 from sparsekit.widgets import frames, pictures
 from sparsekit.widgets.controls import Controls, Field, options_of
 from sparsekit.widgets.live import Run, Snapshot

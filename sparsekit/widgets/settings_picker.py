@@ -7,10 +7,10 @@ from typing import Any
 import ipywidgets
 import traitlets as t
 
-from sparsekit.registry import names
 from sparsekit.rules import make_rule
 from sparsekit.rules.base import Rule
 from sparsekit.tricks import Trick, make_trick
+from sparsekit.utils.registry import names
 from sparsekit.widgets import pictures
 from sparsekit.widgets.controls import Controls, Field, options_of
 from sparsekit.widgets.drafts import build, changed, code_of, controls_of, draft_of, values_of

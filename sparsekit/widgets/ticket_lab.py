@@ -8,12 +8,12 @@ import ipywidgets
 from matplotlib.figure import Figure
 from torch import nn
 
-from sparsekit.evaluate import Batch
+from sparsekit.evaluation.measuring import Batch
+from sparsekit.experiments.sup_tickets.lab import Lab, Trial
 from sparsekit.plots import plot_superposition, plot_votes
 from sparsekit.plots.canvas import plain
 from sparsekit.plots.colours import BASELINE, BLUE, PAPER, VERMILLION
 from sparsekit.plots.tickets import LEFT_OUT
-from sparsekit.sup_tickets.lab import Lab, Trial
 from sparsekit.tickets import Ticket
 from sparsekit.widgets.controls import Field
 from sparsekit.widgets.figure_explorer import FigureExplorer

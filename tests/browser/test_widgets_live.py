@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from sparsekit.layers import sparsify
 from sparsekit.rules import RigL
-from sparsekit.selection import random_topology
+from sparsekit.topology.selection import random_topology
 from sparsekit.widgets import Control, LivePanel, Predict, RulePicker, Run, live_training
 
 torch.set_num_threads(1)

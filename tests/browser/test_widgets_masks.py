@@ -4,9 +4,9 @@ from sparsekit.widgets.colours import BORN, DROPPED, INK
 
 SET_UP = """
 import torch
-from sparsekit.journal import Journal
-from sparsekit.rewire import Change
-from sparsekit.selection import draw_distinct, random_topology
+from sparsekit.rewiring.journal import Journal
+from sparsekit.rewiring.update import Change
+from sparsekit.topology.selection import draw_distinct, random_topology
 from sparsekit.widgets import MaskExplorer, TopologyFilm
 
 shapes = {"fc1": (64, 32), "conv": (8, 4, 3, 3), "head": (10, 64)}

@@ -15,8 +15,8 @@ pixel's own row a connection reads, `runs` pairs of taps, from the first to past
 import numpy as np
 from numba import prange
 
-from sparsekit import compiling
 from sparsekit.kernels.cpu.vectors import WIDEST, dot, fma, load, prefetch, spread, store, zeros, zeros_like
+from sparsekit.utils import compiling
 
 AHEAD = 4  # as in `linear`
 

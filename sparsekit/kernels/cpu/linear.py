@@ -19,8 +19,8 @@ one, `dvalues` itself.
 import numpy as np
 from numba import prange
 
-from sparsekit import compiling
 from sparsekit.kernels.cpu.vectors import WIDEST, dot, fma, load, prefetch, spread, store, zeros, zeros_like
+from sparsekit.utils import compiling
 
 # Connections ahead of the one in hand whose row is asked for: the least that hides the second cache's latency.
 AHEAD = 4

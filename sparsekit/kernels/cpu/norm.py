@@ -10,7 +10,7 @@ Source: Ioffe and Szegedy (2015), arXiv:1502.03167, algorithm 1 and section 3.
 
 from numba import prange
 
-from sparsekit import compiling
+from sparsekit.utils import compiling
 
 # Sums may be regrouped, as vector registers must; nothing is assumed about infinities and NaN.
 FAST = {"reassoc", "contract", "nsz"}

@@ -6,8 +6,8 @@
 import numpy as np
 from numba import prange
 
-from sparsekit import compiling
 from sparsekit.kernels.cpu.vectors import transpose_tile
+from sparsekit.utils import compiling
 
 # Bytes from which on a copy is written past the caches: it would push everything else out, and be gone when it is read.
 STREAMED = 2**23

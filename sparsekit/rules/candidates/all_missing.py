@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sparsekit.capture import LayerView
-from sparsekit.registry import register
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.base import Candidates
 from sparsekit.rules.flops import Pass, dense_gradient_step
 from sparsekit.topology import LayerTopology
+from sparsekit.utils.registry import register
 
 # A part is at most a quarter of the layer (csr storage must never make a tensor as large as the dense layer) and at
 # most 2**20 places, 8 MiB of positions.

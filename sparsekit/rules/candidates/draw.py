@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sparsekit.capture import LayerView
-from sparsekit.registry import register
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.base import Candidates
 from sparsekit.rules.flops import Pass, sparse_step
-from sparsekit.selection import draw_distinct
 from sparsekit.topology import LayerTopology
+from sparsekit.topology.selection import draw_distinct
+from sparsekit.utils.registry import register
 
 
 @register("candidates", "draw")

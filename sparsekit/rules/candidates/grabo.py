@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import torch
 
-from sparsekit.capture import LayerView
-from sparsekit.registry import register
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.candidates.guided import Guide, Guided, by_group
+from sparsekit.utils.registry import register
 
 
 @register("candidates", "grabo")

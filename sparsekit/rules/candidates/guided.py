@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sparsekit.capture import LayerView
-from sparsekit.checks import check_types
 from sparsekit.kernels.sampling import sample_places
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.base import Candidates
 from sparsekit.rules.candidates.all_missing import AllMissing
 from sparsekit.rules.flops import Pass, dense_gradient_step, sparse_step
-from sparsekit.settings import check_range, exact_fraction, setting
 from sparsekit.topology import LayerTopology
+from sparsekit.utils.checks import check_types
+from sparsekit.utils.settings import check_range, exact_fraction, setting
 
 # Each round finds what is still likely; what so many do not find has next to no weight.
 MOST_ROUNDS = 16

@@ -6,11 +6,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from sparsekit.capture import LayerView
-from sparsekit.registry import register
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.candidates.guided import Guide, Guided
-from sparsekit.selection import draw_distinct
 from sparsekit.topology import LayerTopology
+from sparsekit.topology.selection import draw_distinct
+from sparsekit.utils.registry import register
 
 
 @register("candidates", "uniform")

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sparsekit.capture import LayerView
-from sparsekit.checks import check_types
-from sparsekit.registry import register
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.base import DropScore
-from sparsekit.settings import check_range, setting
+from sparsekit.utils.checks import check_types
+from sparsekit.utils.registry import register
+from sparsekit.utils.settings import check_range, setting
 
 
 @register("drop", "weight-and-gradient")

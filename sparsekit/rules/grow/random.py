@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sparsekit.capture import LayerView
-from sparsekit.registry import register
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.base import GrowScore
+from sparsekit.utils.registry import register
 
 
 @register("grow", "random")

@@ -1,0 +1,1 @@
+"""What networks do on data, and how differently several of them decide."""

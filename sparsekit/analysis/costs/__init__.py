@@ -1,0 +1,1 @@
+"""What training and using a network costs in operations, bytes and seconds."""

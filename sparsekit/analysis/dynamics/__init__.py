@@ -1,0 +1,1 @@
+"""How topologies change during training, and how scores share connections as a network shrinks."""

@@ -1,0 +1,1 @@
+"""Whether what was measured bears out what a paper says."""

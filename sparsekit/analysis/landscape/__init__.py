@@ -1,0 +1,1 @@
+"""How the loss looks around a network and between networks."""

@@ -1,0 +1,146 @@
+"""Measuring a model: loss, accuracy, predictions, and fresh batch-norm statistics. Models stay as they were."""
+
+import contextlib
+import copy
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sparsekit.evaluation.adaptor import Adaptor, call, size_of
+from sparsekit.evaluation.losses import LossFn, MeanLoss, num_correct
+from sparsekit.utils.checks import must_be
+from sparsekit.utils.seeds import generator, seeded_rng
+
+Batch = Any  # a pair of inputs and labels (a DataLoader gives lists), or what an adaptor makes a pair of
+Batches = Iterable[Batch]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What a model achieves on a data set.
+
+    Args:
+        loss: mean loss of all batches together, whatever their sizes; see `sparsekit.evaluation.losses`.
+        accuracy: share of the labels that count (no padding, no void pixels) whose class has the largest output, 0 to
+            1; NaN where outputs are no scores of classes.
+        count: number of labels that count: samples, or pixels or tokens where each has its own.
+    """
+
+    loss: float
+    accuracy: float
+    count: int
+
+
+def evaluate(
+    model: nn.Module,
+    batches: Batches,
+    loss_fn: LossFn = nn.functional.cross_entropy,
+    *,
+    refresh_with: Batches | None = None,
+    adaptor: Adaptor | None = None,
+) -> Evaluation:
+    """Return mean loss and accuracy in evaluation mode; they do not depend on how the samples are put into batches.
+
+    Args:
+        model: gives one row of class scores per sample.
+        batches: pairs of inputs and labels, on the model's device.
+        loss_fn: `(outputs, labels) -> mean loss`. Torch's own are averaged by what they divide by; one of your own may
+            say that by an attribute `batch_weight`, a function of the labels, or all outputs are kept to the end.
+        refresh_with: training batches; a copy of the model is measured after `refresh_batch_norm` with them.
+        adaptor: makes pairs of other batches, and class scores of other outputs.
+
+    Raises:
+        TypeError: if a batch is no pair, or outputs are not what the loss takes.
+        ValueError: if there is no sample whose label counts, or nobody knows how to average the loss.
+    """
+    adaptor = Adaptor.of(adaptor)
+    if refresh_with is not None:
+        model = copy.deepcopy(model)
+        refresh_batch_norm(model, refresh_with, adaptor=adaptor)
+    mean, samples, correct, count = MeanLoss(loss_fn), 0, 0.0, 0
+    with evaluating(model), torch.no_grad():
+        for inputs, labels in adaptor.pairs(batches):
+            outputs = adaptor.run(model, inputs)
+            mean.add(outputs, labels)
+            met, counted = num_correct(outputs, labels, loss_fn)
+            samples, correct, count = samples + size_of(labels, inputs), correct + met, count + counted
+        if samples == 0:
+            raise ValueError("evaluation needs at least one sample, got none; check the data set or the loader")
+        return Evaluation(loss=mean.value(), accuracy=correct / count if count else math.nan, count=count)
+
+
+def predictions(model: nn.Module, batches: Batches, *, adaptor: Adaptor | None = None) -> tuple[Tensor, Tensor]:
+    """Return the outputs `(n, classes)` (before softmax) and labels `(n,)` of all samples, in evaluation mode.
+
+    Raises:
+        TypeError: if a batch is no pair, or outputs or labels are not a tensor.
+        ValueError: if there is not a single batch.
+    """
+    adaptor = Adaptor.of(adaptor)
+    with evaluating(model), torch.no_grad():
+        pairs = [(adaptor.run(model, inputs), labels) for inputs, labels in adaptor.pairs(batches)]
+    if not pairs:
+        raise ValueError("predictions need at least one batch, got none; check the data set or the loader")
+    for thing in pairs[0]:
+        if not isinstance(thing, Tensor):
+            raise TypeError(
+                f"outputs and labels must be tensors, got {type(thing).__name__}; give adaptor=Adaptor(...)"
+            )
+    outputs, labels = zip(*pairs, strict=True)
+    return torch.cat(outputs), torch.cat(labels)
+
+
+def refresh_batch_norm(model: nn.Module, batches: Batches, *, adaptor: Adaptor | None = None) -> None:
+    """Recompute the batch-norm statistics from scratch with one pass, in place.
+
+    Weights that were averaged, pruned or interpolated meet activations that the old statistics do not describe.
+    Nothing else changes: neither which modules train, nor torch's random state, from which dropout draws.
+
+    Raises:
+        TypeError: if a batch is no pair.
+        ValueError: if there is not a single batch; the statistics are as before then.
+    """
+    if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        return
+    walk = ([inputs] for inputs, _ in Adaptor.of(adaptor).pairs(batches))
+    first = next(walk, None)
+    if first is None:
+        raise ValueError("refreshing batch norm needs at least one batch, got none; check the data set or the loader")
+    with _keeping_modes(model), seeded_rng(generator(0, "batch norm")):
+        torch.optim.swa_utils.update_bn(itertools.chain([first], walk), _Called(model))
+
+
+class _Called(nn.Module):
+    """A model as a function of all its inputs at once, which is how torch's own pass calls it."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Any) -> Any:
+        return call(self.model, inputs)
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put every module in evaluation mode, and back into its own mode afterwards."""
+    with _keeping_modes(model):
+        model.eval()
+        yield
+
+
+@contextlib.contextmanager
+def _keeping_modes(model: nn.Module) -> Iterator[None]:
+    must_be("model", model, nn.Module, "give the network itself")
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

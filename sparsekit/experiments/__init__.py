@@ -1,0 +1,20 @@
+"""Whole studies: an experiment as a value, recipes for it, and the studies that are made of many of them."""
+
+from sparsekit.experiments import recipes
+from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
+from sparsekit.experiments.record import read_experiment, read_run
+from sparsekit.experiments.run import load_model, run
+from sparsekit.experiments.start import load_start, save_start
+
+__all__ = [
+    "Experiment",
+    "build_model",
+    "build_optimizer",
+    "load_model",
+    "load_start",
+    "read_experiment",
+    "read_run",
+    "recipes",
+    "run",
+    "save_start",
+]

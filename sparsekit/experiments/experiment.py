@@ -1,0 +1,235 @@
+"""An experiment as one frozen value, and `run`, which carries it out once and picks it up where it was left."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from sparsekit import models
+from sparsekit.datasets import Dataset, few_per_class
+from sparsekit.layers import fuse_relus, shapes_of, sparsify
+from sparsekit.layers.convert import STORAGES
+from sparsekit.rules.base import Rule
+from sparsekit.rules.static import Static
+from sparsekit.schedules import Cosine, Schedule
+from sparsekit.scores.base import Score, prune
+from sparsekit.topology import Topology
+from sparsekit.topology.allocation import check_density
+from sparsekit.topology.selection import random_topology
+from sparsekit.topology.shuffling import shuffled
+from sparsekit.train.step_counts import RAMP, STEP_COUNTS, own_step_counts
+from sparsekit.tricks import LabelSmoothing, Trick, check_tricks
+from sparsekit.utils.checks import check_types
+from sparsekit.utils.files import check_name
+from sparsekit.utils.registry import get, register
+from sparsekit.utils.seeds import generator, seeded_rng
+from sparsekit.utils.settings import changed_settings, check_range, setting
+
+# Learning rate and settings of each optimizer where an experiment names none: torch's own, except for SGD.
+USUAL: dict[str, tuple[float, dict[str, Any]]] = {
+    "sgd": (0.1, {"momentum": 0.9, "weight_decay": 1e-4}),
+    "adam": (1e-3, {}),
+    "adamw": (1e-3, {}),
+    "rmsprop": (1e-2, {}),
+    "adagrad": (1e-2, {}),
+}
+for _name in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad"):
+    register("optimizer", _name.lower())(getattr(torch.optim, _name))
+
+
+@register("experiment", "experiment")
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Everything that decides what a training does. Derive one from another with `dataclasses.replace`.
+
+    Settings of the data set, model and optimizer are mappings of the named function's own keywords. How the optimizer
+    state of grown connections starts, `step_count` says: see `own_step_counts`.
+
+    Raises:
+        ValueError: if a name is unknown, a number out of range, or a score given where it cannot act.
+        TypeError: if a rule or schedule is something else, or a count no whole number.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> replace(Experiment(density=0.1), seed=3).seed
+        3
+    """
+
+    recipe: str = setting("experiment", "the name its run folder begins with")
+    data: str = setting("digits", "data set, by name")
+    data_settings: Mapping[str, Any] = field(default_factory=dict)
+    augment: bool = setting(False, "random crops and flips of the training images")
+    model: str = setting("mlp", "network, by name")
+    model_settings: Mapping[str, Any] = field(default_factory=dict)
+    density: float = setting(0.05, "share of the weights that exist", range=(0, 1))
+    allocation: str = setting("erk", "how the connections are shared among the layers")
+    exclude: tuple[str, ...] = setting((), "layers that stay dense; first and last mean what they say")
+    score: Score | None = setting(None, "what a weight must score high in before training; none draws at random")
+    score_samples: int = setting(10, "examples of each class that the score looks at", range=(1, 1000))
+    shuffle: bool = setting(False, "put each layer's connections at random places: a control for scores")
+    rule: Rule = setting(Static(), "when and how the topology changes")
+    storage: str = setting("masked", "masked or csr")
+    dense_start: bool = setting(True, "draw dense weights first, the same for all methods; no if they would not fit")
+    optimizer: str = setting("sgd", "optimizer, by name")
+    optimizer_settings: Mapping[str, Any] | None = None
+    step_count: str = setting("shared", "Adam's step count of grown connections: shared (their layer's), own, or ramp")
+    learning_rate: Schedule | None = setting(None, "by step; none falls along a cosine from the optimizer's usual rate")
+    label_smoothing: float = setting(0.0, "share of the target spread over all classes", range=(0, 1))
+    tricks: tuple[Trick, ...] = setting((), "what helps the training: ghosts, first values, labels")
+    epochs: int = setting(60, "passes over the training data", range=(1, 1000))
+    batch_size: int = setting(64, "examples per step", range=(1, 4096))
+    micro_batches: int = setting(1, "backward passes per step", range=(1, 64))
+    autocast: str | None = setting(None, "mixed precision: bfloat16, float16 or none")
+    seed: int = setting(0, "of everything random")
+    start: str | None = setting(None, "state to begin from, as named by save_start; none draws a new network")
+    first_step: int = setting(0, "step to begin at: data and learning rate go on from there", range=(0, 1_000_000))
+
+    def __post_init__(self):
+        check_types(self, any_number=("density",))  # whose range says more
+        check_name(self.recipe, "recipe")
+        if self.start is not None:
+            check_name(self.start, "start")
+        check_density(self.density)
+        for kind in ("data", "model", "optimizer", "allocation"):
+            get(kind, getattr(self, kind))
+        if self.storage not in STORAGES:
+            raise ValueError(f"storage must be one of {', '.join(STORAGES)}, got {self.storage!r}; choose one of them")
+        if self.storage == "csr" and getattr(self.rule, "needs_dense", ""):
+            raise ValueError(f"this rule needs storage masked, got csr: {self.rule.needs_dense}")
+        if self.autocast not in (None, "bfloat16", "float16"):
+            raise ValueError(f"autocast must be bfloat16, float16 or None, got {self.autocast!r}; choose one of them")
+        if self.step_count not in STEP_COUNTS:
+            raise ValueError(
+                f"step_count must be one of {', '.join(STEP_COUNTS)}, got {self.step_count!r}; choose one of them"
+            )
+        self._check_settings()
+        self._check_first_places()
+        many = float("inf")
+        check_range(self, epochs=(1, many), batch_size=(1, many), micro_batches=(1, many), label_smoothing=(0, 1))
+        check_range(self, first_step=(0, many), score_samples=(1, many))
+
+    def _check_settings(self) -> None:
+        if (rate := (self.optimizer_settings or {}).get("lr")) is not None:
+            raise ValueError(
+                f"the learning rate must be given as learning_rate, got lr={rate} among the optimizer's settings; "
+                f"use learning_rate=Cosine({rate}) or Constant({rate})"
+            )
+        check_tricks(self.tricks)
+        if self.label_smoothing and any(isinstance(trick, LabelSmoothing) for trick in self.tricks):
+            raise ValueError(
+                f"labels must be smoothed once, got label_smoothing={self.label_smoothing} and LabelSmoothing among "
+                "the tricks; leave one of them out"
+            )
+
+    def _check_first_places(self) -> None:
+        """A score, or a control of it, must have something to say about the first topology."""
+        asked = [name for name in ("score", "shuffle") if getattr(self, name)]
+        if not asked:
+            return
+        who = type(self.rule).__name__
+        if self.start is not None:
+            why, way = f"start {self.start}, which brings a topology of its own", "leave out one of them"
+        elif self.rule.redraws:
+            why, way = f"{who}, which draws every place anew", "choose another rule"
+        elif self.rule.initial_density(self.density) == 1:
+            why, way = (
+                f"density {self.density} and {who}: all weights exist at first",
+                "lower it or change rule",
+            )
+        else:
+            return
+        raise ValueError(f"{asked[0]} must be left out where it cannot act, got it with {why}; {way}")
+
+    @property
+    def folder_name(self) -> str:
+        """Recipe, and a hash of the settings that differ from their defaults: new settings rename nothing."""
+        changed = changed_settings(self)
+        del changed["kind"], changed["name"]
+        changed.pop("recipe", None)
+        text = json.dumps(changed, sort_keys=True)
+        return f"{self.recipe}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+    def learning_rate_over(self, steps: int) -> Schedule:
+        """Return the learning rate by step, in a training of so many steps."""
+        usual, _ = USUAL.get(self.optimizer, (1e-3, {}))
+        return (self.learning_rate or Cosine(usual, 0.0)).lasting(steps)
+
+    def tricks_over(self, steps: int) -> tuple[Trick, ...]:
+        """Return the tricks as they are in a training of so many steps.
+
+        Raises:
+            ValueError: if one would outlive it.
+        """
+        tricks = tuple(trick.lasting(steps) for trick in self.tricks)
+        for trick in tricks:
+            if (stop := getattr(trick, "stop", None)) is not None and stop > steps:
+                raise ValueError(
+                    f"{type(trick).__name__} must end within the training, got stop={stop} and {steps} steps; leave "
+                    "stop out for a usual share"
+                )
+        return tricks
+
+    @property
+    def autocast_type(self) -> torch.dtype | None:
+        """The type of mixed precision, or None."""
+        return None if self.autocast is None else getattr(torch, self.autocast)
+
+
+def build_model(
+    experiment: Experiment, *, input_shape: tuple[int, ...], num_classes: int, data: Dataset | None = None
+) -> nn.Module:
+    """Return the experiment's network at its first step: initialised and, below density 1, sparse.
+
+    The same seed gives the same dense initialisation at every density and for every rule, so that methods can be
+    compared in pairs. Torch's global random state is neither read nor set, so that several threads may build at once.
+
+    Args:
+        experiment: what is to be trained.
+        input_shape: of one example.
+        num_classes: number of outputs.
+        data: what a score before training looks at; without it connections are drawn at random, which is enough for a
+            model that is going to be loaded.
+    """
+    with seeded_rng(generator(experiment.seed, "model")):
+        with torch.device("cpu" if experiment.dense_start else "meta"):
+            model = models.build(
+                experiment.model, input_shape=input_shape, num_classes=num_classes, **experiment.model_settings
+            )
+        if experiment.density == 1 and isinstance(experiment.rule, Static) and experiment.dense_start:
+            return model
+        drawn = _drawn(experiment, model, data)
+        first = experiment.rule.begin(drawn, generator(experiment.seed, "begin"))
+        sparse = sparsify(model, first, experiment.storage)
+    experiment.rule.prepare(sparse, plain=model, drawn=drawn)
+    fuse_relus(sparse)
+    return sparse
+
+
+def _drawn(experiment: Experiment, model: nn.Module, data: Dataset | None) -> Topology:
+    density = experiment.rule.initial_density(experiment.density)
+    how: dict[str, Any] = {"allocation": experiment.allocation, "seed": experiment.seed}
+    if experiment.score is None or data is None or density == 1:
+        topology = random_topology(shapes_of(model, exclude=experiment.exclude), density, **how)
+    else:
+        few = few_per_class(data, experiment.score_samples, seed=experiment.seed)
+        topology = prune(model, experiment.score, density, batches=[few], exclude=experiment.exclude, **how)
+    return shuffled(topology, seed=experiment.seed) if experiment.shuffle else topology
+
+
+def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the experiment's optimizer for a model; its learning rate is set before every step.
+
+    Raises:
+        ValueError: if grown connections are to have step counts of their own, which the optimizer does not know.
+    """
+    settings = experiment.optimizer_settings
+    if settings is None:
+        _, settings = USUAL.get(experiment.optimizer, (1e-3, {}))
+    optimizer = get("optimizer", experiment.optimizer)(model.parameters(), **settings)
+    if experiment.step_count != "shared":
+        own_step_counts(model, optimizer, ramp=RAMP if experiment.step_count == "ramp" else 0)
+    return optimizer

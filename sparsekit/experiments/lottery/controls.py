@@ -1,0 +1,109 @@
+"""Controls: a ticket trained once more with one thing about it changed."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from sparsekit.experiments.lottery.base import Lottery
+from sparsekit.experiments.lottery.levels import Outset, Place, weight_of
+from sparsekit.topology.shuffling import shuffled
+from sparsekit.train import History
+from sparsekit.utils.seeds import derive
+
+
+def run_control(
+    lottery: Lottery,
+    control: str,
+    folder: str | Path = "runs",
+    *,
+    level: int,
+    seed: int = 0,
+    root: str | Path | None = None,
+    progress: bool = True,
+    checkpoint_seconds: float = 20.0,
+    checkpoint_steps: int | None = None,
+) -> History:
+    """Train a ticket once more with one thing about it changed, in a run folder of its own.
+
+    - `"reinit"`: the same connections with new random values, trained from step 0 on.
+    - `"shuffle"`: as many connections in each layer at random places, with the values those had at `rewind_step`;
+      `"shuffle-outputs"` and `"shuffle-inputs"` keep every fan-in or fan-out (see `shuffling.shuffled`).
+    - `"signs"`: the same connections with nothing but the signs of their values; their size is the standard deviation
+      of the layer's dense weights at step 0.
+
+    Args:
+        lottery: one with `rewind="weights"`; what is not there yet of its levels up to this one is trained first.
+        control: one of those.
+        folder: where runs are kept.
+        level: which ticket, from 1.
+        seed: of what the control draws.
+        root: the data folder, as in `datasets.load`.
+        progress: show a bar for each training.
+        checkpoint_seconds: save at least so often.
+        checkpoint_steps: save every so many steps as well.
+
+    Raises:
+        TypeError: if it is no lottery.
+        ValueError: if there is no such control or level, or the lottery rewinds no weights.
+
+    Source: re-initialisation: Frankle and Carbin (2019), arXiv:1803.03635, section 2; shuffling: Frankle et al. (2021),
+        arXiv:2009.08576, section 5; signs: Zhou et al. (2019), arXiv:1905.01067, section 4.
+    """
+    how = {"progress": progress, "checkpoint_seconds": checkpoint_seconds, "checkpoint_steps": checkpoint_steps}
+    place = Place.of(lottery, folder, root=root, **how)
+    check_control(lottery, control, level)
+    # The level itself need not have been trained: its ticket comes from the one before.
+    before = place.train(lottery.experiment)
+    for earlier in range(1, level):
+        before = place.begin(f"level-{earlier}", place.ticket(earlier, before))
+    changed = CONTROLS[control](place, place.ticket(level, before), seed)
+    return place.begin(f"level-{level}-{control}", changed)
+
+
+def _reinit(place: Place, ticket: Outset, seed: int) -> Outset:
+    # From step 0: unlike a rewound ticket, these values have seen nothing of the data.
+    return Outset(ticket.topology, place.initial(derive(place.lottery.experiment.seed, "reinit", seed)), 0)
+
+
+def _shuffle(within: str) -> Callable[[Place, Outset, int], Outset]:
+    def shuffle(_place: Place, ticket: Outset, seed: int) -> Outset:
+        return ticket._replace(topology=shuffled(ticket.topology, within=within, seed=seed))
+
+    return shuffle
+
+
+@torch.no_grad()
+def _signs(place: Place, ticket: Outset, _seed: int) -> Outset:
+    plain, initial = copy.deepcopy(ticket.plain), place.initial(place.lottery.experiment.seed)
+    for name in ticket.topology:
+        weight = weight_of(plain.get_submodule(name))
+        weight.copy_(weight.sign() * weight_of(initial.get_submodule(name)).std())
+    return ticket._replace(plain=plain)
+
+
+CONTROLS: dict[str, Callable[[Place, Outset, int], Outset]] = {
+    "reinit": _reinit,
+    "shuffle": _shuffle("layer"),
+    "shuffle-outputs": _shuffle("outputs"),
+    "shuffle-inputs": _shuffle("inputs"),
+    "signs": _signs,
+}
+
+
+def check_control(lottery: Lottery, control: str, level: int) -> None:
+    """Say what is wrong with a control before anything is trained.
+
+    Raises:
+        ValueError: if there is no such control or level, or the lottery rewinds no weights.
+    """
+    if control not in CONTROLS:
+        raise ValueError(f"control must be one of {', '.join(CONTROLS)}, got {control!r}; choose one of them")
+    if not 1 <= level <= lottery.levels:
+        raise ValueError(f"level must lie in 1 to {lottery.levels}, the lottery's levels, got {level}; 0 has no ticket")
+    if lottery.rewind != "weights":
+        raise ValueError(
+            f"controls compare with rewound values, so rewind must be 'weights', got {lottery.rewind!r}; use "
+            "replace(lottery, rewind='weights', finetune_rate=None)"
+        )

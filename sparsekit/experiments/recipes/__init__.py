@@ -1,0 +1,17 @@
+"""Recipes: functions that return complete experiments. Deriving one is one `dataclasses.replace`."""
+
+from sparsekit.experiments.recipes.images import cifar10_resnet18, cifar10_resnet20, fashion_mini_cnn, fashion_mini_mlp
+from sparsekit.experiments.recipes.small import digits_mlp, mnist1d_mlp, wide_mlp
+from sparsekit.utils.registry import discover
+
+discover(__name__)
+
+__all__ = [
+    "cifar10_resnet18",
+    "cifar10_resnet20",
+    "digits_mlp",
+    "fashion_mini_cnn",
+    "fashion_mini_mlp",
+    "mnist1d_mlp",
+    "wide_mlp",
+]

@@ -1,0 +1,271 @@
+"""`run`: carry out an experiment once. Finished work is not done again; interrupted work goes on bit by bit."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from sparsekit import datasets
+from sparsekit.evaluation.measuring import Evaluation, evaluate
+from sparsekit.experiments.draws import drawing
+from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
+from sparsekit.experiments.feed import batches_of, endless_batches, total_steps
+from sparsekit.experiments.record import num_records, read_experiment, read_record, write_experiment
+from sparsekit.experiments.start import load_start
+from sparsekit.layers import topology_of
+from sparsekit.rewiring.journal import Journal
+from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore, save_checkpoint
+from sparsekit.train.history import History, Row, append_rows, code_version, rows_of_epoch, rows_of_step, write_rows
+from sparsekit.train.loop import training
+from sparsekit.tricks.base import Given, Trick, begin, resume
+from sparsekit.utils.files import alone, check_name, write_text
+from sparsekit.utils.seeds import generator, seeded_rng
+from sparsekit.utils.settings import to_plain
+
+EVALUATION_BATCH = 1000
+
+
+def run(
+    experiment: Experiment,
+    folder: str | Path = "runs",
+    *,
+    root: str | Path | None = None,
+    progress: bool = True,
+    checkpoint_seconds: float = 20.0,
+    checkpoint_steps: int | None = None,
+    until: int | None = None,
+) -> History:
+    """Train an experiment, in a folder of its own below `folder`.
+
+    The folder holds `experiment.json`, `metrics.jsonl`, `journal`, `checkpoint.pt` and `code.txt`. If the run is there
+    and finished, it is read and returned. If it was interrupted, at whatever step, it goes on from its last checkpoint
+    and ends bit for bit as if it had never stopped. If another process of this machine is at it (two notebooks may want
+    the same run), this one waits, and then goes on with what the other left.
+
+    Args:
+        experiment: what to do.
+        folder: where runs are kept.
+        root: the data folder, as in `datasets.load`.
+        progress: show a bar.
+        checkpoint_seconds: save at least so often; also after every epoch.
+        checkpoint_steps: save every so many steps as well.
+        until: stop after this many steps, for now; another call goes on.
+
+    Raises:
+        TypeError: if it is no experiment.
+        ValueError: if settings do not fit each other or the data; no folder is made then.
+        FloatingPointError: if the loss is not finite; the last checkpoint stays.
+        CheckpointError: if the folder's checkpoint is damaged or its record lags behind; nothing is touched.
+        OSError: if there is no space, which the message says; the last checkpoint stays, and another call goes on.
+    """
+    if not isinstance(experiment, Experiment):
+        raise TypeError(f"run takes an Experiment, got {type(experiment).__name__}; recipes.digits_mlp() makes one")
+    for name, steps in (("checkpoint_steps", checkpoint_steps), ("until", until)):
+        if steps is not None and steps < 1:
+            raise ValueError(f"{name} must be at least 1 or None, got {steps}; leave it out for the usual")
+    place = Path(folder) / experiment.folder_name
+    tell = partial(tqdm.write, f"{place.name}: another process trains it; waiting until it is done")
+    with alone(place, tell if progress else lambda: None):
+        with seeded_rng(generator(experiment.seed, "before training")):
+            work = _Work.begin(experiment, place, root, until)
+        work.go_on(progress, checkpoint_seconds, checkpoint_steps)
+        return read_record(place, None)  # checked when it was taken up, and written since
+
+
+def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Module:
+    """Return the trained model of a run, as its last checkpoint left it.
+
+    Raises:
+        FileNotFoundError: if the folder holds no run, or nothing has been saved yet.
+        CheckpointError: if the checkpoint is damaged, or of another network.
+    """
+    experiment = read_experiment(folder)
+    data = datasets.load(experiment.data, root=root, **experiment.data_settings)
+    model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes)
+    state = load_checkpoint(Path(folder) / "checkpoint.pt")
+    # What the network has in it at that step: no ghosts, once the training is over.
+    tricks = experiment.tricks_over(total_steps(experiment, data))
+    model = resume(model, [trick for trick in tricks if trick.changes == "network"], state["step"])
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{folder}/checkpoint.pt must be of the network in experiment.json, got another: {error}; delete the "
+            "folder to train this run again"
+        ) from error
+    return model.eval()
+
+
+@dataclass
+class _Work:
+    """A run under way: the only mutable state of `run`."""
+
+    experiment: Experiment
+    folder: Path
+    data: datasets.Dataset
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    journal: Journal
+    until: int | None
+    tricks: tuple[Trick, ...]
+    done: int
+    draws: torch.Generator
+    rows: list[Row] = field(default_factory=list)
+    num_rows: int = 0
+    saved_at: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def begin(cls, experiment: Experiment, folder: Path, root: str | Path | None, until: int | None) -> "_Work":
+        """Build everything first, so that a bad setting leaves no folder behind; then create or take up the run."""
+        data = datasets.load(experiment.data, root=root, **experiment.data_settings)
+        _check_fits(experiment, data)
+        state = load_checkpoint(folder / "checkpoint.pt") if (folder / "checkpoint.pt").exists() else None
+        seen = data if state is None and experiment.start is None else None  # what a score before training looks at
+        model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes, data=seen)
+        if state is None and experiment.start is not None:
+            load_start(folder.parent, experiment.start, model)
+        tricks = experiment.tricks_over(total_steps(experiment, data))
+        feed = endless_batches(experiment, data)
+        given = Given(batches=feed, load=partial(_load_beside, folder.parent, root))
+        if state is None and experiment.first_step == 0:
+            model = begin(model, tricks, given)
+        else:  # with values of a training that is under way
+            model = resume(model, tricks, experiment.first_step if state is None else state["step"], given)
+        optimizer = build_optimizer(experiment, model)
+        journal = Journal(topology_of(model))
+        draws = generator(experiment.seed, "torch")
+        work = cls(experiment, folder, data, model, optimizer, journal, until, tricks, experiment.first_step, draws)
+        if state is None:
+            work._create()
+        else:
+            work._take_up(state)
+        return work
+
+    def _create(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+        (self.folder / "metrics.jsonl").unlink(missing_ok=True)
+        self.journal = Journal.create(self.folder / "journal", topology_of(self.model))
+        write_text(self.folder / "code.txt", code_version())
+        write_experiment(self.folder, self.experiment)
+
+    def _take_up(self, state: dict[str, Any]) -> None:
+        if to_plain(read_experiment(self.folder)) != to_plain(self.experiment):
+            raise CheckpointError(
+                f"{self.folder}/experiment.json must be of the experiment that the folder is named after, got another; "
+                "delete the folder to start this run again"
+            )
+        history = read_record(self.folder, state)
+        self.done = restore(state, self.model, self.optimizer, generator=self.draws)
+        self.journal, self.num_rows = history.journal, state["extra"]["rows"]
+        if self.done >= self.end:
+            return
+        self._sweep()
+        # What was written after the checkpoint will be written again.
+        self.journal.cut_at(self.done)
+        write_rows(self.folder / "metrics.jsonl", history.rows[: self.num_rows])
+
+    def _sweep(self) -> None:
+        """Remove what a killed process was just writing."""
+        for half_written in self.folder.glob(".*.new"):
+            half_written.unlink()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return datasets.count_batches(len(self.data.train), self.experiment.batch_size)
+
+    @property
+    def end(self) -> int:
+        steps = total_steps(self.experiment, self.data)
+        return min(steps, self.until or steps)
+
+    def go_on(self, progress: bool, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
+        """Train from where the run stands to its end, or until as many steps are done as were asked for."""
+        bar = tqdm(total=self.end, initial=self.done, desc=self.folder.name, disable=not progress, unit="step")
+        self.model.train()
+        with bar, drawing(self.experiment, self.model, self.draws):
+            while self.done < self.end:
+                for stats_shown in self._epoch(checkpoint_seconds, checkpoint_steps):
+                    bar.update()
+                    bar.set_postfix(stats_shown, refresh=False)
+
+    def _epoch(self, checkpoint_seconds: float, checkpoint_steps: int | None) -> Iterator[dict]:
+        """Train to the end of the current epoch, or to the last step if that comes first."""
+        experiment = self.experiment
+        epoch, skip = divmod(self.done, self.steps_per_epoch)
+        walk = training(
+            self.model,
+            self.optimizer,
+            batches_of(experiment, self.data, seed=experiment.seed, epoch=epoch, skip=skip),
+            partial(nn.functional.cross_entropy, label_smoothing=experiment.label_smoothing),
+            experiment.rule,
+            seed=experiment.seed,
+            first_step=self.done,
+            learning_rate=experiment.learning_rate_over(total_steps(experiment, self.data)),
+            micro_batches=experiment.micro_batches,
+            autocast=experiment.autocast_type,
+            tricks=self.tricks,
+        )
+        for step, stats, change in walk:
+            self.done = step + 1
+            self.rows += rows_of_step(step, epoch, stats)
+            if change is not None:
+                self.journal.add(step, change)
+            epoch_ends = self.done % self.steps_per_epoch == 0
+            if epoch_ends:
+                self.rows += rows_of_epoch(step, epoch, self.evaluate(), self.model)
+            on_step = self.done == self.end or (checkpoint_steps is not None and self.done % checkpoint_steps == 0)
+            if epoch_ends or on_step or time.monotonic() - self.saved_at > checkpoint_seconds:
+                self._save()
+            yield {"loss": f"{stats.loss:.3f}"}
+            if self.done == self.end and not epoch_ends:
+                return
+
+    def evaluate(self) -> Evaluation:
+        in_order = datasets.batches_in_order(self.data.test, EVALUATION_BATCH)
+        return evaluate(self.model, ((self.data.prepare(x), y) for x, y in in_order))
+
+    def _save(self) -> None:
+        append_rows(self.folder / "metrics.jsonl", self.rows)
+        self.num_rows += len(self.rows)
+        self.rows.clear()
+        kept = num_records(self.num_rows, self.journal)
+        path = self.folder / "checkpoint.pt"
+        save_checkpoint(path, self.model, self.optimizer, step=self.done, extra=kept, generator=self.draws)
+        self.saved_at = time.monotonic()
+
+
+def _load_beside(folder: Path, root: str | Path | None, name: str) -> nn.Module:
+    check_name(name, "the name of a run to learn from")
+    return load_model(folder / name, root=root)
+
+
+def _check_fits(experiment: Experiment, data: datasets.Dataset) -> None:
+    """What only the data can tell, before anything is written."""
+    steps = total_steps(experiment, data)
+    if (stop := getattr(experiment.rule, "stop", None)) is not None and stop > steps:
+        raise ValueError(
+            f"the rule must end within the training, got stop={stop} and {steps} steps; make the recipe anew with "
+            "these epochs instead of replacing them, or replace the rule as well"
+        )
+    if experiment.first_step >= steps:
+        raise ValueError(
+            f"first_step must lie before the end, got {experiment.first_step} and {steps} steps; choose an earlier one"
+        )
+    smallest = len(data.train) % experiment.batch_size or experiment.batch_size
+    if experiment.micro_batches > smallest:
+        raise ValueError(
+            f"micro_batches must not exceed the smallest batch, {smallest} of {len(data.train)} examples, "
+            f"got {experiment.micro_batches}; lower it or choose another batch_size"
+        )
+    if experiment.augment and len(data.shape) != 3:
+        raise ValueError(
+            f"augment needs pictures (channels, height, width), got inputs {data.shape} from {experiment.data}; "
+            "set augment=False, or data_settings={'flat': False} for digits"
+        )

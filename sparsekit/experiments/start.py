@@ -1,0 +1,61 @@
+"""States that runs begin from: topology and weights in a file that is named by its own content."""
+
+import hashlib
+from pathlib import Path
+
+from safetensors.torch import load, save
+from torch import nn
+
+from sparsekit.utils.files import check_name, write_bytes
+
+STARTS = "starts"  # folder beside the runs
+
+
+def save_start(folder: str | Path, model: nn.Module) -> str:
+    """Keep a model's state for runs to begin from; return its name, for `Experiment.start`.
+
+    The name is a hash of the state, so it is part of what decides a run's folder, and the same state is kept once.
+
+    Args:
+        folder: where the runs are kept that begin from it.
+        model: sparse or plain; what a run builds must have the same layers, in either storage.
+    """
+    # Copies, because layers may share a tensor and the format knows none that are shared.
+    data = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()})
+    name = _name_of(data)
+    path = _path(folder, name)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, data)
+    return name
+
+
+def load_start(folder: str | Path, name: str, model: nn.Module) -> None:
+    """Put a state that `save_start` kept into a model, topology and all.
+
+    Raises:
+        FileNotFoundError: if there is no such state in this folder.
+        ValueError: if the file is damaged, or belongs to another model.
+    """
+    path = _path(folder, name)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"the state that a run begins from must lie at {path}, got none; copy it there along with the runs, or "
+            "make it anew with save_start"
+        )
+    data = path.read_bytes()
+    if _name_of(data) != name:
+        raise ValueError(f"{path} must hold the state it is named after, got another; make it anew with save_start")
+    try:
+        model.load_state_dict(load(data))
+    except RuntimeError as error:
+        raise ValueError(f"the state {name} must be that of a model like this one, got another: {error}") from error
+
+
+def _name_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _path(folder: str | Path, name: str) -> Path:
+    check_name(name, "the name of a state")
+    return Path(folder) / STARTS / f"{name}.safetensors"

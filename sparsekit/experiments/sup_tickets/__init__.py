@@ -1,0 +1,26 @@
+"""Sup-tickets: several cheap tickets from one sparse training, superposed into one network of the same size.
+
+After most of the training, short cycles follow. Each begins with one large rewiring, keeps its topology, lifts the
+learning rate and brings it down again; where it is lowest a ticket is taken. Every training is a `run`: what is
+finished is read, what was interrupted goes on bit by bit.
+"""
+
+from sparsekit.experiments.sup_tickets.base import Split, SupTickets, SupTicketsHistory, split_epochs
+from sparsekit.experiments.sup_tickets.collect import plan, run_sup_tickets
+from sparsekit.experiments.sup_tickets.controls import run_controls
+from sparsekit.experiments.sup_tickets.lab import Lab, Trial, count_votes
+from sparsekit.experiments.sup_tickets.report import superpositions
+
+__all__ = [
+    "Lab",
+    "Split",
+    "SupTickets",
+    "SupTicketsHistory",
+    "Trial",
+    "count_votes",
+    "plan",
+    "run_controls",
+    "run_sup_tickets",
+    "split_epochs",
+    "superpositions",
+]

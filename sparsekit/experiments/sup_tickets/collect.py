@@ -1,0 +1,176 @@
+"""Collecting cheap tickets: one run, which stops for a moment where the learning rate is lowest."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sparsekit import datasets
+from sparsekit.experiments import Experiment, load_model, run
+from sparsekit.experiments.experiment import USUAL
+from sparsekit.experiments.sup_tickets.base import SupTickets, SupTicketsHistory
+from sparsekit.rules.base import Rule
+from sparsekit.rules.cycles import Cycles
+from sparsekit.rules.static import Static
+from sparsekit.schedules import Joined, Piecewise, Schedule, Triangular
+from sparsekit.tickets import TicketBook
+from sparsekit.train import History, load_checkpoint
+from sparsekit.tricks import Ghosts
+
+TICKETS = "tickets"  # folder of the tickets, inside that of the run
+
+
+def run_sup_tickets(
+    sup: SupTickets,
+    folder: str | Path = "runs",
+    *,
+    root: str | Path | None = None,
+    progress: bool = True,
+    checkpoint_seconds: float = 20.0,
+    checkpoint_steps: int | None = None,
+) -> SupTicketsHistory:
+    """Train, and take a ticket before the first cycle and at the end of each.
+
+    It is one ordinary run below `folder`, with the tickets in a folder `tickets` inside. Training always goes on from
+    the network itself; no average is ever put back into it.
+
+    Args:
+        sup: what to do.
+        folder: where runs are kept.
+        root: the data folder, as in `datasets.load`.
+        progress: show a bar for each part of the training.
+        checkpoint_seconds: save at least so often.
+        checkpoint_steps: save every so many steps as well.
+
+    Raises:
+        TypeError: if it is no collection.
+        ValueError: if settings do not fit each other or the data; or if the run has gone past a ticket that is missing.
+
+    Example:
+        >>> from sparsekit.experiments.recipes import digits_mlp
+        >>> sup = SupTickets(experiment=digits_mlp(rule="rigl"), cycle_rate=0.2, cycle_epochs=4)
+        >>> collected = run_sup_tickets(sup, "runs")  # doctest: +SKIP
+        >>> collected.superposed().count  # doctest: +SKIP
+    """
+    if not isinstance(sup, SupTickets):
+        raise TypeError(f"this takes SupTickets, got {type(sup).__name__}; use SupTickets(experiment=...)")
+    data = datasets.load(sup.experiment.data, root=root, **sup.experiment.data_settings)
+    experiment, ends = plan(sup, len(data.train))
+    place = Path(folder) / experiment.folder_name
+    book = TicketBook(place / TICKETS)
+    how: dict[str, Any] = {"root": root, "progress": progress, "checkpoint_seconds": checkpoint_seconds}
+    history = None
+    for end in ends:
+        if end in book.steps and end != ends[-1]:
+            continue
+        _check_not_past(place, end, book)
+        history = run(experiment, folder, until=end, checkpoint_steps=checkpoint_steps, **how)
+        _collect(book, end, place, history, root)
+    assert history is not None
+    return SupTicketsHistory(sup=sup, history=history, book=book)
+
+
+def plan(sup: SupTickets, num_train: int) -> tuple[Experiment, list[int]]:
+    """Return the experiment that collects the tickets, and after which steps they are taken.
+
+    Args:
+        sup: what to do.
+        num_train: number of training examples.
+
+    Raises:
+        ValueError: if the rule changes the density in the cycles, or is to go on there but has stopped; if the
+            learning rates do not fit each other, or ghosts would be in a ticket.
+
+    Example:
+        >>> from sparsekit.experiments.recipes import digits_mlp
+        >>> sup = SupTickets(experiment=digits_mlp(epochs=60), cycle_rate=0.2, cycle_epochs=4)
+        >>> experiment, ends = plan(sup, 1197)
+        >>> ends, [round(experiment.learning_rate(step), 4) for step in (0, 456, 684, 912, 950, 988)]
+        ([912, 988, 1064, 1140], [0.1, 0.01, 0.001, 0.001, 0.005, 0.001])
+    """
+    steps = datasets.count_batches(num_train, sup.experiment.batch_size)
+    after, length = sup.split.pretraining * steps, sup.cycle_epochs * steps
+    ordinary = _ordinary_rate(sup, steps)
+    rule, rate = sup.experiment.rule, ordinary
+    if sup.split.cycles:
+        low, high = _ends_of_cycle(sup, ordinary(after - 1))
+        rate = Joined(ordinary, at=after, then=Triangular(low, high, cycle=length))
+        rule = _cycling(sup, after, length)
+    experiment = replace(sup.experiment, recipe=f"{sup.experiment.recipe}-sup", rule=rule, learning_rate=rate)
+    _check_no_ghosts(experiment, after, steps)
+    return experiment, [after + cycle * length for cycle in range(sup.split.cycles + 1)]
+
+
+def _cycling(sup: SupTickets, after: int, length: int) -> Rule:
+    base = sup.experiment.rule
+    if isinstance(base, Static):
+        return base
+    stop = getattr(base, "stop", None)
+    if not sup.freeze and stop is not None and stop <= after:
+        raise ValueError(
+            f"with freeze=False the rule must go on in the cycles, after step {after}, got stop={stop}; make it with "
+            "stop=None and a fraction that stays, such as Constant(0.3), or leave freeze out"
+        )
+    return Cycles(base=base, after=after, length=length, explore=sup.explore, freeze=sup.freeze)
+
+
+def _check_no_ghosts(experiment: Experiment, first: int, steps: int) -> None:
+    """A ticket is an ordinary network: with ghosts in it, it would later be measured as another than was trained."""
+    for trick in experiment.tricks_over(experiment.epochs * steps):
+        if isinstance(trick, Ghosts) and trick.end > first:
+            raise ValueError(
+                f"{type(trick).__name__} must be gone when the first ticket is taken, at step {first}, got "
+                f"stop={trick.end}; give it an earlier stop, or a smaller cycle_rate"
+            )
+
+
+def _ordinary_rate(sup: SupTickets, steps: int) -> Schedule:
+    """Return the learning rate before the cycles: what the experiment says, or the authors' two steps down."""
+    epochs = sup.split.pretraining
+    if sup.experiment.learning_rate is not None:
+        return sup.experiment.learning_rate.lasting(epochs * steps)
+    usual, _ = USUAL.get(sup.experiment.optimizer, (1e-3, {}))
+    return Piecewise(usual, (epochs * 2 // 4 * steps, epochs * 3 // 4 * steps), 0.1)
+
+
+def _ends_of_cycle(sup: SupTickets, last: float) -> tuple[float, float]:
+    low = last if sup.low is None else sup.low
+    high = 5 * low if sup.high is None else sup.high  # 0.005 against 0.001 in the authors' commands
+    if not 0 < low < high:
+        raise ValueError(
+            f"the learning rate of a cycle must rise from above 0, got {low} to {high}; give low and high, or leave "
+            "the experiment's learning rate to be chosen"
+        )
+    return low, high
+
+
+def _check_not_past(place: Path, end: int, book: TicketBook) -> None:
+    done = _steps_done(place)
+    if done > end and end not in book.steps:
+        raise ValueError(
+            f"a run must stop for its ticket at step {end}, got {place} at step {done} without it; delete the folder "
+            "to collect anew"
+        )
+
+
+def _collect(book: TicketBook, step: int, place: Path, history: History, root: str | Path | None) -> None:
+    """Take the ticket of a step, where it is not there yet.
+
+    Another process may go on with the run as soon as this one has let go of it; it takes the ticket first.
+    """
+    if step in book.steps:
+        return
+    model = load_model(place, root=root)
+    if _steps_done(place) == step:  # looked at after loading: what was loaded is no later
+        book.add(model, step=step, accuracy=_accuracy_after(history, step))
+    else:
+        _check_not_past(place, step, book)
+
+
+def _steps_done(place: Path) -> int:
+    saved = place / "checkpoint.pt"
+    return load_checkpoint(saved)["step"] if saved.exists() else 0
+
+
+def _accuracy_after(history: History, step: int) -> float:
+    measured = [row.value for row in history.rows if row.name == "test accuracy" and row.step == step - 1]
+    return measured[-1]

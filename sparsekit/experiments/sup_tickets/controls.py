@@ -1,0 +1,58 @@
+"""What cheap tickets are set against: the same cycles without new connections, and tickets of other seeds."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sparsekit.experiments.sup_tickets.base import SupTickets
+from sparsekit.experiments.sup_tickets.collect import run_sup_tickets
+from sparsekit.rules.static import Static
+from sparsekit.tickets import Ticket
+
+STILL, STRANGERS = "no exploration", "other seeds"
+
+
+def run_controls(
+    sup: SupTickets, folder: str | Path = "runs", *, strangers: int = 4, **settings: Any
+) -> dict[str, list[Ticket]]:
+    """Collect the tickets that a superposition should be compared with.
+
+    Each control is one more ordinary collection, read where it is there already: one with `explore=0`, and one for
+    each of the other seeds, those that follow the own.
+
+    Args:
+        sup: the collection that they are to be compared with.
+        folder: where runs are kept.
+        strangers: networks of different seeds, the own among them; 0 leaves them out.
+        settings: further ones of `run_sup_tickets`.
+
+    Returns:
+        Tickets by control: "no exploration" is plain averaging of weights along a sparse training, says what new
+        connections add, and is missing where the rule never makes any; "other seeds" are the last tickets of
+        different seeds, whose average must fail: no path of low loss leads straight from one to the other.
+
+    Raises:
+        ValueError: as `run_sup_tickets`; or if there is one stranger, which would be the network itself.
+
+    Source: the controls of Yin et al. (2022), arXiv:2205.15322; plain averaging is that of Izmailov et al. (2018),
+        arXiv:1803.05407.
+
+    Example:
+        >>> from sparsekit.experiments.recipes import digits_mlp
+        >>> sup = SupTickets(experiment=digits_mlp(rule="rigl"), cycle_rate=0.2, cycle_epochs=4)
+        >>> tickets = run_controls(sup, "runs")["other seeds"]  # doctest: +SKIP
+    """
+    if strangers < 0 or strangers == 1:
+        raise ValueError(f"strangers must be 0 or at least 2, got {strangers}; 4 is as many as three cycles give")
+
+    def collect(wanted: SupTickets) -> list[Ticket]:
+        return run_sup_tickets(wanted, folder, **settings).tickets
+
+    controls = {}
+    if not isinstance(sup.experiment.rule, Static) and sup.explore > 0:
+        controls[STILL] = collect(replace(sup, explore=0.0))
+    if strangers:
+        seeds = range(sup.experiment.seed, sup.experiment.seed + strangers)
+        others = [replace(sup, experiment=replace(sup.experiment, seed=seed)) for seed in seeds]
+        controls[STRANGERS] = [collect(other)[-1] for other in others]
+    return controls

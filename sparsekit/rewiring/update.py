@@ -1,0 +1,196 @@
+"""The only place where a layer's topology changes: values and every optimizer tensor move with their connections.
+
+`capture_io` records a backward pass, `views` shows it to a rule layer by layer (both in `capture.py`), and `rewire`
+carries out what the rule proposed.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from sparsekit.layers import SparseLayer, sparse_layers
+from sparsekit.layers.masked import MaskedLayer
+from sparsekit.layers.move import Move
+from sparsekit.rewiring.optimizer_state import StateMove, chain
+from sparsekit.topology import LayerTopology, Topology
+from sparsekit.utils.checks import must_be, shown
+
+FirstValues = Callable[[str, Int64[Tensor, " g"]], Tensor | None]
+
+
+def zeros(name: str, grown: Int64[Tensor, " g"]) -> None:
+    """Let grown connections start at zero: RigL's choice, and the usual one."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one rewiring did: the positions that each layer dropped and grew."""
+
+    dropped: dict[str, Int64[Tensor, " d"]]
+    grown: dict[str, Int64[Tensor, " g"]]
+
+    @classmethod
+    def between(cls, old: Mapping[str, LayerTopology], new: Mapping[str, LayerTopology]) -> "Change":
+        """Return the difference of two topologies over the layers of the new one."""
+        return cls.of({name: Move(old[name], layer) for name, layer in new.items()})
+
+    @classmethod
+    def of(cls, moves: Mapping[str, Move]) -> "Change":
+        """Return what moves of some layers drop and grow."""
+        return cls(
+            dropped={name: move.dropped for name, move in moves.items()},
+            grown={name: move.grown for name, move in moves.items()},
+        )
+
+    def apply(self, topology: Topology) -> Topology:
+        """Return the topology after this change."""
+        return Topology({name: self._apply_to(name, layer) for name, layer in topology.items()})
+
+    def _apply_to(self, name: str, layer: LayerTopology) -> LayerTopology:
+        if name not in self.grown:
+            return layer
+        dropped, grown = (LayerTopology(layer.shape, part[name]) for part in (self.dropped, self.grown))
+        return (layer - dropped) | grown
+
+    @property
+    def num_dropped(self) -> int:
+        """Number of connections dropped in all layers."""
+        return sum(positions.numel() for positions in self.dropped.values())
+
+    @property
+    def num_grown(self) -> int:
+        """Number of connections grown in all layers."""
+        return sum(positions.numel() for positions in self.grown.values())
+
+
+@torch.inference_mode(False)  # a training goes on with what is made here
+def rewire(
+    model: nn.Module,
+    new: Mapping[str, LayerTopology],
+    optimizer: Optimizer | None = None,
+    first_values: FirstValues = zeros,
+) -> Change:
+    """Give a model's layers new topologies; values and optimizer state move with their connections.
+
+    A connection in both topologies keeps its value and its optimizer state. A grown one starts at zero (see
+    `first_values`) and with the state that the optimizer starts a new weight with; a dropped one is gone from both.
+    Gradients are cleared, because they belong to the old topology. Parameters stay the same objects. Call it between
+    steps.
+
+    Args:
+        model: a sparse model; changed in place.
+        new: topologies of some or all of its sparse layers; layers not named stay as they are.
+        optimizer: the one that trains the model, or None where there is none yet. Of an optimizer that hands its work
+            on to another, as SAM and Lookahead do, the outer one: the states of both move.
+        first_values: `(layer name, grown positions) -> their first values`, or None for zeros.
+
+    Raises:
+        TypeError: if an argument is something else.
+        ValueError: if a name or shape does not fit, or a csr layer under `DistributedDataParallel` would get another
+            number of connections; if a parameter is sharded; or if the optimizer does not train one of these layers,
+            not weight by weight, or does not show what it starts a weight with. Nothing has changed then.
+    """
+    _check_arguments(model, new, optimizer, first_values)
+    layers = sparse_layers(model)
+    _check_fits(layers, new)
+    check_whole({name: layers[name] for name in new})
+    if optimizer is not None:
+        check_optimizer({name: layers[name] for name in new}, optimizer)
+    if isinstance(model, DistributedDataParallel):
+        _check_sizes_stay(layers, new)
+    moves = {name: _move_to(topology, layers[name]) for name, topology in new.items()}
+    changing = {name: move for name, move in moves.items() if not move.changes_nothing}
+    values = {name: first_values(name, move.grown) for name, move in changing.items()}
+    states = {
+        name: StateMove(layers[name], move, optimizer, values[name])
+        for name, move in changing.items()
+        if optimizer is not None
+    }
+    for name, move in changing.items():
+        if name in states:
+            states[name].apply()
+        layers[name].set_topology(move, values[name])
+        layers[name].param.grad = None
+    return Change.of(moves)
+
+
+def _check_arguments(model: object, new: object, optimizer: object, first_values: object) -> None:
+    must_be("model", model, nn.Module, "give what sparsify returned")
+    must_be("new", new, Mapping, "give a Topology, or {name: LayerTopology}")
+    if not callable(first_values) or isinstance(first_values, type):
+        raise TypeError(
+            f"first_values must be a function of name and positions, got {shown(first_values)}; leave it out"
+        )
+    if optimizer is not None and not (hasattr(optimizer, "param_groups") and hasattr(optimizer, "state")):
+        raise TypeError(f"optimizer must be one of torch.optim, got {shown(optimizer)}; None where there is none yet")
+
+
+def _move_to(new: LayerTopology, layer: SparseLayer) -> Move:
+    return Move(layer.topology, new.to(layer.indices.device))
+
+
+def check_optimizer(layers: Mapping[str, SparseLayer], optimizer: Optimizer) -> None:
+    """Check that an optimizer trains these layers, each weight by itself.
+
+    Raises:
+        TypeError: if it is no optimizer.
+        ValueError: if it leaves one of them out that is not frozen, if a parameter is sharded, or if it mixes weights,
+            as LBFGS and Muon do: then it would move weights that do not exist.
+    """
+    optimizers = chain(optimizer)
+    if mixes := {"LBFGS", "Muon"} & {cls.__name__ for one in optimizers for cls in type(one).__mro__}:
+        raise ValueError(
+            f"the optimizer must treat each weight by itself, got {mixes.pop()}, which mixes them and would revive "
+            "dropped connections; use SGD, Adam, AdamW, RMSprop, Adagrad or the like"
+        )
+    check_whole(layers)
+    trained = {id(parameter) for group in optimizers[-1].param_groups for parameter in group["params"]}
+    if left_out := [n for n, x in layers.items() if x.param.requires_grad and id(x.param) not in trained]:
+        raise ValueError(
+            f"the optimizer must train every sparse layer that is not frozen, got none for {', '.join(left_out)}; "
+            "build it from model.parameters() after sparsify, which returns a new model, or freeze these layers"
+        )
+
+
+def check_whole(layers: Mapping[str, SparseLayer]) -> None:
+    """Check that each layer's parameter holds all of its connections.
+
+    Raises:
+        ValueError: if it is a process's share of them, as FSDP and ZeRO leave it: connections could not be found in it.
+    """
+    for name, layer in layers.items():
+        is_sharded = hasattr(layer.param, "placements")  # a DTensor, as fully_shard makes them
+        if is_sharded or tuple(layer.param.shape) != tuple(layer.packed_shape(layer.topology)):
+            raise ValueError(
+                f"{name}: a sparse layer's parameter must be whole on every process, got a sharded one "
+                f"({type(layer.param.data).__name__} of shape {tuple(layer.param.shape)}), in which no connection has "
+                "a place; train with DistributedDataParallel, or leave sparse layers out of fully_shard"
+            )
+
+
+def _check_fits(layers: Mapping[str, SparseLayer], new: Mapping[str, LayerTopology]) -> None:
+    for name, topology in new.items():
+        if name not in layers:
+            raise ValueError(
+                f"layers to rewire must be among {', '.join(layers) or '(none)'}, got {name!r}; see topology_of"
+            )
+        must_be(
+            f"the new topology of {name}", topology, LayerTopology, "make it of a mask: LayerTopology.of_mask(mask)"
+        )
+        if topology.shape != layers[name].shape:
+            raise ValueError(f"{name}: the new topology must have shape {layers[name].shape}, got {topology.shape}")
+
+
+def _check_sizes_stay(layers: Mapping[str, SparseLayer], new: Mapping[str, LayerTopology]) -> None:
+    # DDP laid out its buffers for parameters of the size they had when the model was wrapped.
+    for name, topology in new.items():
+        if not isinstance(layers[name], MaskedLayer) and topology.count != layers[name].topology.count:
+            raise ValueError(
+                f"{name}: under DistributedDataParallel a csr layer must keep its {layers[name].topology.count} "
+                f"connections, got {topology.count}; use storage masked, or scope='layer' and no density schedule"
+            )

@@ -1,0 +1,284 @@
+"""From scores and counts to topologies: keep the highest, exactly as many as asked for.
+
+Ties go to the lower position, so that the same scores always give the same topology; nothing is compared with a
+threshold, because equal scores at a threshold break the budget.
+"""
+
+import math
+import numbers
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from sparsekit.topology.allocation import Counts, Shapes, allocate, check_by_layer
+from sparsekit.topology.sets import LayerTopology, Topology
+from sparsekit.topology.sorted_sets import distinct, true_places
+from sparsekit.utils.checks import must_be, whole_number
+from sparsekit.utils.seeds import generator
+
+Scores = Mapping[str, Tensor]
+
+
+def highest(scores: Float[Tensor, " c"], count: int) -> Int64[Tensor, " k"]:
+    """Return the places of the `count` highest scores, in increasing order.
+
+    Infinite scores are allowed (always or never keep).
+
+    Raises:
+        TypeError: if the count is no whole number.
+        ValueError: if there are fewer scores than `count`, or a score is NaN.
+
+    Example:
+        >>> highest(torch.tensor([0.1, 0.5, 0.5, 0.9]), 2).tolist()
+        [1, 3]
+    """
+    _check_count(count)
+    if not isinstance(scores, Tensor) or scores.dim() != 1:
+        raise TypeError(f"scores must be a 1-D tensor, got {_told(scores)}; use .flatten()")
+    if not 0 <= count <= scores.numel():
+        raise ValueError(f"count must lie in [0, {scores.numel()}], the number of scores, got {count}; lower it")
+    _check_numbers(scores)
+    if count == 0:
+        return torch.empty(0, dtype=torch.int64, device=scores.device)
+    if count == scores.numel():
+        return torch.arange(count, device=scores.device)
+    last = _lowest_of_highest(scores, count)
+    kept = scores >= last
+    surplus = int(kept.count_nonzero()) - count
+    if surplus:
+        kept[true_places(scores == last)[-surplus:]] = False
+    return true_places(kept)
+
+
+def keep_top_per_layer(scores: Scores, counts: Counts) -> Topology:
+    """Keep in each layer its `counts[name]` highest scores.
+
+    Args:
+        scores: a tensor shaped like the weight for each layer.
+        counts: connections for each layer.
+
+    Raises:
+        TypeError: if scores or counts do not come by layer name, or a count is no whole number.
+        ValueError: if a layer has fewer places than its count.
+    """
+    _check_scores(scores)
+    check_by_layer("counts", counts)
+    for count in counts.values():
+        _check_count(count)
+    if missing := [name for name in scores if name not in counts]:
+        raise ValueError(f"counts must name every layer of the scores, got none for {', '.join(missing)}; 0 empties it")
+    return Topology(
+        {name: LayerTopology(tuple(s.shape), highest(s.flatten(), counts[name])) for name, s in scores.items()}
+    )
+
+
+def keep_top_overall(scores: Scores, count: int, *, min_per_layer: int = 1) -> Topology:
+    """Keep the `count` highest scores of the whole network in one ranking.
+
+    Args:
+        scores: a tensor shaped like the weight for each layer.
+        count: connections in all.
+        min_per_layer: each layer keeps at least so many of its own best, so that none vanishes (0 allows it).
+
+    Raises:
+        TypeError: if the scores do not come by layer name, or the count is no whole number.
+        ValueError: if the count is larger than the network or smaller than the guaranteed minimum.
+    """
+    _check_scores(scores)
+    _check_count(count)
+    whole_number("min_per_layer", min_per_layer, least=0)
+    if not scores:
+        raise ValueError("scores must be those of a layer at least, got none; see shapes_of(model)")
+    guaranteed = {name: min(min_per_layer, s.numel()) for name, s in scores.items()}
+    if count < sum(guaranteed.values()):
+        raise ValueError(
+            f"count must be at least {sum(guaranteed.values())} to keep {min_per_layer} per layer, got {count}; "
+            "raise the density or lower min_per_layer"
+        )
+    flat = {name: s.flatten() for name, s in scores.items()}
+    # Set apart, not raised to infinity: scores may be infinite themselves.
+    kept = torch.cat([_mask_of_highest(s, guaranteed[name]) for name, s in flat.items()])
+    rest = (~kept).nonzero().flatten()
+    best_of_rest = highest(torch.cat(list(flat.values()))[rest], count - sum(guaranteed.values()))
+    kept[rest[best_of_rest]] = True
+    return _split(kept, {name: tuple(s.shape) for name, s in scores.items()})
+
+
+def keep_top_per_output(scores: Float[Tensor, "o *f"], fan_in: int) -> LayerTopology:
+    """Keep the `fan_in` highest scores of every output: constant fan-in.
+
+    Source: the mask form of SRigL, Lasby et al. (2023), arXiv:2305.02299.
+
+    Raises:
+        TypeError: if the scores are no tensor, or `fan_in` is no whole number.
+        ValueError: if an output has fewer inputs than `fan_in`.
+    """
+    _check_layer_scores(scores)
+    _check_count(fan_in)
+    rows = [highest(row, fan_in) + o * row.numel() for o, row in enumerate(scores.flatten(1))]
+    return LayerTopology(tuple(scores.shape), torch.cat(rows))
+
+
+def keep_n_of_m(scores: Float[Tensor, "o *f"], n: int, m: int) -> LayerTopology:
+    """Keep the n highest scores in every m consecutive inputs of an output (a shorter tail keeps up to n).
+
+    In a convolution the inputs are channels, at each place of the kernel by itself.
+    Source: Zhou et al. (2021), arXiv:2102.04010.
+
+    Raises:
+        TypeError: if the scores are no tensor.
+        ValueError: unless 0 < n <= m, or where a score is NaN.
+
+    Example:
+        >>> keep_n_of_m(torch.tensor([[0.1, 0.5, 0.3, 0.2]]), 2, 4).indices.tolist()
+        [1, 2]
+    """
+    _check_layer_scores(scores)
+    _check_numbers(scores)
+    return LayerTopology.of_mask(n_of_m_mask(scores, n, m))
+
+
+def n_of_m_mask(scores: Float[Tensor, "o *f"], n: int, m: int) -> Bool[Tensor, "o *f"]:
+    """Return the mask of `keep_n_of_m`; ties go to the lower position.
+
+    Raises:
+        ValueError: unless 0 < n <= m.
+    """
+    check_group(n, m)
+    last = scores.movedim(1, -1)  # channels last: the m neighbours are inputs at one place of the kernel
+    tail = -last.shape[-1] % m
+    padded = torch.nn.functional.pad(last, (0, tail), value=-math.inf)
+    order = padded.unflatten(-1, (-1, m)).argsort(dim=-1, descending=True, stable=True)
+    kept = torch.zeros_like(order, dtype=torch.bool).scatter_(-1, order[..., :n], True).flatten(-2)
+    return kept[..., : last.shape[-1]].movedim(-1, 1)
+
+
+def check_group(n: int, m: int) -> None:
+    """Raise TypeError or ValueError unless n of every m is something that can be kept."""
+    if not 0 < whole_number("n", n) <= whole_number("m", m):
+        raise ValueError(f"n of m needs 0 < n <= m, got {n} of {m}; 2 of 4 keeps half")
+
+
+def draw_distinct(total: int, count: int, generator: torch.Generator) -> Int64[Tensor, " k"]:
+    """Draw `count` different numbers from `range(total)`, uniformly, sorted; time and memory O(count).
+
+    Raises:
+        ValueError: if more are asked for than there are.
+    """
+    must_be("generator", generator, torch.Generator, "make one: torch.Generator().manual_seed(0)")
+    if not 0 <= whole_number("count", count) <= whole_number("total", total, least=0):
+        raise ValueError(f"count must lie in [0, {total}], the numbers to draw from, got {count}; lower it")
+    if 2 * count > total:
+        left_out = draw_distinct(total, total - count, generator)
+        return LayerTopology((1, total), left_out).missing() if total else left_out
+    drawn = torch.empty(0, dtype=torch.int64, device=generator.device)
+    while drawn.numel() < count:
+        more = torch.randint(total, (count + 8,), generator=generator, device=generator.device)
+        drawn = distinct(torch.cat([drawn, more]))
+    # A random part of a set that favours no number favours none either; cutting the sorted end off would.
+    chosen = torch.randperm(drawn.numel(), generator=generator, device=generator.device)[:count]
+    is_chosen = torch.zeros_like(drawn, dtype=torch.bool)
+    is_chosen[chosen] = True
+    return drawn.index_select(0, true_places(is_chosen))
+
+
+def random_topology(
+    shapes: Shapes,
+    density: float,
+    *,
+    allocation: str | Callable[[Shapes, float], Counts] = "erk",
+    seed: int = 0,
+) -> Topology:
+    """Draw each layer's connections uniformly, with the counts of an allocation.
+
+    Args:
+        shapes: weight shape of each layer, from `shapes_of(model)`.
+        density: share of all weights that exist, in (0, 1].
+        allocation: `"uniform"`, `"er"`, `"erk"`, or a function `(shapes, density) -> counts`.
+        seed: the same seed gives the same topology.
+
+    Raises:
+        TypeError: if the shapes do not come by layer name.
+        ValueError: if the density is outside (0, 1] or the allocation is unknown.
+
+    Example:
+        >>> random_topology({"fc": (10, 20)}, 0.05).count
+        10
+    """
+    whole_number("seed", seed)
+    counts = allocate(shapes, density, allocation)
+    return Topology(
+        {
+            name: LayerTopology(
+                tuple(shape), draw_distinct(math.prod(shape), counts[name], generator(seed, "topology", name))
+            )
+            for name, shape in shapes.items()
+        }
+    )
+
+
+def split_overall(kept: Bool[Tensor, " c"], sizes: Mapping[str, int]) -> dict[str, Tensor]:
+    """Cut a selection over the concatenated layers into one piece per layer."""
+    return dict(zip(sizes, kept.split(list(sizes.values())), strict=True))
+
+
+def _lowest_of_highest(scores: Tensor, count: int) -> Tensor:
+    if scores.device.type != "cpu" or scores.dtype not in (torch.float32, torch.float64):
+        return torch.topk(scores, count, sorted=False).values.min()
+    # Linear in the scores, and a tenth of the time of torch.topk: numpy compares many at once.
+    rank = scores.numel() - count
+    return torch.from_numpy(np.partition(scores.detach().numpy(), rank)[rank : rank + 1])
+
+
+def _mask_of_highest(scores: Tensor, count: int) -> Tensor:
+    mask = torch.zeros_like(scores, dtype=torch.bool)
+    mask[highest(scores, count)] = True
+    return mask
+
+
+def _check_scores(scores: Scores) -> None:
+    if not isinstance(scores, Mapping):
+        raise TypeError(
+            f"scores must be tensors by layer name, got {type(scores).__name__}; give, for example, "
+            "{name: model.get_submodule(name).weight.abs() for name in shapes_of(model)}"
+        )
+    for name, tensor in scores.items():
+        if not isinstance(tensor, Tensor) or tensor.dim() < 2:
+            raise TypeError(
+                f"{name}: scores must be a tensor shaped like the weight, got {_told(tensor)}; see weight.abs()"
+            )
+
+
+def _check_layer_scores(scores: Tensor) -> None:
+    if not isinstance(scores, Tensor) or scores.dim() < 2:
+        raise TypeError(
+            f"scores must be a tensor shaped like one layer's weight, got {_told(scores)}; "
+            "give, for example, layer.weight.abs()"
+        )
+
+
+def _check_count(count: int) -> None:
+    if isinstance(count, bool) or not isinstance(count, numbers.Integral):
+        raise TypeError(
+            f"count must be a whole number of connections, not a density, got {type(count).__name__}; "
+            "for density 0.1 give round(0.1 * size), where size counts all places"
+        )
+
+
+def _told(thing: object) -> str:
+    return f"shape {tuple(thing.shape)}" if isinstance(thing, Tensor) else type(thing).__name__
+
+
+def _check_numbers(scores: Tensor) -> None:
+    # The largest of numbers one of which is NaN is NaN: this takes no second array.
+    if scores.numel() and bool(scores.amax().isnan()):
+        raise ValueError("scores must be numbers, got NaN; look for an infinite loss or gradient before this step")
+
+
+def _split(kept: Tensor, shapes: Shapes) -> Topology:
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    pieces = split_overall(kept, sizes)
+    return Topology({name: LayerTopology(tuple(shapes[name]), pieces[name].nonzero().flatten()) for name in shapes})
