@@ -39,7 +39,7 @@ def settings_of_method(method: str, fraction: float | None) -> dict[str, Any]:
     """Return a recipe's `rule` and `rule_settings` for a method, with a common fraction where it exchanges any."""
     rule, settings = VARIANTS.get(method, (method, {}))
     if fraction is not None and rule not in ("static", "dense"):
-        settings = {**settings, "fraction": fraction}
+        settings = {**settings, "drop_fraction": fraction}
     return {"rule": rule, "rule_settings": settings}
 
 

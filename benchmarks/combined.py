@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from sparsekit import datasets
-from sparsekit.analysis import design, factorial_effects, judge
+from sparsekit.analysis import design, factorial_effects
 from sparsekit.evaluation.measuring import evaluate
 from sparsekit.experiments import Experiment, load_model, run
 from sparsekit.experiments.sup_tickets import SupTickets, run_sup_tickets

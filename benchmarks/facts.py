@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import sparsekit as sk
-from sparsekit.analysis import judge
+from sparsekit.analysis import assess_claim
 from sparsekit.analysis.structure.chain_paths import effective_density
 from sparsekit.experiments import Experiment
 from sparsekit.experiments.lottery import Lottery, run_control, run_lottery
@@ -36,9 +36,9 @@ def rewiring(accuracy: Accuracy, seeds: int) -> Iterable[str]:
             ours = [accuracy(digits_mlp(rule=rule, density=density, seed=seed)) for seed in range(seeds)]
             fixed = [accuracy(digits_mlp(rule="static", density=density, seed=seed)) for seed in range(seeds)]
             gaps[rule, density] = [one - other for one, other in zip(ours, fixed, strict=True)]
-            yield str(judge(f"{rule} beats static at density {density}", ours, fixed))
+            yield str(assess_claim(f"{rule} beats static at density {density}", ours, fixed))
     for rule in ("set", "rigl", "gse"):
-        yield str(judge(f"{rule}'s gain is larger at 2 % than at 20 %", gaps[rule, 0.02], gaps[rule, 0.2]))
+        yield str(assess_claim(f"{rule}'s gain is larger at 2 % than at 20 %", gaps[rule, 0.02], gaps[rule, 0.2]))
 
 
 def allocation(accuracy: Accuracy, seeds: int) -> Iterable[str]:
@@ -51,10 +51,10 @@ def allocation(accuracy: Accuracy, seeds: int) -> Iterable[str]:
         for shared in ("er", "uniform")
     }
     for rule in ("set", "rigl", "gse"):
-        yield str(judge(f"{rule}: ER beats uniform", found[rule, "er"], found[rule, "uniform"]))
+        yield str(assess_claim(f"{rule}: ER beats uniform", found[rule, "er"], found[rule, "uniform"]))
     by_allocation = [a - b for a, b in zip(found["rigl", "er"], found["rigl", "uniform"], strict=True)]
     by_rule = [abs(a - b) for a, b in zip(found["rigl", "er"], found["gse", "er"], strict=True)]
-    yield str(judge("ER against uniform (RigL) is more than RigL against GSE (ER)", by_allocation, by_rule))
+    yield str(assess_claim("ER against uniform (RigL) is more than RigL against GSE (ER)", by_allocation, by_rule))
 
 
 def collapse(accuracy: Accuracy, seeds: int) -> Iterable[str]:
@@ -100,7 +100,9 @@ def shuffling(accuracy: Accuracy, seeds: int) -> Iterable[str]:
             ours.append(accuracy(scored))
             mixed.append(accuracy(replace(scored, shuffle=True)))
         yield str(
-            judge(f"{name}: shuffled within layers it is hardly worse (by less than 1 point)", mixed, ours, above=-0.01)
+            assess_claim(
+                f"{name}: shuffled within layers it is hardly worse (by less than 1 point)", mixed, ours, above=-0.01
+            )
         )
 
 
@@ -109,7 +111,7 @@ def interval(accuracy: Accuracy, seeds: int) -> Iterable[str]:
     for make in (SETITOP, RigLITOP):
         by_interval = {}
         for every in (2, 5, 10, 25, 50, 100, 250):
-            rule = make(stop=1139, every=every, fraction=Constant(0.5))
+            rule = make(stop=1139, every=every, drop_fraction=Constant(0.5))
             by_interval[every] = [accuracy(digits_mlp(rule=rule, density=0.05, seed=seed)) for seed in range(seeds)]
             mean = sum(by_interval[every]) / seeds
             yield f"{make.__name__}, every {every}: {100 * mean:.2f} %"
@@ -117,7 +119,9 @@ def interval(accuracy: Accuracy, seeds: int) -> Iterable[str]:
         for end in (2, 250):
             if best != end:
                 yield str(
-                    judge(f"{make.__name__}: every {best} beats every {end}", by_interval[best], by_interval[end])
+                    assess_claim(
+                        f"{make.__name__}: every {best} beats every {end}", by_interval[best], by_interval[end]
+                    )
                 )
 
 
@@ -136,7 +140,7 @@ def tickets(folder: Path, seeds: int) -> Iterable[str]:
     for level in levels:
         for control in ("reinit", "shuffle", "signs"):
             text = f"the ticket beats {control} at density {0.6**level:.3f}"
-            yield str(judge(text, found["ticket", level], found[control, level]))
+            yield str(assess_claim(text, found["ticket", level], found[control, level]))
 
 
 def useless(accuracy: Accuracy, seeds: int) -> Iterable[str]:

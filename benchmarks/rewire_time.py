@@ -108,7 +108,7 @@ def main() -> None:
     found = [wide_row(width, options.rounds) for width in options.widths]
     for first, last in itertools.pairwise(found):
         print(f"slope from {first['width']} to {last['width']}: {slope_between(first, last):.2f}", flush=True)
-    for rule in (SET(stop=None, every=1, fraction=FRACTION), RigL(stop=None, every=1, fraction=FRACTION)):
+    for rule in (SET(stop=None, every=1, drop_fraction=FRACTION), RigL(stop=None, every=1, drop_fraction=FRACTION)):
         name = "set" if not rule.needs_gradients else "rigl"
         found.append(shown("LeNet 784-300-100, masked", name, measure(small_network(), rule, 10 * options.rounds)))
     if options.output:
@@ -118,7 +118,7 @@ def main() -> None:
 
 def wide_row(width: int, rounds: int) -> dict[str, Any]:
     """Measure one width with SET."""
-    times = measure(wide_layer(width), SET(stop=None, every=1, fraction=FRACTION), rounds)
+    times = measure(wide_layer(width), SET(stop=None, every=1, drop_fraction=FRACTION), rounds)
     return {"width": width, **shown(f"{width} x {width}, csr", "set", times)}
 
 

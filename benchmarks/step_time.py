@@ -34,7 +34,7 @@ DENSITIES = (0.1, 0.02)
 STORAGES = ("masked", "csr")
 CLASSES = 10
 WARM_UP = 1  # steps before the clock runs: momentum, index arrays and torch's own caches are made in the first
-REWIRING = RigL(every=1, stop=None, fraction=Constant(0.3))  # Evci et al. (2020), section 4: 0.3
+REWIRING = RigL(every=1, stop=None, drop_fraction=Constant(0.3))  # Evci et al. (2020), section 4: 0.3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 
 from sparsekit import datasets
-from sparsekit.analysis import barrier_matrix, disagreement, iou, js_divergence, judge, outputs_of
+from sparsekit.analysis import assess_claim, barrier_matrix, disagreement, iou, js_divergence, outputs_of
 from sparsekit.experiments import Experiment, load_model, run
 from sparsekit.experiments.sup_tickets import SupTickets, SupTicketsHistory, run_sup_tickets, superpositions
 from sparsekit.tickets import Ticket
@@ -131,10 +131,10 @@ def claims(rows: pd.DataFrame, base: str) -> list[str]:
         "dense training": ("dense training", "dense training"),
     }
     trained = {name: accuracy[key] for name, key in rivals.items() if key in accuracy}
-    verdicts = [judge(f"{base}: superposed beats {name}", best, other) for name, other in trained.items()]
+    verdicts = [assess_claim(f"{base}: superposed beats {name}", best, other) for name, other in trained.items()]
     if ("other seeds", "superposed") in accuracy:
         alone, mixed = (accuracy["other seeds", name] for name in ("mean of tickets", "superposed"))
-        verdicts.append(judge(f"{base}: tickets of other seeds lose by superposing", alone, mixed))
+        verdicts.append(assess_claim(f"{base}: tickets of other seeds lose by superposing", alone, mixed))
     return list(map(str, verdicts))
 
 

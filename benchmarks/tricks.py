@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from sparsekit.analysis import design, factorial_effects, judge
+from sparsekit.analysis import design, factorial_effects
 from sparsekit.experiments import Experiment, load_model, read_experiment, run
 from sparsekit.experiments.lottery import Lottery, run_lottery
 from sparsekit.experiments.recipes import digits_mlp, fashion_mini_cnn, mnist1d_mlp

@@ -37,7 +37,7 @@ METHODS = {"dense": ("dense", "masked"), "rigl masked": ("rigl", "masked"), "gse
 def experiment_of(method: str, density: float, epochs: int) -> Experiment:
     """Return what is trained; rewirings come equally often in all."""
     rule, storage = METHODS[method]
-    settings = {} if rule == "dense" else {"fraction": 0.3, "every": 100}
+    settings = {} if rule == "dense" else {"drop_fraction": 0.3, "every": 100}
     return cifar10_resnet20(rule=rule, density=density, epochs=epochs, storage=storage, rule_settings=settings)
 
 

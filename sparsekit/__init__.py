@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sparsekit.experiments.sup_tickets import SupTickets, run_sup_tickets
     from sparsekit.kernels import batch_major, feature_major
     from sparsekit.layers import (
+        active_topology,
         averaged,
         condense,
         densify,
@@ -42,14 +43,13 @@ if TYPE_CHECKING:
         sparse_layers,
         sparsify,
         topology_of,
-        used_topology,
     )
-    from sparsekit.rewiring import Change, Journal, capture_io, rewire, views
+    from sparsekit.rewiring import Journal, TopologyUpdate, capture_io, rewire, views
     from sparsekit.tickets import Ticket, TicketBook, superpose
     from sparsekit.topology import (
         LayerTopology,
         Topology,
-        keep_top_overall,
+        keep_top_global,
         keep_top_per_layer,
         random_topology,
         shuffled,
@@ -65,10 +65,10 @@ _HOMES = {
     "experiments.sup_tickets": "SupTickets run_sup_tickets",
     "kernels": "batch_major feature_major",
     "layers": "averaged condense densify density_of fuse_relus left_dense shapes_of sparse_layers sparsify "
-    "topology_of used_topology",
+    "topology_of active_topology",
     "rewiring": "Change Journal capture_io rewire views",
     "tickets": "Ticket TicketBook superpose",
-    "topology": "LayerTopology Topology keep_top_overall keep_top_per_layer random_topology shuffled",
+    "topology": "LayerTopology Topology keep_top_global keep_top_per_layer random_topology shuffled",
     "train": "History attach backward fit own_step_counts train_step training",
     "utils.registry": "names register",
     "utils.seeds": "generator",
@@ -92,7 +92,6 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "Adaptor",
-    "Change",
     "Experiment",
     "History",
     "Journal",
@@ -102,6 +101,8 @@ __all__ = [
     "Ticket",
     "TicketBook",
     "Topology",
+    "TopologyUpdate",
+    "active_topology",
     "analysis",
     "attach",
     "averaged",
@@ -117,7 +118,7 @@ __all__ = [
     "fit",
     "fuse_relus",
     "generator",
-    "keep_top_overall",
+    "keep_top_global",
     "keep_top_per_layer",
     "kernels",
     "layers",
@@ -153,7 +154,6 @@ __all__ = [
     "train_step",
     "training",
     "tricks",
-    "used_topology",
     "views",
     "widgets",
 ]

@@ -36,11 +36,11 @@ def work(rank: int, num_processes: int, folder: str) -> None:
     for storage in STORAGES:
         found[storage, "static", "train_step"] = trained(storage, Static(), "train_step", rank)
         for name, guide in GUIDES.items():
-            gse = GSE(every=2, stop=9, fraction=0.5, candidates=guide)
+            gse = GSE(every=2, stop=9, drop_fraction=0.5, candidates=guide)
             found[storage, name, "train_step"] = trained(storage, gse, "train_step", rank, uneven=True)
         with scores_of_this_process_only():
             found[storage, "local", "train_step"] = trained(storage, RULES["rigl"], "train_step", rank)
-        found[storage, "overall"] = rewired_over_all_layers(storage)
+        found[storage, "global"] = rewired_over_all_layers(storage)
         found[storage, "unwrapped"] = trained_without_wrapper(storage)
     torch.save(found, Path(folder) / f"{rank}.pt")
     dist.barrier()
@@ -84,7 +84,7 @@ def rewired_over_all_layers(storage) -> str:
     together = DistributedDataParallel(tiny(storage))
     optimizer = OPTIMIZERS["sgd"](together.parameters())
     try:
-        train(together, optimizer, batches_of(3), DropGrow(every=2, stop=9, scope="overall", regrow=False))
+        train(together, optimizer, batches_of(3), DropGrow(every=2, stop=9, scope="global", allow_regrowth=False))
     except ValueError as error:
         return str(error)
     return ""

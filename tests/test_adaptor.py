@@ -73,7 +73,7 @@ BATCHES = {
 
 
 def trained(how, model, batches, **settings):
-    optimizer, rule = torch.optim.SGD(model.parameters(), lr=0.1), RigL(every=2, stop=9, fraction=0.5)
+    optimizer, rule = torch.optim.SGD(model.parameters(), lr=0.1), RigL(every=2, stop=9, drop_fraction=0.5)
     if how == "fit":
         fit(model, optimizer, batches, rule, epochs=1, test_batches=batches, progress=False, **settings)
     elif how == "live":
@@ -112,7 +112,10 @@ def test_batches_of_all_forms_are_split_into_micro_batches(batch, micro_batches)
 
 def test_several_probes_of_another_form_are_looked_at():
     make, read = BATCHES["named"]
-    adaptor, rule = Adaptor(batch=read, outputs=OUTPUTS["own"]), RigL(every=2, stop=9, fraction=0.5, probe_batches=2)
+    adaptor, rule = (
+        Adaptor(batch=read, outputs=OUTPUTS["own"]),
+        RigL(every=2, stop=9, drop_fraction=0.5, probe_batches=2),
+    )
     models = [sparse(Network("own")) for _ in range(2)]
     for model, loss_fn in zip(models, (cross_entropy, lambda x, y: cross_entropy(x, y)), strict=True):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -80,8 +80,8 @@ RULES = {
     "set": SET(stop=100, every=1),
     "rigl": RigL(stop=100, every=1),
     "rigl, updating too": RigL(stop=100, every=1, replaces_step=False),
-    "rigl, no return": RigL(stop=100, every=1, regrow=False),
-    "rigl, overall": RigL(stop=100, every=1, scope="overall"),
+    "rigl, no return": RigL(stop=100, every=1, allow_regrowth=False),
+    "rigl, overall": RigL(stop=100, every=1, scope="global"),
     "gse, uniform": GSE(stop=100, every=1),
     "gse, grabo": GSE(stop=100, every=1, candidates=GraBo()),
     "gse, graest": GSE(stop=100, every=1, candidates=GraEst()),
@@ -89,7 +89,7 @@ RULES = {
     "gse, exact": GSE(stop=100, every=1, candidates=GraBo(sampler="exact")),
     "gse, everything": GSE(stop=100, every=1, candidates=Uniform(subset=float("inf"))),
     "gse, released": GSEReleased(stop=100, every=1),
-    "density rising": DropGrow(fraction=Constant(0.3), density=Linear(0.05, 0.2), stop=10, every=1),
+    "density rising": DropGrow(drop_fraction=Constant(0.3), density=Linear(0.05, 0.2), stop=10, every=1),
 }
 
 

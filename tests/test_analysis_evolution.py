@@ -21,7 +21,9 @@ def path(*states: list[int], shape: tuple[int, ...] = (3, 4)) -> list[Topology]:
 states = st.lists(st.sets(st.integers(0, SIZE - 1)).map(sorted), min_size=1, max_size=6)
 
 
-def random_walk(density: float, fraction: float, num_rewirings: int, *, regrow: bool, seed: int) -> list[Topology]:
+def random_walk(
+    density: float, fraction: float, num_rewirings: int, *, allow_regrowth: bool, seed: int
+) -> list[Topology]:
     """Drop and grow uniformly at random, the process behind the expected coverage."""
     shape, generator = (200, 200), torch.Generator().manual_seed(seed)
     size = shape[0] * shape[1]
@@ -31,7 +33,7 @@ def random_walk(density: float, fraction: float, num_rewirings: int, *, regrow: 
     for _ in range(num_rewirings):
         keep = draw_distinct(count, count - exchanged, generator)
         kept = LayerTopology(shape, layer.indices[keep])
-        free = (kept if regrow else layer).missing()
+        free = (kept if allow_regrowth else layer).missing()
         grown = free[draw_distinct(len(free), exchanged, generator)]
         layer = kept | LayerTopology(shape, grown)
         steps.append(layer)
@@ -173,33 +175,36 @@ class TestExploration:
 
 class TestExpectedCoverage:
     @pytest.mark.parametrize(
-        ("density", "fraction", "regrow", "expected"),
+        ("density", "fraction", "allow_regrowth", "expected"),
         [
             (0.05, 0.5, True, (0.0744, 0.1657, 0.2673, 0.4349, 0.7408)),
             (0.1, 0.3, True, (0.129, 0.2361, 0.3516, 0.5329, 0.8253)),
             (0.05, 0.5, False, (0.075, 0.1686, 0.2724, 0.4427, 0.7496)),
         ],
     )
-    def test_expected_coverage_has_its_golden_values(self, density, fraction, regrow, expected):
+    def test_expected_coverage_has_its_golden_values(self, density, fraction, allow_regrowth, expected):
         found = [
-            analysis.coverage_expected(density, fraction, num_rewirings=n, regrow=regrow) for n in (1, 5, 10, 20, 50)
+            analysis.coverage_expected(density, fraction, num_rewirings=n, allow_regrowth=allow_regrowth)
+            for n in (1, 5, 10, 20, 50)
         ]
         assert found == pytest.approx(expected, abs=5e-5)
 
-    @pytest.mark.parametrize("regrow", [True, False])
-    def test_random_growth_explores_what_the_formula_says(self, regrow):
-        history = random_walk(0.05, 0.5, 20, regrow=regrow, seed=3)
+    @pytest.mark.parametrize("allow_regrowth", [True, False])
+    def test_random_growth_explores_what_the_formula_says(self, allow_regrowth):
+        history = random_walk(0.05, 0.5, 20, allow_regrowth=allow_regrowth, seed=3)
         found = analysis.exploration(history)["network"].to_numpy()
         # 40,000 places: the standard deviation of the covered share is below 0.0025.
-        assert found == pytest.approx(analysis.coverage_curve(0.05, [0.5] * 20, regrow=regrow), abs=0.008)
+        assert found == pytest.approx(
+            analysis.coverage_curve(0.05, [0.5] * 20, allow_regrowth=allow_regrowth), abs=0.008
+        )
 
-    @pytest.mark.parametrize("regrow", [True, False])
-    def test_layers_of_unequal_density_are_expected_to_explore_at_their_own_speed(self, regrow):
-        thin, wide = (random_walk(d, 0.5, 10, regrow=regrow, seed=1) for d in (0.4, 0.02))
+    @pytest.mark.parametrize("allow_regrowth", [True, False])
+    def test_layers_of_unequal_density_are_expected_to_explore_at_their_own_speed(self, allow_regrowth):
+        thin, wide = (random_walk(d, 0.5, 10, allow_regrowth=allow_regrowth, seed=1) for d in (0.4, 0.02))
         history = [Topology({"thin": a["fc"], "wide": b["fc"]}) for a, b in zip(thin, wide, strict=True)]
-        expected = analysis.exploration_expected(history[0], [0.5] * 10, regrow=regrow)
+        expected = analysis.exploration_expected(history[0], [0.5] * 10, allow_regrowth=allow_regrowth)
         assert analysis.exploration(history).to_numpy() == pytest.approx(expected.to_numpy(), abs=0.008)
-        blurred = analysis.coverage_expected(0.21, 0.5, num_rewirings=10, regrow=regrow)
+        blurred = analysis.coverage_expected(0.21, 0.5, num_rewirings=10, allow_regrowth=allow_regrowth)
         assert abs(expected["network"].iloc[-1] - blurred) > 0.05
 
     def test_dense_and_empty_layers_have_nothing_to_explore(self):
@@ -216,15 +221,15 @@ class TestExpectedCoverage:
 
     @settings(max_examples=50, deadline=None)
     @given(st.floats(0.01, 0.6), st.lists(st.floats(0, 1), max_size=8), st.booleans())
-    def test_coverage_is_a_share_never_falls_and_keeps_below_its_bound(self, density, fractions, regrow):
-        if not regrow and density * max([0, *fractions]) > 1 - density:
+    def test_coverage_is_a_share_never_falls_and_keeps_below_its_bound(self, density, fractions, allow_regrowth):
+        if not allow_regrowth and density * max([0, *fractions]) > 1 - density:
             return
-        curve = analysis.coverage_curve(density, fractions, regrow=regrow)
+        curve = analysis.coverage_curve(density, fractions, allow_regrowth=allow_regrowth)
         assert (curve[1:] >= curve[:-1] - 1e-12).all()
         assert density - 1e-12 <= curve[-1] <= min(1, density * (1 + sum(fractions))) + 1e-12
 
     @pytest.mark.parametrize(
-        ("density", "fraction", "regrow", "message"),
+        ("density", "fraction", "allow_regrowth", "message"),
         [
             (0.0, 0.5, True, r"density must lie in \(0, 1\)"),
             (1.0, 0.5, True, r"density must lie in \(0, 1\)"),
@@ -232,6 +237,6 @@ class TestExpectedCoverage:
             (0.8, 0.5, False, "without regrowth at most 0.2"),
         ],
     )
-    def test_impossible_numbers_are_refused(self, density, fraction, regrow, message):
+    def test_impossible_numbers_are_refused(self, density, fraction, allow_regrowth, message):
         with pytest.raises(ValueError, match=message):
-            analysis.coverage_expected(density, fraction, num_rewirings=1, regrow=regrow)
+            analysis.coverage_expected(density, fraction, num_rewirings=1, allow_regrowth=allow_regrowth)

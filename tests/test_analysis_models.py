@@ -617,7 +617,7 @@ LOOKS = {
 @pytest.mark.parametrize("storage", ["masked", "csr"])
 @pytest.mark.parametrize("look", LOOKS)
 def test_looking_at_a_model_changes_nothing_of_it(look, storage):
-    """Parameters, buffers, gradients, modes, hooks and the random stream stay bit by bit as they were."""
+    """Parameters, buffers, gradients, modes, hooks and the random stream stay bit for bit as they were."""
     model, x = thinned(Residual(), 0.5, storage=storage).train(), torch.randn(4, 2, 8, 8)
     model.head.eval()
     model(x).sum().backward()

@@ -230,7 +230,7 @@ def test_a_step_that_the_scaler_skips_does_not_count_and_does_not_spoil_the_next
     assert skipped.step == handle.step == 4
     assert skipped.journal.steps == handle.journal.steps == [0, 2]
     assert topology_of(skipping) == topology_of(straight)
-    # The scale is halved by the skipped step: a power of two, so gradients agree bit by bit.
+    # The scale is halved by the skipped step: a power of two, so gradients agree bit for bit.
     assert same(states(skipping), states(straight))
 
 
@@ -283,7 +283,7 @@ def test_a_resumed_training_goes_on_bit_by_bit(storage, rule, order, steps, tmp_
 
 @pytest.mark.parametrize("start", [1, 3])
 def test_a_state_loaded_after_attaching_prepares_the_rewiring_that_is_due_next(start):
-    rule = RigL(every=2, start=start, stop=None, fraction=Constant(0.5))
+    rule = RigL(every=2, start=start, stop=None, drop_fraction=Constant(0.5))
     first = made("csr")
     attach(*first, rule)
     go(*first, batches_of(start))

@@ -427,7 +427,7 @@ def test_a_closure_that_is_called_at_several_weights_is_no_error(storage):
 
     model = tiny(storage)
     optimizer = LineSearch(model.parameters(), lr=0.1)
-    handle = attach(model, optimizer, SET(every=2, stop=9, fraction=0.5))
+    handle = attach(model, optimizer, SET(every=2, stop=9, drop_fraction=0.5))
     for batch in batches_of(4):
 
         def closure(batch=batch):

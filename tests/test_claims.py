@@ -8,11 +8,11 @@ import pytest
 import torch
 from scipy.stats import ttest_rel
 
-from sparsekit.analysis import Claim, judge
+from sparsekit.analysis import Claim, assess_claim
 
 
 def test_a_difference_far_above_its_error_is_reproduced():
-    claim = judge("ours is better", [0.90, 0.92, 0.91], [0.80, 0.81, 0.82])
+    claim = assess_claim("ours is better", [0.90, 0.92, 0.91], [0.80, 0.81, 0.82])
     assert claim.verdict == "reproduced"
     assert claim.is_reproduced
     assert claim.mean == pytest.approx(0.10)
@@ -21,11 +21,11 @@ def test_a_difference_far_above_its_error_is_reproduced():
 
 
 def test_the_same_mean_with_a_large_scatter_is_undecided():
-    assert judge("ours is better", [0.99, 0.92, 0.82], [0.80, 0.81, 0.82]).verdict == "undecided"
+    assert assess_claim("ours is better", [0.99, 0.92, 0.82], [0.80, 0.81, 0.82]).verdict == "undecided"
 
 
 def test_a_difference_far_below_its_bound_contradicts_the_claim():
-    claim = judge("ours is better", [0.80, 0.81, 0.82], [0.90, 0.92, 0.91])
+    claim = assess_claim("ours is better", [0.80, 0.81, 0.82], [0.90, 0.92, 0.91])
     assert claim.verdict == "contradicted"
     assert not claim.is_reproduced
     assert claim.t == pytest.approx(-10 * 3**0.5)
@@ -44,20 +44,20 @@ def test_how_many_errors_are_enough_depends_on_the_number_of_seeds(seeds, bound)
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])
 def test_of_methods_that_do_not_differ_one_in_forty_is_said_to_be_better(seeds):
     draws = np.random.default_rng(seeds).normal(size=(2, 2000, seeds))
-    verdicts = [judge("A beats B", list(a), list(b)).verdict for a, b in zip(*draws, strict=True)]
+    verdicts = [assess_claim("A beats B", list(a), list(b)).verdict for a, b in zip(*draws, strict=True)]
     for wrong in ("reproduced", "contradicted"):
         assert verdicts.count(wrong) / len(verdicts) == pytest.approx(0.025, abs=0.011)
 
 
 def test_t_is_that_of_the_paired_test():
     ours, theirs = np.random.default_rng(0).normal(size=(2, 7))
-    assert judge("A beats B", list(ours), list(theirs)).t == pytest.approx(ttest_rel(ours, theirs).statistic)
-    bounded = judge("A beats B", list(ours), list(theirs), above=0.3)
+    assert assess_claim("A beats B", list(ours), list(theirs)).t == pytest.approx(ttest_rel(ours, theirs).statistic)
+    bounded = assess_claim("A beats B", list(ours), list(theirs), above=0.3)
     assert bounded.t == pytest.approx(ttest_rel(ours - 0.3, theirs).statistic)
 
 
 def test_seeds_are_compared_in_pairs():
-    paired = judge("ours is better", [0.5, 0.7, 0.9], [0.4, 0.6, 0.8])
+    paired = assess_claim("ours is better", [0.5, 0.7, 0.9], [0.4, 0.6, 0.8])
     assert paired.error == pytest.approx(0)
     assert paired.is_reproduced
     assert paired.t == math.inf
@@ -68,17 +68,17 @@ def test_seeds_are_compared_in_pairs():
     [(-0.03, "reproduced", math.inf), (-0.02, "undecided", 0.0), (0.0, "contradicted", -math.inf)],
 )
 def test_hardly_worse_is_a_bound_below_zero_and_equal_gaps_leave_no_doubt_but_at_the_bound(above, verdict, t):
-    claim = judge("hardly worse", [0.78, 0.80, 0.82], [0.80, 0.82, 0.84], above=above)
+    claim = assess_claim("hardly worse", [0.78, 0.80, 0.82], [0.80, 0.82, 0.84], above=above)
     assert (claim.verdict, claim.t) == (verdict, t)
 
 
 def test_equal_runs_decide_nothing():
-    claim = judge("A beats B", [0.7, 0.8], [0.7, 0.8])
+    claim = assess_claim("A beats B", [0.7, 0.8], [0.7, 0.8])
     assert str(claim) == "undecided: A beats B (+0.0 ± 0.0 points, t = 0.0, n = 2 seeds)"
 
 
 def test_a_verdict_says_mean_error_t_and_seeds():
-    said = str(judge("A beats B", [0.80, 0.82, 0.81], [0.79, 0.80, 0.80]))
+    said = str(assess_claim("A beats B", [0.80, 0.82, 0.81], [0.79, 0.80, 0.80]))
     assert said == "undecided: A beats B (+1.3 ± 0.3 points, t = 4.0, n = 3 seeds)"
 
 
@@ -90,19 +90,19 @@ def test_a_single_run_decides_nothing_however_a_claim_is_made(error):
 @pytest.mark.parametrize(("ours", "theirs"), [([0.9], [0.8]), ([0.9, 0.9], [0.8]), ([], [])])
 def test_one_run_proves_nothing_and_pairs_must_be_complete(ours, theirs):
     with pytest.raises(ValueError, match="two runs or more of each"):
-        judge("A beats B", ours, theirs)
+        assess_claim("A beats B", ours, theirs)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_runs_that_measured_no_number_are_not_judged(value):
     with pytest.raises(ValueError, match=r"runs must have measured numbers, got \[0.9, (nan|inf)\]"):
-        judge("A beats B", [0.9, value], [0.8, 0.8])
+        assess_claim("A beats B", [0.9, value], [0.8, 0.8])
     with pytest.raises(ValueError, match=r"above must be a number, got"):
-        judge("A beats B", [0.9, 0.9], [0.8, 0.8], above=value)
+        assess_claim("A beats B", [0.9, 0.9], [0.8, 0.8], above=value)
 
 
 def test_runs_may_be_columns_and_tensors():
     ours, theirs = [0.93, 0.94, 0.96], [0.90, 0.90, 0.91]
-    claim = judge("x", ours, theirs)
+    claim = assess_claim("x", ours, theirs)
     for kind in (np.array, torch.tensor, pd.Series):
-        assert judge("x", kind(ours), kind(theirs)).t == pytest.approx(claim.t, rel=1e-4)
+        assert assess_claim("x", kind(ours), kind(theirs)).t == pytest.approx(claim.t, rel=1e-4)

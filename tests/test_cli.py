@@ -151,12 +151,12 @@ def test_a_density_reaches_a_pattern(rule, tmp_path):
     ("setting", "name", "value"),
     [
         ("every=50", "every", 50),
-        ("fraction=0.2", "fraction", Cosine(0.2, 0.0)),
-        ("fraction=1", "fraction", Cosine(1.0, 0.0)),
-        ("scope=overall", "scope", "overall"),
-        ("scope='overall'", "scope", "overall"),
-        ("regrow=False", "regrow", False),
-        ("regrow=false", "regrow", False),
+        ("drop_fraction=0.2", "drop_fraction", Cosine(0.2, 0.0)),
+        ("drop_fraction=1", "drop_fraction", Cosine(1.0, 0.0)),
+        ("scope=overall", "scope", "global"),
+        ("scope='global'", "scope", "global"),
+        ("allow_regrowth=False", "allow_regrowth", False),
+        ("allow_regrowth=false", "allow_regrowth", False),
         ("grow=random", "grow", Random()),
         ("density=none", "density", None),
     ],
@@ -171,8 +171,8 @@ def made_rule(*settings: str, rule: str = "rigl"):
 
 
 def test_settings_may_be_repeated_and_are_kept_with_the_run(tmp_path):
-    rule = read_experiment(train(tmp_path, "--set", "every=50", "--set", "fraction=0.2").folder).rule
-    assert (rule.every, rule.fraction, rule.drop) == (50, Cosine(0.2, 0.0), Magnitude())
+    rule = read_experiment(train(tmp_path, "--set", "every=50", "--set", "drop_fraction=0.2").folder).rule
+    assert (rule.every, rule.drop_fraction, rule.drop) == (50, Cosine(0.2, 0.0), Magnitude())
 
 
 @pytest.mark.parametrize("rule", names("rule"))
@@ -216,9 +216,15 @@ WRONG_VALUES = {
     ("rigl", "every=True"): "--set every of rigl must be a whole number, got 'True'",
     ("rigl", "every={[]: 1}"): "--set every of rigl must be a whole number, got",
     ("rigl", "stop=soon"): "--set stop of rigl must be a whole number or none, got 'soon'",
-    ("rigl", "fraction=abc"): "--set fraction of rigl must be a number or a Schedule, which only Python .*, got 'abc'",
-    ("drop-grow", "fraction=0.2"): "--set fraction of drop-grow must be a Schedule, which only Python .*, got '0.2'",
-    ("rigl", "regrow=maybe"): "--set regrow of rigl must be true or false, got 'maybe'",
+    (
+        "rigl",
+        "drop_fraction=abc",
+    ): "--set drop_fraction of rigl must be a number or a Schedule, which only Python .*, got 'abc'",
+    (
+        "drop-grow",
+        "drop_fraction=0.2",
+    ): "--set drop_fraction of drop-grow must be a Schedule, which only Python .*, got '0.2'",
+    ("rigl", "allow_regrowth=maybe"): "--set allow_regrowth of rigl must be true or false, got 'maybe'",
     ("rigl", "scope=all"): "--set scope of rigl must be layer or overall, got 'all'",
     ("set", "grow=nothing"): "--set grow of set must be one of gradient, random, got 'nothing'",
 }
@@ -559,7 +565,7 @@ def test_every_setting_of_every_score_can_be_given_as_it_would_be_printed(score)
     pairs = {f"{score}.{f.name}": f"{getattr(made, f.name)}" for f in fields(made)}
     assert values.score_of(score, {**pairs, "every": "5"}) == (made, {"every": "5"})
     changed, _ = values.score_of(score, {f"{score}.rounds": "7", f"{score}.comeback": "true"})
-    assert (changed.rounds, changed.comeback) == (7, True)
+    assert (changed.rounds, changed.allow_regrowth) == (7, True)
 
 
 @pytest.mark.parametrize(

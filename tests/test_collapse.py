@@ -61,7 +61,7 @@ def test_a_score_of_one_round_is_taken_once_and_one_of_many_rounds_anew():
 def test_the_score_of_the_whole_network_is_what_one_round_ranks():
     model, few = mlp(6, 20, 3), [batch(6, 3)]
     scores = score_whole(model, SNIP(), batches=few)
-    assert sk.keep_top_overall(scores, round(0.3 * 180)) == prune(model, SNIP(), 0.3, batches=few)
+    assert sk.keep_top_global(scores, round(0.3 * 180)) == prune(model, SNIP(), 0.3, batches=few)
     assert set(score_whole(model, SNIP(), batches=few, exclude=("last",))) == {"0"}
 
 

@@ -10,7 +10,15 @@ import torch
 from training_helpers import same
 
 from sparsekit import cli
-from sparsekit.experiments import Experiment, load_model, load_start, read_experiment, read_run, run, save_start
+from sparsekit.experiments import (
+    Experiment,
+    load_initial_state,
+    load_model,
+    read_experiment,
+    read_run,
+    run,
+    save_initial_state,
+)
 from sparsekit.experiments.record import write_experiment
 from sparsekit.models import build
 from sparsekit.rewiring.journal import Journal
@@ -27,7 +35,7 @@ FINISHED = Experiment(
     recipe="finished",
     model_settings={"hidden": (8,)},
     density=0.3,
-    rule=RigL(every=2, stop=5, fraction=0.5),
+    rule=RigL(every=2, stop=5, drop_fraction=0.5),
     epochs=2,
     batch_size=400,
 )
@@ -153,10 +161,10 @@ def test_no_flipped_bit_and_no_cut_in_a_ticket_or_a_kept_state_is_silent(history
     model = load_model(history.folder)
     book = TicketBook(tmp_path)
     book.add(model, step=6, accuracy=0.5)
-    name = save_start(tmp_path, model)
+    name = save_initial_state(tmp_path, model)
     for path, read in {
         book.path_of(6): lambda: book.at(6),
-        tmp_path / "starts" / f"{name}.safetensors": lambda: load_start(tmp_path, name, model),
+        tmp_path / "starts" / f"{name}.safetensors": lambda: load_initial_state(tmp_path, name, model),
     }.items():
         whole = path.read_bytes()
         for data in damaged(whole, seed=1):

@@ -86,7 +86,7 @@ def kept_by_rigl():
     model = tiny("csr")
     for step in range(0, STEPS, 2):
         for layer in topology_of(model).values():
-            num_kept = layer.count - int(RULES["rigl"].fraction_at(step) * layer.count)
+            num_kept = layer.count - int(RULES["rigl"].drop_fraction_at(step) * layer.count)
             yield type(layer)(layer.shape, layer.indices[:num_kept])
 
 
@@ -111,9 +111,9 @@ def test_scores_of_one_process_alone_would_diverge(found, storage):
 
 def test_layers_may_exchange_connections_in_masked_storage_only(found):
     for of_rank in found:
-        assert of_rank["masked", "overall"] == ""
-        assert "a csr layer must keep its" in of_rank["csr", "overall"]
-        assert "; use storage masked, or scope='layer'" in of_rank["csr", "overall"]
+        assert of_rank["masked", "global"] == ""
+        assert "a csr layer must keep its" in of_rank["csr", "global"]
+        assert "; use storage masked, or scope='layer'" in of_rank["csr", "global"]
 
 
 def test_csr_layers_are_not_trained_without_their_wrapper(found):

@@ -33,8 +33,8 @@ VARIANTS = {
     "defaults": Experiment(),
     "small": SMALL,
     "rigl": replace(SMALL, rule=RigL(stop=10)),
-    "set": replace(SMALL, rule=SET(stop=10, fraction=Linear(0.5, 0.1))),
-    "gmp": replace(SMALL, rule=DropGrow(stop=9, density=Cubic(1.0, 0.1), fraction=Constant(0.0), scope="overall")),
+    "set": replace(SMALL, rule=SET(stop=10, drop_fraction=Linear(0.5, 0.1))),
+    "gmp": replace(SMALL, rule=DropGrow(stop=9, density=Cubic(1.0, 0.1), drop_fraction=Constant(0.0), scope="global")),
     "adam": replace(SMALL, optimizer="adamw", optimizer_settings={"betas": (0.9, 0.99)}),
     "rate": replace(SMALL, learning_rate=Warmup(Piecewise(0.1, (3, 5)), steps=2)),
     "everything": replace(
@@ -79,7 +79,7 @@ def test_a_rule_says_so_where_it_draws_every_place_anew(name):
 @pytest.mark.parametrize("asked", [{"score": Magnitude()}, {"shuffle": True}], ids=["score", "shuffle"])
 def test_a_kept_state_leaves_a_score_nothing_to_say(asked):
     with pytest.raises(ValueError, match="must be left out .* start abc, which brings a topology of its own"):
-        replace(SMALL, start="abc", **asked)
+        replace(SMALL, init_from="abc", **asked)
 
 
 def test_all_weights_leave_a_score_nothing_to_say():
@@ -135,7 +135,7 @@ def other_value(name):
         "shuffle": True,
         "rule": RigL(stop=10),
         "storage": "csr",
-        "dense_start": False,
+        "dense_init": False,
         "optimizer": "adam",
         "optimizer_settings": {"momentum": 0.5},
         "step_count": "own",
@@ -147,13 +147,20 @@ def other_value(name):
         "micro_batches": 2,
         "autocast": "bfloat16",
         "seed": 1,
-        "start": "0123456789abcdef",
+        "init_from": "0123456789abcdef",
         "first_step": 1,
     }[name]
 
 
 def test_settings_of_rules_and_schedules_get_different_folders_too():
-    rules = [RigL(stop=10), RigL(stop=11), RigL(stop=10, every=7), RigL(stop=10, fraction=0.2), SET(stop=10), Static()]
+    rules = [
+        RigL(stop=10),
+        RigL(stop=11),
+        RigL(stop=10, every=7),
+        RigL(stop=10, drop_fraction=0.2),
+        SET(stop=10),
+        Static(),
+    ]
     assert len({replace(SMALL, rule=rule).folder_name for rule in rules}) == len(rules)
 
 
@@ -173,12 +180,12 @@ def with_a_new_setting(cls):
 @pytest.mark.parametrize("kind_and_name", [("experiment", "experiment"), ("rule", "drop-grow"), ("schedule", "cosine")])
 def test_a_new_setting_with_a_default_renames_no_old_folder(kind_and_name, monkeypatch):
     kind, name = kind_and_name
-    old = replace(SMALL, rule=RigL(stop=10, fraction=0.2))
+    old = replace(SMALL, rule=RigL(stop=10, drop_fraction=0.2))
     old_name = old.folder_name
     later = with_a_new_setting(registry.get(kind, name))
     monkeypatch.setitem(registry._registered[kind], name, later)
-    fraction = registry.get("schedule", "cosine")(0.2, 0.0)
-    rule = registry.get("rule", "drop-grow")(stop=10, fraction=fraction)
+    drop_fraction = registry.get("schedule", "cosine")(0.2, 0.0)
+    rule = registry.get("rule", "drop-grow")(stop=10, drop_fraction=drop_fraction)
     fields = {f.name: getattr(old, f.name) for f in dataclasses.fields(old)}
     new = registry.get("experiment", "experiment")(**{**fields, "rule": rule})
     assert new.folder_name == old_name

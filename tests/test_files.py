@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from sparsekit.cli.output import write_comparison
-from sparsekit.experiments import Experiment, run, save_start
-from sparsekit.experiments.start import load_start
+from sparsekit.experiments import Experiment, run, save_initial_state
+from sparsekit.experiments.initial_state import load_initial_state
 from sparsekit.tricks import Distillation
 from sparsekit.utils import files
 from sparsekit.utils.files import alone, append, is_sealed, read_arrays, read_json, sealed, write_json
@@ -42,12 +42,12 @@ def test_a_start_a_teacher_and_a_table_stay_in_their_folders_too(tmp_path):
     import torch
 
     model = torch.nn.Linear(2, 2)
-    name = save_start(tmp_path / "other", model)
+    name = save_initial_state(tmp_path / "other", model)
     for outside in (f"../../other/starts/{name}", str(tmp_path / "other" / "starts" / name)):
         with pytest.raises(ValueError, match="start must be a plain name"):
-            Experiment(start=outside)
+            Experiment(init_from=outside)
         with pytest.raises(ValueError, match="the name of a state must be a plain name"):
-            load_start(tmp_path / "runs", outside, model)
+            load_initial_state(tmp_path / "runs", outside, model)
     pupil = Experiment(density=1.0, epochs=1, tricks=(Distillation(teacher="../elsewhere"),))
     with pytest.raises(ValueError, match="the name of a run to learn from must be a plain name"):
         run(pupil, tmp_path / "runs", progress=False)

@@ -306,7 +306,7 @@ def test_the_exact_sampler_finds_as_many_different_missing_places_as_asked_for(d
     ):
         found = positions_of(candidates, view_of(taken), draws(seed))
         assert (found.diff() > 0).all()
-        assert (taken.place_of(found) == -1).all()
+        assert (taken.position_of(found) == -1).all()
         assert found.numel() <= wanted
         assert found.numel() == wanted or isinstance(candidates, Given)
 
@@ -423,7 +423,7 @@ def test_with_every_missing_connection_sampled_gse_is_rigl_that_grows_first(make
     _, views = seen(make, shape, storage)
     subset = math.inf if sampler == "replacement" else 100.0
     gse = GSE(stop=100, candidates=guide(subset=subset, sampler=sampler), rounding="down")
-    rigl = RigL(stop=100, fraction=0.2, regrow=False)
+    rigl = RigL(stop=100, drop_fraction=0.2, allow_regrowth=False)
     assert gse.propose(views, 10, draws()) == rigl.propose(views, 10, draws())
 
 
@@ -433,7 +433,7 @@ def test_with_every_missing_connection_sampled_gse_is_rigl_that_grows_first(make
 def test_the_best_of_the_sampled_are_grown_and_the_weakest_dropped(make, shape, storage, guide, sampler):
     model, views = seen(make, shape, storage)
     candidates = guide(subset=0.7, sampler=sampler)
-    new = GSE(stop=100, fraction=0.3, candidates=candidates).propose(views, 0, draws(4))
+    new = GSE(stop=100, drop_fraction=0.3, candidates=candidates).propose(views, 0, draws(4))
     generator = draws(4)
     assert counts_of(new) == counts_of(sk.topology_of(model))
     for name, view in views.items():
@@ -448,7 +448,11 @@ def test_the_best_of_the_sampled_are_grown_and_the_weakest_dropped(make, shape, 
 def test_fewer_candidates_than_wanted_mean_that_fewer_are_exchanged():
     topology = random_layer((40, 50), 100)
     rule = DropGrow(
-        stop=9, fraction=Constant(0.9), candidates=Uniform(subset=0.1), grow=sk.rules.Random(), regrow=False
+        stop=9,
+        drop_fraction=Constant(0.9),
+        candidates=Uniform(subset=0.1),
+        grow=sk.rules.Random(),
+        allow_regrowth=False,
     )
     new = rule.propose({"fc": view_of(topology)}, 0, draws())["fc"]
     assert new.count == 100
@@ -468,7 +472,7 @@ def test_grown_connections_start_at_zero_in_value_and_optimizer_state(storage, g
         _, change = sk.train_step(model, updates, batch, loss, rule, step, sk.generator(0, step))
     assert change.num_grown == change.num_dropped > 0
     for name, layer in sk.sparse_layers(model).items():
-        grown = layer.topology.place_of(change.grown[name])
+        grown = layer.topology.position_of(change.grown[name])
         assert not layer.values()[grown].any()
         for tensor in updates.state[layer.param].values():
             if tensor.shape == layer.param.shape:
@@ -491,17 +495,17 @@ def test_a_network_that_is_dead_is_still_rewired(storage, guide):
 
 def test_presets_are_the_algorithm_and_the_released_code():
     gse = GSE(stop=100)
-    assert (gse.scope, gse.replaces_step, gse.regrow, gse.rounding, gse.probe_batches) == (
+    assert (gse.scope, gse.replaces_step, gse.allow_regrowth, gse.rounding, gse.probe_batches) == (
         "layer",
         True,
         False,
         "up",
         1,
     )
-    assert gse.fraction == Cosine(0.2, 0.0)
+    assert gse.drop_fraction == Cosine(0.2, 0.0)
     assert gse.candidates == Uniform(subset=1.0)
     released = GSEReleased(stop=100, classes=1000)
-    assert (released.scope, released.replaces_step, released.rounding) == ("overall", False, "down")
+    assert (released.scope, released.replaces_step, released.rounding) == ("global", False, "down")
     assert released.probe_batches == 79
     assert released.candidates == Uniform(dense_from=0.5)
     assert GSEReleased(stop=100).probe_batches == 1
@@ -515,8 +519,10 @@ def test_the_size_of_the_subset_can_be_given_beside_the_candidates():
 
 def test_the_number_exchanged_can_be_rounded_up():
     topology = random_layer((10, 10), 17)
-    for fraction, exchanged in ((0.3, 6), (0.05, 1), (0.5, 9), (1.0, 17), (0.0, 0)):
-        rule = replace(GSE(stop=9, candidates=AllMissing(), grow=sk.rules.Random()), fraction=Constant(fraction))
+    for drop_fraction, exchanged in ((0.3, 6), (0.05, 1), (0.5, 9), (1.0, 17), (0.0, 0)):
+        rule = replace(
+            GSE(stop=9, candidates=AllMissing(), grow=sk.rules.Random()), drop_fraction=Constant(drop_fraction)
+        )
         new = rule.propose({"fc": view_of(topology)}, 0, draws())["fc"]
         assert (new - topology).count == exchanged
     with pytest.raises((ValueError, TypeError), match=r"rounding must be 'down' or 'up', got 'even'|Literal"):

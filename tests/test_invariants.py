@@ -22,7 +22,7 @@ CONVOLUTIONS = {name: value for name, value in LAYERS.items() if len(value[1]) =
 
 
 def rewiring(make_rule, **more):
-    return make_rule(**{"stop": 100, "every": 2, "fraction": 0.4, **more})
+    return make_rule(**{"stop": 100, "every": 2, "drop_fraction": 0.4, **more})
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> list[torch.Tensor]:
@@ -103,7 +103,7 @@ def test_kept_weights_are_unchanged_and_grown_ones_and_their_momentum_are_zero(s
     assert change.num_grown == change.num_dropped > 0
     for name, layer in sk.sparse_layers(model).items():
         old, values = before[name]
-        place = old.place_of(layer.indices)
+        place = old.position_of(layer.indices)
         momentum = layer.unpack(optimizer.state[layer.param]["momentum_buffer"])
         assert torch.equal(layer.values()[place >= 0], values[place[place >= 0]])
         assert not layer.values()[place < 0].any()
@@ -132,7 +132,7 @@ def test_the_topology_is_frozen_after_stop_and_values_go_on(storage, make_rule):
     make, shape = MODELS["linear"]
     model = sparse(make(), storage)
     optimizer = OPTIMIZERS["momentum"](model.parameters())
-    rule = rewiring(make_rule, stop=4, fraction=Constant(0.4))
+    rule = rewiring(make_rule, stop=4, drop_fraction=Constant(0.4))
     changes = train(model, optimizer, rule, shape, steps=5)
     assert [change is not None for change in changes] == [True, False, True, False, True]
     frozen, values = sk.topology_of(model), model[0].values()
@@ -163,7 +163,7 @@ def test_accumulating_over_micro_batches_grows_what_one_large_batch_does(storage
 def test_a_fraction_of_zero_changes_no_connection(storage, make, shape, make_rule):
     model = sparse(make(), storage)
     before = sk.topology_of(model)
-    rule = rewiring(make_rule, fraction=Constant(0.0), every=1)
+    rule = rewiring(make_rule, drop_fraction=Constant(0.0), every=1)
     changes = train(model, OPTIMIZERS["adam"](model.parameters()), rule, shape, steps=3)
     assert sk.topology_of(model) == before
     assert [change.num_grown + change.num_dropped for change in changes] == [0, 0, 0]
@@ -216,7 +216,7 @@ def test_gradual_pruning_is_nested_monotone_and_arrives(storage):
     full = {name: LayerTopology.full(s) for name, s in sk.shapes_of(model).items()}
     model = sk.sparsify(model, full, storage)
     optimizer = OPTIMIZERS["adam"](model.parameters())
-    rule = SET(stop=8, every=3, fraction=Constant(0.0), density=Cubic(1.0, 0.2), scope="overall")
+    rule = SET(stop=8, every=3, drop_fraction=Constant(0.0), density=Cubic(1.0, 0.2), scope="global")
     states = [sk.topology_of(model)]
     for step in range(10):
         train(model, optimizer, rule, shape, steps=1, first=step)
@@ -244,7 +244,7 @@ def test_frozen_layers_keep_their_topology_while_the_others_are_rewired(storage)
     values = net[2].values()
     trained = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
     for make_rule in (SET, RigL):
-        for scope in ("layer", "overall"):
+        for scope in ("layer", "global"):
             train(net, trained, rewiring(make_rule, every=1, scope=scope), (6,), steps=3)
     after = sk.topology_of(net)
     assert after["2"] == before["2"]

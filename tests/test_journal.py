@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsekit.rewiring.journal import Journal
-from sparsekit.rewiring.update import Change
+from sparsekit.rewiring.update import TopologyUpdate
 from sparsekit.schedules import Cosine
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.selection import draw_distinct, random_topology
@@ -28,7 +28,7 @@ def topologies(number: int, seed: int = 0) -> list[Topology]:
 
 def recorded(journal: Journal, states: list[Topology], *, every: int = 10) -> Journal:
     for number, (old, new) in enumerate(itertools.pairwise(states), 1):
-        journal.add(number * every, Change.between(old, new))
+        journal.add(number * every, TopologyUpdate.between(old, new))
     return journal
 
 
@@ -60,8 +60,8 @@ def test_any_topologies_survive_the_file(tmp_path_factory, number, seed):
 def test_empty_and_full_layers_and_changes_of_some_layers_survive_the_file(tmp_path):
     start = Topology({"a": LayerTopology.full((3, 4)), "b": random_layer((2, 2), 0)})
     journal = Journal.create(tmp_path / "journal", start)
-    journal.add(0, Change({}, {}))
-    journal.add(1, Change.between(start, {"a": random_layer((3, 4), 0)}))
+    journal.add(0, TopologyUpdate({}, {}))
+    journal.add(1, TopologyUpdate.between(start, {"a": random_layer((3, 4), 0)}))
     read = Journal.read(tmp_path / "journal")
     assert read[1] == start
     assert read[2] == Topology({"a": random_layer((3, 4), 0), "b": start["b"]})
@@ -71,7 +71,7 @@ def test_steps_must_come_in_order():
     journal = recorded(Journal(topologies(1)[0]), topologies(3))
     for step in (20, 3):
         with pytest.raises(ValueError, match=f"rewirings must come in order, got step {step} after step 20"):
-            journal.add(step, Change({}, {}))
+            journal.add(step, TopologyUpdate({}, {}))
     assert len(journal) == 2
 
 
@@ -83,7 +83,7 @@ def test_a_record_that_a_crash_cut_off_is_left_out_and_written_over(tmp_path, lo
     path.write_bytes(path.read_bytes()[:-lost])
     journal = Journal.read(path)
     assert list(journal.topologies()) == states[:3]
-    journal.add(30, Change.between(states[2], states[3]))
+    journal.add(30, TopologyUpdate.between(states[2], states[3]))
     assert list(journal.topologies()) == list(Journal.read(path).topologies()) == states
 
 
@@ -93,7 +93,7 @@ def test_a_damaged_record_is_refused_and_not_taken_for_one_that_was_cut_off(tmp_
     states = topologies(3)
     journal = recorded(Journal.create(path, states[0]), states[:2])
     size = path.stat().st_size
-    journal.add(99, Change.between(states[1], states[2]))
+    journal.add(99, TopologyUpdate.between(states[1], states[2]))
     data = bytearray(path.read_bytes())
     data[size + place] ^= 0x10
     path.write_bytes(data)
@@ -142,7 +142,7 @@ def test_a_resumed_run_forgets_what_it_will_do_again(tmp_path, step, left):
         journal.cut_at(step)
         assert list(journal.topologies()) == states[: left + 1]
     assert list(Journal.read(tmp_path / "journal").topologies()) == states[: left + 1]
-    journal.add(99, Change.between(states[left], states[3]))
+    journal.add(99, TopologyUpdate.between(states[left], states[3]))
     assert Journal.read(tmp_path / "journal")[-1] == states[3]
 
 
@@ -157,10 +157,10 @@ def exchanged(layer: LayerTopology, share: float, draw: torch.Generator) -> Laye
 def test_a_hundred_rewirings_take_less_than_a_megabyte(tmp_path):
     state = random_topology({"a": (300, 784), "b": (100, 300), "c": (10, 100)}, 0.05)
     journal = Journal.create(tmp_path / "journal", state)
-    draw, fraction = torch.Generator().manual_seed(0), Cosine(0.3, 0.0, 100)
+    draw, drop_fraction = torch.Generator().manual_seed(0), Cosine(0.3, 0.0, 100)
     for step in range(100):
-        new = Topology({name: exchanged(layer, fraction(step), draw) for name, layer in state.items()})
-        journal.add(step, Change.between(state, new))
+        new = Topology({name: exchanged(layer, drop_fraction(step), draw) for name, layer in state.items()})
+        journal.add(step, TopologyUpdate.between(state, new))
         state = new
     assert (tmp_path / "journal").stat().st_size < 1_000_000
     assert Journal.read(tmp_path / "journal")[-1] == state

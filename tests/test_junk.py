@@ -130,7 +130,12 @@ NAMED = [(name, setting) for name in registry.names("rule") for setting in setti
 @pytest.mark.parametrize(("name", "setting"), NAMED)
 def test_a_named_rule_takes_no_junk_for_any_setting(name, setting):
     fits = {"final": {"none"}, "initial": {"none"}, "density": {"none"}, "stop": {"none"}}
-    fits |= {"subset": {"none", "inf", "2.5"}, "regrow": {"true"}, "replaces_step": {"true"}, "gradient": {"2.5"}}
+    fits |= {
+        "subset": {"none", "inf", "2.5"},
+        "allow_regrowth": {"true"},
+        "replaces_step": {"true"},
+        "gradient": {"2.5"},
+    }
     for key, junk in JUNK.items():
         if key not in fits.get(setting, set()) and key not in ("-1", "-0.5", "2.5"):
             assert refused(lambda value: make_rule(name, total_steps=100, **{setting: value}), junk), key
@@ -169,16 +174,16 @@ FUNCTIONS = {
     "share_out.total": (lambda junk: allocation.share_out(junk, {"a": 1}, {"a": 5}), ()),
     "share_out.weights": (lambda junk: allocation.share_out(2, {"a": junk}, {"a": 5}), ("2.5",)),
     "share_out.sizes": (lambda junk: allocation.share_out(2, {"a": 1}, {"a": junk}), ()),
-    "highest.scores": (lambda junk: selection.highest(junk, 1), ("tensor",)),
-    "highest.count": (lambda junk: selection.highest(torch.rand(5), junk), ()),
+    "highest.scores": (lambda junk: selection.topk_indices(junk, 1), ("tensor",)),
+    "highest.count": (lambda junk: selection.topk_indices(torch.rand(5), junk), ()),
     "keep_top_per_layer.scores": (lambda junk: selection.keep_top_per_layer(junk, {"fc": 2}), ()),
     "keep_top_per_layer.score": (lambda junk: selection.keep_top_per_layer({"fc": junk}, {"fc": 2}), ()),
     "keep_top_per_layer.counts": (lambda junk: selection.keep_top_per_layer(SCORES, junk), ()),
     "keep_top_per_layer.count": (lambda junk: selection.keep_top_per_layer(SCORES, {"fc": junk}), ()),
-    "keep_top_overall.scores": (lambda junk: selection.keep_top_overall(junk, 2), ()),
-    "keep_top_overall.score": (lambda junk: selection.keep_top_overall({"fc": junk}, 2), ()),
-    "keep_top_overall.count": (lambda junk: selection.keep_top_overall(SCORES, junk), ()),
-    "keep_top_overall.least": (lambda junk: selection.keep_top_overall(SCORES, 2, min_per_layer=junk), ()),
+    "keep_top_global.scores": (lambda junk: selection.keep_top_global(junk, 2), ()),
+    "keep_top_global.score": (lambda junk: selection.keep_top_global({"fc": junk}, 2), ()),
+    "keep_top_global.count": (lambda junk: selection.keep_top_global(SCORES, junk), ()),
+    "keep_top_global.least": (lambda junk: selection.keep_top_global(SCORES, 2, min_per_layer=junk), ()),
     "keep_top_per_output.scores": (lambda junk: selection.keep_top_per_output(junk, 1), ()),
     "keep_top_per_output.fan_in": (lambda junk: selection.keep_top_per_output(torch.rand(4, 5), junk), ()),
     "keep_n_of_m.scores": (lambda junk: selection.keep_n_of_m(junk, 1, 2), ()),
@@ -217,7 +222,7 @@ def test_functions_refuse_junk_in_a_sentence(entry):
 def test_tensors_of_another_type_or_shape_are_refused_too(mask, came):
     assert refused(LayerTopology.of_mask, mask)
     assert refused(lambda junk: LayerTopology((2, 3), junk), mask)
-    assert refused(lambda junk: selection.keep_top_overall({"fc": junk}, 99), mask)
+    assert refused(lambda junk: selection.keep_top_global({"fc": junk}, 99), mask)
 
 
 # --- numbers of numpy are numbers -------------------------------------------------------------------------------------
@@ -228,8 +233,8 @@ EIGHT = np.int64(8)
 def test_whole_numbers_of_numpy_will_do_wherever_whole_numbers_do():
     assert sk.random_topology({"a": (EIGHT, EIGHT)}, np.float32(0.5), seed=EIGHT).count == 32
     assert sk.random_topology({"a": (8, 8)}, 0.5, seed=EIGHT) == sk.random_topology({"a": (8, 8)}, 0.5, seed=8)
-    assert selection.highest(torch.rand(9), EIGHT).numel() == 8
-    assert selection.keep_top_overall({"a": torch.rand(4, 4)}, EIGHT, min_per_layer=EIGHT).count == 8
+    assert selection.topk_indices(torch.rand(9), EIGHT).numel() == 8
+    assert selection.keep_top_global({"a": torch.rand(4, 4)}, EIGHT, min_per_layer=EIGHT).count == 8
     assert selection.keep_top_per_layer({"a": torch.rand(4, 4)}, {"a": EIGHT}).count == 8
     assert selection.keep_n_of_m(torch.rand(2, 16), np.int32(2), EIGHT).count == 8
     assert selection.draw_distinct(np.int64(20), EIGHT, draws()).numel() == 8
@@ -290,10 +295,10 @@ def test_a_rule_of_ones_own_has_its_settings_checked_as_well():
     ("make", "message"),
     [
         (
-            lambda: DropGrow(fraction=0.3, stop=9),
-            r"DropGrow.fraction must be a Schedule, got 0.3; Constant\(...\) keeps",
+            lambda: DropGrow(drop_fraction=0.3, stop=9),
+            r"DropGrow.drop_fraction must be a Schedule, got 0.3; Constant\(...\) keeps",
         ),
-        (lambda: DropGrow(scope="net", stop=9), r"DropGrow.scope must be 'layer' or 'overall', got 'net'"),
+        (lambda: DropGrow(scope="net", stop=9), r"DropGrow.scope must be 'layer' or 'global', got 'net'"),
         (lambda: DropGrow(drop=sk.rules.Magnitude, stop=9), r"got the class Magnitude, which must be called"),
         (lambda: Experiment(epochs=2.0), r"Experiment.epochs must be a whole number, got 2.0; round it"),
         (
@@ -336,7 +341,7 @@ MODELS = {
     "rewire.new": (lambda junk: sk.rewire(sk.sparsify(plain(), NETWORK), junk), ()),
     "rewire.layer": (lambda junk: sk.rewire(sk.sparsify(plain(), NETWORK), {"0": junk}), ()),
     "rewire.optimizer": (lambda junk: sk.rewire(sk.sparsify(plain(), NETWORK), OTHER, junk), ("none",)),
-    "rewire.first_values": (lambda junk: sk.rewire(sk.sparsify(plain(), NETWORK), OTHER, None, junk), ()),
+    "rewire.grow_init": (lambda junk: sk.rewire(sk.sparsify(plain(), NETWORK), OTHER, None, junk), ()),
     "attach.model": (lambda junk: sk.attach(junk, torch.optim.SGD(plain().parameters()), Static()), ()),
     "make_rule.name": (lambda junk: make_rule(junk, total_steps=9), ()),
     "prune.model": (lambda junk: prune(junk, Magnitude(), 0.5), ()),
@@ -437,9 +442,12 @@ TRAINING = {
     "model": (lambda: sk.evaluate("x", [PAIR]), "model must be a Module, got 'x'"),
     "condensed model": (lambda: sk.condense({}), "model must be a Module, got {}"),
     "decay": (lambda: sk.averaged(mlp(3, 2), decay="0.9"), "decay must be a number, got '0.9'"),
-    "no runs": (lambda: sk.analysis.judge("", 3, [0.1, 0.2]), "accuracies must be sequences of numbers, got 3"),
-    "a bound": (lambda: sk.analysis.judge("", [0.2, 0.3], [0.1, 0.2], above="0"), "above must be a number, got '0'"),
-    "words": (lambda: sk.analysis.judge("", ["0.2", 1], [0.1, 0.2]), "an accuracy must be a number, got '0.2'"),
+    "no runs": (lambda: sk.analysis.assess_claim("", 3, [0.1, 0.2]), "accuracies must be sequences of numbers, got 3"),
+    "a bound": (
+        lambda: sk.analysis.assess_claim("", [0.2, 0.3], [0.1, 0.2], above="0"),
+        "above must be a number, got '0'",
+    ),
+    "words": (lambda: sk.analysis.assess_claim("", ["0.2", 1], [0.1, 0.2]), "an accuracy must be a number, got '0.2'"),
 }
 
 

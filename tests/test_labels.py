@@ -11,7 +11,7 @@ from trick_helpers import train
 
 from sparsekit.experiments import Experiment, run
 from sparsekit.schedules import Constant, Linear
-from sparsekit.tricks import Distillation, Given, LabelSmoothing, begin, loss_at, spread_of
+from sparsekit.tricks import Distillation, LabelSmoothing, TrickContext, begin, loss_at, spread_of
 
 
 def logits(classes, *, seed=0):
@@ -81,7 +81,7 @@ def test_wrong_settings_of_smoothing_are_refused():
 def taught(**settings):
     trick = Distillation(teacher="it", **{"stop": 5, **settings})
     teacher = plain_mlp(seed=7)
-    return trick, teacher, Given(load={"it": teacher}.__getitem__)
+    return trick, teacher, TrickContext(load={"it": teacher}.__getitem__)
 
 
 def test_the_loss_is_the_mixture_of_the_formula():
@@ -98,7 +98,7 @@ def test_the_loss_is_the_mixture_of_the_formula():
 def test_a_network_that_is_its_own_teacher_has_nothing_to_learn_from_it():
     model = plain_mlp()
     trick = Distillation(teacher="itself", share=Constant(1.0), stop=3)
-    begin(model, [trick], Given(load=lambda _: copy.deepcopy(model)))
+    begin(model, [trick], TrickContext(load=lambda _: copy.deepcopy(model)))
     x, labels = batches_of(1)[0]
     loss = trick.loss(cross_entropy, model, 0)(model(x), labels)
     assert float(loss.detach()) == pytest.approx(0, abs=1e-6)

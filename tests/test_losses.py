@@ -17,7 +17,7 @@ from sparsekit.rules import RigL, Static
 from sparsekit.schedules import Constant
 from sparsekit.scores import SNIP, GraSP, Taylor, score_whole
 from sparsekit.train import backward, fit, train_step, training
-from sparsekit.tricks import Distillation, Given, LabelSmoothing, begin, loss_at
+from sparsekit.tricks import Distillation, LabelSmoothing, TrickContext, begin, loss_at
 from sparsekit.utils.seeds import generator
 from sparsekit.widgets import live_training
 
@@ -140,7 +140,7 @@ def test_void_pixels_count_neither_in_the_gradient_of_parts_nor_in_the_accuracy(
 def test_micro_batches_with_padding_grow_and_train_as_the_whole_batch(storage):
     models = [tiny(storage, dtype=torch.float64) for _ in range(2)]
     for model, parts in zip(models, (1, 3), strict=True):
-        optimizer, rule = torch.optim.SGD(model.parameters(), lr=0.1), RigL(every=2, stop=9, fraction=0.5)
+        optimizer, rule = torch.optim.SGD(model.parameters(), lr=0.1), RigL(every=2, stop=9, drop_fraction=0.5)
         for step in range(5):
             draws, loss_fn = generator(0, "rewire", step), nn.CrossEntropyLoss(WEIGHTS)
             train_step(model, optimizer, (INPUTS, LABELS), loss_fn, rule, step, draws, micro_batches=parts)
@@ -377,7 +377,7 @@ def test_where_nothing_counts_an_accuracy_is_nan_and_no_error():
 @pytest.mark.parametrize("loss_fn", [nn.CrossEntropyLoss(WEIGHTS), LOSSES["a function nobody knows"][0]])
 @both_storages
 def test_probes_count_by_what_they_weigh(storage, loss_fn):
-    rule = RigL(every=1, stop=9, fraction=0.5, probe_batches=2)
+    rule = RigL(every=1, stop=9, drop_fraction=0.5, probe_batches=2)
     found = []
     for probes in ([(INPUTS, LABELS)], [(INPUTS[:3], LABELS[:3]), (INPUTS[3:], LABELS[3:])]):
         model = tiny(storage, dtype=torch.float64)
@@ -427,7 +427,7 @@ def test_micro_batches_have_the_gradient_of_the_whole_batch_with_tricks_as_well(
     loss_fn, labels = LOSSES[name]
     found = []
     for parts in (1, 3):
-        given = Given(load=lambda _: plain_mlp(seed=7).double())
+        given = TrickContext(load=lambda _: plain_mlp(seed=7).double())
         model = begin(tiny(dtype=torch.float64), tricks, given)
         found.append(gradients(loss_at(tricks, loss_fn, model, 0), (INPUTS, labels), model, micro_batches=parts))
     torch.testing.assert_close(found[1][1], found[0][1], rtol=1e-9, atol=1e-12)

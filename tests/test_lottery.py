@@ -1,4 +1,4 @@
-"""Lottery tickets: exact counts, nested masks, values bit by bit those of the step gone back to, and controls."""
+"""Lottery tickets: exact counts, nested masks, values bit for bit those of the step gone back to, and controls."""
 
 import json
 import shutil
@@ -13,9 +13,9 @@ from torch import nn
 from training_helpers import same
 
 from sparsekit.experiments import Experiment, build_model, load_model, run
+from sparsekit.experiments.initial_state import STARTS
 from sparsekit.experiments.lottery import CONTROLS, Lottery, run_control, run_lottery
 from sparsekit.experiments.lottery.levels import Outset, Place, largest
-from sparsekit.experiments.start import STARTS
 from sparsekit.layers import densify, sparse_layers, sparsify, topology_of
 from sparsekit.rules import SET
 from sparsekit.schedules import Constant
@@ -67,10 +67,10 @@ def begun_with(history):
     """The model that a run began with, as kept."""
     experiment = RUN.read_experiment(history.folder)
     model = build_model(experiment, input_shape=(1, 8, 8), num_classes=10)
-    if experiment.start is not None:
-        from sparsekit.experiments import load_start
+    if experiment.init_from is not None:
+        from sparsekit.experiments import load_initial_state
 
-        load_start(history.folder.parent, experiment.start, model)
+        load_initial_state(history.folder.parent, experiment.init_from, model)
     return model
 
 
@@ -121,7 +121,7 @@ WRONG = {
         "must be dense, got density 1.0, DropGrow, score None and start None",
     ),
     "start": (
-        {"experiment": replace(DENSE, start="0123")},
+        {"experiment": replace(DENSE, init_from="0123")},
         "the experiment must be dense, got .* and start 0123; make",
     ),
 }
@@ -235,7 +235,7 @@ def test_levels_go_on_from_the_step_with_a_new_optimizer(name, won):
         experiment = RUN.read_experiment(level.folder)
         rate = Constant(0.01) if name == "finetune" else lottery.experiment.learning_rate
         assert replace(
-            experiment, recipe="dense", density=1.0, start=None, first_step=0, learning_rate=None
+            experiment, recipe="dense", density=1.0, init_from=None, first_step=0, learning_rate=None
         ) == replace(lottery.experiment, learning_rate=None)
         assert experiment.learning_rate == rate
 

@@ -7,7 +7,7 @@ from helpers import batch_for, mlp, train
 from rule_helpers import RULES, begun
 
 import sparsekit as sk
-from sparsekit.layers import used_topology
+from sparsekit.layers import active_topology
 from sparsekit.rules import GMP, GraNet, Rule, make_rule, settings_of
 from sparsekit.scores import make_score, prune
 
@@ -20,7 +20,7 @@ def trained(rule: Rule) -> sk.Topology:
     """What a small network uses after a few steps of a rule: the same network, batches and draws for all."""
     model = begun(lambda: mlp(8, 20, 20, 3), "masked", rule, density=0.25)
     train(model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), rule, (8,), steps=STEPS)
-    return used_topology(model)
+    return active_topology(model)
 
 
 def by_name(name: str) -> Rule:
@@ -45,5 +45,5 @@ def test_no_two_scores_keep_the_same_connections_but_those_that_rank_alike():
 
 def test_gradual_pruning_is_granet_that_begins_dense_and_exchanges_nothing():
     settings = {"stop": 10, "every": 3, "final": 0.25}
-    assert trained(GMP(**settings)) == trained(GraNet(initial=1.0, fraction=0.0, **settings))
-    assert trained(GMP(**settings)) != trained(GraNet(initial=1.0, fraction=0.5, **settings))
+    assert trained(GMP(**settings)) == trained(GraNet(initial=1.0, drop_fraction=0.0, **settings))
+    assert trained(GMP(**settings)) != trained(GraNet(initial=1.0, drop_fraction=0.5, **settings))

@@ -90,14 +90,14 @@ MISTAKES: dict[str, dict[str, tuple[str, ...]]] = {  # a test's sentence -> code
         "sk.random_topology(topology, 0.1)": ("shapes must be", "got Topology", "use topology.shapes"),
     },
     "a model in place of scores is told what scores are": {
-        "sk.keep_top_overall(model, 3)": ("scores must be", "got Sequential", "for name in shapes_of(model)"),
+        "sk.keep_top_global(model, 3)": ("scores must be", "got Sequential", "for name in shapes_of(model)"),
         "sk.keep_top_per_layer(model, {'0': 3})": ("scores must be", "got Sequential", "for name in shapes_of(model)"),
         "keep_top_per_output(model, 1)": ("scores must be a tensor", "got Sequential", "weight.abs()"),
         "keep_n_of_m(model, 2, 4)": ("scores must be a tensor", "got Sequential", "weight.abs()"),
     },
     "a density in place of a count is found": {
-        "sk.keep_top_overall(scores, 0.1)": NO_DENSITY,
-        "sk.keep_top_overall(scores, 1.0)": NO_DENSITY,
+        "sk.keep_top_global(scores, 0.1)": NO_DENSITY,
+        "sk.keep_top_global(scores, 1.0)": NO_DENSITY,
         "sk.keep_top_per_layer(scores, {'0': 0.1, '2': 1})": NO_DENSITY,
         "keep_top_per_output(scores['0'], 0.1)": NO_DENSITY,
     },

@@ -12,10 +12,10 @@ from training_helpers import OPTIMIZERS, tiny
 
 from sparsekit import cli
 from sparsekit.analysis.landscape import planes as landscape
-from sparsekit.experiments import read_run, run, save_start
+from sparsekit.experiments import read_run, run, save_initial_state
 from sparsekit.layers import topology_of
 from sparsekit.rewiring.journal import Journal
-from sparsekit.rewiring.update import Change
+from sparsekit.rewiring.update import TopologyUpdate
 from sparsekit.tickets import Ticket, write_ticket
 from sparsekit.train import save_checkpoint
 from sparsekit.train.history import Row, append_rows, write_rows
@@ -78,13 +78,13 @@ def test_whatever_is_written_says_that_there_is_no_space_and_keeps_the_old_file(
 
 def test_a_kept_state_says_that_there_is_no_space_and_is_not_taken_for_kept(tmp_path):
     with room_for(300), pytest.raises(OSError, match=NO_SPACE.format(name="safetensors")):
-        save_start(tmp_path, tiny())
+        save_initial_state(tmp_path, tiny())
     assert list((tmp_path / "starts").iterdir()) == []
 
 
 def test_a_rewiring_that_could_not_be_recorded_is_neither_in_memory_nor_in_the_file(tmp_path):
     kept = Journal.create(tmp_path / "journal", topology_of(tiny()))
-    none = Change({"0": torch.tensor([], dtype=torch.int64)}, {})
+    none = TopologyUpdate({"0": torch.tensor([], dtype=torch.int64)}, {})
     size = kept.path.stat().st_size
     with room_for(size + 5), pytest.raises(OSError, match=NO_SPACE.format(name="journal")):
         kept.add(3, none)

@@ -51,7 +51,7 @@ def exercises() -> list[tuple[str, str]]:
     return found
 
 
-def judge(cell: str, name: str):
+def assess_claim(cell: str, name: str):
     """Run an exercise's cell; return its check and the reader's stub."""
     scope = {"torch": torch, "widgets": widgets}
     exec(cell, scope)
@@ -75,19 +75,19 @@ def test_there_are_exercises_in_every_notebook():
 
 @every_exercise
 def test_the_solution_is_right(name, cell):
-    check, _ = judge(cell, name)
+    check, _ = assess_claim(cell, name)
     assert check(solution(name)).message.startswith("Right")
 
 
 @every_exercise
 def test_the_stub_is_not_answered_yet(name, cell):
-    check, stub = judge(cell, name)
+    check, stub = assess_claim(cell, name)
     assert check(stub).message.startswith("Not answered yet")
 
 
 @every_exercise
 def test_a_mistake_that_people_make_is_found(name, cell):
-    check, _ = judge(cell, name)
+    check, _ = assess_claim(cell, name)
     assert check(MISTAKES[name]).message.startswith("Not yet")
 
 
@@ -103,5 +103,5 @@ def test_the_notebook_s_folded_solution_is_right_too(name, cell):
     code = texts[0].partition("```python\n")[2].partition("```")[0]
     scope = {"torch": torch}
     exec(code, scope)
-    check, _ = judge(cell, name)
+    check, _ = assess_claim(cell, name)
     assert check(scope[name])

@@ -22,7 +22,7 @@ NO_FAULTS = ("left dense", "the dense weight of a csr layer")
 pytestmark = [pytest.mark.filterwarnings(f"ignore:{said}") for said in NO_FAULTS]
 IDS = [(library, name) for library, models in OUTSIDERS.items() for name in models]
 # RigL that trains and rewires at each of three steps, and then only trains
-THREE_TIMES = DropGrow(every=1, stop=2, fraction=Constant(0.3), replaces_step=False)
+THREE_TIMES = DropGrow(every=1, stop=2, drop_fraction=Constant(0.3), replaces_step=False)
 
 every_outsider = pytest.mark.parametrize(("library", "name"), IDS, ids=map("-".join, IDS))
 in_both_storages = pytest.mark.parametrize("storage", ["masked", "csr"])

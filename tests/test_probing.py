@@ -26,7 +26,7 @@ from sparsekit.train import attach, backward, fit, train_step, training
 from sparsekit.utils.seeds import generator
 
 both_storages = pytest.mark.parametrize("storage", STORAGES)
-LOOKING = RigL(every=3, stop=9, fraction=0.5, probe_batches=3)
+LOOKING = RigL(every=3, stop=9, drop_fraction=0.5, probe_batches=3)
 
 
 def made(storage):
@@ -78,7 +78,7 @@ def test_the_weights_are_updated_by_the_batch_of_the_step_alone(storage):
     for name, layer in sparse_layers(model).items():
         other = sparse_layers(alone)[name]
         stayed = (layer.topology & other.topology).indices
-        found, wanted = (x.values()[x.topology.place_of(stayed)] for x in (layer, other))
+        found, wanted = (x.values()[x.topology.position_of(stayed)] for x in (layer, other))
         assert torch.equal(found, wanted)
         assert torch.equal(layer.bias, other.bias)
 

@@ -58,7 +58,7 @@ RIGL = Experiment(
     model="small-cnn",
     model_settings={"widths": (3, 4)},
     density=0.3,
-    rule=RigL(every=2, stop=7, fraction=0.5),
+    rule=RigL(every=2, stop=7, drop_fraction=0.5),
     epochs=3,
     batch_size=500,
 )
@@ -69,7 +69,7 @@ with pytest.MonkeyPatch.context() as _monkeypatch:
         augment=False,
         model="mlp-with-dropout",
         model_settings={},
-        rule=SET(every=2, stop=7, fraction=0.5),
+        rule=SET(every=2, stop=7, drop_fraction=0.5),
         storage="csr",
         optimizer="adamw",
         optimizer_settings={},
@@ -78,7 +78,7 @@ with pytest.MonkeyPatch.context() as _monkeypatch:
     )
     PROBING_GSE = replace(
         RIGL,
-        rule=GSE(every=2, stop=7, fraction=0.5, candidates=GraEst(), probe_batches=2, replaces_step=False),
+        rule=GSE(every=2, stop=7, drop_fraction=0.5, candidates=GraEst(), probe_batches=2, replaces_step=False),
         storage="csr",
     )
     # Their layers remember: momentum, signs, a threshold, resting weights, a budget.
@@ -89,7 +89,7 @@ with pytest.MonkeyPatch.context() as _monkeypatch:
         "top-kast": replace(RIGL, augment=False, rule=TopKAST(every=2, stop=7)),
         "srigl": replace(RIGL, augment=False, rule=SRigL(every=2, stop=7)),
     }
-    LONG = replace(DROPOUT_SET, epochs=40, rule=RigL(every=2, stop=None, fraction=Constant(0.3)))
+    LONG = replace(DROPOUT_SET, epochs=40, rule=RigL(every=2, stop=None, drop_fraction=Constant(0.3)))
 EXPERIMENTS = {
     "rigl, augmented": RIGL,
     "set, dropout, csr, adamw": DROPOUT_SET,

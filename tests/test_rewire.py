@@ -24,7 +24,7 @@ from torch import nn
 import sparsekit as sk
 from sparsekit.kernels import Structure
 from sparsekit.kernels.functions import conv2d_gradient_at, linear_gradient_at
-from sparsekit.rewiring.update import Change
+from sparsekit.rewiring.update import TopologyUpdate
 from sparsekit.topology import LayerTopology, Topology
 
 both_storages = pytest.mark.parametrize("storage", STORAGES)
@@ -78,7 +78,7 @@ def test_values_and_optimizer_tensors_move_with_their_connection(storage, make_o
         after = tensors_of(optimizer, layer)
         assert after.keys() == before[name].keys()
         assert len(after) > 1, "the optimizer keeps something for this weight"
-        place = old[name].place_of(new[name].indices)
+        place = old[name].position_of(new[name].indices)
         for key, now in after.items():
             assert torch.equal(now[place >= 0], before[name][key][place[place >= 0]]), key
             assert not now[place < 0].any(), key
@@ -204,11 +204,11 @@ def test_the_public_names_are_functions_although_modules_are_called_the_same():
 def test_a_change_turns_the_old_topology_into_the_new_one_and_counts_itself():
     old = Topology({"a": random_layer((5, 6), 8, 1), "b": random_layer((3, 5), 4, 1), "c": random_layer((2, 2), 2)})
     new = Topology({"a": random_layer((5, 6), 11, 2), "b": random_layer((3, 5), 0)})
-    change = Change.between(old, new)
+    change = TopologyUpdate.between(old, new)
     assert change.apply(old) == Topology({**new, "c": old["c"]})
     assert change.num_grown == (new["a"] - old["a"]).count
     assert change.num_dropped == (old["a"] - new["a"]).count + 4
-    assert Change({}, {}).apply(old) == old
+    assert TopologyUpdate({}, {}).apply(old) == old
 
 
 # --- what a rule sees ------------------------------------------------------------------------------------------------

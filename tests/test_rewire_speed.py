@@ -26,7 +26,7 @@ def test_numba_is_loaded_by_the_first_large_array_and_not_before():
         from sparsekit.topology import LayerTopology
         def use(width):
             a, b = (LayerTopology((1, 2 * width), torch.arange(start, width + start)) for start in (0, 5))
-            (a | b, a - b, a.csc(), a.place_of(b.indices), a.missing_at(torch.arange(width)))
+            (a | b, a - b, a.csc(), a.position_of(b.indices), a.missing_at(torch.arange(width)))
             return "numba" in sys.modules
         print(use(1000), use(40_000))
     """
@@ -111,9 +111,9 @@ def wide(width: int) -> tuple[nn.Module, torch.optim.Optimizer]:
     return model, optimizer
 
 
-@pytest.mark.parametrize("regrow", [True, False])
-def test_a_layer_eight_times_as_wide_takes_less_than_sixteen_times_as_long_to_rewire(regrow):
-    rule = SET(stop=None, every=1, fraction=Constant(0.2), regrow=regrow)
+@pytest.mark.parametrize("allow_regrowth", [True, False])
+def test_a_layer_eight_times_as_wide_takes_less_than_sixteen_times_as_long_to_rewire(allow_regrowth):
+    rule = SET(stop=None, every=1, drop_fraction=Constant(0.2), allow_regrowth=allow_regrowth)
     times: dict[int, list[float]] = {2048: [], 16384: []}
     nets = {width: wide(width) for width in times}
     for step in range(7):  # in turns, so that whatever else the machine does slows down both

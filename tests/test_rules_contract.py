@@ -116,7 +116,7 @@ def test_candidates_are_free_places_in_order_each_once_in_parts_smaller_than_the
             assert isinstance(part(view, view.topology, count, draws()), Iterator)
             positions = torch.cat([*drawn[0], torch.empty(0, dtype=torch.int64)])
             assert (positions.diff() > 0).all()
-            assert (view.topology.place_of(positions) == -1).all()
+            assert (view.topology.position_of(positions) == -1).all()
             assert ((positions >= 0) & (positions < view.topology.size)).all()
             assert all(len(piece) < view.topology.size for piece in drawn[0])
             assert all(torch.equal(*pair) for pair in zip(*drawn, strict=True))
@@ -187,7 +187,7 @@ def test_a_rule_that_says_it_needs_no_gradients_needs_none(name):
 def test_a_rule_needs_gradients_exactly_if_one_of_its_parts_does(kind, name):
     own = {"drop": "magnitude", "grow": "random", "candidates": "draw"} | {kind: name}
     parts = {key: registry.get(key, value)() for key, value in own.items()}
-    rule = DropGrow(fraction=Constant(0.3), **parts)
+    rule = DropGrow(drop_fraction=Constant(0.3), **parts)
     assert rule.needs_gradients == any(part.needs_gradients for part in parts.values())
     make, shape = MODELS["linear"]
     model = sparse(make(), "csr")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from sparsekit.kernels import sampling
-from sparsekit.kernels.sampling import sample_places
+from sparsekit.kernels.sampling import sample_positions
 from sparsekit.topology import LayerTopology
 
 NEVER, ALWAYS = 10**12, 0
@@ -29,7 +29,7 @@ def both_ways(*problem, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, bool
         for limit in (NEVER, ALWAYS):
             monkeypatch.setattr(sampling, "LOOPS_FROM", limit)
             generator = draws(seed)
-            results.append(sample_places(*problem, generator))
+            results.append(sample_positions(*problem, generator))
             states.append(generator.get_state())
     return *results, torch.equal(*states)
 
@@ -63,9 +63,9 @@ def test_the_loops_give_bit_for_bit_what_torch_gives(problem, seed):
 @settings(max_examples=200)
 def test_what_is_drawn_is_sorted_distinct_missing_and_has_weight(problem, seed):
     inputs, outputs, num_draws, taken = problem
-    found = sample_places(*problem, draws(seed))
+    found = sample_positions(*problem, draws(seed))
     assert (found.diff() > 0).all()
-    assert (taken.place_of(found) == -1).all()
+    assert (taken.position_of(found) == -1).all()
     assert found.numel() <= num_draws
     assert ((found >= 0) & (found < taken.size)).all()
     per_place = outputs[:, None] * inputs.repeat_interleave(len(outputs) // len(inputs), 0)
@@ -108,9 +108,9 @@ def test_weights_that_nothing_can_be_drawn_from_count_as_equal(bad):
     taken = LayerTopology((3, 4), EMPTY)
     some, useless = torch.tensor([[0.0, 1.0, 0.0, 0.0]]), torch.full((1, 4), bad)
     places = {
-        "inputs": sample_places(useless, torch.tensor([1.0, 0.0, 0.0]), 100, taken, draws()),
-        "outputs": sample_places(some, torch.full((3,), bad), 100, taken, draws()),
-        "both": sample_places(useless, torch.full((3,), bad), 300, taken, draws()),
+        "inputs": sample_positions(useless, torch.tensor([1.0, 0.0, 0.0]), 100, taken, draws()),
+        "outputs": sample_positions(some, torch.full((3,), bad), 100, taken, draws()),
+        "both": sample_positions(useless, torch.full((3,), bad), 300, taken, draws()),
     }
     assert places["inputs"].tolist() == [0, 1, 2, 3]
     assert places["outputs"].tolist() == [1, 5, 9]
@@ -119,14 +119,14 @@ def test_weights_that_nothing_can_be_drawn_from_count_as_equal(bad):
 
 def test_outputs_that_read_only_inputs_without_weight_do_not_stop_the_drawing():
     taken = LayerTopology((2, 2), EMPTY)
-    found = sample_places(torch.tensor([[1.0, 1.0], [0.0, 0.0]]), torch.tensor([0.0, 1.0]), 100, taken, draws())
+    found = sample_positions(torch.tensor([[1.0, 1.0], [0.0, 0.0]]), torch.tensor([0.0, 1.0]), 100, taken, draws())
     assert found.tolist() == [0, 1, 2, 3]
 
 
 def test_groups_of_very_different_weight_are_drawn_from_their_own_inputs():
     """Running sums over all groups together would lose the small one."""
     inputs = torch.tensor([[1e20, 1e20, 1e20], [1.0, 0.0, 1.0]]).double()
-    found = sample_places(inputs, torch.tensor([0.0, 1.0]), 100, LayerTopology((2, 3), EMPTY), draws())
+    found = sample_positions(inputs, torch.tensor([0.0, 1.0]), 100, LayerTopology((2, 3), EMPTY), draws())
     assert found.tolist() == [3, 5]
 
 
@@ -135,7 +135,7 @@ def test_a_number_rounded_up_to_the_end_of_its_group_stays_in_it(limit, monkeypa
     monkeypatch.setattr(sampling, "LOOPS_FROM", limit)
     monkeypatch.setattr(sampling, "_uniforms", lambda count, _: torch.ones(count).double() - 2**-53)
     inputs, outputs = torch.tensor([[1.0, 1.0, 0.0]] * 3), torch.tensor([0.0, 1.0, 0.0])
-    found = sample_places(inputs, outputs, 10, LayerTopology((3, 3), EMPTY), draws())
+    found = sample_positions(inputs, outputs, 10, LayerTopology((3, 3), EMPTY), draws())
     assert found.tolist() == [4]
 
 
@@ -145,7 +145,7 @@ def test_without_numba_torch_is_used(monkeypatch):
     monkeypatch.setitem(sys.modules, "sparsekit.kernels.sampling_loops", None)
     monkeypatch.delattr("sparsekit.kernels.sampling_loops", raising=False)
     assert sampling._loops(EMPTY) is None
-    sample_places(torch.ones(1, 4), torch.ones(4), 10, random_layer((4, 4), 3), draws())
+    sample_positions(torch.ones(1, 4), torch.ones(4), 10, random_layer((4, 4), 3), draws())
     monkeypatch.undo()
     sampling._compiled.cache_clear()
     assert sampling._compiled() is not None
@@ -155,5 +155,5 @@ def test_drawing_takes_memory_for_the_draws_and_the_sides_only():
     """A layer of 10^12 places, whose list would not fit anywhere."""
     side = 10**6
     taken = random_layer((side, side), 1000)
-    found = sample_places(torch.ones(1, side), torch.ones(side), 1000, taken, draws())
+    found = sample_positions(torch.ones(1, side), torch.ones(side), 1000, taken, draws())
     assert found.numel() > 990

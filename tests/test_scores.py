@@ -111,7 +111,7 @@ def test_what_force_left_out_may_come_back_and_what_iterative_snip_left_out_may_
             if not may:
                 scores = {n: s.masked_fill(~kept[n].mask(), -math.inf) for n, s in scores.items()}
             count = round(score.density_after(turn, 0.1) * kept.size)
-            kept = sk.keep_top_overall(scores, count)
+            kept = sk.keep_top_global(scores, count)
             sets.append(positions(kept))
         assert sets[-1] == positions(prune(model, score, 0.1, batches=batches))
         returned = any(later - earlier for earlier, later in itertools.pairwise(sets))
@@ -129,7 +129,7 @@ def test_the_density_falls_exponentially_to_two_percent_in_a_hundred_rounds(turn
 
 
 def test_the_density_may_fall_linearly_instead():
-    assert [SNIP(rounds=4, spacing="linear").density_after(turn, 0.2) for turn in (1, 2, 4)] == pytest.approx(
+    assert [SNIP(rounds=4, density_schedule="linear").density_after(turn, 0.2) for turn in (1, 2, 4)] == pytest.approx(
         [0.8, 0.6, 0.2]
     )
 
@@ -146,8 +146,8 @@ class Noting(Magnitude):
 
 
 @pytest.mark.parametrize(("spacing", "left"), [("exponential", [1, 0.2**0.25, 0.2**0.5]), ("linear", [1, 0.8, 0.6])])
-def test_prune_lets_the_density_fall_as_it_is_told(spacing, left):
-    score = Noting(rounds=4, spacing=spacing)
+def test_prune_lets_the_density_fall_as_it_is_told(density_schedule, left):
+    score = Noting(rounds=4, density_schedule=density_schedule)
     assert prune(mlp(6, 40, 3), score, 0.2).density == pytest.approx(0.2, abs=0.002)
     assert score.seen[:3] == pytest.approx(left, abs=0.002)
 
@@ -159,12 +159,12 @@ def test_a_score_within_layers_keeps_the_highest_of_each_and_over_all_layers_of_
     scores = score_whole(model, score, batches=batches)
     within, overall = (
         prune(model, dataclasses.replace(score, scope=scope), 0.25, batches=batches, allocation="uniform")
-        for scope in ("layer", "overall")
+        for scope in ("layer", "global")
     )
     assert {layer: kept.count for layer, kept in within.items()} == {"0": 30, "2": 60, "4": 9}
     for layer, kept in within.items():
         assert scores[layer].flatten()[kept.indices].min() >= scores[layer].flatten()[kept.missing()].max()
-    assert overall == sk.keep_top_overall(scores, within.count)
+    assert overall == sk.keep_top_global(scores, within.count)
     assert overall != within
 
 
@@ -375,7 +375,7 @@ def test_synflow_looks_at_no_data():
 
 def test_magnitude_keeps_nothing_smaller_than_what_it_leaves_out():
     model = mlp(6, 20, 3)
-    for scope in ("overall", "layer"):
+    for scope in ("global", "layer"):
         kept = prune(model, Magnitude(scope=scope, min_per_layer=0), 0.3)
         sizes = {name: model.get_submodule(name).weight.detach().abs().flatten() for name in kept}
         groups = [[name] for name in kept] if scope == "layer" else [list(kept)]

@@ -91,14 +91,14 @@ def test_pruning_leaves_the_model_and_the_random_state_bit_by_bit_as_they_were(n
 
 @every_score
 @settings(max_examples=15, deadline=None)
-@given(density=st.floats(0.03, 1.0), scope=st.sampled_from(["overall", "layer"]), seed=st.integers(0, 9))
+@given(density=st.floats(0.03, 1.0), scope=st.sampled_from(["global", "layer"]), seed=st.integers(0, 9))
 def test_the_budget_is_exact_for_any_density_and_no_layer_is_emptied(name, density, scope, seed):
     make, shape = MODELS["linear"]
     model = make()
     kept = prune(model, few(name, scope=scope), density, batches=[batch_for(shape)], seed=seed)
     assert kept.shapes == sk.shapes_of(model)
     assert kept.count == round(density * kept.size)
-    if scope == "overall" and round(density * kept.size) >= 2:
+    if scope == "global" and round(density * kept.size) >= 2:
         assert min(layer.count for layer in kept.values()) >= 1
 
 
@@ -107,7 +107,7 @@ def test_the_budget_is_exact_for_any_density_and_no_layer_is_emptied(name, densi
 def test_more_rounds_only_take_away_unless_weights_may_come_back(name, make, shape):
     score = few(name, rounds=1)
     model, batches = make(), [batch_for(shape)]
-    if score.comeback:
+    if score.allow_regrowth:
         return
     two = prune(model, dataclasses.replace(score, rounds=2), 0.25, batches=batches)
     half = prune(model, score, 0.5, batches=batches)

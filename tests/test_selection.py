@@ -10,12 +10,12 @@ from scipy.stats import chisquare
 
 from sparsekit.topology.selection import (
     draw_distinct,
-    highest,
     keep_n_of_m,
-    keep_top_overall,
+    keep_top_global,
     keep_top_per_layer,
     keep_top_per_output,
     random_topology,
+    topk_indices,
 )
 
 INF = math.inf
@@ -32,28 +32,28 @@ def seeded(seed: int = 0) -> torch.Generator:
 def test_the_highest_are_exactly_as_many_as_asked_for_and_ties_go_to_the_lower_place(dtype, scores, data):
     count = data.draw(st.integers(0, len(scores)))
     by_hand = sorted(sorted(range(len(scores)), key=lambda place: -scores[place])[:count])
-    assert highest(torch.tensor(scores, dtype=dtype), count).tolist() == by_hand
+    assert topk_indices(torch.tensor(scores, dtype=dtype), count).tolist() == by_hand
 
 
 @pytest.mark.parametrize("count", [1, 4_000, 9_999])
 def test_among_very_many_scores_with_ties_the_highest_are_those_of_a_stable_sort(count):
     scores = torch.randn(10_000, generator=seeded()).mul(4).round().requires_grad_()
     by_sorting = torch.argsort(scores, descending=True, stable=True)[:count].sort().values
-    assert torch.equal(highest(scores, count), by_sorting)
+    assert torch.equal(topk_indices(scores, count), by_sorting)
 
 
 @pytest.mark.parametrize("count", [-1, 4])
 def test_more_than_there_are_cannot_be_kept(count):
     with pytest.raises(ValueError, match=rf"count must lie in \[0, 3\], the number of scores, got {count}"):
-        highest(torch.ones(3), count)
+        topk_indices(torch.ones(3), count)
 
 
 @pytest.mark.parametrize(
     "keep",
     [
-        lambda scores: highest(scores.flatten(), 1),
+        lambda scores: topk_indices(scores.flatten(), 1),
         lambda scores: keep_top_per_layer({"a": scores}, {"a": 1}),
-        lambda scores: keep_top_overall({"a": scores, "b": torch.ones(2, 2)}, 3),
+        lambda scores: keep_top_global({"a": scores, "b": torch.ones(2, 2)}, 3),
         lambda scores: keep_top_per_output(scores, 1),
         lambda scores: keep_n_of_m(scores, 1, 2),
     ],
@@ -71,9 +71,9 @@ def test_each_layer_keeps_its_own_best():
 
 def test_one_ranking_over_all_layers_keeps_the_best_anywhere():
     scores = {"a": torch.tensor([[1.0, 9.0], [8.0, 2.0]]), "b": torch.tensor([[0.2, 0.1]])}
-    free = keep_top_overall(scores, 3, min_per_layer=0)
+    free = keep_top_global(scores, 3, min_per_layer=0)
     assert {name: layer.indices.tolist() for name, layer in free.items()} == {"a": [1, 2, 3], "b": []}
-    guarded = keep_top_overall(scores, 3)
+    guarded = keep_top_global(scores, 3)
     assert {name: layer.indices.tolist() for name, layer in guarded.items()} == {"a": [1, 2], "b": [0]}
 
 
@@ -83,17 +83,17 @@ def test_the_overall_count_and_each_layers_minimum_are_exact_even_beside_infinit
     scores = {str(number): torch.tensor([row]) for number, row in enumerate(drawn)}
     least = sum(min(minimum, len(row)) for row in drawn)
     count = data.draw(st.integers(least, sum(map(len, drawn))))
-    kept = keep_top_overall(scores, count, min_per_layer=minimum)
+    kept = keep_top_global(scores, count, min_per_layer=minimum)
     assert kept.count == count
     for name, layer in kept.items():
-        own_best = highest(scores[name][0], min(minimum, layer.size))
-        assert (layer.place_of(own_best) >= 0).all()
+        own_best = topk_indices(scores[name][0], min(minimum, layer.size))
+        assert (layer.position_of(own_best) >= 0).all()
 
 
 def test_a_minimum_beyond_the_budget_is_refused():
     scores = {"a": torch.ones(2, 2), "b": torch.ones(1, 1)}
     with pytest.raises(ValueError, match=r"count must be at least 3 to keep 2 per layer, got 2; raise the density"):
-        keep_top_overall(scores, 2, min_per_layer=2)
+        keep_top_global(scores, 2, min_per_layer=2)
 
 
 def test_every_output_keeps_as_many_inputs():

@@ -64,7 +64,7 @@ def test_every_schedule_survives_json(name):
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_every_schedule_survives_json_inside_a_rule(schedule):
-    rule = DropGrow(fraction=schedule, density=Constant(0.1), stop=100, scope="overall", every=7, start=3)
+    rule = DropGrow(drop_fraction=schedule, density=Constant(0.1), stop=100, scope="global", every=7, start=3)
     assert there_and_back(rule) == rule
 
 

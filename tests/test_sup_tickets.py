@@ -48,7 +48,7 @@ NET = Experiment(
     model="small-cnn",
     model_settings={"widths": (6, 8)},
     density=0.3,
-    rule=RigL(every=2, stop=5, fraction=0.5),
+    rule=RigL(every=2, stop=5, drop_fraction=0.5),
     epochs=6,
     batch_size=500,
 )
@@ -208,7 +208,7 @@ def test_ghosts_that_end_with_the_ordinary_training_are_in_no_ticket(tmp_path):
 
 
 def test_the_base_goes_on_within_cycles_only_where_it_may():
-    rule = Cycles(base=RigL(every=3, stop=None, fraction=Constant(0.1)), after=10, length=5)
+    rule = Cycles(base=RigL(every=3, stop=None, drop_fraction=Constant(0.1)), after=10, length=5)
     assert [step for step in range(21) if rule.is_due(step)] == [0, 3, 6, 9, 10, 15, 20]
     assert [step for step in range(21) if replace(rule, freeze=False).is_due(step)] == [
         *(0, 3, 6, 9, 10, 12, 15, 18),
@@ -249,7 +249,7 @@ def test_rules_of_their_own_explore_too():
 
 @pytest.mark.parametrize("storage", STORAGES)
 def test_where_growing_comes_first_a_cycle_begins_without_what_was_dropped_and_with_zeros(storage):
-    rule = Cycles(base=RigL(every=2, stop=3, fraction=0.3, regrow=False), after=5, length=3)
+    rule = Cycles(base=RigL(every=2, stop=3, drop_fraction=0.3, allow_regrowth=False), after=5, length=3)
     model = tiny(storage)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     changes = dict(train(model, optimizer, batches_of(6), rule))
@@ -257,8 +257,8 @@ def test_where_growing_comes_first_a_cycle_begins_without_what_was_dropped_and_w
     for name, layer in sparse_layers(model).items():
         dropped, grown = changes[5].dropped[name], changes[5].grown[name]
         assert len(grown) == len(dropped) == layer.topology.count // 2
-        assert (layer.topology.place_of(dropped) < 0).all()
-        assert not layer.values()[layer.topology.place_of(grown)].any()
+        assert (layer.topology.position_of(dropped) < 0).all()
+        assert not layer.values()[layer.topology.position_of(grown)].any()
 
 
 # --- collecting -------------------------------------------------------------------------------------------------
@@ -312,7 +312,7 @@ def test_set_explores_at_random_and_rigl_by_gradients(collected):
 
 def test_a_topology_that_is_not_frozen_goes_on_changing_within_the_cycles(tmp_path):
     """As in the authors' commands for ImageNet."""
-    goes_on = replace(NET, rule=RigL(every=2, stop=None, fraction=Constant(0.3)))
+    goes_on = replace(NET, rule=RigL(every=2, stop=None, drop_fraction=Constant(0.3)))
     found = run_sup_tickets(replace(SUP, experiment=goes_on, freeze=False), tmp_path, progress=False)
     late = {step: change for step, change in found.history.journal.entries if step > 5}
     assert list(late) == [6, 8, 10, 12, 14, 16]

@@ -26,9 +26,9 @@ from sparsekit.rules import DropGrow, RigL, Static
 from sparsekit.rules.drop.magnitude import Magnitude
 from sparsekit.topology import LayerTopology
 from sparsekit.topology.selection import random_topology
+from sparsekit.tricks.fx_reader import UnreadableError, own_graph
 from sparsekit.tricks.ghost_neurons import find_relus
-from sparsekit.tricks.reading import UnreadableError, own_graph
-from sparsekit.tricks.spans import find_spans
+from sparsekit.tricks.skip_targets import find_spans
 from sparsekit.utils.registry import get, names, register
 from sparsekit.utils.seeds import derive, generator, seeded_rng
 

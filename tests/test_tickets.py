@@ -15,7 +15,7 @@ from sparsekit.rules import RigL
 from sparsekit.tickets import (
     Ticket,
     TicketBook,
-    fading_weights,
+    ema_weights,
     greedy_interpolation,
     greedy_soup,
     read_ticket,
@@ -78,7 +78,7 @@ FOUR = [ticket([1.0, 0, 2.0, 0]), ticket([0, 4.0, 2.0, 0]), ticket([0, 0, 2.0, 3
         (FOUR, {"average": "active"}, [0, 4, 0, 3]),
         (THREE, {"average": "active", "prune": "each"}, [3, 0]),
         (THREE, {"weights": [3, 1, 0]}, [9 / 4, 0]),
-        (THREE, {"weights": fading_weights(3)}, [0, 3 / 2]),
+        (THREE, {"weights": ema_weights(3)}, [0, 3 / 2]),
         (THREE, {"density": 1.0}, [1, 4 / 3]),
     ],
 )
@@ -92,7 +92,7 @@ def test_pruning_each_time_with_fading_weights_is_the_running_average_of_the_aut
     for new in ([0.0, 2.0], [0.0, 2.0]):
         mixed = [0.5 * a + 0.5 * b for a, b in zip(running, new, strict=True)]
         running = [mixed[0], 0.0] if mixed[0] >= mixed[1] else [0.0, mixed[1]]
-    assert weight_of(superpose(THREE, weights=fading_weights(3), prune="each")) == pytest.approx(running)
+    assert weight_of(superpose(THREE, weights=ema_weights(3), prune="each")) == pytest.approx(running)
 
 
 def test_a_connection_that_was_removed_starts_again_from_zero_when_active_ones_are_averaged():
@@ -102,7 +102,7 @@ def test_a_connection_that_was_removed_starts_again_from_zero_when_active_ones_a
 
 
 @pytest.mark.parametrize("prune", ["once", "each"])
-@pytest.mark.parametrize("scope", ["overall", "layer"])
+@pytest.mark.parametrize("scope", ["global", "layer"])
 def test_large_negative_averages_are_as_strong_as_positive_ones(prune, scope):
     some = [ticket([-5.0, 1, 2, 0]), ticket([-5.0, 0, 2, 3])]
     assert weight_of(superpose(some, prune=prune, scope=scope)) == [-5, 0, 2, 1.5]
@@ -138,7 +138,7 @@ WAYS = st.fixed_dictionaries(
     {
         "average": st.sampled_from(["mean", "active"]),
         "prune": st.sampled_from(["once", "each"]),
-        "scope": st.sampled_from(["overall", "layer"]),
+        "scope": st.sampled_from(["global", "layer"]),
     }
 )
 
@@ -232,10 +232,10 @@ def test_tickets_that_do_not_fit_each_other_are_refused():
 
 
 def test_fading_weights_sum_to_one_and_refuse_nonsense():
-    assert sum(fading_weights(5, 0.3)) == pytest.approx(1)
+    assert sum(ema_weights(5, 0.3)) == pytest.approx(1)
     for num, keep in ((0, 0.5), (3, 0.0), (3, 1.0)):
         with pytest.raises(ValueError, match="must"):
-            fading_weights(num, keep)
+            ema_weights(num, keep)
 
 
 # --- choosing by looking ----------------------------------------------------------------------------------------

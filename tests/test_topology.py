@@ -73,7 +73,7 @@ def test_missing_places_are_the_complement_and_can_be_asked_for_one_by_one(drawn
 def test_place_of_finds_connections_and_answers_minus_one_for_the_rest(drawn):
     topology = LayerTopology.of_mask(drawn[0])
     everywhere = torch.arange(topology.size).flip(0)
-    places = topology.place_of(everywhere)
+    places = topology.position_of(everywhere)
     expected = [topology.indices.tolist().index(i) if drawn[0].flatten()[i] else -1 for i in everywhere.tolist()]
     assert places.tolist() == expected
 

@@ -31,7 +31,7 @@ from sparsekit.rewiring.update import rewire
 from sparsekit.rules import SET, DropGrow, RigL, Static
 from sparsekit.schedules import Constant
 from sparsekit.topology import LayerTopology, Topology
-from sparsekit.topology.selection import highest
+from sparsekit.topology.selection import topk_indices
 from sparsekit.train import StepStats, backward, train_step, training
 from sparsekit.utils.seeds import generator
 
@@ -56,7 +56,7 @@ def _trained(storage, optimizer, dtype):
 
 
 def kept_values(model, topology):
-    return {n: layer.values()[topology[n].place_of(layer.indices) >= 0] for n, layer in sparse_layers(model).items()}
+    return {n: layer.values()[topology[n].position_of(layer.indices) >= 0] for n, layer in sparse_layers(model).items()}
 
 
 # --- order ------------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def test_negative_weights_are_trained_as_positive_ones_are(storage, rule):
         moved = []
         for name, layer in sparse_layers(model).items():
             stayed = (layer.topology & kept[name]).indices
-            old, new = before[name][kept[name].place_of(stayed)], layer.values()[layer.topology.place_of(stayed)]
+            old, new = before[name][kept[name].position_of(stayed)], layer.values()[layer.topology.position_of(stayed)]
             moved.append((old != new)[(old < 0) == negative])
         assert torch.cat(moved).double().mean() > 0.9
 
@@ -205,7 +205,7 @@ def check_step(model, optimizer, counts) -> bool:
 def test_a_fraction_of_zero_leaves_the_topology_as_it_is(storage):
     model, made = trained(storage)
     before = topology_of(model)
-    changes = train(model, made, batches_of(6), SET(every=2, stop=None, fraction=Constant(0.0)))
+    changes = train(model, made, batches_of(6), SET(every=2, stop=None, drop_fraction=Constant(0.0)))
     assert len(changes) == 3
     assert topology_of(model) == before
 
@@ -381,10 +381,10 @@ def test_adams_first_step_of_a_freshly_grown_weight_late_in_training_is_3_16_tim
     train(model, optimizer, [batch], Static())
     for state in optimizer.state.values():
         state["step"].fill_(10_000)
-    _, change = step_once(model, optimizer, RigL(every=1, stop=None, fraction=Constant(0.3)), batch)
+    _, change = step_once(model, optimizer, RigL(every=1, stop=None, drop_fraction=Constant(0.3)), batch)
     backward(model, batch, cross_entropy)
     layer, grown = sparse_layers(model)["0"], change.grown["0"]
-    place = layer.topology.place_of(grown)
+    place = layer.topology.position_of(grown)
     assert bool((layer.values()[place] == 0).all())
     pulled = layer.grads()[place].abs() > 1e-4  # far above Adam's epsilon
     optimizer.step()
@@ -400,7 +400,7 @@ def test_scores_that_are_not_numbers_stop_the_rewiring(storage):
     with torch.no_grad():
         layer.param.mul_(math.nan)
     with pytest.raises(ValueError, match="scores must be numbers, got NaN"):
-        highest(layer.values().abs(), 1)
+        topk_indices(layer.values().abs(), 1)
     with pytest.raises(ValueError, match="scores must be numbers, got NaN"):
         RULES["set"].propose(views(model), 0, generator(0))
 
@@ -410,7 +410,7 @@ def test_a_density_schedule_is_followed_exactly_while_the_optimizer_lives(storag
     model, made = trained(storage, optimizer="adamw")
     size = topology_of(model).size
     rule = DropGrow(
-        every=2, stop=8, scope="overall", density=Constant(0.2), fraction=Constant(0.1), replaces_step=False
+        every=2, stop=8, scope="global", density=Constant(0.2), drop_fraction=Constant(0.1), replaces_step=False
     )
     train(model, made, batches_of(6), rule)
     assert topology_of(model).count == round(0.2 * size)

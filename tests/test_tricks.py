@@ -22,7 +22,7 @@ from training_helpers import (
 )
 from trick_helpers import kinds_of, train
 
-from sparsekit.experiments import Experiment, load_model, run, save_start
+from sparsekit.experiments import Experiment, load_model, run, save_initial_state
 from sparsekit.experiments.recipes import digits_mlp
 from sparsekit.layers import densify, sparse_layers, topology_of
 from sparsekit.models import build
@@ -31,8 +31,8 @@ from sparsekit.train import fit, load_checkpoint
 from sparsekit.tricks import (
     GhostNeurons,
     GhostSkips,
-    Given,
-    Passing,
+    TemporaryTrick,
+    TrickContext,
     begin,
     check_tricks,
     ghosts_of,
@@ -58,7 +58,7 @@ SMALL = Experiment(
     model="small-cnn",
     model_settings={"widths": (3, 4)},
     density=0.3,
-    rule=RigL(every=2, stop=7, fraction=0.5),
+    rule=RigL(every=2, stop=7, drop_fraction=0.5),
     epochs=3,
     batch_size=500,
 )
@@ -67,7 +67,7 @@ SMALL = Experiment(
 def quick(name):
     """Return a named trick, which ends after five steps if it ends at all."""
     make = get("trick", name)
-    stop = {"stop": STOP} if issubclass(make, Passing) else {}
+    stop = {"stop": STOP} if issubclass(make, TemporaryTrick) else {}
     return make_trick(name, **stop, **QUICK.get(name, {}))
 
 
@@ -80,7 +80,7 @@ def tricks_for(name, folder):
 
 
 def given():
-    return Given(batches=batches_of(4), load=lambda name: plain_mlp(seed=1))
+    return TrickContext(batches=batches_of(4), load=lambda name: plain_mlp(seed=1))
 
 
 # --- what they are ----------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def test_tricks_go_with_every_rule(rule, storage):
     tricks = [quick(name) for name in ("ghost-neurons", "ghost-skips", "rescaled-init")]
     trained = {}
     for helped in ([], tricks):
-        model = begin(begun(plain_cnn, storage, rule_of(rule, every=2)), helped, Given(batches=pictures_of(4)))
+        model = begin(begun(plain_cnn, storage, rule_of(rule, every=2)), helped, TrickContext(batches=pictures_of(4)))
         assert list(ghosts_of(model)) == (["0", "1", "2"] if helped else [])  # the ends of a skip, and a ReLU
         optimizer = OPTIMIZERS["sgd"](model.parameters())
         train(model, helped, pictures_of(STEPS), rule=rule_of(rule, every=2), optimizer=optimizer)
@@ -230,7 +230,7 @@ def test_negative_weights_are_trained_with_a_trick_too(name, storage):
 
 def test_several_tricks_go_together(tmp_path):
     tricks = tuple(quick(name) for name in TRICKS if name not in IN_ALL)
-    experiment = replace(SMALL, tricks=tricks, rule=SET(every=2, stop=7, fraction=0.5), storage="csr")
+    experiment = replace(SMALL, tricks=tricks, rule=SET(every=2, stop=7, drop_fraction=0.5), storage="csr")
     whole = run(experiment, tmp_path / "whole", progress=False)
     for until in (2, 5, 6):
         run(experiment, tmp_path / "cut", progress=False, until=until)
@@ -241,8 +241,8 @@ def test_several_tricks_go_together(tmp_path):
 
 def test_a_run_may_begin_from_a_kept_state_with_tricks(tmp_path):
     first = run(SMALL, tmp_path, progress=False, until=6)
-    start = save_start(tmp_path, load_model(first.folder))
-    experiment = replace(SMALL, start=start, first_step=3, tricks=(quick("ghost-neurons"),))
+    start = save_initial_state(tmp_path, load_model(first.folder))
+    experiment = replace(SMALL, init_from=start, first_step=3, tricks=(quick("ghost-neurons"),))
     history = run(experiment, tmp_path, progress=False)
     assert not ghosts_of(load_model(history.folder))
     late = run(replace(experiment, first_step=STOP), tmp_path, progress=False)

@@ -32,7 +32,7 @@ from sparsekit.train import attach, fit
 both_storages = pytest.mark.parametrize("storage", STORAGES)
 both_rules = pytest.mark.parametrize("rule", RULES)
 CHANGING = {
-    "exchanged among layers": RigL(every=2, stop=20, scope="overall", fraction=Constant(0.4)),
+    "exchanged among layers": RigL(every=2, stop=20, scope="global", drop_fraction=Constant(0.4)),
     "fewer and fewer": RigL(every=2, stop=20, density=Linear(0.3, 0.1)),
 }
 
@@ -86,7 +86,7 @@ class TwoHeads(nn.Module):
 def test_a_layer_that_takes_no_part_in_a_rewiring_step_keeps_its_topology(storage):
     model = TwoHeads(storage)
     optimizer = OPTIMIZERS["sgd"](model.parameters())
-    attach(model, optimizer, RigL(every=1, stop=50, fraction=Constant(0.4), replaces_step=False), seed=0)
+    attach(model, optimizer, RigL(every=1, stop=50, drop_fraction=Constant(0.4), replaces_step=False), seed=0)
     for batch in batches_of(4):
         before = topology_of(model)
         step(model, optimizer, batch)

@@ -16,7 +16,7 @@ from sparsekit.analysis.structure.metrics import layer_table
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.allocation import allocate
 from sparsekit.topology.selection import keep_top_per_layer, random_topology
-from sparsekit.widgets import LayerTable, MaskExplorer, MaskTiles, RankedScores, colours, frames, pictures
+from sparsekit.widgets import LayerTable, MaskExplorer, MaskTiles, RankedScores, colours, mask_encoding, rendering
 from sparsekit.widgets.view import STATIC
 
 SHAPES = {"fc1": (24, 13), "conv": (8, 3, 3, 3), "head": (10, 24)}
@@ -56,14 +56,14 @@ def count_colour(png: bytes, colour: str) -> int:
 @given(st.integers(1, 20), st.integers(1, 40), st.integers(0, 99))
 def test_packed_rows_give_back_the_mask(rows, cols, seed):
     mask = np.random.default_rng(seed).random((rows, cols)) < 0.3
-    packed = frames.pack((rows, cols), mask)
+    packed = mask_encoding.pack((rows, cols), mask)
     assert packed.rows.shape == (rows, -(-cols // 8))
     assert np.array_equal(packed.mask(), mask)
 
 
 def test_the_first_place_is_the_most_significant_bit():
     layer = LayerTopology((2, 9), torch.tensor([0, 8, 16]))
-    assert frames.bits_of(layer).rows.tolist() == [[0b10000000, 0b10000000], [0b00000001, 0]]
+    assert mask_encoding.bits_of(layer).rows.tolist() == [[0b10000000, 0b10000000], [0b00000001, 0]]
 
 
 def test_the_browser_gets_every_connection_and_no_other():
@@ -82,7 +82,7 @@ def test_a_convolution_is_shown_as_a_matrix_of_outputs_by_inputs():
 
 def test_packed_rows_give_back_the_topology():
     topology = random_topology(SHAPES, 0.2)
-    assert Topology({name: bits.topology() for name, bits in frames.all_bits(topology).items()}) == topology
+    assert Topology({name: bits.topology() for name, bits in mask_encoding.all_bits(topology).items()}) == topology
 
 
 def test_names_and_bits_come_in_one_message(monkeypatch):
@@ -99,7 +99,7 @@ def test_names_and_bits_come_in_one_message(monkeypatch):
 def test_the_numbers_beside_the_masks_are_those_of_the_analysis(seed, density):
     topology = random_topology({"fc": (12, 9), "conv": (6, 4, 3, 3)}, density, seed=seed)
     table = layer_table(topology)
-    for facts in frames.all_facts(frames.all_bits(topology)):
+    for facts in mask_encoding.all_facts(mask_encoding.all_bits(topology)):
         row = table.loc[facts.name]
         shown = (facts.count, facts.density, facts.min_fan_in, facts.dead_outputs, facts.dead_inputs)
         wanted = (row["count"], row["density"], row["fan_in_min"], row["dead_outputs"], row["dead_inputs"])
@@ -109,13 +109,13 @@ def test_the_numbers_beside_the_masks_are_those_of_the_analysis(seed, density):
 def test_dead_units_are_counted_by_hand():
     mask = torch.zeros(3, 2, 2, 2, dtype=torch.bool)
     mask[0, 1, 0, 1] = mask[0, 1, 1, 1] = mask[2, 1, 0, 0] = True  # output 1 and input channel 0 stay unused
-    facts = frames.facts_of("conv", frames.bits_of(LayerTopology.of_mask(mask)))
+    facts = mask_encoding.facts_of("conv", mask_encoding.bits_of(LayerTopology.of_mask(mask)))
     assert (facts.count, facts.min_fan_in, facts.dead_outputs, facts.dead_inputs) == (3, 0, 1, 1)
 
 
 def test_the_table_has_a_row_per_layer_and_their_sum():
-    facts = [frames.LayerFacts("a", (10, 20), 20, 1, 0, 3), frames.LayerFacts("b", (5, 10), 0, 0, 5, 10)]
-    assert frames.table_rows(facts) == [
+    facts = [mask_encoding.LayerFacts("a", (10, 20), 20, 1, 0, 3), mask_encoding.LayerFacts("b", (5, 10), 0, 0, 5, 10)]
+    assert mask_encoding.table_rows(facts) == [
         ["a", "10 × 20", "20", "10.0 %", "10.0×", "1", "0", "3"],
         ["b", "5 × 10", "0", "0 %", "–", "0", "5", "10"],
         ["Network", "", "20", "8.0 %", "12.5×", "0", "5", "13"],
@@ -132,7 +132,7 @@ def test_a_network_without_sparse_layers_says_so():
     ("share", "text"), [(0, "0 %"), (1, "100 %"), (0.005, "0.50 %"), (0.5, "50.0 %"), (0.9995, "99.95 %")]
 )
 def test_a_share_is_never_rounded_to_nothing_or_everything(share, text):
-    assert frames.percent(share) == text
+    assert mask_encoding.percent(share) == text
 
 
 # --- the explorer ---------------------------------------------------------------------------------
@@ -162,13 +162,15 @@ def test_moving_the_slider_sends_the_bits_of_the_new_masks(scores):
     before = explorer.masks.bits
     explorer.controls.set(sparsity=60.0)
     assert explorer.masks.bits != before
-    assert explorer.masks.bits == frames.joined(frames.all_bits(explorer.masks_at(0.4, "erk", "random")))
+    assert explorer.masks.bits == mask_encoding.joined(mask_encoding.all_bits(explorer.masks_at(0.4, "erk", "random")))
 
 
 def test_the_table_follows_the_slider(scores):
     explorer = MaskExplorer(scores, density=0.1)
     explorer.choose(density=0.5, allocation="uniform")
-    assert explorer.table.rows == frames.table_rows(frames.all_facts(frames.all_bits(explorer.topology)))
+    assert explorer.table.rows == mask_encoding.table_rows(
+        mask_encoding.all_facts(mask_encoding.all_bits(explorer.topology))
+    )
     assert explorer.table.rows[-1][3] == "50.0 %"
 
 
@@ -242,7 +244,7 @@ def test_an_unknown_score_is_refused_and_the_known_are_listed(scores):
 
 def test_a_still_has_one_dark_pixel_per_connection():
     topology = random_topology({"fc": (40, 50)}, 0.1)
-    drawn = pictures.tile(frames.bits_of(topology["fc"]))
+    drawn = rendering.tile(mask_encoding.bits_of(topology["fc"]))
     dark = (drawn[..., :3] == colours.rgb(colours.INK)).all(axis=2)
     assert np.array_equal(dark, topology["fc"].mask().numpy())
 
@@ -275,7 +277,7 @@ def test_a_still_shows_itself_in_a_notebook():
 
 def test_a_table_reads_as_text():
     table = LayerTable()
-    table.show([frames.LayerFacts("a", (10, 20), 20, 1, 0, 3)])
+    table.show([mask_encoding.LayerFacts("a", (10, 20), 20, 1, 0, 3)])
     assert "a  10 × 20  20  10.0 %" in table.sentence()
     assert table.caption == "1 layer, 20 of 200 connections kept (10.0 %, 10.0× fewer), 0 dead outputs, 3 dead inputs."
     assert table.snapshot().alt == table.sentence()
@@ -289,7 +291,7 @@ def test_a_table_reads_as_text():
     [(64, 64, (256, 256)), (10, 256, (256, 30)), (256, 10, (30, 256)), (512, 4608, (256, 28)), (2, 2, (28, 28))],
 )
 def test_a_tile_is_as_large_as_it_can_be_read(rows, cols, size):
-    width, height = frames.tile_size(rows, cols, 256)
+    width, height = mask_encoding.tile_size(rows, cols, 256)
     assert width <= 256 or width == cols
     assert (min(width, height) >= 28, (width, height)) == (True, size) or (rows, cols) == (512, 4608)
 

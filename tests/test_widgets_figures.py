@@ -14,7 +14,7 @@ from torch import nn
 import sparsekit as sk
 from sparsekit.analysis import guidance
 from sparsekit.rewiring.journal import Journal
-from sparsekit.rewiring.update import Change
+from sparsekit.rewiring.update import TopologyUpdate
 from sparsekit.rules import GraBo
 from sparsekit.topology import LayerTopology
 from sparsekit.widgets import (
@@ -180,5 +180,5 @@ def test_curves_and_films_show_names_as_they_are():
     assert [text.get_text().replace(r"\$", "$").lstrip("\u200b") for text in legend.get_texts()] == [FORMULA, "_fc"]
     one, other = (LayerTopology((2, 3), torch.tensor([place])) for place in (1, 4))
     journal = Journal(sk.Topology({FORMULA: one}))
-    journal.add(1, Change({FORMULA: one.indices}, {FORMULA: other.indices}))
+    journal.add(1, TopologyUpdate({FORMULA: one.indices}, {FORMULA: other.indices}))
     assert TopologyFilm(journal).snapshot()

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from sparsekit.analysis.dynamics.evolution import churn
 from sparsekit.rewiring.journal import Journal
-from sparsekit.rewiring.update import Change
+from sparsekit.rewiring.update import TopologyUpdate
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.selection import draw_distinct, random_topology
 from sparsekit.widgets import TopologyFilm, colours
 from sparsekit.widgets.film import picture_of
-from sparsekit.widgets.flips import film_of, read_gaps, write_gaps
+from sparsekit.widgets.mask_deltas import film_of, read_gaps, write_gaps
 
 SHAPES = {"fc": (30, 21), "conv": (6, 3, 3, 3)}
 
@@ -31,7 +31,7 @@ def recorded(rewirings: int = 6, *, seed: int = 0) -> Journal:
             dropped[name] = layer.indices[draw_distinct(layer.count, count, generator)]
             more = count + (5 if number == 2 else 0)
             grown[name] = layer.missing_at(draw_distinct(layer.size - layer.count, more, generator))
-        journal.add(50 * (number + 1), Change(dropped, grown))
+        journal.add(50 * (number + 1), TopologyUpdate(dropped, grown))
     return journal
 
 
@@ -75,7 +75,7 @@ def test_a_film_is_smaller_than_its_frames():
         layer = journal[number]["fc"]
         gone = layer.indices[draw_distinct(layer.count, layer.count * 3 // 10, generator)]
         new = layer.missing_at(draw_distinct(layer.size - layer.count, len(gone), generator))
-        journal.add(number, Change({"fc": gone}, {"fc": new}))
+        journal.add(number, TopologyUpdate({"fc": gone}, {"fc": new}))
     assert TopologyFilm(journal).nbytes < 21 * 256 * 256 / 8 / 3
 
 
@@ -150,8 +150,8 @@ def test_a_run_without_rewirings_is_a_film_of_one_frame():
 def test_an_empty_layer_can_be_filmed():
     nothing = Topology({"fc": LayerTopology((3, 4), torch.empty(0, dtype=torch.int64))})
     journal = Journal(nothing)
-    journal.add(1, Change({"fc": torch.tensor([], dtype=torch.int64)}, {"fc": torch.tensor([5])}))
-    journal.add(2, Change({"fc": torch.tensor([5])}, {"fc": torch.tensor([], dtype=torch.int64)}))
+    journal.add(1, TopologyUpdate({"fc": torch.tensor([], dtype=torch.int64)}, {"fc": torch.tensor([5])}))
+    journal.add(2, TopologyUpdate({"fc": torch.tensor([5])}, {"fc": torch.tensor([], dtype=torch.int64)}))
     captions = TopologyFilm(journal).layers[0]["captions"]
     assert "churn 100 %" in captions[1]
     assert captions[2].endswith("0 connections, churn –.")

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from sparsekit.rewiring.journal import Journal
-from sparsekit.rewiring.update import Change
+from sparsekit.rewiring.update import TopologyUpdate
 from sparsekit.topology.selection import draw_distinct, random_topology
-from sparsekit.widgets import Curve, MaskTiles, TopologyFilm, colours, frames
+from sparsekit.widgets import Curve, MaskTiles, TopologyFilm, colours
 from sparsekit.widgets.film import picture_of
 from sparsekit.widgets.view import STATIC, script
 
@@ -54,7 +54,7 @@ def journal():
         for name, layer in journal[number].items():
             dropped[name] = layer.indices[draw_distinct(layer.count, layer.count // 3, generator)]
             grown[name] = layer.missing_at(draw_distinct(layer.size - layer.count, layer.count // 4, generator))
-        journal.add(10 * number, Change(dropped, grown))
+        journal.add(10 * number, TopologyUpdate(dropped, grown))
     return journal
 
 

@@ -241,8 +241,8 @@ def test_metrics_may_be_missing_at_some_steps():
 def test_a_control_replaces_the_whole_rule():
     rule = RigL(stop=100)
     control = Control(rule)
-    control.change(every=7, fraction=0.2)
-    assert (control.rule.every, control.rule.fraction, control.rule.stop) == (7, Constant(0.2), 100)
+    control.change(every=7, drop_fraction=0.2)
+    assert (control.rule.every, control.rule.drop_fraction, control.rule.stop) == (7, Constant(0.2), 100)
     assert rule.every == 100  # rules are values
 
 
@@ -303,7 +303,7 @@ def test_a_rule_that_is_changed_acts_from_the_next_step_on():
     _, steps = small_training(control, steps=20)
     topologies = [next(steps).topology for _ in range(10)]
     assert all(one == topologies[0] for one in topologies)  # step 0 rewired, nothing since
-    control.change(every=1, fraction=0.5)
+    control.change(every=1, drop_fraction=0.5)
     assert next(steps).topology != topologies[0]
 
 
@@ -320,7 +320,7 @@ def steering(control, steps=40):
     for step in range(steps):
         time.sleep(0.001)
         rule = control.rule
-        yield Snapshot(step, {"loss": math.exp(-step), "every": rule.every, "fraction": rule.fraction_at(0)})
+        yield Snapshot(step, {"loss": math.exp(-step), "every": rule.every, "drop_fraction": rule.drop_fraction_at(0)})
 
 
 def test_buttons_start_pause_resume_and_stop():
@@ -390,25 +390,25 @@ def test_the_curve_has_a_point_per_step():
 
 
 def test_sliders_act_on_the_running_training():
-    control = Control(RigL(stop=40, every=20, fraction=0.3))
+    control = Control(RigL(stop=40, every=20, drop_fraction=0.3))
     run = Run(steering(control, 400), total=400)
     panel = LivePanel(run, metrics=["loss"], control=control)
     run.start()
     until(lambda: run.count > 5)
-    panel.dials.set(fraction=0.6)
+    panel.dials.set(drop_fraction=0.6)
     panel.dials.set(every=5)
     until(lambda: run.lines()["every"][1][-1] == 5)
     run.stop()
     run.wait(SECONDS)
-    assert run.lines()["fraction"][1][0] == 0.3
-    assert run.lines()["fraction"][1][-1] == 0.6
+    assert run.lines()["drop_fraction"][1][0] == 0.3
+    assert run.lines()["drop_fraction"][1][-1] == 0.6
 
 
 def test_a_slider_leaves_the_other_setting_alone():
-    control = Control(RigL(stop=40, every=20, fraction=0.3))
+    control = Control(RigL(stop=40, every=20, drop_fraction=0.3))
     panel = LivePanel(Run([]), control=control)
     panel.dials.set(every=5)
-    assert control.rule.fraction == RigL(stop=40, fraction=0.3).fraction  # the cosine still decays
+    assert control.rule.drop_fraction == RigL(stop=40, drop_fraction=0.3).drop_fraction  # the cosine still decays
 
 
 def test_a_value_that_the_rule_refuses_is_answered_beside_its_slider():
@@ -417,7 +417,7 @@ def test_a_value_that_the_rule_refuses_is_answered_beside_its_slider():
     panel.dials.set(every=0)
     errors = {field["name"]: field["error"] for field in panel.dials.fields}
     assert "every must lie in" in errors["every"]
-    assert errors["fraction"] == ""
+    assert errors["drop_fraction"] == ""
     assert control.rule.every == 20
 
 

@@ -12,7 +12,7 @@ from sparsekit.tricks import GhostNeurons, LabelSmoothing, make_trick
 from sparsekit.utils.registry import get, names
 from sparsekit.utils.settings import setting
 from sparsekit.widgets import Controls, Field, RulePicker, SettingsPicker, TrickPicker
-from sparsekit.widgets.drafts import build, changed, code_of, controls_of, draft_of, methods_for, values_of
+from sparsekit.widgets.form_state import build, changed, code_of, controls_of, draft_of, methods_for, values_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +234,7 @@ def test_every_rule_can_be_taken_apart_and_put_together_again(name):
 @pytest.mark.parametrize("kind", ["drop", "grow", "candidates", "schedule"])
 def test_every_registered_part_of_a_rule_is_offered(kind):
     hints = typing.get_type_hints(DropGrow)
-    wanted = hints["fraction" if kind == "schedule" else kind]
+    wanted = hints["drop_fraction" if kind == "schedule" else kind]
     classes = [name for name in names(kind) if isinstance(get(kind, name), type)]
     assert set(classes) <= set(methods_for(wanted))
 
@@ -304,9 +304,9 @@ def test_a_decay_without_an_end_is_answered_beside_its_control():
     picker.choose("stop", None)
     assert "must know its end" in field(picker, "stop")["error"]
     assert picker.value.stop == 750
-    picker.choose("fraction", "constant")
+    picker.choose("drop_fraction", "constant")
     assert picker.error == ""
-    assert (picker.value.stop, picker.value.fraction) == (None, Constant(0.3))
+    assert (picker.value.stop, picker.value.drop_fraction) == (None, Constant(0.3))
 
 
 def test_a_picker_is_widget_picture_and_sentence():
@@ -318,8 +318,8 @@ def test_a_picker_is_widget_picture_and_sentence():
 def test_code_leaves_out_what_is_as_it_would_be_anyway():
     assert code_of(DropGrow(stop=5)) == "DropGrow(stop=5)"
     assert code_of(DropGrow(drop=Magnitude(), grow=Gradient(), stop=5)) == "DropGrow(stop=5)"
-    assert code_of(DropGrow(grow=Random(), fraction=Constant(0.2))) == (
-        "DropGrow(grow=Random(), fraction=Constant(value=0.2))"
+    assert code_of(DropGrow(grow=Random(), drop_fraction=Constant(0.2))) == (
+        "DropGrow(grow=Random(), drop_fraction=Constant(value=0.2))"
     )
 
 

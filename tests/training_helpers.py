@@ -17,7 +17,7 @@ from sparsekit.utils.seeds import generator
 STORAGES = ("masked", "csr")
 FEATURES, CLASSES = 6, 3
 # Five rewirings, at steps 0, 2, 4, 6 and 8.
-RULES = {"set": SET(every=2, stop=9, fraction=0.5), "rigl": RigL(every=2, stop=9, fraction=0.5)}
+RULES = {"set": SET(every=2, stop=9, drop_fraction=0.5), "rigl": RigL(every=2, stop=9, drop_fraction=0.5)}
 OPTIMIZERS = {
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-2),
     "nesterov": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True),
@@ -104,7 +104,7 @@ def states(*things: nn.Module | torch.optim.Optimizer) -> list[dict]:
 
 
 def same(first: Any, second: Any) -> bool:
-    """Whether two states are equal bit by bit: NaN equals NaN, and -0.0 is not 0.0."""
+    """Whether two states are equal bit for bit: NaN equals NaN, and -0.0 is not 0.0."""
     if isinstance(first, torch.Tensor):
         return (
             isinstance(second, torch.Tensor)

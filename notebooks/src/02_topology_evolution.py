@@ -114,13 +114,13 @@ print(inspect.getsource(DropGrow._rewire_group))
 
 # %% [markdown]
 # The whole file is [drop_grow.py](../sparsekit/rules/drop_grow.py). The share that is exchanged follows a cosine from
-# `fraction` to zero, so that the topology settles before training ends:
+# `drop_fraction` to zero, so that the topology settles before training ends:
 
 # %% tags=["nbval-ignore-output"]
 rule = sk.rules.RigL(stop=855, every=25)
 due = [step for step in range(1140) if rule.is_due(step)]
 fig, ax = plt.subplots(figsize=(6, 2.4))
-ax.plot(due, [rule.fraction_at(step) for step in due], ".-")
+ax.plot(due, [rule.drop_fraction_at(step) for step in due], ".-")
 ax.set_xlabel("step")
 ax.set_ylabel("share exchanged")
 plt.show()
@@ -259,7 +259,7 @@ end = {name: table["network"].iloc[-1] for name, table in explored.items()}
 print("SET has tried more places than RigL:", end["set"] > end["rigl"] > end["static"])
 
 # %% tags=["nbval-ignore-output"]
-fractions = [digits_mlp(density=0.02, epochs=40).rule.fraction_at(step) for step in journal.steps]
+fractions = [digits_mlp(density=0.02, epochs=40).rule.drop_fraction_at(step) for step in journal.steps]
 expected = analysis.exploration_expected(journal[0], fractions)["network"]
 plots.plot_exploration(explored, expected=expected)
 

@@ -213,14 +213,12 @@ check_bound(gradient_bound)
 # %%
 gse = {"GSE": Uniform(), "GSE ×¼": Uniform(subset=0.25), "GSE ×4": Uniform(subset=4.0)}
 gse |= {"GraBo": GraBo(), "GraEst": GraEst()}
-methods = {"Static": ("static", {}), "SET": ("set", {"fraction": 0.3}), "RigL": ("rigl", {"fraction": 0.3})}
-methods |= {name: ("gse", {"fraction": 0.3, "candidates": candidates}) for name, candidates in gse.items()}
+methods = {"Static": ("static", {}), "SET": ("set", {"drop_fraction": 0.3}), "RigL": ("rigl", {"drop_fraction": 0.3})}
+methods |= {name: ("gse", {"drop_fraction": 0.3, "candidates": candidates}) for name, candidates in gse.items()}
 rows = []
 for method, (rule, settings) in methods.items():
     for seed in range(3):
-        experiment = digits_mlp(
-            rule=rule, density=0.02, epochs=12, seed=seed, rule_settings=settings, dense_start=False
-        )
+        experiment = digits_mlp(rule=rule, density=0.02, epochs=12, seed=seed, rule_settings=settings, dense_init=False)
         accuracy = sk.run(experiment, "runs", progress=False).last("test accuracy")
         rows.append({"method": method, "seed": seed, "accuracy": accuracy})
 runs = pd.DataFrame(rows)
@@ -239,10 +237,12 @@ accuracy = runs.pivot(index="seed", columns="method", values="accuracy")[list(me
 # between is undecided.
 
 # %% tags=["nbval-ignore-output"]
-print(analysis.judge("GSE beats SET", accuracy["GSE"], accuracy["SET"]))
-print(analysis.judge("GSE loses less than a point to RigL", accuracy["GSE"], accuracy["RigL"], above=-0.01))
-print(analysis.judge("GSE loses less than a point to GraBo", accuracy["GSE"], accuracy["GraBo"], above=-0.01))
-print(analysis.judge("GSE ×4 loses less than a point to RigL", accuracy["GSE ×4"], accuracy["RigL"], above=-0.01))
+print(analysis.assess_claim("GSE beats SET", accuracy["GSE"], accuracy["SET"]))
+print(analysis.assess_claim("GSE loses less than a point to RigL", accuracy["GSE"], accuracy["RigL"], above=-0.01))
+print(analysis.assess_claim("GSE loses less than a point to GraBo", accuracy["GSE"], accuracy["GraBo"], above=-0.01))
+print(
+    analysis.assess_claim("GSE ×4 loses less than a point to RigL", accuracy["GSE ×4"], accuracy["RigL"], above=-0.01)
+)
 
 # %%
 print("GSE beats SET in every seed:", bool((accuracy["GSE"] > accuracy["SET"]).all()))

@@ -348,8 +348,8 @@ for values in ("own", "new"):
     of = {method: list(one["accuracy"]) for method, one in runs[runs["values"] == values].groupby("method")}
     for name in ("snip", "synflow"):
         text = f"{values} values: {name} loses less than a point when shuffled"
-        print(analysis.judge(text, of[f"{name}, shuffled"], of[name], above=-0.01))
-        print(analysis.judge(f"{values} values: {name} beats random masks", of[name], of["random"]))
+        print(analysis.assess_claim(text, of[f"{name}, shuffled"], of[name], above=-0.01))
+        print(analysis.assess_claim(f"{values} values: {name} beats random masks", of[name], of["random"]))
 
 # %%
 mean = runs.groupby(["method", "values"])["accuracy"].mean()

@@ -157,7 +157,9 @@ plots.plot_accuracy_density(runs)
 
 # %% tags=["nbval-ignore-output"]
 for control in ("reinit", "shuffle", "signs"):
-    print(analysis.judge(f"the ticket beats {control} at level 8", last["ticket"].tolist(), last[control].tolist()))
+    print(
+        analysis.assess_claim(f"the ticket beats {control} at level 8", last["ticket"].tolist(), last[control].tolist())
+    )
 
 # %% [markdown]
 # ## Do two lotteries draw the same ticket?

@@ -149,7 +149,7 @@ print("neighbours overlap more than five times as much as chance would have it:"
 plots.plot_comparison_matrix(alike, chance, names=[f"ticket {i}" for i in range(4)])
 
 # %%
-new = [sk.Change.between(before, after).num_grown / after.count for before, after in pairwise(topologies)]
+new = [sk.TopologyUpdate.between(before, after).num_grown / after.count for before, after in pairwise(topologies)]
 print("of every ticket's connections, more than a fifth are new:", min(new) > 0.2)
 
 # %% [markdown]

@@ -137,7 +137,7 @@ for name, rival in {
     "the last ticket": accuracy.loc["ticket 3"].tolist(),
     "plain averaging of weights": plain,
 }.items():
-    print(analysis.judge(f"superposed beats {name}", best, rival))
+    print(analysis.assess_claim(f"superposed beats {name}", best, rival))
 
 # %% [markdown]
 # ## Strangers

@@ -141,7 +141,7 @@ noise = accuracies[:, 3].std(ddof=1)
 print("all barriers within a run are below twice the spread of seeds:", bool(max(within) < 2 * noise))
 
 # %% tags=["nbval-ignore-output"]
-print(analysis.judge("barriers between seeds are higher than within a run", across, within))
+print(analysis.assess_claim("barriers between seeds are higher than within a run", across, within))
 
 # %% [markdown]
 # *All pairs of three seeds share their networks, so the standard error is somewhat too small; the gap is not.*

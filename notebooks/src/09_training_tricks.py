@@ -37,7 +37,7 @@ from torch.nn.functional import cross_entropy
 import sparsekit as sk
 from sparsekit import analysis, plots, tricks, widgets
 from sparsekit.schedules import Constant
-from sparsekit.tricks import FanInInit, GhostNeurons, GhostSkips, Given, LabelSmoothing, RescaledInit, Soft
+from sparsekit.tricks import FanInInit, GhostNeurons, GhostSkips, LabelSmoothing, RescaledInit, Soft, TrickContext
 
 torch.set_num_threads(1)
 data = sk.datasets.load("digits")
@@ -204,7 +204,7 @@ print("units: a cut costs more than fading:", jump["units to the last"] > jump["
 
 # %%
 batches = list(islice(sk.datasets.stream(data, 64, seed=1), 40))
-given = Given(batches=batches)
+given = TrickContext(batches=batches)
 begins = {
     "as drawn": [],
     "true fan-in": [FanInInit()],
@@ -380,7 +380,7 @@ plots.plot_effects(effects)
 # %% tags=["nbval-ignore-output"]
 for name in TRICKS:
     means = runs.groupby([name, "seed"])["accuracy"].mean()
-    print(analysis.judge(f"{name} helps", means[True].tolist(), means[False].tolist()))
+    print(analysis.assess_claim(f"{name} helps", means[True].tolist(), means[False].tolist()))
 
 # %% [markdown]
 # ## What we saw

@@ -55,7 +55,7 @@ from sparsekit.analysis.dynamics.score_collapse import (
     prunings,
     score_ranks,
 )
-from sparsekit.analysis.evidence.claims import Claim, judge
+from sparsekit.analysis.evidence.claims import Claim, assess_claim
 from sparsekit.analysis.evidence.factorial import design, factorial_effects
 from sparsekit.analysis.landscape.connectivity import along, barrier, barrier_matrix, bezier, segment
 from sparsekit.analysis.landscape.curvature import Hessian, hessian_spectrum, hessian_trace, top_eigenvalue
@@ -99,6 +99,7 @@ __all__ = [
     "activity",
     "ages",
     "along",
+    "assess_claim",
     "barrier",
     "barrier_matrix",
     "best_temperature",
@@ -146,7 +147,6 @@ __all__ = [
     "hessian_trace",
     "iou",
     "js_divergence",
-    "judge",
     "kappa",
     "kl_divergence",
     "layer_table",

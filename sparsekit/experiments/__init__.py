@@ -2,19 +2,19 @@
 
 from sparsekit.experiments import recipes
 from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
+from sparsekit.experiments.initial_state import load_initial_state, save_initial_state
 from sparsekit.experiments.record import read_experiment, read_run
 from sparsekit.experiments.run import load_model, run
-from sparsekit.experiments.start import load_start, save_start
 
 __all__ = [
     "Experiment",
     "build_model",
     "build_optimizer",
+    "load_initial_state",
     "load_model",
-    "load_start",
     "read_experiment",
     "read_run",
     "recipes",
     "run",
-    "save_start",
+    "save_initial_state",
 ]

@@ -30,7 +30,7 @@ from sparsekit.utils.seeds import generator, seeded_rng
 from sparsekit.utils.settings import changed_settings, check_range, setting
 
 # Learning rate and settings of each optimizer where an experiment names none: torch's own, except for SGD.
-USUAL: dict[str, tuple[float, dict[str, Any]]] = {
+DEFAULTS: dict[str, tuple[float, dict[str, Any]]] = {
     "sgd": (0.1, {"momentum": 0.9, "weight_decay": 1e-4}),
     "adam": (1e-3, {}),
     "adamw": (1e-3, {}),
@@ -73,7 +73,7 @@ class Experiment:
     shuffle: bool = setting(False, "put each layer's connections at random places: a control for scores")
     rule: Rule = setting(Static(), "when and how the topology changes")
     storage: str = setting("masked", "masked or csr")
-    dense_start: bool = setting(True, "draw dense weights first, the same for all methods; no if they would not fit")
+    dense_init: bool = setting(True, "draw dense weights first, the same for all methods; no if they would not fit")
     optimizer: str = setting("sgd", "optimizer, by name")
     optimizer_settings: Mapping[str, Any] | None = None
     step_count: str = setting("shared", "Adam's step count of grown connections: shared (their layer's), own, or ramp")
@@ -85,14 +85,16 @@ class Experiment:
     micro_batches: int = setting(1, "backward passes per step", range=(1, 64))
     autocast: str | None = setting(None, "mixed precision: bfloat16, float16 or none")
     seed: int = setting(0, "of everything random")
-    start: str | None = setting(None, "state to begin from, as named by save_start; none draws a new network")
+    init_from: str | None = setting(
+        None, "state to begin from, as named by save_initial_state; none draws a new network"
+    )
     first_step: int = setting(0, "step to begin at: data and learning rate go on from there", range=(0, 1_000_000))
 
     def __post_init__(self):
         check_types(self, any_number=("density",))  # whose range says more
         check_name(self.recipe, "recipe")
-        if self.start is not None:
-            check_name(self.start, "start")
+        if self.init_from is not None:
+            check_name(self.init_from, "init_from")
         check_density(self.density)
         for kind in ("data", "model", "optimizer", "allocation"):
             get(kind, getattr(self, kind))
@@ -131,8 +133,8 @@ class Experiment:
         if not asked:
             return
         who = type(self.rule).__name__
-        if self.start is not None:
-            why, way = f"start {self.start}, which brings a topology of its own", "leave out one of them"
+        if self.init_from is not None:
+            why, way = f"init_from {self.init_from}, which brings a topology of its own", "leave out one of them"
         elif self.rule.redraws:
             why, way = f"{who}, which draws every place anew", "choose another rule"
         elif self.rule.initial_density(self.density) == 1:
@@ -155,7 +157,7 @@ class Experiment:
 
     def learning_rate_over(self, steps: int) -> Schedule:
         """Return the learning rate by step, in a training of so many steps."""
-        usual, _ = USUAL.get(self.optimizer, (1e-3, {}))
+        usual, _ = DEFAULTS.get(self.optimizer, (1e-3, {}))
         return (self.learning_rate or Cosine(usual, 0.0)).lasting(steps)
 
     def tricks_over(self, steps: int) -> tuple[Trick, ...]:
@@ -195,11 +197,11 @@ def build_model(
             model that is going to be loaded.
     """
     with seeded_rng(generator(experiment.seed, "model")):
-        with torch.device("cpu" if experiment.dense_start else "meta"):
+        with torch.device("cpu" if experiment.dense_init else "meta"):
             model = models.build(
                 experiment.model, input_shape=input_shape, num_classes=num_classes, **experiment.model_settings
             )
-        if experiment.density == 1 and isinstance(experiment.rule, Static) and experiment.dense_start:
+        if experiment.density == 1 and isinstance(experiment.rule, Static) and experiment.dense_init:
             return model
         drawn = _drawn(experiment, model, data)
         first = experiment.rule.begin(drawn, generator(experiment.seed, "begin"))
@@ -228,7 +230,7 @@ def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Opt
     """
     settings = experiment.optimizer_settings
     if settings is None:
-        _, settings = USUAL.get(experiment.optimizer, (1e-3, {}))
+        _, settings = DEFAULTS.get(experiment.optimizer, (1e-3, {}))
     optimizer = get("optimizer", experiment.optimizer)(model.parameters(), **settings)
     if experiment.step_count != "shared":
         own_step_counts(model, optimizer, ramp=RAMP if experiment.step_count == "ramp" else 0)

@@ -1,4 +1,4 @@
-"""`run`: carry out an experiment once. Finished work is not done again; interrupted work goes on bit by bit."""
+"""`run`: carry out an experiment once. Finished work is not done again; interrupted work goes on bit for bit."""
 
 import time
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from sparsekit.evaluation.measuring import Evaluation, evaluate
 from sparsekit.experiments.draws import drawing
 from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
 from sparsekit.experiments.feed import batches_of, endless_batches, total_steps
+from sparsekit.experiments.initial_state import load_initial_state
 from sparsekit.experiments.record import num_records, read_experiment, read_record, write_experiment
-from sparsekit.experiments.start import load_start
 from sparsekit.layers import topology_of
 from sparsekit.rewiring.journal import Journal
 from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore, save_checkpoint
 from sparsekit.train.history import History, Row, append_rows, code_version, rows_of_epoch, rows_of_step, write_rows
 from sparsekit.train.loop import training
-from sparsekit.tricks.base import Given, Trick, begin, resume
+from sparsekit.tricks.base import Trick, TrickContext, begin, resume
 from sparsekit.utils.files import alone, check_name, write_text
 from sparsekit.utils.seeds import generator, seeded_rng
 from sparsekit.utils.settings import to_plain
@@ -126,13 +126,13 @@ class _Work:
         data = datasets.load(experiment.data, root=root, **experiment.data_settings)
         _check_fits(experiment, data)
         state = load_checkpoint(folder / "checkpoint.pt") if (folder / "checkpoint.pt").exists() else None
-        seen = data if state is None and experiment.start is None else None  # what a score before training looks at
+        seen = data if state is None and experiment.init_from is None else None  # what a score before training looks at
         model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes, data=seen)
-        if state is None and experiment.start is not None:
-            load_start(folder.parent, experiment.start, model)
+        if state is None and experiment.init_from is not None:
+            load_initial_state(folder.parent, experiment.init_from, model)
         tricks = experiment.tricks_over(total_steps(experiment, data))
         feed = endless_batches(experiment, data)
-        given = Given(batches=feed, load=partial(_load_beside, folder.parent, root))
+        given = TrickContext(batches=feed, load=partial(_load_beside, folder.parent, root))
         if state is None and experiment.first_step == 0:
             model = begin(model, tricks, given)
         else:  # with values of a training that is under way

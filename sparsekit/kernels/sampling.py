@@ -1,7 +1,7 @@
 """Draw places of a layer in proportion to weights of its inputs and outputs, without a table of all places.
 
 A place is drawn by drawing its output and, among that output's inputs, its input. Both ways below give the same
-places bit by bit: plain torch (any device), and loops that need time linear in outputs, inputs and draws.
+places bit for bit: plain torch (any device), and loops that need time linear in outputs, inputs and draws.
 
 Legend: `O` outputs, `Q` groups, `F` inputs per output, `M` draws, `E` places that are taken.
 """
@@ -19,7 +19,7 @@ from sparsekit.topology import LayerTopology
 LOOPS_FROM = 2**14
 
 
-def sample_places(
+def sample_positions(
     inputs: Float[Tensor, "groups f"],
     outputs: Float[Tensor, " o"],
     num_draws: int,
@@ -41,14 +41,14 @@ def sample_places(
     Example:
         >>> taken = LayerTopology((2, 3), torch.tensor([0]))
         >>> draws = torch.Generator().manual_seed(0)
-        >>> sample_places(torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([1.0, 0.0]), 20, taken, draws).tolist()
+        >>> sample_positions(torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([1.0, 0.0]), 20, taken, draws).tolist()
         [1]
     """
     rows, places = _draw(inputs, outputs, num_draws, generator)
     loops = _loops(places)
     if loops is None:
         distinct = torch.unique(places)
-        return distinct[taken.place_of(distinct) < 0]
+        return distinct[taken.position_of(distinct) < 0]
     return torch.from_numpy(loops.distinct_outside(places.numpy(), rows.numpy(), taken.indices.numpy()))
 
 

@@ -6,6 +6,7 @@ from sparsekit.layers.companions import unfuse_relus
 from sparsekit.layers.condensed import condense
 from sparsekit.layers.convert import (
     LeftDenseWarning,
+    active_topology,
     densify,
     density_of,
     left_dense,
@@ -13,7 +14,6 @@ from sparsekit.layers.convert import (
     sparse_layers,
     sparsify,
     topology_of,
-    used_topology,
 )
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
 from sparsekit.layers.dense_weight import DenseWeightWarning
@@ -29,6 +29,7 @@ __all__ = [
     "SparseConv2d",
     "SparseLayer",
     "SparseLinear",
+    "active_topology",
     "averaged",
     "condense",
     "densify",
@@ -40,5 +41,4 @@ __all__ = [
     "sparsify",
     "topology_of",
     "unfuse_relus",
-    "used_topology",
 ]

@@ -15,7 +15,7 @@ from sparsekit.layers.accumulation import Catcher
 from sparsekit.layers.dense_weight import DenseWeight
 from sparsekit.layers.kinds import Kind
 from sparsekit.layers.loading import read_state
-from sparsekit.layers.move import Move
+from sparsekit.layers.transition import Transition
 from sparsekit.layers.twins import Twin
 from sparsekit.layers.weight_access import WeightAccess
 from sparsekit.topology import LayerTopology
@@ -103,7 +103,7 @@ class SparseLayer(WeightAccess, ABC):
         """Return the shape of `param` under a topology."""
 
     @abstractmethod
-    def transfer(self, tensor: Tensor, move: Move) -> Tensor:
+    def transfer(self, tensor: Tensor, move: Transition) -> Tensor:
         """Move a tensor shaped like `param` (weights, momentum, Adam moments) to a new topology; grown places are 0."""
 
     def scattered(self, packed: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ class SparseLayer(WeightAccess, ABC):
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def set_topology(self, move: Move, grown: Tensor | None = None) -> None:
+    def set_topology(self, move: Transition, grown: Tensor | None = None) -> None:
         """Change which connections exist, in place; call `rewire`, which moves the optimizer's state as well.
 
         Args:

@@ -84,6 +84,6 @@ def _is_regular(layer: SparseLayer) -> bool:
 
 
 def _used_values(layer: SparseLayer) -> Tensor:
-    if isinstance(layer, MaskedLayer) and layer.thinning is not None:
+    if isinstance(layer, MaskedLayer) and layer.forward_mask is not None:
         return layer.dense_weight().flatten()[layer.indices]
     return layer.values()

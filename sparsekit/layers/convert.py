@@ -16,7 +16,7 @@ from sparsekit.layers.companions import add_companions, remove_companions
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
 from sparsekit.layers.initial import initial_values
 from sparsekit.layers.kinds import Conv2dKind, LinearKind
-from sparsekit.layers.masked import MaskedConv2d, MaskedLayer, MaskedLinear, Thinning
+from sparsekit.layers.masked import ForwardMask, MaskedConv2d, MaskedLayer, MaskedLinear
 from sparsekit.topology import LayerTopology, Topology, check_topology
 from sparsekit.utils.checks import must_be, shown
 
@@ -137,7 +137,7 @@ def _with_ghost(layer: SparseLayer, plain: nn.Module) -> nn.Module:
         vars(plain)[GHOST] = vars(layer)[GHOST]
         vars(plain)["forward"] = types.MethodType(vars(layer)["forward"].__func__, plain)
         for name, child in layer.named_children():
-            if not isinstance(child, Thinning):
+            if not isinstance(child, ForwardMask):
                 plain.add_module(name, child)
     return plain
 
@@ -172,7 +172,7 @@ def topology_of(model: nn.Module) -> Topology:
     return Topology({name: layer.topology for name, layer in sparse_layers(model).items()})
 
 
-def used_topology(model: nn.Module) -> Topology:
+def active_topology(model: nn.Module) -> Topology:
     """Return the connections that the forward pass uses: fewer than `topology_of`, where a rule trains more."""
     layers = sparse_layers(model).items()
     return Topology({name: layer.used if isinstance(layer, MaskedLayer) else layer.topology for name, layer in layers})

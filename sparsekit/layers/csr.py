@@ -15,8 +15,8 @@ from sparsekit.kernels import Structure, backend
 from sparsekit.kernels.structure import Traced
 from sparsekit.layers.accumulation import Catcher
 from sparsekit.layers.base import SparseLayer
-from sparsekit.layers.move import Move
 from sparsekit.layers.plain_settings import Conv2dSettings, LinearSettings
+from sparsekit.layers.transition import Transition
 from sparsekit.topology import LayerTopology
 
 
@@ -69,7 +69,7 @@ class CsrLayer(SparseLayer):
     def packed_shape(self, topology: LayerTopology) -> tuple[int, ...]:
         return (topology.count, *(1 for _ in topology.shape[1:]))
 
-    def transfer(self, tensor: Tensor, move: Move) -> Tensor:
+    def transfer(self, tensor: Tensor, move: Transition) -> Tensor:
         if move.old.count == 0:
             return tensor.new_zeros(self.packed_shape(move.new))
         return tensor.index_select(0, move.sources).index_fill_(0, move.grown_at, 0)

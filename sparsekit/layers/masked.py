@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from sparsekit.layers.accumulation import Accumulation, when_backward_ends
 from sparsekit.layers.base import SparseLayer
-from sparsekit.layers.move import Move
 from sparsekit.layers.plain_settings import Conv2dSettings, LinearSettings
+from sparsekit.layers.transition import Transition
 from sparsekit.topology import LayerTopology
 
 
@@ -67,7 +67,7 @@ class _Straight(torch.autograd.Function):
         return ctx.catcher.received(grad), None, None
 
 
-class Thinning(nn.Module, ABC):
+class ForwardMask(nn.Module, ABC):
     """How a layer uses fewer connections in its forward pass than it trains; may have parameters of its own.
 
     Some methods keep weights that they do not use at the moment: their gradients go on, and they may be used again.
@@ -86,25 +86,25 @@ class Thinning(nn.Module, ABC):
 class MaskedLayer(SparseLayer):
     """What masked layers share; `param` is the dense `weight`, zero wherever there is no connection.
 
-    With a `thinning` the forward pass uses only some of the connections that exist and are trained.
+    With a `forward_mask` the forward pass uses only some of the connections that exist and are trained.
     """
 
     storage = "masked"
     param_name = "weight"
-    thinning: Thinning | None
+    forward_mask: ForwardMask | None
 
     def __init__(self, *args: Any):
         super().__init__(*args)
-        self.thinning = None
+        self.forward_mask = None
 
     def dense_weight(self) -> Tensor:
         weight = super().dense_weight()
-        return weight if self.thinning is None else self.thinning(weight, self.mask).detach()
+        return weight if self.forward_mask is None else self.forward_mask(weight, self.mask).detach()
 
     @property
     def used(self) -> LayerTopology:
         """The connections that the forward pass uses: all of them, where nothing thins them out."""
-        return self.topology if self.thinning is None else LayerTopology.of_mask(self.dense_weight() != 0)
+        return self.topology if self.forward_mask is None else LayerTopology.of_mask(self.dense_weight() != 0)
 
     @property
     def mask(self) -> Tensor:
@@ -128,7 +128,7 @@ class MaskedLayer(SparseLayer):
     def packed_shape(self, topology: LayerTopology) -> tuple[int, ...]:
         return topology.shape
 
-    def transfer(self, tensor: Tensor, move: Move) -> Tensor:
+    def transfer(self, tensor: Tensor, move: Transition) -> Tensor:
         kept = tensor.flatten().index_select(0, move.kept)
         return tensor.new_zeros(move.new.size).index_copy_(0, move.kept, kept).view(move.new.shape)
 
@@ -140,7 +140,7 @@ class MaskedLayer(SparseLayer):
         else:
             weight = _Straight.apply(self.param, self.mask, self.catcher)
             self.catcher.was_read |= read
-        return weight if self.thinning is None else self.thinning(weight, self.mask)
+        return weight if self.forward_mask is None else self.forward_mask(weight, self.mask)
 
     def dense_grad(self) -> Tensor:
         assert self.param.grad is not None

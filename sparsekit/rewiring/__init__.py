@@ -2,6 +2,6 @@
 
 from sparsekit.rewiring.capture import LayerView, capture_io, views
 from sparsekit.rewiring.journal import Journal
-from sparsekit.rewiring.update import Change, rewire
+from sparsekit.rewiring.update import TopologyUpdate, rewire
 
-__all__ = ["Change", "Journal", "LayerView", "capture_io", "rewire", "views"]
+__all__ = ["Journal", "LayerView", "TopologyUpdate", "capture_io", "rewire", "views"]

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from sparsekit.rewiring.update import Change
+from sparsekit.rewiring.update import TopologyUpdate
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.utils.files import append, write_bytes
 
@@ -38,13 +38,13 @@ class Journal:
     Example:
         >>> start = Topology({"fc": LayerTopology((2, 2), torch.tensor([0]))})
         >>> journal = Journal(start)
-        >>> journal.add(5, Change({"fc": torch.tensor([0])}, {"fc": torch.tensor([3])}))
+        >>> journal.add(5, TopologyUpdate({"fc": torch.tensor([0])}, {"fc": torch.tensor([3])}))
         >>> journal.steps, journal[1]["fc"].indices.tolist()
         ([5], [3])
     """
 
     initial: Topology
-    entries: list[tuple[int, Change]] = field(default_factory=list)
+    entries: list[tuple[int, TopologyUpdate]] = field(default_factory=list)
     path: Path | None = None
     _ends_torn: bool = field(default=False, repr=False)
 
@@ -75,7 +75,7 @@ class Journal:
             topology = change.apply(topology)
             yield topology
 
-    def add(self, step: int, change: Change) -> None:
+    def add(self, step: int, change: TopologyUpdate) -> None:
         """Record a rewiring, in memory and, where there is a path, at the end of the file; in both or in neither.
 
         Raises:
@@ -84,7 +84,9 @@ class Journal:
         """
         if self.entries and step <= self.entries[-1][0]:
             raise ValueError(f"rewirings must come in order, got step {step} after step {self.entries[-1][0]}")
-        change = Change(*({name: at.cpu() for name, at in part.items()} for part in (change.dropped, change.grown)))
+        change = TopologyUpdate(
+            *({name: at.cpu() for name, at in part.items()} for part in (change.dropped, change.grown))
+        )
         if self._ends_torn:
             # Appended behind half a record, this one could never be read.
             self._rewrite()
@@ -144,19 +146,19 @@ def _unpack_topology(record: dict[str, Tensor]) -> Topology:
     )
 
 
-def _pack_change(step: int, change: Change) -> dict[str, Tensor]:
+def _pack_change(step: int, change: TopologyUpdate) -> dict[str, Tensor]:
     dropped = {f"dropped/{name}": _gaps(positions) for name, positions in change.dropped.items()}
     grown = {f"grown/{name}": _gaps(positions) for name, positions in change.grown.items()}
     return {"step": torch.tensor(step), **dropped, **grown}
 
 
-def _unpack_change(record: dict[str, Tensor]) -> tuple[int, Change]:
+def _unpack_change(record: dict[str, Tensor]) -> tuple[int, TopologyUpdate]:
     parts: dict[str, dict[str, Tensor]] = {"dropped": {}, "grown": {}}
     for key, gaps in record.items():
         part, _, name = key.partition("/")
         if part in parts:
             parts[part][name] = _positions(gaps)
-    return int(record["step"]), Change(parts["dropped"], parts["grown"])
+    return int(record["step"]), TopologyUpdate(parts["dropped"], parts["grown"])
 
 
 def _gaps(positions: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sparsekit.layers import SparseLayer
-from sparsekit.layers.move import Move
+from sparsekit.layers.transition import Transition
 
 TRIAL = 0.75  # a weight that is not zero, and exact in every floating type
 
@@ -134,7 +134,7 @@ def fresh_state(optimizer: Optimizer, param: Tensor) -> dict[str, Any]:
     return {**trial.state, **getattr(trial.state, "first", {})}
 
 
-class StateMove:
+class StateTransition:
     """An optimizer's state of a layer's connections on its way to another topology.
 
     Grown connections get what the optimizer starts a new weight with. Whatever may be wrong is found here, before
@@ -151,7 +151,7 @@ class StateMove:
     """
 
     def __init__(
-        self, layer: SparseLayer, move: Move, optimizer: Optimizer, values: Float[Tensor, " g"] | None = None
+        self, layer: SparseLayer, move: Transition, optimizer: Optimizer, values: Float[Tensor, " g"] | None = None
     ) -> None:
         self._layer, self._move, self._shape = layer, move, tuple(layer.packed_shape(move.old))
         self._states = [*states_of(optimizer, layer)]

@@ -15,12 +15,12 @@ from torch.optim import Optimizer
 
 from sparsekit.layers import SparseLayer, sparse_layers
 from sparsekit.layers.masked import MaskedLayer
-from sparsekit.layers.move import Move
-from sparsekit.rewiring.optimizer_state import StateMove, chain
+from sparsekit.layers.transition import Transition
+from sparsekit.rewiring.optimizer_state import StateTransition, chain
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.utils.checks import must_be, shown
 
-FirstValues = Callable[[str, Int64[Tensor, " g"]], Tensor | None]
+GrowInit = Callable[[str, Int64[Tensor, " g"]], Tensor | None]
 
 
 def zeros(name: str, grown: Int64[Tensor, " g"]) -> None:
@@ -28,19 +28,19 @@ def zeros(name: str, grown: Int64[Tensor, " g"]) -> None:
 
 
 @dataclass(frozen=True)
-class Change:
+class TopologyUpdate:
     """What one rewiring did: the positions that each layer dropped and grew."""
 
     dropped: dict[str, Int64[Tensor, " d"]]
     grown: dict[str, Int64[Tensor, " g"]]
 
     @classmethod
-    def between(cls, old: Mapping[str, LayerTopology], new: Mapping[str, LayerTopology]) -> "Change":
+    def between(cls, old: Mapping[str, LayerTopology], new: Mapping[str, LayerTopology]) -> "TopologyUpdate":
         """Return the difference of two topologies over the layers of the new one."""
-        return cls.of({name: Move(old[name], layer) for name, layer in new.items()})
+        return cls.of({name: Transition(old[name], layer) for name, layer in new.items()})
 
     @classmethod
-    def of(cls, moves: Mapping[str, Move]) -> "Change":
+    def of(cls, moves: Mapping[str, Transition]) -> "TopologyUpdate":
         """Return what moves of some layers drop and grow."""
         return cls(
             dropped={name: move.dropped for name, move in moves.items()},
@@ -73,12 +73,12 @@ def rewire(
     model: nn.Module,
     new: Mapping[str, LayerTopology],
     optimizer: Optimizer | None = None,
-    first_values: FirstValues = zeros,
-) -> Change:
+    grow_init: GrowInit = zeros,
+) -> TopologyUpdate:
     """Give a model's layers new topologies; values and optimizer state move with their connections.
 
     A connection in both topologies keeps its value and its optimizer state. A grown one starts at zero (see
-    `first_values`) and with the state that the optimizer starts a new weight with; a dropped one is gone from both.
+    `grow_init`) and with the state that the optimizer starts a new weight with; a dropped one is gone from both.
     Gradients are cleared, because they belong to the old topology. Parameters stay the same objects. Call it between
     steps.
 
@@ -87,7 +87,7 @@ def rewire(
         new: topologies of some or all of its sparse layers; layers not named stay as they are.
         optimizer: the one that trains the model, or None where there is none yet. Of an optimizer that hands its work
             on to another, as SAM and Lookahead do, the outer one: the states of both move.
-        first_values: `(layer name, grown positions) -> their first values`, or None for zeros.
+        grow_init: `(layer name, grown positions) -> their first values`, or None for zeros.
 
     Raises:
         TypeError: if an argument is something else.
@@ -95,7 +95,7 @@ def rewire(
             number of connections; if a parameter is sharded; or if the optimizer does not train one of these layers,
             not weight by weight, or does not show what it starts a weight with. Nothing has changed then.
     """
-    _check_arguments(model, new, optimizer, first_values)
+    _check_arguments(model, new, optimizer, grow_init)
     layers = sparse_layers(model)
     _check_fits(layers, new)
     check_whole({name: layers[name] for name in new})
@@ -105,9 +105,9 @@ def rewire(
         _check_sizes_stay(layers, new)
     moves = {name: _move_to(topology, layers[name]) for name, topology in new.items()}
     changing = {name: move for name, move in moves.items() if not move.changes_nothing}
-    values = {name: first_values(name, move.grown) for name, move in changing.items()}
+    values = {name: grow_init(name, move.grown) for name, move in changing.items()}
     states = {
-        name: StateMove(layers[name], move, optimizer, values[name])
+        name: StateTransition(layers[name], move, optimizer, values[name])
         for name, move in changing.items()
         if optimizer is not None
     }
@@ -116,22 +116,20 @@ def rewire(
             states[name].apply()
         layers[name].set_topology(move, values[name])
         layers[name].param.grad = None
-    return Change.of(moves)
+    return TopologyUpdate.of(moves)
 
 
-def _check_arguments(model: object, new: object, optimizer: object, first_values: object) -> None:
+def _check_arguments(model: object, new: object, optimizer: object, grow_init: object) -> None:
     must_be("model", model, nn.Module, "give what sparsify returned")
     must_be("new", new, Mapping, "give a Topology, or {name: LayerTopology}")
-    if not callable(first_values) or isinstance(first_values, type):
-        raise TypeError(
-            f"first_values must be a function of name and positions, got {shown(first_values)}; leave it out"
-        )
+    if not callable(grow_init) or isinstance(grow_init, type):
+        raise TypeError(f"grow_init must be a function of name and positions, got {shown(grow_init)}; leave it out")
     if optimizer is not None and not (hasattr(optimizer, "param_groups") and hasattr(optimizer, "state")):
         raise TypeError(f"optimizer must be one of torch.optim, got {shown(optimizer)}; None where there is none yet")
 
 
-def _move_to(new: LayerTopology, layer: SparseLayer) -> Move:
-    return Move(layer.topology, new.to(layer.indices.device))
+def _move_to(new: LayerTopology, layer: SparseLayer) -> Transition:
+    return Transition(layer.topology, new.to(layer.indices.device))
 
 
 def check_optimizer(layers: Mapping[str, SparseLayer], optimizer: Optimizer) -> None:

@@ -31,13 +31,13 @@ from sparsekit.rules.soft_threshold import STR
 from sparsekit.rules.srigl import SRigL
 from sparsekit.rules.static import Static
 from sparsekit.rules.top_kast import TopKAST
-from sparsekit.utils.checks import whole_number
+from sparsekit.utils.checks import check_integer
 from sparsekit.utils.registry import discover, get, names
 
 discover(__name__)
 
 # Where in the training a rule that is not told stops. Evci et al. (2020), section 4: T_end is three quarters of it.
-USUAL_STOP = 0.75
+DEFAULT_STOP_FRACTION = 0.75
 # ITOP explores, and these masks move, to the end; MEST's last stage begins at 120 of 160 epochs, which is usual.
 STOPS_AT = {"set-itop": 1.0, "rigl-itop": 1.0, "sr-ste": 1.0, "str": 1.0, "deepr": 1.0}
 
@@ -56,13 +56,13 @@ def make_rule(name: str, *, total_steps: int, **settings: Any) -> Rule:
     """
     make = get("rule", name)
     known = settings_of(name)
-    whole_number("total_steps", total_steps, least=1)
+    check_integer("total_steps", total_steps, least=1)
     if unknown := set(settings) - set(known):
         raise ValueError(
             f"settings of {name} must be among {', '.join(known) or '(none)'}, got {', '.join(sorted(unknown))}"
         )
     if "stop" in known:
-        settings.setdefault("stop", min(int(STOPS_AT.get(name, USUAL_STOP) * total_steps), total_steps - 1))
+        settings.setdefault("stop", min(int(STOPS_AT.get(name, DEFAULT_STOP_FRACTION) * total_steps), total_steps - 1))
     return make(**settings)
 
 

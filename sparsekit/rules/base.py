@@ -10,9 +10,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from sparsekit.layers import sparse_layers
-from sparsekit.layers.masked import MaskedLayer, Thinning
+from sparsekit.layers.masked import ForwardMask, MaskedLayer
 from sparsekit.rewiring.capture import LayerView
-from sparsekit.rewiring.update import FirstValues, zeros
+from sparsekit.rewiring.update import GrowInit, zeros
 from sparsekit.rules.flops import Pass
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.utils.checks import check_types
@@ -80,13 +80,13 @@ class Rule(ABC):
             ValueError: if the rule needs what the layers' storage does not have.
         """
         layers = sparse_layers(model)
-        thinnings = self.thinnings(Topology({name: layer.topology for name, layer in layers.items()}))
+        forward_masks = self.forward_masks(Topology({name: layer.topology for name, layer in layers.items()}))
         for name, layer in layers.items():
             if isinstance(layer, MaskedLayer):
-                layer.thinning = thinnings.get(name)
+                layer.forward_mask = forward_masks.get(name)
         check_prepared(self, model)
 
-    def thinnings(self, topology: Topology) -> Mapping[str, Thinning]:
+    def forward_masks(self, topology: Topology) -> Mapping[str, ForwardMask]:
         """Return how layers are to use fewer connections than they train; those not named use all."""
         return {}
 
@@ -105,7 +105,7 @@ class Rule(ABC):
         """Return what to find in `view.memory` from now on, by layer and name. Pure; sees what `propose` sees."""
         return {}
 
-    def first_values(self, views: Mapping[str, LayerView]) -> FirstValues:
+    def grow_init(self, views: Mapping[str, LayerView]) -> GrowInit:
         """Return what gives grown connections their first values: `(layer name, positions) -> values`, or zeros."""
         return zeros
 
@@ -131,7 +131,7 @@ def check_prepared(rule: Rule, model: nn.Module) -> None:
             raise ValueError(
                 f"{type(rule).__name__} needs storage masked, got {layer.storage} for {name}: {rule.needs_dense}"
             )
-        if layer.thinning is None and rule.thinnings(Topology({name: layer.topology})):
+        if layer.forward_mask is None and rule.forward_masks(Topology({name: layer.topology})):
             raise ValueError(
                 f"{type(rule).__name__} needs layers that were prepared for it, got {name} as sparsify made it; call "
                 "rule.prepare(sparse, plain=model) before the optimizer is built"

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sparsekit.layers.masked import Thinning
+from sparsekit.layers.masked import ForwardMask
 from sparsekit.rewiring.capture import LayerView
-from sparsekit.rewiring.update import FirstValues
+from sparsekit.rewiring.update import GrowInit
 from sparsekit.rules.base import Notes, Rule, check_rule
 from sparsekit.rules.flops import Pass
 from sparsekit.rules.static import Static
@@ -87,7 +87,7 @@ class Cycles(Rule):
     @cached_property
     def _large(self) -> Rule:
         """The base rule, exchanging more."""
-        changes = {"fraction": Constant(self.explore), "density": None, "shrink": "in proportion"}
+        changes = {"drop_fraction": Constant(self.explore), "density": None, "shrink": "per-layer"}
         known = {field.name for field in fields(self.base)}  # type: ignore[arg-type]
         return replace(self.base, **{name: value for name, value in changes.items() if name in known})  # type: ignore[type-var]
 
@@ -128,8 +128,8 @@ class Cycles(Rule):
     def prepare(self, model: nn.Module, *, plain: nn.Module | None = None, drawn: Topology | None = None) -> None:
         self.base.prepare(model, plain=plain, drawn=drawn)
 
-    def thinnings(self, topology: Topology) -> Mapping[str, Thinning]:
-        return self.base.thinnings(topology)
+    def forward_masks(self, topology: Topology) -> Mapping[str, ForwardMask]:
+        return self.base.forward_masks(topology)
 
     def pull(self, view: LayerView, step: int, generator: torch.Generator, *, rate: float) -> Float[Tensor, " e"]:
         return self.base.pull(view, step, generator, rate=rate)
@@ -137,8 +137,8 @@ class Cycles(Rule):
     def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
         return self.base.remember(views, step, generator)
 
-    def first_values(self, views: Mapping[str, LayerView]) -> FirstValues:
-        return self.base.first_values(views)
+    def grow_init(self, views: Mapping[str, LayerView]) -> GrowInit:
+        return self.base.grow_init(views)
 
     def training_flops(self, cost: Pass) -> float:
         return self.base.training_flops(cost)
@@ -146,4 +146,4 @@ class Cycles(Rule):
 
 def _can_explore(rule: Rule) -> bool:
     """Whether a rule exchanges a share of the connections; one that never changes anything has nothing to look for."""
-    return isinstance(rule, Static) or isinstance(getattr(rule, "fraction", None), Schedule)
+    return isinstance(rule, Static) or isinstance(getattr(rule, "drop_fraction", None), Schedule)

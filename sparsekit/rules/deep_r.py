@@ -78,7 +78,7 @@ def _known_signs(view: LayerView) -> Tensor:
     if "places" not in view.memory or view.memory["places"].numel() == 0:
         return torch.zeros_like(view.values)
     noted = LayerTopology(view.topology.shape, view.memory["places"])
-    places = noted.place_of(view.topology.indices)
+    places = noted.position_of(view.topology.indices)
     return torch.where(places >= 0, view.memory["signs"][places.clamp(min=0)].to(view.values), 0)
 
 

@@ -18,8 +18,8 @@ from sparsekit.rules.grow.gradient import Gradient
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.allocation import check_density, share_out
-from sparsekit.topology.selection import highest
-from sparsekit.topology.sorted_sets import true_places
+from sparsekit.topology.selection import topk_indices
+from sparsekit.topology.sorted_sets import true_positions
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import check_range, exact_fraction, setting
 
@@ -32,7 +32,7 @@ class DropGrow(Rule):
     """Every so many steps, drop the connections with the lowest drop scores and grow as many elsewhere.
 
     With the defaults this is RigL. The number of connections is exact after every rewiring: of each layer (scope
-    `"layer"`) or of the whole network (`"overall"`). Where there are fewer candidates than places to fill, fewer
+    `"layer"`) or of the whole network (`"global"`). Where there are fewer candidates than places to fill, fewer
     connections are exchanged.
 
     Raises:
@@ -42,20 +42,22 @@ class DropGrow(Rule):
 
     Example:
         >>> rule = DropGrow(every=10, stop=100)
-        >>> [step for step in range(40) if rule.is_due(step)], round(rule.fraction_at(50), 3)
+        >>> [step for step in range(40) if rule.is_due(step)], round(rule.drop_fraction_at(50), 3)
         ([0, 10, 20, 30], 0.15)
     """
 
     drop: DropScore = setting(Magnitude(), "what a connection must score low in to be dropped")
     grow: GrowScore = setting(Gradient(), "what a candidate must score high in to be grown")
     candidates: Candidates = setting(AllMissing(), "which missing connections are considered for growth")
-    fraction: Schedule = setting(Cosine(0.3, 0.0), "share of the connections exchanged at a rewiring", range=(0, 1))
-    density: Schedule | None = setting(None, "density, from start to stop; none leaves it as it is", range=(0, 1))
-    scope: Literal["layer", "overall"] = setting("layer", "rank within each layer, or over all layers at once")
-    shrink: Literal["in proportion", "overall"] = setting(
-        "in proportion", "where a falling density takes from: every layer alike, or the lowest scores of one ranking"
+    drop_fraction: Schedule = setting(
+        Cosine(0.3, 0.0), "share of the connections exchanged at a rewiring", range=(0, 1)
     )
-    regrow: bool = setting(True, "may a connection dropped now come back at once? (no: growing comes first)")
+    density: Schedule | None = setting(None, "density, from start to stop; none leaves it as it is", range=(0, 1))
+    scope: Literal["layer", "global"] = setting("layer", "rank within each layer, or over all layers at once")
+    shrink: Literal["per-layer", "global"] = setting(
+        "per-layer", "where a falling density takes from: every layer alike, or the lowest scores of one ranking"
+    )
+    allow_regrowth: bool = setting(True, "may a connection dropped now come back at once? (no: growing comes first)")
     rounding: Literal["down", "up", "nearest"] = setting(
         "down", "the number exchanged, where the fraction is no whole number"
     )
@@ -68,10 +70,10 @@ class DropGrow(Rule):
     def __post_init__(self):
         super().__post_init__()
         check_range(self, every=(1, math.inf), start=(0, math.inf), probe_batches=(1, math.inf))
-        if self.stop is None and self.fraction.lasting(1) != self.fraction:
+        if self.stop is None and self.drop_fraction.lasting(1) != self.drop_fraction:
             raise ValueError(
-                f"a fraction that decays must know its end, got {self.fraction} and stop=None; "
-                "give stop=STEPS (RigL: 0.75 of the training), or fraction=Constant(0.3) to go on for ever"
+                f"a fraction that decays must know its end, got {self.drop_fraction} and stop=None; "
+                "give stop=STEPS (RigL: 0.75 of the training), or drop_fraction=Constant(0.3) to go on for ever"
             )
         if self.stop is None and self.density is not None and self.density.lasting(1) != self.density:
             raise ValueError(
@@ -83,7 +85,7 @@ class DropGrow(Rule):
                 "use Static() for a topology that never changes"
             )
         for step in (0, self.stop or 0):
-            self.fraction_at(step)
+            self.drop_fraction_at(step)
             self.density_at(step)
 
     @property
@@ -102,16 +104,16 @@ class DropGrow(Rule):
         arrives = self.density is not None and step == self.stop
         return arrives or (step - self.start) % self.every == 0
 
-    def fraction_at(self, step: int) -> float:
+    def drop_fraction_at(self, step: int) -> float:
         """Return the share of connections exchanged at a step.
 
         Raises:
             ValueError: if the schedule leaves [0, 1].
         """
-        fraction = self.fraction.lasting(self.stop)(step)
-        if not 0 <= fraction <= 1:
-            raise ValueError(f"the fraction exchanged must lie in [0, 1], got {fraction} at step {step}; lower it")
-        return fraction
+        drop_fraction = self.drop_fraction.lasting(self.stop)(step)
+        if not 0 <= drop_fraction <= 1:
+            raise ValueError(f"the fraction exchanged must lie in [0, 1], got {drop_fraction} at step {step}; lower it")
+        return drop_fraction
 
     def density_at(self, step: int) -> float | None:
         """Return the density wanted at a step, or None where it is left as it is.
@@ -143,21 +145,21 @@ class DropGrow(Rule):
         if num_kept == count == target:
             return old
         worth = torch.cat([self.drop(view, generator) for view in group])
-        taken = _cut(old, highest(worth, num_kept)) if self.regrow else old
+        taken = _cut(old, topk_indices(worth, num_kept)) if self.allow_regrowth else old
         grown = self._grow(group, taken, target - num_kept, generator)
-        if self.regrow:
+        if self.allow_regrowth:
             new = _united(taken, grown)
             if _count(new) == target:
                 return new
         # What was grown is not dropped; if candidates ran short, the best of the dropped stay.
-        rest = true_places(torch.cat([grown[name].place_of(layer.indices) < 0 for name, layer in old.items()]))
-        best = highest(worth.index_select(0, rest), min(target - _count(grown), rest.numel()))
+        rest = true_positions(torch.cat([grown[name].position_of(layer.indices) < 0 for name, layer in old.items()]))
+        best = topk_indices(worth.index_select(0, rest), min(target - _count(grown), rest.numel()))
         stay = _cut(old, rest.index_select(0, best))
         return _united(stay, grown)
 
     def _num_exchanged(self, count: int, step: int) -> int:
         """As many as the fraction of the connections says, or fewer where candidates run short."""
-        return ROUNDINGS[self.rounding](exact_fraction(self.fraction_at(step)) * count)
+        return ROUNDINGS[self.rounding](exact_fraction(self.drop_fraction_at(step)) * count)
 
     def initial_density(self, density: float) -> float:
         """Return the density at step 0, where a schedule says what it is: nothing changes before the first rewiring."""
@@ -190,7 +192,7 @@ class DropGrow(Rule):
             return counts
         sizes = {view.name: view.topology.size for view in views}
         target = max(1, round(density * sum(sizes.values())))
-        if self.shrink == "overall" and target < sum(counts.values()):
+        if self.shrink == "global" and target < sum(counts.values()):
             return self._best_overall(views, target, generator)
         return share_out(target, counts, sizes)
 
@@ -199,7 +201,7 @@ class DropGrow(Rule):
         worth = {view.name: self.drop(view, generator).clone() for view in views}
         for scores in filter(torch.numel, worth.values()):
             scores[scores.argmax()] = math.inf
-        kept = _cut({view.name: view.topology for view in views}, highest(torch.cat(list(worth.values())), target))
+        kept = _cut({view.name: view.topology for view in views}, topk_indices(torch.cat(list(worth.values())), target))
         return {name: layer.count for name, layer in kept.items()}
 
     def _grow(
@@ -228,7 +230,7 @@ class DropGrow(Rule):
 
 def _best_of(found: Sequence[Tensor], count: int) -> Sequence[Tensor]:
     """Keep the candidates with the highest scores, which come first, in the order they are in."""
-    first = highest(found[0], min(count, found[0].numel()))
+    first = topk_indices(found[0], min(count, found[0].numel()))
     return found if first.numel() == found[0].numel() else [tensor.index_select(0, first) for tensor in found]
 
 

@@ -26,7 +26,7 @@ class DSR(Periodic):
     """Drop all values below a threshold that adapts, and grow as many at random, most where most are left.
 
     A layer keeps at least one connection. What was dropped now cannot come back at once. The threshold is halved
-    where many more than `fraction` of the connections fell below it, and doubled where far fewer did.
+    where many more than `drop_fraction` of the connections fell below it, and doubled where far fewer did.
 
     Source: Mostafa and Wang (2019), Parameter efficient training, arXiv:1902.05967, algorithm 1, with its code's
         factors. The code aims at a number of connections (600 of an MLP 300-100); a share of them is our choice, and
@@ -40,12 +40,12 @@ class DSR(Periodic):
         False
     """
 
-    fraction: float = setting(0.05, "share of all connections that a rewiring aims at", range=(0, 1))
+    drop_fraction: float = setting(0.05, "share of all connections that a rewiring aims at", range=(0, 1))
     threshold: float = setting(1e-3, "size below which a value is dropped, at first", range=(0, 1))
 
     def __post_init__(self):
         super().__post_init__()
-        check_range(self, fraction=(0, 1), threshold=(0, float("inf")))
+        check_range(self, drop_fraction=(0, 1), threshold=(0, float("inf")))
         if self.threshold == 0:
             raise ValueError("threshold must be above 0, got 0, which stays 0 when doubled; take a small one")
 
@@ -53,7 +53,7 @@ class DSR(Periodic):
         threshold = self._threshold(views)
         connections = sum(view.topology.count for view in views.values())
         dropped = connections - sum(layer.count for layer in self._kept(views).values())
-        wanted = exact_fraction(self.fraction) * connections
+        wanted = exact_fraction(self.drop_fraction) * connections
         if dropped > TOO_MANY * wanted:
             threshold /= 2
         elif dropped < TOO_FEW * wanted:

@@ -9,7 +9,7 @@ from sparsekit.rules.grow.random import Random
 from sparsekit.rules.presets import decaying
 from sparsekit.schedules import Constant, Cubic, Schedule, Stages
 from sparsekit.topology.allocation import check_density
-from sparsekit.utils.checks import finite_number, whole_number
+from sparsekit.utils.checks import check_finite_number, check_integer
 from sparsekit.utils.registry import register
 
 FINAL = 0.05  # density in the end where none is said: that of `Experiment`
@@ -29,7 +29,7 @@ def GMP(
         final: that density (0.05); recipes give theirs.
         every: steps between prunings.
         initial: density to begin with (1).
-        settings: any other field of `DropGrow`; `shrink="in proportion"` prunes every layer alike.
+        settings: any other field of `DropGrow`; `shrink="per-layer"` prunes every layer alike.
 
     Raises:
         ValueError: if `initial` lies below `final`, or a density is given for which either would be ignored.
@@ -45,10 +45,10 @@ def GMP(
     """
     own = {
         "density": _cubic(initial, final, settings, begin=1.0),
-        "fraction": Constant(0.0),
+        "drop_fraction": Constant(0.0),
         "grow": Random(),
         "candidates": Draw(),
-        "shrink": "overall",
+        "shrink": "global",
         "replaces_step": False,
     }
     return DropGrow(stop=stop, every=every, **{**own, **settings})
@@ -61,7 +61,7 @@ def GraNet(
     final: float | None = None,
     every: int = 100,
     initial: float | None = None,
-    fraction: float | Schedule = 0.5,
+    drop_fraction: float | Schedule = 0.5,
     **settings: Any,
 ) -> DropGrow:
     """GraNet: gradual pruning of the whole network, and after each pruning every layer exchanges weak connections.
@@ -75,7 +75,7 @@ def GraNet(
         every: steps between rewirings (its code: 1000 on CIFAR).
         initial: density to begin with, and to keep until `start`: 0.5 (or `final`, if that is more) is sparse to
             sparse, 1 dense to sparse.
-        fraction: share of a layer's connections exchanged; a number decays to 0 along a cosine.
+        drop_fraction: share of a layer's connections exchanged; a number decays to 0 along a cosine.
         settings: any other field of `DropGrow`.
 
     Raises:
@@ -90,10 +90,10 @@ def GraNet(
     """
     own = {
         "density": _cubic(initial, final, settings, begin=0.5),
-        "shrink": "overall",
+        "shrink": "global",
         "replaces_step": False,
     }
-    return DropGrow(stop=stop, every=every, fraction=decaying(fraction), **{**own, **settings})
+    return DropGrow(stop=stop, every=every, drop_fraction=decaying(drop_fraction), **{**own, **settings})
 
 
 @register("rule", "mest")
@@ -113,16 +113,16 @@ def MEST(*, stop: int | None, every: int = 100, gradient: float = 0.0, **setting
         0.91, 0.90 and grow to 0.90), which change at nine and twelve sixteenths of the training.
 
     Example:
-        >>> [MEST(stop=120).fraction_at(step) for step in (0, 90, 120)]
+        >>> [MEST(stop=120).drop_fraction_at(step) for step in (0, 90, 120)]
         [0.2, 0.1, 0.0]
     """
-    finite_number("gradient", gradient)
+    check_finite_number("gradient", gradient)
     _check_heard(settings, "drop", gradient=gradient or None)
     own = {
         "drop": WeightAndGradient(gradient=gradient),
         "grow": Random(),
         "candidates": Draw(),
-        "fraction": Stages((0.2, 0.1, 0.0), (0.75, 1.0)),
+        "drop_fraction": Stages((0.2, 0.1, 0.0), (0.75, 1.0)),
         "replaces_step": False,
     }
     return DropGrow(stop=stop, every=every, **{**own, **settings})
@@ -158,11 +158,11 @@ def MESTSoft(
     check_density(final)
     densities = tuple(min(1.0, final * (1 + extra)) for extra in (0.5, 0.25, 0.0))
     exchanged: Schedule = Stages(tuple(1 - final / density for density in densities), (0.75, 1.0))
-    if start := whole_number("start", settings.get("start", 0)):  # the same clock as the density
-        exchanged = exchanged.between(start, stop if stop is None else whole_number("stop", stop))
+    if start := check_integer("start", settings.get("start", 0)):  # the same clock as the density
+        exchanged = exchanged.between(start, stop if stop is None else check_integer("stop", stop))
     own = {
         "density": Stages(densities, (0.75, 1.0)),
-        "fraction": exchanged,
+        "drop_fraction": exchanged,
         "rounding": "nearest",
     }
     return MEST(stop=stop, every=every, gradient=gradient, **{**own, **settings})

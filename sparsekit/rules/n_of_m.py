@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sparsekit.layers.masked import Thinning
+from sparsekit.layers.masked import ForwardMask
 from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.flops import Pass, dense_gradient_step, mean_step, sparse_step
 from sparsekit.rules.periodic import Periodic, check_end
@@ -27,7 +27,7 @@ class SRSTE(Periodic):
 
     The mask is taken anew at every forward pass; gradients go to all weights as if there were none (straight through),
     and those not used lose `decay` of themselves besides. At `stop` the unused ones are dropped for good: the only
-    rewiring. Until then the network trains densely, and `used_topology` says what it uses.
+    rewiring. Until then the network trains densely, and `active_topology` says what it uses.
 
     Source: Zhou et al. (2021), Learning N:M fine-grained structured sparse neural networks from scratch,
         arXiv:2102.04010, section 3; its masks change to the end, for which `stop` is the last step.
@@ -56,7 +56,7 @@ class SRSTE(Periodic):
     def initial_density(self, density: float) -> float:
         return 1.0
 
-    def thinnings(self, topology: Topology) -> Mapping[str, Thinning]:
+    def forward_masks(self, topology: Topology) -> Mapping[str, ForwardMask]:
         return {name: UsesNOfM(self.n, self.m, self.decay) for name in topology}
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
@@ -70,7 +70,7 @@ class SRSTE(Periodic):
         return dense_gradient_step(cost)
 
 
-class UsesNOfM(Thinning):
+class UsesNOfM(ForwardMask):
     """Use the n largest weights of every m inputs."""
 
     def __init__(self, n: int, m: int, decay: float):
@@ -107,7 +107,7 @@ class StraightThrough(torch.autograd.Function):
 class DynamicNOfM(Periodic):
     """RigL within groups: of every m neighbouring inputs n are connected, and weak ones make room for strong gradients.
 
-    The weakest `fraction` of a layer is dropped; each group takes in as many as it lost, where its gradient is largest.
+    The weakest `drop_fraction` of a layer is dropped; each group takes in as many as it lost, where its gradient is largest.
     A connection dropped now may come back at once. Density is n / m.
 
     Source: our combination of Evci et al. (2020), arXiv:1911.11134, and Zhou et al. (2021), arXiv:2102.04010.
@@ -124,12 +124,12 @@ class DynamicNOfM(Periodic):
 
     n: int = setting(2, "connections in a group", range=(1, 64))
     m: int = setting(4, "inputs in a group", range=(1, 1024))
-    fraction: Schedule = setting(Cosine(0.3, 0.0), "share of a layer's connections exchanged", range=(0, 1))
+    drop_fraction: Schedule = setting(Cosine(0.3, 0.0), "share of a layer's connections exchanged", range=(0, 1))
 
     def __post_init__(self):
         super().__post_init__()
         check_group(self.n, self.m)
-        check_end("fraction", self.fraction, self.stop)
+        check_end("drop_fraction", self.drop_fraction, self.stop)
 
     def initial_density(self, density: float) -> float:
         return self.n / self.m
@@ -139,8 +139,8 @@ class DynamicNOfM(Periodic):
         return Topology({name: keep_n_of_m(scores, self.n, self.m) for name, scores in drawn.items()})
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
-        fraction = exact_fraction(self.fraction.lasting(self.stop)(step))
-        return Topology({name: self._rewired(view, fraction) for name, view in views.items()})
+        drop_fraction = exact_fraction(self.drop_fraction.lasting(self.stop)(step))
+        return Topology({name: self._rewired(view, drop_fraction) for name, view in views.items()})
 
     def training_flops(self, cost: Pass) -> float:
         """As RigL: the gradients of all weights once in `every` steps.
@@ -149,9 +149,9 @@ class DynamicNOfM(Periodic):
         """
         return mean_step(sparse_step(cost), dense_gradient_step(cost), self.every)
 
-    def _rewired(self, view: LayerView, fraction: Fraction) -> LayerTopology:
+    def _rewired(self, view: LayerView, drop_fraction: Fraction) -> LayerTopology:
         layer = view.topology
-        kept = strongest(view, layer.count - int(fraction * layer.count))
+        kept = strongest(view, layer.count - int(drop_fraction * layer.count))
         return choose_groups(view, kept, self.n, self.m)
 
 

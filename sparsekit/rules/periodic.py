@@ -12,7 +12,7 @@ from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.base import Rule
 from sparsekit.schedules import Schedule
 from sparsekit.topology import LayerTopology
-from sparsekit.topology.sorted_sets import true_places
+from sparsekit.topology.sorted_sets import true_positions
 from sparsekit.utils.settings import check_range, setting
 
 
@@ -54,7 +54,7 @@ def without(views: Mapping[str, LayerView], drops: Mapping[str, Bool[Tensor, " e
     """Return what is left of each layer, where no more are dropped in all than there are free places to grow at."""
     free = sum(view.topology.size - view.topology.count for view in views.values())
     dropped = torch.cat(list(drops.values()))
-    dropped[true_places(dropped)[free:]] = False
+    dropped[true_positions(dropped)[free:]] = False
     parts = dropped.split([view.topology.count for view in views.values()])
     return {
         name: LayerTopology(view.topology.shape, view.topology.indices[~part])

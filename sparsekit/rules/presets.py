@@ -11,21 +11,21 @@ from sparsekit.rules.candidates.uniform import Uniform
 from sparsekit.rules.drop_grow import DropGrow
 from sparsekit.rules.grow.random import Random
 from sparsekit.schedules import Cosine, Schedule
-from sparsekit.utils.checks import finite_number, whole_number
+from sparsekit.utils.checks import check_finite_number, check_integer
 from sparsekit.utils.registry import register
 
 UNIFORM = Uniform()
 
 
 @register("rule", "set")
-def SET(*, stop: int | None, every: int = 100, fraction: float | Schedule = 0.3, **settings: Any) -> DropGrow:
+def SET(*, stop: int | None, every: int = 100, drop_fraction: float | Schedule = 0.3, **settings: Any) -> DropGrow:
     """SET: drop the weakest connections, grow as many at random. Never looks at a gradient.
 
     Args:
         stop: last step at which the topology may change; None never stops, and then the fraction must be a schedule
             that needs no end, such as `Constant(0.3)`.
         every: steps between rewirings (the paper: one epoch).
-        fraction: share of a layer's connections exchanged; a number decays to 0 along a cosine.
+        drop_fraction: share of a layer's connections exchanged; a number decays to 0 along a cosine.
         settings: any other field of `DropGrow`.
 
     Source: Mocanu et al. (2018), arXiv:1707.04780, in its deep-learning form: smallest |value| per layer, grown at 0
@@ -36,11 +36,11 @@ def SET(*, stop: int | None, every: int = 100, fraction: float | Schedule = 0.3,
         False
     """
     own = {"grow": Random(), "candidates": Draw(), "replaces_step": False}
-    return DropGrow(stop=stop, every=every, fraction=decaying(fraction), **{**own, **settings})
+    return DropGrow(stop=stop, every=every, drop_fraction=decaying(drop_fraction), **{**own, **settings})
 
 
 @register("rule", "rigl")
-def RigL(*, stop: int | None, every: int = 100, fraction: float | Schedule = 0.3, **settings: Any) -> DropGrow:
+def RigL(*, stop: int | None, every: int = 100, drop_fraction: float | Schedule = 0.3, **settings: Any) -> DropGrow:
     """RigL: drop the weakest connections, grow where the gradient is largest.
 
     A connection dropped now may come back at once and then keeps its value, as in the authors' code.
@@ -48,16 +48,16 @@ def RigL(*, stop: int | None, every: int = 100, fraction: float | Schedule = 0.3
     Args:
         stop: last step at which the topology may change (the paper: 0.75 of the training); None never stops.
         every: steps between rewirings (the paper: 100).
-        fraction: share of a layer's connections exchanged (the paper: 0.3); a number decays to 0 along a cosine.
+        drop_fraction: share of a layer's connections exchanged (the paper: 0.3); a number decays to 0 along a cosine.
         settings: any other field of `DropGrow`.
 
     Source: Evci et al. (2020), arXiv:1911.11134, algorithm 1.
 
     Example:
-        >>> RigL(stop=500, fraction=0.5).fraction_at(250)
+        >>> RigL(stop=500, drop_fraction=0.5).drop_fraction_at(250)
         0.25
     """
-    return DropGrow(stop=stop, every=every, fraction=decaying(fraction), **settings)
+    return DropGrow(stop=stop, every=every, drop_fraction=decaying(drop_fraction), **settings)
 
 
 @register("rule", "gse")
@@ -65,7 +65,7 @@ def GSE(
     *,
     stop: int | None,
     every: int = 100,
-    fraction: float | Schedule = 0.2,
+    drop_fraction: float | Schedule = 0.2,
     candidates: Candidates = UNIFORM,
     subset: float | None = None,
     **settings: Any,
@@ -74,12 +74,12 @@ def GSE(
 
     RigL's growth at SET's cost: gradients are computed for about as many missing connections as there are existing
     ones. What is dropped now cannot come back at once, and what was just grown is not dropped. Per layer
-    `min(ceil(fraction * connections), candidates)` are exchanged.
+    `min(ceil(drop_fraction * connections), candidates)` are exchanged.
 
     Args:
         stop: last step at which the topology may change (its code: 0.6 of the training); None never stops.
         every: steps between rewirings (the paper: 1000; here as for the other rules, so that they compare).
-        fraction: share of a layer's connections exchanged (the paper: 0.2); a number decays to 0 along a cosine.
+        drop_fraction: share of a layer's connections exchanged (the paper: 0.2); a number decays to 0 along a cosine.
         candidates: `Uniform()`, `GraBo()`, `GraEst()` or `SynFlow()`.
         subset: draws per existing connection (the paper: 1); None leaves what the candidates say.
         settings: any other field of `DropGrow`.
@@ -99,9 +99,9 @@ def GSE(
                 f"a subset must come with candidates that are drawn from one, got {candidates!r}; drop one"
             )
         candidates = replace(candidates, subset=subset)
-    own = {"regrow": False, "rounding": "up"}
+    own = {"allow_regrowth": False, "rounding": "up"}
     given = {**own, **settings}
-    return DropGrow(stop=stop, every=every, fraction=decaying(fraction), candidates=candidates, **given)
+    return DropGrow(stop=stop, every=every, drop_fraction=decaying(drop_fraction), candidates=candidates, **given)
 
 
 @register("rule", "gse-released")
@@ -109,14 +109,14 @@ def GSEReleased(
     *,
     stop: int | None,
     every: int = 1000,
-    fraction: float | Schedule = 0.2,
+    drop_fraction: float | Schedule = 0.2,
     classes: int = 10,
     batch_size: int = 128,
     **settings: Any,
 ) -> DropGrow:
     """GSE as its authors' code does it, which is not what their algorithm says.
 
-    Layers compete in one ranking (`scope="overall"`), the weight update of the step is done as well, growth looks at
+    Layers compete in one ranking (`scope="global"`), the weight update of the step is done as well, growth looks at
     about ten samples per class, layers of density 0.5 and more consider every missing connection, and numbers are
     rounded down. Not kept: the code's dense gradients in masked storage; and probing here leaves the running
     statistics of batch norm alone, which there it updates. The published runs also began with a warm-up of the
@@ -125,7 +125,7 @@ def GSEReleased(
     Args:
         stop: last step at which the topology may change (the code: epoch 120 of 200); None never stops.
         every: steps between rewirings.
-        fraction: share of all connections exchanged; a number decays to 0 along a cosine.
+        drop_fraction: share of all connections exchanged; a number decays to 0 along a cosine.
         classes: of the data; `ceil(10 * classes / batch_size)` batches are probed (CIFAR-10: 1, CIFAR-100: 8).
         batch_size: of the training; the code's is 128.
         settings: any other field of `DropGrow`.
@@ -137,44 +137,44 @@ def GSEReleased(
         8
     """
     for what, value in (("classes", classes), ("batch_size", batch_size)):
-        whole_number(what, value, least=1)
+        check_integer(what, value, least=1)
     own = {
         "candidates": Uniform(dense_from=0.5),
-        "scope": "overall",
-        "regrow": False,
+        "scope": "global",
+        "allow_regrowth": False,
         "replaces_step": False,
         "probe_batches": math.ceil(10 * classes / batch_size),
     }
-    return DropGrow(stop=stop, every=every, fraction=decaying(fraction), **{**own, **settings})
+    return DropGrow(stop=stop, every=every, drop_fraction=decaying(drop_fraction), **{**own, **settings})
 
 
 @register("rule", "set-itop")
-def SETITOP(*, stop: int | None, every: int = 100, fraction: float | Schedule = 0.5, **settings: Any) -> DropGrow:
+def SETITOP(*, stop: int | None, every: int = 100, drop_fraction: float | Schedule = 0.5, **settings: Any) -> DropGrow:
     """SET as ITOP sets it: half of the connections exchanged, hardly ever ending, so that many places are tried.
 
     Args:
         stop: last step at which the topology may change; as a rule the end of the training.
         every: steps between rewirings (its code: 1500 with batches of 128); long enough for what was grown to learn.
-        fraction: share of a layer's connections exchanged; a number falls to a hundredth of itself along a cosine.
+        drop_fraction: share of a layer's connections exchanged; a number falls to a hundredth of itself along a cosine.
         settings: any other field of `DropGrow`; `candidates=NeverActive()` grows only where nothing ever was.
 
     Source: In-time over-parameterization, Liu et al. (2021), arXiv:2102.02887, with the settings of its code.
 
     Example:
-        >>> round(SETITOP(stop=1000).fraction_at(1000), 6)
+        >>> round(SETITOP(stop=1000).drop_fraction_at(1000), 6)
         0.005
     """
-    return SET(stop=stop, every=every, fraction=_to_a_hundredth(fraction), **settings)
+    return SET(stop=stop, every=every, drop_fraction=_to_a_hundredth(drop_fraction), **settings)
 
 
 @register("rule", "rigl-itop")
-def RigLITOP(*, stop: int | None, every: int = 100, fraction: float | Schedule = 0.5, **settings: Any) -> DropGrow:
+def RigLITOP(*, stop: int | None, every: int = 100, drop_fraction: float | Schedule = 0.5, **settings: Any) -> DropGrow:
     """RigL as ITOP sets it: half of the connections exchanged, hardly ever ending, and the weights learn every step.
 
     Args:
         stop: last step at which the topology may change; as a rule the end of the training.
         every: steps between rewirings (its code: 4000 with batches of 128).
-        fraction: share of a layer's connections exchanged; a number falls to a hundredth of itself along a cosine.
+        drop_fraction: share of a layer's connections exchanged; a number falls to a hundredth of itself along a cosine.
         settings: any other field of `DropGrow`.
 
     Source: In-time over-parameterization, Liu et al. (2021), arXiv:2102.02887, with the settings of its code.
@@ -184,16 +184,20 @@ def RigLITOP(*, stop: int | None, every: int = 100, fraction: float | Schedule =
         False
     """
     own = {"replaces_step": False}
-    return DropGrow(stop=stop, every=every, fraction=_to_a_hundredth(fraction), **{**own, **settings})
+    return DropGrow(stop=stop, every=every, drop_fraction=_to_a_hundredth(drop_fraction), **{**own, **settings})
 
 
-def _to_a_hundredth(fraction: float | Schedule) -> Schedule:
-    if isinstance(fraction, Schedule):
-        return fraction
-    first = float(finite_number("fraction", fraction))
+def _to_a_hundredth(drop_fraction: float | Schedule) -> Schedule:
+    if isinstance(drop_fraction, Schedule):
+        return drop_fraction
+    first = float(check_finite_number("drop_fraction", drop_fraction))
     return Cosine(first, first / 100)
 
 
-def decaying(fraction: float | Schedule) -> Schedule:
+def decaying(drop_fraction: float | Schedule) -> Schedule:
     """Return a schedule as it is, and a number as one that decays to 0 along a cosine."""
-    return fraction if isinstance(fraction, Schedule) else Cosine(float(finite_number("fraction", fraction)), 0.0)
+    return (
+        drop_fraction
+        if isinstance(drop_fraction, Schedule)
+        else Cosine(float(check_finite_number("drop_fraction", drop_fraction)), 0.0)
+    )

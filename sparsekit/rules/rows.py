@@ -9,8 +9,8 @@ from torch import Tensor
 from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.candidates.all_missing import LARGEST_PART
 from sparsekit.topology import LayerTopology
-from sparsekit.topology.selection import highest
-from sparsekit.topology.sorted_sets import true_places
+from sparsekit.topology.selection import topk_indices
+from sparsekit.topology.sorted_sets import true_positions
 
 
 def row_blocks(layer: LayerTopology) -> Iterator[tuple[int, int]]:
@@ -35,14 +35,14 @@ def kept_first(view: LayerView, kept: LayerTopology, first: int, last: int) -> F
     places = torch.arange(first * kept.num_inputs, last * kept.num_inputs, device=kept.indices.device)
     scores = _to_one(view.grad_at(places).abs().double())
     inside = indices_in(kept, first, last)
-    values = _to_one(view.values[view.topology.place_of(inside)].abs().double())
+    values = _to_one(view.values[view.topology.position_of(inside)].abs().double())
     scores[inside - first * kept.num_inputs] = 1.5 + values / 2
     return scores.view(last - first, kept.num_inputs)
 
 
 def strongest(view: LayerView, count: int) -> LayerTopology:
     """Return the connections with the largest values."""
-    return LayerTopology(view.topology.shape, view.topology.indices[highest(view.values.abs(), count)])
+    return LayerTopology(view.topology.shape, view.topology.indices[topk_indices(view.values.abs(), count)])
 
 
 def choose(
@@ -52,7 +52,7 @@ def choose(
     found = []
     for first, last in row_blocks(kept):
         marked = choice(kept_first(view, kept, first, last), first)
-        found.append(true_places(marked.flatten()) + first * kept.num_inputs)
+        found.append(true_positions(marked.flatten()) + first * kept.num_inputs)
     return LayerTopology(kept.shape, torch.cat(found))
 
 

@@ -17,7 +17,7 @@ from sparsekit.rules.rows import strongest
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.allocation import share_out
-from sparsekit.topology.selection import highest
+from sparsekit.topology.selection import topk_indices
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import check_range, exact_fraction, setting
 
@@ -44,22 +44,22 @@ class SNFS(Periodic):
     watches: ClassVar[bool] = True
     needs_dense: ClassVar[str] = "it follows the momentum of all weights, missing ones included"
 
-    fraction: Schedule = setting(Cosine(0.5, 0.0), "share of a layer's connections dropped", range=(0, 1))
+    drop_fraction: Schedule = setting(Cosine(0.5, 0.0), "share of a layer's connections dropped", range=(0, 1))
     momentum: float = setting(0.9, "share of the momentum that lasts from step to step", range=(0, 1))
 
     def __post_init__(self):
         super().__post_init__()
         check_range(self, momentum=(0, 1))
-        check_end("fraction", self.fraction, self.stop)
+        check_end("drop_fraction", self.drop_fraction, self.stop)
 
     def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
         return {name: {"momentum": self._momentum(view)} for name, view in views.items()}
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
-        fraction = exact_fraction(self.fraction.lasting(self.stop)(step))
+        drop_fraction = exact_fraction(self.drop_fraction.lasting(self.stop)(step))
         momenta = {name: self._momentum(view).abs() for name, view in views.items()}
         kept = {
-            name: strongest(view, view.topology.count - int(fraction * view.topology.count))
+            name: strongest(view, view.topology.count - int(drop_fraction * view.topology.count))
             for name, view in views.items()
         }
         dropped = sum(view.topology.count - kept[name].count for name, view in views.items())
@@ -88,7 +88,7 @@ class SNFS(Periodic):
 
 def _largest(momentum: Tensor, taken: LayerTopology, count: int) -> LayerTopology:
     places = taken.missing()
-    return LayerTopology(taken.shape, places[highest(momentum[places], count)])
+    return LayerTopology(taken.shape, places[topk_indices(momentum[places], count)])
 
 
 def _mean(name: str, momentum: Tensor) -> Fraction:

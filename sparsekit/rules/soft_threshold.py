@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sparsekit.layers.masked import Thinning
+from sparsekit.layers.masked import ForwardMask
 from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.flops import Pass, dense_gradient_step
 from sparsekit.rules.periodic import Periodic
@@ -23,7 +23,7 @@ class STR(Periodic):
 
     How many weights survive follows from the first s, weight decay and the training's length: the density is an
     outcome. Weight decay draws s towards 0, where the threshold is 0.5; the loss draws it back. At `stop` what is
-    zero then is dropped for good: the only rewiring. Until then the network trains densely, and `used_topology` says
+    zero then is dropped for good: the only rewiring. Until then the network trains densely, and `active_topology` says
     what it uses.
 
     Source: Kusupati et al. (2020), Soft threshold weight reparameterization, arXiv:2002.03231. Its first s is -3200
@@ -51,7 +51,7 @@ class STR(Periodic):
     def initial_density(self, density: float) -> float:
         return 1.0
 
-    def thinnings(self, topology: Topology) -> Mapping[str, Thinning]:
+    def forward_masks(self, topology: Topology) -> Mapping[str, ForwardMask]:
         return {name: SoftThreshold(self.threshold) for name in topology}
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
@@ -65,7 +65,7 @@ class STR(Periodic):
         return dense_gradient_step(cost)
 
 
-class SoftThreshold(Thinning):
+class SoftThreshold(ForwardMask):
     """Shrink every weight by `sigmoid(s)`, and those that are smaller to zero."""
 
     def __init__(self, first: float):

@@ -16,7 +16,7 @@ from sparsekit.rules.periodic import Periodic, check_end
 from sparsekit.rules.rows import choose, indices_in, row_blocks, strongest
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.topology import LayerTopology, Topology
-from sparsekit.topology.selection import draw_distinct, highest
+from sparsekit.topology.selection import draw_distinct, topk_indices
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import check_range, exact_fraction, setting
 
@@ -49,14 +49,14 @@ class SRigL(Periodic):
     keeps_count: ClassVar[bool] = False
     redraws: ClassVar[bool] = True
 
-    fraction: Schedule = setting(Cosine(0.3, 0.0), "share of a layer's connections exchanged", range=(0, 1))
+    drop_fraction: Schedule = setting(Cosine(0.3, 0.0), "share of a layer's connections exchanged", range=(0, 1))
     saliency: float = setting(0.3, "a neuron with a smaller share of salient connections is given up", range=(0, 1))
     min_neurons: int = setting(1, "neurons that every layer keeps", range=(1, 1_000_000))
 
     def __post_init__(self):
         super().__post_init__()
         check_range(self, saliency=(0, 1), min_neurons=(1, float("inf")))
-        check_end("fraction", self.fraction, self.stop)
+        check_end("drop_fraction", self.drop_fraction, self.stop)
 
     def begin(self, topology: Topology, generator: torch.Generator) -> Topology:
         return Topology({name: _constant_fan_in(layer, generator) for name, layer in topology.items()})
@@ -73,11 +73,11 @@ class SRigL(Periodic):
         return {name: {"budget": torch.tensor(_budget(view))} for name, view in views.items()}
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
-        fraction = exact_fraction(self.fraction.lasting(self.stop)(step))
+        drop_fraction = exact_fraction(self.drop_fraction.lasting(self.stop)(step))
         *_, last = views
         return Topology(
             {
-                name: self._rewired(view, fraction, bool(view.memory.get("classes", name == last)))
+                name: self._rewired(view, drop_fraction, bool(view.memory.get("classes", name == last)))
                 for name, view in views.items()
             }
         )
@@ -89,9 +89,9 @@ class SRigL(Periodic):
         """
         return mean_step(sparse_step(cost), dense_gradient_step(cost), self.every)
 
-    def _rewired(self, view: LayerView, fraction: Fraction, is_last: bool) -> LayerTopology:
+    def _rewired(self, view: LayerView, drop_fraction: Fraction, is_last: bool) -> LayerTopology:
         layer = view.topology
-        num_dropped = int(fraction * layer.count)
+        num_dropped = int(drop_fraction * layer.count)
         kept = strongest(view, layer.count - num_dropped)
         active = layer.fan_in() > 0
         fan_in = _fan_in(view, int(active.sum()))
@@ -118,7 +118,7 @@ class SRigL(Periodic):
         deserving = active & (salient >= least)
         wanted = min(fewest, int(active.sum()))
         if int(deserving.sum()) < wanted:
-            deserving[highest(salient.double().masked_fill(~active, -1), wanted)] = True
+            deserving[topk_indices(salient.double().masked_fill(~active, -1), wanted)] = True
         return deserving
 
 
@@ -141,7 +141,7 @@ def _salient(view: LayerView, kept: LayerTopology, num_grown: int, active: Tenso
         sizes = scores.abs().double().masked_fill(~active[own], -1.0)
         sizes[indices_in(kept, first, last) - first * kept.num_inputs] = -1.0  # salient by their values already
         best, rows = torch.cat([best, sizes]), torch.cat([rows, own])
-        top = highest(best, min(num_grown, best.numel()))
+        top = topk_indices(best, min(num_grown, best.numel()))
         best, rows = best[top], rows[top]
     return kept.fan_in() + torch.bincount(rows[best >= 0], minlength=kept.num_outputs)
 

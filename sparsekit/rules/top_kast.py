@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from sparsekit.layers import sparse_layers
-from sparsekit.layers.masked import Thinning
+from sparsekit.layers.masked import ForwardMask
 from sparsekit.rewiring.capture import LayerView
-from sparsekit.rewiring.update import FirstValues
+from sparsekit.rewiring.update import GrowInit
 from sparsekit.rules.base import Notes
 from sparsekit.rules.flops import Pass
 from sparsekit.rules.n_of_m import StraightThrough
 from sparsekit.rules.periodic import Periodic
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.allocation import share_out
-from sparsekit.topology.selection import highest
+from sparsekit.topology.selection import topk_indices
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import check_range, exact_fraction, setting
 
@@ -66,7 +66,7 @@ class TopKAST(Periodic):
             raise ValueError(f"density * (1 + extra) must not exceed 1, got {trained}; lower extra")
         return trained
 
-    def thinnings(self, topology: Topology) -> Mapping[str, Thinning]:
+    def forward_masks(self, topology: Topology) -> Mapping[str, ForwardMask]:
         used = self._used({name: layer.count for name, layer in topology.items()})
         return {name: UsesLargest(count) for name, count in used.items()}
 
@@ -90,7 +90,7 @@ class TopKAST(Periodic):
         if self.stop is None or step <= self.stop:
             used = self._used({view.name: used})[view.name]
         is_used = torch.zeros_like(view.values, dtype=torch.bool)
-        is_used[highest(view.values.abs(), used)] = True
+        is_used[topk_indices(view.values.abs(), used)] = True
         density = max(used, 1) / view.topology.size
         return 2 * self.penalty * view.values * torch.where(is_used, 1.0, 1 / density)
 
@@ -102,12 +102,12 @@ class TopKAST(Periodic):
         counts = self._used(counts) if step == self.stop else counts
         return Topology(
             {
-                name: LayerTopology(view.topology.shape, highest(_all_weights(view).abs(), counts[name]))
+                name: LayerTopology(view.topology.shape, topk_indices(_all_weights(view).abs(), counts[name]))
                 for name, view in views.items()
             }
         )
 
-    def first_values(self, views: Mapping[str, LayerView]) -> FirstValues:
+    def grow_init(self, views: Mapping[str, LayerView]) -> GrowInit:
         return lambda name, grown: views[name].memory["weights"][grown]
 
     def training_flops(self, cost: Pass) -> float:
@@ -123,7 +123,7 @@ class TopKAST(Periodic):
         return share_out(total, counts, counts)
 
 
-class UsesLargest(Thinning):
+class UsesLargest(ForwardMask):
     """Use the largest weights of a layer, so many of them."""
 
     def __init__(self, count: int):
@@ -132,7 +132,7 @@ class UsesLargest(Thinning):
 
     def forward(self, weight: Tensor, mask: Tensor) -> Tensor:
         used = torch.zeros(weight.numel(), dtype=torch.bool, device=weight.device)
-        used[highest(weight.detach().abs().flatten(), self.count)] = True
+        used[topk_indices(weight.detach().abs().flatten(), self.count)] = True
         return StraightThrough.apply(weight, used.view(weight.shape), 0.0)
 
     def extra_repr(self) -> str:

@@ -15,7 +15,7 @@ from sparsekit.layers import shapes_of, sparse_layers
 from sparsekit.scores.asking import gradients_of
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.allocation import allocate, check_density
-from sparsekit.topology.selection import keep_top_overall, keep_top_per_layer
+from sparsekit.topology.selection import keep_top_global, keep_top_per_layer
 from sparsekit.utils.checks import check_types
 from sparsekit.utils.seeds import generator as stream
 from sparsekit.utils.seeds import seeded_rng
@@ -36,9 +36,9 @@ class Score(ABC):
     """
 
     rounds: int = setting(1, "how often the score is taken, while the density falls step by step", range=(1, 1000))
-    spacing: Literal["exponential", "linear"] = setting("exponential", "how the density falls over the rounds")
-    comeback: bool = setting(False, "may a weight that an earlier round left out come back?")
-    scope: Literal["overall", "layer"] = setting("overall", "one ranking of all layers, or each its allocated count")
+    density_schedule: Literal["exponential", "linear"] = setting("exponential", "how the density falls over the rounds")
+    allow_regrowth: bool = setting(False, "may a weight that an earlier round left out come back?")
+    scope: Literal["global", "layer"] = setting("global", "one ranking of all layers, or each its allocated count")
     min_per_layer: int = setting(1, "connections that no layer falls below in one ranking", range=(0, 1000))
 
     def __post_init__(self):
@@ -74,7 +74,7 @@ class Score(ABC):
             0.141421
         """
         share = turn / self.rounds
-        return density**share if self.spacing == "exponential" else 1 - (1 - density) * share
+        return density**share if self.density_schedule == "exponential" else 1 - (1 - density) * share
 
 
 def prune(
@@ -91,7 +91,7 @@ def prune(
     """Return the connections with the highest scores: exactly `round(density * size)` of them.
 
     With `score.rounds` above 1 the score is taken again and again while the density falls: what a round leaves out
-    counts as zero in the next ones, and stays out unless `score.comeback`. Parameters, buffers, training mode and
+    counts as zero in the next ones, and stays out unless `score.allow_regrowth`. Parameters, buffers, training mode and
     random state of the model are as before. A layer that the forward pass does not use scores 0: it keeps
     `score.min_per_layer` connections.
 
@@ -122,7 +122,7 @@ def prune(
     for turn in range(1, score.rounds + 1):
         draws = stream(seed, "score", turn)
         scores = _taken(score, model, batches, loss_fn, draws, kept)
-        if not score.comeback:
+        if not score.allow_regrowth:
             scores = {name: _only(kept[name].mask(), tensor) for name, tensor in scores.items()}
         kept = _best(score, scores, score.density_after(turn, density), allocation)
     return kept
@@ -184,7 +184,7 @@ def score_whole(
     return _taken(score, model, list(batches), loss_fn, stream(seed, "score", 1), whole)
 
 
-def twin_of(model: nn.Module, kept: Topology) -> nn.Module:
+def masked_copy(model: nn.Module, kept: Topology) -> nn.Module:
     """Return a copy of a plain model, in training mode, whose weights outside of `kept` are zero."""
     twin = copy.deepcopy(model).train()
     for name, layer in kept.items():
@@ -219,11 +219,11 @@ def losses(twin: nn.Module, batches: Sequence[Batch], loss_fn: LossFn) -> Iterat
     Raises:
         ValueError: if there is no batch.
     """
-    for share, (inputs, labels) in parts_of(twin, batches, loss_fn):
+    for share, (inputs, labels) in weighted_batches(twin, batches, loss_fn):
         yield share, loss_of(loss_fn, call(twin, inputs), labels)
 
 
-def parts_of(twin: nn.Module, batches: Sequence[Batch], loss_fn: LossFn) -> Iterator[tuple[float, Batch]]:
+def weighted_batches(twin: nn.Module, batches: Sequence[Batch], loss_fn: LossFn) -> Iterator[tuple[float, Batch]]:
     """Yield each batch with what its mean loss counts for in that of all samples; not those in which no label counts.
 
     Raises:
@@ -280,7 +280,7 @@ def _best(score: Score, scores: Mapping[str, Tensor], density: float, allocation
         counts = allocate({name: tuple(tensor.shape) for name, tensor in scores.items()}, density, allocation)
         return keep_top_per_layer(scores, counts)
     size = sum(tensor.numel() for tensor in scores.values())
-    return keep_top_overall(scores, round(density * size), min_per_layer=score.min_per_layer)
+    return keep_top_global(scores, round(density * size), min_per_layer=score.min_per_layer)
 
 
 def _only(mask: Tensor, scores: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sparsekit.evaluation.losses import like
 from sparsekit.scores.asking import gradients_of
-from sparsekit.scores.base import Batch, LossFn, Score, drawing_from, losses, mean_gradients, twin_of, weights_of
+from sparsekit.scores.base import Batch, LossFn, Score, drawing_from, losses, masked_copy, mean_gradients, weights_of
 from sparsekit.topology import Topology
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import check_range, setting
@@ -47,7 +47,7 @@ class GraSP(Score):
             return loss_fn(outputs / self.temperature, labels)
 
         with drawing_from(generator), twice_differentiable():
-            twin = twin_of(model, kept)
+            twin = masked_copy(model, kept)
             products = _hessian_times_gradient(twin, batches, like(loss_fn, tempered), kept)
         return {name: weight.detach() * products[name] for name, weight in weights_of(model, kept).items()}
 

@@ -21,7 +21,7 @@ class Random(Score):
     Source: the random pruning of Liu et al. (2022), The unreasonable effectiveness of random pruning, arXiv:2202.02643.
     """
 
-    scope: Literal["overall", "layer"] = setting("layer", "one ranking of all layers, or each its allocated count")
+    scope: Literal["global", "layer"] = setting("layer", "one ranking of all layers, or each its allocated count")
 
     def __call__(
         self,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sparsekit.scores.base import Batch, LossFn, Score, drawing_from, mean_gradients, twin_of, weights_of
+from sparsekit.scores.base import Batch, LossFn, Score, drawing_from, masked_copy, mean_gradients, weights_of
 from sparsekit.topology import Topology
 from sparsekit.utils.registry import register
 
@@ -32,7 +32,7 @@ class SNIP(Score):
         kept: Topology,
     ) -> dict[str, Tensor]:
         with drawing_from(generator):
-            grads = mean_gradients(twin_of(model, kept), batches, loss_fn, kept)
+            grads = mean_gradients(masked_copy(model, kept), batches, loss_fn, kept)
         return {name: (grads[name] * weight.detach()).abs() for name, weight in weights_of(model, kept).items()}
 
 
@@ -48,7 +48,7 @@ def IterativeSNIP(*, rounds: int = 60, **settings) -> SNIP:
         number of rounds is from memory; their code draws new examples in each round, ours keeps the same.
 
     Example:
-        >>> IterativeSNIP().comeback
+        >>> IterativeSNIP().allow_regrowth
         False
     """
     return SNIP(rounds=rounds, **settings)
@@ -66,7 +66,7 @@ def FORCE(*, rounds: int = 60, **settings) -> SNIP:
         rounds is from memory; their code draws new examples in each round, ours keeps the same.
 
     Example:
-        >>> FORCE(rounds=1, comeback=False) == SNIP()
+        >>> FORCE(rounds=1, allow_regrowth=False) == SNIP()
         True
     """
-    return SNIP(**{"rounds": rounds, "comeback": True, **settings})
+    return SNIP(**{"rounds": rounds, "allow_regrowth": True, **settings})

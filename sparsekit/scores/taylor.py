@@ -6,7 +6,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sparsekit.scores.base import Batch, LossFn, Score, drawing_from, mean_gradients, parts_of, twin_of, weights_of
+from sparsekit.scores.base import (
+    Batch,
+    LossFn,
+    Score,
+    drawing_from,
+    masked_copy,
+    mean_gradients,
+    weighted_batches,
+    weights_of,
+)
 from sparsekit.topology import Topology
 from sparsekit.utils.registry import register
 
@@ -36,8 +45,8 @@ class Taylor(Score):
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         with drawing_from(generator):
             # Batch statistics are those of each batch, so every batch can have a twin of its own.
-            for share, batch in parts_of(twin_of(model, kept), batches, loss_fn):
-                grads = mean_gradients(twin_of(model, kept), [batch], loss_fn, kept)
+            for share, batch in weighted_batches(masked_copy(model, kept), batches, loss_fn):
+                grads = mean_gradients(masked_copy(model, kept), [batch], loss_fn, kept)
                 for name, weight in weights.items():
                     total[name] += share * (grads[name] * weight).square()
         return total

@@ -2,14 +2,14 @@
 
 from sparsekit.tickets.book import TicketBook
 from sparsekit.tickets.greedy import Greedy, greedy_interpolation, greedy_soup
-from sparsekit.tickets.superpose import fading_weights, superpose
+from sparsekit.tickets.superpose import ema_weights, superpose
 from sparsekit.tickets.ticket import Ticket, read_ticket, write_ticket
 
 __all__ = [
     "Greedy",
     "Ticket",
     "TicketBook",
-    "fading_weights",
+    "ema_weights",
     "greedy_interpolation",
     "greedy_soup",
     "read_ticket",

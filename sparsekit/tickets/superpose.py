@@ -18,13 +18,13 @@ from sparsekit.tickets.rest import averaged, layout_of
 from sparsekit.tickets.ticket import Ticket
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.allocation import check_density, share_out
-from sparsekit.topology.selection import highest
+from sparsekit.topology.selection import topk_indices
 from sparsekit.utils.checks import must_be
 from sparsekit.utils.checks import number as plain_number
 
 AVERAGES = ("mean", "active")
 PRUNES = ("once", "each", "never")
-SCOPES = ("overall", "layer")
+SCOPES = ("global", "layer")
 
 
 def superpose(
@@ -34,7 +34,7 @@ def superpose(
     weights: Sequence[float] | None = None,
     average: str = "mean",
     prune: str = "once",
-    scope: str = "overall",
+    scope: str = "global",
 ) -> Ticket:
     """Average tickets and keep the strongest connections: as many as one ticket has.
 
@@ -47,12 +47,12 @@ def superpose(
     Args:
         tickets: of networks with the same layers, in the order of their training.
         density: of the result; None means as many connections as each ticket has.
-        weights: of the tickets in the average, not negative; None means equal ones. See `fading_weights`.
+        weights: of the tickets in the average, not negative; None means equal ones. See `ema_weights`.
         average: `"mean"` counts a missing connection as 0; `"active"` averages each connection over the tickets that
             have it.
         prune: `"once"` at the end; `"each"` after every ticket, as in the authors' code, where a connection that was
             removed once starts again from zero; `"never"` keeps the union, which is larger than the budget.
-        scope: rank all connections against each other (`"overall"`), or within each layer, whose share stays that of
+        scope: rank all connections against each other (`"global"`), or within each layer, whose share stays that of
             the first ticket (`"layer"`). A layer never loses its last connection.
 
     Returns:
@@ -117,7 +117,7 @@ def superpose_stack(
     )
 
 
-def fading_weights(num: int, keep: float = 0.5) -> list[float]:
+def ema_weights(num: int, keep: float = 0.5) -> list[float]:
     """Return the weights of an exponential average: each further ticket leaves the share `keep` to those before it.
 
     Source: `CIMA`, factor 0.5, in the code of Yin et al. (2022), arXiv:2205.15322.
@@ -126,7 +126,7 @@ def fading_weights(num: int, keep: float = 0.5) -> list[float]:
         ValueError: if there is no ticket, or `keep` is not between 0 and 1.
 
     Example:
-        >>> fading_weights(4)
+        >>> ema_weights(4)
         [0.125, 0.125, 0.25, 0.5]
     """
     if num < 1:
@@ -150,7 +150,7 @@ class Stack:
         """Lay tickets side by side; a connection that a ticket does not have is 0 there."""
         union = functools.reduce(lambda a, b: a | b, (ticket.topology for ticket in tickets))
         places = {
-            name: torch.stack([ticket.topology[name].place_of(layer.indices) for ticket in tickets])
+            name: torch.stack([ticket.topology[name].position_of(layer.indices) for ticket in tickets])
             for name, layer in union.items()
         }
         values = {
@@ -190,11 +190,11 @@ class Budget:
         strength = {name: values.abs() for name, values in averages.items()}
         if self.scope == "layer":
             counts = share_out(self.count, {n: x.count for n, x in self.first.items()}, _counts_of(union))
-            return _kept(union, {name: highest(strength[name], count) for name, count in counts.items()})
+            return _kept(union, {name: topk_indices(strength[name], count) for name, count in counts.items()})
         for scores in filter(torch.numel, strength.values()):
             scores[scores.argmax()] = math.inf  # no layer loses its last connection
         sizes = list(_counts_of(union).values())
-        chosen = highest(torch.cat(list(strength.values())), self.count)
+        chosen = topk_indices(torch.cat(list(strength.values())), self.count)
         flags = torch.zeros(sum(sizes), dtype=torch.bool).index_fill_(0, chosen, True)
         parts = flags.split(sizes)
         return _kept(union, {name: part.nonzero().flatten() for name, part in zip(union, parts, strict=True)})
@@ -212,7 +212,7 @@ def _running(stack: Stack, shares: Tensor, average: str, budget: Budget) -> dict
             mass[name] = mass[name] + joins
             running[name] = torch.where(mass[name] > 0, summed / mass[name], 0.0)
         for name, layer in budget.strongest(stack.union, running).items():
-            stays = stack.union[name].place_of(layer.indices)
+            stays = stack.union[name].position_of(layer.indices)
             running[name] = _only(running[name], stays)
             mass[name] = _only(mass[name], stays) if average == "active" else mass[name]
     return running
@@ -230,7 +230,7 @@ def _at(values: Tensor, places: Tensor) -> Tensor:
 
 
 def _picked(values: Tensor, union: LayerTopology, layer: LayerTopology) -> Tensor:
-    return values[union.place_of(layer.indices)]
+    return values[union.position_of(layer.indices)]
 
 
 def _kept(union: Topology, places: Mapping[str, Tensor]) -> Topology:

@@ -1,7 +1,7 @@
 """Which connections exist: topologies as sorted positions, how many each layer gets, and which ones are chosen."""
 
 from sparsekit.topology.allocation import allocate, check_density, share_out
-from sparsekit.topology.selection import keep_top_overall, keep_top_per_layer, random_topology
+from sparsekit.topology.selection import keep_top_global, keep_top_per_layer, random_topology
 from sparsekit.topology.sets import LayerTopology, Topology, check_same_layers, check_topology
 from sparsekit.topology.shuffling import shuffled
 
@@ -12,7 +12,7 @@ __all__ = [
     "check_density",
     "check_same_layers",
     "check_topology",
-    "keep_top_overall",
+    "keep_top_global",
     "keep_top_per_layer",
     "random_topology",
     "share_out",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 from sparsekit.topology.sets import Topology
-from sparsekit.utils.checks import finite_number, number, shown, sides_of, whole_number
+from sparsekit.utils.checks import check_finite_number, check_integer, number, shown, sides_of
 from sparsekit.utils.registry import get, names, register
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -78,7 +78,7 @@ def erdos_renyi_kernel(shapes: Shapes, density: float, power: float = 1.0) -> Co
         >>> erdos_renyi_kernel({"conv": (16, 1, 3, 3), "head": (10, 64)}, 0.2)
         {'conv': 37, 'head': 120}
     """
-    finite_number("power", power)
+    check_finite_number("power", power)
 
     def raw(shape: tuple[int, ...]) -> Fraction:
         quotient = Fraction(sum(shape), math.prod(shape))
@@ -124,7 +124,7 @@ def share_out(total: int, weights: Mapping[str, int | Fraction], sizes: Mapping[
         {'a': 5, 'b': 1, 'c': 4}
     """
     _check_counts("sizes", sizes)
-    if not 0 <= whole_number("the number to share", total) <= sum(sizes.values()):
+    if not 0 <= check_integer("the number to share", total) <= sum(sizes.values()):
         raise ValueError(
             f"the number to share must lie in [0, {sum(sizes.values())}], the places, got {total}; lower it"
         )
@@ -161,14 +161,14 @@ def check_by_layer(what: str, counts: Mapping[str, int]) -> None:
     if not isinstance(counts, Mapping):
         raise TypeError(
             f"{what} must be numbers of connections by layer name, got {type(counts).__name__}; "
-            "share them out with allocation.allocate(shapes, density), or use keep_top_overall"
+            "share them out with allocation.allocate(shapes, density), or use keep_top_global"
         )
 
 
 def _check_counts(what: str, counts: Mapping[str, int]) -> None:
     check_by_layer(what, counts)
     for name, count in counts.items():
-        whole_number(f"{what} for {name}", count, least=0)
+        check_integer(f"{what} for {name}", count, least=0)
 
 
 def _check_weights(weights: Mapping[str, int | Fraction]) -> None:

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from sparsekit.topology.allocation import Counts, Shapes, allocate, check_by_layer
 from sparsekit.topology.sets import LayerTopology, Topology
-from sparsekit.topology.sorted_sets import distinct, true_places
-from sparsekit.utils.checks import must_be, whole_number
+from sparsekit.topology.sorted_sets import distinct, true_positions
+from sparsekit.utils.checks import check_integer, must_be
 from sparsekit.utils.seeds import generator
 
 Scores = Mapping[str, Tensor]
 
 
-def highest(scores: Float[Tensor, " c"], count: int) -> Int64[Tensor, " k"]:
+def topk_indices(scores: Float[Tensor, " c"], count: int) -> Int64[Tensor, " k"]:
     """Return the places of the `count` highest scores, in increasing order.
 
     Infinite scores are allowed (always or never keep).
@@ -49,8 +49,8 @@ def highest(scores: Float[Tensor, " c"], count: int) -> Int64[Tensor, " k"]:
     kept = scores >= last
     surplus = int(kept.count_nonzero()) - count
     if surplus:
-        kept[true_places(scores == last)[-surplus:]] = False
-    return true_places(kept)
+        kept[true_positions(scores == last)[-surplus:]] = False
+    return true_positions(kept)
 
 
 def keep_top_per_layer(scores: Scores, counts: Counts) -> Topology:
@@ -71,11 +71,11 @@ def keep_top_per_layer(scores: Scores, counts: Counts) -> Topology:
     if missing := [name for name in scores if name not in counts]:
         raise ValueError(f"counts must name every layer of the scores, got none for {', '.join(missing)}; 0 empties it")
     return Topology(
-        {name: LayerTopology(tuple(s.shape), highest(s.flatten(), counts[name])) for name, s in scores.items()}
+        {name: LayerTopology(tuple(s.shape), topk_indices(s.flatten(), counts[name])) for name, s in scores.items()}
     )
 
 
-def keep_top_overall(scores: Scores, count: int, *, min_per_layer: int = 1) -> Topology:
+def keep_top_global(scores: Scores, count: int, *, min_per_layer: int = 1) -> Topology:
     """Keep the `count` highest scores of the whole network in one ranking.
 
     Args:
@@ -89,7 +89,7 @@ def keep_top_overall(scores: Scores, count: int, *, min_per_layer: int = 1) -> T
     """
     _check_scores(scores)
     _check_count(count)
-    whole_number("min_per_layer", min_per_layer, least=0)
+    check_integer("min_per_layer", min_per_layer, least=0)
     if not scores:
         raise ValueError("scores must be those of a layer at least, got none; see shapes_of(model)")
     guaranteed = {name: min(min_per_layer, s.numel()) for name, s in scores.items()}
@@ -102,7 +102,7 @@ def keep_top_overall(scores: Scores, count: int, *, min_per_layer: int = 1) -> T
     # Set apart, not raised to infinity: scores may be infinite themselves.
     kept = torch.cat([_mask_of_highest(s, guaranteed[name]) for name, s in flat.items()])
     rest = (~kept).nonzero().flatten()
-    best_of_rest = highest(torch.cat(list(flat.values()))[rest], count - sum(guaranteed.values()))
+    best_of_rest = topk_indices(torch.cat(list(flat.values()))[rest], count - sum(guaranteed.values()))
     kept[rest[best_of_rest]] = True
     return _split(kept, {name: tuple(s.shape) for name, s in scores.items()})
 
@@ -118,7 +118,7 @@ def keep_top_per_output(scores: Float[Tensor, "o *f"], fan_in: int) -> LayerTopo
     """
     _check_layer_scores(scores)
     _check_count(fan_in)
-    rows = [highest(row, fan_in) + o * row.numel() for o, row in enumerate(scores.flatten(1))]
+    rows = [topk_indices(row, fan_in) + o * row.numel() for o, row in enumerate(scores.flatten(1))]
     return LayerTopology(tuple(scores.shape), torch.cat(rows))
 
 
@@ -158,7 +158,7 @@ def n_of_m_mask(scores: Float[Tensor, "o *f"], n: int, m: int) -> Bool[Tensor, "
 
 def check_group(n: int, m: int) -> None:
     """Raise TypeError or ValueError unless n of every m is something that can be kept."""
-    if not 0 < whole_number("n", n) <= whole_number("m", m):
+    if not 0 < check_integer("n", n) <= check_integer("m", m):
         raise ValueError(f"n of m needs 0 < n <= m, got {n} of {m}; 2 of 4 keeps half")
 
 
@@ -169,7 +169,7 @@ def draw_distinct(total: int, count: int, generator: torch.Generator) -> Int64[T
         ValueError: if more are asked for than there are.
     """
     must_be("generator", generator, torch.Generator, "make one: torch.Generator().manual_seed(0)")
-    if not 0 <= whole_number("count", count) <= whole_number("total", total, least=0):
+    if not 0 <= check_integer("count", count) <= check_integer("total", total, least=0):
         raise ValueError(f"count must lie in [0, {total}], the numbers to draw from, got {count}; lower it")
     if 2 * count > total:
         left_out = draw_distinct(total, total - count, generator)
@@ -182,7 +182,7 @@ def draw_distinct(total: int, count: int, generator: torch.Generator) -> Int64[T
     chosen = torch.randperm(drawn.numel(), generator=generator, device=generator.device)[:count]
     is_chosen = torch.zeros_like(drawn, dtype=torch.bool)
     is_chosen[chosen] = True
-    return drawn.index_select(0, true_places(is_chosen))
+    return drawn.index_select(0, true_positions(is_chosen))
 
 
 def random_topology(
@@ -208,7 +208,7 @@ def random_topology(
         >>> random_topology({"fc": (10, 20)}, 0.05).count
         10
     """
-    whole_number("seed", seed)
+    check_integer("seed", seed)
     counts = allocate(shapes, density, allocation)
     return Topology(
         {
@@ -235,7 +235,7 @@ def _lowest_of_highest(scores: Tensor, count: int) -> Tensor:
 
 def _mask_of_highest(scores: Tensor, count: int) -> Tensor:
     mask = torch.zeros_like(scores, dtype=torch.bool)
-    mask[highest(scores, count)] = True
+    mask[topk_indices(scores, count)] = True
     return mask
 
 

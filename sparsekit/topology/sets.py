@@ -51,7 +51,7 @@ class LayerTopology:
         """Return the topology whose connections are the true entries of a mask; any other is a TypeError."""
         if getattr(mask, "dtype", None) != torch.bool:
             raise TypeError(f"a mask must be a tensor of truth values, got {shown(mask)}; compare, as in weight != 0")
-        return cls(tuple(mask.shape), sorted_sets.true_places(mask.flatten()))
+        return cls(tuple(mask.shape), sorted_sets.true_positions(mask.flatten()))
 
     @property
     def size(self) -> int:
@@ -115,7 +115,7 @@ class LayerTopology:
         """Column pointers `(F + 1,)`, the row of each connection by column, and where its value lies in `indices`."""
         return sorted_sets.transpose(*self.csr(), self.num_inputs)
 
-    def place_of(self, positions: Int64[Tensor, " c"]) -> Int64[Tensor, " c"]:
+    def position_of(self, positions: Int64[Tensor, " c"]) -> Int64[Tensor, " c"]:
         """Where each position stands in `indices`, or -1 where no such connection exists."""
         return sorted_sets.places(self.indices, positions)
 

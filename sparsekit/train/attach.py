@@ -11,11 +11,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sparsekit.layers import sparse_layers, topology_of
-from sparsekit.layers.move import Move
+from sparsekit.layers.transition import Transition
 from sparsekit.rewiring.capture import LayerIO, capture_io, views
 from sparsekit.rewiring.journal import Journal
-from sparsekit.rewiring.optimizer_state import StateMove, chain
-from sparsekit.rewiring.update import Change, check_optimizer, rewire
+from sparsekit.rewiring.optimizer_state import StateTransition, chain
+from sparsekit.rewiring.update import TopologyUpdate, check_optimizer, rewire
 from sparsekit.rules.base import Rule, check_prepared, check_rule
 from sparsekit.topology import Topology
 from sparsekit.train.loop import pull, remember
@@ -190,10 +190,10 @@ class Attachment:
         if known is None or known == self._known:
             return
         for name, layer in sparse_layers(self.model).items():
-            move = Move(known[name], layer.topology)
-            StateMove(layer, move, self._optimizers[0], layer.values()[move.grown_at]).apply()
+            move = Transition(known[name], layer.topology)
+            StateTransition(layer, move, self._optimizers[0], layer.values()[move.grown_at]).apply()
         if self.journal.entries:
-            self._write_down(Change.between(known, self._known))
+            self._write_down(TopologyUpdate.between(known, self._known))
 
     def _rewire(self) -> None:
         if not self.journal.entries:
@@ -202,15 +202,15 @@ class Attachment:
         io = self._stop_capture()
         seen = views(self.model, io)
         new = self.rule.propose(seen, self.step, self._draws)
-        change = rewire(self.model, new, self._optimizers[0], self.rule.first_values(seen))
+        change = rewire(self.model, new, self._optimizers[0], self.rule.grow_init(seen))
         remember(self.model, self.rule.remember(seen, self.step, self._draws))
         self._write_down(change)
         self._known = topology_of(self.model)
 
-    def _write_down(self, change: Change) -> None:
+    def _write_down(self, change: TopologyUpdate) -> None:
         """Two changes at one step become one record."""
         if self.journal.entries and self.journal.entries[-1][0] == self.step:
-            change = Change.between(self.journal[-2], change.apply(self.journal[-1]))
+            change = TopologyUpdate.between(self.journal[-2], change.apply(self.journal[-1]))
             self.journal.cut_at(self.step)
         self.journal.add(self.step, change)
 

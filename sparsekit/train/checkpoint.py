@@ -1,4 +1,4 @@
-"""Checkpoints: everything a training needs to go on bit by bit, in one file that is never half-written."""
+"""Checkpoints: everything a training needs to go on bit for bit, in one file that is never half-written."""
 
 import copy
 import struct

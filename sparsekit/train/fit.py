@@ -11,7 +11,7 @@ from sparsekit.evaluation.adaptor import Adaptor
 from sparsekit.evaluation.measuring import Batch, LossFn, evaluate
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.rewiring.journal import Journal
-from sparsekit.rewiring.update import Change, check_optimizer
+from sparsekit.rewiring.update import TopologyUpdate, check_optimizer
 from sparsekit.rules.base import Rule, check_prepared, check_rule
 from sparsekit.rules.static import Static
 from sparsekit.train.history import History, rows_of_epoch, rows_of_step
@@ -102,7 +102,7 @@ def _check(model: nn.Module, optimizer: Optimizer, rule: Rule | None, learning_r
     check_optimizer(layers, optimizer)
 
 
-def _write_down(walk: Iterable[tuple[int, StepStats, Change | None]], epoch: int, history: History) -> int:
+def _write_down(walk: Iterable[tuple[int, StepStats, TopologyUpdate | None]], epoch: int, history: History) -> int:
     """Train to the end of an epoch, put what happens into the history, and return the number of steps."""
     num_steps = 0
     for step, stats, change in walk:

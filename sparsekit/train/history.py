@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from sparsekit.evaluation.measuring import Evaluation
-from sparsekit.layers import density_of, topology_of, used_topology
+from sparsekit.layers import active_topology, density_of, topology_of
 from sparsekit.rewiring.journal import Journal
 from sparsekit.topology import Topology
 from sparsekit.train.loop import StepStats
@@ -82,7 +82,7 @@ def rows_of_epoch(step: int, epoch: int, evaluation: Evaluation, model: nn.Modul
 
     Papers mean either density: of the layers that are sparse, or of all parameters.
     """
-    topology, used = topology_of(model), used_topology(model)
+    topology, used = topology_of(model), active_topology(model)
     rows = [
         Row(step, epoch, "test loss", evaluation.loss),
         Row(step, epoch, "test accuracy", evaluation.accuracy),

@@ -19,10 +19,10 @@ from sparsekit.evaluation.losses import loss_of, losses_of_parts, num_correct
 from sparsekit.evaluation.measuring import Batch, LossFn, evaluating
 from sparsekit.layers import sparse_layers
 from sparsekit.rewiring.capture import LayerIO, capture_io, views
-from sparsekit.rewiring.update import Change, rewire
+from sparsekit.rewiring.update import TopologyUpdate, rewire
 from sparsekit.rules.base import Notes, Rule
 from sparsekit.tricks.base import Trick, check_tricks, loss_at, set_step
-from sparsekit.utils.checks import whole_number
+from sparsekit.utils.checks import check_integer
 from sparsekit.utils.seeds import generator
 
 
@@ -74,7 +74,7 @@ def train_step(
     micro_batches: int = 1,
     autocast: torch.dtype | None = None,
     adaptor: Adaptor | None = None,
-) -> tuple[StepStats, Change | None]:
+) -> tuple[StepStats, TopologyUpdate | None]:
     """One batch. Rewires instead of, or after, the weight update when the rule is due.
 
     Args:
@@ -112,7 +112,7 @@ def train_step(
         seen = views(model, io)
         if due:
             new = rule.propose(seen, step, generator)
-            change = rewire(model, new, optimizer, rule.first_values(seen))
+            change = rewire(model, new, optimizer, rule.grow_init(seen))
         remember(model, rule.remember(seen, step, generator))
     optimizer.zero_grad(set_to_none=True)
     return stats, change
@@ -161,7 +161,7 @@ def backward(
 
 def _sizes(size: int, parts: int) -> list[int]:
     """Samples of each micro-batch, as alike as possible."""
-    if whole_number("micro_batches", parts, least=1) > size:
+    if check_integer("micro_batches", parts, least=1) > size:
         raise ValueError(f"a batch must hold at least one sample per micro-batch, got {size} samples")
     return [size // parts + (number < size % parts) for number in range(parts)]
 
@@ -200,7 +200,7 @@ def training(
     autocast: torch.dtype | None = None,
     tricks: Sequence[Trick] = (),
     adaptor: Adaptor | None = None,
-) -> Iterator[tuple[int, StepStats, Change | None]]:
+) -> Iterator[tuple[int, StepStats, TopologyUpdate | None]]:
     """Train batch by batch, and yield `(step, stats, change)` after each; stop whenever you like.
 
     A rule that looks at several batches is shown that of the step and those that follow; they are trained on when it is

@@ -11,7 +11,7 @@ from sparsekit.layers import SparseLayer, sparse_layers
 from sparsekit.rewiring.optimizer_state import Trial, chain, fresh_state
 from sparsekit.rewiring.update import check_optimizer
 from sparsekit.train.attach import has_rule
-from sparsekit.utils.checks import whole_number
+from sparsekit.utils.checks import check_integer
 
 STEP_COUNTS = ("shared", "own", "ramp")
 RAMP = 100  # steps, as SMET's
@@ -106,7 +106,7 @@ def _spread(state: dict[str, Any], param: Tensor) -> None:
 
 
 def _check(layers: dict[str, SparseLayer], optimizer: Optimizer, ramp: int) -> None:
-    whole_number("ramp", ramp, least=0)
+    check_integer("ramp", ramp, least=0)
     if not any(layer.param.requires_grad for layer in layers.values()):
         raise ValueError("own_step_counts needs a sparse layer that is trained, got none; call sparsify on the model")
     check_optimizer(layers, optimizer)

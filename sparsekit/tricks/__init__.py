@@ -6,9 +6,9 @@ pickers and the command line.
 
 from sparsekit.tricks.base import (
     Ghosts,
-    Given,
-    Passing,
+    TemporaryTrick,
     Trick,
+    TrickContext,
     begin,
     check_tricks,
     ghosts_of,
@@ -23,7 +23,7 @@ from sparsekit.tricks.ghost_neurons import GhostNeurons, ReLUs, Soft, SoftReLU, 
 from sparsekit.tricks.ghost_skips import GhostSkips, Skip
 from sparsekit.tricks.labels import LabelSmoothing, spread_of
 from sparsekit.tricks.rescaled_init import RescaledInit
-from sparsekit.tricks.spans import Span, Spans, find_spans
+from sparsekit.tricks.skip_targets import SkipTargets, Span, find_spans
 from sparsekit.utils.registry import discover, names
 
 discover(__name__)
@@ -34,17 +34,17 @@ __all__ = [
     "GhostNeurons",
     "GhostSkips",
     "Ghosts",
-    "Given",
     "LabelSmoothing",
-    "Passing",
     "ReLUs",
     "RescaledInit",
     "Skip",
+    "SkipTargets",
     "Soft",
     "SoftReLU",
     "Span",
-    "Spans",
+    "TemporaryTrick",
     "Trick",
+    "TrickContext",
     "begin",
     "check_tricks",
     "find_relus",

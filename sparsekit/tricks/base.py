@@ -22,12 +22,12 @@ from sparsekit.utils.settings import setting
 
 Batch = tuple[Tensor, Tensor] | list[Tensor]
 # A guess of ours between the 25 and 50 % in which the soft units of ToST may reasonably live; its code removes nothing.
-USUAL_STOP = 0.4
+DEFAULT_STOP_FRACTION = 0.4
 _FUSED = "_was_fused"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given:
+class TrickContext:
     """What tricks may need to begin with, beside the network.
 
     Args:
@@ -58,7 +58,7 @@ class Trick(ABC):
         """Return this trick with its open end, where it has one, set for a training of so many steps."""
         return self
 
-    def apply(self, model: nn.Module, given: Given | None = None) -> nn.Module:
+    def apply(self, model: nn.Module, given: TrickContext | None = None) -> nn.Module:
         """Change the network in place and return it; called once, before the optimizer is built."""
         return model
 
@@ -72,14 +72,14 @@ class Trick(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Passing(Trick, ABC):
+class TemporaryTrick(Trick, ABC):
     """A trick for part of the training.
 
     Raises:
         ValueError: if `stop` is below 1.
     """
 
-    usual_stop: ClassVar[float] = USUAL_STOP
+    usual_stop: ClassVar[float] = DEFAULT_STOP_FRACTION
     stop: int | None = setting(
         None, "first step without it; none: a usual share of the training", range=(1, float("inf"))
     )
@@ -105,12 +105,12 @@ class Passing(Trick, ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ghosts(Passing, ABC):
+class Ghosts(TemporaryTrick, ABC):
     """Parts of a network that live for a while; afterwards the network is what it was, bit for bit."""
 
     changes = "network"
 
-    def apply(self, model: nn.Module, given: Given | None = None) -> nn.Module:
+    def apply(self, model: nn.Module, given: TrickContext | None = None) -> nn.Module:
         if unfuse_relus(model):  # a ReLU whose work is done elsewhere can neither become soft nor be preceded
             vars(model)[_FUSED] = True
         try:
@@ -124,7 +124,7 @@ class Ghosts(Passing, ABC):
         if step < self.end:
             self.set_to(model, step)
         else:
-            forget(optimizer, self.take_out(model))
+            remove_params(optimizer, self.take_out(model))
             _fuse_again(model)
 
     @abstractmethod
@@ -162,7 +162,7 @@ def check_tricks(tricks: Iterable[Any]) -> None:
             raise TypeError(f"a trick must be a Trick, got {trick!r}; use tricks.make_trick for one of {known}")
 
 
-def begin(model: nn.Module, tricks: Iterable[Trick], given: Given | None = None) -> nn.Module:
+def begin(model: nn.Module, tricks: Iterable[Trick], given: TrickContext | None = None) -> nn.Module:
     """Apply tricks before the first step: those that change values, then those that change the network, then others.
 
     Args:
@@ -182,7 +182,7 @@ def begin(model: nn.Module, tricks: Iterable[Trick], given: Given | None = None)
     return model
 
 
-def resume(model: nn.Module, tricks: Iterable[Trick], step: int, given: Given | None = None) -> nn.Module:
+def resume(model: nn.Module, tricks: Iterable[Trick], step: int, given: TrickContext | None = None) -> nn.Module:
     """Make a network such as a training had it at a step, for a checkpoint to be loaded; values are not touched."""
     tricks = [trick for trick in tricks if trick.changes != "values"]
     model = begin(model, tricks, given)
@@ -206,7 +206,7 @@ def ghosts_of(model: nn.Module) -> dict[str, nn.Module]:
     return {name: module for name, module in model.named_modules() if GHOST in vars(module)}
 
 
-def forget(optimizer: Optimizer | None, gone: Sequence[nn.Parameter]) -> None:
+def remove_params(optimizer: Optimizer | None, gone: Sequence[nn.Parameter]) -> None:
     """Let an optimizer forget parameters, as if it had been built without them."""
     if optimizer is None or not gone:
         return

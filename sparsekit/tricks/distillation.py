@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from sparsekit.evaluation.adaptor import size_of
 from sparsekit.evaluation.losses import LossFn, Scaled, Sum
 from sparsekit.schedules import Constant, Schedule
-from sparsekit.tricks.base import Given, Passing
+from sparsekit.tricks.base import TemporaryTrick, TrickContext
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import setting
 
@@ -20,12 +20,12 @@ TEACHER = "_teacher"  # where a network that is taught keeps its teacher
 
 @register("trick", "distillation")
 @dataclass(frozen=True, kw_only=True)
-class Distillation(Passing):
+class Distillation(TemporaryTrick):
     """The loss listens to a trained network too: `(1 - share) * loss + share * T^2 * KL(teacher || network)`.
 
     Both sets of outputs are divided by the temperature T before the softmax. The teacher sees the inputs that the
     network has just seen. It is the run of that name in the same folder, which must be trained; in a loop of your own,
-    what `Given.load` gives for the name.
+    what `TrickContext.load` gives for the name.
 
     Raises:
         ValueError: if the temperature is not above zero.
@@ -49,7 +49,7 @@ class Distillation(Passing):
         if not isinstance(self.share, Schedule):
             raise TypeError(f"share must be a Schedule, got {self.share!r}; Constant(...) keeps a number")
 
-    def apply(self, model: nn.Module, given: Given | None = None) -> nn.Module:
+    def apply(self, model: nn.Module, given: TrickContext | None = None) -> nn.Module:
         """Give the network its teacher, who looks on from then on.
 
         Raises:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from sparsekit.layers import sparse_layers
-from sparsekit.tricks.base import Given, Trick
+from sparsekit.tricks.base import Trick, TrickContext
 from sparsekit.utils.registry import register
 
 
@@ -39,7 +39,7 @@ class FanInInit(Trick):
     changes = "values"
 
     @torch.no_grad()
-    def apply(self, model: nn.Module, given: Given | None = None) -> nn.Module:
+    def apply(self, model: nn.Module, given: TrickContext | None = None) -> nn.Module:
         """Scale the values of every sparse layer.
 
         Raises:

@@ -12,10 +12,10 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from sparsekit.layers.companions import FusedReLU
-from sparsekit.layers.masked import Thinning
+from sparsekit.layers.masked import ForwardMask
 from sparsekit.schedules import Geometric, Schedule
 from sparsekit.tricks.base import GHOST, Ghosts, ghosts_of
-from sparsekit.tricks.reading import (
+from sparsekit.tricks.fx_reader import (
     CALLS,
     IN_PLACE,
     METHODS,
@@ -232,7 +232,7 @@ def _why_not(module: nn.Module) -> str:
     kind = type(module)
     if isinstance(module, torch.jit.ScriptModule):
         return "compiled: it cannot be looked into"
-    if isinstance(module, Thinning):
+    if isinstance(module, ForwardMask):
         return "it acts on weights, not on signals"
     if isinstance(module, nn.RNNBase) and getattr(module, "nonlinearity", "") == "relu":
         return "the ReLU is inside of torch's recurrent kernel"

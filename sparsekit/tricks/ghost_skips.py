@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from sparsekit.schedules import Linear, Schedule
 from sparsekit.tricks.base import GHOST, Ghosts, ghosts_of
-from sparsekit.tricks.spans import Span, find_spans, settings_of
+from sparsekit.tricks.skip_targets import Span, find_spans, settings_of
 from sparsekit.utils.registry import register
 from sparsekit.utils.seeds import generator
 from sparsekit.utils.settings import setting

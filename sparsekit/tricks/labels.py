@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sparsekit.evaluation.losses import LossFn, Scaled, Sum, ignore_index_of, like, torchs
 from sparsekit.schedules import Constant, Schedule
-from sparsekit.tricks.base import Passing
+from sparsekit.tricks.base import TemporaryTrick
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import setting
 
@@ -41,7 +41,7 @@ def spread_of(amount: float, num_classes: int, convention: str = "others") -> fl
 
 @register("trick", "label-smoothing")
 @dataclass(frozen=True, kw_only=True)
-class LabelSmoothing(Passing):
+class LabelSmoothing(TemporaryTrick):
     """Part of the target goes to the other classes, so that no output need grow without end.
 
     The loss is `(1 - e) * loss + e * u`, with u the mean over all classes of the negative log-probability and e from

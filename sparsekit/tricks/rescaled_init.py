@@ -10,7 +10,7 @@ from torch.func import functional_call
 from torch.nn.modules.dropout import _DropoutNd
 
 from sparsekit.layers import SparseLayer, densify, sparse_layers
-from sparsekit.tricks.base import Batch, Given, LossFn, Trick
+from sparsekit.tricks.base import Batch, LossFn, Trick, TrickContext
 from sparsekit.utils.registry import register
 from sparsekit.utils.seeds import generator, seeded_rng
 from sparsekit.utils.settings import check_range, setting
@@ -59,8 +59,8 @@ class RescaledInit(Trick):
         if self.variant not in ("masked", "published"):
             raise ValueError(f"variant must be masked or published, got {self.variant!r}")
 
-    def apply(self, model: nn.Module, given: Given | None = None) -> nn.Module:
-        given = given or Given()
+    def apply(self, model: nn.Module, given: TrickContext | None = None) -> nn.Module:
+        given = given or TrickContext()
         scales = self.scales(model, given.batches, given.loss_fn)
         with torch.no_grad():
             for name, scale in scales.items():

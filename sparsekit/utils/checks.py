@@ -52,7 +52,7 @@ def check_types(owner: Any, *, any_number: tuple[str, ...] = ()) -> None:
             object.__setattr__(owner, field.name, plain)
 
 
-def whole_number(what: str, value: Any, *, least: int | None = None) -> int:
+def check_integer(what: str, value: Any, *, least: int | None = None) -> int:
     """Return a number as a plain int, for example one of numpy.
 
     Raises:
@@ -73,7 +73,7 @@ def number(what: str, value: Any) -> Any:
     return _unboxed(value)
 
 
-def finite_number(what: str, value: Any) -> Any:
+def check_finite_number(what: str, value: Any) -> Any:
     """Return a number as a plain one, for example one of numpy.
 
     Raises:
@@ -100,7 +100,7 @@ def sides_of(shape: Any) -> tuple[int, ...]:
     """
     if not isinstance(shape, collections.abc.Sequence) or isinstance(shape, str):
         raise TypeError(f"a weight's shape must be (outputs, inputs, *kernel), got {shown(shape)}; use weight.shape")
-    sides = tuple(whole_number("a side of a weight's shape", side) for side in shape)
+    sides = tuple(check_integer("a side of a weight's shape", side) for side in shape)
     if len(sides) < 2 or min(sides) < 1:
         raise ValueError(f"a weight's shape must have two or more positive sides, got {sides}; use weight.shape")
     return sides

@@ -90,8 +90,8 @@ def to_plain(value: Any) -> Any:
 
     Example:
         >>> from sparsekit.schedules import Constant
-        >>> to_plain({"fraction": Constant(0.3)})
-        {'fraction': {'kind': 'schedule', 'name': 'constant', 'value': 0.3}}
+        >>> to_plain({"drop_fraction": Constant(0.3)})
+        {'drop_fraction': {'kind': 'schedule', 'name': 'constant', 'value': 0.3}}
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind, name = _registered_as(type(value))

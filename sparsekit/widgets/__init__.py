@@ -15,8 +15,8 @@ from sparsekit.widgets.live import Control, Run, Snapshot, live_training
 from sparsekit.widgets.live_speed import live_speed
 from sparsekit.widgets.mask_tiles import LayerTable, MaskTiles
 from sparsekit.widgets.panel import LivePanel
-from sparsekit.widgets.pictures import Picture
 from sparsekit.widgets.ranked import RankedScores
+from sparsekit.widgets.rendering import Picture
 from sparsekit.widgets.score_explorer import ScoreExplorer
 from sparsekit.widgets.settings_picker import RulePicker, SettingsPicker, TrickPicker
 from sparsekit.widgets.teach import Check, Predict, Verdict

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import traitlets as t
 
-from sparsekit.widgets import pictures
-from sparsekit.widgets.pictures import Picture
+from sparsekit.widgets import rendering
+from sparsekit.widgets.rendering import Picture
 from sparsekit.widgets.view import FrontEnd, script
 
 Kind = Literal["range", "number", "check", "choice", "radio", "button", "text", "progress"]
@@ -133,7 +133,7 @@ class Controls(FrontEnd):
     def snapshot(self) -> Picture:
         """Write labels and values as lines of text."""
         lines = self.sentence().split("; ")
-        return Picture(pictures.png(pictures.text(lines)), self.sentence())
+        return Picture(rendering.png(rendering.text(lines)), self.sentence())
 
     def _plain(self) -> list[dict]:
         return [asdict(field) for field in self._fields.values()]

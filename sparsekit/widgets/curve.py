@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from sparsekit.plots.canvas import plain
 from sparsekit.plots.colours import DASH_DOT, DASHED, DOTTED, SOLID, style_of
-from sparsekit.widgets import colours, pictures
-from sparsekit.widgets.pictures import Picture
+from sparsekit.widgets import colours, rendering
+from sparsekit.widgets.rendering import Picture
 from sparsekit.widgets.view import FrontEnd, script
 
 MOST_POINTS = 1_000  # more than the chart has pixels: they could not be seen, only sent
@@ -84,7 +84,7 @@ class Curve(FrontEnd):
 
     def snapshot(self) -> Picture:
         """Draw the same chart without a browser."""
-        return Picture(pictures.png(pictures.figure_rgba(self.figure())), self.alt)
+        return Picture(rendering.png(rendering.figure_rgba(self.figure())), self.alt)
 
     def figure(self) -> Figure:
         """Return the chart as a figure that belongs to the caller."""

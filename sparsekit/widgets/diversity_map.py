@@ -12,17 +12,17 @@ from matplotlib.figure import Figure
 from sparsekit.analysis import Map, comparison_matrix, map_of
 from sparsekit.plots import plot_map
 from sparsekit.topology import Topology
-from sparsekit.widgets import pictures
+from sparsekit.widgets import rendering
+from sparsekit.widgets.compositing import Stage
 from sparsekit.widgets.controls import Controls, Field, options_of
 from sparsekit.widgets.mask_tiles import MaskTiles
-from sparsekit.widgets.pictures import Picture
-from sparsekit.widgets.stage import Stage
-from sparsekit.widgets.view import Shown
+from sparsekit.widgets.rendering import Picture
+from sparsekit.widgets.view import StaticPreview
 
 MASKS = "masks"  # 1 - IoU
 
 
-class DiversityMap(Shown):
+class DiversityMap(StaticPreview):
     """Networks as points on a map, and the masks of the chosen one below it.
 
     A view over `analysis.map_of`, drawn by `plots.plot_map`. The arrow keys go from network to network; a ring follows
@@ -98,11 +98,11 @@ class DiversityMap(Shown):
         """Draw the map and the masks below it as they are now."""
         space = self.controls.values["space"]
         parts = [
-            pictures.text([self.sentence()], bold=1),
-            pictures.figure_rgba(_figure(self.maps[space], self._settings(space), chosen=self._place)),
-            pictures.tiles(self.masks.shown, self.masks.captions),
+            rendering.text([self.sentence()], bold=1),
+            rendering.figure_rgba(_figure(self.maps[space], self._settings(space), chosen=self._place)),
+            rendering.tiles(self.masks.shown, self.masks.captions),
         ]
-        return Picture(pictures.png(pictures.stack(parts)), self.sentence())
+        return Picture(rendering.png(rendering.stack(parts)), self.sentence())
 
     @property
     def _place(self) -> int:

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from sparsekit.topology import Topology
 from sparsekit.utils.registry import names
-from sparsekit.widgets import frames, pictures
+from sparsekit.widgets import mask_encoding, rendering
 from sparsekit.widgets.controls import Controls, Field, options_of
-from sparsekit.widgets.frames import Bits, LayerFacts
+from sparsekit.widgets.mask_encoding import Bits, LayerFacts
 from sparsekit.widgets.mask_tiles import LayerTable, MaskTiles
-from sparsekit.widgets.pictures import Picture
 from sparsekit.widgets.ranked import RankedScores
-from sparsekit.widgets.view import Shown
+from sparsekit.widgets.rendering import Picture
+from sparsekit.widgets.view import StaticPreview
 
 PRESETS: dict[str, dict[str, Any]] = {
     "Try 90 %": {"density": 0.1},
@@ -24,7 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 MOST_SPARSITY = 99.9  # percent; one connection in a thousand, where every score cuts networks in two
 
 
-class MaskExplorer(Shown):
+class MaskExplorer(StaticPreview):
     """Masks of all layers under a slider for sparsity and lists of allocations and scores.
 
     A view over the pure function `masks_at(density, allocation, score)`; the slider says sparsity in percent, code
@@ -101,7 +101,7 @@ class MaskExplorer(Shown):
     @property
     def facts(self) -> list[LayerFacts]:
         """The numbers of each layer that is shown."""
-        return frames.all_facts(self._bits)
+        return mask_encoding.all_facts(self._bits)
 
     def sentence(self) -> str:
         """Say what is chosen and what it leaves."""
@@ -111,11 +111,11 @@ class MaskExplorer(Shown):
     def snapshot(self) -> Picture:
         """Draw the masks and the table as they are now."""
         parts = [
-            pictures.text([self.sentence().partition(":")[0]], bold=1),
-            pictures.tiles(self._bits, self.masks.captions),
-            pictures.columns([self.table.head, *self.table.rows]),
+            rendering.text([self.sentence().partition(":")[0]], bold=1),
+            rendering.tiles(self._bits, self.masks.captions),
+            rendering.columns([self.table.head, *self.table.rows]),
         ]
-        return Picture(pictures.png(pictures.stack(parts)), self.sentence())
+        return Picture(rendering.png(rendering.stack(parts)), self.sentence())
 
     def _refresh(self, _change: Any) -> None:
         values = self.controls.values

@@ -14,11 +14,11 @@ from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules import Guided
 from sparsekit.utils.registry import get, names
 from sparsekit.widgets.controls import Controls, Field, options_of
-from sparsekit.widgets.pictures import Picture
-from sparsekit.widgets.view import Shown
+from sparsekit.widgets.rendering import Picture
+from sparsekit.widgets.view import StaticPreview
 
 
-class FigureExplorer(Shown):
+class FigureExplorer(StaticPreview):
     """A view of a function that draws a figure from what controls say.
 
     Args:

@@ -10,10 +10,10 @@ from matplotlib.patches import Patch
 from sparsekit.plots.canvas import plain
 from sparsekit.rewiring.journal import Journal
 from sparsekit.topology import Topology
-from sparsekit.widgets import colours, frames, pictures
-from sparsekit.widgets.flips import Histogram, LayerFilm, film_of
-from sparsekit.widgets.frames import percent
-from sparsekit.widgets.pictures import Picture
+from sparsekit.widgets import colours, mask_encoding, rendering
+from sparsekit.widgets.mask_deltas import Histogram, LayerFilm, film_of
+from sparsekit.widgets.mask_encoding import percent
+from sparsekit.widgets.rendering import Picture
 from sparsekit.widgets.view import FrontEnd, script
 
 INKS = {"paper": colours.PAPER, "kept": colours.INK, "born": colours.BORN, "dropped": colours.DROPPED}
@@ -69,13 +69,13 @@ class TopologyFilm(FrontEnd):
     def snapshot(self) -> Picture:
         """Draw the rewiring that `rewiring` names: mask, fan-in and fan-out."""
         name = self.layers[self.layer]["name"]
-        picture = pictures.figure_rgba(_figure(self.films[name], self.rewiring, name))
-        caption = pictures.text([self.layers[self.layer]["captions"][self.rewiring]])
-        return Picture(pictures.png(pictures.stack([picture, caption], gap=4)), self.sentence())
+        picture = rendering.figure_rgba(_figure(self.films[name], self.rewiring, name))
+        caption = rendering.text([self.layers[self.layer]["captions"][self.rewiring]])
+        return Picture(rendering.png(rendering.stack([picture, caption], gap=4)), self.sentence())
 
     def _sent(self, name: str, film: LayerFilm) -> dict:
         rows, cols = film.base.shape[0], film.base.num_inputs
-        width, height = frames.tile_size(rows, cols, LIMIT)
+        width, height = mask_encoding.tile_size(rows, cols, LIMIT)
         return {
             "name": name,
             "rows": rows,
@@ -102,7 +102,7 @@ def captions(film: LayerFilm, steps: Sequence[int]) -> list[str]:
     ]
 
 
-def picture_of(film: LayerFilm, frame: int) -> pictures.Rgba:
+def picture_of(film: LayerFilm, frame: int) -> rendering.Rgba:
     """Draw one frame, one pixel per place, in the colours of the browser."""
     now, before = film.mask(frame), film.mask(max(0, frame - 1))
     kind = np.where(now, np.where(before, 1, 2), np.where(before, 3, 0))

@@ -12,16 +12,16 @@ from sparsekit.analysis import Surface
 from sparsekit.plots import plot_cut, plot_surface, plot_surface_3d
 from sparsekit.plots.canvas import in_percent
 from sparsekit.plots.landscape import AWAY, Track, heights_of
+from sparsekit.widgets.compositing import Stage
 from sparsekit.widgets.controls import Controls, Field
-from sparsekit.widgets.pictures import Picture
-from sparsekit.widgets.stage import Stage
-from sparsekit.widgets.view import Shown
+from sparsekit.widgets.rendering import Picture
+from sparsekit.widgets.view import StaticPreview
 
 VIEWS = (("contours", "contours"), ("landscape", "landscape (3-D)"))
 MEASURES = (("loss", "loss"), ("accuracy", "accuracy"))
 
 
-class LandscapeExplorer(Shown):
+class LandscapeExplorer(StaticPreview):
     """A surface, the networks and paths on it, and beside it the cut along one of its rows.
 
     A view over `analysis.surface`, drawn by `plots.plot_surface`, `plot_surface_3d` and `plot_cut`. Nothing is

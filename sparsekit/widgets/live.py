@@ -22,7 +22,7 @@ from sparsekit.evaluation.measuring import Batch, LossFn
 from sparsekit.experiments.draws import draws_unasked
 from sparsekit.layers import topology_of
 from sparsekit.rewiring.journal import Journal
-from sparsekit.rewiring.update import Change
+from sparsekit.rewiring.update import TopologyUpdate
 from sparsekit.rules.base import Rule
 from sparsekit.topology import Topology
 from sparsekit.train.loop import StepStats, train_step
@@ -273,7 +273,7 @@ def live_training(
         yield Snapshot(step, metrics, topology)
 
 
-def _step_under(random: AbstractContextManager, *args: Any) -> tuple[StepStats, Change | None]:
+def _step_under(random: AbstractContextManager, *args: Any) -> tuple[StepStats, TopologyUpdate | None]:
     *most, adaptor = args
     with random:
         return train_step(*most, adaptor=adaptor)

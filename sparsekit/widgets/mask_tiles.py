@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import traitlets as t
 
 from sparsekit.topology import Topology
-from sparsekit.widgets import colours, frames, pictures
-from sparsekit.widgets.frames import Bits, LayerFacts
-from sparsekit.widgets.pictures import Picture
+from sparsekit.widgets import colours, mask_encoding, rendering
+from sparsekit.widgets.mask_encoding import Bits, LayerFacts
+from sparsekit.widgets.rendering import Picture
 from sparsekit.widgets.view import FrontEnd, script
 
 
@@ -41,17 +41,17 @@ class MaskTiles(FrontEnd):
 
     def show(self, topology: Topology) -> list[LayerFacts]:
         """Show a topology; returns the facts of its layers."""
-        return self.show_bits(frames.all_bits(topology))
+        return self.show_bits(mask_encoding.all_bits(topology))
 
     def show_bits(self, layers: Mapping[str, Bits]) -> list[LayerFacts]:
         """Show masks that are packed already; returns the facts of the layers."""
-        facts = frames.all_facts(layers)
+        facts = mask_encoding.all_facts(layers)
         self.shown = dict(layers)
         with self.hold_sync():  # one message: the browser never sees bits of one network with names of another
             self.layers = _tiles_of(layers)
-            self.bits = frames.joined(layers)
-            self.captions = [frames.caption(one) for one in facts]
-            self.alt = frames.describe(facts)
+            self.bits = mask_encoding.joined(layers)
+            self.captions = [mask_encoding.caption(one) for one in facts]
+            self.alt = mask_encoding.describe(facts)
         return facts
 
     def sentence(self) -> str:
@@ -60,7 +60,7 @@ class MaskTiles(FrontEnd):
 
     def snapshot(self) -> Picture:
         """Draw what is shown now."""
-        return Picture(pictures.png(pictures.tiles(self.shown, self.captions)), self.alt)
+        return Picture(rendering.png(rendering.tiles(self.shown, self.captions)), self.alt)
 
 
 class LayerTable(FrontEnd):
@@ -68,7 +68,7 @@ class LayerTable(FrontEnd):
 
     _esm = script("shared", "table")
     caption = t.Unicode("").tag(sync=True)
-    head = t.List(t.Unicode(), default_value=list(frames.TABLE_HEAD)).tag(sync=True)
+    head = t.List(t.Unicode(), default_value=list(mask_encoding.TABLE_HEAD)).tag(sync=True)
     rows = t.List(t.List(t.Unicode())).tag(sync=True)
     total = t.Bool(True).tag(sync=True)
 
@@ -81,10 +81,10 @@ class LayerTable(FrontEnd):
         """
         added = dict(more or {})
         with self.hold_sync():
-            self.head = [*frames.TABLE_HEAD, *added]
-            rows = zip(frames.table_rows(facts), *added.values(), strict=True)
+            self.head = [*mask_encoding.TABLE_HEAD, *added]
+            rows = zip(mask_encoding.table_rows(facts), *added.values(), strict=True)
             self.rows = [[*row, *cells] for row, *cells in rows]
-            self.caption = frames.describe(facts)
+            self.caption = mask_encoding.describe(facts)
 
     def sentence(self) -> str:
         """Write the table as lines of cells."""
@@ -92,15 +92,15 @@ class LayerTable(FrontEnd):
 
     def snapshot(self) -> Picture:
         """Draw the table as text."""
-        return Picture(pictures.png(pictures.columns([self.head, *self.rows])), self.sentence())
+        return Picture(rendering.png(rendering.columns([self.head, *self.rows])), self.sentence())
 
 
 def _tiles_of(layers: Mapping[str, Bits]) -> list[dict]:
-    limit = frames.tile_limit(len(layers))
+    limit = mask_encoding.tile_limit(len(layers))
     return [_tile_of(name, layer, limit) for name, layer in layers.items()]
 
 
 def _tile_of(name: str, layer: Bits, limit: int) -> dict:
     rows, cols = layer.shape[0], layer.num_inputs
-    width, height = frames.tile_size(rows, cols, limit)
+    width, height = mask_encoding.tile_size(rows, cols, limit)
     return {"name": name, "rows": rows, "cols": cols, "width": width, "height": height}

@@ -7,20 +7,20 @@ from typing import Any
 import ipywidgets
 
 from sparsekit.schedules import Schedule
-from sparsekit.widgets import cells, pictures
+from sparsekit.widgets import cells, rendering
 from sparsekit.widgets.controls import Controls, Field
 from sparsekit.widgets.curve import Curve
-from sparsekit.widgets.drafts import code_of
+from sparsekit.widgets.form_state import code_of
 from sparsekit.widgets.live import ENDED, Control, Run
 from sparsekit.widgets.mask_tiles import MaskTiles
-from sparsekit.widgets.pictures import Picture
-from sparsekit.widgets.view import Shown
+from sparsekit.widgets.rendering import Picture
+from sparsekit.widgets.view import StaticPreview
 
 Metrics = Sequence[str | tuple[str, ...]] | Mapping[str, str | tuple[str, ...]]
 MAIN_BUTTON = {"ready": "Start", "running": "Pause", "paused": "Resume"}
 
 
-class LivePanel(Shown):
+class LivePanel(StaticPreview):
     """A view of a `Run`: Start, Pause, Resume and Stop, a progress bar, a chart per metric, the masks.
 
     Args:
@@ -90,12 +90,12 @@ class LivePanel(Shown):
 
     def snapshot(self) -> Picture:
         """Draw curves and masks as they are now."""
-        charts = [pictures.figure_rgba(chart.figure()) for chart in self.charts.values()]
-        rows = [pictures.text([f"Run {self.run.state}: {self._count()}"], bold=1)]
-        rows += [pictures.beside(charts[place : place + 2]) for place in range(0, len(charts), 2)]
+        charts = [rendering.figure_rgba(chart.figure()) for chart in self.charts.values()]
+        rows = [rendering.text([f"Run {self.run.state}: {self._count()}"], bold=1)]
+        rows += [rendering.beside(charts[place : place + 2]) for place in range(0, len(charts), 2)]
         if self.masks is not None and self.masks.layers:
-            rows.append(pictures.tiles(self.masks.shown, self.masks.captions))
-        return Picture(pictures.png(pictures.stack(rows)), self.sentence())
+            rows.append(rendering.tiles(self.masks.shown, self.masks.captions))
+        return Picture(rendering.png(rendering.stack(rows)), self.sentence())
 
     def _parts(self) -> list[Any]:
         row = ipywidgets.Box(list(self.charts.values()), layout=ipywidgets.Layout(flex_flow="row wrap"))
@@ -186,7 +186,7 @@ def _button_fields(run: Run) -> list[Field]:
 
 # What a slider is made of, by the name of the setting; the interval's end depends on the rule.
 DIALS: dict[str, dict[str, Any]] = {
-    "fraction": {"label": "Drop fraction", "low": 0, "high": 0.9, "step": 0.01, "format": "share"},
+    "drop_fraction": {"label": "Drop drop_fraction", "low": 0, "high": 0.9, "step": 0.01, "format": "share"},
     "every": {"label": "Interval", "low": 1, "step": 1, "format": "steps"},
     "beta": {"label": "Beta of ghost neurons", "low": 0, "high": 20, "step": 0.1},
     "strength": {"label": "Strength of ghost skips", "low": 0, "high": 1, "step": 0.01},
@@ -204,7 +204,7 @@ def _dials(owners: Mapping[str, Control]) -> Controls | None:
     """Make a slider for each setting."""
     values = {name: _first(control.rule, name) for name, control in owners.items()}
     fields = [_dial(name, control.rule) for name, control in owners.items()]
-    title = "Rewiring, while it runs" if {"fraction", "every"} >= set(values) else "Settings, while it runs"
+    title = "Rewiring, while it runs" if {"drop_fraction", "every"} >= set(values) else "Settings, while it runs"
     return Controls(fields, values, title=title, flow="column") if fields else None
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sparsekit.topology import Topology
 from sparsekit.topology.allocation import allocate
-from sparsekit.widgets.frames import Bits, pack
+from sparsekit.widgets.mask_encoding import Bits, pack
 
 Scores = Mapping[str, Tensor]
 

@@ -11,17 +11,17 @@ from torch import nn
 from sparsekit.analysis import Pruning, prunings
 from sparsekit.scores import Score, make_score
 from sparsekit.utils.registry import names
-from sparsekit.widgets import frames, pictures
+from sparsekit.widgets import mask_encoding, rendering
 from sparsekit.widgets.controls import Controls, Field, options_of
 from sparsekit.widgets.live import Run, Snapshot
 from sparsekit.widgets.mask_tiles import LayerTable, MaskTiles
-from sparsekit.widgets.pictures import Picture
-from sparsekit.widgets.view import Shown
+from sparsekit.widgets.rendering import Picture
+from sparsekit.widgets.view import StaticPreview
 
 Key = tuple[str, int]  # a score's name and how often the network is halved
 
 
-class ScoreExplorer(Shown):
+class ScoreExplorer(StaticPreview):
     """Masks of all layers under a slider for sparsity and a list of scores, with what lies on a path.
 
     A view over the pure function `analysis.prunings`. Moving a control computes nothing: each step of the slider halves
@@ -105,7 +105,7 @@ class ScoreExplorer(Shown):
     def sentence(self) -> str:
         """Say what is shown, how much of it lies on a path, and which layers are empty."""
         one = self.shown
-        sparsity = frames.percent(1 - one.density)
+        sparsity = mask_encoding.percent(1 - one.density)
         empty = f"; nothing left in {', '.join(one.empty)}" if one.empty else ""
         return (
             f"{one.score}, {sparsity} sparsity: {one.topology.count:,} of {one.topology.size:,} connections, "
@@ -115,11 +115,11 @@ class ScoreExplorer(Shown):
     def snapshot(self) -> Picture:
         """Draw the masks and the table as they are now."""
         parts = [
-            pictures.text([self.sentence()], bold=1),
-            pictures.tiles(self.masks.shown, self.masks.captions),
-            pictures.columns([self.table.head, *self.table.rows]),
+            rendering.text([self.sentence()], bold=1),
+            rendering.tiles(self.masks.shown, self.masks.captions),
+            rendering.columns([self.table.head, *self.table.rows]),
         ]
-        return Picture(pictures.png(pictures.stack(parts)), self.sentence())
+        return Picture(rendering.png(rendering.stack(parts)), self.sentence())
 
     def _find(self, model: nn.Module, settings: Mapping[str, Any]) -> Iterator[Snapshot]:
         steps = range(self.halvings + 1)

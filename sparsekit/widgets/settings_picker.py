@@ -11,16 +11,16 @@ from sparsekit.rules import make_rule
 from sparsekit.rules.base import Rule
 from sparsekit.tricks import Trick, make_trick
 from sparsekit.utils.registry import names
-from sparsekit.widgets import pictures
+from sparsekit.widgets import rendering
 from sparsekit.widgets.controls import Controls, Field, options_of
-from sparsekit.widgets.drafts import build, changed, code_of, controls_of, draft_of, values_of
-from sparsekit.widgets.pictures import Picture
-from sparsekit.widgets.view import Shown
+from sparsekit.widgets.form_state import build, changed, code_of, controls_of, draft_of, values_of
+from sparsekit.widgets.rendering import Picture
+from sparsekit.widgets.view import StaticPreview
 
 METHOD = "method"
 
 
-class SettingsPicker(Shown, t.HasTraits):
+class SettingsPicker(StaticPreview, t.HasTraits):
     """Controls for a settings object; `value` is always a valid one, and `observe(f, "value")` hears changes.
 
     Below the controls stands the Python that makes the same object. A combination that its class refuses is answered
@@ -66,7 +66,7 @@ class SettingsPicker(Shown, t.HasTraits):
         self.view = ipywidgets.VBox([self.controls, self.code])
 
     def choose(self, path: str, value: Any) -> None:
-        """Move a control from code, for example `choose("fraction.value", 0.2)`.
+        """Move a control from code, for example `choose("drop_fraction.value", 0.2)`.
 
         Raises:
             ValueError: if there is no such control, or a list does not offer the value.
@@ -90,7 +90,7 @@ class SettingsPicker(Shown, t.HasTraits):
     def snapshot(self) -> Picture:
         """Write the controls and the value as text."""
         lines = [f"{name} = {value}" for name, value in self.controls.values.items()]
-        return Picture(pictures.png(pictures.text([*lines, "", self.sentence()])), self.sentence())
+        return Picture(rendering.png(rendering.text([*lines, "", self.sentence()])), self.sentence())
 
     def _on_values(self, change: Any) -> None:
         moved = [name for name, value in change.new.items() if value != change.old.get(name)]

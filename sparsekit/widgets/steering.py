@@ -15,7 +15,7 @@ class Control(Generic[R]):
     Example:
         >>> from sparsekit.rules import RigL
         >>> control = Control(RigL(stop=500))
-        >>> control.change(every=50, fraction=0.1).fraction
+        >>> control.change(every=50, drop_fraction=0.1).drop_fraction
         Constant(value=0.1)
     """
 

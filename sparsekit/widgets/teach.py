@@ -10,16 +10,16 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from sparsekit.widgets import pictures
+from sparsekit.widgets import rendering
 from sparsekit.widgets.controls import Controls, Field
-from sparsekit.widgets.pictures import Picture
-from sparsekit.widgets.view import Shown
+from sparsekit.widgets.rendering import Picture
+from sparsekit.widgets.view import StaticPreview
 
 LONGEST = 80  # characters of a value in a message
 MOST_SHOWN = 8  # numbers of an array that is written out
 
 
-class Predict(Shown):
+class Predict(StaticPreview):
     """A question with options; the answer opens only after a choice.
 
     Args:
@@ -68,7 +68,7 @@ class Predict(Shown):
     def snapshot(self) -> Picture:
         """Write question and options as text."""
         lines = [self.question, *(f"○ {option}" for option in self.options), *filter(None, [self.revealed])]
-        return Picture(pictures.png(pictures.text(lines, bold=1)), self.sentence())
+        return Picture(rendering.png(rendering.text(lines, bold=1)), self.sentence())
 
     def _reveal(self, change: Any) -> None:
         choice = change.new["choice"]

@@ -17,7 +17,7 @@ from sparsekit.plots.tickets import LEFT_OUT
 from sparsekit.tickets import Ticket
 from sparsekit.widgets.controls import Field
 from sparsekit.widgets.figure_explorer import FigureExplorer
-from sparsekit.widgets.pictures import Picture
+from sparsekit.widgets.rendering import Picture
 
 WIDTH, ROW = 980, 24  # of the picture, and height of a bar with its gap, in pixels
 AVERAGES = (("mean", "missing counts as zero"), ("active", "only where it exists"))

@@ -9,7 +9,7 @@ from typing import Any
 import anywidget
 import ipywidgets
 
-from sparsekit.widgets.pictures import Picture
+from sparsekit.widgets.rendering import Picture
 
 STATIC = Path(__file__).parent / "static"
 
@@ -30,7 +30,7 @@ def style() -> str:
     return (STATIC / "style.css").read_text(encoding="utf-8")
 
 
-class Shown:
+class StaticPreview:
     """Mixin: a notebook gets the living widget, a still picture and one sentence; whoever shows it takes the best.
 
     A committed notebook on GitHub shows the picture; a terminal, a screen reader and nbval read the sentence, which
@@ -76,7 +76,7 @@ def close_tree(widget: ipywidgets.Widget) -> None:
                 close_tree(part)
 
 
-class FrontEnd(Shown, anywidget.AnyWidget):  # type: ignore[override]
+class FrontEnd(StaticPreview, anywidget.AnyWidget):  # type: ignore[override]
     """A widget with a front-end of its own. A subclass names its script in `_esm`."""
 
     _css = style()

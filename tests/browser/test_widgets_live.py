@@ -50,7 +50,7 @@ def test_a_training_is_steered_paused_and_stopped_while_a_cell_waits_for_it(note
     wait_for(book, "running")
     page.wait_for_function("() => Number(document.querySelector('canvas.sk-curve')?.dataset.points) > 20")
     book.press(page.get_by_role("slider", name="Interval"), "Home")
-    book.press(page.get_by_role("slider", name="Drop fraction"), "End")
+    book.press(page.get_by_role("slider", name="Drop drop_fraction"), "End")
     page.get_by_role("button", name="Pause").click()
     wait_for(book, "paused")
     page.wait_for_timeout(200)
@@ -65,7 +65,7 @@ def test_a_training_is_steered_paused_and_stopped_while_a_cell_waits_for_it(note
     assert book.python("[run.state, last.step + 1 == run.count, run.count < 100_000]") == ["stopped", True, True]
     assert book.python("run.count") >= held
     page.get_by_text("follows Cosine").wait_for(state="detached")
-    assert book.python("[control.rule.every, control.rule.fraction.value]") == [1, 0.9]
+    assert book.python("[control.rule.every, control.rule.drop_fraction.value]") == [1, 0.9]
     assert page.locator("canvas.sk-mask").count() == 2
 
 

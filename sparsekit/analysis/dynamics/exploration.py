@@ -70,7 +70,7 @@ def reliable_exploration(
     return _filled_shares(_long_lived(topologies, tau, starts, end))
 
 
-def coverage_expected(density: float, fraction: float, *, num_rewirings: int, regrow: bool = True) -> float:
+def coverage_expected(density: float, fraction: float, *, num_rewirings: int, allow_regrowth: bool = True) -> float:
     """Return the R_s to expect if every rewiring exchanges the same fraction and growth is random.
 
     `1 - (1 - d) * (1 - r * d / pool) ** n`, where the pool of places to grow in is the share `1 - d + r * d`
@@ -81,7 +81,7 @@ def coverage_expected(density: float, fraction: float, *, num_rewirings: int, re
         density: share of places taken, in (0, 1).
         fraction: share of connections exchanged at each rewiring, 0 to 1.
         num_rewirings: how many rewirings.
-        regrow: whether a connection dropped now may come back at once.
+        allow_regrowth: whether a connection dropped now may come back at once.
 
     Raises:
         ValueError: if a number lies outside its range, or more connections are exchanged than there are free
@@ -94,10 +94,10 @@ def coverage_expected(density: float, fraction: float, *, num_rewirings: int, re
     Source: derived for this package for the random growth of Liu et al. (2021), arXiv:2102.02887, and checked
     by simulation in the tests.
     """
-    return float(coverage_curve(density, [fraction] * num_rewirings, regrow=regrow)[-1])
+    return float(coverage_curve(density, [fraction] * num_rewirings, allow_regrowth=allow_regrowth)[-1])
 
 
-def exploration_expected(first: Topology, fractions: Sequence[float], *, regrow: bool = True) -> pd.DataFrame:
+def exploration_expected(first: Topology, fractions: Sequence[float], *, allow_regrowth: bool = True) -> pd.DataFrame:
     """Return the table of `exploration` to expect if growth is random and every layer keeps its count.
 
     Layers of unequal density explore at unequal speed, and a dense one has nothing left to try, so the
@@ -106,7 +106,7 @@ def exploration_expected(first: Topology, fractions: Sequence[float], *, regrow:
     Args:
         first: the topology before the first rewiring.
         fractions: the drop fraction of each rewiring, 0 to 1.
-        regrow: whether a connection dropped now may come back at once.
+        allow_regrowth: whether a connection dropped now may come back at once.
 
     Raises:
         ValueError: if a fraction lies outside its range, or a layer has too few free places.
@@ -115,17 +115,17 @@ def exploration_expected(first: Topology, fractions: Sequence[float], *, regrow:
         >>> import torch
         >>> from sparsekit.topology import LayerTopology
         >>> net = Topology({"a": LayerTopology((1, 2), torch.tensor([0])), "b": LayerTopology.full((1, 2))})
-        >>> exploration_expected(net, [1.0], regrow=False).loc[1].to_dict()
+        >>> exploration_expected(net, [1.0], allow_regrowth=False).loc[1].to_dict()
         {'a': 1.0, 'b': 1.0, 'network': 1.0}
     """
-    curves = {name: _layer_curve(layer.density, fractions, regrow) for name, layer in first.items()}
+    curves = {name: _layer_curve(layer.density, fractions, allow_regrowth) for name, layer in first.items()}
     covered = sum(curves[name] * layer.size for name, layer in first.items())
     table = pd.DataFrame({**curves, "network": covered / max(1, first.size)})
     return table.rename_axis("rewiring")
 
 
 def coverage_curve(
-    density: float, fractions: Sequence[float], *, regrow: bool = True
+    density: float, fractions: Sequence[float], *, allow_regrowth: bool = True
 ) -> Float[np.ndarray, " rewirings_and_one"]:
     """Return the R_s to expect before and after each rewiring, for drop fractions that change.
 
@@ -140,16 +140,16 @@ def coverage_curve(
         [0.1, 0.129, 0.129]
     """
     drawn = np.asarray(fractions, dtype=float) * density
-    _check_coverage(density, drawn, regrow)
-    pool = 1 - density + (drawn if regrow else 0.0)
+    _check_coverage(density, drawn, allow_regrowth)
+    pool = 1 - density + (drawn if allow_regrowth else 0.0)
     missed = np.cumprod(np.concatenate([[1.0], 1 - drawn / pool]))
     return 1 - (1 - density) * missed
 
 
-def _layer_curve(density: float, fractions: Sequence[float], regrow: bool) -> np.ndarray:
+def _layer_curve(density: float, fractions: Sequence[float], allow_regrowth: bool) -> np.ndarray:
     if density in (0.0, 1.0):
         return np.full(len(fractions) + 1, density)
-    return coverage_curve(density, fractions, regrow=regrow)
+    return coverage_curve(density, fractions, allow_regrowth=allow_regrowth)
 
 
 def _ever(topologies: Iterable[Topology]) -> Iterable[dict[str, Tensor]]:
@@ -199,15 +199,15 @@ def _filled(state: dict[str, Tensor]) -> dict[str, float]:
     return {**{name: counts[name] / sizes[name] for name in counts}, "network": network}
 
 
-def _check_coverage(density: float, drawn: np.ndarray, regrow: bool) -> None:
+def _check_coverage(density: float, drawn: np.ndarray, allow_regrowth: bool) -> None:
     if not 0 < density < 1:
         raise ValueError(f"density must lie in (0, 1), got {density}; a dense network has nothing left to explore")
     if np.any(drawn < 0) or np.any(drawn > density):
         raise ValueError(
             f"drop fractions must lie in [0, 1], got {(drawn / density).tolist()}; give shares, not percent"
         )
-    if not regrow and np.any(drawn > 1 - density):
+    if not allow_regrowth and np.any(drawn > 1 - density):
         raise ValueError(
             f"without regrowth at most {1 - density:.4g} of all places can be grown, got {drawn.max():.4g}; "
-            "lower the fraction, or allow regrow=True"
+            "lower the fraction, or allow allow_regrowth=True"
         )

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sparsekit.kernels.sampling import sample_places
+from sparsekit.kernels.sampling import sample_positions
 from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules import AllMissing, Candidates, Guided, Uniform
 from sparsekit.topology import LayerTopology
 from sparsekit.topology.allocation import check_density
-from sparsekit.topology.selection import draw_distinct, highest
+from sparsekit.topology.selection import draw_distinct, topk_indices
 from sparsekit.utils.seeds import generator
 from sparsekit.utils.settings import exact_fraction
 
@@ -114,8 +114,8 @@ def sampled(view: LayerView, candidates: Guided, generator: torch.Generator) -> 
         return Sampled(connections=old.count, draws=count, distinct=count, candidates=count)
     draws = candidates.num_draws(old)
     nothing = LayerTopology(old.shape, old.indices[:0])
-    distinct = sample_places(*candidates.guide(view, generator), draws, nothing, generator)
-    missing = int((old.place_of(distinct) < 0).sum())
+    distinct = sample_positions(*candidates.guide(view, generator), draws, nothing, generator)
+    missing = int((old.position_of(distinct) < 0).sum())
     return Sampled(connections=old.count, draws=draws, distinct=distinct.numel(), candidates=missing)
 
 
@@ -196,7 +196,7 @@ def growth_recall(view: LayerView, candidates: Candidates, count: int, generator
     """
     best = _largest_gradients(view, count, generator)
     parts = candidates(view, view.topology, count, generator)
-    found = sum(int((LayerTopology(view.topology.shape, part).place_of(best) >= 0).sum()) for part in parts)
+    found = sum(int((LayerTopology(view.topology.shape, part).position_of(best) >= 0).sum()) for part in parts)
     return found / best.numel() if best.numel() else math.nan
 
 
@@ -267,6 +267,6 @@ def _largest_gradients(view: LayerView, count: int, generator: torch.Generator) 
     for part in AllMissing()(view, old, count, generator):
         new = view.grad_at(part).abs()
         scores, places = torch.cat([scores.to(new), new]), torch.cat([places, part])
-        first = highest(scores, min(count, scores.numel()))
+        first = topk_indices(scores, min(count, scores.numel()))
         scores, places = scores[first], places[first]
     return places

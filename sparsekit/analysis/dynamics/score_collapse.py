@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map
 from sparsekit.analysis.structure.chain_paths import effective_topology
 from sparsekit.layers import shapes_of
 from sparsekit.scores import Score, SynFlow, prune_each, score_whole
-from sparsekit.scores.base import Batch, LossFn, mean_gradients, twin_of, weights_of
+from sparsekit.scores.base import Batch, LossFn, masked_copy, mean_gradients, weights_of
 from sparsekit.topology import LayerTopology, Topology
 
 COLUMNS = ("score", "density", "layer", "size", "kept", "effective")
@@ -178,7 +178,7 @@ def conservation_table(
     """
     whole = Topology({name: LayerTopology.full(shape) for name, shape in shapes_of(model).items()})
     doubled = [(tree_map(_as_double, inputs), labels) for inputs, labels in batches]
-    twin = twin_of(model, whole).double().eval()
+    twin = masked_copy(model, whole).double().eval()
     gradients = mean_gradients(twin, doubled, loss_fn, whole)
     products = {name: gradients[name] * weight.detach() for name, weight in weights_of(twin, whole).items()}
     flow = score_whole(twin, SynFlow(), batches=doubled)

@@ -67,7 +67,7 @@ class Claim:
         return f"{self.verdict}: {self.text} ({numbers})"
 
 
-def judge(text: str, ours: Iterable[Any], theirs: Iterable[Any], *, above: float = 0.0) -> Claim:
+def assess_claim(text: str, ours: Iterable[Any], theirs: Iterable[Any], *, above: float = 0.0) -> Claim:
     """Return what paired runs say about the claim that `ours - theirs > above`.
 
     Args:
@@ -80,7 +80,7 @@ def judge(text: str, ours: Iterable[Any], theirs: Iterable[Any], *, above: float
         ValueError: if the runs are not paired, there are fewer than two, or a number is not finite.
 
     Example:
-        >>> print(judge("A beats B", [0.93, 0.94, 0.95], [0.90, 0.90, 0.91]))
+        >>> print(assess_claim("A beats B", [0.93, 0.94, 0.95], [0.90, 0.90, 0.91]))
         reproduced: A beats B (+3.7 ± 0.3 points, t = 11.0, n = 3 seeds)
     """
     ours, theirs = _numbers(ours), _numbers(theirs)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsekit.evaluation.measuring import Batch, Batches, Evaluation, LossFn, evaluate, refresh_batch_norm
-from sparsekit.layers import densify, used_topology
+from sparsekit.layers import active_topology, densify
 
 
 def plain_copy(model: nn.Module) -> nn.Module:
@@ -60,7 +60,7 @@ def support_of(model: nn.Module) -> Bool[Tensor, " p"]:
         >>> support_of(net).tolist()
         [False, True, True]
     """
-    masks = {f"{name}.weight".lstrip("."): layer.mask() for name, layer in used_topology(model).items()}
+    masks = {f"{name}.weight".lstrip("."): layer.mask() for name, layer in active_topology(model).items()}
     parts = [
         masks[name].flatten() if name in masks else torch.ones_like(parameter, dtype=torch.bool).flatten()
         for name, parameter in densify(model).named_parameters()

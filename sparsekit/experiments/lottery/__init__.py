@@ -2,7 +2,7 @@
 
 Level 0 trains the dense network. Each level after it begins where the one before ended: of its connections the share
 `prune` with the smallest absolute values is removed, in one ranking over all layers, and the rest trains again. Every
-training is a `run` with a folder of its own: what is finished is read, what was interrupted goes on bit by bit.
+training is a `run` with a folder of its own: what is finished is read, what was interrupted goes on bit for bit.
 """
 
 from sparsekit.experiments.lottery.base import Lottery, LotteryHistory

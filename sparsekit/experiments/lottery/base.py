@@ -7,7 +7,7 @@ from sparsekit.experiments import Experiment
 from sparsekit.rules.static import Static
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.train import History
-from sparsekit.utils.checks import check_types, whole_number
+from sparsekit.utils.checks import check_integer, check_types
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import setting
 
@@ -59,7 +59,7 @@ class Lottery:
         _check_dense(self.experiment)
         check_types(self)
         for name, least in (("levels", 1), ("rewind_step", 0)):
-            whole_number(name, getattr(self, name), least=least)
+            check_integer(name, getattr(self, name), least=least)
         if not 0 < self.prune < 1:
             raise ValueError(f"prune must lie between 0 and 1, got {self.prune}; 0.2 removes a fifth at every level")
         if self.rewind not in REWINDS:
@@ -108,8 +108,8 @@ def _check_dense(experiment: Experiment) -> None:
     if not isinstance(experiment, Experiment):
         raise TypeError(f"experiment must be an Experiment, got {type(experiment).__name__}; take one of the recipes")
     is_dense = experiment.density == 1 and isinstance(experiment.rule, Static) and experiment.score is None
-    if not is_dense or experiment.start is not None:
+    if not is_dense or experiment.init_from is not None:
         raise ValueError(
             f"the experiment must be dense, got density {experiment.density}, {type(experiment.rule).__name__}, score "
-            f"{experiment.score} and start {experiment.start}; make the recipe with rule='dense'"
+            f"{experiment.score} and init_from {experiment.init_from}; make the recipe with rule='dense'"
         )

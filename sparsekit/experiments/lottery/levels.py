@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from sparsekit import datasets
-from sparsekit.experiments import Experiment, build_model, load_model, run, save_start
+from sparsekit.experiments import Experiment, build_model, load_model, run, save_initial_state
 from sparsekit.experiments.feed import total_steps
+from sparsekit.experiments.initial_state import STARTS
 from sparsekit.experiments.lottery.base import Lottery, LotteryHistory
-from sparsekit.experiments.start import STARTS
 from sparsekit.layers import SparseLayer, densify, shapes_of, sparsify
 from sparsekit.schedules import Constant
 from sparsekit.topology import Topology
-from sparsekit.topology.selection import keep_top_overall
+from sparsekit.topology.selection import keep_top_global
 from sparsekit.train import History
 from sparsekit.tricks import set_step
 
@@ -137,7 +137,7 @@ class Place:
                 experiment,
                 recipe=f"{experiment.recipe}-{name}",
                 density=ticket.topology.density,
-                start=save_start(self.folder, sparsify(ticket.plain, ticket.topology, "csr")),
+                init_from=save_initial_state(self.folder, sparsify(ticket.plain, ticket.topology, "csr")),
                 first_step=ticket.step,
                 learning_rate=experiment.learning_rate if rate is None else Constant(rate),
             )
@@ -147,7 +147,7 @@ class Place:
 def largest(model: nn.Module, count: int, exclude: tuple[str, ...]) -> Topology:
     """Return the connections with the largest absolute values among those that exist; each layer keeps one."""
     scores = {name: _magnitudes(model.get_submodule(name)) for name in shapes_of(model, exclude=exclude)}
-    return keep_top_overall(scores, count)
+    return keep_top_global(scores, count)
 
 
 def _magnitudes(layer: nn.Module) -> Tensor:

@@ -139,5 +139,5 @@ def wide_mlp(
         given={"model_settings": {"hidden": (width, width)}, **settings},
         allocation="er",
         storage="csr",
-        dense_start=False,
+        dense_init=False,
     )

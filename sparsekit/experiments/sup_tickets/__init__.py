@@ -2,7 +2,7 @@
 
 After most of the training, short cycles follow. Each begins with one large rewiring, keeps its topology, lifts the
 learning rate and brings it down again; where it is lowest a ticket is taken. Every training is a `run`: what is
-finished is read, what was interrupted goes on bit by bit.
+finished is read, what was interrupted goes on bit for bit.
 """
 
 from sparsekit.experiments.sup_tickets.base import Split, SupTickets, SupTicketsHistory, split_epochs

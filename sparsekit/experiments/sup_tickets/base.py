@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sparsekit.experiments import Experiment
 from sparsekit.tickets import Ticket, TicketBook, superpose
 from sparsekit.train import History
-from sparsekit.utils.checks import check_types, finite_number, whole_number
+from sparsekit.utils.checks import check_finite_number, check_integer, check_types
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import check_range, exact_fraction, setting
 
@@ -44,9 +44,9 @@ def split_epochs(epochs: int, cycle_rate: float, cycle_epochs: int) -> Split:
         >>> split_epochs(60, 1 / 3, 4)
         Split(pretraining=40, cycles=5)
     """
-    whole_number("epochs", epochs, least=1)
-    whole_number("cycle_epochs", cycle_epochs, least=1)
-    if not 0 <= finite_number("cycle_rate", cycle_rate) < 1:
+    check_integer("epochs", epochs, least=1)
+    check_integer("cycle_epochs", cycle_epochs, least=1)
+    if not 0 <= check_finite_number("cycle_rate", cycle_rate) < 1:
         raise ValueError(f"cycle_rate must lie in [0, 1), got {cycle_rate}; the paper's is 0.1")
     cycles = int(epochs * exact_fraction(cycle_rate) / cycle_epochs)
     if cycles * cycle_epochs == epochs:

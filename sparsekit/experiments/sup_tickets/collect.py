@@ -6,7 +6,7 @@ from typing import Any
 
 from sparsekit import datasets
 from sparsekit.experiments import Experiment, load_model, run
-from sparsekit.experiments.experiment import USUAL
+from sparsekit.experiments.experiment import DEFAULTS
 from sparsekit.experiments.sup_tickets.base import SupTickets, SupTicketsHistory
 from sparsekit.rules.base import Rule
 from sparsekit.rules.cycles import Cycles
@@ -128,7 +128,7 @@ def _ordinary_rate(sup: SupTickets, steps: int) -> Schedule:
     epochs = sup.split.pretraining
     if sup.experiment.learning_rate is not None:
         return sup.experiment.learning_rate.lasting(epochs * steps)
-    usual, _ = USUAL.get(sup.experiment.optimizer, (1e-3, {}))
+    usual, _ = DEFAULTS.get(sup.experiment.optimizer, (1e-3, {}))
     return Piecewise(usual, (epochs * 2 // 4 * steps, epochs * 3 // 4 * steps), 0.1)
 
 

@@ -90,7 +90,7 @@ class Lab:
             raise ValueError(f"weights must be {len(self.tickets)} numbers, at least one above 0, got {list(weights)}")
         chosen = tuple(number for number, weight in enumerate(weights) if weight)
         stack, given = self._stack(chosen), [weights[number] for number in chosen]
-        how: dict[str, Any] = {"density": None, "average": average, "scope": "overall"}
+        how: dict[str, Any] = {"density": None, "average": average, "scope": "global"}
         best = superpose_stack(stack, given, prune=prune, **how)
         whole = superpose_stack(stack, given, prune="never", **how)
         accuracies = {f"ticket {number}": self._right(outputs) for number, outputs in enumerate(self.outputs)}
@@ -139,7 +139,7 @@ def count_votes(stack: Stack, kept: Topology) -> tuple[tuple[int, ...], tuple[in
     length = len(stack.tickets) + 1
     votes, survivors = torch.zeros(length, dtype=torch.int64), torch.zeros(length, dtype=torch.int64)
     for name, layer in kept.items():
-        counts, places = stack.present[name].sum(0), stack.union[name].place_of(layer.indices)
+        counts, places = stack.present[name].sum(0), stack.union[name].position_of(layer.indices)
         if places.numel() and int(places.min()) < 0:
             raise ValueError(f"{name}: kept connections must be among those of the tickets, got others")
         votes += torch.bincount(counts, minlength=length)

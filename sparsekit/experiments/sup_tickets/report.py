@@ -9,7 +9,7 @@ from sparsekit import datasets
 from sparsekit.analysis import ensemble, outputs_of
 from sparsekit.datasets import Dataset
 from sparsekit.evaluation.measuring import Batch, evaluate
-from sparsekit.tickets import Ticket, fading_weights, superpose
+from sparsekit.tickets import Ticket, ema_weights, superpose
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,8 +21,8 @@ WAYS: dict[str, Callable[[int], dict[str, Any]]] = {  # number of tickets -> set
     "pruned each time": lambda num: {"prune": "each"},
     "active-only": lambda num: {"average": "active"},
     "active-only, pruned each time": lambda num: {"average": "active", "prune": "each"},
-    "fading": lambda num: {"weights": fading_weights(num)},
-    "fading, pruned each time": lambda num: {"weights": fading_weights(num), "prune": "each"},
+    "fading": lambda num: {"weights": ema_weights(num)},
+    "fading, pruned each time": lambda num: {"weights": ema_weights(num), "prune": "each"},
     "within layers": lambda num: {"scope": "layer"},
 }
 

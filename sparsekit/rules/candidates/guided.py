@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sparsekit.kernels.sampling import sample_places
+from sparsekit.kernels.sampling import sample_positions
 from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.base import Candidates
 from sparsekit.rules.candidates.all_missing import AllMissing
@@ -98,7 +98,7 @@ class Guided(Candidates):
     def _with_replacement(
         self, view: LayerView, taken: LayerTopology, generator: torch.Generator
     ) -> Int64[Tensor, " c"]:
-        return sample_places(*self.guide(view, generator), self.num_draws(view.topology), taken, generator)
+        return sample_positions(*self.guide(view, generator), self.num_draws(view.topology), taken, generator)
 
     def _distinct(self, view: LayerView, taken: LayerTopology, generator: torch.Generator) -> Int64[Tensor, " c"]:
         weights, wanted = self.guide(view, generator), self.num_draws(view.topology)
@@ -107,7 +107,7 @@ class Guided(Candidates):
             if found.count == wanted:
                 break
             # Never more than are lacking: none has to be thrown away, which would favour what is rarely drawn.
-            new = sample_places(*weights, wanted - found.count, taken, generator)
+            new = sample_positions(*weights, wanted - found.count, taken, generator)
             found |= LayerTopology(taken.shape, new)
         return found.indices
 

@@ -10,7 +10,7 @@ from sparsekit.topology.sorted_sets.operations import (
     places,
     rows_of,
     transpose,
-    true_places,
+    true_positions,
     union,
 )
 
@@ -24,6 +24,6 @@ __all__ = [
     "places",
     "rows_of",
     "transpose",
-    "true_places",
+    "true_positions",
     "union",
 ]

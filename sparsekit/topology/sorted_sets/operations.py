@@ -56,7 +56,7 @@ def intersection(first: Int64[Tensor, " a"], second: Int64[Tensor, " b"]) -> Int
     """
     if fast := _compiled_for(first, second):
         return _run(fast.intersection, first, second)
-    return first.index_select(0, true_places(places(second, first) >= 0))
+    return first.index_select(0, true_positions(places(second, first) >= 0))
 
 
 def difference(first: Int64[Tensor, " a"], second: Int64[Tensor, " b"]) -> Int64[Tensor, " c"]:
@@ -82,8 +82,8 @@ def compare(
         return _run(fast.compare, old, new)
     found = places(old, new)
     is_gone = torch.ones_like(old, dtype=torch.bool)
-    is_gone[found.index_select(0, true_places(found >= 0))] = False
-    return found, true_places(is_gone), true_places(found < 0)
+    is_gone[found.index_select(0, true_positions(found >= 0))] = False
+    return found, true_positions(is_gone), true_positions(found < 0)
 
 
 def missing_at(array: Int64[Tensor, " a"], ranks: Int64[Tensor, " q"]) -> Int64[Tensor, " q"]:
@@ -116,14 +116,14 @@ def distinct(numbers: Int64[Tensor, " a"]) -> Int64[Tensor, " b"]:
     ordered = torch.from_numpy(np.sort(numbers.numpy()))
     is_last = torch.ones_like(ordered, dtype=torch.bool)
     torch.ne(ordered[1:], ordered[:-1], out=is_last[:-1])
-    return ordered.index_select(0, true_places(is_last))
+    return ordered.index_select(0, true_positions(is_last))
 
 
-def true_places(mask: Bool[Tensor, " a"]) -> Int64[Tensor, " b"]:
+def true_positions(mask: Bool[Tensor, " a"]) -> Int64[Tensor, " b"]:
     """Return the places where a mask is true.
 
     Example:
-        >>> true_places(torch.tensor([True, False, True])).tolist()
+        >>> true_positions(torch.tensor([True, False, True])).tolist()
         [0, 2]
     """
     if mask.device.type != "cpu":

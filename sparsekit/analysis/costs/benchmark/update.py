@@ -40,7 +40,7 @@ def wide_layer(width: int) -> SparseLinear:
 
 def update_methods(width: int, rules: Sequence[str]) -> dict[str, "Step | Update"]:
     """Return what to time at a width: a training step, and one whole change of topology by each rule."""
-    made = {name: make_rule(name, total_steps=1_000_000, fraction=FRACTION) for name in rules}
+    made = {name: make_rule(name, total_steps=1_000_000, drop_fraction=FRACTION) for name in rules}
     return {STEP: Step(width)} | {name: Update(rule, width) for name, rule in made.items()}
 
 

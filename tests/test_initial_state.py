@@ -8,8 +8,8 @@ from test_resume import DROPOUT_SET, RIGL, Killed, assert_same_run, dies_after_s
 from test_resume import _dropout_model as _dropout_model  # a fixture that every test here uses
 from training_helpers import same
 
-from sparsekit.experiments import build_model, load_model, load_start, run, save_start
-from sparsekit.experiments.start import STARTS
+from sparsekit.experiments import build_model, load_initial_state, load_model, run, save_initial_state
+from sparsekit.experiments.initial_state import STARTS
 from sparsekit.layers import densify, shapes_of, sparsify, topology_of
 from sparsekit.rules import Static
 from sparsekit.schedules import Constant
@@ -63,41 +63,41 @@ def test_a_run_until_no_step_is_refused(tmp_path):
 def test_a_kept_state_comes_back_bit_by_bit_in_either_storage(kept, wanted, tmp_path):
     model = ticket(storage=kept)
     other = ticket(seed=1, density=0.5, storage=wanted)
-    load_start(tmp_path, save_start(tmp_path, model), other)
+    load_initial_state(tmp_path, save_initial_state(tmp_path, model), other)
     assert topology_of(other) == topology_of(model)
     assert same(densify(other).state_dict(), densify(model).state_dict())
 
 
 def test_a_state_is_named_by_what_it_is_and_kept_once(tmp_path):
-    name = save_start(tmp_path, ticket())
+    name = save_initial_state(tmp_path, ticket())
     file = tmp_path / STARTS / f"{name}.safetensors"
     before = file.stat().st_mtime_ns
-    assert save_start(tmp_path, ticket()) == name
+    assert save_initial_state(tmp_path, ticket()) == name
     assert file.stat().st_mtime_ns == before
     changed = ticket()
     changed.bn1.running_mean[0] += 1
-    assert save_start(tmp_path, changed) != name
+    assert save_initial_state(tmp_path, changed) != name
     assert len(list((tmp_path / STARTS).iterdir())) == 2
 
 
 def test_layers_that_share_a_tensor_can_be_kept(tmp_path):
     model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
     model[1].bias = model[0].bias
-    load_start(tmp_path, save_start(tmp_path, model), model)
+    load_initial_state(tmp_path, save_initial_state(tmp_path, model), model)
 
 
 def test_a_damaged_state_and_that_of_another_model_are_refused(tmp_path):
-    name = save_start(tmp_path, ticket())
+    name = save_initial_state(tmp_path, ticket())
     with pytest.raises(ValueError, match=f"the state {name} must be that of a model like this one, got another: "):
-        load_start(tmp_path, name, torch.nn.Linear(2, 2))
+        load_initial_state(tmp_path, name, torch.nn.Linear(2, 2))
     file = tmp_path / STARTS / f"{name}.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     with pytest.raises(ValueError, match="must hold the state it is named after, got another; make it anew"):
-        load_start(tmp_path, name, ticket())
+        load_initial_state(tmp_path, name, ticket())
 
 
 def test_a_run_without_its_state_says_where_it_must_lie_and_leaves_no_folder_behind(tmp_path):
-    experiment = replace(STATIC, start="0123456789abcdef")
+    experiment = replace(STATIC, init_from="0123456789abcdef")
     with pytest.raises(FileNotFoundError, match=r"must lie at .*0123456789abcdef.safetensors, got none; copy it"):
         run(experiment, tmp_path, progress=False)
     assert not list(tmp_path.iterdir())
@@ -108,7 +108,7 @@ def test_a_run_without_its_state_says_where_it_must_lie_and_leaves_no_folder_beh
 
 def test_a_run_begins_with_the_topology_and_the_values_of_its_state(tmp_path, monkeypatch):
     model = ticket()
-    experiment = replace(STATIC, start=save_start(tmp_path, model))
+    experiment = replace(STATIC, init_from=save_initial_state(tmp_path, model))
     seen = []
     patch_training(monkeypatch, lambda trained: seen.append((topology_of(trained), densify(trained).state_dict())))
     history = run(experiment, tmp_path, progress=False)
@@ -150,7 +150,9 @@ def test_the_first_step_decides_the_data_the_learning_rate_and_what_is_recorded(
     run(STATIC, tmp_path, progress=False)
     whole = dict(seen)
     seen.clear()
-    late = run(replace(STATIC, start=save_start(tmp_path, ticket()), first_step=4), tmp_path, progress=False)
+    late = run(
+        replace(STATIC, init_from=save_initial_state(tmp_path, ticket()), first_step=4), tmp_path, progress=False
+    )
     assert list(seen) == [4, 6]
     assert same(seen[4][0], whole[3][0][1:])  # three batches an epoch: the second of the second epoch
     assert same(seen[6][0], whole[6][0])
@@ -162,8 +164,8 @@ def test_the_first_step_decides_the_data_the_learning_rate_and_what_is_recorded(
 def test_the_accuracy_of_what_a_run_began_from_is_none_of_its_own(tmp_path):
     """In the released code of ToST the best accuracy is that of the checkpoint the mask was taken from."""
     good = run(replace(STATIC, augment=False, epochs=4, batch_size=20), tmp_path, progress=False)
-    start = save_start(tmp_path, load_model(good.folder))
-    spoiling = replace(STATIC, augment=False, epochs=2, start=start, learning_rate=Constant(2.0))
+    start = save_initial_state(tmp_path, load_model(good.folder))
+    spoiling = replace(STATIC, augment=False, epochs=2, init_from=start, learning_rate=Constant(2.0))
     history = run(spoiling, tmp_path, progress=False)
     accuracies = history.values("test accuracy")
     assert len(accuracies) == spoiling.epochs
@@ -176,8 +178,8 @@ def test_the_accuracy_of_what_a_run_began_from_is_none_of_its_own(tmp_path):
 def test_a_run_from_a_state_that_was_killed_ends_as_one_that_was_not(death, storage, tmp_path):
     experiments = []
     for place in ("whole", "killed"):
-        name = save_start(tmp_path / place, ticket())
-        experiments.append(replace(RIGL, storage=storage, start=name, first_step=4))
+        name = save_initial_state(tmp_path / place, ticket())
+        experiments.append(replace(RIGL, storage=storage, init_from=name, first_step=4))
     assert experiments[0] == experiments[1]
     whole = run(experiments[0], tmp_path / "whole", progress=False)
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -188,7 +190,7 @@ def test_a_run_from_a_state_that_was_killed_ends_as_one_that_was_not(death, stor
 
 
 def test_a_finished_run_needs_its_state_no_more(tmp_path):
-    experiment = replace(STATIC, start=save_start(tmp_path, ticket()))
+    experiment = replace(STATIC, init_from=save_initial_state(tmp_path, ticket()))
     history = run(experiment, tmp_path, progress=False)
     for file in (tmp_path / STARTS).iterdir():
         file.unlink()

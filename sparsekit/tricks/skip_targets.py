@@ -11,7 +11,7 @@ import torch.fx
 from torch import Tensor, nn
 
 from sparsekit.layers import SparseLayer
-from sparsekit.tricks.reading import UnreadableError, is_ours_or_torchs, is_relu_call, listed, own_graph
+from sparsekit.tricks.fx_reader import UnreadableError, is_ours_or_torchs, is_relu_call, listed, own_graph
 
 LAYERS = (SparseLayer, nn.Linear, nn.Conv2d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
@@ -32,7 +32,7 @@ class Span:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spans:
+class SkipTargets:
     """Where skips may go, and for every other layer why not.
 
     Args:
@@ -60,7 +60,7 @@ class LayerSettings:
     keeps_size: bool = True
 
 
-def find_spans(model: nn.Module, *, blocks_only: bool = False) -> Spans:
+def find_spans(model: nn.Module, *, blocks_only: bool = False) -> SkipTargets:
     """Return where skips may lead around a layer; each module's own `forward` is read by `torch.fx`.
 
     Args:
@@ -89,7 +89,7 @@ def find_spans(model: nn.Module, *, blocks_only: bool = False) -> Spans:
             else:
                 found.append(Span(_join(prefix, name), _join(prefix, last)))
     needed = "convolutions in residual blocks" if blocks_only else "layers that lead to a ReLU"
-    return Spans(spans=tuple(found), others=others, needed=needed)
+    return SkipTargets(spans=tuple(found), others=others, needed=needed)
 
 
 def settings_of(layer: Any) -> LayerSettings:

@@ -7,16 +7,16 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from sparsekit.topology import LayerTopology
-from sparsekit.topology.sorted_sets import compare, true_places
+from sparsekit.topology.sorted_sets import compare, true_positions
 
 
 @dataclass(frozen=True, eq=False)
-class Move:
+class Transition:
     """The way from an old topology of a layer to a new one.
 
     Example:
         >>> from torch import tensor
-        >>> move = Move(LayerTopology((2, 2), tensor([0, 3])), LayerTopology((2, 2), tensor([1, 3])))
+        >>> move = Transition(LayerTopology((2, 2), tensor([0, 3])), LayerTopology((2, 2), tensor([1, 3])))
         >>> move.dropped.tolist(), move.grown.tolist(), move.sources.tolist()
         ([0], [1], [0, 1])
     """
@@ -53,7 +53,7 @@ class Move:
     @cached_property
     def kept(self) -> Int64[Tensor, " k"]:
         """Positions of both topologies."""
-        return self.new.indices.index_select(0, true_places(self._compared[0] >= 0))
+        return self.new.indices.index_select(0, true_positions(self._compared[0] >= 0))
 
     @cached_property
     def _compared(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from sparsekit.widgets import colours
-from sparsekit.widgets.frames import Bits, tile_limit, tile_size
+from sparsekit.widgets.mask_encoding import Bits, tile_limit, tile_size
 
 Rgba = UInt8[np.ndarray, "_ _ 4"]
 GAP = 14  # pixels between tiles
@@ -45,7 +45,7 @@ def tile(layer: Bits) -> Rgba:
     """Draw one layer, one pixel per place, as the browser does.
 
     Example:
-        >>> from sparsekit.widgets.frames import pack
+        >>> from sparsekit.widgets.mask_encoding import pack
         >>> tile(pack((1, 2), np.array([[True, False]])))[0].tolist()
         [[18, 53, 91, 255], [244, 241, 234, 255]]
     """

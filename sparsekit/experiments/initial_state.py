@@ -8,11 +8,11 @@ from torch import nn
 
 from sparsekit.utils.files import check_name, write_bytes
 
-STARTS = "starts"  # folder beside the runs
+INITIAL_STATES = "initial_states"  # folder beside the runs
 
 
-def save_start(folder: str | Path, model: nn.Module) -> str:
-    """Keep a model's state for runs to begin from; return its name, for `Experiment.start`.
+def save_initial_state(folder: str | Path, model: nn.Module) -> str:
+    """Keep a model's state for runs to begin from; return its name, for `Experiment.init_from`.
 
     The name is a hash of the state, so it is part of what decides a run's folder, and the same state is kept once.
 
@@ -30,8 +30,8 @@ def save_start(folder: str | Path, model: nn.Module) -> str:
     return name
 
 
-def load_start(folder: str | Path, name: str, model: nn.Module) -> None:
-    """Put a state that `save_start` kept into a model, topology and all.
+def load_initial_state(folder: str | Path, name: str, model: nn.Module) -> None:
+    """Put a state that `save_initial_state` kept into a model, topology and all.
 
     Raises:
         FileNotFoundError: if there is no such state in this folder.
@@ -41,11 +41,13 @@ def load_start(folder: str | Path, name: str, model: nn.Module) -> None:
     if not path.exists():
         raise FileNotFoundError(
             f"the state that a run begins from must lie at {path}, got none; copy it there along with the runs, or "
-            "make it anew with save_start"
+            "make it anew with save_initial_state"
         )
     data = path.read_bytes()
     if _name_of(data) != name:
-        raise ValueError(f"{path} must hold the state it is named after, got another; make it anew with save_start")
+        raise ValueError(
+            f"{path} must hold the state it is named after, got another; make it anew with save_initial_state"
+        )
     try:
         model.load_state_dict(load(data))
     except RuntimeError as error:
@@ -58,4 +60,4 @@ def _name_of(data: bytes) -> str:
 
 def _path(folder: str | Path, name: str) -> Path:
     check_name(name, "the name of a state")
-    return Path(folder) / STARTS / f"{name}.safetensors"
+    return Path(folder) / INITIAL_STATES / f"{name}.safetensors"

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
 from sparsekit.topology import LayerTopology
-from sparsekit.widgets.frames import Bits, bits_of
+from sparsekit.widgets.mask_encoding import Bits, bits_of
 
 MOST_BINS = 24  # bars of a histogram that can still be told apart at 220 pixels
 
@@ -47,7 +47,7 @@ class LayerFilm:
         gaps: the flips of all rewirings, as written by `write_gaps`, one after the other.
         flips: number of flipped positions per rewiring, `(n,)`.
         counts: born, kept and dropped connections per frame, `(n + 1, 3)`; frame 0 has only kept ones.
-        fan_in, fan_out: histograms of all frames.
+        fan_in, fan_out: histograms of all mask_encoding.
     """
 
     base: Bits

@@ -14,11 +14,11 @@ from sparsekit.analysis import gradient_norm, signal_propagation
 from sparsekit.layers import densify, shapes_of, sparse_layers, sparsify, topology_of
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.selection import random_topology
-from sparsekit.tricks import FanInInit, Given, RescaledInit, begin
+from sparsekit.tricks import FanInInit, RescaledInit, TrickContext, begin
 from sparsekit.tricks.rescaled_init import _TwoStepAdam
 
 QUICK = RescaledInit(iterations=6, rate=0.1)
-GIVEN = Given(batches=batches_of(5))
+GIVEN = TrickContext(batches=batches_of(5))
 both_storages = pytest.mark.parametrize("storage", STORAGES)
 
 
@@ -139,14 +139,14 @@ def test_a_steep_network_becomes_flatter():
             layer.param.mul_(6)
     batch = batches_of(1, size=64, seed=5)[0]
     before = gradient_norm(model, batch)
-    RescaledInit(iterations=40, rate=0.05).apply(model, Given(batches=batches_of(5)))
+    RescaledInit(iterations=40, rate=0.05).apply(model, TrickContext(batches=batches_of(5)))
     assert gradient_norm(model, batch) < before / 2
 
 
 def test_one_step_of_training_helps_more_afterwards():
     model, batch = sparse(plain_mlp()), batches_of(1, size=128, seed=5)[0]
     rescaled = RescaledInit(iterations=60, rate=0.05, limit=100.0).apply(
-        copy.deepcopy(model), Given(batches=batches_of(8, size=32))
+        copy.deepcopy(model), TrickContext(batches=batches_of(8, size=32))
     )
     assert _after_one_step(rescaled, batch) < _after_one_step(model, batch) - 0.05
 
