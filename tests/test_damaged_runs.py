@@ -164,7 +164,7 @@ def test_no_flipped_bit_and_no_cut_in_a_ticket_or_a_kept_state_is_silent(history
     name = save_initial_state(tmp_path, model)
     for path, read in {
         book.path_of(6): lambda: book.at(6),
-        tmp_path / "starts" / f"{name}.safetensors": lambda: load_initial_state(tmp_path, name, model),
+        tmp_path / "initial_states" / f"{name}.safetensors": lambda: load_initial_state(tmp_path, name, model),
     }.items():
         whole = path.read_bytes()
         for data in damaged(whole, seed=1):

@@ -43,7 +43,7 @@ def test_a_start_a_teacher_and_a_table_stay_in_their_folders_too(tmp_path):
 
     model = torch.nn.Linear(2, 2)
     name = save_initial_state(tmp_path / "other", model)
-    for outside in (f"../../other/starts/{name}", str(tmp_path / "other" / "starts" / name)):
+    for outside in (f"../../other/initial_states/{name}", str(tmp_path / "other" / "initial_states" / name)):
         with pytest.raises(ValueError, match="start must be a plain name"):
             Experiment(init_from=outside)
         with pytest.raises(ValueError, match="the name of a state must be a plain name"):

@@ -9,7 +9,7 @@ from test_resume import _dropout_model as _dropout_model  # a fixture that every
 from training_helpers import same
 
 from sparsekit.experiments import build_model, load_initial_state, load_model, run, save_initial_state
-from sparsekit.experiments.initial_state import STARTS
+from sparsekit.experiments.initial_state import INITIAL_STATES
 from sparsekit.layers import densify, shapes_of, sparsify, topology_of
 from sparsekit.rules import Static
 from sparsekit.schedules import Constant
@@ -70,14 +70,14 @@ def test_a_kept_state_comes_back_bit_by_bit_in_either_storage(kept, wanted, tmp_
 
 def test_a_state_is_named_by_what_it_is_and_kept_once(tmp_path):
     name = save_initial_state(tmp_path, ticket())
-    file = tmp_path / STARTS / f"{name}.safetensors"
+    file = tmp_path / INITIAL_STATES / f"{name}.safetensors"
     before = file.stat().st_mtime_ns
     assert save_initial_state(tmp_path, ticket()) == name
     assert file.stat().st_mtime_ns == before
     changed = ticket()
     changed.bn1.running_mean[0] += 1
     assert save_initial_state(tmp_path, changed) != name
-    assert len(list((tmp_path / STARTS).iterdir())) == 2
+    assert len(list((tmp_path / INITIAL_STATES).iterdir())) == 2
 
 
 def test_layers_that_share_a_tensor_can_be_kept(tmp_path):
@@ -90,7 +90,7 @@ def test_a_damaged_state_and_that_of_another_model_are_refused(tmp_path):
     name = save_initial_state(tmp_path, ticket())
     with pytest.raises(ValueError, match=f"the state {name} must be that of a model like this one, got another: "):
         load_initial_state(tmp_path, name, torch.nn.Linear(2, 2))
-    file = tmp_path / STARTS / f"{name}.safetensors"
+    file = tmp_path / INITIAL_STATES / f"{name}.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     with pytest.raises(ValueError, match="must hold the state it is named after, got another; make it anew"):
         load_initial_state(tmp_path, name, ticket())
@@ -192,7 +192,7 @@ def test_a_run_from_a_state_that_was_killed_ends_as_one_that_was_not(death, stor
 def test_a_finished_run_needs_its_state_no_more(tmp_path):
     experiment = replace(STATIC, init_from=save_initial_state(tmp_path, ticket()))
     history = run(experiment, tmp_path, progress=False)
-    for file in (tmp_path / STARTS).iterdir():
+    for file in (tmp_path / INITIAL_STATES).iterdir():
         file.unlink()
     assert run(experiment, tmp_path, progress=False).rows == history.rows
     assert topology_of(load_model(history.folder)) == topology_of(ticket())

@@ -13,7 +13,7 @@ from torch import nn
 from training_helpers import same
 
 from sparsekit.experiments import Experiment, build_model, load_model, run
-from sparsekit.experiments.initial_state import STARTS
+from sparsekit.experiments.initial_state import INITIAL_STATES
 from sparsekit.experiments.lottery import CONTROLS, Lottery, run_control, run_lottery
 from sparsekit.experiments.lottery.levels import Outset, Place, largest
 from sparsekit.layers import densify, sparse_layers, sparsify, topology_of
@@ -252,7 +252,7 @@ def test_levels_that_begin_while_ghosts_live_rewind_the_network_and_get_new_ghos
     for name, layer in sparse_layers(rewound).items():
         kept = layer.topology.mask()
         assert torch.equal(layer.dense_weight()[kept], begun.get_submodule(name).weight[kept])
-    shutil.copytree(tmp_path / STARTS, tmp_path / "third" / STARTS)
+    shutil.copytree(tmp_path / INITIAL_STATES, tmp_path / "third" / INITIAL_STATES)
     first = run(RUN.read_experiment(history.levels[1].folder), tmp_path / "third", progress=False, until=3)
     assert ghosts_of(load_model(first.folder))  # and so has level 1 after its first step
 
@@ -438,7 +438,7 @@ def test_signs_that_changed_in_training_are_those_after_it():
 
 def test_a_control_trains_what_is_missing_before_its_level_but_not_the_level_itself(tmp_path):
     history = run_control(replace(LOTTERY, rewind_step=0), "signs", tmp_path, level=2, progress=False)
-    names = sorted(path.name.rpartition("-")[0] for path in tmp_path.iterdir() if path.name != STARTS)
+    names = sorted(path.name.rpartition("-")[0] for path in tmp_path.iterdir() if path.name != INITIAL_STATES)
     assert names == ["dense", "dense-level-1", "dense-level-2-signs"]
     assert history.last("density") == pytest.approx(0.64, abs=0.001)
 

@@ -79,7 +79,7 @@ def test_whatever_is_written_says_that_there_is_no_space_and_keeps_the_old_file(
 def test_a_kept_state_says_that_there_is_no_space_and_is_not_taken_for_kept(tmp_path):
     with room_for(300), pytest.raises(OSError, match=NO_SPACE.format(name="safetensors")):
         save_initial_state(tmp_path, tiny())
-    assert list((tmp_path / "starts").iterdir()) == []
+    assert list((tmp_path / "initial_states").iterdir()) == []
 
 
 def test_a_rewiring_that_could_not_be_recorded_is_neither_in_memory_nor_in_the_file(tmp_path):

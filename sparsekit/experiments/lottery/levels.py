@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sparsekit import datasets
 from sparsekit.experiments import Experiment, build_model, load_model, run, save_initial_state
 from sparsekit.experiments.feed import total_steps
-from sparsekit.experiments.initial_state import STARTS
+from sparsekit.experiments.initial_state import INITIAL_STATES
 from sparsekit.experiments.lottery.base import Lottery, LotteryHistory
 from sparsekit.layers import SparseLayer, densify, shapes_of, sparsify
 from sparsekit.schedules import Constant
@@ -108,7 +108,7 @@ class Place:
         """Return the dense network of level 0 after so many steps."""
         if step == 0:
             return self.initial(self.lottery.experiment.seed)
-        history = run(self.lottery.experiment, self.folder / STARTS / f"step-{step}", until=step, **self.how)
+        history = run(self.lottery.experiment, self.folder / INITIAL_STATES / f"step-{step}", until=step, **self.how)
         return self.trained(history)
 
     def trained(self, history: History) -> nn.Module:
