@@ -16,7 +16,8 @@ from sparsekit.analysis.costs.forward_flops import forward_flops
 from sparsekit.analysis.costs.memory import memory_bytes
 from sparsekit.analysis.costs.training_flops import PASSES_OF_SCORE, Pass, one_off_flops, training_flops
 from sparsekit.experiments import Experiment, build_model, run
-from sparsekit.layers.base import MEMORY
+from sparsekit.layers.base import STATE
+from sparsekit.rules.initial import why_dense
 from sparsekit.train import History, load_checkpoint
 from sparsekit.utils.files import read_json, write_json
 from sparsekit.utils.registry import get, names
@@ -263,7 +264,7 @@ def _bytes(experiment: Experiment, history: History, model: torch.nn.Module) -> 
     largest = max(history.journal.topologies(), key=lambda topology: topology.count)
     if not largest:
         return 8 * sum(parameter.numel() for parameter in model.parameters() if parameter.dim() > 1)
-    column = "dense" if experiment.rule.needs_dense else "csr"
+    column = "dense" if why_dense(experiment.rule) else "csr"
     sizes = memory_bytes(largest, optimizer_values=1)
     return int(sizes[["dense", column]].min(axis=1).sum()) + _remembered(history)
 
@@ -272,4 +273,4 @@ def _remembered(history: History) -> int:
     """Bytes of what the rule remembers with the layers, as the last checkpoint has them."""
     assert history.folder is not None
     state = load_checkpoint(history.folder / "checkpoint.pt")["model"]
-    return sum(x.numel() * x.element_size() for name, x in state.items() if name.rpartition(".")[2].startswith(MEMORY))
+    return sum(x.numel() * x.element_size() for name, x in state.items() if name.rpartition(".")[2].startswith(STATE))

@@ -14,6 +14,7 @@ from sparsekit.datasets import Dataset, few_per_class
 from sparsekit.layers import fuse_relus, shapes_of, sparsify
 from sparsekit.layers.convert import STORAGES
 from sparsekit.rules.base import Rule
+from sparsekit.rules.initial import initial_density, initial_topology, prepare_layers, samples_anew, why_dense
 from sparsekit.rules.static import Static
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.scores.base import Score, prune
@@ -100,8 +101,8 @@ class Experiment:
             get(kind, getattr(self, kind))
         if self.storage not in STORAGES:
             raise ValueError(f"storage must be one of {', '.join(STORAGES)}, got {self.storage!r}; choose one of them")
-        if self.storage == "csr" and getattr(self.rule, "needs_dense", ""):
-            raise ValueError(f"this rule needs storage masked, got csr: {self.rule.needs_dense}")
+        if self.storage == "csr" and (why := why_dense(self.rule)):
+            raise ValueError(f"this rule needs storage masked, got csr: {why}")
         if self.autocast not in (None, "bfloat16", "float16"):
             raise ValueError(f"autocast must be bfloat16, float16 or None, got {self.autocast!r}; choose one of them")
         if self.step_count not in STEP_COUNTS:
@@ -135,9 +136,9 @@ class Experiment:
         who = type(self.rule).__name__
         if self.init_from is not None:
             why, way = f"init_from {self.init_from}, which brings a topology of its own", "leave out one of them"
-        elif self.rule.redraws:
+        elif samples_anew(self.rule):
             why, way = f"{who}, which draws every place anew", "choose another rule"
-        elif self.rule.initial_density(self.density) == 1:
+        elif initial_density(self.rule, self.density) == 1:
             why, way = (
                 f"density {self.density} and {who}: all weights exist at first",
                 "lower it or change rule",
@@ -204,15 +205,15 @@ def build_model(
         if experiment.density == 1 and isinstance(experiment.rule, Static) and experiment.dense_init:
             return model
         drawn = _drawn(experiment, model, data)
-        first = experiment.rule.begin(drawn, generator(experiment.seed, "begin"))
+        first = initial_topology(experiment.rule, drawn, generator(experiment.seed, "begin"))
         sparse = sparsify(model, first, experiment.storage)
-    experiment.rule.prepare(sparse, plain=model, drawn=drawn)
+    prepare_layers(experiment.rule, sparse, plain=model, sampled=drawn)
     fuse_relus(sparse)
     return sparse
 
 
 def _drawn(experiment: Experiment, model: nn.Module, data: Dataset | None) -> Topology:
-    density = experiment.rule.initial_density(experiment.density)
+    density = initial_density(experiment.rule, experiment.density)
     how: dict[str, Any] = {"allocation": experiment.allocation, "seed": experiment.seed}
     if experiment.score is None or data is None or density == 1:
         topology = random_topology(shapes_of(model, exclude=experiment.exclude), density, **how)

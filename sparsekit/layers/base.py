@@ -21,7 +21,7 @@ from sparsekit.layers.weight_access import WeightAccess
 from sparsekit.topology import LayerTopology
 
 GHOST = "_ghost"  # where a module keeps what a trick has put around its forward for a while
-MEMORY = "memory_"  # what the names of buffers that a rule remembers something in begin with
+STATE = "state_"  # how the names of buffers begin that hold a rule's state
 
 
 class SparseLayer(WeightAccess, ABC):
@@ -132,14 +132,16 @@ class SparseLayer(WeightAccess, ABC):
         return None if self.param.grad is None else self.unpack(self.param.grad)
 
     @property
-    def memory(self) -> dict[str, Tensor]:
-        """What a rule remembers about this layer: buffers, so it is saved and restored with everything else."""
-        return {name.removeprefix(MEMORY): x for name, x in self._buffers.items() if name.startswith(MEMORY)}  # type: ignore[misc]
+    def rule_state(self) -> dict[str, Tensor]:
+        """The state of a rule in this layer, as buffers, so it is saved and restored with everything else."""
+        return {
+            name.removeprefix(STATE): x for name, x in self._buffers.items() if x is not None and name.startswith(STATE)
+        }
 
-    def remember(self, notes: Mapping[str, Tensor]) -> None:
-        """Write down what a rule wants to find again at the next step; nothing in it moves at a rewiring."""
-        for name, tensor in notes.items():
-            self.register_buffer(f"{MEMORY}{name}", tensor.detach().to(self.indices.device))
+    def set_rule_state(self, state: Mapping[str, Tensor]) -> None:
+        """Keep a rule's state for the next step. Nothing in it moves at a rewiring."""
+        for name, tensor in state.items():
+            self.register_buffer(f"{STATE}{name}", tensor.detach().to(self.indices.device))
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -276,10 +278,10 @@ class SparseLayer(WeightAccess, ABC):
     @torch.inference_mode(False)
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors):
         """Load a plain layer's weight, or either storage's state, whatever this layer's storage and count."""
-        remembered = [name for name in state_dict if name.startswith(f"{prefix}{MEMORY}")]
-        for name in [f"{MEMORY}{key}" for key in self.memory]:
+        of_rule = [name for name in state_dict if name.startswith(f"{prefix}{STATE}")]
+        for name in [f"{STATE}{key}" for key in self.rule_state]:
             del self._buffers[name]
-        self.remember({name.removeprefix(f"{prefix}{MEMORY}"): state_dict[name].clone() for name in remembered})
+        self.set_rule_state({name.removeprefix(f"{prefix}{STATE}"): state_dict[name].clone() for name in of_rule})
         try:
             loaded = read_state(state_dict, prefix, self)
         except (TypeError, ValueError) as error:

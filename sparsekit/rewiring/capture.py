@@ -98,8 +98,9 @@ class LayerView:
         values: their values, in the order of `topology.indices`.
         existing_grads: their gradients, or None before any backward pass.
         io: the captured backward pass, or None where the rule did not ask for it.
-        memory: what the rule has written down about this layer.
-        find_used: says which connections the forward pass uses.
+        state: of the rule, in this layer; see `HasState` in `rules/parts.py`.
+        remaining: while a rule that drops first grows: the topology after dropping.
+        find_active: says which connections the forward pass uses.
     """
 
     name: str
@@ -107,13 +108,14 @@ class LayerView:
     values: Float[Tensor, " e"]
     existing_grads: Float[Tensor, " e"] | None = None
     io: LayerIO | None = None
-    memory: Mapping[str, Tensor] = field(default_factory=dict)
-    find_used: Callable[[], LayerTopology] | None = None
+    state: Mapping[str, Tensor] = field(default_factory=dict)
+    remaining: LayerTopology | None = None
+    find_active: Callable[[], LayerTopology] | None = None
 
     @property
-    def used(self) -> LayerTopology:
+    def active(self) -> LayerTopology:
         """The connections that the forward pass uses."""
-        return self.topology if self.find_used is None else self.find_used()
+        return self.topology if self.find_active is None else self.find_active()
 
     @property
     def grads(self) -> Float[Tensor, " e"]:
@@ -161,6 +163,12 @@ def views(model: nn.Module, io: Mapping[str, LayerIO] | None = None) -> dict[str
 
 
 def _view_of(name: str, layer: SparseLayer, io: LayerIO | None) -> LayerView:
-    find_used = (lambda: layer.used) if isinstance(layer, MaskedLayer) else None
-    own = {"topology": layer.topology, "values": layer.values(), "existing_grads": layer.grads()}
-    return LayerView(name=name, io=io, memory=layer.memory, find_used=find_used, **own)
+    return LayerView(
+        name=name,
+        topology=layer.topology,
+        values=layer.values(),
+        existing_grads=layer.grads(),
+        io=io,
+        state=layer.rule_state,
+        find_active=(lambda: layer.used) if isinstance(layer, MaskedLayer) else None,
+    )

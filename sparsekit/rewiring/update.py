@@ -23,7 +23,7 @@ from sparsekit.utils.checks import must_be, shown
 GrowInit = Callable[[str, Int64[Tensor, " g"]], Tensor | None]
 
 
-def zeros(name: str, grown: Int64[Tensor, " g"]) -> None:
+def zero_init(name: str, grown: Int64[Tensor, " g"]) -> None:
     """Let grown connections start at zero: RigL's choice, and the usual one."""
 
 
@@ -73,7 +73,7 @@ def rewire(
     model: nn.Module,
     new: Mapping[str, LayerTopology],
     optimizer: Optimizer | None = None,
-    grow_init: GrowInit = zeros,
+    grow_init: GrowInit = zero_init,
 ) -> TopologyUpdate:
     """Give a model's layers new topologies; values and optimizer state move with their connections.
 

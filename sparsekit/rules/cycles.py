@@ -3,31 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
 
-from sparsekit.layers.masked import ForwardMask
 from sparsekit.rewiring.capture import LayerView
-from sparsekit.rewiring.update import GrowInit
-from sparsekit.rules.base import Notes, Rule, check_rule
-from sparsekit.rules.flops import Pass
+from sparsekit.rules.base import Rule, check_rule
 from sparsekit.rules.static import Static
+from sparsekit.rules.wrapper import WrappedRule
 from sparsekit.schedules import Constant, Schedule
 from sparsekit.topology import Topology
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import setting
 
 
-def _of_base(name: str) -> Any:
-    return property(lambda self: getattr(self.base, name), doc="As the base rule.")
-
-
 @register("cycles", "cycles")
 @dataclass(frozen=True, kw_only=True)
-class Cycles(Rule):
+class Cycles(WrappedRule):
     """Any rule up to step `after`; from there on a large rewiring every `length` steps, and little or nothing between.
 
     The large rewiring is the rule's own, with the share `explore` of the connections instead of its fraction: same
@@ -109,39 +100,6 @@ class Cycles(Rule):
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
         """Return what the base rule proposes, at the start of a cycle with the larger share; see `Rule.propose`."""
         return (self._large if self.explores_at(step) else self.base).propose(views, step, generator)
-
-    needs_gradients = _of_base("needs_gradients")  # type: ignore[assignment]
-    replaces_step = _of_base("replaces_step")  # type: ignore[assignment]
-    probe_batches = _of_base("probe_batches")  # type: ignore[assignment]
-    watches = _of_base("watches")  # type: ignore[assignment]
-    pulls = _of_base("pulls")  # type: ignore[assignment]
-    needs_dense = _of_base("needs_dense")  # type: ignore[assignment]
-    keeps_count = _of_base("keeps_count")  # type: ignore[assignment]
-    redraws = _of_base("redraws")  # type: ignore[assignment]
-
-    def initial_density(self, density: float) -> float:
-        return self.base.initial_density(density)
-
-    def begin(self, topology: Topology, generator: torch.Generator) -> Topology:
-        return self.base.begin(topology, generator)
-
-    def prepare(self, model: nn.Module, *, plain: nn.Module | None = None, drawn: Topology | None = None) -> None:
-        self.base.prepare(model, plain=plain, drawn=drawn)
-
-    def forward_masks(self, topology: Topology) -> Mapping[str, ForwardMask]:
-        return self.base.forward_masks(topology)
-
-    def pull(self, view: LayerView, step: int, generator: torch.Generator, *, rate: float) -> Float[Tensor, " e"]:
-        return self.base.pull(view, step, generator, rate=rate)
-
-    def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
-        return self.base.remember(views, step, generator)
-
-    def grow_init(self, views: Mapping[str, LayerView]) -> GrowInit:
-        return self.base.grow_init(views)
-
-    def training_flops(self, cost: Pass) -> float:
-        return self.base.training_flops(cost)
 
 
 def _can_explore(rule: Rule) -> bool:

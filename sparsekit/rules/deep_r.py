@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from sparsekit.rewiring.capture import LayerView
-from sparsekit.rules.base import Notes
 from sparsekit.rules.flops import Pass, sparse_step
+from sparsekit.rules.parts import State
 from sparsekit.rules.periodic import Periodic, without
 from sparsekit.schedules import Constant, Schedule
 from sparsekit.topology import LayerTopology, Topology
@@ -37,8 +37,7 @@ class DeepR(Periodic):
         [0, 1, 2]
     """
 
-    watches: ClassVar[bool] = True
-    pulls: ClassVar[bool] = True
+    every_step: ClassVar[bool] = True
 
     every: int = setting(1, "steps between rewirings", range=(1, 10_000))
     shrink: float = setting(1e-5, "pull of every value towards zero (L1)", range=(0, 1))
@@ -48,14 +47,20 @@ class DeepR(Periodic):
         super().__post_init__()
         check_range(self, shrink=(0, math.inf))
 
-    def pull(self, view: LayerView, step: int, generator: torch.Generator, *, rate: float) -> Tensor:
+    def gradient_penalty(self, view: LayerView, step: int, generator: torch.Generator, *, rate: float) -> Tensor:
         deviation = math.sqrt(2 * rate * self.temperature.lasting(self.stop)(step))
         noise = torch.randn(view.values.numel(), generator=generator).to(view.values)
         return self.shrink * view.values.sign() + deviation * noise
 
-    def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
+    def init_state(self, views: Mapping[str, LayerView]) -> State:
         return {
-            name: {"places": view.topology.indices, "signs": _signs_from_now(view, generator)}
+            name: {"positions": view.topology.indices, "signs": view.values.sign().to(torch.int8)}
+            for name, view in views.items()
+        }
+
+    def update_state(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> State:
+        return {
+            name: {"positions": view.topology.indices, "signs": _signs_from_now(view, generator)}
             for name, view in views.items()
         }
 
@@ -74,19 +79,19 @@ class DeepR(Periodic):
 
 
 def _known_signs(view: LayerView) -> Tensor:
-    """The sign of each connection; 0 for those that came at the last rewiring, or before anything was noted."""
-    if "places" not in view.memory or view.memory["places"].numel() == 0:
-        return torch.zeros_like(view.values)
-    noted = LayerTopology(view.topology.shape, view.memory["places"])
-    places = noted.position_of(view.topology.indices)
-    return torch.where(places >= 0, view.memory["signs"][places.clamp(min=0)].to(view.values), 0)
+    """The sign of each connection, or 0 for those that came at the last rewiring."""
+    before = LayerTopology(view.topology.shape, view.state["positions"])
+    position = before.position_of(view.topology.indices)
+    signs, is_old = torch.zeros_like(view.values), position >= 0
+    signs[is_old] = view.state["signs"][position[is_old]].to(view.values)
+    return signs
 
 
 def _signs_from_now(view: LayerView, generator: torch.Generator) -> Tensor:
-    """At first the signs of the values; then a random one for each connection that is new."""
-    drawn = (torch.randint(2, view.values.shape, generator=generator) * 2 - 1).to(view.values)
-    known = _known_signs(view) if "places" in view.memory else view.values.sign()
-    return torch.where(known == 0, drawn, known).to(torch.int8)
+    """At first the signs of the values, then a random one for each connection that is new."""
+    random_signs = (torch.randint(2, view.values.shape, generator=generator) * 2 - 1).to(view.values)
+    signs = _known_signs(view)
+    return torch.where(signs == 0, random_signs, signs).to(torch.int8)
 
 
 def _anywhere(views: Mapping[str, LayerView], count: int, generator: torch.Generator) -> dict[str, LayerTopology]:

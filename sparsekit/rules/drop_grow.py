@@ -3,18 +3,19 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from sparsekit.rewiring.capture import LayerView
-from sparsekit.rules.base import Candidates, DropScore, GrowScore, Notes, Rule
+from sparsekit.rules.base import Candidates, DropScore, GrowScore, Rule
 from sparsekit.rules.candidates.all_missing import AllMissing
 from sparsekit.rules.drop.magnitude import Magnitude
 from sparsekit.rules.flops import Pass, mean_step, sparse_step
 from sparsekit.rules.grow.gradient import Gradient
+from sparsekit.rules.parts import HasCandidateState, State, part_of
 from sparsekit.schedules import Cosine, Schedule
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.allocation import check_density, share_out
@@ -45,6 +46,8 @@ class DropGrow(Rule):
         >>> [step for step in range(40) if rule.is_due(step)], round(rule.drop_fraction_at(50), 3)
         ([0, 10, 20, 30], 0.15)
     """
+
+    every_step: ClassVar[bool] = False
 
     drop: DropScore = setting(Magnitude(), "what a connection must score low in to be dropped")
     grow: GrowScore = setting(Gradient(), "what a candidate must score high in to be grown")
@@ -144,9 +147,9 @@ class DropGrow(Rule):
         num_kept = min(count, target) - self._num_exchanged(min(count, target), step)
         if num_kept == count == target:
             return old
-        worth = torch.cat([self.drop(view, generator) for view in group])
+        worth = torch.cat([self.drop(view, step, generator) for view in group])
         taken = _cut(old, topk_indices(worth, num_kept)) if self.allow_regrowth else old
-        grown = self._grow(group, taken, target - num_kept, generator)
+        grown = self._grow(group, taken, target - num_kept, step, generator)
         if self.allow_regrowth:
             new = _united(taken, grown)
             if _count(new) == target:
@@ -180,10 +183,15 @@ class DropGrow(Rule):
         rewiring = look if self.probe_batches == 1 else usual + self.probe_batches * look
         return mean_step(usual, rewiring, self.every)
 
-    def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
-        """Return what the candidates want to find again; see `Rule.remember`."""
-        notes = {name: self.candidates.remember(view) for name, view in views.items()}
-        return {name: note for name, note in notes.items() if note}
+    def init_state(self, views: Mapping[str, LayerView]) -> State:
+        """Return the state of candidates that have one."""
+        part = part_of(self.candidates, HasCandidateState)
+        return {} if part is None else {name: part.init_state(view) for name, view in views.items()}
+
+    def update_state(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> State:
+        """Return the new state of candidates that have one."""
+        part = part_of(self.candidates, HasCandidateState)
+        return {} if part is None else {name: part.update_state(view) for name, view in views.items()}
 
     def _targets(self, views: Sequence[LayerView], step: int, generator: torch.Generator) -> Mapping[str, int]:
         """How many connections each layer is to have: as now, or at another density, shared as `shrink` says."""
@@ -193,12 +201,14 @@ class DropGrow(Rule):
         sizes = {view.name: view.topology.size for view in views}
         target = max(1, round(density * sum(sizes.values())))
         if self.shrink == "global" and target < sum(counts.values()):
-            return self._best_overall(views, target, generator)
+            return self._best_of_network(views, target, step, generator)
         return share_out(target, counts, sizes)
 
-    def _best_overall(self, views: Sequence[LayerView], target: int, generator: torch.Generator) -> Mapping[str, int]:
+    def _best_of_network(
+        self, views: Sequence[LayerView], target: int, step: int, generator: torch.Generator
+    ) -> Mapping[str, int]:
         """How many of the highest drop scores of the whole network lie in each layer; no layer loses its last one."""
-        worth = {view.name: self.drop(view, generator).clone() for view in views}
+        worth = {view.name: self.drop(view, step, generator).clone() for view in views}
         for scores in filter(torch.numel, worth.values()):
             scores[scores.argmax()] = math.inf
         kept = _cut({view.name: view.topology for view in views}, topk_indices(torch.cat(list(worth.values())), target))
@@ -209,6 +219,7 @@ class DropGrow(Rule):
         group: Sequence[LayerView],
         taken: Mapping[str, LayerTopology],
         count: int,
+        step: int,
         generator: torch.Generator,
     ) -> dict[str, LayerTopology]:
         """Keep the `count` best of all candidates while they come in parts."""
@@ -216,9 +227,12 @@ class DropGrow(Rule):
         missing = {name: layer.size - layer.count for name, layer in taken.items()}
         wanted = share_out(min(count, sum(missing.values())), missing, missing)
         for number, view in enumerate(group):
-            for part in self.candidates(view, taken[view.name], wanted[view.name], generator):
+            layer = taken[view.name]
+            after_drop = replace(view, remaining=layer)
+            for part in self.candidates(view, layer, wanted[view.name], generator):
                 # Each part is cut down before it is compared: what is not among its own best is not among all.
-                new = _best_of((self.grow(view, part, generator), torch.full_like(part, number), part), count)
+                scores = self.grow(after_drop, part, step, generator)
+                new = _best_of((scores, torch.full_like(part, number), part), count)
                 best = _best_of([torch.cat([b.to(n), n]) for b, n in zip(best, new, strict=True)], count)
         _, owner, positions = best
         counts = torch.bincount(owner, minlength=len(group)).tolist()

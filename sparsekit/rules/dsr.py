@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from sparsekit.rewiring.capture import LayerView
-from sparsekit.rules.base import Notes
 from sparsekit.rules.flops import Pass, sparse_step
+from sparsekit.rules.parts import State
 from sparsekit.rules.periodic import Periodic, without
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.allocation import share_out
@@ -40,6 +41,8 @@ class DSR(Periodic):
         False
     """
 
+    every_step: ClassVar[bool] = False
+
     drop_fraction: float = setting(0.05, "share of all connections that a rewiring aims at", range=(0, 1))
     threshold: float = setting(1e-3, "size below which a value is dropped, at first", range=(0, 1))
 
@@ -49,10 +52,13 @@ class DSR(Periodic):
         if self.threshold == 0:
             raise ValueError("threshold must be above 0, got 0, which stays 0 when doubled; take a small one")
 
-    def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
-        threshold = self._threshold(views)
+    def init_state(self, views: Mapping[str, LayerView]) -> State:
+        return {name: {"threshold": torch.tensor(self.threshold)} for name in views}
+
+    def update_state(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> State:
+        threshold = _threshold(views)
         connections = sum(view.topology.count for view in views.values())
-        dropped = connections - sum(layer.count for layer in self._kept(views).values())
+        dropped = connections - sum(layer.count for layer in _kept(views).values())
         wanted = exact_fraction(self.drop_fraction) * connections
         if dropped > TOO_MANY * wanted:
             threshold /= 2
@@ -61,7 +67,7 @@ class DSR(Periodic):
         return {name: {"threshold": torch.tensor(threshold)} for name in views}
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
-        kept = self._kept(views)
+        kept = _kept(views)
         dropped = sum(view.topology.count - kept[name].count for name, view in views.items())
         free = {name: view.topology.size - view.topology.count for name, view in views.items()}
         grown = share_out(dropped, {name: layer.count for name, layer in kept.items()}, free)
@@ -78,13 +84,15 @@ class DSR(Periodic):
         """
         return sparse_step(cost)
 
-    def _threshold(self, views: Mapping[str, LayerView]) -> float:
-        noted = next(iter(views.values())).memory.get("threshold")
-        return self.threshold if noted is None else float(noted)
 
-    def _kept(self, views: Mapping[str, LayerView]) -> dict[str, LayerTopology]:
-        threshold = self._threshold(views)
-        return without(views, {name: _below(view.values.abs(), threshold) for name, view in views.items()})
+def _threshold(views: Mapping[str, LayerView]) -> float:
+    """Return the threshold, which is the same in all layers."""
+    return float(next(iter(views.values())).state["threshold"])
+
+
+def _kept(views: Mapping[str, LayerView]) -> dict[str, LayerTopology]:
+    threshold = _threshold(views)
+    return without(views, {name: _below(view.values.abs(), threshold) for name, view in views.items()})
 
 
 def _below(sizes: Tensor, threshold: float) -> Tensor:

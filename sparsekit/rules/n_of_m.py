@@ -38,7 +38,6 @@ class SRSTE(Periodic):
     """
 
     needs_dense: ClassVar[str] = "it trains all weights, also those that it does not use at the moment"
-    keeps_count: ClassVar[bool] = False
 
     n: int = setting(2, "connections in a group", range=(1, 64))
     m: int = setting(4, "inputs in a group", range=(1, 1024))
@@ -107,8 +106,8 @@ class StraightThrough(torch.autograd.Function):
 class DynamicNOfM(Periodic):
     """RigL within groups: of every m neighbouring inputs n are connected, and weak ones make room for strong gradients.
 
-    The weakest `drop_fraction` of a layer is dropped; each group takes in as many as it lost, where its gradient is largest.
-    A connection dropped now may come back at once. Density is n / m.
+    The weakest `drop_fraction` of a layer is dropped. Each group takes in as many as it lost, where its gradient is
+    largest. A connection dropped now may regrow at once. The density is n / m.
 
     Source: our combination of Evci et al. (2020), arXiv:1911.11134, and Zhou et al. (2021), arXiv:2102.04010.
 
@@ -118,9 +117,7 @@ class DynamicNOfM(Periodic):
     """
 
     needs_gradients = True
-    replaces_step = True
-    keeps_count: ClassVar[bool] = False
-    redraws: ClassVar[bool] = True
+    replaces_step: ClassVar[bool] = True
 
     n: int = setting(2, "connections in a group", range=(1, 64))
     m: int = setting(4, "inputs in a group", range=(1, 1024))
@@ -134,7 +131,7 @@ class DynamicNOfM(Periodic):
     def initial_density(self, density: float) -> float:
         return self.n / self.m
 
-    def begin(self, topology: Topology, generator: torch.Generator) -> Topology:
+    def initial_topology(self, topology: Topology, generator: torch.Generator) -> Topology:
         drawn = {name: torch.rand(layer.shape, generator=generator) for name, layer in topology.items()}
         return Topology({name: keep_n_of_m(scores, self.n, self.m) for name, scores in drawn.items()})
 

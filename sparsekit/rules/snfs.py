@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sparsekit.rewiring.capture import LayerView
-from sparsekit.rules.base import Notes
 from sparsekit.rules.flops import Pass, dense_gradient_step
+from sparsekit.rules.parts import State
 from sparsekit.rules.periodic import Periodic, check_end
 from sparsekit.rules.rows import strongest
 from sparsekit.schedules import Cosine, Schedule
@@ -36,12 +36,12 @@ class SNFS(Periodic):
     Source: Dettmers and Zettlemoyer (2019), Sparse networks from scratch, arXiv:1907.04840, with its code's settings.
 
     Example:
-        >>> SNFS(stop=100).watches
+        >>> SNFS(stop=100).every_step
         True
     """
 
     needs_gradients = True
-    watches: ClassVar[bool] = True
+    every_step: ClassVar[bool] = True
     needs_dense: ClassVar[str] = "it follows the momentum of all weights, missing ones included"
 
     drop_fraction: Schedule = setting(Cosine(0.5, 0.0), "share of a layer's connections dropped", range=(0, 1))
@@ -52,7 +52,10 @@ class SNFS(Periodic):
         check_range(self, momentum=(0, 1))
         check_end("drop_fraction", self.drop_fraction, self.stop)
 
-    def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
+    def init_state(self, views: Mapping[str, LayerView]) -> State:
+        return {name: {"momentum": view.values.new_zeros(view.topology.size)} for name, view in views.items()}
+
+    def update_state(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> State:
         return {name: {"momentum": self._momentum(view)} for name, view in views.items()}
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
@@ -81,9 +84,7 @@ class SNFS(Periodic):
 
     def _momentum(self, view: LayerView) -> Tensor:
         everywhere = torch.arange(view.topology.size, device=view.topology.indices.device)
-        grads = view.grad_at(everywhere)
-        before = view.memory.get("momentum")
-        return grads if before is None else self.momentum * before + grads
+        return self.momentum * view.state["momentum"] + view.grad_at(everywhere)
 
 
 def _largest(momentum: Tensor, taken: LayerTopology, count: int) -> LayerTopology:

@@ -36,7 +36,6 @@ class STR(Periodic):
     """
 
     needs_dense: ClassVar[str] = "it trains all weights, also those below the threshold"
-    keeps_count: ClassVar[bool] = False
 
     threshold: float = setting(-8.0, "the first s of every layer", range=(-100_000, 10))
 
@@ -55,7 +54,7 @@ class STR(Periodic):
         return {name: SoftThreshold(self.threshold) for name in topology}
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
-        return Topology({name: view.used for name, view in views.items()})
+        return Topology({name: view.active for name, view in views.items()})
 
     def training_flops(self, cost: Pass) -> float:
         """Few weights used, the gradients of all at every step: `2 f_S + f_D`.

@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sparsekit.layers import shapes_of, sparse_layers
+from sparsekit.layers import shapes_of
 from sparsekit.rewiring.capture import LayerView
-from sparsekit.rules.base import Notes
 from sparsekit.rules.flops import Pass, dense_gradient_step, mean_step, sparse_step
+from sparsekit.rules.parts import State
 from sparsekit.rules.periodic import Periodic, check_end
 from sparsekit.rules.rows import choose, indices_in, row_blocks, strongest
 from sparsekit.schedules import Cosine, Schedule
@@ -39,15 +39,14 @@ class SRigL(Periodic):
     Example:
         >>> from sparsekit.topology import LayerTopology, Topology
         >>> layer = LayerTopology((32, 64), torch.arange(204))
-        >>> first = SRigL(stop=100).begin(Topology({"fc": layer}), torch.Generator())["fc"]
+        >>> first = SRigL(stop=100).initial_topology(Topology({"fc": layer}), torch.Generator())["fc"]
         >>> first.fan_in().unique().tolist()
         [6]
     """
 
     needs_gradients = True
-    replaces_step = True
-    keeps_count: ClassVar[bool] = False
-    redraws: ClassVar[bool] = True
+    replaces_step: ClassVar[bool] = True
+    every_step: ClassVar[bool] = False
 
     drop_fraction: Schedule = setting(Cosine(0.3, 0.0), "share of a layer's connections exchanged", range=(0, 1))
     saliency: float = setting(0.3, "a neuron with a smaller share of salient connections is given up", range=(0, 1))
@@ -58,29 +57,24 @@ class SRigL(Periodic):
         check_range(self, saliency=(0, 1), min_neurons=(1, float("inf")))
         check_end("drop_fraction", self.drop_fraction, self.stop)
 
-    def begin(self, topology: Topology, generator: torch.Generator) -> Topology:
+    def initial_topology(self, topology: Topology, generator: torch.Generator) -> Topology:
         return Topology({name: _constant_fan_in(layer, generator) for name, layer in topology.items()})
 
-    def prepare(self, model: nn.Module, *, plain: nn.Module | None = None, drawn: Topology | None = None) -> None:
-        """Note in each layer how many connections it may have, and whether its neurons are the classes."""
-        super().prepare(model, plain=plain, drawn=drawn)
+    def prepare_layers(self, model: nn.Module, plain: nn.Module | None, sampled: Topology) -> State:
+        """Record how many connections each layer may have, and whether its neurons are the classes."""
         *_, last = shapes_of(plain or model)
-        for name, layer in sparse_layers(model).items():
-            budget = (drawn or {name: layer.topology})[name].count
-            layer.remember({"budget": torch.tensor(budget), "classes": torch.tensor(name == last)})
+        return {name: _facts(layer, is_last=name == last) for name, layer in sampled.items()}
 
-    def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
-        return {name: {"budget": torch.tensor(_budget(view))} for name, view in views.items()}
+    def init_state(self, views: Mapping[str, LayerView]) -> State:
+        *_, last = views
+        return {name: _facts(view.topology, is_last=name == last) for name, view in views.items()}
+
+    def update_state(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> State:
+        return {name: view.state for name, view in views.items()}
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
         drop_fraction = exact_fraction(self.drop_fraction.lasting(self.stop)(step))
-        *_, last = views
-        return Topology(
-            {
-                name: self._rewired(view, drop_fraction, bool(view.memory.get("classes", name == last)))
-                for name, view in views.items()
-            }
-        )
+        return Topology({name: self._rewired(view, drop_fraction) for name, view in views.items()})
 
     def training_flops(self, cost: Pass) -> float:
         """As RigL: the gradients of all weights once in `every` steps.
@@ -89,13 +83,13 @@ class SRigL(Periodic):
         """
         return mean_step(sparse_step(cost), dense_gradient_step(cost), self.every)
 
-    def _rewired(self, view: LayerView, drop_fraction: Fraction, is_last: bool) -> LayerTopology:
+    def _rewired(self, view: LayerView, drop_fraction: Fraction) -> LayerTopology:
         layer = view.topology
         num_dropped = int(drop_fraction * layer.count)
         kept = strongest(view, layer.count - num_dropped)
         active = layer.fan_in() > 0
         fan_in = _fan_in(view, int(active.sum()))
-        if not is_last:
+        if not bool(view.state["classes"]):
             salient = _salient(view, kept, num_dropped, active)
             # Fewer neurons would have no room for the layer's connections, and their number would never come back.
             fewest = max(self.min_neurons, -(-_budget(view) // layer.num_inputs))
@@ -122,9 +116,13 @@ class SRigL(Periodic):
         return deserving
 
 
+def _facts(layer: LayerTopology, *, is_last: bool) -> dict[str, Tensor]:
+    """What k is computed from for ever, and whether all neurons stay."""
+    return {"budget": torch.tensor(layer.count), "classes": torch.tensor(is_last)}
+
+
 def _budget(view: LayerView) -> int:
-    """What k is computed from for ever: the layer's connections as drawn; as training began, if nobody said more."""
-    return int(view.memory["budget"]) if "budget" in view.memory else view.topology.count
+    return int(view.state["budget"])
 
 
 def _fan_in(view: LayerView, num_active: int) -> int:

@@ -8,13 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sparsekit.layers import sparse_layers
 from sparsekit.layers.masked import ForwardMask
 from sparsekit.rewiring.capture import LayerView
 from sparsekit.rewiring.update import GrowInit
-from sparsekit.rules.base import Notes
 from sparsekit.rules.flops import Pass
 from sparsekit.rules.n_of_m import StraightThrough
+from sparsekit.rules.parts import State
 from sparsekit.rules.periodic import Periodic
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.allocation import share_out
@@ -40,9 +39,8 @@ class TopKAST(Periodic):
         0.2
     """
 
+    every_step: ClassVar[bool] = False
     needs_dense: ClassVar[str] = "it remembers the values of all weights, also of those that it does not train"
-    pulls: ClassVar[bool] = True
-    keeps_count: ClassVar[bool] = False
 
     extra: float = setting(1.0, "connections trained beyond those used, per one used", range=(0, 10))
     penalty: float = setting(1e-4, "weight of the squared values in the loss", range=(0, 1))
@@ -70,22 +68,22 @@ class TopKAST(Periodic):
         used = self._used({name: layer.count for name, layer in topology.items()})
         return {name: UsesLargest(count) for name, count in used.items()}
 
-    def prepare(self, model: nn.Module, *, plain: nn.Module | None = None, drawn: Topology | None = None) -> None:
-        """Let layers use some of what they train, and remember the weights of the plain model.
-
-        Raises:
-            ValueError: if a layer is no masked one, or there is no plain model.
-        """
-        super().prepare(model, plain=plain, drawn=drawn)
+    def prepare_layers(self, model: nn.Module, plain: nn.Module | None, sampled: Topology) -> State:
         if plain is None:
             raise ValueError(
-                "Top-KAST needs the model before sparsify to remember its weights, got none; give plain=model"
+                "Top-KAST needs the model before sparsify to remember its weights, got none. Give plain=model"
             )
-        for name, layer in sparse_layers(model).items():
-            weight = plain.get_submodule(name).get_parameter("weight")
-            layer.remember({"weights": weight.detach().flatten().clone()})
+        weights = {name: plain.get_submodule(name).get_parameter("weight") for name in sampled}
+        return {name: {"weights": weight.detach().flatten().clone()} for name, weight in weights.items()}
 
-    def pull(self, view: LayerView, step: int, generator: torch.Generator, *, rate: float) -> Tensor:
+    def init_state(self, views: Mapping[str, LayerView]) -> State:
+        """Raise ValueError, because the weights outside of the topology are nowhere: see `prepare_layers`."""
+        raise ValueError(
+            f"Top-KAST needs layers that were prepared for it, got {', '.join(views)} as sparsify made them. Call "
+            "rules.prepare_layers(rule, sparse, plain=model) before the optimizer is built"
+        )
+
+    def gradient_penalty(self, view: LayerView, step: int, generator: torch.Generator, *, rate: float) -> Tensor:
         used = view.topology.count  # after `stop` only used ones are left; the gradients of `stop` are those of before
         if self.stop is None or step <= self.stop:
             used = self._used({view.name: used})[view.name]
@@ -94,7 +92,7 @@ class TopKAST(Periodic):
         density = max(used, 1) / view.topology.size
         return 2 * self.penalty * view.values * torch.where(is_used, 1.0, 1 / density)
 
-    def remember(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Notes:
+    def update_state(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> State:
         return {name: {"weights": _all_weights(view)} for name, view in views.items()}
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
@@ -108,7 +106,7 @@ class TopKAST(Periodic):
         )
 
     def grow_init(self, views: Mapping[str, LayerView]) -> GrowInit:
-        return lambda name, grown: views[name].memory["weights"][grown]
+        return lambda name, grown: views[name].state["weights"][grown]
 
     def training_flops(self, cost: Pass) -> float:
         """Small set forward and for the input gradient, larger set for the weight gradient: `2 f(D) + f(D + M)`.
@@ -141,4 +139,4 @@ class UsesLargest(ForwardMask):
 
 def _all_weights(view: LayerView) -> Tensor:
     """The remembered values of all weights, with the present ones of those that are trained."""
-    return view.memory["weights"].index_copy(0, view.topology.indices, view.values)
+    return view.state["weights"].index_copy(0, view.topology.indices, view.values)

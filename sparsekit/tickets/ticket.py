@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from sparsekit.layers import SparseLayer, sparse_layers, sparsify, topology_of
-from sparsekit.layers.base import MEMORY
+from sparsekit.layers.base import STATE
 from sparsekit.tickets.packing import packed, unpacked
 from sparsekit.tickets.rest import check_dense, copied, layout_of
 from sparsekit.topology import LayerTopology, Topology
@@ -199,7 +199,7 @@ def _entry(layer: str, part: str) -> str:
 def _is_layers_own(name: str, layers: Mapping[str, SparseLayer]) -> bool:
     """Whether an entry is a sparse layer's topology, its values, or what a rule remembers about it."""
     owner, _, part = name.rpartition(".")
-    return owner in layers and (part in ("indices", layers[owner].param_name) or part.startswith(MEMORY))
+    return owner in layers and (part in ("indices", layers[owner].param_name) or part.startswith(STATE))
 
 
 def _check_kinds(entries: Mapping[str, Tensor], own: Mapping[str, Any]) -> None:

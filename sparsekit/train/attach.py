@@ -12,13 +12,23 @@ from torch.optim import Optimizer
 
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.layers.transition import Transition
-from sparsekit.rewiring.capture import LayerIO, capture_io, views
+from sparsekit.rewiring.capture import LayerIO, capture_io
 from sparsekit.rewiring.journal import Journal
 from sparsekit.rewiring.optimizer_state import StateTransition, chain
 from sparsekit.rewiring.update import TopologyUpdate, check_optimizer, rewire
-from sparsekit.rules.base import Rule, check_prepared, check_rule
+from sparsekit.rules.base import Rule, check_rule
+from sparsekit.rules.initial import check_prepared
 from sparsekit.topology import Topology
-from sparsekit.train.loop import pull, remember
+from sparsekit.train.rule_step import (
+    add_gradient_penalty,
+    grow_init_for,
+    looks_at,
+    probe_batches,
+    replaces_update,
+    rule_views,
+    update_state,
+    updates_every_step,
+)
 from sparsekit.train.unseen import UnseenUpdates, make_hooked
 from sparsekit.utils.seeds import generator
 
@@ -153,8 +163,8 @@ class Attachment:
 
     def _replace_update(self) -> None:
         """Rewire before the update; without gradients the optimizer then leaves every weight as it is."""
-        pull(self.model, self.optimizer, self.rule, self.step, self._draws)
-        if self.rule.is_due(self.step) and self.rule.replaces_step and not self._found_inf():
+        add_gradient_penalty(self.model, self.optimizer, self.rule, self.step, self._draws)
+        if self.rule.is_due(self.step) and replaces_update(self.rule) and not self._found_inf():
             self._rewire()
             for group in self.optimizer.param_groups:
                 for parameter in group["params"]:
@@ -167,11 +177,11 @@ class Attachment:
         self._unseen.end_step()
         if self._found_inf():
             return
-        if self.rule.is_due(self.step) and not self.rule.replaces_step:
+        if self.rule.is_due(self.step) and not replaces_update(self.rule):
             self._rewire()
-        elif self.rule.watches:
-            seen = views(self.model, self._stop_capture())
-            remember(self.model, self.rule.remember(seen, self.step, self._draws))
+        elif updates_every_step(self.rule):
+            views = rule_views(self.model, self.rule, self._stop_capture())
+            update_state(self.model, self.rule, views, self.step, self._draws)
         self._stop_capture()
         self.optimizer.param_groups[0][STEP_KEY] = self.step + 1
         self._prepare()
@@ -193,21 +203,20 @@ class Attachment:
             move = Transition(known[name], layer.topology)
             StateTransition(layer, move, self._optimizers[0], layer.values()[move.grown_at]).apply()
         if self.journal.entries:
-            self._write_down(TopologyUpdate.between(known, self._known))
+            self._record(TopologyUpdate.between(known, self._known))
 
     def _rewire(self) -> None:
         if not self.journal.entries:
             # The model's own state may have been loaded since.
             self.journal.initial = topology_of(self.model).to("cpu")
-        io = self._stop_capture()
-        seen = views(self.model, io)
-        new = self.rule.propose(seen, self.step, self._draws)
-        change = rewire(self.model, new, self._optimizers[0], self.rule.grow_init(seen))
-        remember(self.model, self.rule.remember(seen, self.step, self._draws))
-        self._write_down(change)
+        views = rule_views(self.model, self.rule, self._stop_capture())
+        new = self.rule.propose(views, self.step, self._draws)
+        update = rewire(self.model, new, self._optimizers[0], grow_init_for(self.rule, views))
+        update_state(self.model, self.rule, views, self.step, self._draws)
+        self._record(update)
         self._known = topology_of(self.model)
 
-    def _write_down(self, change: TopologyUpdate) -> None:
+    def _record(self, change: TopologyUpdate) -> None:
         """Two changes at one step become one record."""
         if self.journal.entries and self.journal.entries[-1][0] == self.step:
             change = TopologyUpdate.between(self.journal[-2], change.apply(self.journal[-1]))
@@ -216,7 +225,7 @@ class Attachment:
 
     def _prepare(self) -> None:
         """Record the coming backward passes if the next step is a rewiring step that needs them."""
-        if not (self.rule.needs_gradients and (self.rule.watches or self.rule.is_due(self.step))):
+        if not (self.rule.needs_gradients and looks_at(self.rule, self.step)):
             self._stop_capture()
         elif self._capture is None:
             self._capture = capture_io(self.model)
@@ -253,9 +262,9 @@ def _frames() -> Iterator[FrameType]:
 
 
 def _check_one_batch(rule: Rule) -> None:
-    if rule.probe_batches > 1:
+    if (count := probe_batches(rule)) > 1:
         raise ValueError(
-            f"an attached rule can only see the batches of its step, got one that looks at {rule.probe_batches}; use "
+            f"an attached rule can only see the batches of its step, got one that looks at {count}. Use "
             "replace(rule, probe_batches=1) and, to see more, accumulate gradients over several backward passes"
         )
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from sparsekit.layers.base import MEMORY
+from sparsekit.layers.base import STATE
 from sparsekit.utils.files import write_atomically
 
 FORMAT = "sparsekit checkpoint 2"
@@ -170,8 +170,8 @@ def _put(state: Mapping[str, Any], model: nn.Module, optimizer: Optimizer, gener
 
 def _check_fits(saved: Mapping[str, torch.Tensor], model: nn.Module) -> None:
     own = model.state_dict()
-    # What a rule remembers is there from its first note on, and may change its size.
-    own, saved = ({name: x for name, x in state.items() if f".{MEMORY}" not in f".{name}"} for state in (own, saved))
+    # A rule's state is there from its first update on, and may change its size.
+    own, saved = ({name: x for name, x in state.items() if f".{STATE}" not in f".{name}"} for state in (own, saved))
     if differing := sorted(set(saved) ^ set(own)):
         raise CheckpointError(
             f"the checkpoint must come from a model like this one, got different entries: {', '.join(differing[:5])}; "

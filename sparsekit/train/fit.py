@@ -12,7 +12,8 @@ from sparsekit.evaluation.measuring import Batch, LossFn, evaluate
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.rewiring.journal import Journal
 from sparsekit.rewiring.update import TopologyUpdate, check_optimizer
-from sparsekit.rules.base import Rule, check_prepared, check_rule
+from sparsekit.rules.base import Rule, check_rule
+from sparsekit.rules.initial import check_prepared
 from sparsekit.rules.static import Static
 from sparsekit.train.history import History, rows_of_epoch, rows_of_step
 from sparsekit.train.loop import StepStats, training

@@ -17,10 +17,19 @@ from torch.optim import Optimizer
 from sparsekit.evaluation.adaptor import Adaptor, size_of, split, walk
 from sparsekit.evaluation.losses import loss_of, losses_of_parts, num_correct
 from sparsekit.evaluation.measuring import Batch, LossFn, evaluating
-from sparsekit.layers import sparse_layers
-from sparsekit.rewiring.capture import LayerIO, capture_io, views
+from sparsekit.rewiring.capture import LayerIO, capture_io
 from sparsekit.rewiring.update import TopologyUpdate, rewire
-from sparsekit.rules.base import Notes, Rule
+from sparsekit.rules.base import Rule
+from sparsekit.train.rule_step import (
+    add_gradient_penalty,
+    grow_init_for,
+    looks_at,
+    probe_batches,
+    replaces_update,
+    rule_views,
+    update_state,
+    updates_every_step,
+)
 from sparsekit.tricks.base import Trick, check_tricks, loss_at, set_step
 from sparsekit.utils.checks import check_integer
 from sparsekit.utils.seeds import generator
@@ -70,7 +79,7 @@ def train_step(
     step: int,
     generator: torch.Generator,
     *,
-    probes: Sequence[Batch] | None = None,
+    probes: Sequence[Batch] = (),
     micro_batches: int = 1,
     autocast: torch.dtype | None = None,
     adaptor: Adaptor | None = None,
@@ -86,7 +95,7 @@ def train_step(
         step: number of this batch, from 0.
         generator: what the rule may draw from.
         probes: the batches whose gradients growth looks at, for a rule with `probe_batches` above 1 on its rewiring
-            steps; this batch alone if None. The weights' own gradients come from this batch in any case.
+            steps. This batch alone if there are none. The weights' own gradients come from this batch in any case.
         micro_batches: split the batch into so many backward passes, to save memory. Their gradient is that of the
             whole batch; see `sparsekit.evaluation.losses`.
         autocast: compute in this type where torch thinks it safe, for example `torch.bfloat16`.
@@ -99,23 +108,18 @@ def train_step(
             mean of those of its micro-batches.
     """
     due = rule.is_due(step)
-    looks = due or rule.watches
-    how: dict[str, Any] = {"micro_batches": micro_batches, "autocast": autocast, "adaptor": adaptor}
-    probed = _probed(model, _wanted_probes(rule, probes), loss_fn, **how) if due else {}
-    stats, io = backward(model, batch, loss_fn, capture=looks and rule.needs_gradients and not probed, **how)
-    io = probed or io
-    pull(model, optimizer, rule, step, generator)
-    if not (due and rule.replaces_step):
+    stats, io = backward(model, batch, loss_fn, what_to_capture(rule, step, probes), micro_batches, autocast, adaptor)
+    add_gradient_penalty(model, optimizer, rule, step, generator)
+    if not (due and replaces_update(rule)):
         optimizer.step()
-    change = None
-    if looks:
-        seen = views(model, io)
+    update = None
+    if due or updates_every_step(rule):
+        views = rule_views(model, rule, io)
         if due:
-            new = rule.propose(seen, step, generator)
-            change = rewire(model, new, optimizer, rule.grow_init(seen))
-        remember(model, rule.remember(seen, step, generator))
+            update = rewire(model, rule.propose(views, step, generator), optimizer, grow_init_for(rule, views))
+        update_state(model, rule, views, step, generator)
     optimizer.zero_grad(set_to_none=True)
-    return stats, change
+    return stats, update
 
 
 @_clears_gradients_on_failure
@@ -123,16 +127,24 @@ def backward(
     model: nn.Module,
     batch: Batch,
     loss_fn: LossFn,
-    *,
-    capture: bool = False,
+    capture: bool | Sequence[Batch] = False,
     micro_batches: int = 1,
     autocast: torch.dtype | None = None,
     adaptor: Adaptor | None = None,
 ) -> tuple[StepStats, dict[str, LayerIO]]:
-    """Forward and backward; plain numbers come out, so that the graph ends here.
+    """Run forward and backward. Plain numbers come out, so that the graph ends here.
+
+    Args:
+        model: the one that is trained.
+        batch: inputs and labels. The weights get their gradients from it.
+        loss_fn: `(outputs, labels) -> mean loss`.
+        capture: whether to record what the sparse layers see, or other batches to record in place of this one.
+        micro_batches: number of backward passes that the batch is split into.
+        autocast: compute in this type where torch thinks it safe.
+        adaptor: makes pairs of other batches, and class scores of other outputs.
 
     Returns:
-        The step's numbers, and what the sparse layers saw (empty unless `capture`).
+        The step's numbers, and what the sparse layers saw (empty unless something is captured).
 
     Raises:
         FloatingPointError: if the loss is not finite.
@@ -141,11 +153,12 @@ def backward(
             of theirs. Gradients are cleared after any error.
     """
     adaptor = Adaptor.of(adaptor)
+    probed = {} if isinstance(capture, bool) else _probe(model, capture, loss_fn, micro_batches, autocast, adaptor)
     inputs, labels = adaptor.pair(batch)
     sizes = _sizes(size_of(labels, inputs), micro_batches)
     parts, losses, device = split(labels, sizes), None, next(model.parameters()).device.type
     loss, correct, count = 0.0, 0.0, 0
-    with capture_io(model, enabled=capture) as io:
+    with capture_io(model, enabled=capture is True) as io:
         for number, (x, y) in enumerate(zip(split(inputs, sizes), parts, strict=True)):
             with torch.autocast(device, dtype=autocast, enabled=autocast is not None):
                 outputs = adaptor.run(model, x)
@@ -156,7 +169,7 @@ def backward(
             met, counted = num_correct(outputs, y, loss_fn)
             correct, count = correct + met, count + counted
     _check_finite(loss, count)
-    return StepStats(loss=loss, correct=correct, count=count), io
+    return StepStats(loss=loss, correct=correct, count=count), probed or io
 
 
 def _sizes(size: int, parts: int) -> list[int]:
@@ -164,26 +177,6 @@ def _sizes(size: int, parts: int) -> list[int]:
     if check_integer("micro_batches", parts, least=1) > size:
         raise ValueError(f"a batch must hold at least one sample per micro-batch, got {size} samples")
     return [size // parts + (number < size % parts) for number in range(parts)]
-
-
-@torch.no_grad()
-def pull(model: nn.Module, optimizer: Optimizer, rule: Rule, step: int, generator: torch.Generator) -> None:
-    """Add to the gradients of the connections what the rule wants there; most want nothing."""
-    if not rule.pulls:
-        return
-    rate = float(optimizer.param_groups[0]["lr"])
-    layers = sparse_layers(model)
-    for name, view in views(model).items():
-        if (grad := layers[name].param.grad) is not None:
-            grad += layers[name].pack(view.topology, rule.pull(view, step, generator, rate=rate).to(grad.dtype))
-
-
-def remember(model: nn.Module, notes: Notes) -> None:
-    """Write down in each layer what the rule wants to find there at the next step."""
-    if notes:
-        layers = sparse_layers(model)
-        for name, note in notes.items():
-            layers[name].remember(note)
 
 
 def training(
@@ -213,55 +206,77 @@ def training(
     a step goes on exactly as it would have.
     """
     check_tricks(tricks)
-    how: dict[str, Any] = {"micro_batches": micro_batches, "autocast": autocast, "adaptor": adaptor}
     set_step(model, tricks, first_step, optimizer)
     for step, batch, probes in _looking_ahead(batches, rule, first_step):
         if learning_rate is not None:
             set_learning_rate(optimizer, learning_rate(step))
         draws = generator(seed, "rewire", step)
         loss = loss_at(tricks, loss_fn, model, step)
-        stats, change = train_step(model, optimizer, batch, loss, rule, step, draws, probes=probes, **how)
+        stats, update = train_step(
+            model,
+            optimizer,
+            batch,
+            loss,
+            rule,
+            step,
+            draws,
+            probes=probes,
+            micro_batches=micro_batches,
+            autocast=autocast,
+            adaptor=adaptor,
+        )
         set_step(model, tricks, step + 1, optimizer)
-        yield step, stats, change
+        yield step, stats, update
 
 
 def _looking_ahead(
     batches: Iterable[Batch], rule: Rule, first_step: int
-) -> Iterator[tuple[int, Batch, list[Batch] | None]]:
+) -> Iterator[tuple[int, Batch, Sequence[Batch]]]:
     """Yield `(step, batch, probes)`; the stream is read ahead on rewiring steps only, and keeps its order."""
     source, ahead = walk(batches), deque()
     for step in count(first_step):
-        wanted = rule.probe_batches if rule.needs_gradients and rule.is_due(step) else 1
-        ahead.extend(islice(source, max(0, wanted - len(ahead))))
+        size = probe_batches(rule) if rule.needs_gradients and rule.is_due(step) else 1
+        ahead.extend(islice(source, max(0, size - len(ahead))))
         if not ahead:
             return
-        probes = list(islice(ahead, wanted)) if wanted > 1 else None
+        probes = list(islice(ahead, size)) if size > 1 else ()
         yield step, ahead.popleft(), probes
 
 
-def _wanted_probes(rule: Rule, probes: Sequence[Batch] | None) -> Sequence[Batch]:
-    if not rule.needs_gradients:
-        return ()
-    if not probes and rule.probe_batches > 1:
+def what_to_capture(rule: Rule, step: int, probes: Sequence[Batch]) -> bool | Sequence[Batch]:
+    """Return whether this batch's backward pass is recorded for the rule, or which batches' passes are instead.
+
+    Raises:
+        ValueError: if the rule must see several batches and none are given.
+    """
+    if not (rule.needs_gradients and looks_at(rule, step)):
+        return False
+    if not rule.is_due(step):
+        return True
+    if not probes and (count := probe_batches(rule)) > 1:
         raise ValueError(
-            f"this rule needs to see {rule.probe_batches} batches on a rewiring step, got none as probes; give "
-            "train_step probes=[...], train by training, fit or run, or replace(rule, probe_batches=1)"
+            f"this rule needs to see {count} batches on a rewiring step, got none as probes. Give train_step "
+            "probes=[...], train by training, fit or run, or replace(rule, probe_batches=1)"
         )
-    return probes or ()
+    return probes or True
 
 
-def _probed(model: nn.Module, probes: Sequence[Batch], loss_fn: LossFn, **how: Any) -> dict[str, LayerIO]:
-    """What the sparse layers see on some batches as if they were one; gradients and running statistics forget them."""
-    if not probes:
-        return {}
-    adaptor = Adaptor.of(how["adaptor"])
+def _probe(
+    model: nn.Module,
+    probes: Sequence[Batch],
+    loss_fn: LossFn,
+    micro_batches: int,
+    autocast: torch.dtype | None,
+    adaptor: Adaptor,
+) -> dict[str, LayerIO]:
+    """Return what the sparse layers see on some batches as if they were one. Gradients and statistics forget them."""
     pairs = [adaptor.pair(batch) for batch in probes]
     with _keeping_statistics(model), capture_io(model) as io:
         losses = losses_of_parts(
             loss_fn, [labels for _, labels in pairs], lambda: _glimpse(model, pairs[0][0], adaptor)
         )
         for batch, loss in zip(probes, losses, strict=True):
-            backward(model, batch, loss, **how)
+            backward(model, batch, loss, False, micro_batches, autocast, adaptor)
     model.zero_grad(set_to_none=True)
     return io
 

@@ -31,11 +31,13 @@ class NeverActive(Candidates):
     def step_flops(self, cost: Pass) -> float:
         return Draw().step_flops(cost)
 
-    def remember(self, view: LayerView) -> Mapping[str, Tensor]:
+    def init_state(self, view: LayerView) -> Mapping[str, Tensor]:
+        return {"visited": view.topology.indices}
+
+    def update_state(self, view: LayerView) -> Mapping[str, Tensor]:
         return {"visited": _visited(view).indices}
 
 
 def _visited(view: LayerView) -> LayerTopology:
-    """Every place of the present connections and of those before them."""
-    before = view.memory.get("visited")
-    return view.topology if before is None else view.topology | LayerTopology(view.topology.shape, before)
+    """Every position of the present connections and of those before them."""
+    return view.topology | LayerTopology(view.topology.shape, view.state["visited"])

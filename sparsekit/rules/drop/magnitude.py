@@ -18,5 +18,5 @@ class Magnitude(DropScore):
     Source: Mocanu et al. (2018), arXiv:1707.04780; Evci et al. (2020), arXiv:1911.11134, section 3.
     """
 
-    def __call__(self, view: LayerView, generator: torch.Generator) -> Tensor:
+    def __call__(self, view: LayerView, step: int, generator: torch.Generator) -> Tensor:
         return view.values.abs()

@@ -27,7 +27,7 @@ class WeightAndGradient(DropScore):
         check_types(self)
         check_range(self, gradient=(0, float("inf")))
 
-    def __call__(self, view: LayerView, generator: torch.Generator) -> Tensor:
+    def __call__(self, view: LayerView, step: int, generator: torch.Generator) -> Tensor:
         if self.gradient == 0:
             return view.values.abs()
         return view.values.abs() + self.gradient * view.grads.abs()

@@ -21,5 +21,5 @@ class Gradient(GrowScore):
 
     needs_gradients: ClassVar[bool] = True
 
-    def __call__(self, view: LayerView, candidates: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, view: LayerView, candidates: Tensor, step: int, generator: torch.Generator) -> Tensor:
         return view.grad_at(candidates).abs()

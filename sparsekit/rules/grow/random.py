@@ -18,6 +18,6 @@ class Random(GrowScore):
     Source: SET, Mocanu et al. (2018), arXiv:1707.04780.
     """
 
-    def __call__(self, view: LayerView, candidates: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, view: LayerView, candidates: Tensor, step: int, generator: torch.Generator) -> Tensor:
         scores = torch.rand(candidates.numel(), generator=generator, device=generator.device)
         return scores.to(candidates.device)

@@ -1,0 +1,80 @@
+"""What a training asks a rule for at a step, beside `is_due` and `propose`: its optional parts, and nowhere else."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from sparsekit.layers import sparse_layers
+from sparsekit.rewiring.capture import LayerIO, LayerView, views
+from sparsekit.rewiring.update import GrowInit, zero_init
+from sparsekit.rules.base import Rule
+from sparsekit.rules.parts import HasGradientPenalty, HasGrowInit, HasState, LooksAhead, ReplacesUpdate, part_of
+
+
+def looks_at(rule: Rule, step: int) -> bool:
+    """Whether a rule is shown the layers at this step: when it is due, or its state is updated at every step."""
+    return rule.is_due(step) or updates_every_step(rule)
+
+
+def updates_every_step(rule: Rule) -> bool:
+    """Whether a rule has a state that is updated at every step."""
+    part = part_of(rule, HasState)
+    return part is not None and part.every_step
+
+
+def replaces_update(rule: Rule) -> bool:
+    """Whether a rewiring takes the place of the weight update of its step."""
+    part = part_of(rule, ReplacesUpdate)
+    return part is not None and part.replaces_step
+
+
+def probe_batches(rule: Rule) -> int:
+    """Return how many batches growth looks at. One is the batch of the step."""
+    part = part_of(rule, LooksAhead)
+    return 1 if part is None else part.probe_batches
+
+
+@torch.no_grad()
+def add_gradient_penalty(
+    model: nn.Module, optimizer: Optimizer, rule: Rule, step: int, generator: torch.Generator
+) -> None:
+    """Add to the gradients of the connections what the rule says. Most rules say nothing."""
+    if (part := part_of(rule, HasGradientPenalty)) is None:
+        return
+    rate = float(optimizer.param_groups[0]["lr"])
+    layers = sparse_layers(model)
+    for name, view in views(model).items():
+        if (grad := layers[name].param.grad) is not None:
+            penalty = part.gradient_penalty(view, step, generator, rate=rate)
+            grad += layers[name].pack(view.topology, penalty.to(grad.dtype))
+
+
+def rule_views(model: nn.Module, rule: Rule, io: Mapping[str, LayerIO]) -> dict[str, LayerView]:
+    """Return what the rule may see of every layer that is trained, with its state as the rule left it."""
+    seen = views(model, io)
+    part = part_of(rule, HasState)
+    if part is None or all(view.state for view in seen.values()):
+        return seen
+    initial = part.init_state(seen)
+    return {name: view if view.state else replace(view, state=initial.get(name, {})) for name, view in seen.items()}
+
+
+def grow_init_for(rule: Rule, seen: Mapping[str, LayerView]) -> GrowInit:
+    """Return what gives grown connections their initial values: zeros, unless the rule says something else."""
+    part = part_of(rule, HasGrowInit)
+    return zero_init if part is None else part.grow_init(seen)
+
+
+def update_state(
+    model: nn.Module, rule: Rule, seen: Mapping[str, LayerView], step: int, generator: torch.Generator
+) -> None:
+    """Keep the rule's new state in the layers. Most rules have none."""
+    if (part := part_of(rule, HasState)) is None:
+        return
+    if new := part.update_state(seen, step, generator):
+        layers = sparse_layers(model)
+        for name, state in new.items():
+            layers[name].set_rule_state(state)
