@@ -7,6 +7,7 @@ from helpers import MODELS, STORAGES, batch_for, capture, sparse
 import sparsekit as sk
 from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules import Rule, make_rule, settings_of
+from sparsekit.rules.initial import initial_density, initial_topology, prepare_layers, why_dense, with_initial_state
 from sparsekit.utils import registry
 
 RULES = registry.names("rule")
@@ -19,7 +20,7 @@ RULES_ON_NETS = {
     (name, *net): (name, *NETS[net])
     for name in RULES
     for net in NETS
-    if net[1] == "masked" or not make_rule(name, total_steps=40).needs_dense
+    if net[1] == "masked" or not why_dense(make_rule(name, total_steps=40))
 }
 every_rule_on_its_nets = pytest.mark.parametrize(
     ("name", "make", "shape", "storage"), RULES_ON_NETS.values(), ids=map("-".join, RULES_ON_NETS)
@@ -35,9 +36,9 @@ def rule_of(name: str, **more) -> Rule:
 def begun(make, storage, rule: Rule, density: float = 0.4) -> torch.nn.Module:
     """A model as the rule wants it at the first step."""
     plain = make()
-    drawn = sk.random_topology(sk.shapes_of(plain), rule.initial_density(density), seed=0)
-    model = sk.sparsify(plain, rule.begin(drawn, draws()), storage)
-    rule.prepare(model, plain=plain)
+    drawn = sk.random_topology(sk.shapes_of(plain), initial_density(rule, density), seed=0)
+    model = sk.sparsify(plain, initial_topology(rule, drawn, draws()), storage)
+    prepare_layers(rule, model, plain=plain)
     return model
 
 
@@ -45,7 +46,8 @@ def seen(make, shape, storage, seed: int = 0, rule: Rule | None = None) -> tuple
     """A model with gradients, and what a rule sees of it after a captured backward pass."""
     model = sparse(make(), storage) if rule is None else begun(make, storage, rule)
     io = capture(model, batch_for(shape, seed=seed)[0])
-    return model, sk.views(model, io)
+    views = sk.views(model, io)
+    return model, views if rule is None else with_initial_state(rule, views)
 
 
 def draws(seed: int = 0) -> torch.Generator:

@@ -12,6 +12,7 @@ from sparsekit import datasets
 from sparsekit.experiments import Experiment, build_model, build_optimizer, read_experiment, run
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.rules import SET, DropGrow, RigL, Static, make_rule
+from sparsekit.rules.initial import initial_topology, samples_anew
 from sparsekit.schedules import Constant, Cosine, Cubic, Linear, Piecewise, Warmup
 from sparsekit.scores import SNIP, Magnitude
 from sparsekit.topology.selection import random_topology
@@ -55,7 +56,7 @@ def build(experiment):
 def test_a_score_or_a_control_decides_where_a_training_begins_or_is_refused(name, asked):
     rule = make_rule(name, total_steps=20)
     drawn = build(replace(SMALL, rule=rule))
-    if rule.redraws or topology_of(drawn).density == 1:
+    if samples_anew(rule) or topology_of(drawn).density == 1:
         with pytest.raises(ValueError, match=f"{next(iter(asked))} must be left out where it cannot act"):
             replace(SMALL, rule=rule, **asked)
     else:
@@ -71,9 +72,10 @@ def test_a_rule_says_so_where_it_draws_every_place_anew(name):
     rule = make_rule(name, total_steps=20)
     counts = {"fc": (8, 8)}
     firsts = [
-        rule.begin(random_topology(counts, 0.5, seed=seed), torch.Generator().manual_seed(0))["fc"] for seed in (0, 1)
+        initial_topology(rule, random_topology(counts, 0.5, seed=seed), torch.Generator().manual_seed(0))["fc"]
+        for seed in (0, 1)
     ]
-    assert (firsts[0] == firsts[1]) == rule.redraws
+    assert (firsts[0] == firsts[1]) == samples_anew(rule)
 
 
 @pytest.mark.parametrize("asked", [{"score": Magnitude()}, {"shuffle": True}], ids=["score", "shuffle"])

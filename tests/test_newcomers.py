@@ -13,8 +13,7 @@ import pytest
 
 import sparsekit as sk
 
-BOTH = {"evaluate", "rewire"}  # a module and a function; readers get the function
-MODULES = sorted({module.name for module in pkgutil.iter_modules(sk.__path__)} - BOTH - {"__main__"})
+MODULES = sorted({module.name for module in pkgutil.iter_modules(sk.__path__)} - {"__main__"})
 
 SCRIPT = """
 import json, sys
@@ -22,11 +21,6 @@ import sparsekit as sk
 
 asked = json.load(sys.stdin)
 homes = {name: type(sk.__getattr__(name)).__name__ for name in asked["modules"]}
-
-import importlib
-for name in asked["both"]:
-    importlib.import_module(f"sparsekit.{name}")
-functions = {name: [type(getattr(sk, name)).__name__, type(sk.__getattr__(name)).__name__] for name in asked["both"]}
 
 import torch
 from torch import nn
@@ -54,7 +48,7 @@ for code in asked["codes"]:
         said[code] = ["nothing", ""]
     except Exception as error:
         said[code] = [type(error).__name__, str(error)]
-print(json.dumps({"homes": homes, "functions": functions, "said": said}))
+print(json.dumps({"homes": homes, "said": said}))
 """
 
 FROM_MODEL = ("needs a Topology", "got Sequential", "use topology_of(model)")
@@ -191,7 +185,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def answers():
     """What one process without type checks says to all mistakes."""
-    asked = {"codes": [case.values[0] for case in CASES], "modules": MODULES, "both": sorted(BOTH)}
+    asked = {"codes": [case.values[0] for case in CASES], "modules": MODULES}
     done = subprocess.run([sys.executable, "-c", SCRIPT], input=json.dumps(asked), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -210,12 +204,5 @@ def test_every_module_is_there_after_importing_the_package_alone(answers, name):
     assert answers["homes"][name] == "module"
 
 
-@pytest.mark.parametrize("name", sorted(BOTH))
-def test_a_function_stays_a_function_although_its_module_was_imported(answers, name):
-    assert answers["functions"][name] == ["function", "function"]
-
-
-def test_a_name_that_is_nowhere_is_still_refused():
-    with pytest.raises(AttributeError, match="no attribute 'nowhere'"):
-        sk.nowhere  # noqa: B018
-    assert not hasattr(sk, "__main_attraction__")
+def test_no_name_of_the_package_is_a_module_and_something_else():
+    assert not set(MODULES) & set(sk._HOME_OF)

@@ -192,7 +192,7 @@ def test_a_run_that_was_killed_finds_what_its_layers_remember(name, tmp_path):
     experiment = REMEMBERING[name]
     whole = run(experiment, tmp_path / "whole", progress=False)
     assert len(whole.journal.steps) > 2
-    assert all(layer.memory for layer in sparse_layers(load_model(whole.folder)).values())
+    assert all(layer.rule_state for layer in sparse_layers(load_model(whole.folder)).values())
     kill(experiment, tmp_path / "killed", dies_after_step(5), 2)
     assert_same_run(run(experiment, tmp_path / "killed", progress=False, checkpoint_steps=2), whole)
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import sparsekit as sk
 from sparsekit.kernels import sampling_loops
-from sparsekit.layers import move
+from sparsekit.layers import transition
 from sparsekit.layers.csr import SparseLinear
 from sparsekit.layers.kinds import LinearKind
 from sparsekit.rules import SET
@@ -129,8 +129,8 @@ def test_a_layer_eight_times_as_wide_takes_less_than_sixteen_times_as_long_to_re
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
 def test_where_connections_stood_is_found_once_however_many_tensors_move(storage, optimizer, monkeypatch):
     calls = []
-    compare = move.compare
-    monkeypatch.setattr(move, "compare", lambda old, new: calls.append(0) or compare(old, new))
+    compare = transition.compare
+    monkeypatch.setattr(transition, "compare", lambda old, new: calls.append(0) or compare(old, new))
     model = sk.sparsify(mlp(8, 9, 3), sk.random_topology({"0": (9, 8), "2": (3, 9)}, 0.3), storage)
     updates = OPTIMIZERS[optimizer](model.parameters())
     model(torch.ones(2, 8, dtype=torch.float64)).sum().backward()

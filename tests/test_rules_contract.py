@@ -13,6 +13,8 @@ from rule_helpers import RULES, begun, draws, every_net, every_rule_on_its_nets,
 import sparsekit as sk
 from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules import Candidates, DropGrow, DropScore, GrowScore
+from sparsekit.rules.initial import why_dense, with_initial_state
+from sparsekit.rules.parts import HasState, part_of
 from sparsekit.schedules import Constant
 from sparsekit.utils import registry
 from sparsekit.utils.settings import from_plain, to_plain
@@ -83,10 +85,10 @@ def test_drop_scores_are_finite_numbers_one_for_each_connection(make, shape, sto
     _, views = seen(make, shape, storage)
     before = snapshot(views)
     for view in views.values():
-        score = part(view, draws())
+        score = part(view, 3, draws())
         assert score.shape == view.values.shape
         assert score.isfinite().all()
-        assert torch.equal(score, part(view, draws()))
+        assert torch.equal(score, part(view, 3, draws()))
     assert all(torch.equal(now, then) for now, then in zip(snapshot(views), before, strict=True))
 
 
@@ -98,10 +100,10 @@ def test_grow_scores_are_finite_numbers_one_for_each_candidate(make, shape, stor
     before = snapshot(views)
     for view in views.values():
         for candidates in (some_candidates(view), some_candidates(view)[:0]):
-            score = part(view, candidates, draws())
+            score = part(view, candidates, 3, draws())
             assert score.shape == candidates.shape
             assert score.isfinite().all()
-            assert torch.equal(score, part(view, candidates, draws()))
+            assert torch.equal(score, part(view, candidates, 3, draws()))
     assert all(torch.equal(now, then) for now, then in zip(snapshot(views), before, strict=True))
 
 
@@ -132,7 +134,8 @@ def test_a_proposal_is_pure_seeded_and_for_the_layers_shown(name, make, shape, s
     state, before = copy.deepcopy(model.state_dict()), snapshot(views)
     global_state = torch.get_rng_state()
     first, again = (rule.propose(views, 3, draws(5)) for _ in range(2))
-    notes, same_notes = (rule.remember(views, 3, draws(5)) for _ in range(2))
+    state_part = part_of(rule, HasState)
+    notes, same_notes = (state_part.update_state(views, 3, draws(5)) if state_part else {} for _ in range(2))
     assert first == again
     assert first.shapes == {name: view.topology.shape for name, view in views.items()}
     assert list(first) == list(views)
@@ -146,7 +149,7 @@ def test_a_proposal_is_pure_seeded_and_for_the_layers_shown(name, make, shape, s
 @pytest.mark.parametrize("name", RULES)
 def test_both_storages_see_the_same_and_propose_the_same(name):
     rule = rule_of(name, every=1)
-    if rule.needs_dense:
+    if why_dense(rule):
         return
     for make, shape in MODELS.values():
         masked, csr = (rule.propose(seen(make, shape, storage, rule=rule)[1], 3, draws(5)) for storage in STORAGES)
@@ -156,12 +159,12 @@ def test_both_storages_see_the_same_and_propose_the_same(name):
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_that_needs_dense_memory_refuses_csr_and_says_why(name):
     rule, (make, _) = rule_of(name), MODELS["linear"]
-    if not rule.needs_dense:
+    if not why_dense(rule):
         begun(make, "csr", rule)
         return
     with pytest.raises(ValueError, match="needs storage masked, got csr") as error:
         begun(make, "csr", rule)
-    assert rule.needs_dense in str(error.value)
+    assert why_dense(rule) in str(error.value)
     with pytest.raises(ValueError, match="needs storage masked, got csr"):
         sk.Experiment(rule=rule, storage="csr")
 
@@ -177,10 +180,10 @@ def test_what_is_due_is_a_question_without_side_effects_and_nothing_is_due_after
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_that_says_it_needs_no_gradients_needs_none(name):
     rule = rule_of(name, every=1)
-    if rule.needs_gradients or rule.needs_dense:
+    if rule.needs_gradients or why_dense(rule):
         return
     make, _ = MODELS["linear"]
-    rule.propose(sk.views(begun(make, "csr", rule)), 1, draws())
+    rule.propose(with_initial_state(rule, sk.views(begun(make, "csr", rule))), 1, draws())
 
 
 @pytest.mark.parametrize(("kind", "name"), PARTS)

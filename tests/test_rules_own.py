@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import sparsekit as sk
+from sparsekit.experiments import build_model
 from sparsekit.layers import active_topology
-from sparsekit.rewiring.capture import LayerIO, LayerView
+from sparsekit.rewiring.capture import LayerIO, LayerView, NoState
 from sparsekit.rules import (
     DSR,
     GMP,
@@ -37,12 +38,15 @@ from sparsekit.rules import (
     TopKAST,
     WeightAndGradient,
 )
+from sparsekit.rules.initial import initial_density, initial_topology, prepare_layers, with_initial_state
 from sparsekit.rules.n_of_m import UsesNOfM
+from sparsekit.rules.parts import State
 from sparsekit.rules.rows import strongest
 from sparsekit.rules.soft_threshold import SoftThreshold
 from sparsekit.schedules import Constant
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.selection import keep_n_of_m
+from sparsekit.train.rule_step import replaces_update
 
 
 def draws(seed: int = 0) -> torch.Generator:
@@ -50,9 +54,9 @@ def draws(seed: int = 0) -> torch.Generator:
 
 
 def begun(plain: nn.Module, rule: Rule, density: float, storage: str = "masked") -> nn.Module:
-    drawn = sk.random_topology(sk.shapes_of(plain), rule.initial_density(density), seed=0)
-    model = sk.sparsify(plain, rule.begin(drawn, draws()), storage)
-    rule.prepare(model, plain=plain, drawn=drawn)
+    drawn = sk.random_topology(sk.shapes_of(plain), initial_density(rule, density), seed=0)
+    model = sk.sparsify(plain, initial_topology(rule, drawn, draws()), storage)
+    prepare_layers(rule, model, plain=plain, sampled=drawn)
     return model
 
 
@@ -65,9 +69,18 @@ def followed(rule: Rule, *, density: float = 0.3, steps: int = 40, plain: nn.Mod
         yield step, model, change
 
 
-def view_of(values: list[float], at: list[int], shape: tuple[int, int], **memory: torch.Tensor) -> LayerView:
+def proposal(rule: Rule, views: dict[str, LayerView], step: int, generator: torch.Generator) -> Topology:
+    return rule.propose(with_initial_state(rule, views), step, generator)
+
+
+def new_state(rule: Rule, views: dict[str, LayerView], step: int, generator: torch.Generator) -> State:
+    return rule.update_state(with_initial_state(rule, views), step, generator)
+
+
+def view_of(values: list[float], at: list[int], shape: tuple[int, int], **state: torch.Tensor) -> LayerView:
     layer = LayerTopology(shape, torch.tensor(at))
-    return LayerView(name="fc", topology=layer, values=torch.tensor(values, dtype=torch.float64), memory=memory)
+    numbers = torch.tensor(values, dtype=torch.float64)
+    return LayerView(name="fc", topology=layer, values=numbers, state=state or NoState())
 
 
 # --- what the presets promise -----------------------------------------------------------------------------------------
@@ -75,7 +88,7 @@ def view_of(values: list[float], at: list[int], shape: tuple[int, int], **memory
 
 @pytest.mark.parametrize("make", [GMP, GraNet, MEST, MESTSoft, SETITOP, RigLITOP, DSR, SNFS, DeepR, TopKAST])
 def test_weights_are_updated_on_rewiring_steps_too(make):
-    assert not make(stop=9).replaces_step
+    assert not replaces_update(make(stop=9))
 
 
 @pytest.mark.parametrize("make", [GMP, MEST, MESTSoft, SETITOP])
@@ -186,7 +199,7 @@ def test_gmp_never_brings_back_what_it_pruned():
 def test_gmp_prunes_the_smallest_values_of_the_whole_network():
     values = {"a": [0.5, -0.1, 3.0, -2.0], "b": [0.2, 0.3, -1.0, 0.05]}
     views = {name: dataclasses.replace(view_of(v, [0, 1, 2, 3], (2, 2)), name=name) for name, v in values.items()}
-    kept = GMP(stop=10, final=0.5).propose(views, 10, draws())
+    kept = proposal(GMP(stop=10, final=0.5), views, 10, draws())
     assert {name: layer.indices.tolist() for name, layer in kept.items()} == {"a": [0, 2, 3], "b": [2]}
 
 
@@ -215,7 +228,7 @@ def test_granet_takes_from_the_layers_with_the_smallest_values_and_then_regenera
         sk.sparse_layers(model)["0"].param.mul_(1e-3)
     rule = GraNet(stop=10, final=0.4, initial=0.8, every=1, drop_fraction=Constant(0.5))
     views = sk.views(model, capture(model, batch_for((6,))[0]))
-    new = rule.propose(views, 5, draws())
+    new = proposal(rule, views, 5, draws())
     assert new["2"].count == views["2"].topology.count, "the layer with large values loses nothing"
     assert new.count == round(rule.density_at(5) * new.size)
 
@@ -226,7 +239,7 @@ def test_granet_exchanges_a_share_of_what_the_pruning_left():
     view = dataclasses.replace(view, io=_Still(torch.arange(20, dtype=torch.float64)))
     rule = dataclasses.replace(GraNet(stop=9), density=Constant(0.3), drop_fraction=Constant(0.5))
     # Six are left, the three strongest of them stay, and three grow where the gradient is largest.
-    assert rule.propose({"fc": view}, 0, draws())["fc"].indices.tolist() == [7, 8, 9, 17, 18, 19]
+    assert proposal(rule, {"fc": view}, 0, draws())["fc"].indices.tolist() == [7, 8, 9, 17, 18, 19]
 
 
 # --- MEST -------------------------------------------------------------------------------------------------------------
@@ -257,7 +270,7 @@ def test_the_soft_memory_bound_drops_to_the_wanted_density_before_it_grows():
     rule = MESTSoft(stop=40, final=0.2, every=8)
     model = begun(mlp(6, 20, 3), rule, 0.2)
     views = sk.views(model, capture(model, batch_for((6,))[0]))
-    new = rule.propose(views, 8, draws())
+    new = proposal(rule, views, 8, draws())
     for name, view in views.items():
         weakest_first = view.topology.indices[view.values.abs().argsort()]
         num_kept = round(view.topology.count * 2 / 3)
@@ -269,7 +282,7 @@ def test_the_soft_memory_bound_drops_to_the_wanted_density_before_it_grows():
 def test_of_more_connections_than_wanted_just_the_wanted_number_is_kept(step, connections):
     rule = MESTSoft(stop=40, final=0.1, every=10, allow_regrowth=False)
     view = view_of([float(size) for size in range(connections)], list(range(connections)), (20, 20))
-    new = rule.propose({"fc": view}, step, draws())["fc"]
+    new = proposal(rule, {"fc": view}, step, draws())["fc"]
     assert new.count == connections
     assert (view.topology & new).indices.tolist() == list(range(connections - 40, connections))
 
@@ -283,8 +296,8 @@ def test_what_elastic_mutation_drops_weighs_gradients_as_told(make):
 def test_weight_and_gradient_adds_the_sizes_of_both():
     view = view_of([3.0, -1.0], [0, 3], (2, 2))
     view = dataclasses.replace(view, existing_grads=torch.tensor([-1.0, 5.0], dtype=torch.float64))
-    assert WeightAndGradient(gradient=2.0)(view, draws()).tolist() == [5.0, 11.0]
-    assert WeightAndGradient(gradient=0.0)(view_of([3.0, -1.0], [0, 3], (2, 2)), draws()).tolist() == [3.0, 1.0]
+    assert WeightAndGradient(gradient=2.0)(view, 0, draws()).tolist() == [5.0, 11.0]
+    assert WeightAndGradient(gradient=0.0)(view_of([3.0, -1.0], [0, 3], (2, 2)), 0, draws()).tolist() == [3.0, 1.0]
 
 
 # --- ITOP -------------------------------------------------------------------------------------------------------------
@@ -317,7 +330,7 @@ def test_random_growth_covers_what_the_formula_predicts(allow_regrowth, wanted):
     for step in range(10):
         values = torch.randn(layer.count, generator=generator, dtype=torch.float64)
         view = LayerView(name="fc", topology=layer, values=values)
-        layer = rule.propose({"fc": view}, step, generator)["fc"]
+        layer = proposal(rule, {"fc": view}, step, generator)["fc"]
         visited |= layer
     assert visited.density == pytest.approx(wanted, abs=0.005)
 
@@ -339,8 +352,8 @@ def test_the_momentum_of_missing_connections_is_kept_up_at_every_step():
         train(model, optimizer, rule, (6,), steps=1, first=step)
         for name, layer in sk.sparse_layers(model).items():
             wanted[name] = 0.9 * wanted[name] + twin.get_submodule(name).weight.grad.flatten()
-            torch.testing.assert_close(layer.memory["momentum"], wanted[name], rtol=1e-9, atol=1e-12)
-            assert layer.memory["momentum"][layer.topology.missing()].count_nonzero() > 0
+            torch.testing.assert_close(layer.rule_state["momentum"], wanted[name], rtol=1e-9, atol=1e-12)
+            assert layer.rule_state["momentum"][layer.topology.missing()].count_nonzero() > 0
 
 
 def test_snfs_grows_where_momentum_is_largest_and_most_in_the_layer_that_has_most():
@@ -354,9 +367,9 @@ def test_snfs_grows_where_momentum_is_largest_and_most_in_the_layer_that_has_mos
             topology=layer,
             values=torch.randn(30, generator=draws(9), dtype=torch.float64),
             io=_Still(momentum),
-            memory={},
+            state=NoState(),
         )
-    new = SNFS(drop_fraction=Constant(0.5)).propose(views, 0, draws())
+    new = proposal(SNFS(drop_fraction=Constant(0.5)), views, 0, draws())
     assert new.count == 60
     assert new["a"].count - 15 > 3 * (new["b"].count - 15)
     for name, view in views.items():
@@ -375,7 +388,7 @@ def test_snfs_shares_growth_by_the_momentum_of_all_connections_those_about_to_be
         momentum = torch.tensor([*mine, *[0.5] * 36], dtype=torch.float64)
         view = view_of([0.1, 0.2, 3.0, 4.0], [0, 1, 2, 3], (4, 10))
         views[name] = dataclasses.replace(view, name=name, io=_Still(momentum))
-    new = SNFS(drop_fraction=Constant(0.5)).propose(views, 0, draws())
+    new = proposal(SNFS(drop_fraction=Constant(0.5)), views, 0, draws())
     assert {name: layer.count for name, layer in new.items()} == {"a": 4, "b": 4}
 
 
@@ -383,15 +396,15 @@ def test_snfs_shares_growth_by_the_momentum_of_all_connections_those_about_to_be
 def test_momentum_that_is_no_number_is_named(value):
     layer, momentum = LayerTopology((1, 6), torch.tensor([0, 1])), torch.full((6,), value, dtype=torch.float64)
     with pytest.raises(ValueError, match="momentum of fc must be finite, got .*; look for an infinite loss"):
-        SNFS(drop_fraction=Constant(0.5)).propose(momentum_views(fc=(layer, momentum)), 0, draws())
+        proposal(SNFS(drop_fraction=Constant(0.5)), momentum_views(fc=(layer, momentum)), 0, draws())
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.25, 1.0])
 def test_of_the_momentum_as_much_lasts_as_it_is_told(momentum):
     rule, gradients = SNFS(momentum=momentum, stop=9), torch.arange(6, dtype=torch.float64)
     views = momentum_views(fc=(LayerTopology((1, 6), torch.tensor([0, 1])), gradients))
-    before = dataclasses.replace(views["fc"], memory={"momentum": torch.full((6,), 8.0, dtype=torch.float64)})
-    assert rule.remember({"fc": before}, 3, draws())["fc"]["momentum"].tolist() == (8 * momentum + gradients).tolist()
+    before = dataclasses.replace(views["fc"], state={"momentum": torch.full((6,), 8.0, dtype=torch.float64)})
+    assert new_state(rule, {"fc": before}, 3, draws())["fc"]["momentum"].tolist() == (8 * momentum + gradients).tolist()
 
 
 def momentum_views(**layers: tuple[LayerTopology, torch.Tensor]) -> dict[str, LayerView]:
@@ -401,7 +414,7 @@ def momentum_views(**layers: tuple[LayerTopology, torch.Tensor]) -> dict[str, La
             topology=layer,
             values=torch.rand(layer.count, generator=draws(9), dtype=torch.float64),
             io=_Still(momentum),
-            memory={},
+            state=NoState(),
         )
         for name, (layer, momentum) in layers.items()
     }
@@ -410,14 +423,14 @@ def momentum_views(**layers: tuple[LayerTopology, torch.Tensor]) -> dict[str, La
 def test_layers_share_by_the_mean_of_their_momentum_and_not_by_its_sum():
     even = torch.ones(400, dtype=torch.float64)
     views = momentum_views(a=(random_layer((20, 20), 90), even), b=(random_layer((20, 20), 30), even))
-    new = SNFS(drop_fraction=Constant(0.5)).propose(views, 0, draws())
+    new = proposal(SNFS(drop_fraction=Constant(0.5)), views, 0, draws())
     assert [layer.count for layer in new.values()] == [45 + 30, 15 + 30]
 
 
 def test_a_layer_with_all_the_momentum_is_not_filled_to_the_last_place():
     loud, quiet = 1000 * torch.ones(100, dtype=torch.float64), torch.ones(100, dtype=torch.float64)
     views = momentum_views(a=(random_layer((10, 10), 94), loud), b=(random_layer((10, 10), 40), quiet))
-    new = SNFS(drop_fraction=Constant(0.5)).propose(views, 0, draws())
+    new = proposal(SNFS(drop_fraction=Constant(0.5)), views, 0, draws())
     # 47 + 20 are dropped; layer a has 53 free places, and 99 % of them are 52.
     assert [layer.count for layer in new.values()] == [47 + 52, 20 + 15]
 
@@ -425,7 +438,7 @@ def test_a_layer_with_all_the_momentum_is_not_filled_to_the_last_place():
 def test_momentum_counts_by_its_size_whatever_its_sign():
     momentum = torch.tensor([1.0, 1.0, 0.5, -9.0, 3.0, -2.0], dtype=torch.float64)
     views = momentum_views(fc=(LayerTopology((1, 6), torch.tensor([0, 1])), momentum))
-    new = SNFS(drop_fraction=Constant(0.5)).propose(views, 0, draws())["fc"]
+    new = proposal(SNFS(drop_fraction=Constant(0.5)), views, 0, draws())["fc"]
     assert new.indices.tolist()[-1] == 3
 
 
@@ -462,9 +475,9 @@ def test_dsr_keeps_the_total_while_layers_move_and_its_threshold_finds_the_share
 def test_the_threshold_is_doubled_where_too_few_fell_below_and_halved_where_too_many_did(small, factor):
     values = [1e-4] * small + [1.0] * (10 - small)
     rule = DSR(drop_fraction=0.1, threshold=0.01)
-    notes = rule.remember({"fc": view_of(values, list(range(10)), (5, 10))}, 0, draws())
+    notes = new_state(rule, {"fc": view_of(values, list(range(10)), (5, 10))}, 0, draws())
     assert float(notes["fc"]["threshold"]) == pytest.approx(0.01 * factor)
-    again = rule.remember({"fc": view_of(values, list(range(10)), (5, 10), threshold=torch.tensor(1e-6))}, 0, draws())
+    again = new_state(rule, {"fc": view_of(values, list(range(10)), (5, 10), threshold=torch.tensor(1e-6))}, 0, draws())
     assert float(again["fc"]["threshold"]) == pytest.approx(2e-6)
 
 
@@ -476,7 +489,7 @@ def test_a_threshold_that_could_never_grow_is_refused():
 def test_dsr_never_brings_back_at_once_what_it_dropped():
     weak = view_of([1e-4] * 9 + [1.0], list(range(10)), (4, 5))
     for seed in range(5):
-        new = DSR(threshold=0.01).propose({"fc": weak}, 0, draws(seed))["fc"]
+        new = proposal(DSR(threshold=0.01), {"fc": weak}, 0, draws(seed))["fc"]
         assert (new & weak.topology).indices.tolist() == [9]
         assert new.count == 10
 
@@ -486,22 +499,22 @@ def test_what_dsr_grows_goes_where_most_is_left():
         "a": view_of([1e-4] * 12 + [1.0] * 6, list(range(18)), (6, 50)),
         "b": view_of([1.0] * 18, list(range(18)), (6, 6)),
     }
-    new = DSR(threshold=0.01).propose(views, 0, draws())
+    new = proposal(DSR(threshold=0.01), views, 0, draws())
     assert {name: layer.count for name, layer in new.items()} == {"a": 6 + 3, "b": 18 + 9}
 
 
 @pytest.mark.parametrize("rule", [DSR(threshold=0.01), DeepR()])
 def test_no_more_is_dropped_than_there_are_free_places(rule):
     places, signs = torch.arange(9), torch.ones(9, dtype=torch.int8)
-    nearly_full = view_of([-1e-4] * 9, places.tolist(), (2, 5), places=places, signs=signs)
-    new = rule.propose({"fc": nearly_full}, 3, draws())["fc"]
+    nearly_full = view_of([-1e-4] * 9, places.tolist(), (2, 5), positions=places, signs=signs)
+    new = proposal(rule, {"fc": nearly_full}, 3, draws())["fc"]
     assert new.count == 9
     assert (new - nearly_full.topology).indices.tolist() == [9]
 
 
 def test_a_layer_all_of_whose_values_are_tiny_keeps_the_largest():
     views = {"a": view_of([1e-4, -3e-4, 2e-4], [1, 5, 9], (3, 6)), "b": view_of([1.0] * 9, list(range(9)), (3, 6))}
-    new = DSR(threshold=0.01).propose(views, 0, draws())
+    new = proposal(DSR(threshold=0.01), views, 0, draws())
     assert new["a"].position_of(torch.tensor([5])).item() >= 0
     assert new.count == 12
 
@@ -520,7 +533,9 @@ def test_no_connection_outlives_a_change_of_its_sign():
         assert sk.topology_of(model).count == total
         now = {}
         for name, layer in sk.sparse_layers(model).items():
-            known = {int(p): int(s) for p, s in zip(layer.memory["places"], layer.memory["signs"], strict=True)}
+            known = {
+                int(p): int(s) for p, s in zip(layer.rule_state["positions"], layer.rule_state["signs"], strict=True)
+            }
             for place, value in zip(layer.topology.indices.tolist(), layer.values().tolist(), strict=True):
                 if place in known and (name, place) in signs and step > 0:
                     assert value * signs[name, place] >= 0
@@ -537,7 +552,7 @@ def test_without_noise_pull_and_learning_hardly_anything_changes():
 def test_the_pull_is_towards_zero_and_the_noise_as_wide_as_the_temperature_says():
     rule, places = DeepR(shrink=0.5, temperature=Constant(0.02)), list(range(40_000))
     view = view_of([1.0, -1.0] * 20_000, places, (200, 200))
-    pull = rule.pull(view, 0, draws(), rate=0.25)
+    pull = rule.gradient_penalty(view, 0, draws(), rate=0.25)
     assert float(pull[::2].mean()) == pytest.approx(0.5, abs=0.003)
     assert float(pull[1::2].mean()) == pytest.approx(-0.5, abs=0.003)
     assert float(pull[::2].std()) == pytest.approx(math.sqrt(2 * 0.25 * 0.02), rel=0.02)
@@ -545,28 +560,30 @@ def test_the_pull_is_towards_zero_and_the_noise_as_wide_as_the_temperature_says(
 
 def test_half_of_the_fresh_connections_get_the_sign_that_the_loss_does_not_want():
     places = torch.arange(2000)
-    view = view_of([1.0] * 2000, places.tolist(), (100, 100), places=places[:0], signs=torch.empty(0, dtype=torch.int8))
-    signs = DeepR().remember({"fc": view}, 5, draws())["fc"]["signs"]
+    view = view_of(
+        [1.0] * 2000, places.tolist(), (100, 100), positions=places[:0], signs=torch.empty(0, dtype=torch.int8)
+    )
+    signs = new_state(DeepR(), {"fc": view}, 5, draws())["fc"]["signs"]
     assert signs.abs().eq(1).all()
     assert 0.45 < float((signs == 1).double().mean()) < 0.55
 
 
 def test_a_sign_lasts_though_the_value_changes_its_own_between_two_rewirings():
     places, signs = torch.tensor([0, 3]), torch.tensor([1, -1], dtype=torch.int8)
-    crossed = view_of([-0.5, -0.5], [0, 3], (2, 2), places=places, signs=signs)
+    crossed = view_of([-0.5, -0.5], [0, 3], (2, 2), positions=places, signs=signs)
     rule = DeepR(every=10)
-    noted = rule.remember({"fc": crossed}, 5, draws())["fc"]
+    noted = new_state(rule, {"fc": crossed}, 5, draws())["fc"]
     assert noted["signs"].tolist() == [1, -1]
-    assert rule.propose({"fc": crossed}, 10, draws())["fc"].position_of(torch.tensor([0, 3])).tolist()[0] == -1
+    assert proposal(rule, {"fc": crossed}, 10, draws())["fc"].position_of(torch.tensor([0, 3])).tolist()[0] == -1
 
 
 def test_connections_leave_their_layer_where_there_are_more_free_places_elsewhere():
     def all_crossed(count: int, shape: tuple[int, int]) -> LayerView:
         places = torch.arange(count)
         signs = torch.ones(count, dtype=torch.int8)
-        return view_of([-1.0] * count, places.tolist(), shape, places=places, signs=signs)
+        return view_of([-1.0] * count, places.tolist(), shape, positions=places, signs=signs)
 
-    new = DeepR().propose({"small": all_crossed(40, (10, 10)), "large": all_crossed(40, (60, 60))}, 3, draws())
+    new = proposal(DeepR(), {"small": all_crossed(40, (10, 10)), "large": all_crossed(40, (60, 60))}, 3, draws())
     assert new.count == 80
     assert new["small"].count < 10
 
@@ -596,7 +613,7 @@ def test_top_kast_uses_exactly_its_density_trains_more_and_leaves_the_rest_untou
         assert used.count == round(0.2 * size)
         assert all((used[name] - trained[name]).count == 0 for name in used)
         assert trained.count == (round(0.4 * size) if step < 28 else trained.count)
-        now = {name: layer.memory["weights"].clone() for name, layer in sk.sparse_layers(model).items()}
+        now = {name: layer.rule_state["weights"].clone() for name, layer in sk.sparse_layers(model).items()}
         for name, layer in sk.sparse_layers(model).items():
             now[name][layer.topology.indices] = layer.values()
             outside = layer.topology.missing()
@@ -624,28 +641,28 @@ def test_a_weight_that_rests_takes_up_its_value_again_when_it_returns():
     plain = nn.Sequential(nn.Linear(2, 2, bias=False)).double()
     plain[0].weight.data = torch.tensor([[4.0, 3.0], [2.0, 1.0]], dtype=torch.float64)
     model = sk.sparsify(plain, {"0": LayerTopology((2, 2), torch.tensor([0, 1]))})
-    rule.prepare(model, plain=plain)
+    prepare_layers(rule, model, plain=plain)
     layer = sk.sparse_layers(model)["0"]
     with torch.no_grad():
         layer.param[0, 0] = 0.5  # shrunk below the resting 2.0
     seen = sk.views(model)
-    sk.rewire(model, rule.propose(seen, 3, draws()), grow_init=rule.grow_init(seen))
+    sk.rewire(model, proposal(rule, seen, 3, draws()), grow_init=rule.grow_init(seen))
     assert layer.topology.indices.tolist() == [1, 2]
     assert layer.values().tolist() == [3.0, 2.0]
-    assert rule.remember(seen, 3, draws())["0"]["weights"].tolist() == [0.5, 3.0, 2.0, 1.0]
+    assert new_state(rule, seen, 3, draws())["0"]["weights"].tolist() == [0.5, 3.0, 2.0, 1.0]
 
 
 def test_the_penalty_pulls_unused_values_harder_by_the_inverse_density():
     rule = TopKAST(extra=1.0, penalty=0.5)
     view = view_of([4.0, -1.0], [0, 1], (1, 10))
-    assert rule.pull(view, 0, draws(), rate=1.0).tolist() == pytest.approx([4.0, -10.0])
+    assert rule.gradient_penalty(view, 0, draws(), rate=1.0).tolist() == pytest.approx([4.0, -10.0])
 
 
 def test_after_the_end_every_weight_is_used_and_none_is_pulled_harder():
     rule = TopKAST(stop=4, every=2, penalty=1e-2)
     for step, model, _ in followed(rule, density=0.2, steps=7):
         for view in sk.views(model).values():
-            pull = rule.pull(view, step + 1, draws(), rate=1.0)
+            pull = rule.gradient_penalty(view, step + 1, draws(), rate=1.0)
             harder = pull.abs() > 2.5e-2 * view.values.abs()
             assert int(harder.sum()) == (view.topology.count // 2 if step < 4 else 0)
 
@@ -666,7 +683,7 @@ def test_top_kast_that_was_not_prepared_or_has_no_room_says_so():
     with pytest.raises(ValueError, match="prepare"):
         sk.attach(model, torch.optim.SGD(model.parameters(), lr=0.1), TopKAST(stop=3))
     with pytest.raises(ValueError, match="plain=model"):
-        TopKAST(stop=3).prepare(model)
+        prepare_layers(TopKAST(stop=3), model)
     with pytest.raises(ValueError, match="must not exceed 1"):
         TopKAST(stop=3, extra=1.0).initial_density(0.6)
 
@@ -675,12 +692,12 @@ def test_top_kast_that_was_not_prepared_or_has_no_room_says_so():
 
 
 def test_the_constant_fan_in_of_a_layer_of_32_neurons_and_64_inputs_at_a_tenth_is_six():
-    first = SRigL(stop=9).begin(Topology({"fc": random_layer((32, 64), 204)}), draws())["fc"]
+    first = SRigL(stop=9).initial_topology(Topology({"fc": random_layer((32, 64), 204)}), draws())["fc"]
     assert first.fan_in().tolist() == [6] * 32
 
 
 def test_where_there_are_fewer_connections_than_neurons_some_neurons_get_none():
-    first = SRigL(stop=9).begin(Topology({"fc": random_layer((10, 4), 3)}), draws())["fc"]
+    first = SRigL(stop=9).initial_topology(Topology({"fc": random_layer((10, 4), 3)}), draws())["fc"]
     assert sorted(first.fan_in().tolist()) == [0] * 7 + [1] * 3
 
 
@@ -713,13 +730,13 @@ def test_every_neuron_has_k_connections_or_none_and_neurons_only_go(saliency):
 def test_so_many_neurons_stay_that_they_have_room_for_the_budget(make, density, saliency):
     rule = SRigL(stop=99, every=1, saliency=saliency)
     model = begun(make(), rule, density)
-    budgets = {name: int(layer.memory["budget"]) for name, layer in sk.sparse_layers(model).items()}
+    budgets = {name: int(layer.rule_state["budget"]) for name, layer in sk.sparse_layers(model).items()}
     shape = (64,) if "0" in budgets and sk.shapes_of(make())["0"] == (20, 64) else (2, 6, 6)
     for step in range(6):
         for layer in sk.sparse_layers(model).values():  # one neuron has nearly all that is large
             layer.param.data.flatten()[0] += 9.0
         views = sk.views(model, capture(model, batch_for(shape, seed=step)[0]))
-        sk.rewire(model, rule.propose(views, step, draws()))
+        sk.rewire(model, proposal(rule, views, step, draws()))
         for name, layer in sk.topology_of(model).items():
             active = int((layer.fan_in() > 0).sum())
             assert active >= math.ceil(budgets[name] / layer.num_inputs)
@@ -733,7 +750,7 @@ def test_srigl_spends_its_whole_budget_where_almost_all_neurons_are_given_up():
     gradients = torch.zeros(20, 64, dtype=torch.float64)
     gradients[:3] = 1.0
     view = LayerView(name="a", topology=layer, values=values, io=_Still(gradients.flatten()))
-    new = rule.propose({"a": view, "head": dataclasses.replace(view, name="head")}, 0, draws())["a"]
+    new = proposal(rule, {"a": view, "head": dataclasses.replace(view, name="head")}, 0, draws())["a"]
     assert sorted(new.fan_in().tolist()) == [0] * 10 + [64] * 10
 
 
@@ -745,7 +762,7 @@ def test_as_many_connections_are_dropped_as_the_share_says(make, monkeypatch):
     layer = random_layer((20, 20), 100)
     view = LayerView(name="a", topology=layer, values=torch.arange(100.0), io=_Still(torch.ones(400)))
     for share in range(1, 100):
-        make(stop=9, drop_fraction=Constant(share / 100)).propose({"a": view}, 0, draws())
+        proposal(make(stop=9, drop_fraction=Constant(share / 100)), {"a": view}, 0, draws())
     assert kept == [100 - share for share in range(1, 100)]
 
 
@@ -763,7 +780,7 @@ def test_the_threshold_of_dsr_stays_where_exactly_as_many_fell_as_the_bounds_all
     values = torch.tensor([1e-4] * 22 + [1.0] * 178, dtype=torch.float64)
     view = LayerView(name="a", topology=random_layer((20, 20), 200), values=values)
     for drop_fraction, wanted in ((0.1, 1e-3), (0.09, 5e-4), (0.13, 2e-3)):  # 22 is 1.1 times 20; of 18 it is more
-        noted = DSR(stop=9, drop_fraction=drop_fraction).remember({"a": view}, 0, draws())["a"]["threshold"]
+        noted = new_state(DSR(stop=9, drop_fraction=drop_fraction), {"a": view}, 0, draws())["a"]["threshold"]
         assert float(noted) == pytest.approx(wanted)
 
 
@@ -780,8 +797,8 @@ def test_an_overfull_neuron_keeps_its_largest_values():
     with torch.no_grad():
         sk.sparse_layers(model)["0"].param.copy_(sk.sparse_layers(model)["0"].pack(layer, values))
     views = sk.views(model, capture(model, batch_for((6,))[0]))
-    shrunk = dataclasses.replace(views["0"], memory={"budget": torch.tensor(3)})
-    new = SRigL(drop_fraction=Constant(0.0)).propose({"0": shrunk}, 0, draws())["0"]
+    shrunk = dataclasses.replace(views["0"], state={"budget": torch.tensor(3), "classes": torch.tensor(True)})
+    new = proposal(SRigL(drop_fraction=Constant(0.0)), {"0": shrunk}, 0, draws())["0"]
     assert new.indices.tolist() == [1, 3, 5]
 
 
@@ -792,7 +809,7 @@ def test_a_neuron_without_salient_connections_is_given_up_and_the_others_share_i
     gradients[2:6] = torch.tensor([4.0, 3.0, 2.0, 1.0], dtype=torch.float64)
     hidden = LayerView(name="a", topology=layer, values=values, io=_Still(gradients))
     head = dataclasses.replace(hidden, name="head")
-    new = SRigL(drop_fraction=Constant(0.25), saliency=0.6).propose({"a": hidden, "head": head}, 0, draws())
+    new = proposal(SRigL(drop_fraction=Constant(0.25), saliency=0.6), {"a": hidden, "head": head}, 0, draws())
     assert new["a"].fan_in().tolist() == [2, 0, 2, 2]
     assert new["head"].fan_in().tolist() == [2, 2, 2, 2]
 
@@ -807,28 +824,28 @@ def test_a_neuron_whose_values_cancel_is_not_given_up():
         io=_Still(torch.zeros(12, dtype=torch.float64)),
     )
     head = dataclasses.replace(view, name="head")
-    new = SRigL(drop_fraction=Constant(0.0)).propose({"a": view, "head": head}, 0, draws())
+    new = proposal(SRigL(drop_fraction=Constant(0.0)), {"a": view, "head": head}, 0, draws())
     assert new["a"].fan_in().tolist() == new["head"].fan_in().tolist() == [2, 2]
 
 
 def test_what_the_first_rounding_left_unused_goes_to_the_neurons_that_are_left():
     rule = SRigL(stop=9, drop_fraction=Constant(0.1))
     experiment = sk.Experiment(model_settings={"hidden": (32,)}, density=0.1, allocation="uniform", rule=rule)
-    model = sk.train.build_model(experiment, input_shape=(64,), num_classes=10)
+    model = build_model(experiment, input_shape=(64,), num_classes=10)
     view = sk.views(model)["fc1"]
     assert view.topology.fan_in().tolist() == [6] * 32
     silent, towards_the_last = view.topology.indices // 64 < 3, torch.arange(32 * 64) // (31 * 64)
     view = dataclasses.replace(view, values=view.values.masked_fill(silent, 0.0), io=_Still(towards_the_last.float()))
-    thinner = rule.propose({"fc1": view}, 0, draws())["fc1"]
+    thinner = proposal(rule, {"fc1": view}, 0, draws())["fc1"]
     assert sorted(thinner.fan_in().tolist()) == [0] * 3 + [204 // 29] * 29
 
 
 def test_where_the_classes_stay_dense_no_hidden_layer_is_taken_for_them():
     rule, plain = SRigL(stop=9, saliency=1.0, drop_fraction=Constant(0.5)), mlp(6, 20, 20, 3)
     drawn = sk.random_topology(sk.shapes_of(plain, exclude=("last",)), 0.3, seed=0)
-    model = sk.sparsify(plain, rule.begin(drawn, draws()))
-    rule.prepare(model, plain=plain, drawn=drawn)
-    new = rule.propose(sk.views(model, capture(model, batch_for((6,))[0])), 0, draws())
+    model = sk.sparsify(plain, initial_topology(rule, drawn, draws()))
+    prepare_layers(rule, model, plain=plain, sampled=drawn)
+    new = proposal(rule, sk.views(model, capture(model, batch_for((6,))[0])), 0, draws())
     assert 0 in new["2"].fan_in().tolist()
 
 
@@ -839,7 +856,7 @@ def rewired_by_srigl(values: list[float], gradients: dict[int, float], **setting
     pull[list(gradients)] = torch.tensor(list(gradients.values()), dtype=torch.float64)
     view = LayerView(name="a", topology=layer, values=torch.tensor(values, dtype=torch.float64), io=_Still(pull))
     head = dataclasses.replace(view, name="head")
-    return SRigL(**settings).propose({"a": view, "head": head}, 0, draws())["a"]
+    return proposal(SRigL(**settings), {"a": view, "head": head}, 0, draws())["a"]
 
 
 def test_large_gradients_save_a_neuron_whose_values_are_small():
@@ -906,7 +923,9 @@ def test_sr_ste_hands_its_settings_to_every_layer_and_a_stronger_pull_leaves_unu
     for decay in (0.0, 0.5):
         *_, (_, model, _) = followed(SRSTE(stop=30, decay=decay), steps=10)
         views = sk.views(model).values()
-        unused.append(sum(view.values[view.used.position_of(view.topology.indices) < 0].abs().sum() for view in views))
+        unused.append(
+            sum(view.values[view.active.position_of(view.topology.indices) < 0].abs().sum() for view in views)
+        )
     assert unused[1] < 0.9 * unused[0]
 
 
@@ -947,7 +966,7 @@ def test_the_dynamic_form_has_n_in_every_group_after_every_rewiring_and_moves(ma
 
 
 def test_the_dynamic_form_begins_with_n_in_every_group():
-    first = DynamicNOfM(n=1, m=4, stop=9).begin(Topology({"fc": random_layer((9, 8), 10)}), draws())["fc"]
+    first = DynamicNOfM(n=1, m=4, stop=9).initial_topology(Topology({"fc": random_layer((9, 8), 10)}), draws())["fc"]
     assert (first.mask().unflatten(1, (2, 4)).sum(2) == 1).all()
 
 
@@ -957,7 +976,7 @@ def test_a_group_takes_in_as_many_as_it_lost_where_its_gradient_is_largest():
     view = LayerView(
         name="fc", topology=layer, values=torch.tensor([0.1, 3.0, 2.0, 1.0], dtype=torch.float64), io=_Still(gradients)
     )
-    new = DynamicNOfM(n=2, m=4, drop_fraction=Constant(0.25)).propose({"fc": view}, 0, draws())["fc"]
+    new = proposal(DynamicNOfM(n=2, m=4, drop_fraction=Constant(0.25)), {"fc": view}, 0, draws())["fc"]
     assert new.indices.tolist() == [1, 3, 4, 5]
 
 

@@ -6,13 +6,14 @@ from helpers import batch_for, counts_of, train
 from rule_helpers import RULES_ON_NETS, begun, every_rule_on_its_nets, rule_of
 
 import sparsekit as sk
+from sparsekit.rules.initial import initial_density, samples_anew
 from sparsekit.train import load_checkpoint, restore, save_checkpoint
 
 
 @every_rule_on_its_nets
 def test_connections_stay_as_many_where_no_density_is_asked_for(name, make, shape, storage):
     rule = rule_of(name, every=2, stop=8)
-    if getattr(rule, "density", None) is not None or not rule.keeps_count:
+    if getattr(rule, "density", None) is not None or initial_density(rule, 0.4) != 0.4 or samples_anew(rule):
         return
     model = begun(make, storage, rule)
     before = sk.topology_of(model)

@@ -32,6 +32,7 @@ from sparsekit.models import build
 from sparsekit.rewiring.journal import Journal
 from sparsekit.rules import GMP, GSE, SET, DeepR, GraNet, RigL, SRigL, Static
 from sparsekit.rules.cycles import Cycles
+from sparsekit.rules.parts import PARTS, HasGradientPenalty, part_of
 from sparsekit.schedules import Constant, Joined, Linear, Triangular
 from sparsekit.tickets import superpose
 from sparsekit.train import load_checkpoint
@@ -222,9 +223,14 @@ def test_cycles_survive_json_and_take_everything_else_from_the_base():
     base = GSE(every=2, stop=5, probe_batches=3)
     rule = Cycles(base=base, after=10, length=5)
     assert from_plain(json.loads(json.dumps(to_plain(rule)))) == rule
-    for name in ("needs_gradients", "replaces_step", "probe_batches", "watches", "pulls", "needs_dense", "keeps_count"):
+    for name in ("needs_gradients", "replaces_step", "probe_batches", "every_step"):
         assert getattr(rule, name) == getattr(base, name)
-    assert Cycles(base=DeepR(stop=9), explore=0.0).pulls
+    for part in PARTS:
+        assert (part_of(rule, part) is None) == (part_of(base, part) is None)
+    assert part_of(Cycles(base=DeepR(stop=9), explore=0.0), HasGradientPenalty)
+    assert part_of(rule, HasGradientPenalty) is None
+    with pytest.raises(AttributeError, match="'Cycles' object has no attribute 'every'"):
+        rule.every  # noqa: B018
     assert Cycles(base=rule_of("snfs", every=2), explore=0.5).needs_dense
 
 

@@ -337,7 +337,7 @@ def test_a_ticket_makes_a_plain_model_sparse():
 def test_what_a_rule_remembers_is_no_part_of_a_ticket():
     net = tiny()
     for layer in sparse_layers(net).values():
-        layer.remember({"momentum": torch.ones(3)})
+        layer.set_rule_state({"momentum": torch.ones(3)})
     one = Ticket.of(net, step=0)
     assert not [name for name in one.rest if "memory" in name]
     one.model_like(net)

@@ -27,6 +27,7 @@ from sparsekit.experiments.recipes import digits_mlp
 from sparsekit.layers import densify, sparse_layers, topology_of
 from sparsekit.models import build
 from sparsekit.rules import SET, RigL, Static
+from sparsekit.rules.initial import why_dense
 from sparsekit.train import fit, load_checkpoint
 from sparsekit.tricks import (
     GhostNeurons,
@@ -155,7 +156,7 @@ def test_afterwards_nothing_of_a_trick_is_left(name, rule, storage):
 @both_storages
 @pytest.mark.parametrize("rule", names("rule"))
 def test_tricks_go_with_every_rule(rule, storage):
-    if storage == "csr" and rule_of(rule, every=2).needs_dense:
+    if storage == "csr" and why_dense(rule_of(rule, every=2)):
         pytest.skip("needs the dense weights")
     tricks = [quick(name) for name in ("ghost-neurons", "ghost-skips", "rescaled-init")]
     trained = {}

@@ -88,6 +88,16 @@ class capture_io:  # used like a function
         self.stop()
 
 
+class NoState(dict[str, Tensor]):
+    """The state of a layer that has none yet. It says so to a rule that looks for something in it."""
+
+    def __missing__(self, name: str) -> Tensor:
+        raise ValueError(
+            f"this rule needs the state {name!r} of every layer, got views without it. Hand them through "
+            "rules.with_initial_state(rule, views) first"
+        )
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LayerView:
     """All that a rule may see of a layer.
@@ -108,7 +118,7 @@ class LayerView:
     values: Float[Tensor, " e"]
     existing_grads: Float[Tensor, " e"] | None = None
     io: LayerIO | None = None
-    state: Mapping[str, Tensor] = field(default_factory=dict)
+    state: Mapping[str, Tensor] = field(default_factory=NoState)
     remaining: LayerTopology | None = None
     find_active: Callable[[], LayerTopology] | None = None
 
@@ -169,6 +179,6 @@ def _view_of(name: str, layer: SparseLayer, io: LayerIO | None) -> LayerView:
         values=layer.values(),
         existing_grads=layer.grads(),
         io=io,
-        state=layer.rule_state,
+        state=layer.rule_state or NoState(),
         find_active=(lambda: layer.used) if isinstance(layer, MaskedLayer) else None,
     )

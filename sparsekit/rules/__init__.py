@@ -24,6 +24,7 @@ from sparsekit.rules.dsr import DSR
 from sparsekit.rules.gradual import GMP, MEST, GraNet, MESTSoft
 from sparsekit.rules.grow.gradient import Gradient
 from sparsekit.rules.grow.random import Random
+from sparsekit.rules.initial import initial_density, initial_topology, prepare_layers, with_initial_state
 from sparsekit.rules.n_of_m import SRSTE, DynamicNOfM
 from sparsekit.rules.presets import GSE, SET, SETITOP, GSEReleased, RigL, RigLITOP
 from sparsekit.rules.snfs import SNFS
@@ -110,7 +111,11 @@ __all__ = [
     "TopKAST",
     "Uniform",
     "WeightAndGradient",
+    "initial_density",
+    "initial_topology",
     "make_rule",
     "names",
+    "prepare_layers",
     "settings_of",
+    "with_initial_state",
 ]

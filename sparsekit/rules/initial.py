@@ -1,17 +1,20 @@
 """How a rule's training starts: the optional parts that are asked for before the first step, and nowhere else."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.layers.masked import ForwardMask, MaskedLayer
+from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.base import Rule
 from sparsekit.rules.parts import (
     HasForwardMasks,
     HasInitialDensity,
     HasInitialTopology,
+    HasState,
     NeedsDense,
     PreparesLayers,
     part_of,
@@ -67,6 +70,25 @@ def prepare_layers(
     if (part := part_of(rule, PreparesLayers)) is not None:
         for name, state in part.prepare_layers(model, plain, sampled or topology_of(model)).items():
             layers[name].set_rule_state(state)
+
+
+def with_initial_state(rule: Rule, views: Mapping[str, LayerView]) -> dict[str, LayerView]:
+    """Return views in which layers without a state show the rule's initial one. Most rules have none.
+
+    Training does this itself. Do it in a loop of your own before you call `rule.propose`.
+
+    Example:
+        >>> from sparsekit.rules import DSR
+        >>> from sparsekit.topology import LayerTopology
+        >>> view = LayerView(name="fc", topology=LayerTopology((2, 2), torch.tensor([0])), values=torch.ones(1))
+        >>> with_initial_state(DSR(stop=10, threshold=0.5), {"fc": view})["fc"].state
+        {'threshold': tensor(0.5000)}
+    """
+    part = part_of(rule, HasState)
+    if part is None or all(view.state for view in views.values()):
+        return dict(views)
+    initial = part.init_state(views)
+    return {name: replace(view, state=view.state or initial.get(name, view.state)) for name, view in views.items()}
 
 
 def check_prepared(rule: Rule, model: nn.Module) -> None:

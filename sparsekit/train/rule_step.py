@@ -1,7 +1,6 @@
 """What a training asks a rule for at a step, beside `is_due` and `propose`: its optional parts, and nowhere else."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import nn
@@ -11,6 +10,7 @@ from sparsekit.layers import sparse_layers
 from sparsekit.rewiring.capture import LayerIO, LayerView, views
 from sparsekit.rewiring.update import GrowInit, zero_init
 from sparsekit.rules.base import Rule
+from sparsekit.rules.initial import with_initial_state
 from sparsekit.rules.parts import HasGradientPenalty, HasGrowInit, HasState, LooksAhead, ReplacesUpdate, part_of
 
 
@@ -54,12 +54,7 @@ def add_gradient_penalty(
 
 def rule_views(model: nn.Module, rule: Rule, io: Mapping[str, LayerIO]) -> dict[str, LayerView]:
     """Return what the rule may see of every layer that is trained, with its state as the rule left it."""
-    seen = views(model, io)
-    part = part_of(rule, HasState)
-    if part is None or all(view.state for view in seen.values()):
-        return seen
-    initial = part.init_state(seen)
-    return {name: view if view.state else replace(view, state=initial.get(name, {})) for name, view in seen.items()}
+    return with_initial_state(rule, views(model, io))
 
 
 def grow_init_for(rule: Rule, seen: Mapping[str, LayerView]) -> GrowInit:

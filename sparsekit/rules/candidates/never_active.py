@@ -40,4 +40,4 @@ class NeverActive(Candidates):
 
 def _visited(view: LayerView) -> LayerTopology:
     """Every position of the present connections and of those before them."""
-    return view.topology | LayerTopology(view.topology.shape, view.state["visited"])
+    return view.topology | LayerTopology(view.topology.shape, view.state.get("visited", view.topology.indices))
