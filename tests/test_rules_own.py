@@ -506,7 +506,8 @@ def test_what_dsr_grows_goes_where_most_is_left():
 @pytest.mark.parametrize("rule", [DSR(threshold=0.01), DeepR()])
 def test_no_more_is_dropped_than_there_are_free_places(rule):
     places, signs = torch.arange(9), torch.ones(9, dtype=torch.int8)
-    nearly_full = view_of([-1e-4] * 9, places.tolist(), (2, 5), positions=places, signs=signs)
+    state = {} if isinstance(rule, DSR) else {"positions": places, "signs": signs}
+    nearly_full = view_of([-1e-4] * 9, places.tolist(), (2, 5), **state)
     new = proposal(rule, {"fc": nearly_full}, 3, draws())["fc"]
     assert new.count == 9
     assert (new - nearly_full.topology).indices.tolist() == [9]

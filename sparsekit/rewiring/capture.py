@@ -35,7 +35,7 @@ class capture_io:  # used like a function
     """Record what every sparse layer sees in the backward passes run inside it.
 
     Args:
-        model: the model that is trained; the `DistributedDataParallel` wrapper where there is one.
+        model: the model that is trained. Give the `DistributedDataParallel` wrapper where there is one.
         enabled: False records nothing, so that one `with` serves both kinds of step.
 
     Example:
@@ -60,7 +60,7 @@ class capture_io:  # used like a function
         self._stance = ExitStack()
 
     def start(self) -> dict[str, LayerIO]:
-        """Begin to record; return what will hold the record, by layer name."""
+        """Begin to record. Return what will hold the record, by layer name."""
         if self.io:
             self._stance.enter_context(backend.uncompiled())
             note_call = CallNote(self._whole.note_call)
@@ -73,7 +73,7 @@ class capture_io:  # used like a function
         return self.io
 
     def stop(self) -> None:
-        """Stop recording; what was recorded stays readable for as long as somebody holds it."""
+        """Stop recording. What was recorded stays readable for as long as somebody holds it."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
@@ -108,7 +108,7 @@ class LayerView:
         values: their values, in the order of `topology.indices`.
         existing_grads: their gradients, or None before any backward pass.
         io: the captured backward pass, or None where the rule did not ask for it.
-        state: of the rule, in this layer; see `HasState` in `rules/parts.py`.
+        state: of the rule, in this layer. See `HasState` in `rules/parts.py`.
         remaining: while a rule that drops first grows: the topology after dropping.
         find_active: says which connections the forward pass uses.
     """
@@ -135,11 +135,11 @@ class LayerView:
             ValueError: before any backward pass.
         """
         if self.existing_grads is None:
-            raise ValueError(f"{self.name}: this rule needs gradients, got none; call backward before it proposes")
+            raise ValueError(f"{self.name}: this rule needs gradients, got none. Call backward before it proposes")
         return self.existing_grads
 
     def grad_at(self, indices: Int64[Tensor, " c"]) -> Float[Tensor, " c"]:
-        """Gradients at any sorted positions, existing or missing; see `LayerIO.grad_at` and `captured`."""
+        """Gradients at any sorted positions, existing or missing. See `LayerIO.grad_at` and `captured`."""
         return self.captured.grad_at(indices)
 
     @property
@@ -151,7 +151,7 @@ class LayerView:
         """
         if self.io is None:
             raise ValueError(
-                f"{self.name}: growing by gradient needs a captured backward pass, got none; run forward and backward "
+                f"{self.name}: growing by gradient needs a captured backward pass, got none. Run forward and backward "
                 "inside capture_io(model), and hand what it gives to views(model, io)"
             )
         return self.io
@@ -160,7 +160,7 @@ class LayerView:
 def views(model: nn.Module, io: Mapping[str, LayerIO] | None = None) -> dict[str, LayerView]:
     """Return what a rule may see, for every sparse layer that is trained.
 
-    Frozen layers keep their topology; so do those through which the captured backward pass did not come (another head
+    Frozen layers keep their topology. So do those through which the captured backward pass did not come (another head
     was trained, a block was skipped), just as optimizers leave weights without a gradient alone.
     """
     io = io or {}

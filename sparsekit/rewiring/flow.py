@@ -44,7 +44,7 @@ class WholeModel:
         """
         if not self.arguments:
             raise ValueError(
-                "the flow of ones needs the shape of the model's input, got no call of the model with a tensor; run "
+                "the flow of ones needs the shape of the model's input, got no call of the model with a tensor. Run "
                 "model(x), the input by position, inside capture_io(model)"
             )
         return all_ones_flow(self.model, self.arguments)
@@ -53,7 +53,7 @@ class WholeModel:
 def ones_for(arguments: Any) -> Any:
     """Return ones in place of every tensor of real numbers or bytes, in the memory of a single number each.
 
-    Other whole numbers and truth values stay: they are indices and masks.
+    Other integers and truth values stay: they are indices and masks.
     """
     one = partial(torch.ones, (), dtype=torch.float64)
     return tree_map(lambda x: one(device=x.device).expand(x.shape) if _is_real(x) else x, arguments)
@@ -66,7 +66,7 @@ def _is_real(value: Any) -> bool:
 def all_ones_flow(model: nn.Module, arguments: tuple[Any, ...]) -> Sums:
     """Return for each sparse layer what arrives at its inputs `(W,)`, and what its outputs `(O,)` pass on.
 
-    The model's absolute weights, without biases, see inputs of ones; `R` is the sum of all outputs. What arrives is
+    The model's absolute weights, without biases, see inputs of ones. `R` is the sum of all outputs. What arrives is
     the activation, what is passed on is the derivative of `R`, both summed over samples and positions: their product
     is what a connection of weight 1 would add to `R`. Normalisations and activations are left out, modules and
     functions alike (they count as the identity, attention's softmax as a division by the sum). Of an embedding the mean
@@ -77,7 +77,7 @@ def all_ones_flow(model: nn.Module, arguments: tuple[Any, ...]) -> Sums:
         arguments: what the model is called with, for example from `ones_for`.
 
     Returns:
-        By layer name; layers that the pass does not reach are left out.
+        By layer name. Layers that the pass does not reach are left out.
 
     Raises:
         ValueError: if the model is recurrent, or the pass reaches no sparse layer.
@@ -105,7 +105,7 @@ def all_ones_flow(model: nn.Module, arguments: tuple[Any, ...]) -> Sums:
             arriving.backward()
     if not sums:
         raise ValueError(
-            "the flow of ones must reach at least one sparse layer, got none reached; outputs must depend on inputs of "
+            "the flow of ones must reach at least one sparse layer, got none reached. Outputs must depend on inputs of "
             "real numbers, or on an embedding, through sparse layers"
         )
     return sums
@@ -138,7 +138,7 @@ def positive_twin(model: nn.Module) -> nn.Module:
 
 
 def _is_added(model: nn.Module, name: str, tensor: Tensor) -> bool:
-    """Whether a tensor is a bias or holds positions, by its name; a table named bias that is not learnt is a mask."""
+    """Whether a tensor is a bias or holds positions, by its name. A table named bias that is not learnt is a mask."""
     owner, _, own = name.rpartition(".")
     if isinstance(model.get_submodule(owner), nn.Embedding):
         own = owner.rpartition(".")[2]
@@ -223,7 +223,7 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """What attention in one function does, with `shares` in place of its softmax; any scale gives the same shares."""
+    """What attention in one function does, with `shares` in place of its softmax. Any scale gives the same shares."""
     if enable_gqa:
         key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
     compared = query @ key.transpose(-2, -1)
@@ -244,7 +244,7 @@ def _embedding_bag(input: Tensor, weight: Tensor, *more: Any, **named: Any) -> T
 
 
 def _mean_row(weight: Tensor) -> Tensor:
-    # Here the flow begins: whole numbers have no gradient that would say what depends on them.
+    # Here the flow begins: integers have no gradient that would say what depends on them.
     return weight.detach().mean(0).requires_grad_()
 
 
@@ -255,7 +255,7 @@ def _first_of(*args: Any, **named: Any) -> Any:
 def _refuse(name: str, *_: Any, **__: Any) -> Any:
     raise ValueError(
         f"the flow of ones needs layers that are straight without activations, got {name}, whose gates close at large "
-        "numbers; choose a score or a guide that looks at data"
+        "numbers. Choose a score or a guide that looks at data"
     )
 
 

@@ -3,7 +3,7 @@
 File format: a line of magic, then one block per record: its length (8 bytes, little-endian), its CRC-32 (4 bytes), the
 CRC-32 of these 12 bytes (4 bytes), and a zlib-compressed safetensors payload. Sorted positions are stored as gaps,
 which compress to a little over a byte. A last block that a crash cut off is recognised by being too short, and left
-out; anything else that differs is damage.
+out. Anything else that differs is damage.
 """
 
 import struct
@@ -76,11 +76,11 @@ class Journal:
             yield topology
 
     def add(self, step: int, change: TopologyUpdate) -> None:
-        """Record a rewiring, in memory and, where there is a path, at the end of the file; in both or in neither.
+        """Record a rewiring, in memory and, where there is a path, at the end of the file. In both or in neither.
 
         Raises:
             ValueError: if the step does not come after the last one.
-            OSError: if there is no space; the message says so.
+            OSError: if there is no space. The message says so.
         """
         if self.entries and step <= self.entries[-1][0]:
             raise ValueError(f"rewirings must come in order, got step {step} after step {self.entries[-1][0]}")
@@ -96,14 +96,14 @@ class Journal:
 
     @classmethod
     def create(cls, path: str | Path, initial: Topology) -> Self:
-        """Begin a new journal file; an old one at this path is replaced."""
+        """Begin a new journal file. An old one at this path is replaced."""
         journal = cls(initial.to("cpu"), path=Path(path))
         journal._rewrite()
         return journal
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """Read a journal file; a record cut off at the end is left out.
+        """Read a journal file. A record cut off at the end is left out.
 
         Raises:
             ValueError: if the file is no journal, of an older version, or damaged.
@@ -112,7 +112,7 @@ class Journal:
         data = _read_bytes(Path(path))
         records, end = _records(data, Path(path))
         if not records:
-            raise ValueError(f"a journal must begin with its initial topology, got none in {path}; the file is damaged")
+            raise ValueError(f"a journal must begin with its initial topology, got none in {path}. The file is damaged")
         entries = [_unpack_change(record) for record in records[1:]]
         return cls(_unpack_topology(records[0]), entries, Path(path), _ends_torn=end < len(data))
 
@@ -132,7 +132,7 @@ class Journal:
 def _pack_topology(topology: Topology) -> dict[str, Tensor]:
     record = {}
     for number, (name, layer) in enumerate(topology.items()):
-        # safetensors sorts its keys; the order of the layers is kept in the first number.
+        # safetensors sorts its keys. The order of the layers is kept in the first number.
         record[f"shape/{name}"] = torch.tensor([number, *layer.shape])
         record[f"initial/{name}"] = _gaps(layer.indices)
     return record
@@ -184,16 +184,16 @@ def _block(record: dict[str, Tensor]) -> bytes:
 
 def _read_bytes(path: Path) -> bytes:
     if not path.exists():
-        raise FileNotFoundError(f"a journal must exist at {path}, got none; give the journal in a run's folder")
+        raise FileNotFoundError(f"a journal must exist at {path}, got none. Give the journal in a run's folder")
     data = path.read_bytes()
     if data.startswith(MAGIC):
         return data
     if data.startswith(MAGIC[:-2]):
         raise ValueError(
-            f"{path} must be a {MAGIC.decode().strip()!r}, got one of another version; delete the run's folder to "
+            f"{path} must be a {MAGIC.decode().strip()!r}, got one of another version. Delete the run's folder to "
             "train it again, or use the version that wrote it"
         )
-    raise ValueError(f"{path} must be a journal written by sparsekit, got something else; give the run's journal")
+    raise ValueError(f"{path} must be a journal written by sparsekit, got something else. Give the run's journal")
 
 
 def _records(data: bytes, path: Path) -> tuple[list[dict[str, Tensor]], int]:
@@ -215,6 +215,6 @@ def _records(data: bytes, path: Path) -> tuple[list[dict[str, Tensor]], int]:
 
 def _damaged(path: Path, number: int) -> ValueError:
     return ValueError(
-        f"{path} must hold its records as they were written, got a damaged one after {number} whole ones; put a good "
+        f"{path} must hold its records as they were written, got a damaged one after {number} whole ones. Put a good "
         "copy in its place, or delete the run's folder to train it again"
     )

@@ -46,10 +46,10 @@ class LayerIO:
         return torch.cat([self.layer.kind.output_matrix(g) for _, g in self._captured()], dim=1).T
 
     def grad_at(self, indices: Int64[Tensor, " c"]) -> Float[Tensor, " c"]:
-        """Return the loss gradient at sorted weight positions, existing or missing; only those are computed.
+        """Return the loss gradient at sorted weight positions, existing or missing. Only those are computed.
 
         A masked layer's dense gradient was caught in the backward pass itself (and averaged by DDP). A csr layer
-        multiplies what it captured; under DDP these few numbers are averaged here, on rewiring steps only.
+        multiplies what it captured. Under DDP these few numbers are averaged here, on rewiring steps only.
 
         Raises:
             ValueError: if nothing was captured.
@@ -66,7 +66,7 @@ class LayerIO:
     def magnitudes(self) -> tuple[Float[Tensor, " w"], Float[Tensor, " o"]]:
         """Return the sums of `|input|` and of `|output gradient|` over samples and positions, of all processes.
 
-        No gradient's size can exceed its input's sum times its output's; for a single sample it is their product.
+        No gradient's size can exceed its input's sum times its output's. For a single sample it is their product.
         """
         kind = self.layer.kind
         return self._total([(kind.input_sums(x.abs()), kind.output_sums(g.abs())) for x, g in self._in_full()])
@@ -89,7 +89,7 @@ class LayerIO:
         return self._total(parts)
 
     def flow(self) -> tuple[Float[Tensor, " w"], Float[Tensor, " o"]]:
-        """Return what `all_ones_flow` finds at this layer; zeros where the pass does not come here."""
+        """Return what `all_ones_flow` finds at this layer. Zeros where the pass does not come here."""
         width = self.layer.kind.num_groups * self.layer.topology.num_inputs
         none = self.layer.param.new_zeros(width), self.layer.param.new_zeros(self.layer.shape[0])
         return self.whole.flow.get(self.name, none)
@@ -128,7 +128,7 @@ class LayerIO:
         if self.catcher is not None and self.catcher.was_read:
             raise ValueError(
                 f"{self.name}: what guides growth by inputs and outputs must see all of them, got a weight that other "
-                "code reads and computes with by itself; call layer(x) there, or grow by gradient (RigL)"
+                "code reads and computes with by itself. Call layer(x) there, or grow by gradient (RigL)"
             )
         self._check_captured()
         return self.pairs
@@ -136,12 +136,12 @@ class LayerIO:
     def _check_captured(self) -> None:
         if self.saw_infinite and not (self.pairs or self.reads):
             raise FloatingPointError(
-                "gradients must be finite to grow by them, got inf or NaN from a finite loss; lower the learning rate, "
+                "gradients must be finite to grow by them, got inf or NaN from a finite loss. Lower the learning rate, "
                 "or clip gradients"
             )
         if not (self.pairs or self.reads):
             raise ValueError(
-                "growing by gradient needs a captured backward pass, got none; "
+                "growing by gradient needs a captured backward pass, got none. "
                 "run forward and backward inside capture_io(model) before the rule proposes"
             )
 
@@ -198,5 +198,5 @@ def check_not_alone(layers: Mapping[str, SparseLayer]) -> None:
     if layers and distributed and torch.distributed.get_world_size() > 1:
         raise ValueError(
             f"among several processes these layers must be seen through their DistributedDataParallel wrapper, got the "
-            f"model without it ({', '.join(layers)}); hand over the wrapper, or their topologies would drift apart"
+            f"model without it ({', '.join(layers)}). Hand over the wrapper, or their topologies would drift apart"
         )

@@ -17,9 +17,9 @@ TRIAL = 0.75  # a weight that is not zero, and exact in every floating type
 
 
 def chain(optimizer: Optimizer) -> list[Optimizer]:
-    """Return an optimizer and those that it hands its work on to; the last one updates the weights.
+    """Return an optimizer and those that it hands its work on to. The last one updates the weights.
 
-    SAM, Lookahead and accelerate's `AcceleratedOptimizer` hold another optimizer; most hold none.
+    SAM, Lookahead and accelerate's `AcceleratedOptimizer` hold another optimizer. Most hold none.
 
     Raises:
         TypeError: if it is no optimizer and holds none.
@@ -36,11 +36,11 @@ def chain(optimizer: Optimizer) -> list[Optimizer]:
             kinds = ", ".join(type(one).__name__ for one in held)
             raise ValueError(
                 f"an optimizer must hand its work on to one other at most, got {type(found[-1]).__name__}, which holds "
-                f"{kinds}; use one of these for all sparse layers"
+                f"{kinds}. Use one of these for all sparse layers"
             )
         found += held
     if not isinstance(found[-1], Optimizer):
-        raise TypeError(f"the optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}; use one")
+        raise TypeError(f"the optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}. Use one")
     return found
 
 
@@ -53,7 +53,7 @@ def _held_by(owner: object, known: list[Optimizer]) -> list[Optimizer]:
 
 
 def states_of(optimizer: Optimizer, layer: SparseLayer) -> Iterator[MutableMapping[str, Any]]:
-    """Yield what an optimizer, and each that it hands its work on to, keeps of a layer's parameter; no state twice."""
+    """Yield what an optimizer, and each that it hands its work on to, keeps of a layer's parameter. No state twice."""
     states = {id(one.state): one.state for one in chain(optimizer) if hasattr(one, "state")}
     return (state[layer.param] for state in states.values() if layer.param in state)
 
@@ -89,7 +89,7 @@ class Trial:
         """Let the optimizer take a step by the same gradient for both weights.
 
         Raises:
-            ValueError: if it cannot; the message says why.
+            ValueError: if it cannot. The message says why.
         """
         step: Callable[[Optimizer], Any] = type(self._probe).step
         step = getattr(step, "__wrapped__", step) if getattr(step, "hooked", False) else step  # without global hooks
@@ -99,7 +99,7 @@ class Trial:
         except Exception as error:
             raise ValueError(
                 "the optimizer must show in a step on a fresh weight what it starts new connections with, got "
-                f"{type(self._probe).__name__}, which fails there ({type(error).__name__}: {error}); use one whose "
+                f"{type(self._probe).__name__}, which fails there ({type(error).__name__}: {error}). Use one whose "
                 "step() needs nothing but gradients, or rewire before its first step"
             ) from error
 
@@ -144,7 +144,7 @@ class StateTransition:
         layer: the layer.
         move: from the old topology to the new one.
         optimizer: the one that trains the layer.
-        values: first values of the grown connections; zeros if None.
+        values: initial values of the grown connections, or None for zeros.
 
     Raises:
         ValueError: if the state that they start with cannot be known.
@@ -161,12 +161,12 @@ class StateTransition:
             self._each(state, self._fresh, lambda key, tensor, fresh: self._start(key, fresh, tensor.dtype))
 
     def apply(self) -> None:
-        """Move the state; call it before the layer itself is moved."""
+        """Move the state. Call it before the layer itself is moved."""
         for state in self._states:
             state.update(self._each(state, self._fresh, self._moved))
 
     def _each(self, entries: Mapping[Any, Any], fresh: Any, change: Callable[[Any, Tensor, Any], Any]) -> dict:
-        """Return entries with what they hold of each weight changed; some optimizers keep lists or dicts of tensors."""
+        """Return entries with what they hold of each weight changed. Some optimizers keep lists or dicts of tensors."""
         known = fresh if isinstance(fresh, dict) else {}
         changed = dict(entries)
         for key, value in entries.items():
@@ -202,7 +202,7 @@ class StateTransition:
             if bool(first.any()):
                 raise ValueError(
                     f"the optimizer's state must start as that of a fresh weight, got {key!r}, which a fresh weight "
-                    "does not have, and connections that do not start at zero; let them grow from zero, or remove "
+                    "does not have, and connections that do not start at zero. Let them grow from zero, or remove "
                     f"{key!r} from optimizer.state before rewiring"
                 )
             return first

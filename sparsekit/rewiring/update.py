@@ -75,24 +75,24 @@ def rewire(
     optimizer: Optimizer | None = None,
     grow_init: GrowInit = zero_init,
 ) -> TopologyUpdate:
-    """Give a model's layers new topologies; values and optimizer state move with their connections.
+    """Give a model's layers new topologies. Values and optimizer state move with their connections.
 
     A connection in both topologies keeps its value and its optimizer state. A grown one starts at zero (see
-    `grow_init`) and with the state that the optimizer starts a new weight with; a dropped one is gone from both.
+    `grow_init`) and with the state that the optimizer starts a new weight with. A dropped one is gone from both.
     Gradients are cleared, because they belong to the old topology. Parameters stay the same objects. Call it between
     steps.
 
     Args:
-        model: a sparse model; changed in place.
-        new: topologies of some or all of its sparse layers; layers not named stay as they are.
+        model: a sparse model, which is changed in place.
+        new: topologies of some or all of its sparse layers. Layers not named stay as they are.
         optimizer: the one that trains the model, or None where there is none yet. Of an optimizer that hands its work
             on to another, as SAM and Lookahead do, the outer one: the states of both move.
-        grow_init: `(layer name, grown positions) -> their first values`, or None for zeros.
+        grow_init: `(layer name, grown positions) -> their initial values`, or None for zeros.
 
     Raises:
         TypeError: if an argument is something else.
         ValueError: if a name or shape does not fit, or a csr layer under `DistributedDataParallel` would get another
-            number of connections; if a parameter is sharded; or if the optimizer does not train one of these layers,
+            number of connections, if a parameter is sharded, or if the optimizer does not train one of these layers,
             not weight by weight, or does not show what it starts a weight with. Nothing has changed then.
     """
     _check_arguments(model, new, optimizer, grow_init)
@@ -123,9 +123,9 @@ def _check_arguments(model: object, new: object, optimizer: object, grow_init: o
     must_be("model", model, nn.Module, "give what sparsify returned")
     must_be("new", new, Mapping, "give a Topology, or {name: LayerTopology}")
     if not callable(grow_init) or isinstance(grow_init, type):
-        raise TypeError(f"grow_init must be a function of name and positions, got {shown(grow_init)}; leave it out")
+        raise TypeError(f"grow_init must be a function of name and positions, got {shown(grow_init)}. Leave it out")
     if optimizer is not None and not (hasattr(optimizer, "param_groups") and hasattr(optimizer, "state")):
-        raise TypeError(f"optimizer must be one of torch.optim, got {shown(optimizer)}; None where there is none yet")
+        raise TypeError(f"optimizer must be one of torch.optim, got {shown(optimizer)}. None where there is none yet")
 
 
 def _move_to(new: LayerTopology, layer: SparseLayer) -> Transition:
@@ -144,13 +144,13 @@ def check_optimizer(layers: Mapping[str, SparseLayer], optimizer: Optimizer) -> 
     if mixes := {"LBFGS", "Muon"} & {cls.__name__ for one in optimizers for cls in type(one).__mro__}:
         raise ValueError(
             f"the optimizer must treat each weight by itself, got {mixes.pop()}, which mixes them and would revive "
-            "dropped connections; use SGD, Adam, AdamW, RMSprop, Adagrad or the like"
+            "dropped connections. Use SGD, Adam, AdamW, RMSprop, Adagrad or the like"
         )
     check_whole(layers)
     trained = {id(parameter) for group in optimizers[-1].param_groups for parameter in group["params"]}
     if left_out := [n for n, x in layers.items() if x.param.requires_grad and id(x.param) not in trained]:
         raise ValueError(
-            f"the optimizer must train every sparse layer that is not frozen, got none for {', '.join(left_out)}; "
+            f"the optimizer must train every sparse layer that is not frozen, got none for {', '.join(left_out)}. "
             "build it from model.parameters() after sparsify, which returns a new model, or freeze these layers"
         )
 
@@ -167,7 +167,7 @@ def check_whole(layers: Mapping[str, SparseLayer]) -> None:
             raise ValueError(
                 f"{name}: a sparse layer's parameter must be whole on every process, got a sharded one "
                 f"({type(layer.param.data).__name__} of shape {tuple(layer.param.shape)}), in which no connection has "
-                "a place; train with DistributedDataParallel, or leave sparse layers out of fully_shard"
+                "a place. Train with DistributedDataParallel, or leave sparse layers out of fully_shard"
             )
 
 
@@ -175,7 +175,7 @@ def _check_fits(layers: Mapping[str, SparseLayer], new: Mapping[str, LayerTopolo
     for name, topology in new.items():
         if name not in layers:
             raise ValueError(
-                f"layers to rewire must be among {', '.join(layers) or '(none)'}, got {name!r}; see topology_of"
+                f"layers to rewire must be among {', '.join(layers) or '(none)'}, got {name!r}. See topology_of"
             )
         must_be(
             f"the new topology of {name}", topology, LayerTopology, "make it of a mask: LayerTopology.of_mask(mask)"
@@ -190,5 +190,5 @@ def _check_sizes_stay(layers: Mapping[str, SparseLayer], new: Mapping[str, Layer
         if not isinstance(layers[name], MaskedLayer) and topology.count != layers[name].topology.count:
             raise ValueError(
                 f"{name}: under DistributedDataParallel a csr layer must keep its {layers[name].topology.count} "
-                f"connections, got {topology.count}; use storage masked, or scope='layer' and no density schedule"
+                f"connections, got {topology.count}. Use storage masked, or scope='layer' and no density schedule"
             )

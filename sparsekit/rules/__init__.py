@@ -39,7 +39,7 @@ discover(__name__)
 
 # Where in the training a rule that is not told stops. Evci et al. (2020), section 4: T_end is three quarters of it.
 DEFAULT_STOP_FRACTION = 0.75
-# ITOP explores, and these masks move, to the end; MEST's last stage begins at 120 of 160 epochs, which is usual.
+# ITOP explores, and these masks move, to the end. MEST's last stage begins at 120 of 160 epochs, which is usual.
 STOPS_AT = {"set-itop": 1.0, "rigl-itop": 1.0, "sr-ste": 1.0, "str": 1.0, "deepr": 1.0}
 
 
@@ -49,7 +49,7 @@ def make_rule(name: str, *, total_steps: int, **settings: Any) -> Rule:
     A rule with an end that none is given for stops after three quarters of the training, as RigL does.
 
     Raises:
-        ValueError: if the rule or a setting is unknown; the message lists the known ones.
+        ValueError: if the rule or a setting is unknown. The message lists the known ones.
 
     Example:
         >>> make_rule("rigl", total_steps=1000).stop

@@ -51,7 +51,7 @@ def check_rule(rule: object) -> None:
     if not isinstance(rule, Rule):
         is_name = isinstance(rule, str)
         hint = f"make_rule({rule!r}, total_steps=...) makes one" if is_name else "call it, as in RigL(stop=750)"
-        raise TypeError(f"rule must be a Rule, got {rule if not is_name else repr(rule)}; {hint}")
+        raise TypeError(f"rule must be a Rule, got {rule if not is_name else repr(rule)}. {hint}")
 
 
 class DropScore(ABC):

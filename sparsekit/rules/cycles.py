@@ -19,7 +19,7 @@ from sparsekit.utils.settings import setting
 @register("cycles", "cycles")
 @dataclass(frozen=True, kw_only=True)
 class Cycles(WrappedRule):
-    """Any rule up to step `after`; from there on a large rewiring every `length` steps, and little or nothing between.
+    """Any rule up to step `after`. From there on a large rewiring every `length` steps, and little or nothing between.
 
     The large rewiring is the rule's own, with the share `explore` of the connections instead of its fraction: same
     scores, same candidates, exact budget. It sees the gradients of the cycle's first batch: at the present weights for
@@ -31,8 +31,8 @@ class Cycles(WrappedRule):
         base: the rule of the ordinary training.
         after: steps of ordinary training before the first cycle.
         length: steps of a cycle.
-        explore: share of the connections exchanged at the start of a cycle; 0 leaves out the large rewiring.
-        freeze: keep the topology within a cycle; if not, the base rule goes on there, as in the authors' commands for
+        explore: share of the connections exchanged at the start of a cycle. 0 leaves out the large rewiring.
+        freeze: keep the topology within a cycle, if not, the base rule continues there, as in the authors' commands for
             ImageNet.
 
     Raises:
@@ -60,18 +60,18 @@ class Cycles(WrappedRule):
         check_rule(self.base)
         super().__post_init__()
         if self.after < 1 or self.length < 2:
-            raise ValueError(f"after must be at least 1 and length 2, got {self.after} and {self.length}; raise it")
+            raise ValueError(f"after must be at least 1 and length 2, got {self.after} and {self.length}. Raise it")
         if not 0 <= self.explore <= 1:
-            raise ValueError(f"explore must lie in [0, 1], got {self.explore}; 0.5 is the paper's")
+            raise ValueError(f"explore must lie in [0, 1], got {self.explore}. 0.5 is the paper's")
         stop = getattr(self.base, "stop", None)
         if getattr(self.base, "density", None) is not None and stop is not None and stop > self.after:
             raise ValueError(
-                f"the density must have arrived where cycles begin, {self.after}, got stop={stop}; make the rule with "
+                f"the density must have arrived where cycles begin, {self.after}, got stop={stop}. Make the rule with "
                 "an earlier stop"
             )
         if self.explore and not _can_explore(self.base):
             raise ValueError(
-                f"the base rule must have a fraction to explore with, got {type(self.base).__name__}; choose SET, "
+                f"the base rule must have a fraction to explore with, got {type(self.base).__name__}. Choose SET, "
                 "RigL, GSE, GraNet or the like, or explore=0"
             )
 
@@ -98,10 +98,10 @@ class Cycles(WrappedRule):
         return self.explores_at(step) or (goes_on and self.base.is_due(step))
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
-        """Return what the base rule proposes, at the start of a cycle with the larger share; see `Rule.propose`."""
+        """Return what the base rule proposes, at the start of a cycle with the larger share. See `Rule.propose`."""
         return (self._large if self.explores_at(step) else self.base).propose(views, step, generator)
 
 
 def _can_explore(rule: Rule) -> bool:
-    """Whether a rule exchanges a share of the connections; one that never changes anything has nothing to look for."""
+    """Whether a rule exchanges a share of the connections. One that never changes anything has nothing to look for."""
     return isinstance(rule, Static) or isinstance(getattr(rule, "drop_fraction", None), Schedule)

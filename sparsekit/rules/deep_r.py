@@ -22,14 +22,14 @@ from sparsekit.utils.settings import check_range, setting
 @register("rule", "deepr")
 @dataclass(frozen=True, kw_only=True)
 class DeepR(Periodic):
-    """Every connection has a sign; one whose value takes the other is dropped, and a random one grows elsewhere.
+    """Every connection has a sign. One whose value takes the other is dropped, and a random one grows elsewhere.
 
     The gradients get a pull towards zero (`shrink`) and noise of deviation `sqrt(2 * learning rate * temperature)`. A
     grown connection starts at zero with a random sign, which counts from its second step on: half of them go at once,
-    as when the loss pulls a fresh weight to the wrong side. What was dropped now cannot come back at once. All layers
+    as when the loss pulls a fresh weight to the wrong side. What was dropped now cannot regrow at once. All layers
     share one budget.
 
-    Source: Bellec et al. (2018), Deep rewiring, arXiv:1711.05136, algorithm 1; the noise on the gradients and the
+    Source: Bellec et al. (2018), Deep rewiring, arXiv:1711.05136, algorithm 1. The noise on the gradients and the
         defaults are those of the code of Mostafa and Wang (2019), whose temperature falls in stages.
 
     Example:
@@ -40,7 +40,7 @@ class DeepR(Periodic):
     every_step: ClassVar[bool] = True
 
     every: int = setting(1, "steps between rewirings", range=(1, 10_000))
-    shrink: float = setting(1e-5, "pull of every value towards zero (L1)", range=(0, 1))
+    shrink: float = setting(1e-5, "L1 penalty that draws every value towards zero", range=(0, 1))
     temperature: Schedule = setting(Constant(1e-5), "of the noise on the gradients", range=(0, 1))
 
     def __post_init__(self):
@@ -95,7 +95,7 @@ def _signs_from_now(view: LayerView, generator: torch.Generator) -> Tensor:
 
 
 def _anywhere(views: Mapping[str, LayerView], count: int, generator: torch.Generator) -> dict[str, LayerTopology]:
-    """Draw places of the whole network uniformly, where there is no connection now."""
+    """Draw positions of the whole network uniformly, where there is no connection now."""
     free = [view.topology.size - view.topology.count for view in views.values()]
     drawn = draw_distinct(sum(free), count, generator)
     ends = torch.tensor(free).cumsum(0)

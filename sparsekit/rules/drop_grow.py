@@ -33,7 +33,7 @@ class DropGrow(Rule):
     """Every so many steps, drop the connections with the lowest drop scores and grow as many elsewhere.
 
     With the defaults this is RigL. The number of connections is exact after every rewiring: of each layer (scope
-    `"layer"`) or of the whole network (`"global"`). Where there are fewer candidates than places to fill, fewer
+    `"layer"`) or of the whole network (`"global"`). Where there are fewer candidates than positions to fill, fewer
     connections are exchanged.
 
     Raises:
@@ -55,36 +55,36 @@ class DropGrow(Rule):
     drop_fraction: Schedule = setting(
         Cosine(0.3, 0.0), "share of the connections exchanged at a rewiring", range=(0, 1)
     )
-    density: Schedule | None = setting(None, "density, from start to stop; none leaves it as it is", range=(0, 1))
+    density: Schedule | None = setting(None, "density, from start to stop. None leaves it as it is", range=(0, 1))
     scope: Literal["layer", "global"] = setting("layer", "rank within each layer, or over all layers at once")
     shrink: Literal["per-layer", "global"] = setting(
         "per-layer", "where a falling density takes from: every layer alike, or the lowest scores of one ranking"
     )
-    allow_regrowth: bool = setting(True, "may a connection dropped now come back at once? (no: growing comes first)")
+    allow_regrowth: bool = setting(True, "may a connection dropped now regrow at once? (no: growing comes first)")
     rounding: Literal["down", "up", "nearest"] = setting(
-        "down", "the number exchanged, where the fraction is no whole number"
+        "down", "the number exchanged, where the fraction is no integer"
     )
-    probe_batches: int = setting(1, "batches whose gradients growth looks at; 1: that of the step", range=(1, 100))
+    probe_batches: int = setting(1, "batches whose gradients growth looks at. 1: that of the step", range=(1, 100))
     replaces_step: bool = setting(True, "a rewiring takes the place of the weight update of its step")
-    every: int = setting(100, "steps between rewirings; 1 leaves none to train if they replace it", range=(1, 10_000))
+    every: int = setting(100, "steps between rewirings. 1 leaves none to train if they replace it", range=(1, 10_000))
     start: int = setting(0, "first rewiring step", range=(0, 1_000_000))
-    stop: int | None = setting(None, "last step at which the topology may change; none never stops")
+    stop: int | None = setting(None, "last step at which the topology may change. None never stops")
 
     def __post_init__(self):
         super().__post_init__()
         check_range(self, every=(1, math.inf), start=(0, math.inf), probe_batches=(1, math.inf))
         if self.stop is None and self.drop_fraction.lasting(1) != self.drop_fraction:
             raise ValueError(
-                f"a fraction that decays must know its end, got {self.drop_fraction} and stop=None; "
+                f"a fraction that decays must know its end, got {self.drop_fraction} and stop=None. "
                 "give stop=STEPS (RigL: 0.75 of the training), or drop_fraction=Constant(0.3) to go on for ever"
             )
         if self.stop is None and self.density is not None and self.density.lasting(1) != self.density:
             raise ValueError(
-                f"a density that changes must know its end, got {self.density} and stop=None; give stop=STEPS"
+                f"a density that changes must know its end, got {self.density} and stop=None. Give stop=STEPS"
             )
         if self.stop is not None and self.stop < self.start:
             raise ValueError(
-                f"stop must be None or at least start, got stop={self.stop} and start={self.start}; "
+                f"stop must be None or at least start, got stop={self.stop} and start={self.start}. "
                 "use Static() for a topology that never changes"
             )
         for step in (0, self.stop or 0):
@@ -115,7 +115,7 @@ class DropGrow(Rule):
         """
         drop_fraction = self.drop_fraction.lasting(self.stop)(step)
         if not 0 <= drop_fraction <= 1:
-            raise ValueError(f"the fraction exchanged must lie in [0, 1], got {drop_fraction} at step {step}; lower it")
+            raise ValueError(f"the fraction exchanged must lie in [0, 1], got {drop_fraction} at step {step}. Lower it")
         return drop_fraction
 
     def density_at(self, step: int) -> float | None:
@@ -130,7 +130,7 @@ class DropGrow(Rule):
         return density
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
-        """Return the topology after this rewiring; see `Rule.propose`."""
+        """Return the topology after this rewiring. See `Rule.propose`."""
         all_views = list(views.values())
         targets = self._targets(all_views, step, generator)
         groups = [[view] for view in all_views] if self.scope == "layer" else [all_views]
@@ -154,7 +154,7 @@ class DropGrow(Rule):
             new = _united(taken, grown)
             if _count(new) == target:
                 return new
-        # What was grown is not dropped; if candidates ran short, the best of the dropped stay.
+        # What was grown is not dropped, if candidates ran short, the best of the dropped stay.
         rest = true_positions(torch.cat([grown[name].position_of(layer.indices) < 0 for name, layer in old.items()]))
         best = topk_indices(worth.index_select(0, rest), min(target - _count(grown), rest.numel()))
         stay = _cut(old, rest.index_select(0, best))
@@ -207,7 +207,7 @@ class DropGrow(Rule):
     def _best_of_network(
         self, views: Sequence[LayerView], target: int, step: int, generator: torch.Generator
     ) -> Mapping[str, int]:
-        """How many of the highest drop scores of the whole network lie in each layer; no layer loses its last one."""
+        """How many of the highest drop scores of the whole network lie in each layer. No layer loses its last one."""
         worth = {view.name: self.drop(view, step, generator).clone() for view in views}
         for scores in filter(torch.numel, worth.values()):
             scores[scores.argmax()] = math.inf
@@ -257,7 +257,7 @@ def _united(kept: Mapping[str, LayerTopology], grown: Mapping[str, LayerTopology
 
 
 def _cut(layers: Mapping[str, LayerTopology], places: Tensor) -> dict[str, LayerTopology]:
-    """Keep the chosen places, in increasing order, of the layers' concatenated connections."""
+    """Keep the chosen positions, in increasing order, of the layers' concatenated connections."""
     ends = list(itertools.accumulate((layer.count for layer in layers.values()), initial=0))
     cuts = torch.searchsorted(places, torch.tensor(ends, device=places.device)).tolist()
     return {

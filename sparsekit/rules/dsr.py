@@ -26,11 +26,11 @@ TOO_MANY, TOO_FEW = Fraction(11, 10), Fraction(9, 10)  # of those aimed at: then
 class DSR(Periodic):
     """Drop all values below a threshold that adapts, and grow as many at random, most where most are left.
 
-    A layer keeps at least one connection. What was dropped now cannot come back at once. The threshold is halved
+    A layer keeps at least one connection. What was dropped now cannot regrow at once. The threshold is halved
     where many more than `drop_fraction` of the connections fell below it, and doubled where far fewer did.
 
     Source: Mostafa and Wang (2019), Parameter efficient training, arXiv:1902.05967, algorithm 1, with its code's
-        factors. The code aims at a number of connections (600 of an MLP 300-100); a share of them is our choice, and
+        factors. The code aims at a number of connections (600 of an MLP 300-100). A share of them is our choice, and
         its interval, which doubles three times, is constant here.
 
     Raises:
@@ -50,7 +50,7 @@ class DSR(Periodic):
         super().__post_init__()
         check_range(self, drop_fraction=(0, 1), threshold=(0, float("inf")))
         if self.threshold == 0:
-            raise ValueError("threshold must be above 0, got 0, which stays 0 when doubled; take a small one")
+            raise ValueError("threshold must be above 0, got 0, which stays 0 when doubled. Take a small one")
 
     def init_state(self, views: Mapping[str, LayerView]) -> State:
         return {name: {"threshold": torch.tensor(self.threshold)} for name in views}
@@ -96,7 +96,7 @@ def _kept(views: Mapping[str, LayerView]) -> dict[str, LayerTopology]:
 
 
 def _below(sizes: Tensor, threshold: float) -> Tensor:
-    """Which values do not reach the threshold; the strongest counts as if it did."""
+    """Which values do not reach the threshold. The strongest counts as if it did."""
     below = sizes < threshold
     if bool(below.all()) and sizes.numel():
         below[sizes.argmax()] = False

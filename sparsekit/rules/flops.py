@@ -1,7 +1,7 @@
 """Arithmetic of a training step: what its parts cost, from the dense and the sparse cost of a forward pass.
 
 A backward pass costs twice the forward pass (gradients of inputs and of weights), so a step costs three. Rules differ
-in when they need gradients of connections that do not exist; each says it in its `training_flops`.
+in when they need gradients of connections that do not exist. Each says it in its `training_flops`.
 """
 
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ class Pass:
         dense: operations of the dense forward pass, per sample (the sum of `forward_flops(...)["dense"]`).
         sparse: operations of the sparse one. Where the density changes during training, its mean over the
             steps: all formulas are linear in it.
-        every: steps between two rewirings, for a rule that is only named; any other knows its own. The default is
+        every: steps between two rewirings, for a rule that is only named. Any other rule knows its own. The default is
             RigL's.
         gamma: GSE's candidates per existing connection, |S| / |A|. None: its subset size, 1 in its paper, which is the
-            most, as draws that repeat or hit what exists do not count; `sampled_ratio_expected(density, subset)` says
+            most, as draws that repeat or hit what exists do not count. `sampled_ratio_expected(density, subset)` says
             how many remain.
-        backward: Top-KAST's operations for the larger set of weights that it updates; None: as `sparse`.
-        rounds: of training and pruning, for lottery tickets; 20 rounds of 20 % leave 1.2 %.
+        backward: Top-KAST's operations for the larger set of weights that it updates. None means as `sparse`.
+        rounds: of training and pruning, for lottery tickets. 20 rounds of 20 % leave 1.2 %.
         kept: share of connections that each lottery round leaves, 0.8 in Frankle and Carbin (2019).
     """
 
@@ -35,9 +35,9 @@ class Pass:
 
     def __post_init__(self):
         if not 0 <= self.sparse <= self.dense:
-            raise ValueError(f"sparse must lie in [0, dense={self.dense}], got {self.sparse}; give both per sample")
+            raise ValueError(f"sparse must lie in [0, dense={self.dense}], got {self.sparse}. Give both per sample")
         if self.every < 1:
-            raise ValueError(f"every must be at least 1 step, got {self.every}; 1 rewires at each")
+            raise ValueError(f"every must be at least 1 step, got {self.every}. 1 rewires at each")
 
 
 def sparse_step(cost: Pass) -> float:

@@ -21,15 +21,15 @@ def GMP(
 ) -> DropGrow:
     """Gradual magnitude pruning: begin dense, and give up the smallest weights of all layers, fast first, then slowly.
 
-    What is pruned does not come back. The network stays as dense as it begins until `start`, a further field of
+    What is pruned does not regrow. The network stays as dense as it begins until `start`, a further field of
     `DropGrow`. At `stop` the density is `final` exactly, whether or not `every` divides it.
 
     Args:
         stop: step at which the final density is reached.
-        final: that density (0.05); recipes give theirs.
+        final: that density (0.05). Recipes give theirs.
         every: steps between prunings.
         initial: density to begin with (1).
-        settings: any other field of `DropGrow`; `shrink="per-layer"` prunes every layer alike.
+        settings: any other field of `DropGrow`. `shrink="per-layer"` prunes every layer alike.
 
     Raises:
         ValueError: if `initial` lies below `final`, or a density is given for which either would be ignored.
@@ -66,16 +66,16 @@ def GraNet(
 ) -> DropGrow:
     """GraNet: gradual pruning of the whole network, and after each pruning every layer exchanges weak connections.
 
-    With `initial` equal to `final` this is RigL with the weight update on every step. In its code regeneration goes on
-    after the final density is reached; here both end at `stop`, and the last step of the cubic is exact.
+    With `initial` equal to `final` this is RigL with the weight update on every step. In its code regeneration continues
+    after the final density is reached. Here both end at `stop`, and the last step of the cubic is exact.
 
     Args:
         stop: step at which the final density is reached.
-        final: that density (0.05); recipes give theirs.
+        final: that density (0.05). Recipes give theirs.
         every: steps between rewirings (its code: 1000 on CIFAR).
         initial: density to begin with, and to keep until `start`: 0.5 (or `final`, if that is more) is sparse to
             sparse, 1 dense to sparse.
-        drop_fraction: share of a layer's connections exchanged; a number decays to 0 along a cosine.
+        drop_fraction: share of a layer's connections exchanged. A number decays to 0 along a cosine.
         settings: any other field of `DropGrow`.
 
     Raises:
@@ -103,7 +103,7 @@ def MEST(*, stop: int | None, every: int = 100, gradient: float = 0.0, **setting
     Args:
         stop: last step at which the topology may change (its code: three quarters of the training).
         every: steps between rewirings (its code: 5 epochs).
-        gradient: weight of `|gradient|` beside `|value|` in what is dropped; its code uses 0.
+        gradient: weight of `|gradient|` beside `|value|` in what is dropped. Its code uses 0.
         settings: any other field of `DropGrow`.
 
     Raises:
@@ -132,15 +132,15 @@ def MEST(*, stop: int | None, every: int = 100, gradient: float = 0.0, **setting
 def MESTSoft(
     *, stop: int | None, final: float | None = None, every: int = 100, gradient: float = 0.0, **settings: Any
 ) -> DropGrow:
-    """MEST with a soft memory bound (EM&S): keep half as many connections more than wanted, then a quarter, then none.
+    """MEST with a soft memory bound (EM&S): keep half as many connections more than the target, then a quarter, then none.
 
-    At each rewiring the weakest go until only as many are left as are wanted, and random ones come on top.
+    At each rewiring the weakest go until only as many are left as the target says, and random ones come on top.
 
     Args:
-        stop: step from which on the wanted density holds (its code: three quarters of the training).
-        final: the wanted density (0.05); recipes give theirs.
+        stop: step from which on the target density holds (its code: three quarters of the training).
+        final: the target density (0.05). Recipes give theirs.
         every: steps between rewirings (its code: 5 epochs).
-        gradient: weight of `|gradient|` beside `|value|` in what is dropped; its code uses 0.
+        gradient: weight of `|gradient|` beside `|value|` in what is dropped. Its code uses 0.
         settings: any other field of `DropGrow`.
 
     Raises:
@@ -176,7 +176,7 @@ def _cubic(initial: float | None, final: float | None, settings: dict[str, Any],
     check_density(first)
     if first < final:
         raise ValueError(
-            f"initial must be at least final, got initial={initial} and final={final}; pruning gives up connections"
+            f"initial must be at least final, got initial={initial} and final={final}. Pruning gives up connections"
         )
     return Cubic(first, final)
 
@@ -187,6 +187,6 @@ def _check_heard(settings: dict[str, Any], field: str, **given: float | None) ->
     if field in settings and ignored:
         hint = " (a recipe gives its own as final: hand it the rule itself)" if field == "density" else ""
         raise ValueError(
-            f"{field} must be given alone, or what it follows from, got {field}={settings[field]} and {ignored}; leave "
+            f"{field} must be given alone, or what it follows from, got {field}={settings[field]} and {ignored}. Leave "
             f"one out{hint}"
         )

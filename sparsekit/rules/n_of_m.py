@@ -25,12 +25,12 @@ from sparsekit.utils.settings import exact_fraction, setting
 class SRSTE(Periodic):
     """SR-STE: all weights are trained, the n largest of every m are used, and the others are pulled to zero.
 
-    The mask is taken anew at every forward pass; gradients go to all weights as if there were none (straight through),
+    The mask is taken anew at every forward pass. Gradients go to all weights as if there were none (straight through),
     and those not used lose `decay` of themselves besides. At `stop` the unused ones are dropped for good: the only
     rewiring. Until then the network trains densely, and `active_topology` says what it uses.
 
     Source: Zhou et al. (2021), Learning N:M fine-grained structured sparse neural networks from scratch,
-        arXiv:2102.04010, section 3; its masks change to the end, for which `stop` is the last step.
+        arXiv:2102.04010, section 3. Its masks change to the end, for which `stop` is the last step.
 
     Example:
         >>> SRSTE(stop=100).initial_density(0.5)
@@ -41,13 +41,13 @@ class SRSTE(Periodic):
 
     n: int = setting(2, "connections in a group", range=(1, 64))
     m: int = setting(4, "inputs in a group", range=(1, 1024))
-    decay: float = setting(2e-4, "pull of unused weights towards zero, in units of the weight", range=(0, 1))
+    decay: float = setting(2e-4, "share of themselves that unused weights lose towards zero", range=(0, 1))
 
     def __post_init__(self):
         super().__post_init__()
         check_group(self.n, self.m)
         if self.stop is None:
-            raise ValueError("SR-STE must know when unused weights are dropped for good, got stop=None; give stop")
+            raise ValueError("SR-STE must know when unused weights are dropped for good, got stop=None. Give stop")
 
     def is_due(self, step: int) -> bool:
         return step == self.stop
@@ -85,7 +85,7 @@ class UsesNOfM(ForwardMask):
 
 
 class StraightThrough(torch.autograd.Function):
-    """Use some weights; backward hands the gradient on to all, and pulls the unused ones towards zero."""
+    """Use some weights. Backward hands the gradient on to all, and pulls the unused ones towards zero."""
 
     @staticmethod
     def forward(ctx, weight: Tensor, used: Tensor, decay: float) -> Tensor:

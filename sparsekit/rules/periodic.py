@@ -26,14 +26,14 @@ class Periodic(Rule):
 
     every: int = setting(100, "steps between rewirings", range=(1, 10_000))
     start: int = setting(0, "first rewiring step", range=(0, 1_000_000))
-    stop: int | None = setting(None, "last step at which the topology may change; none never stops")
+    stop: int | None = setting(None, "last step at which the topology may change. None never stops")
 
     def __post_init__(self):
         super().__post_init__()
         check_range(self, every=(1, math.inf), start=(0, math.inf))
         if self.stop is not None and self.stop < self.start:
             raise ValueError(
-                f"stop must be None or at least start, got stop={self.stop} and start={self.start}; "
+                f"stop must be None or at least start, got stop={self.stop} and start={self.start}. "
                 "use Static() for a topology that never changes"
             )
 
@@ -47,11 +47,11 @@ class Periodic(Rule):
 def check_end(name: str, schedule: Schedule, stop: int | None) -> None:
     """Raise ValueError where a schedule changes in the course of time and nothing says until when."""
     if stop is None and schedule.lasting(1) != schedule:
-        raise ValueError(f"a {name} that decays must know its end, got {schedule} and stop=None; give stop")
+        raise ValueError(f"a {name} that decays must know its end, got {schedule} and stop=None. Give stop")
 
 
 def without(views: Mapping[str, LayerView], drops: Mapping[str, Bool[Tensor, " e"]]) -> dict[str, LayerTopology]:
-    """Return what is left of each layer, where no more are dropped in all than there are free places to grow at."""
+    """Return what is left of each layer, where no more are dropped in all than there are free positions to grow at."""
     free = sum(view.topology.size - view.topology.count for view in views.values())
     dropped = torch.cat(list(drops.values()))
     dropped[true_positions(dropped)[free:]] = False

@@ -22,10 +22,10 @@ def SET(*, stop: int | None, every: int = 100, drop_fraction: float | Schedule =
     """SET: drop the weakest connections, grow as many at random. Never looks at a gradient.
 
     Args:
-        stop: last step at which the topology may change; None never stops, and then the fraction must be a schedule
+        stop: last step at which the topology may change. None never stops, and then the fraction must be a schedule
             that needs no end, such as `Constant(0.3)`.
         every: steps between rewirings (the paper: one epoch).
-        drop_fraction: share of a layer's connections exchanged; a number decays to 0 along a cosine.
+        drop_fraction: share of a layer's connections exchanged. A number decays to 0 along a cosine.
         settings: any other field of `DropGrow`.
 
     Source: Mocanu et al. (2018), arXiv:1707.04780, in its deep-learning form: smallest |value| per layer, grown at 0
@@ -43,12 +43,12 @@ def SET(*, stop: int | None, every: int = 100, drop_fraction: float | Schedule =
 def RigL(*, stop: int | None, every: int = 100, drop_fraction: float | Schedule = 0.3, **settings: Any) -> DropGrow:
     """RigL: drop the weakest connections, grow where the gradient is largest.
 
-    A connection dropped now may come back at once and then keeps its value, as in the authors' code.
+    A connection dropped now may regrow at once and then keeps its value, as in the authors' code.
 
     Args:
-        stop: last step at which the topology may change (the paper: 0.75 of the training); None never stops.
+        stop: last step at which the topology may change (the paper: 0.75 of the training). None never stops.
         every: steps between rewirings (the paper: 100).
-        drop_fraction: share of a layer's connections exchanged (the paper: 0.3); a number decays to 0 along a cosine.
+        drop_fraction: share of a layer's connections exchanged (the paper: 0.3). A number decays to 0 along a cosine.
         settings: any other field of `DropGrow`.
 
     Source: Evci et al. (2020), arXiv:1911.11134, algorithm 1.
@@ -73,15 +73,15 @@ def GSE(
     """Guided stochastic exploration: of a random subset grow where the gradient is largest, then drop the weakest.
 
     RigL's growth at SET's cost: gradients are computed for about as many missing connections as there are existing
-    ones. What is dropped now cannot come back at once, and what was just grown is not dropped. Per layer
+    ones. What is dropped now cannot regrow at once, and what was just grown is not dropped. Per layer
     `min(ceil(drop_fraction * connections), candidates)` are exchanged.
 
     Args:
-        stop: last step at which the topology may change (its code: 0.6 of the training); None never stops.
-        every: steps between rewirings (the paper: 1000; here as for the other rules, so that they compare).
-        drop_fraction: share of a layer's connections exchanged (the paper: 0.2); a number decays to 0 along a cosine.
+        stop: last step at which the topology may change (its code: 0.6 of the training). None never stops.
+        every: steps between rewirings (the paper: 1000, and here as for the other rules, so that they compare).
+        drop_fraction: share of a layer's connections exchanged (the paper: 0.2). A number decays to 0 along a cosine.
         candidates: `Uniform()`, `GraBo()`, `GraEst()` or `SynFlow()`.
-        subset: draws per existing connection (the paper: 1); None leaves what the candidates say.
+        subset: draws per existing connection (the paper: 1). None leaves what the candidates say.
         settings: any other field of `DropGrow`.
 
     Raises:
@@ -96,7 +96,7 @@ def GSE(
     if subset is not None:
         if not isinstance(candidates, Guided):
             raise ValueError(
-                f"a subset must come with candidates that are drawn from one, got {candidates!r}; drop one"
+                f"a subset must come with candidates that are drawn from one, got {candidates!r}. Drop one"
             )
         candidates = replace(candidates, subset=subset)
     own = {"allow_regrowth": False, "rounding": "up"}
@@ -118,16 +118,16 @@ def GSEReleased(
 
     Layers compete in one ranking (`scope="global"`), the weight update of the step is done as well, growth looks at
     about ten samples per class, layers of density 0.5 and more consider every missing connection, and numbers are
-    rounded down. Not kept: the code's dense gradients in masked storage; and probing here leaves the running
+    rounded down. Its dense gradients in masked storage are not kept, and probing here leaves the running
     statistics of batch norm alone, which there it updates. The published runs also began with a warm-up of the
-    learning rate, an Erdos-Renyi allocation and weights drawn by true fan-in; those belong to the experiment.
+    learning rate, an Erdos-Renyi allocation and weights drawn by true fan-in. Those belong to the experiment.
 
     Args:
-        stop: last step at which the topology may change (the code: epoch 120 of 200); None never stops.
+        stop: last step at which the topology may change (the code: epoch 120 of 200). None never stops.
         every: steps between rewirings.
-        drop_fraction: share of all connections exchanged; a number decays to 0 along a cosine.
-        classes: of the data; `ceil(10 * classes / batch_size)` batches are probed (CIFAR-10: 1, CIFAR-100: 8).
-        batch_size: of the training; the code's is 128.
+        drop_fraction: share of all connections exchanged. A number decays to 0 along a cosine.
+        classes: of the data. `ceil(10 * classes / batch_size)` batches are probed (CIFAR-10: 1, CIFAR-100: 8).
+        batch_size: of the training (the code: 128).
         settings: any other field of `DropGrow`.
 
     Source: the released code of Heddes et al. (2024), arXiv:2401.06898.
@@ -150,13 +150,13 @@ def GSEReleased(
 
 @register("rule", "set-itop")
 def SETITOP(*, stop: int | None, every: int = 100, drop_fraction: float | Schedule = 0.5, **settings: Any) -> DropGrow:
-    """SET as ITOP sets it: half of the connections exchanged, hardly ever ending, so that many places are tried.
+    """SET as ITOP sets it: half of the connections exchanged, hardly ever ending, so that many positions are tried.
 
     Args:
-        stop: last step at which the topology may change; as a rule the end of the training.
-        every: steps between rewirings (its code: 1500 with batches of 128); long enough for what was grown to learn.
-        drop_fraction: share of a layer's connections exchanged; a number falls to a hundredth of itself along a cosine.
-        settings: any other field of `DropGrow`; `candidates=NeverActive()` grows only where nothing ever was.
+        stop: last step at which the topology may change. This is usually the end of the training.
+        every: steps between rewirings (its code: 1500 with batches of 128), long enough for what was grown to learn.
+        drop_fraction: share of a layer's connections exchanged. A number falls to a hundredth of itself along a cosine.
+        settings: any other field of `DropGrow`. `candidates=NeverActive()` grows only where nothing ever was.
 
     Source: In-time over-parameterization, Liu et al. (2021), arXiv:2102.02887, with the settings of its code.
 
@@ -172,9 +172,9 @@ def RigLITOP(*, stop: int | None, every: int = 100, drop_fraction: float | Sched
     """RigL as ITOP sets it: half of the connections exchanged, hardly ever ending, and the weights learn every step.
 
     Args:
-        stop: last step at which the topology may change; as a rule the end of the training.
+        stop: last step at which the topology may change. This is usually the end of the training.
         every: steps between rewirings (its code: 4000 with batches of 128).
-        drop_fraction: share of a layer's connections exchanged; a number falls to a hundredth of itself along a cosine.
+        drop_fraction: share of a layer's connections exchanged. A number falls to a hundredth of itself along a cosine.
         settings: any other field of `DropGrow`.
 
     Source: In-time over-parameterization, Liu et al. (2021), arXiv:2102.02887, with the settings of its code.

@@ -21,16 +21,16 @@ from sparsekit.topology.selection import topk_indices
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import check_range, exact_fraction, setting
 
-FULLEST = Fraction(99, 100)  # of a layer's free places may be filled at once; as in the authors' code
+FULLEST = Fraction(99, 100)  # of a layer's free positions may be filled at once, as in the authors' code
 
 
 @register("rule", "snfs")
 @dataclass(frozen=True, kw_only=True)
 class SNFS(Periodic):
-    """Sparse momentum: drop the weakest of every layer; layers with much momentum grow more, where it is largest.
+    """Sparse momentum: drop the weakest of every layer. Layers with much momentum grow more, where it is largest.
 
     The momentum of *all* weights, missing ones included, is kept up at every step, so training costs a dense gradient
-    per step. Each layer drops its own share; all grow together: in proportion to the mean momentum of the connections
+    per step. Each layer drops its own share. All grow together: in proportion to the mean momentum of the connections
     that a layer has before any are dropped, in the order of the authors' code.
 
     Source: Dettmers and Zettlemoyer (2019), Sparse networks from scratch, arXiv:1907.04840, with its code's settings.
@@ -96,7 +96,7 @@ def _mean(name: str, momentum: Tensor) -> Fraction:
     mean = float(momentum.mean()) if momentum.numel() else 0.0
     if not math.isfinite(mean):
         raise ValueError(
-            f"the momentum of {name} must be finite, got a mean of {mean}; look for an infinite loss or gradient "
+            f"the momentum of {name} must be finite, got a mean of {mean}. Look for an infinite loss or gradient "
             "before this step"
         )
     return Fraction(mean)

@@ -22,12 +22,12 @@ class STR(Periodic):
     """Soft threshold reparameterization: `sign(w) * relu(|w| - sigmoid(s))` is used, and s of each layer is learnt.
 
     How many weights survive follows from the first s, weight decay and the training's length: the density is an
-    outcome. Weight decay draws s towards 0, where the threshold is 0.5; the loss draws it back. At `stop` what is
+    outcome. Weight decay draws s towards 0, where the threshold is 0.5. The loss draws it back. At `stop` what is
     zero then is dropped for good: the only rewiring. Until then the network trains densely, and `active_topology` says
     what it uses.
 
     Source: Kusupati et al. (2020), Soft threshold weight reparameterization, arXiv:2002.03231. Its first s is -3200
-        (for 100 epochs of ImageNet), where for most of the training only weight decay moves it; ours suits short
+        (for 100 epochs of ImageNet), where for most of the training only weight decay moves it. Ours suits short
         trainings.
 
     Example:
@@ -42,7 +42,7 @@ class STR(Periodic):
     def __post_init__(self):
         super().__post_init__()
         if self.stop is None:
-            raise ValueError("STR must know when unused weights are dropped for good, got stop=None; give stop")
+            raise ValueError("STR must know when unused weights are dropped for good, got stop=None. Give stop")
 
     def is_due(self, step: int) -> bool:
         return step == self.stop

@@ -27,7 +27,7 @@ class SRigL(Periodic):
     """Constant fan-in: every neuron that is left has exactly k connections, the others none.
 
     A neuron with fewer than `saliency * k` of the layer's most promising connections (the largest values that stay and
-    the largest gradients) is given up; its connections go to the others, so k grows. Then each neuron keeps its
+    the largest gradients) is given up. Its connections go to the others, so k grows. Then each neuron keeps its
     largest values and grows where its gradient is largest. k is `connections // neurons`, with the connections that the
     density gave the layer, so up to one per neuron of the budget stays unused. So many neurons stay that there is room
     for all of these connections. The last layer's neurons are the classes, and all stay. For inference,
@@ -108,7 +108,7 @@ class SRigL(Periodic):
         return max(1, int(exact_fraction(self.saliency) * fan_in))
 
     def _deserving(self, salient: Tensor, active: Tensor, *, least: int, fewest: int) -> Tensor:
-        """Which neurons have enough salient connections; where too few have, the best stay."""
+        """Which neurons have enough salient connections. Where too few have, the best stay."""
         deserving = active & (salient >= least)
         wanted = min(fewest, int(active.sum()))
         if int(deserving.sum()) < wanted:
@@ -145,7 +145,7 @@ def _salient(view: LayerView, kept: LayerTopology, num_grown: int, active: Tenso
 
 
 def _constant_fan_in(layer: LayerTopology, generator: torch.Generator) -> LayerTopology:
-    """As many random connections into each neuron, within the layer's count; where it has too few, into some only."""
+    """As many random connections into each neuron, within the layer's count. Where it has too few, into some only."""
     fan_in = max(1, layer.count // layer.num_outputs)
     neurons = draw_distinct(layer.num_outputs, min(layer.num_outputs, layer.count // fan_in), generator).tolist()
     rows = [draw_distinct(layer.num_inputs, fan_in, generator) + neuron * layer.num_inputs for neuron in neurons]

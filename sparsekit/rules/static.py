@@ -15,7 +15,7 @@ from sparsekit.utils.registry import register
 @register("rule", "static")
 @dataclass(frozen=True, kw_only=True)
 class Static(Rule):
-    """Keep the topology as it was drawn; only the values learn.
+    """Keep the topology as it was drawn. Only the values learn.
 
     The baseline against which every rewiring rule must show its worth.
     Source: the static baselines of Mocanu et al. (2018), arXiv:1707.04780, and Evci et al. (2020), arXiv:1911.11134.

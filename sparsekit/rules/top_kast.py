@@ -25,9 +25,9 @@ from sparsekit.utils.settings import check_range, exact_fraction, setting
 @register("rule", "top-kast")
 @dataclass(frozen=True, kw_only=True)
 class TopKAST(Periodic):
-    """Always train the largest weights of each layer, and use the largest of those; all others rest at their values.
+    """Always train the largest weights of each layer, and use the largest of those. All others rest at their values.
 
-    The topology is the trained set (B); the forward pass uses as many of it as the density says (A). A weight that is
+    The topology is the trained set (B). The forward pass uses as many of it as the density says (A). A weight that is
     dropped keeps its value, and takes it up again if, weights around it shrinking, it is among the largest once more.
     Values are pulled to zero, those trained but not used more strongly. At `stop` only the used ones are left.
 
@@ -50,7 +50,7 @@ class TopKAST(Periodic):
         check_range(self, extra=(0, float("inf")), penalty=(0, float("inf")))
 
     def is_due(self, step: int) -> bool:
-        """Whether this is a rewiring step; `stop`, when the unused connections go, always is."""
+        """Whether this is a rewiring step. `stop`, when the unused connections go, always is."""
         return step == self.stop or super().is_due(step)
 
     def initial_density(self, density: float) -> float:
@@ -61,7 +61,7 @@ class TopKAST(Periodic):
         """
         trained = float(exact_fraction(density) * (1 + exact_fraction(self.extra)))
         if trained > 1:
-            raise ValueError(f"density * (1 + extra) must not exceed 1, got {trained}; lower extra")
+            raise ValueError(f"density * (1 + extra) must not exceed 1, got {trained}. Lower extra")
         return trained
 
     def forward_masks(self, topology: Topology) -> Mapping[str, ForwardMask]:
@@ -84,7 +84,7 @@ class TopKAST(Periodic):
         )
 
     def gradient_penalty(self, view: LayerView, step: int, generator: torch.Generator, *, rate: float) -> Tensor:
-        used = view.topology.count  # after `stop` only used ones are left; the gradients of `stop` are those of before
+        used = view.topology.count  # after `stop` only used ones are left. The gradients of `stop` are those of before
         if self.stop is None or step <= self.stop:
             used = self._used({view.name: used})[view.name]
         is_used = torch.zeros_like(view.values, dtype=torch.bool)
@@ -111,7 +111,7 @@ class TopKAST(Periodic):
     def training_flops(self, cost: Pass) -> float:
         """Small set forward and for the input gradient, larger set for the weight gradient: `2 f(D) + f(D + M)`.
 
-        Source: Jayakumar et al. (2020), arXiv:2106.03517; the count is ours.
+        Source: Jayakumar et al. (2020), arXiv:2106.03517. The count is ours.
         """
         return 2 * cost.sparse + (cost.sparse if cost.backward is None else cost.backward)
 

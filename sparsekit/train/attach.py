@@ -44,7 +44,7 @@ def attach(model: nn.Module, optimizer: Optimizer, rule: Rule, *, seed: int = 0)
     count in `optimizer.state_dict()`: to resume, load both and attach again with the same seed.
 
     Args:
-        model: a sparse model; its `DistributedDataParallel` wrapper where there is one.
+        model: a sparse model. Give its `DistributedDataParallel` wrapper where there is one.
         optimizer: the one that trains it. A step that the optimizer skips (infinite gradients under GradScaler)
             does not count. Of an optimizer that hands its work on to another (SAM, Lookahead, accelerate's), the outer
             one: the rule acts when the inner one steps.
@@ -56,8 +56,8 @@ def attach(model: nn.Module, optimizer: Optimizer, rule: Rule, *, seed: int = 0)
 
     Raises:
         TypeError: if the rule or the optimizer is something else.
-        ValueError: if the model has no sparse layer, or one that is sharded; if the optimizer leaves one of them out
-            that is not frozen, calls no hooks when it steps, or already has a rule; or if the rule looks at several
+        ValueError: if the model has no sparse layer, or one that is sharded, if the optimizer leaves one of them out
+            that is not frozen, calls no hooks when it steps, or already has a rule, or if the rule looks at several
             batches, of which attach knows only one. A backward pass raises RuntimeError where the weights have been
             updated without a step of this optimizer.
 
@@ -84,7 +84,7 @@ def has_rule(optimizer: Optimizer) -> bool:
 
 
 class Attachment:
-    """The rule at work on an optimizer; made by `attach`.
+    """The rule at work on an optimizer. Made by `attach`.
 
     `rule` may be replaced at any time by another one, for example `replace(attached.rule, every=50)`.
     """
@@ -126,11 +126,11 @@ class Attachment:
 
     @property
     def step(self) -> int:
-        """Number of optimizer steps since training began; kept in the optimizer's own state."""
+        """Number of optimizer steps since training began. Kept in the optimizer's own state."""
         return self.optimizer.param_groups[0].get(STEP_KEY, 0)
 
     def detach(self) -> None:
-        """Stop rewiring; the model stays as it is."""
+        """Stop rewiring. The model stays as it is."""
         self._stop_capture()
         for hook in self._hooks:
             hook.remove()
@@ -162,7 +162,7 @@ class Attachment:
         return closure_then_rewire
 
     def _replace_update(self) -> None:
-        """Rewire before the update; without gradients the optimizer then leaves every weight as it is."""
+        """Rewire before the update. Without gradients the optimizer then leaves every weight as it is."""
         add_gradient_penalty(self.model, self.optimizer, self.rule, self.step, self._draws)
         if self.rule.is_due(self.step) and replaces_update(self.rule) and not self._found_inf():
             self._rewire()
@@ -190,7 +190,7 @@ class Attachment:
         """Go on from the step that was loaded, as if attached after it."""
         self.journal = Journal(topology_of(self.model).to("cpu"))
         self._unseen.end_step()
-        self._known = None  # the model's own state is loaded before or after this; either belongs to what was loaded
+        self._known = None  # the model's own state is loaded before or after this. Either belongs to what was loaded
         self._stop_capture()
         self._prepare()
 
@@ -250,7 +250,7 @@ def _caller() -> FrameType | None:
 
 
 def _is_running(frame: FrameType | None) -> bool:
-    """Whether a call has not ended yet; one that failed has."""
+    """Whether a call has not ended yet. One that failed has."""
     return any(running is frame for running in _frames())
 
 
@@ -272,10 +272,10 @@ def _check_one_batch(rule: Rule) -> None:
 def _check_trains(model: nn.Module, optimizer: Optimizer) -> None:
     layers = sparse_layers(model)
     if not layers:
-        raise ValueError("attach needs a model with sparse layers, got none; call sparsify on it first")
+        raise ValueError("attach needs a model with sparse layers, got none. Call sparsify on it first")
     check_optimizer(layers, optimizer)
     if has_rule(chain(optimizer)[-1]):
         raise ValueError(
-            "an optimizer must have one rule at most, got one that already has a rule; "
+            "an optimizer must have one rule at most, got one that already has a rule. "
             "call detach() on what attach returned, or set its `rule`"
         )

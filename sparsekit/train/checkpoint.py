@@ -24,7 +24,7 @@ PARTS = {"format", "step", "model", "optimizer", "optimizer_kind", "random", "ex
 
 
 class CheckpointError(ValueError):
-    """A file is not a checkpoint of this training; nothing has been changed by trying."""
+    """A file is not a checkpoint of this training. Nothing has been changed by trying."""
 
 
 def save_checkpoint(
@@ -39,15 +39,15 @@ def save_checkpoint(
     """Write a checkpoint: to a temporary file first, then renamed, so that the old one survives any failure.
 
     Args:
-        path: the file; replaced if it exists.
+        path: the file, which is replaced if it exists.
         model: its `state_dict` holds the topology.
         optimizer: its `state_dict` holds momentum and the like.
         step: number of steps done.
         extra: numbers, texts, lists and tensors to keep beside them.
-        generator: what the training draws from, for example inside `seeds.seeded_rng`; torch's global one if None.
+        generator: what the training draws from, for example inside `seeds.seeded_rng`. None means torch's global one.
 
     Raises:
-        OSError: if there is no space; the message says so.
+        OSError: if there is no space. The message says so.
     """
     path = Path(path)
     state = {
@@ -70,26 +70,26 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(
-            f"a checkpoint must exist at {path}, got none; give the path that save_checkpoint wrote"
+            f"a checkpoint must exist at {path}, got none. Give the path that save_checkpoint wrote"
         )
     is_whole = _is_whole(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for damaged files; all mean the same to the user
+    except Exception as error:  # torch raises many kinds for damaged files. All mean the same to the user
         raise _damaged(path, type(error).__name__) from error
     found = state.get("format") if isinstance(state, dict) else None
     if found == FORMAT and not is_whole:
         raise _damaged(path, "the checksum differs")
     if isinstance(found, str) and found != FORMAT and found.startswith(FORMAT.rstrip("0123456789")):
         raise CheckpointError(
-            f"{path} must be a {FORMAT!r}, got a {found!r} of another version; delete the run's folder to train it "
+            f"{path} must be a {FORMAT!r}, got a {found!r} of another version. Delete the run's folder to train it "
             "again, or use the version that wrote it"
         )
     if found != FORMAT:
-        raise CheckpointError(f"{path} must be a {FORMAT!r}, got another kind of file; give a run's checkpoint.pt")
+        raise CheckpointError(f"{path} must be a {FORMAT!r}, got another kind of file. Give a run's checkpoint.pt")
     if missing := PARTS - set(state):
         raise CheckpointError(
-            f"{path} must hold {', '.join(sorted(PARTS))}, got none of {', '.join(sorted(missing))}; "
+            f"{path} must hold {', '.join(sorted(PARTS))}, got none of {', '.join(sorted(missing))}. "
             "delete it to start this run again"
         )
     return state
@@ -128,7 +128,7 @@ def _is_whole(path: Path) -> bool:
 
 def _damaged(path: Path, why: str) -> CheckpointError:
     return CheckpointError(
-        f"{path} must be a whole checkpoint, got a damaged or foreign file ({why}); "
+        f"{path} must be a whole checkpoint, got a damaged or foreign file ({why}). "
         "delete it to start this run again, or put a good copy in its place"
     )
 
@@ -141,7 +141,7 @@ def restore(
     Also restores the random state from which dropout draws: the generator's, or torch's global one if None.
 
     Raises:
-        CheckpointError: if the checkpoint belongs to another model or optimizer; nothing has been changed then.
+        CheckpointError: if the checkpoint belongs to another model or optimizer. Nothing has been changed then.
     """
     _check_fits(state["model"], model)
     _check_optimizer(state, optimizer)
@@ -151,7 +151,7 @@ def restore(
     except Exception as error:  # whatever does not fit: nothing may stay half-loaded
         _put(before, model, optimizer, generator)
         raise CheckpointError(
-            f"the checkpoint must fit this model and optimizer, got one that does not ({error}); "
+            f"the checkpoint must fit this model and optimizer, got one that does not ({error}). "
             "delete it to start this run again, or put a good copy in its place"
         ) from error
     return state["step"]
@@ -174,28 +174,28 @@ def _check_fits(saved: Mapping[str, torch.Tensor], model: nn.Module) -> None:
     own, saved = ({name: x for name, x in state.items() if f".{STATE}" not in f".{name}"} for state in (own, saved))
     if differing := sorted(set(saved) ^ set(own)):
         raise CheckpointError(
-            f"the checkpoint must come from a model like this one, got different entries: {', '.join(differing[:5])}; "
+            f"the checkpoint must come from a model like this one, got different entries: {', '.join(differing[:5])}. "
             "build the model as it was built then"
         )
-    # The number of connections may differ; everything else has its shape.
+    # The number of connections may differ. Everything else has its shape.
     fixed = [name for name in own if name.rpartition(".")[2] not in ("indices", "packed_weight")]
     if wrong := [name for name in fixed if saved[name].shape != own[name].shape]:
         raise CheckpointError(
             f"the checkpoint's tensors must have this model's shapes, got {wrong[0]} {tuple(saved[wrong[0]].shape)} "
-            f"for {tuple(own[wrong[0]].shape)}; build the model as it was built then"
+            f"for {tuple(own[wrong[0]].shape)}. Build the model as it was built then"
         )
 
 
 def _check_optimizer(state: Mapping[str, Any], optimizer: Optimizer) -> None:
     own, saved = type(optimizer).__name__, state["optimizer_kind"]
     if own != saved:
-        raise CheckpointError(f"the checkpoint must come from {own}, this optimizer, got one from {saved}; use {saved}")
+        raise CheckpointError(f"the checkpoint must come from {own}, this optimizer, got one from {saved}. Use {saved}")
     sizes, own_sizes = (
         [len(group["params"]) for group in groups]
         for groups in (state["optimizer"]["param_groups"], optimizer.param_groups)
     )
     if sizes != own_sizes:
         raise CheckpointError(
-            f"the checkpoint's optimizer must have parameter groups of sizes {own_sizes}, got {sizes}; "
+            f"the checkpoint's optimizer must have parameter groups of sizes {own_sizes}, got {sizes}. "
             "build the optimizer as it was built then"
         )

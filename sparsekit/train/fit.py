@@ -44,17 +44,17 @@ def fit(
     Args:
         model: a sparse model (or a plain one: then nothing is rewired).
         optimizer: built from `model.parameters()`.
-        batches: `(inputs, labels)` pairs that can be walked through again, such as a `DataLoader` or a list; or a
+        batches: `(inputs, labels)` pairs that can be walked through again, such as a `DataLoader` or a list, or a
             function that gives those of an epoch.
-        rule: when and how the topology changes; none keeps it.
+        rule: when and how the topology changes. None keeps it.
         epochs: passes over the data.
         loss_fn: `(outputs, labels) -> mean loss`.
         test_batches: measured after every epoch.
         seed: of everything the rule draws.
-        learning_rate: by step, for example a schedule; None leaves the optimizer's.
-        micro_batches: backward passes a batch is split into; their gradient is that of the whole batch.
+        learning_rate: by step, for example a schedule. None leaves the optimizer's.
+        micro_batches: backward passes a batch is split into. Their gradient is that of the whole batch.
         autocast: mixed precision in this type, for example `torch.bfloat16`.
-        tricks: what helps the training; `tricks.begin` has applied them to the model before the optimizer was built.
+        tricks: what helps the training. `tricks.begin` has applied them to the model before the optimizer was built.
         adaptor: makes pairs of other batches, and class scores of other outputs.
         progress: show a bar.
 
@@ -63,7 +63,7 @@ def fit(
             nobody knows how the losses of several (micro-)batches become one.
         TypeError: if the rule or the learning rate is something else, a batch is no pair, or outputs are not what the
             loss takes.
-        FloatingPointError: if the loss is not finite; weights and topology are as before that step.
+        FloatingPointError: if the loss is not finite. Weights and topology are as before that step.
     """
     _check(model, optimizer, rule, learning_rate)
     history = History(journal=Journal(topology_of(model).to("cpu")))
@@ -96,10 +96,10 @@ def _check(model: nn.Module, optimizer: Optimizer, rule: Rule | None, learning_r
         check_rule(rule)
         check_prepared(rule, model)
     if learning_rate is not None and not callable(learning_rate):
-        raise TypeError(f"learning_rate must be a function of the step, got {learning_rate!r}; use Constant(...)")
+        raise TypeError(f"learning_rate must be a function of the step, got {learning_rate!r}. Use Constant(...)")
     layers = sparse_layers(model)
     if not layers and not isinstance(rule, Static | None):
-        raise ValueError("a rule needs sparse layers, got a model without; call sparsify on it first")
+        raise ValueError("a rule needs sparse layers, got a model without. Call sparsify on it first")
     check_optimizer(layers, optimizer)
 
 
@@ -113,7 +113,7 @@ def _write_down(walk: Iterable[tuple[int, StepStats, TopologyUpdate | None]], ep
         num_steps += 1
     if num_steps == 0:
         raise ValueError(
-            f"an epoch must have at least one batch, got none in epoch {epoch}; "
+            f"an epoch must have at least one batch, got none in epoch {epoch}. "
             "give a loader or list that can be walked through again, not a generator"
         )
     return num_steps

@@ -56,7 +56,7 @@ class History:
         """Return every value of one number, in order.
 
         Raises:
-            ValueError: if nothing of this name was measured; the message lists what was.
+            ValueError: if nothing of this name was measured. The message lists what was.
         """
         found = [row.value for row in self.rows if row.name == name]
         if not found:
@@ -78,7 +78,7 @@ def rows_of_step(step: int, epoch: int, stats: StepStats) -> list[Row]:
 
 
 def rows_of_epoch(step: int, epoch: int, evaluation: Evaluation, model: nn.Module) -> list[Row]:
-    """Return the rows that one evaluation adds; the density of a model without sparse layers is 1.
+    """Return the rows that one evaluation adds. The density of a model without sparse layers is 1.
 
     Papers mean either density: of the layers that are sparse, or of all parameters.
     """
@@ -97,13 +97,13 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
     """Add rows to the end of a metrics file, one JSON object a line, each with a checksum of its own.
 
     Raises:
-        OSError: if there is no space; the message says so.
+        OSError: if there is no space. The message says so.
     """
     append(path, b"".join(map(_line_of, rows)))
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read a metrics file; a last line cut off by a crash is left out.
+    """Read a metrics file. A last line cut off by a crash is left out.
 
     Raises:
         ValueError: if a line is damaged.
@@ -128,7 +128,7 @@ def _row_of(line: bytes, where: str) -> Row:
     if not is_sealed(line):
         raise ValueError(
             f"{where} must be a row as it was written, got one that is damaged, changed by hand or of an older "
-            "version; put a good copy of the file in its place, or delete the run's folder to train it again"
+            "version. Put a good copy of the file in its place, or delete the run's folder to train it again"
         )
     values = json.loads(line)
     return Row(*(values[name] for name in Row._fields))

@@ -41,8 +41,8 @@ class StepStats:
 
     Args:
         loss: mean loss of the batch, before the step.
-        correct: labels whose class has the largest output; NaN where outputs are no scores of classes.
-        count: labels that count: samples, or pixels or tokens where each has its own; no padding.
+        correct: labels whose class has the largest output. NaN where outputs are no scores of classes.
+        count: labels that count: samples, or pixels or tokens where each has its own. Padding does not count.
     """
 
     loss: float
@@ -51,7 +51,7 @@ class StepStats:
 
     @property
     def accuracy(self) -> float:
-        """Share of the labels that are met, 0 to 1; NaN where none counts."""
+        """Share of the labels that are met, 0 to 1. NaN where none counts."""
         return self.correct / self.count if self.count else math.nan
 
 
@@ -97,12 +97,12 @@ def train_step(
         probes: the batches whose gradients growth looks at, for a rule with `probe_batches` above 1 on its rewiring
             steps. This batch alone if there are none. The weights' own gradients come from this batch in any case.
         micro_batches: split the batch into so many backward passes, to save memory. Their gradient is that of the
-            whole batch; see `sparsekit.evaluation.losses`.
+            whole batch. See `sparsekit.evaluation.losses`.
         autocast: compute in this type where torch thinks it safe, for example `torch.bfloat16`.
         adaptor: makes pairs of other batches, and class scores of other outputs.
 
     Raises:
-        FloatingPointError: if the loss is not finite; weights, topology and optimizer are as before the step.
+        FloatingPointError: if the loss is not finite. Weights, topology and optimizer are as before the step.
         TypeError: if the batch is no pair, or outputs are not what the loss takes.
         ValueError: if the rule must see several batches and none are given, or the loss of the batch is no weighted
             mean of those of its micro-batches.
@@ -194,12 +194,12 @@ def training(
     tricks: Sequence[Trick] = (),
     adaptor: Adaptor | None = None,
 ) -> Iterator[tuple[int, StepStats, TopologyUpdate | None]]:
-    """Train batch by batch, and yield `(step, stats, change)` after each; stop whenever you like.
+    """Train batch by batch, and yield `(step, stats, change)` after each. Stop whenever you like.
 
-    A rule that looks at several batches is shown that of the step and those that follow; they are trained on when it is
+    A rule that looks at several batches is shown that of the step and those that follow. They are trained on when it is
     their turn. Near the end of `batches` there are fewer of them.
 
-    Tricks have been applied to the model before the optimizer was built (`tricks.begin`); after each step they set the
+    Tricks have been applied to the model before the optimizer was built (`tricks.begin`). After each step they set the
     network for the next one, so that after the last step that a ghost lives for it is gone.
 
     Everything random about step t comes from `generator(seed, "rewire", t)`, so a training that is taken up again at
@@ -232,7 +232,7 @@ def training(
 def _looking_ahead(
     batches: Iterable[Batch], rule: Rule, first_step: int
 ) -> Iterator[tuple[int, Batch, Sequence[Batch]]]:
-    """Yield `(step, batch, probes)`; the stream is read ahead on rewiring steps only, and keeps its order."""
+    """Yield `(step, batch, probes)`. The stream is read ahead on rewiring steps only, and keeps its order."""
     source, ahead = walk(batches), deque()
     for step in count(first_step):
         size = probe_batches(rule) if rule.needs_gradients and rule.is_due(step) else 1
@@ -283,7 +283,7 @@ def _probe(
 
 @torch.no_grad()
 def _glimpse(model: nn.Module, inputs: Any, adaptor: Adaptor) -> Any:
-    """Outputs of a batch, from which a loss that nobody knows tells its weights; nothing is drawn or remembered."""
+    """Outputs of a batch, from which a loss that nobody knows tells its weights. Nothing is drawn or remembered."""
     with evaluating(model):
         return adaptor.run(model, inputs)
 
@@ -310,6 +310,6 @@ def _check_finite(loss: float, count: int) -> None:
         what = "lower the learning rate or look at the inputs" if count else "leave out batches without labels"
         why = "" if count else " for a batch in which no label counts"
         raise FloatingPointError(
-            f"the loss must be finite, got {loss}{why}; {what} "
+            f"the loss must be finite, got {loss}{why}. {what} "
             "(weights, topology and optimizer are as they were before this step)"
         )

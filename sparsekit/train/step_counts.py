@@ -32,12 +32,12 @@ def own_step_counts(model: nn.Module, optimizer: Optimizer, *, ramp: int = 0) ->
     Args:
         model: a sparse model.
         optimizer: the one that trains it, not fused. Its state gets a step count for each weight of a sparse layer.
-        ramp: steps over which a grown connection's updates rise to their full length, in equal parts; 0 for none.
+        ramp: steps over which a grown connection's updates rise to their full length, in equal parts. 0 for none.
 
     Raises:
         ValueError: if the optimizer does not correct by a step count that may differ from weight to weight, is fused,
-            or already counts so; or if a rule is attached to it.
-        TypeError: if the ramp is no whole number.
+            or already counts so, or if a rule is attached to it.
+        TypeError: if the ramp is no integer.
 
     Source: SMET, Xiao et al. (2026), arXiv:2606.00888.
 
@@ -108,15 +108,15 @@ def _spread(state: dict[str, Any], param: Tensor) -> None:
 def _check(layers: dict[str, SparseLayer], optimizer: Optimizer, ramp: int) -> None:
     check_integer("ramp", ramp, least=0)
     if not any(layer.param.requires_grad for layer in layers.values()):
-        raise ValueError("own_step_counts needs a sparse layer that is trained, got none; call sparsify on the model")
+        raise ValueError("own_step_counts needs a sparse layer that is trained, got none. Call sparsify on the model")
     check_optimizer(layers, optimizer)
     inner = chain(optimizer)[-1]
     if inner in _COUNTING:
-        raise ValueError("an optimizer must be asked for own step counts once, got one that has them; build it anew")
+        raise ValueError("an optimizer must be asked for own step counts once, got one that has them. Build it anew")
     if has_rule(inner):
-        raise ValueError("own step counts must come before a rule, got an optimizer with one; call it before attach")
+        raise ValueError("own step counts must come before a rule, got an optimizer with one. Call it before attach")
     if any(group.get("fused") for group in inner.param_groups):
-        raise ValueError("own step counts need an optimizer that is not fused, got a fused one; leave out fused=True")
+        raise ValueError("own step counts need an optimizer that is not fused, got a fused one. Leave out fused=True")
 
 
 def _check_counts(optimizer: Optimizer, param: Tensor) -> None:
@@ -130,11 +130,11 @@ def _check_counts(optimizer: Optimizer, param: Tensor) -> None:
     except (RuntimeError, ValueError, AssertionError, KeyError) as error:
         raise ValueError(
             f"own step counts need an optimizer like Adam or AdamW, got {kind}, whose step count is one number for a "
-            f"whole parameter ({error.__cause__ or error}); use Adam or AdamW, or leave the count shared"
+            f"whole parameter ({error.__cause__ or error}). Use Adam or AdamW, or leave the count shared"
         ) from error
     if not _close(got, wanted) or _close(without, wanted):
         raise ValueError(
-            f"own step counts need an optimizer that corrects by its step count, as Adam and AdamW do, got {kind}; "
+            f"own step counts need an optimizer that corrects by its step count, as Adam and AdamW do, got {kind}. "
             "leave the count shared, which is all the same there"
         )
 

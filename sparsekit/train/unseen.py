@@ -25,9 +25,9 @@ def make_hooked(optimizer: Optimizer) -> None:
     if not hasattr(optimizer, "_optimizer_step_pre_hooks"):
         raise ValueError(
             f"the optimizer's step must call hooks, got {type(optimizer).__name__}, which never called the constructor "
-            "of torch.optim.Optimizer; call super().__init__(params, defaults) in its own, or call rewire in your loop"
+            "of torch.optim.Optimizer. Call super().__init__(params, defaults) in its own, or call rewire in your loop"
         )
-    # What torch does to the class of each optimizer that is made; a base class may not have had its turn.
+    # What torch does to the class of each optimizer that is made. A base class may not have had its turn.
     for cls in type(optimizer).__mro__:
         step: Any = vars(cls).get("step")
         if step is not None and cls is not Optimizer and not getattr(step, "hooked", False):
@@ -38,7 +38,7 @@ def make_hooked(optimizer: Optimizer) -> None:
 class UnseenUpdates:
     """Watches one sparse layer for updates between two backward passes that no step of the optimizer made.
 
-    One such update may be a perturbation that is taken back before the step, as SAM's is, or a loaded state; another
+    One such update may be a perturbation that is taken back before the step, as SAM's is, or a loaded state. Another
     optimizer's step, or a second one in a row, is an error.
 
     Args:
@@ -90,7 +90,7 @@ class UnseenUpdates:
             raise RuntimeError(
                 f"the weights must be updated by {self._kind}, the optimizer that the rule is attached to, got updates "
                 f"of {self._name} by {self._foreign or 'something else'} and no step of it, so that the gradients of "
-                "the backward passes before were used for no rewiring; attach the rule to the optimizer whose step is "
+                "the backward passes before were used for no rewiring. Attach the rule to the optimizer whose step is "
                 "called, or call detach() on what attach returned"
             )
 

@@ -20,7 +20,7 @@ class GraEst(Guided):
     expectation" holds before the absolute values only.
 
     The released code takes, for convolutions, the output gradient of the first pixel of the first sample times the
-    sum of all signs, and starts the signs anew with every batch; this is the estimator as the paper describes it.
+    sum of all signs, and starts the signs anew with every batch. This is the estimator as the paper describes it.
 
     Source: Heddes et al. (2024), arXiv:2401.06898, section 3 ("GraEst").
     """

@@ -19,7 +19,7 @@ from sparsekit.topology import LayerTopology
 from sparsekit.utils.checks import check_types
 from sparsekit.utils.settings import check_range, exact_fraction, setting
 
-# Each round finds what is still likely; what so many do not find has next to no weight.
+# Each round finds what is still likely. What so many do not find has next to no weight.
 MOST_ROUNDS = 16
 
 Guide = tuple[Tensor, Tensor]
@@ -27,32 +27,32 @@ Guide = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Guided(Candidates):
-    """A random subset of the missing places, of a size in proportion to the connections: GSE's candidates.
+    """A random subset of the missing positions, of a size in proportion to the connections: GSE's candidates.
 
     An output is drawn in proportion to its guiding weight, and an input of it in proportion to its own. The cost
     follows inputs, outputs and draws, never the dense layer. Subclasses are frozen keyword-only dataclasses that say
     what guides.
 
-    With sampler `"replacement"` there are `ceil(subset * connections)` draws; repetitions and places that are taken
-    are left out, so somewhat fewer candidates remain. With `"exact"` there are as many *different* missing places: as
+    With sampler `"replacement"` there are `ceil(subset * connections)` draws. Repetitions and positions that are taken
+    are left out, so somewhat fewer candidates remain. With `"exact"` there are as many *different* missing positions: as
     many as are lacking are drawn again and again. After 16 rounds that is given up, and there are fewer: almost all
-    weight lies on a few places then. An infinite subset, or an exact one as large as what is missing, considers every
-    missing place, whatever guides.
+    weight lies on a few positions then. An infinite subset, or an exact one as large as what is missing, considers every
+    missing position, whatever guides.
 
     Raises:
         ValueError: if the subset is not above 0 or the density is no share.
 
-    Source: Heddes et al. (2024), arXiv:2401.06898, section 3 and algorithm 2; the exact sampler is ours.
+    Source: Heddes et al. (2024), arXiv:2401.06898, section 3 and algorithm 2. The exact sampler is ours.
     """
 
-    subset: float = setting(1.0, "draws per existing connection; inf considers every missing place", range=(0.1, 4))
-    sampler: Literal["replacement", "exact"] = setting("replacement", "may the same place be drawn again?")
-    dense_from: float = setting(1.0, "layers at least so dense consider every missing place", range=(0, 1))
+    subset: float = setting(1.0, "draws per existing connection. inf considers every missing position", range=(0.1, 4))
+    sampler: Literal["replacement", "exact"] = setting("replacement", "may the same position be drawn again?")
+    dense_from: float = setting(1.0, "layers at least so dense consider every missing position", range=(0, 1))
 
     def __post_init__(self):
         check_types(self, any_number=("subset",))
         if not self.subset > 0:
-            raise ValueError(f"subset must be above 0, got {self.subset}; 1 draws as many as there are connections")
+            raise ValueError(f"subset must be above 0, got {self.subset}. 1 draws as many as there are connections")
         check_range(self, dense_from=(0, 1))
         if self.sampler not in ("replacement", "exact"):
             raise ValueError(f"sampler must be 'replacement' or 'exact', got {self.sampler!r}")
@@ -90,7 +90,7 @@ class Guided(Candidates):
         return sparse_step(cost) + min(gamma * cost.sparse, cost.dense - cost.sparse)
 
     def considers_all(self, view: LayerView, taken: LayerTopology) -> bool:
-        """Whether every missing place is a candidate, so that nothing is drawn."""
+        """Whether every missing position is a candidate, so that nothing is drawn."""
         if math.isinf(self.subset) or view.topology.density >= self.dense_from:
             return True
         return self.sampler == "exact" and self.num_draws(view.topology) >= taken.size - taken.count

@@ -1,4 +1,4 @@
-"""Consider only places where there has never been a connection."""
+"""Consider only positions where there has never been a connection."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from sparsekit.utils.registry import register
 @register("candidates", "never-active")
 @dataclass(frozen=True, kw_only=True)
 class NeverActive(Candidates):
-    """As many random places as are to be grown, among those where nothing has been since training began.
+    """As many random positions as are to be grown, among those where nothing has been since training began.
 
-    The layer remembers where connections have been; where no new place is left, fewer are exchanged.
+    The layer remembers where connections have been. Where no new position is left, fewer are exchanged.
     Source: the growth mode `random_unfired` of the code of ITOP, Liu et al. (2021), arXiv:2102.02887.
     """
 

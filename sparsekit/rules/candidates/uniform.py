@@ -16,7 +16,7 @@ from sparsekit.utils.registry import register
 @register("candidates", "uniform")
 @dataclass(frozen=True, kw_only=True)
 class Uniform(Guided):
-    """Every place with equal probability: GSE as its paper recommends it, without any look at the data.
+    """Every position with equal probability: GSE as its paper recommends it, without any look at the data.
 
     Source: Heddes et al. (2024), arXiv:2401.06898, section 3 ("uniform").
 

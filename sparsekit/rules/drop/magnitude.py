@@ -13,9 +13,9 @@ from sparsekit.utils.registry import register
 @register("drop", "magnitude")
 @dataclass(frozen=True, kw_only=True)
 class Magnitude(DropScore):
-    """A connection is worth the size of its value, `|value|`.
+    """A connection is worth the magnitude of its value, `|value|`.
 
-    Source: Mocanu et al. (2018), arXiv:1707.04780; Evci et al. (2020), arXiv:1911.11134, section 3.
+    Source: Mocanu et al. (2018), arXiv:1707.04780, and Evci et al. (2020), arXiv:1911.11134, section 3.
     """
 
     def __call__(self, view: LayerView, step: int, generator: torch.Generator) -> Tensor:

@@ -18,10 +18,10 @@ class WeightAndGradient(DropScore):
     """A connection is worth `|value| + gradient * |dL/dvalue|`.
 
     Only the gradients of existing connections are looked at, which every step has anyway.
-    Source: MEST, Yuan et al. (2021), arXiv:2110.14032; its code leaves the gradient out, as `gradient=0` does.
+    Source: MEST, Yuan et al. (2021), arXiv:2110.14032. Its code leaves the gradient out, as `gradient=0` does.
     """
 
-    gradient: float = setting(1.0, "weight of the gradient's size beside the value's", range=(0, 1000))
+    gradient: float = setting(1.0, "weight of the gradient's magnitude beside the value's", range=(0, 1000))
 
     def __post_init__(self):
         check_types(self)

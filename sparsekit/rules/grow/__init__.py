@@ -1,1 +1,1 @@
-"""Grow scores: how promising a missing connection is. One file a method; higher means grow."""
+"""Grow scores: how promising a missing connection is. One file a method. Higher means grow."""
