@@ -66,7 +66,7 @@ _HOMES = {
     "kernels": "batch_major feature_major",
     "layers": "averaged condense densify density_of fuse_relus left_dense shapes_of sparse_layers sparsify "
     "topology_of active_topology",
-    "rewiring": "Change Journal capture_io rewire views",
+    "rewiring": "Journal TopologyUpdate capture_io rewire views",
     "tickets": "Ticket TicketBook superpose",
     "topology": "LayerTopology Topology keep_top_global keep_top_per_layer random_topology shuffled",
     "train": "History attach backward fit own_step_counts train_step training",

@@ -168,8 +168,8 @@ def views(model: nn.Module, io: Mapping[str, LayerIO] | None = None) -> dict[str
     if len(resting) == len(io):  # nothing was captured at all, which is a mistake: the rule will say so
         resting = set()
     layers = sparse_layers(model).items()
-    shown = {name: layer for name, layer in layers if layer.param.requires_grad and name not in resting}
-    return {name: _view_of(name, layer, io.get(name)) for name, layer in shown.items()}
+    visible = {name: layer for name, layer in layers if layer.param.requires_grad and name not in resting}
+    return {name: _view_of(name, layer, io.get(name)) for name, layer in visible.items()}
 
 
 def _view_of(name: str, layer: SparseLayer, io: LayerIO | None) -> LayerView:

@@ -197,11 +197,11 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _records(data: bytes, path: Path) -> tuple[list[dict[str, Tensor]], int]:
-    """Return the whole records, and the place where they end."""
-    records, place = [], len(MAGIC)
-    while (start := place + HEAD.size + CHECK.size) <= len(data):
-        length, checksum = HEAD.unpack_from(data, place)
-        if CHECK.unpack_from(data, place + HEAD.size)[0] != zlib.crc32(data[place : place + HEAD.size]):
+    """Return the whole records, and the offset at which they end."""
+    records, offset = [], len(MAGIC)
+    while (start := offset + HEAD.size + CHECK.size) <= len(data):
+        length, checksum = HEAD.unpack_from(data, offset)
+        if CHECK.unpack_from(data, offset + HEAD.size)[0] != zlib.crc32(data[offset : offset + HEAD.size]):
             raise _damaged(path, len(records))
         payload = data[start : start + length]
         if len(payload) < length:
@@ -209,8 +209,8 @@ def _records(data: bytes, path: Path) -> tuple[list[dict[str, Tensor]], int]:
         if zlib.crc32(payload) != checksum:
             raise _damaged(path, len(records))
         records.append(load(zlib.decompress(payload)))
-        place = start + length
-    return records, place
+        offset = start + length
+    return records, offset
 
 
 def _damaged(path: Path, number: int) -> ValueError:

@@ -142,7 +142,7 @@ class LayerIO:
         if not (self.pairs or self.reads):
             raise ValueError(
                 "growing by gradient needs a captured backward pass, got none. "
-                "run forward and backward inside capture_io(model) before the rule proposes"
+                "Run forward and backward inside capture_io(model) before the rule proposes"
             )
 
 

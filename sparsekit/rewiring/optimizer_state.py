@@ -30,26 +30,26 @@ def chain(optimizer: Optimizer) -> list[Optimizer]:
         >>> chain(sgd) == [sgd]
         True
     """
-    found = [optimizer]
-    while held := _held_by(found[-1], found):
+    optimizers = [optimizer]
+    while held := _held_by(optimizers[-1], optimizers):
         if len(held) > 1:
             kinds = ", ".join(type(one).__name__ for one in held)
             raise ValueError(
-                f"an optimizer must hand its work on to one other at most, got {type(found[-1]).__name__}, which holds "
+                f"an optimizer must hand its work on to one other at most, got {type(optimizers[-1]).__name__} with "
                 f"{kinds}. Use one of these for all sparse layers"
             )
-        found += held
-    if not isinstance(found[-1], Optimizer):
+        optimizers += held
+    if not isinstance(optimizers[-1], Optimizer):
         raise TypeError(f"the optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}. Use one")
-    return found
+    return optimizers
 
 
-def _held_by(owner: object, known: list[Optimizer]) -> list[Optimizer]:
+def _held_by(owner: object, others: list[Optimizer]) -> list[Optimizer]:
     attributes = [*getattr(owner, "__dict__", {}).values()]
     inside = [item for value in attributes if isinstance(value, list | tuple) for item in value]
     inside += [item for value in attributes if type(value) is dict for item in value.values()]
     held = [value for value in [*attributes, *inside] if isinstance(value, Optimizer)]
-    return [*{id(one): one for one in held if not any(one is other for other in known)}.values()]
+    return [*{id(one): one for one in held if not any(one is other for other in others)}.values()]
 
 
 def states_of(optimizer: Optimizer, layer: SparseLayer) -> Iterator[MutableMapping[str, Any]]:

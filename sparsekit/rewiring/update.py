@@ -68,7 +68,7 @@ class TopologyUpdate:
         return sum(positions.numel() for positions in self.grown.values())
 
 
-@torch.inference_mode(False)  # a training goes on with what is made here
+@torch.inference_mode(False)  # a training continues with what is made here
 def rewire(
     model: nn.Module,
     new: Mapping[str, LayerTopology],
@@ -151,7 +151,7 @@ def check_optimizer(layers: Mapping[str, SparseLayer], optimizer: Optimizer) -> 
     if left_out := [n for n, x in layers.items() if x.param.requires_grad and id(x.param) not in trained]:
         raise ValueError(
             f"the optimizer must train every sparse layer that is not frozen, got none for {', '.join(left_out)}. "
-            "build it from model.parameters() after sparsify, which returns a new model, or freeze these layers"
+            "Build it from model.parameters() after sparsify, which returns a new model, or freeze these layers"
         )
 
 

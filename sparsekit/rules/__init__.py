@@ -56,22 +56,22 @@ def make_rule(name: str, *, total_steps: int, **settings: Any) -> Rule:
         750
     """
     make = get("rule", name)
-    known = settings_of(name)
+    fields = settings_of(name)
     check_integer("total_steps", total_steps, least=1)
-    if unknown := set(settings) - set(known):
+    if unknown := set(settings) - set(fields):
         raise ValueError(
-            f"settings of {name} must be among {', '.join(known) or '(none)'}, got {', '.join(sorted(unknown))}"
+            f"settings of {name} must be among {', '.join(fields) or '(none)'}, got {', '.join(sorted(unknown))}"
         )
-    if "stop" in known:
+    if "stop" in fields:
         settings.setdefault("stop", min(int(STOPS_AT.get(name, DEFAULT_STOP_FRACTION) * total_steps), total_steps - 1))
     return make(**settings)
 
 
 def settings_of(name: str) -> list[str]:
     """Return the names of a rule's settings."""
-    own = inspect.signature(get("rule", name)).parameters
-    more = inspect.signature(DropGrow).parameters if "settings" in own else {}
-    return [key for key in {**own, **more} if key != "settings"]
+    parameters = inspect.signature(get("rule", name)).parameters
+    more = inspect.signature(DropGrow).parameters if "settings" in parameters else {}
+    return [key for key in {**parameters, **more} if key != "settings"]
 
 
 __all__ = [

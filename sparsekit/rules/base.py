@@ -50,7 +50,7 @@ def check_rule(rule: object) -> None:
     """Raise TypeError unless this is a rule."""
     if not isinstance(rule, Rule):
         is_name = isinstance(rule, str)
-        hint = f"make_rule({rule!r}, total_steps=...) makes one" if is_name else "call it, as in RigL(stop=750)"
+        hint = f"Call make_rule({rule!r}, total_steps=...)" if is_name else "Call it, as in RigL(stop=750)"
         raise TypeError(f"rule must be a Rule, got {rule if not is_name else repr(rule)}. {hint}")
 
 

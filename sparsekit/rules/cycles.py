@@ -79,8 +79,8 @@ class Cycles(WrappedRule):
     def _large(self) -> Rule:
         """The base rule, exchanging more."""
         changes = {"drop_fraction": Constant(self.explore), "density": None, "shrink": "per-layer"}
-        known = {field.name for field in fields(self.base)}  # type: ignore[arg-type]
-        return replace(self.base, **{name: value for name, value in changes.items() if name in known})  # type: ignore[type-var]
+        names = {field.name for field in fields(self.base)}  # type: ignore[arg-type]
+        return replace(self.base, **{name: value for name, value in changes.items() if name in names})  # type: ignore[type-var]
 
     def explores_at(self, step: int) -> bool:
         """Whether a large rewiring is due: at the start of every cycle."""

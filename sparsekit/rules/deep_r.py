@@ -24,7 +24,7 @@ from sparsekit.utils.settings import check_range, setting
 class DeepR(Periodic):
     """Every connection has a sign. One whose value takes the other is dropped, and a random one grows elsewhere.
 
-    The gradients get a pull towards zero (`shrink`) and noise of deviation `sqrt(2 * learning rate * temperature)`. A
+    The gradients get a penalty towards zero (`shrink`) and noise of deviation `sqrt(2 * learning rate * temperature)`. A
     grown connection starts at zero with a random sign, which counts from its second step on: half of them go at once,
     as when the loss pulls a fresh weight to the wrong side. What was dropped now cannot regrow at once. All layers
     share one budget.
@@ -65,10 +65,10 @@ class DeepR(Periodic):
         }
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
-        kept = without(views, {name: _known_signs(view) * view.values.sign() < 0 for name, view in views.items()})
-        dropped = sum(view.topology.count - kept[name].count for name, view in views.items())
+        survivors = without(views, {name: _known_signs(view) * view.values.sign() < 0 for name, view in views.items()})
+        dropped = sum(view.topology.count - survivors[name].count for name, view in views.items())
         grown = _anywhere(views, dropped, generator)
-        return Topology({name: layer | grown[name] for name, layer in kept.items()})
+        return Topology({name: layer | grown[name] for name, layer in survivors.items()})
 
     def training_flops(self, cost: Pass) -> float:
         """Existing connections only: `3 f_S`.
@@ -97,9 +97,9 @@ def _signs_from_now(view: LayerView, generator: torch.Generator) -> Tensor:
 def _anywhere(views: Mapping[str, LayerView], count: int, generator: torch.Generator) -> dict[str, LayerTopology]:
     """Draw positions of the whole network uniformly, where there is no connection now."""
     free = [view.topology.size - view.topology.count for view in views.values()]
-    drawn = draw_distinct(sum(free), count, generator)
+    ranks = draw_distinct(sum(free), count, generator)
     ends = torch.tensor(free).cumsum(0)
-    parts = drawn.tensor_split(torch.searchsorted(drawn, ends[:-1]))
+    parts = ranks.tensor_split(torch.searchsorted(ranks, ends[:-1]))
     starts = [0, *ends[:-1].tolist()]
     return {
         name: LayerTopology(view.topology.shape, view.topology.missing_at((part - start).to(view.values.device)))

@@ -76,7 +76,7 @@ class DropGrow(Rule):
         if self.stop is None and self.drop_fraction.lasting(1) != self.drop_fraction:
             raise ValueError(
                 f"a fraction that decays must know its end, got {self.drop_fraction} and stop=None. "
-                "give stop=STEPS (RigL: 0.75 of the training), or drop_fraction=Constant(0.3) to go on for ever"
+                "Give stop=STEPS (RigL: 0.75 of the training), or drop_fraction=Constant(0.3) to continue for ever"
             )
         if self.stop is None and self.density is not None and self.density.lasting(1) != self.density:
             raise ValueError(
@@ -85,7 +85,7 @@ class DropGrow(Rule):
         if self.stop is not None and self.stop < self.start:
             raise ValueError(
                 f"stop must be None or at least start, got stop={self.stop} and start={self.start}. "
-                "use Static() for a topology that never changes"
+                "Use Static() for a topology that never changes"
             )
         for step in (0, self.stop or 0):
             self.drop_fraction_at(step)
@@ -119,7 +119,7 @@ class DropGrow(Rule):
         return drop_fraction
 
     def density_at(self, step: int) -> float | None:
-        """Return the density wanted at a step, or None where it is left as it is.
+        """Return the target density at a step, or None where it is left as it is.
 
         A schedule of open length runs from `start` to `stop` and has its first value before.
         """
@@ -211,8 +211,8 @@ class DropGrow(Rule):
         worth = {view.name: self.drop(view, step, generator).clone() for view in views}
         for scores in filter(torch.numel, worth.values()):
             scores[scores.argmax()] = math.inf
-        kept = _cut({view.name: view.topology for view in views}, topk_indices(torch.cat(list(worth.values())), target))
-        return {name: layer.count for name, layer in kept.items()}
+        best = _cut({view.name: view.topology for view in views}, topk_indices(torch.cat(list(worth.values())), target))
+        return {name: layer.count for name, layer in best.items()}
 
     def _grow(
         self,
@@ -225,11 +225,11 @@ class DropGrow(Rule):
         """Keep the `count` best of all candidates while they come in parts."""
         best = (torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
         missing = {name: layer.size - layer.count for name, layer in taken.items()}
-        wanted = share_out(min(count, sum(missing.values())), missing, missing)
+        counts_to_grow = share_out(min(count, sum(missing.values())), missing, missing)
         for number, view in enumerate(group):
             layer = taken[view.name]
             after_drop = replace(view, remaining=layer)
-            for part in self.candidates(view, layer, wanted[view.name], generator):
+            for part in self.candidates(view, layer, counts_to_grow[view.name], generator):
                 # Each part is cut down before it is compared: what is not among its own best is not among all.
                 scores = self.grow(after_drop, part, step, generator)
                 new = _best_of((scores, torch.full_like(part, number), part), count)
@@ -242,25 +242,25 @@ class DropGrow(Rule):
         }
 
 
-def _best_of(found: Sequence[Tensor], count: int) -> Sequence[Tensor]:
+def _best_of(scored: Sequence[Tensor], count: int) -> Sequence[Tensor]:
     """Keep the candidates with the highest scores, which come first, in the order they are in."""
-    first = topk_indices(found[0], min(count, found[0].numel()))
-    return found if first.numel() == found[0].numel() else [tensor.index_select(0, first) for tensor in found]
+    first = topk_indices(scored[0], min(count, scored[0].numel()))
+    return scored if first.numel() == scored[0].numel() else [tensor.index_select(0, first) for tensor in scored]
 
 
 def _count(layers: Mapping[str, LayerTopology]) -> int:
     return sum(layer.count for layer in layers.values())
 
 
-def _united(kept: Mapping[str, LayerTopology], grown: Mapping[str, LayerTopology]) -> dict[str, LayerTopology]:
-    return {name: layer | grown[name] for name, layer in kept.items()}
+def _united(survivors: Mapping[str, LayerTopology], grown: Mapping[str, LayerTopology]) -> dict[str, LayerTopology]:
+    return {name: layer | grown[name] for name, layer in survivors.items()}
 
 
-def _cut(layers: Mapping[str, LayerTopology], places: Tensor) -> dict[str, LayerTopology]:
+def _cut(layers: Mapping[str, LayerTopology], positions: Tensor) -> dict[str, LayerTopology]:
     """Keep the chosen positions, in increasing order, of the layers' concatenated connections."""
     ends = list(itertools.accumulate((layer.count for layer in layers.values()), initial=0))
-    cuts = torch.searchsorted(places, torch.tensor(ends, device=places.device)).tolist()
+    cuts = torch.searchsorted(positions, torch.tensor(ends, device=positions.device)).tolist()
     return {
-        name: LayerTopology(layer.shape, layer.indices.index_select(0, places[first:last] - start))
+        name: LayerTopology(layer.shape, layer.indices.index_select(0, positions[first:last] - start))
         for (name, layer), start, first, last in zip(layers.items(), ends, cuts, cuts[1:], strict=False)
     }

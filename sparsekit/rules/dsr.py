@@ -59,22 +59,24 @@ class DSR(Periodic):
         threshold = _threshold(views)
         connections = sum(view.topology.count for view in views.values())
         dropped = connections - sum(layer.count for layer in _kept(views).values())
-        wanted = exact_fraction(self.drop_fraction) * connections
-        if dropped > TOO_MANY * wanted:
+        target = exact_fraction(self.drop_fraction) * connections
+        if dropped > TOO_MANY * target:
             threshold /= 2
-        elif dropped < TOO_FEW * wanted:
+        elif dropped < TOO_FEW * target:
             threshold *= 2
         return {name: {"threshold": torch.tensor(threshold)} for name in views}
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
-        kept = _kept(views)
-        dropped = sum(view.topology.count - kept[name].count for name, view in views.items())
+        survivors = _kept(views)
+        dropped = sum(view.topology.count - survivors[name].count for name, view in views.items())
         free = {name: view.topology.size - view.topology.count for name, view in views.items()}
-        grown = share_out(dropped, {name: layer.count for name, layer in kept.items()}, free)
+        grown = share_out(dropped, {name: layer.count for name, layer in survivors.items()}, free)
         new = {}
         for name, view in views.items():
-            places = view.topology.missing_at(draw_distinct(free[name], grown[name], generator).to(view.values.device))
-            new[name] = kept[name] | LayerTopology(view.topology.shape, places)
+            positions = view.topology.missing_at(
+                draw_distinct(free[name], grown[name], generator).to(view.values.device)
+            )
+            new[name] = survivors[name] | LayerTopology(view.topology.shape, positions)
         return Topology(new)
 
     def training_flops(self, cost: Pass) -> float:

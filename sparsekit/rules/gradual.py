@@ -43,7 +43,7 @@ def GMP(
         >>> [round(GMP(start=500, stop=1000).density_at(step), 3) for step in (0, 500, 750, 1000)]
         [1.0, 1.0, 0.169, 0.05]
     """
-    own = {
+    defaults = {
         "density": _cubic(initial, final, settings, begin=1.0),
         "drop_fraction": Constant(0.0),
         "grow": Random(),
@@ -51,7 +51,7 @@ def GMP(
         "shrink": "global",
         "replaces_step": False,
     }
-    return DropGrow(stop=stop, every=every, **{**own, **settings})
+    return DropGrow(stop=stop, every=every, **{**defaults, **settings})
 
 
 @register("rule", "granet")
@@ -66,8 +66,8 @@ def GraNet(
 ) -> DropGrow:
     """GraNet: gradual pruning of the whole network, and after each pruning every layer exchanges weak connections.
 
-    With `initial` equal to `final` this is RigL with the weight update on every step. In its code regeneration continues
-    after the final density is reached. Here both end at `stop`, and the last step of the cubic is exact.
+    With `initial` equal to `final` this is RigL with the weight update on every step. In its code regeneration
+    continues after the final density is reached. Here both end at `stop`, and the last step of the cubic is exact.
 
     Args:
         stop: step at which the final density is reached.
@@ -88,12 +88,12 @@ def GraNet(
         >>> round(GraNet(stop=100, final=0.05).density_at(50), 5)
         0.10625
     """
-    own = {
+    defaults = {
         "density": _cubic(initial, final, settings, begin=0.5),
         "shrink": "global",
         "replaces_step": False,
     }
-    return DropGrow(stop=stop, every=every, drop_fraction=decaying(drop_fraction), **{**own, **settings})
+    return DropGrow(stop=stop, every=every, drop_fraction=decaying(drop_fraction), **{**defaults, **settings})
 
 
 @register("rule", "mest")
@@ -118,21 +118,21 @@ def MEST(*, stop: int | None, every: int = 100, gradient: float = 0.0, **setting
     """
     check_finite_number("gradient", gradient)
     _check_heard(settings, "drop", gradient=gradient or None)
-    own = {
+    defaults = {
         "drop": WeightAndGradient(gradient=gradient),
         "grow": Random(),
         "candidates": Draw(),
         "drop_fraction": Stages((0.2, 0.1, 0.0), (0.75, 1.0)),
         "replaces_step": False,
     }
-    return DropGrow(stop=stop, every=every, **{**own, **settings})
+    return DropGrow(stop=stop, every=every, **{**defaults, **settings})
 
 
 @register("rule", "mest-soft")
 def MESTSoft(
     *, stop: int | None, final: float | None = None, every: int = 100, gradient: float = 0.0, **settings: Any
 ) -> DropGrow:
-    """MEST with a soft memory bound (EM&S): keep half as many connections more than the target, then a quarter, then none.
+    """MEST with a soft memory bound (EM&S): keep half more connections than the target, then a quarter, then none.
 
     At each rewiring the weakest go until only as many are left as the target says, and random ones come on top.
 
@@ -160,12 +160,12 @@ def MESTSoft(
     exchanged: Schedule = Stages(tuple(1 - final / density for density in densities), (0.75, 1.0))
     if start := check_integer("start", settings.get("start", 0)):  # the same clock as the density
         exchanged = exchanged.between(start, stop if stop is None else check_integer("stop", stop))
-    own = {
+    defaults = {
         "density": Stages(densities, (0.75, 1.0)),
         "drop_fraction": exchanged,
         "rounding": "nearest",
     }
-    return MEST(stop=stop, every=every, gradient=gradient, **{**own, **settings})
+    return MEST(stop=stop, every=every, gradient=gradient, **{**defaults, **settings})
 
 
 def _cubic(initial: float | None, final: float | None, settings: dict[str, Any], *, begin: float) -> Cubic:
@@ -181,9 +181,9 @@ def _cubic(initial: float | None, final: float | None, settings: dict[str, Any],
     return Cubic(first, final)
 
 
-def _check_heard(settings: dict[str, Any], field: str, **given: float | None) -> None:
+def _check_heard(settings: dict[str, Any], field: str, **values: float | None) -> None:
     """Refuse what would be ignored because a field that it decides is given as well."""
-    ignored = ", ".join(f"{name}={value}" for name, value in given.items() if value is not None)
+    ignored = ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
     if field in settings and ignored:
         hint = " (a recipe gives its own as final: hand it the rule itself)" if field == "density" else ""
         raise ValueError(

@@ -23,7 +23,7 @@ from sparsekit.utils.settings import exact_fraction, setting
 @register("rule", "sr-ste")
 @dataclass(frozen=True, kw_only=True)
 class SRSTE(Periodic):
-    """SR-STE: all weights are trained, the n largest of every m are used, and the others are pulled to zero.
+    """SR-STE: all weights are trained, the n largest of every m are used, and the others are drawn towards zero.
 
     The mask is taken anew at every forward pass. Gradients go to all weights as if there were none (straight through),
     and those not used lose `decay` of themselves besides. At `stop` the unused ones are dropped for good: the only
@@ -85,7 +85,7 @@ class UsesNOfM(ForwardMask):
 
 
 class StraightThrough(torch.autograd.Function):
-    """Use some weights. Backward hands the gradient on to all, and pulls the unused ones towards zero."""
+    """Use some weights. Backward hands the gradient on to all, and draws the unused ones towards zero."""
 
     @staticmethod
     def forward(ctx, weight: Tensor, used: Tensor, decay: float) -> Tensor:
@@ -132,8 +132,8 @@ class DynamicNOfM(Periodic):
         return self.n / self.m
 
     def initial_topology(self, topology: Topology, generator: torch.Generator) -> Topology:
-        drawn = {name: torch.rand(layer.shape, generator=generator) for name, layer in topology.items()}
-        return Topology({name: keep_n_of_m(scores, self.n, self.m) for name, scores in drawn.items()})
+        scores_of = {name: torch.rand(layer.shape, generator=generator) for name, layer in topology.items()}
+        return Topology({name: keep_n_of_m(scores, self.n, self.m) for name, scores in scores_of.items()})
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
         drop_fraction = exact_fraction(self.drop_fraction.lasting(self.stop)(step))
@@ -148,13 +148,15 @@ class DynamicNOfM(Periodic):
 
     def _rewired(self, view: LayerView, drop_fraction: Fraction) -> LayerTopology:
         layer = view.topology
-        kept = strongest(view, layer.count - int(drop_fraction * layer.count))
-        return choose_groups(view, kept, self.n, self.m)
+        survivors = strongest(view, layer.count - int(drop_fraction * layer.count))
+        return choose_groups(view, survivors, self.n, self.m)
 
 
-def choose_groups(view: LayerView, kept: LayerTopology, n: int, m: int) -> LayerTopology:
+def choose_groups(view: LayerView, survivors: LayerTopology, n: int, m: int) -> LayerTopology:
     """Fill every group up to n: what is kept first, then by the size of the gradient."""
-    return choose(view, kept, lambda scores, _: n_of_m_mask(scores.view(-1, *kept.shape[1:]), n, m).flatten(1))
+    return choose(
+        view, survivors, lambda scores, _: n_of_m_mask(scores.view(-1, *survivors.shape[1:]), n, m).flatten(1)
+    )
 
 
 def _largest_of_groups(view: LayerView, n: int, m: int) -> LayerTopology:

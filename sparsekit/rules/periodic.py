@@ -34,7 +34,7 @@ class Periodic(Rule):
         if self.stop is not None and self.stop < self.start:
             raise ValueError(
                 f"stop must be None or at least start, got stop={self.stop} and start={self.start}. "
-                "use Static() for a topology that never changes"
+                "Use Static() for a topology that never changes"
             )
 
     def is_due(self, step: int) -> bool:

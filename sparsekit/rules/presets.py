@@ -35,8 +35,8 @@ def SET(*, stop: int | None, every: int = 100, drop_fraction: float | Schedule =
         >>> SET(stop=500).needs_gradients
         False
     """
-    own = {"grow": Random(), "candidates": Draw(), "replaces_step": False}
-    return DropGrow(stop=stop, every=every, drop_fraction=decaying(drop_fraction), **{**own, **settings})
+    defaults = {"grow": Random(), "candidates": Draw(), "replaces_step": False}
+    return DropGrow(stop=stop, every=every, drop_fraction=decaying(drop_fraction), **{**defaults, **settings})
 
 
 @register("rule", "rigl")
@@ -99,9 +99,9 @@ def GSE(
                 f"a subset must come with candidates that are drawn from one, got {candidates!r}. Drop one"
             )
         candidates = replace(candidates, subset=subset)
-    own = {"allow_regrowth": False, "rounding": "up"}
-    given = {**own, **settings}
-    return DropGrow(stop=stop, every=every, drop_fraction=decaying(drop_fraction), candidates=candidates, **given)
+    defaults = {"allow_regrowth": False, "rounding": "up"}
+    fields = {**defaults, **settings}
+    return DropGrow(stop=stop, every=every, drop_fraction=decaying(drop_fraction), candidates=candidates, **fields)
 
 
 @register("rule", "gse-released")
@@ -138,14 +138,14 @@ def GSEReleased(
     """
     for what, value in (("classes", classes), ("batch_size", batch_size)):
         check_integer(what, value, least=1)
-    own = {
+    defaults = {
         "candidates": Uniform(dense_from=0.5),
         "scope": "global",
         "allow_regrowth": False,
         "replaces_step": False,
         "probe_batches": math.ceil(10 * classes / batch_size),
     }
-    return DropGrow(stop=stop, every=every, drop_fraction=decaying(drop_fraction), **{**own, **settings})
+    return DropGrow(stop=stop, every=every, drop_fraction=decaying(drop_fraction), **{**defaults, **settings})
 
 
 @register("rule", "set-itop")
@@ -183,8 +183,8 @@ def RigLITOP(*, stop: int | None, every: int = 100, drop_fraction: float | Sched
         >>> RigLITOP(stop=1000).replaces_step
         False
     """
-    own = {"replaces_step": False}
-    return DropGrow(stop=stop, every=every, drop_fraction=_to_a_hundredth(drop_fraction), **{**own, **settings})
+    defaults = {"replaces_step": False}
+    return DropGrow(stop=stop, every=every, drop_fraction=_to_a_hundredth(drop_fraction), **{**defaults, **settings})
 
 
 def _to_a_hundredth(drop_fraction: float | Schedule) -> Schedule:

@@ -27,17 +27,17 @@ def indices_in(layer: LayerTopology, first: int, last: int) -> Int64[Tensor, " k
     return layer.indices[start:stop]
 
 
-def kept_first(view: LayerView, kept: LayerTopology, first: int, last: int) -> Float[Tensor, "rows f"]:
-    """Return scores for the places of some rows: kept connections by size in (1, 2], all others by gradient in [0, 1].
+def kept_first(view: LayerView, survivors: LayerTopology, first: int, last: int) -> Float[Tensor, "rows f"]:
+    """Return scores for the positions of some rows: kept connections by magnitude in (1, 2], all others by gradient in [0, 1].
 
     Whoever takes the highest takes what is kept before anything new.
     """
-    places = torch.arange(first * kept.num_inputs, last * kept.num_inputs, device=kept.indices.device)
-    scores = _to_one(view.grad_at(places).abs().double())
-    inside = indices_in(kept, first, last)
+    positions = torch.arange(first * survivors.num_inputs, last * survivors.num_inputs, device=survivors.indices.device)
+    scores = _to_one(view.grad_at(positions).abs().double())
+    inside = indices_in(survivors, first, last)
     values = _to_one(view.values[view.topology.position_of(inside)].abs().double())
-    scores[inside - first * kept.num_inputs] = 1.5 + values / 2
-    return scores.view(last - first, kept.num_inputs)
+    scores[inside - first * survivors.num_inputs] = 1.5 + values / 2
+    return scores.view(last - first, survivors.num_inputs)
 
 
 def strongest(view: LayerView, count: int) -> LayerTopology:
@@ -46,14 +46,14 @@ def strongest(view: LayerView, count: int) -> LayerTopology:
 
 
 def choose(
-    view: LayerView, kept: LayerTopology, choice: Callable[[Tensor, int], Bool[Tensor, "rows f"]]
+    view: LayerView, survivors: LayerTopology, choice: Callable[[Tensor, int], Bool[Tensor, "rows f"]]
 ) -> LayerTopology:
-    """Return the places that `choice(scores, first row)` marks in each block of rows."""
-    found = []
-    for first, last in row_blocks(kept):
-        marked = choice(kept_first(view, kept, first, last), first)
-        found.append(true_positions(marked.flatten()) + first * kept.num_inputs)
-    return LayerTopology(kept.shape, torch.cat(found))
+    """Return the positions that `choice(scores, first row)` marks in each block of rows."""
+    chosen = []
+    for first, last in row_blocks(survivors):
+        marked = choice(kept_first(view, survivors, first, last), first)
+        chosen.append(true_positions(marked.flatten()) + first * survivors.num_inputs)
+    return LayerTopology(survivors.shape, torch.cat(chosen))
 
 
 def _to_one(sizes: Tensor) -> Tensor:

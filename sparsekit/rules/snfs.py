@@ -61,19 +61,21 @@ class SNFS(Periodic):
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
         drop_fraction = exact_fraction(self.drop_fraction.lasting(self.stop)(step))
         momenta = {name: self._momentum(view).abs() for name, view in views.items()}
-        kept = {
+        survivors = {
             name: strongest(view, view.topology.count - int(drop_fraction * view.topology.count))
             for name, view in views.items()
         }
-        dropped = sum(view.topology.count - kept[name].count for name, view in views.items())
-        pull = {name: _mean(name, momenta[name][view.topology.indices]) for name, view in views.items()}
-        if not any(pull.values()):  # nothing has pulled anywhere yet: all alike
-            pull = dict.fromkeys(pull, Fraction(1))
-        free = {name: layer.size - layer.count for name, layer in kept.items()}
+        dropped = sum(view.topology.count - survivors[name].count for name, view in views.items())
+        mean_momentum = {name: _mean(name, momenta[name][view.topology.indices]) for name, view in views.items()}
+        if not any(mean_momentum.values()):  # there is no momentum anywhere yet, so all layers are alike
+            mean_momentum = dict.fromkeys(mean_momentum, Fraction(1))
+        free = {name: layer.size - layer.count for name, layer in survivors.items()}
         # A layer that is nearly full hands on what it has no room for, unless all are.
-        room = {name: int(FULLEST * places) for name, places in free.items()}
-        counts = share_out(dropped, pull, room if sum(room.values()) >= dropped else free)
-        return Topology({name: layer | _largest(momenta[name], layer, counts[name]) for name, layer in kept.items()})
+        room = {name: int(FULLEST * positions) for name, positions in free.items()}
+        counts = share_out(dropped, mean_momentum, room if sum(room.values()) >= dropped else free)
+        return Topology(
+            {name: layer | _largest(momenta[name], layer, counts[name]) for name, layer in survivors.items()}
+        )
 
     def training_flops(self, cost: Pass) -> float:
         """The dense weight gradient at every step, for its momentum: `2 f_S + f_D`.
@@ -87,9 +89,9 @@ class SNFS(Periodic):
         return self.momentum * view.state["momentum"] + view.grad_at(everywhere)
 
 
-def _largest(momentum: Tensor, taken: LayerTopology, count: int) -> LayerTopology:
-    places = taken.missing()
-    return LayerTopology(taken.shape, places[topk_indices(momentum[places], count)])
+def _largest(momentum: Tensor, survivors: LayerTopology, count: int) -> LayerTopology:
+    positions = survivors.missing()
+    return LayerTopology(survivors.shape, positions[topk_indices(momentum[positions], count)])
 
 
 def _mean(name: str, momentum: Tensor) -> Fraction:

@@ -86,11 +86,11 @@ class SRigL(Periodic):
     def _rewired(self, view: LayerView, drop_fraction: Fraction) -> LayerTopology:
         layer = view.topology
         num_dropped = int(drop_fraction * layer.count)
-        kept = strongest(view, layer.count - num_dropped)
+        survivors = strongest(view, layer.count - num_dropped)
         active = layer.fan_in() > 0
         fan_in = _fan_in(view, int(active.sum()))
         if not bool(view.state["classes"]):
-            salient = _salient(view, kept, num_dropped, active)
+            salient = _salient(view, survivors, num_dropped, active)
             # Fewer neurons would have no room for the layer's connections, and their number would never come back.
             fewest = max(self.min_neurons, -(-_budget(view) // layer.num_inputs))
             active &= self._deserving(salient, active, least=self._least(fan_in), fewest=fewest)
@@ -101,7 +101,7 @@ class SRigL(Periodic):
             order = scores.argsort(dim=1, descending=True, stable=True)[:, :fan_in]
             return chosen.scatter_(1, order, True) & active[first : first + len(scores), None]
 
-        return choose(view, kept, best_of_each_neuron)
+        return choose(view, survivors, best_of_each_neuron)
 
     def _least(self, fan_in: int) -> int:
         """How many salient connections a neuron must have to stay."""
@@ -110,9 +110,9 @@ class SRigL(Periodic):
     def _deserving(self, salient: Tensor, active: Tensor, *, least: int, fewest: int) -> Tensor:
         """Which neurons have enough salient connections. Where too few have, the best stay."""
         deserving = active & (salient >= least)
-        wanted = min(fewest, int(active.sum()))
-        if int(deserving.sum()) < wanted:
-            deserving[topk_indices(salient.double().masked_fill(~active, -1), wanted)] = True
+        num_kept = min(fewest, int(active.sum()))
+        if int(deserving.sum()) < num_kept:
+            deserving[topk_indices(salient.double().masked_fill(~active, -1), num_kept)] = True
         return deserving
 
 
@@ -129,19 +129,23 @@ def _fan_in(view: LayerView, num_active: int) -> int:
     return min(view.topology.num_inputs, max(1, _budget(view) // max(1, num_active)))
 
 
-def _salient(view: LayerView, kept: LayerTopology, num_grown: int, active: Tensor) -> Tensor:
+def _salient(view: LayerView, survivors: LayerTopology, num_grown: int, active: Tensor) -> Tensor:
     """Return for each neuron how many of its connections are among the layer's kept ones and largest gradients."""
-    best = torch.empty(0, dtype=torch.float64, device=kept.indices.device)
-    rows = torch.empty(0, dtype=torch.int64, device=kept.indices.device)
-    for first, last in row_blocks(kept):
-        scores = view.grad_at(torch.arange(first * kept.num_inputs, last * kept.num_inputs, device=rows.device))
-        own = torch.arange(first, last, device=rows.device).repeat_interleave(kept.num_inputs)
-        sizes = scores.abs().double().masked_fill(~active[own], -1.0)
-        sizes[indices_in(kept, first, last) - first * kept.num_inputs] = -1.0  # salient by their values already
-        best, rows = torch.cat([best, sizes]), torch.cat([rows, own])
+    best = torch.empty(0, dtype=torch.float64, device=survivors.indices.device)
+    rows = torch.empty(0, dtype=torch.int64, device=survivors.indices.device)
+    for first, last in row_blocks(survivors):
+        scores = view.grad_at(
+            torch.arange(first * survivors.num_inputs, last * survivors.num_inputs, device=rows.device)
+        )
+        neurons = torch.arange(first, last, device=rows.device).repeat_interleave(survivors.num_inputs)
+        sizes = scores.abs().double().masked_fill(~active[neurons], -1.0)
+        sizes[
+            indices_in(survivors, first, last) - first * survivors.num_inputs
+        ] = -1.0  # salient by their values already
+        best, rows = torch.cat([best, sizes]), torch.cat([rows, neurons])
         top = topk_indices(best, min(num_grown, best.numel()))
         best, rows = best[top], rows[top]
-    return kept.fan_in() + torch.bincount(rows[best >= 0], minlength=kept.num_outputs)
+    return survivors.fan_in() + torch.bincount(rows[best >= 0], minlength=survivors.num_outputs)
 
 
 def _constant_fan_in(layer: LayerTopology, generator: torch.Generator) -> LayerTopology:

@@ -1,4 +1,4 @@
-"""Top-KAST: use the largest weights, train a few more, and remember all."""
+"""Top-KAST: use the largest weights, train a few more, and keep the values of all."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class TopKAST(Periodic):
 
     The topology is the trained set (B). The forward pass uses as many of it as the density says (A). A weight that is
     dropped keeps its value, and takes it up again if, weights around it shrinking, it is among the largest once more.
-    Values are pulled to zero, those trained but not used more strongly. At `stop` only the used ones are left.
+    Values are drawn towards zero, those trained but not used more strongly. At `stop` only the used ones are left.
 
     Source: Jayakumar et al. (2020), Top-KAST, arXiv:2106.03517, section 2. That A is taken anew at every step, and how
         much larger B is than A by default, is ours.
@@ -40,7 +40,7 @@ class TopKAST(Periodic):
     """
 
     every_step: ClassVar[bool] = False
-    needs_dense: ClassVar[str] = "it remembers the values of all weights, also of those that it does not train"
+    needs_dense: ClassVar[str] = "it keeps the values of all weights, also of those that it does not train"
 
     extra: float = setting(1.0, "connections trained beyond those used, per one used", range=(0, 10))
     penalty: float = setting(1e-4, "weight of the squared values in the loss", range=(0, 1))
@@ -70,9 +70,7 @@ class TopKAST(Periodic):
 
     def prepare_layers(self, model: nn.Module, plain: nn.Module | None, sampled: Topology) -> State:
         if plain is None:
-            raise ValueError(
-                "Top-KAST needs the model before sparsify to remember its weights, got none. Give plain=model"
-            )
+            raise ValueError("Top-KAST needs the model before sparsify to keep its weights, got none. Give plain=model")
         weights = {name: plain.get_submodule(name).get_parameter("weight") for name in sampled}
         return {name: {"weights": weight.detach().flatten().clone()} for name, weight in weights.items()}
 
@@ -138,5 +136,5 @@ class UsesLargest(ForwardMask):
 
 
 def _all_weights(view: LayerView) -> Tensor:
-    """The remembered values of all weights, with the present ones of those that are trained."""
+    """The kept values of all weights, with the present ones of those that are trained."""
     return view.state["weights"].index_copy(0, view.topology.indices, view.values)

@@ -196,14 +196,14 @@ class Attachment:
 
     def _follow(self) -> None:
         """Take notice of a topology that somebody else changed: loaded best weights, or a `rewire` by hand."""
-        known, self._known = self._known, topology_of(self.model)
-        if known is None or known == self._known:
+        before, self._known = self._known, topology_of(self.model)
+        if before is None or before == self._known:
             return
         for name, layer in sparse_layers(self.model).items():
-            move = Transition(known[name], layer.topology)
+            move = Transition(before[name], layer.topology)
             StateTransition(layer, move, self._optimizers[0], layer.values()[move.grown_at]).apply()
         if self.journal.entries:
-            self._record(TopologyUpdate.between(known, self._known))
+            self._record(TopologyUpdate.between(before, self._known))
 
     def _rewire(self) -> None:
         if not self.journal.entries:
@@ -240,8 +240,8 @@ class Attachment:
 
     def _found_inf(self) -> bool:
         """Whether GradScaler told a fused optimizer, which it always calls, not to step."""
-        found = getattr(self.optimizer, "found_inf", None)
-        return found is not None and bool(torch.as_tensor(found).any())
+        flag = getattr(self.optimizer, "found_inf", None)
+        return flag is not None and bool(torch.as_tensor(flag).any())
 
 
 def _caller() -> FrameType | None:
@@ -277,5 +277,5 @@ def _check_trains(model: nn.Module, optimizer: Optimizer) -> None:
     if has_rule(chain(optimizer)[-1]):
         raise ValueError(
             "an optimizer must have one rule at most, got one that already has a rule. "
-            "call detach() on what attach returned, or set its `rule`"
+            "Call detach() on what attach returned, or set its `rule`"
         )

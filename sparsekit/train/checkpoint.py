@@ -1,4 +1,4 @@
-"""Checkpoints: everything a training needs to go on bit for bit, in one file that is never half-written."""
+"""Checkpoints: everything a training needs to continue bit for bit, in one file that is never half-written."""
 
 import copy
 import struct
@@ -77,20 +77,20 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged files. All mean the same to the user
         raise _damaged(path, type(error).__name__) from error
-    found = state.get("format") if isinstance(state, dict) else None
-    if found == FORMAT and not is_whole:
+    version = state.get("format") if isinstance(state, dict) else None
+    if version == FORMAT and not is_whole:
         raise _damaged(path, "the checksum differs")
-    if isinstance(found, str) and found != FORMAT and found.startswith(FORMAT.rstrip("0123456789")):
+    if isinstance(version, str) and version != FORMAT and version.startswith(FORMAT.rstrip("0123456789")):
         raise CheckpointError(
-            f"{path} must be a {FORMAT!r}, got a {found!r} of another version. Delete the run's folder to train it "
+            f"{path} must be a {FORMAT!r}, got a {version!r} of another version. Delete the run's folder to train it "
             "again, or use the version that wrote it"
         )
-    if found != FORMAT:
+    if version != FORMAT:
         raise CheckpointError(f"{path} must be a {FORMAT!r}, got another kind of file. Give a run's checkpoint.pt")
     if missing := PARTS - set(state):
         raise CheckpointError(
             f"{path} must hold {', '.join(sorted(PARTS))}, got none of {', '.join(sorted(missing))}. "
-            "delete it to start this run again"
+            "Delete it to start this run again"
         )
     return state
 
@@ -129,7 +129,7 @@ def _is_whole(path: Path) -> bool:
 def _damaged(path: Path, why: str) -> CheckpointError:
     return CheckpointError(
         f"{path} must be a whole checkpoint, got a damaged or foreign file ({why}). "
-        "delete it to start this run again, or put a good copy in its place"
+        "Delete it to start this run again, or put a good copy in its place"
     )
 
 
@@ -152,7 +152,7 @@ def restore(
         _put(before, model, optimizer, generator)
         raise CheckpointError(
             f"the checkpoint must fit this model and optimizer, got one that does not ({error}). "
-            "delete it to start this run again, or put a good copy in its place"
+            "Delete it to start this run again, or put a good copy in its place"
         ) from error
     return state["step"]
 
@@ -175,7 +175,7 @@ def _check_fits(saved: Mapping[str, torch.Tensor], model: nn.Module) -> None:
     if differing := sorted(set(saved) ^ set(own)):
         raise CheckpointError(
             f"the checkpoint must come from a model like this one, got different entries: {', '.join(differing[:5])}. "
-            "build the model as it was built then"
+            "Build the model as it was built then"
         )
     # The number of connections may differ. Everything else has its shape.
     fixed = [name for name in own if name.rpartition(".")[2] not in ("indices", "packed_weight")]
@@ -197,5 +197,5 @@ def _check_optimizer(state: Mapping[str, Any], optimizer: Optimizer) -> None:
     if sizes != own_sizes:
         raise CheckpointError(
             f"the checkpoint's optimizer must have parameter groups of sizes {own_sizes}, got {sizes}. "
-            "build the optimizer as it was built then"
+            "Build the optimizer as it was built then"
         )

@@ -114,6 +114,6 @@ def _write_down(walk: Iterable[tuple[int, StepStats, TopologyUpdate | None]], ep
     if num_steps == 0:
         raise ValueError(
             f"an epoch must have at least one batch, got none in epoch {epoch}. "
-            "give a loader or list that can be walked through again, not a generator"
+            "Give a loader or list that can be walked through again, not a generator"
         )
     return num_steps

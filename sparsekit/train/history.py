@@ -58,11 +58,11 @@ class History:
         Raises:
             ValueError: if nothing of this name was measured. The message lists what was.
         """
-        found = [row.value for row in self.rows if row.name == name]
-        if not found:
+        measured = [row.value for row in self.rows if row.name == name]
+        if not measured:
             known = ", ".join(sorted({row.name for row in self.rows}))
             raise ValueError(f"the name must be one of {known or '(nothing measured)'}, got {name!r}")
-        return found
+        return measured
 
     def last(self, name: str) -> float:
         """Return the last value of one number, for example `last("test accuracy")`."""

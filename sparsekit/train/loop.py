@@ -162,12 +162,12 @@ def backward(
         for number, (x, y) in enumerate(zip(split(inputs, sizes), parts, strict=True)):
             with torch.autocast(device, dtype=autocast, enabled=autocast is not None):
                 outputs = adaptor.run(model, x)
-                losses = losses or losses_of_parts(loss_fn, parts, lambda seen=outputs: seen)
+                losses = losses or losses_of_parts(loss_fn, parts, lambda latest=outputs: latest)
                 part = loss_of(losses[number], outputs, y)
             part.backward()
             loss += float(part.detach())
-            met, counted = num_correct(outputs, y, loss_fn)
-            correct, count = correct + met, count + counted
+            hits, counted = num_correct(outputs, y, loss_fn)
+            correct, count = correct + hits, count + counted
     _check_finite(loss, count)
     return StepStats(loss=loss, correct=correct, count=count), probed or io
 
@@ -202,8 +202,8 @@ def training(
     Tricks have been applied to the model before the optimizer was built (`tricks.begin`). After each step they set the
     network for the next one, so that after the last step that a ghost lives for it is gone.
 
-    Everything random about step t comes from `generator(seed, "rewire", t)`, so a training that is taken up again at
-    a step goes on exactly as it would have.
+    Everything random about step t comes from `generator(seed, "rewire", t)`, so a training that is resumed at
+    a step continues exactly as it would have.
     """
     check_tricks(tricks)
     set_step(model, tricks, first_step, optimizer)
@@ -291,11 +291,11 @@ def _glimpse(model: nn.Module, inputs: Any, adaptor: Adaptor) -> Any:
 @contextlib.contextmanager
 def _keeping_statistics(model: nn.Module) -> Iterator[None]:
     """Put the running statistics of normalisations back to what they were."""
-    kept = [(x, x.clone()) for module in model.modules() if isinstance(module, _NormBase) for x in module.buffers()]
+    copies = [(x, x.clone()) for module in model.modules() if isinstance(module, _NormBase) for x in module.buffers()]
     try:
         yield
     finally:
-        for buffer, before in kept:
+        for buffer, before in copies:
             buffer.copy_(before)
 
 
@@ -307,7 +307,7 @@ def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
 
 def _check_finite(loss: float, count: int) -> None:
     if not math.isfinite(loss):
-        what = "lower the learning rate or look at the inputs" if count else "leave out batches without labels"
+        what = "Lower the learning rate or look at the inputs" if count else "Leave out batches without labels"
         why = "" if count else " for a batch in which no label counts"
         raise FloatingPointError(
             f"the loss must be finite, got {loss}{why}. {what} "

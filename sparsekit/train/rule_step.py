@@ -57,19 +57,19 @@ def rule_views(model: nn.Module, rule: Rule, io: Mapping[str, LayerIO]) -> dict[
     return with_initial_state(rule, views(model, io))
 
 
-def grow_init_for(rule: Rule, seen: Mapping[str, LayerView]) -> GrowInit:
+def grow_init_for(rule: Rule, views: Mapping[str, LayerView]) -> GrowInit:
     """Return what gives grown connections their initial values: zeros, unless the rule says something else."""
     part = part_of(rule, HasGrowInit)
-    return zero_init if part is None else part.grow_init(seen)
+    return zero_init if part is None else part.grow_init(views)
 
 
 def update_state(
-    model: nn.Module, rule: Rule, seen: Mapping[str, LayerView], step: int, generator: torch.Generator
+    model: nn.Module, rule: Rule, views: Mapping[str, LayerView], step: int, generator: torch.Generator
 ) -> None:
     """Keep the rule's new state in the layers. Most rules have none."""
     if (part := part_of(rule, HasState)) is None:
         return
-    if new := part.update_state(seen, step, generator):
+    if new := part.update_state(views, step, generator):
         layers = sparse_layers(model)
         for name, state in new.items():
             layers[name].set_rule_state(state)

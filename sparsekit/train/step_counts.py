@@ -123,7 +123,7 @@ def _check_counts(optimizer: Optimizer, param: Tensor) -> None:
     """Try out whether each weight moves by its own count: one that is new beside one that is twenty steps old."""
     kind = type(optimizer).__name__
     try:
-        new, old, shared, own = (Trial(optimizer, param, **how) for how in ({}, {}, {}, _PER_WEIGHT))
+        new, old, shared, own = (Trial(optimizer, param, **options) for options in ({}, {}, {}, _PER_WEIGHT))
         born = fresh_state(optimizer, param)
         wanted = [_moved(new)[0], _last(old)[1]]
         got, without = _last(own, born, param), _last(shared, born)
@@ -135,7 +135,7 @@ def _check_counts(optimizer: Optimizer, param: Tensor) -> None:
     if not _close(got, wanted) or _close(without, wanted):
         raise ValueError(
             f"own step counts need an optimizer that corrects by its step count, as Adam and AdamW do, got {kind}. "
-            "leave the count shared, which is all the same there"
+            "Leave the count shared, which is all the same there"
         )
 
 

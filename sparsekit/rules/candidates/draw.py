@@ -1,4 +1,4 @@
-"""Consider just as many random missing connections as are wanted."""
+"""Consider just as many random missing connections as are to be grown."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

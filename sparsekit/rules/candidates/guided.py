@@ -33,11 +33,11 @@ class Guided(Candidates):
     follows inputs, outputs and draws, never the dense layer. Subclasses are frozen keyword-only dataclasses that say
     what guides.
 
-    With sampler `"replacement"` there are `ceil(subset * connections)` draws. Repetitions and positions that are taken
-    are left out, so somewhat fewer candidates remain. With `"exact"` there are as many *different* missing positions: as
-    many as are lacking are drawn again and again. After 16 rounds that is given up, and there are fewer: almost all
-    weight lies on a few positions then. An infinite subset, or an exact one as large as what is missing, considers every
-    missing position, whatever guides.
+    With sampler `"replacement"` there are `ceil(subset * connections)` draws. Repetitions and positions that are
+    taken are left out, so somewhat fewer candidates remain. With `"exact"` there are as many *different* missing
+    positions, because as many as are lacking are drawn again and again. After 16 rounds that is given up, and there are
+    fewer, because almost all weight lies on a few positions then. An infinite subset, or an exact one as large as what
+    is missing, considers every missing position, whatever guides.
 
     Raises:
         ValueError: if the subset is not above 0 or the density is no share.
@@ -101,15 +101,15 @@ class Guided(Candidates):
         return sample_positions(*self.guide(view, generator), self.num_draws(view.topology), taken, generator)
 
     def _distinct(self, view: LayerView, taken: LayerTopology, generator: torch.Generator) -> Int64[Tensor, " c"]:
-        weights, wanted = self.guide(view, generator), self.num_draws(view.topology)
-        found = LayerTopology(taken.shape, taken.indices[:0])
+        weights, num_draws = self.guide(view, generator), self.num_draws(view.topology)
+        sample = LayerTopology(taken.shape, taken.indices[:0])
         for _ in range(MOST_ROUNDS):
-            if found.count == wanted:
+            if sample.count == num_draws:
                 break
             # Never more than are lacking: none has to be thrown away, which would favour what is rarely drawn.
-            new = sample_positions(*weights, wanted - found.count, taken, generator)
-            found |= LayerTopology(taken.shape, new)
-        return found.indices
+            new = sample_positions(*weights, num_draws - sample.count, taken, generator)
+            sample |= LayerTopology(taken.shape, new)
+        return sample.indices
 
 
 def by_group(view: LayerView, inputs: Float[Tensor, " w"]) -> Float[Tensor, "groups f"]:
