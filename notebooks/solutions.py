@@ -33,13 +33,13 @@ def keep_top(scores: torch.Tensor, count: int) -> torch.Tensor:
 # --- 02_topology_evolution --------------------------------------------------------------------------------------
 
 
-def kept_places(values: torch.Tensor, fraction: float) -> list[int]:
+def kept_positions(values: torch.Tensor, fraction: float) -> list[int]:
     """Places of the connections that are not dropped."""
     num_kept = len(values) - int(fraction * len(values))
     return sorted(values.abs().argsort(descending=True)[:num_kept].tolist())
 
 
-def grown_places(gradient: torch.Tensor, taken: list[int], count: int) -> list[int]:
+def grown_positions(gradient: torch.Tensor, taken: list[int], count: int) -> list[int]:
     """Places where RigL grows."""
     score = gradient.abs()
     score[taken] = -1
