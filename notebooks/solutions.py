@@ -85,8 +85,8 @@ def connections_at(level: int, size: int, prune: float) -> int:
 
 def triangle(step: int, low: float, high: float, cycle: int) -> float:
     """Learning rate within cycles."""
-    place = (step % cycle) / cycle
-    return low + (high - low) * (1 - abs(2 * place - 1))
+    position = (step % cycle) / cycle
+    return low + (high - low) * (1 - abs(2 * position - 1))
 
 
 # --- 07_superposition ---------------------------------------------------------------------------------------------
@@ -95,10 +95,10 @@ def triangle(step: int, low: float, high: float, cycle: int) -> float:
 def superposed(tickets: torch.Tensor, count: int) -> list[float]:
     """Mean of tickets, pruned to a count."""
     mean = tickets.mean(0)
-    kept = torch.zeros_like(mean)
-    places = mean.abs().argsort(descending=True)[:count]
-    kept[places] = mean[places]
-    return kept.tolist()
+    pruned = torch.zeros_like(mean)
+    positions = mean.abs().argsort(descending=True)[:count]
+    pruned[positions] = mean[positions]
+    return pruned.tolist()
 
 
 # --- 08_loss_landscapes -----------------------------------------------------------------------------------------

@@ -209,9 +209,9 @@ check_bound(gradient_bound)
 # %% [markdown]
 # ## Does it matter?
 #
-# Now we train Static, SET, RigL and GSE from the same initial state, with the same schedule (rewire every 25 steps, 30
-# % at first) and the same 2 % of connections. Each trains for 12 epochs with three seeds. GSE runs with three subsets
-# and with two guides.
+# Now we train Static, SET, RigL and GSE from the same initial state with the same 2 % of connections. They share the
+# schedule too, which rewires every 25 steps, 30 % at first. Each trains for 12 epochs with three seeds. GSE runs with
+# three subsets and with two guides.
 
 # %%
 gse = {"GSE": Uniform(), "GSE ×¼": Uniform(subset=0.25), "GSE ×4": Uniform(subset=4.0)}
