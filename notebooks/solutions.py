@@ -123,9 +123,9 @@ def fit_fan_in(weight: torch.Tensor) -> torch.Tensor:
     return weight * (weight.shape[1] / count).sqrt()
 
 
-def torchs_smoothing(taken: float, num_classes: int) -> float:
+def torchs_smoothing(amount: float, num_classes: int) -> float:
     """PyTorch's number for an amount that goes to the other classes."""
-    return taken * num_classes / (num_classes - 1)
+    return amount * num_classes / (num_classes - 1)
 
 
 # --- 10_always_sparse_speed -------------------------------------------------------------------------------------
