@@ -92,9 +92,9 @@ print(run.state, "with", run.topology.count, "connections, as at the start")
 # %% tags=["nbval-ignore-output"]
 panel.snapshot()
 
-# %% [markdown]
-# *The masks no longer look like noise. In `fc1` a few rows hold most of the connections, so the network relies on these
-# hidden units. In `fc2` the columns of the same units are dark. Nearly half of the hidden units are not used at all.*
+# %% [markdown] *The masks no longer look like noise. In `fc1` a few rows hold most of the connections, so the network
+# relies on these hidden units. In `fc2` the columns of the same units are dark. In the run that is stored here, nearly
+# half of the hidden units are not used at all.*
 
 # %% [markdown]
 # ## How it works

@@ -165,7 +165,7 @@ plots.plot_superposition({name: apart[name] for name in names}, [0, 1, 2])
 # ## Batch norm
 #
 # The statistics of an average are averages of statistics, so they describe no network. One pass over the training data
-# mends that. We show it with two relatives, small networks with batch norm on digits:
+# mends that. We show it with three relatives, small networks with batch norm on digits:
 
 # %%
 experiment = digits_mlp(

@@ -328,9 +328,8 @@ plots.plot_curves(looks, name="gradient norm")
 # %% tags=["nbval-ignore-output"]
 plots.plot_curves(looks, name="top eigenvalue")
 
-# %% [markdown]
-# *You might expect that ghosts lower both. Trust the figures more than the expectation, because a smaller gradient or
-# curvature can also mean that a network has not begun to learn.*
+# %% [markdown] *Read the figures before you trust the claim, because a smaller gradient or curvature can also mean that
+# a network has not begun to learn.*
 
 # %% [markdown]
 # ## Which trick helps? A factorial experiment
