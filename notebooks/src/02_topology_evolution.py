@@ -92,9 +92,10 @@ print(run.state, "with", run.topology.count, "connections, as at the start")
 # %% tags=["nbval-ignore-output"]
 panel.snapshot()
 
-# %% [markdown] *The masks no longer look like noise. In `fc1` a few rows hold most of the connections, so the network
-# relies on these hidden units. In `fc2` the columns of the same units are dark. In the run that is stored here, nearly
-# half of the hidden units are not used at all.*
+# %% [markdown]
+# *The masks no longer look like noise. In `fc1` a few rows hold most of the connections, so the network relies on these
+# hidden units. In `fc2` the columns of the same units are dark. In the run that is stored here, nearly half of the
+# hidden units are not used at all.*
 
 # %% [markdown]
 # ## How it works
@@ -235,8 +236,8 @@ after.set_title("fc2 at the end")
 plt.show()
 
 # %% [markdown]
-# *At the start, degrees scatter around their mean as chance would have it (the dashed line). At the end, hardly any
-# unit reads most of the hidden units, while many read a few of them. The network has grown **hubs**.*
+# *At the start, degrees scatter around their mean as chance would have it (the dashed line). At the end, many hidden
+# units have hardly any reader, and a few have many. The network has grown **hubs**.*
 
 # %% [markdown]
 # ## Four ways to read a journal

@@ -195,7 +195,8 @@ print("cutting units costs more than a slow decay:", jump["units to the last"] >
 # %% [markdown]
 # *The removal is at step 300. Without its skips the network has to learn anew. An abrupt change of the units costs much
 # less and soon heals. Its cost grows with the training, so look again at the panel above with **Beta** at 1.*
-#
+
+# %% [markdown]
 # ## Initialisation
 #
 # Initial weights are usually drawn for dense layers. They are small, because many inputs add up, but a sparse neuron
@@ -328,8 +329,9 @@ plots.plot_curves(looks, name="gradient norm")
 # %% tags=["nbval-ignore-output"]
 plots.plot_curves(looks, name="top eigenvalue")
 
-# %% [markdown] *Read the figures before you trust the claim, because a smaller gradient or curvature can also mean that
-# a network has not begun to learn.*
+# %% [markdown]
+# *Read the figures before you trust the claim, because a smaller gradient or curvature can also mean that a network has
+# not begun to learn.*
 
 # %% [markdown]
 # ## Which trick helps? A factorial experiment
