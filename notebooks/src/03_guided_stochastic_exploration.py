@@ -236,7 +236,7 @@ accuracy = runs.pivot(index="seed", columns="method", values="accuracy")[list(me
 #
 # The paper claims that uniform draws do as well as RigL, and as well as guided ones. We assess all claims by one rule.
 # A claim counts as reproduced if the mean difference lies surely above what it asks for, and as contradicted if it lies
-# surely below. What "surely" means, Student's t says for so many seeds. It is 4.3 standard errors for our three, and
+# surely below. Student's t says what "surely" means for so many seeds, namely 4.3 standard errors for our three, and
 # 2.3 for ten. Everything between is undecided.
 
 # %% tags=["nbval-ignore-output"]
@@ -295,7 +295,7 @@ plots.plot_update_times(seconds)
 # ## What we saw
 #
 # - A uniform sample hits as many of the best positions as chance says, a few in a hundred. Still it gains much of what
-#   RigL gains over SET. Whether it gains all of it, the numbers above assess.
+#   RigL gains over SET. The numbers above assess whether it gains all of it.
 # - Guides raise recall many times over, because some inputs and outputs matter more than others (blank pixels never
 #   do). They also draw the same positions again and again.
 # - RigL's update grows with the square of the width, and GSE's grows with the number of connections.

@@ -90,8 +90,8 @@ masks = {name: prune(model, scores[name], 0.1, batches=[few]) for name in chosen
 plots.plot_scores(values, masks, layer="fc1")
 
 # %% [markdown]
-# *The brighter a weight, the more of the network's weights score lower. Below you see what stays in `fc1` when the
-# network keeps 10 %.*
+# *The brighter a weight, the more of the network's weights score lower. The lower row shows what stays in `fc1` when
+# the network keeps 10 %.*
 #
 # SNIP leaves some columns and rows dark. The columns are pixels that are blank in every example, and the rows are
 # silent units, so no gradient passes there. SynFlow has seen no example. It keeps whole rows, namely units from which

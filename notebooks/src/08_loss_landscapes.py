@@ -22,9 +22,9 @@
 # ## Set up
 #
 # We train as in [notebook 6](06_cheap_tickets.ipynb), half as long, with three seeds. RigL learns MNIST-1D, which has
-# ten classes of curves with forty points, and goes through three cycles at the end. Each run gives four tickets with 5
-# % of the weights. A ticket is a network at one moment, with its connections and their values. We measure landscapes on
-# the 1,000 test examples.
+# ten classes of curves with forty points, and goes through three cycles at the end. Each run gives four tickets with
+# 5 % of the weights. A ticket is a network at one moment, with its connections and their values. We measure landscapes
+# on the 1,000 test examples.
 
 # %%
 from dataclasses import replace

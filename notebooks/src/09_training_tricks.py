@@ -296,8 +296,9 @@ check_smoothing(torchs_smoothing)
 #
 # ## What ghosts change early on
 #
-# The claim behind ghosts is about the early training, where gradients flow and the loss bends less. So we measure the
-# norm of the gradient and the largest eigenvalue of the Hessian, of existing connections only, at epochs 0, 1, 2 and 5.
+# The claim behind ghosts is that they help early in training, because gradients flow and the loss bends less. So we
+# measure the norm of the gradient and the largest eigenvalue of the Hessian, of existing connections only, at epochs 0,
+# 1, 2 and 5.
 
 
 # %%

@@ -208,9 +208,9 @@ pd.Series(seconds, name="milliseconds").mul(1000).round(2).to_frame()
 # ## Memory
 #
 # Time is one half, and memory is the other. The table gives the bytes of a layer of 1024 × 1024, relative to the dense
-# one. `csr` is as in a textbook, with a value and a column per connection. `csr_layer` is what the layers of this
-# package really hold, once they have run. They keep the order of both directions ready, because backward needs the
-# transpose, so they are made to be fast, not small.
+# one. `csr` is as in a textbook, with a value and a column per connection. The other two columns are what the layers of
+# this package really hold, once they have run. A csr layer keeps the order of both directions ready, because backward
+# needs the transpose, so it is made to be fast, not small.
 
 # %%
 counts = {density: sk.random_topology({"layer": (1024, 1024)}, density) for density in (0.5, 0.2, 0.1, 0.05, 0.01)}
