@@ -1,6 +1,6 @@
 """How accurate are Static, SET, RigL, GSE and dense training? Mean, standard error and seeds, as a table.
 
-Every run is kept, so an interrupted measurement goes on where it was, and a finished one is only read.
+We keep every run, so an interrupted measurement resumes where it was, and a finished one is only read.
 
     python benchmarks/accuracy.py digits-mlp mnist1d-mlp --densities 0.05 0.02 --seeds 10
     python benchmarks/accuracy.py digits-mlp --rules static set rigl gse gse-grabo gse-graest --fraction 0.3
@@ -20,7 +20,7 @@ from sparsekit.rules import GraBo, GraEst
 from sparsekit.utils.registry import get
 
 RULES = ("static", "set", "rigl")
-# Methods that are a registered rule with settings of their own.
+# These methods are a registered rule with settings of their own.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "gse-grabo": ("gse", {"candidates": GraBo()}),
     "gse-graest": ("gse", {"candidates": GraEst()}),
@@ -60,10 +60,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("recipes", nargs="*", default=["digits-mlp", "mnist1d-mlp"])
     parser.add_argument("--rules", nargs="+", default=list(RULES))
-    parser.add_argument("--fraction", type=float, help="share exchanged at first, the same for all; else each its own")
+    parser.add_argument(
+        "--fraction", type=float, help="share exchanged at first, the same for all, or else each its own"
+    )
     parser.add_argument("--densities", nargs="+", type=float, default=[0.05, 0.02])
     parser.add_argument("--seeds", type=int, default=10, help="how many, from 0")
-    parser.add_argument("--folder", type=Path, default=Path("runs/accuracy"), help="where the runs are kept")
+    parser.add_argument("--folder", type=Path, default=Path("runs/accuracy"), help="where the runs are saved")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(

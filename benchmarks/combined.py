@@ -1,7 +1,7 @@
-"""ToST, GSE and Sup-tickets together, against each alone and each pair: does the sum of the papers pay?
+"""Does the sum of the papers pay? We compare ToST, GSE and Sup-tickets together with each alone and each pair.
 
-Tricks are ghost skips, the one part of ToST that helped by itself on masks this sparse (see tricks.py). Every run is
-kept, so an interrupted measurement goes on where it was.
+Tricks are ghost skips, the one part of ToST that helped by itself on masks this sparse (see tricks.py). We keep every
+run, so an interrupted measurement resumes where it was.
 
     python benchmarks/combined.py digits-mlp mnist1d-mlp --density 0.02 --seeds 5
 """
@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from sparsekit import datasets
-from sparsekit.analysis import design, factorial_effects
+from sparsekit.analysis import assess_claim, design, factorial_effects
 from sparsekit.evaluation.measuring import evaluate
 from sparsekit.experiments import Experiment, load_model, run
 from sparsekit.experiments.sup_tickets import SupTickets, run_sup_tickets
@@ -25,7 +25,7 @@ PARTS = ("ToST", "GSE", "Sup-tickets")
 
 
 def experiment_of(recipe: str, density: float, seed: int, epochs: int, chosen: frozenset[str]) -> Experiment:
-    """Return the training without cycles: GSE or a fixed random topology, with ghosts or without."""
+    """Return the training without cycles, with GSE or a fixed random topology, with ghosts or without."""
     return get("recipe", recipe)(
         rule="gse" if "GSE" in chosen else "static",
         density=density,
@@ -36,7 +36,7 @@ def experiment_of(recipe: str, density: float, seed: int, epochs: int, chosen: f
 
 
 def accuracy_of(experiment: Experiment, chosen: frozenset[str], folder: Path) -> float:
-    """Return the test accuracy of one combination: of the superposition, where tickets are collected."""
+    """Return the test accuracy of one combination, which is the superposition's where tickets are collected."""
     if "Sup-tickets" not in chosen:
         return run(experiment, folder, progress=False).last("test accuracy")
     found = run_sup_tickets(SupTickets(experiment=experiment, cycle_rate=0.2, cycle_epochs=4), folder, progress=False)
@@ -80,7 +80,7 @@ def report(recipe: str, runs: pd.DataFrame, combinations: list[frozenset[str]]) 
         print(f"| {name} | {values.mean():.2f} ± {values.sem():.2f} | {len(values)} |")
     print("\n" + (100 * factorial_effects(runs, list(PARTS))).round(2).to_string() + "\n")
     for part in PARTS:
-        print(f"- {judge(f'all three beat {part} alone', found[frozenset(PARTS)], found[frozenset([part])])}")
+        print(f"- {assess_claim(f'all three beat {part} alone', found[frozenset(PARTS)], found[frozenset([part])])}")
 
 
 if __name__ == "__main__":

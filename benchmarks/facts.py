@@ -1,7 +1,6 @@
-"""Facts about masks that small experiments can check: each is measured, then said to be reproduced, contradicted or
-undecided.
+"""Small experiments check facts about masks, and say whether each is reproduced, contradicted or undecided.
 
-Runs are kept, so an interrupted measurement goes on where it was. Accuracies are test accuracies on digits.
+We keep the runs, so an interrupted measurement resumes where it was. Accuracies are test accuracies on digits.
 
     python benchmarks/facts.py allocation collapse interval --seeds 10
 """
@@ -42,7 +41,7 @@ def rewiring(accuracy: Accuracy, seeds: int) -> Iterable[str]:
 
 
 def allocation(accuracy: Accuracy, seeds: int) -> Iterable[str]:
-    """How connections are shared out matters more than where they grow, at 2 % (fact 2)."""
+    """The allocation of connections matters more than where they grow, at 2 % (fact 2)."""
     found = {
         (rule, shared): [
             accuracy(digits_mlp(rule=rule, density=0.02, seed=seed, allocation=shared)) for seed in range(seeds)
@@ -58,7 +57,7 @@ def allocation(accuracy: Accuracy, seeds: int) -> Iterable[str]:
 
 
 def collapse(accuracy: Accuracy, seeds: int) -> Iterable[str]:
-    """One-shot scores empty layers; SynFlow in many rounds does not (facts 10 and 12). No training."""
+    """One-shot scores empty layers, but SynFlow in many rounds does not (facts 10 and 12, without training)."""
     scores = {"magnitude": Magnitude(), "snip": SNIP(), "grasp": GraSP()}
     scores |= {f"synflow, {rounds} rounds": SynFlow(rounds=rounds) for rounds in (1, 2, 5, 20, 100)}
     for name, score in scores.items():
@@ -67,7 +66,7 @@ def collapse(accuracy: Accuracy, seeds: int) -> Iterable[str]:
 
 
 def _first_collapse(score: sk.scores.Score, seed: int) -> float:
-    """The smallest compression, in steps of the square root of ten, at which a layer of a 6-layer MLP has nothing."""
+    """Return the smallest compression, in steps of the square root of ten, that empties a layer of a 6-layer MLP."""
     torch.manual_seed(seed)
     model = sk.models.build("mlp", input_shape=(64,), num_classes=10, hidden=(100,) * 5)
     few = sk.datasets.few_per_class(sk.datasets.load("digits"), 10, seed=seed)
@@ -79,7 +78,7 @@ def _first_collapse(score: sk.scores.Score, seed: int) -> float:
 
 
 def conservation(accuracy: Accuracy, seeds: int) -> Iterable[str]:
-    """SynFlow's scores have one sum in every layer, without biases (fact 11). No training."""
+    """SynFlow's scores have one sum in every layer, without biases (fact 11, without training)."""
     for bias in (False, True):
         torch.manual_seed(0)
         model = sk.models.build("mlp", input_shape=(64,), num_classes=10, hidden=(100,) * 5, bias=bias).double()
@@ -92,7 +91,7 @@ def conservation(accuracy: Accuracy, seeds: int) -> Iterable[str]:
 
 
 def shuffling(accuracy: Accuracy, seeds: int) -> Iterable[str]:
-    """Which places a score before training keeps matters little beside how many in each layer (fact 13)."""
+    """Which positions a score before training keeps matters little beside how many in each layer (fact 13)."""
     for name in ("snip", "grasp", "synflow"):
         ours, mixed = [], []
         for seed in range(seeds):
@@ -101,7 +100,7 @@ def shuffling(accuracy: Accuracy, seeds: int) -> Iterable[str]:
             mixed.append(accuracy(replace(scored, shuffle=True)))
         yield str(
             assess_claim(
-                f"{name}: shuffled within layers it is hardly worse (by less than 1 point)", mixed, ours, above=-0.01
+                f"{name} shuffled within layers is hardly worse (by less than 1 point)", mixed, ours, above=-0.01
             )
         )
 
@@ -126,7 +125,7 @@ def interval(accuracy: Accuracy, seeds: int) -> Iterable[str]:
 
 
 def tickets(folder: Path, seeds: int) -> Iterable[str]:
-    """The first values of a ticket are worth more than new ones, below a tenth of the weights (fact 44)."""
+    """The initial weights of a ticket are worth more than new ones, below a tenth of the weights (fact 44)."""
     levels = (6, 8)
     found: dict[tuple[str, int], list[float]] = {}
     for seed in range(seeds):
@@ -144,7 +143,7 @@ def tickets(folder: Path, seeds: int) -> Iterable[str]:
 
 
 def useless(accuracy: Accuracy, seeds: int) -> Iterable[str]:
-    """Most of a sparse random mask is useless, and Erdos-Renyi repairs much of it (fact 45). No training."""
+    """Most of a sparse random mask is useless, and Erdos-Renyi repairs much of it (fact 45, without training)."""
     shapes = {"fc1": (256, 64), "fc2": (256, 256), "head": (10, 256)}
     for shared in ("uniform", "er"):
         for density in (0.1, 0.05, 0.02, 0.01, 0.005):
@@ -173,7 +172,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("facts", nargs="*", default=[*FACTS, "tickets"])
     parser.add_argument("--seeds", type=int, default=10, help="how many, from 0")
-    parser.add_argument("--folder", type=Path, default=Path("runs/facts"), help="where the runs are kept")
+    parser.add_argument("--folder", type=Path, default=Path("runs/facts"), help="where the runs are saved")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for name in options.facts:

@@ -1,6 +1,6 @@
-"""How should Adam's state of grown connections start? Step counts shared, own, and own with a ramp, in pairs of runs.
+"""How should Adam's state of grown connections start? We compare shared, own and ramped step counts in pairs of runs.
 
-RigL, SET and GSE on an MLP, at two learning rates. Runs are kept, so an interrupted measurement goes on where it was.
+RigL, SET and GSE train an MLP at two learning rates. We keep the runs, so an interrupted measurement resumes.
 
     python benchmarks/grown_state.py --seeds 5 --table benchmarks/grown-state.md
 """
@@ -23,22 +23,23 @@ RECIPES = {"digits": digits_mlp, "mnist1d": mnist1d_mlp}
 RULES = ("rigl", "set", "gse")
 HEAD = """# How Adam's state of grown connections starts
 
-A grown connection's moments start at zero. With the *shared* step count of its layer Adam no longer corrects that, and
-its first updates are up to 6.5 learning rates long; with its *own* step count each is one learning rate long, as a new
-weight's; with a *ramp* they rise to that over 100 steps (SMET, arXiv:2606.00888).
+A grown connection's moments start at zero. With the *shared* step count of its layer Adam no longer corrects that, so
+its first updates are up to 6.5 learning rates long. With its *own* step count each is one learning rate long, as a new
+weight's. With a *ramp* they rise to that over 100 steps (SMET, arXiv:2606.00888).
 
     {command}
 
-{data}, density {density:g}, Adam, learning rate falling along a cosine, {epochs} epochs. Test accuracy in %, mean and
-standard error; differences are own or ramp minus shared of the same seed, in points, with their standard error, t
-statistic and number of pairs n. For {seeds} pairs Student's t at 97.5 % is {bound}.
+We trained on {data} at density {density:g} with Adam for {epochs} epochs, while the learning rate fell along a cosine.
+The table gives test accuracy in %, mean and standard error. Differences are own or ramp minus shared of the same seed,
+in points, with their standard error, t statistic and number of pairs n.
+For {seeds} pairs Student's t at 97.5 % is {bound}.
 """
 COLUMNS = ("rule", "learning rate", "shared", "own", "ramp", "own - shared", "ramp - shared")
 STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # by pairs
 
 
 def accuracies(wanted: argparse.Namespace, rule: str, rate: float, step_count: str) -> list[float]:
-    """Train with every seed, or read what is there; return test accuracies in %."""
+    """Train with every seed, or read what is there, and return test accuracies in %."""
     make = partial(RECIPES[wanted.data], rule=rule, density=wanted.density, epochs=wanted.epochs, optimizer="adam")
     make = partial(make, learning_rate=Cosine(rate, 0.0), step_count=step_count)
     runs = (run(make(seed=seed), wanted.folder, progress=False) for seed in range(wanted.seeds))
@@ -56,7 +57,7 @@ def rows(wanted: argparse.Namespace) -> Iterator[str]:
 
 
 def difference(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    """Say how far two samples lie apart in pairs: mean, standard error, t and n.
+    """Say how far two samples lie apart in pairs, by mean, standard error, t and n.
 
     Example:
         >>> difference([2.0, 4.0], [1.0, 1.0])

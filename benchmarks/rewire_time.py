@@ -1,9 +1,10 @@
-"""How long does one rewiring take: what the rule proposes, and carrying it out?
+"""How long does one rewiring take, both the rule's proposal and carrying it out?
 
-Median milliseconds of `rule.propose` and of `rewire`, in one process. The layers are `n x n` with a constant number of
-connections per output in csr storage, drawn without ever making the dense layer, trained by SGD with momentum; SET
-exchanges a fifth of the connections, which is how many a layer of guided stochastic exploration does. Constant work
-per connection shows as a slope of 1 between two widths on logarithmic scales. The last row is a small masked network.
+We measure median milliseconds of `rule.propose` and of `rewire`, in one process. The layers are `n x n` in csr storage,
+with a constant number of connections per output. They are drawn without ever making the dense layer, and trained by
+SGD with momentum. SET exchanges a fifth of the connections, as many as guided stochastic exploration does in a layer.
+Constant work per connection shows as a slope of 1 between two widths on logarithmic scales. The last row is a small
+masked network.
 
     python benchmarks/rewire_time.py [--widths 1024 4096 16384 65536] [--rounds 7] [--output rewirings.json]
 """
@@ -74,7 +75,7 @@ def measure(model: nn.Module, rule: Rule, rounds: int) -> tuple[list[float], lis
 
 
 def give_gradients(model: nn.Module, batch: torch.Tensor | None) -> None:
-    """Run a batch backward; without one, fill in numbers: the time of a rewiring does not depend on them."""
+    """Run a batch backward, or fill in numbers without one, as the time of a rewiring does not depend on them."""
     if batch is not None:
         model(batch).square().sum().backward()
     else:

@@ -1,6 +1,6 @@
-"""Run benchmarks by name, one after the other; `steps` and `slider` where none is named.
+"""Run benchmarks by name, one after the other, and `steps` and `slider` where none is named.
 
-`layers`, `networks`, `update` and `memory` are those of `sparsekit bench`: their numbers go to `benchmarks/results`,
+`layers`, `networks`, `update` and `memory` are those of `sparsekit bench`. Their numbers go to `benchmarks/results`,
 and from there into `benchmarks/REPORT.md`.
 
     make bench                                           # steps and slider
@@ -8,7 +8,7 @@ and from there into `benchmarks/REPORT.md`.
     make bench ARGS="accuracy digits-mlp --seeds 3"
     make bench ARGS="layers --threads 2"
 
-Options go to the benchmark, which must then be the only one; `steps --help` shows those of `steps`.
+Options go to the benchmark, which must then be the only one. For example, `steps --help` shows those of `steps`.
 """
 
 import subprocess
@@ -52,7 +52,7 @@ def has_chromium() -> bool:
 def run(name: str, options: Sequence[str]) -> int:
     """Run one benchmark in a process of its own, and return its exit status."""
     if name == "slider" and not has_chromium():
-        print("\nslider: SKIPPED, no Chromium here; install it (Debian: apt-get install chromium) or set CHROMIUM")
+        print("\nslider: SKIPPED, no Chromium here. Install it (apt-get install chromium on Debian) or set CHROMIUM")
         return 0
     print(f"\n{name}", flush=True)
     return subprocess.run([sys.executable, *command_of(name), *options]).returncode
@@ -66,7 +66,7 @@ def command_of(name: str) -> list[str]:
 
 
 def main() -> None:
-    """Run what is named; fail in the end if any of it did."""
+    """Run what is named, and fail in the end if any of it did."""
     if sys.argv[1:] in (["--help"], ["-h"]):
         print((__doc__ or "").strip())
         return

@@ -1,8 +1,8 @@
-"""How long does a reader wait between a move of the sparsity slider and the new picture of all masks?
+"""How long does a reader wait between a move of the sparsity slider and the new image of all masks?
 
-Twenty masks of 512 x 512 (5.2 million places) in a real JupyterLab and Chromium. A step goes from the slider's input
-event through the kernel (compare ranks, pack bits, count) to the canvas, and two screen frames on, when the picture is
-certainly on the screen: about 33 ms of the result are these two frames.
+We show twenty masks of 512 x 512 (5.2 million positions) in a real JupyterLab and Chromium. A step goes from the
+slider's input event through the kernel (compare ranks, pack bits, count) to the canvas. It ends two screen frames
+later, when the image is certainly on the screen, so about 33 ms of the result are these two frames.
 
     python benchmarks/slider_to_picture.py [--output slider.json]
 """
@@ -50,7 +50,7 @@ STEP = """([sign]) => new Promise(done => {
 
 @contextmanager
 def notebook() -> Iterator[Notebook]:
-    """A notebook with the explorer, in a JupyterLab of its own."""
+    """Yield a notebook with the explorer, in a JupyterLab of its own."""
     home = Path(tempfile.mkdtemp())
     (home / "notebooks").mkdir()
     write_notebook(home / "notebooks" / "slider.ipynb", [CELL])
@@ -73,11 +73,11 @@ def notebook() -> Iterator[Notebook]:
 
 
 def measure() -> dict:
-    """Move the slider, one step at a time; times in milliseconds."""
+    """Move the slider, one step at a time, and return times in milliseconds."""
     with notebook() as book:
         book.page.locator("canvas.sk-mask").nth(NUM_MASKS - 1).wait_for()
         kernel = book.python(IN_KERNEL)
-        book.page.wait_for_timeout(1000)  # the pictures of those moves are still on their way
+        book.page.wait_for_timeout(1000)  # the images of those moves are still on their way
         book.page.evaluate(STEP, [-1])  # the first move warms up
         steps = [book.page.evaluate(STEP, [-1]) for _ in range(MOVES)]
     return {
@@ -98,10 +98,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write the numbers to this JSON file")
     options = parser.parse_args()
     if not harness.find_chromium():
-        sys.exit("no Chromium here; install it (Debian: apt-get install chromium) or set CHROMIUM to its path")
+        sys.exit("no Chromium here. Install it (apt-get install chromium on Debian) or set CHROMIUM to its path")
     result = measure()
     print(
-        f"{NUM_MASKS} masks of {SIDE} x {SIDE}, slider to painted picture: "
+        f"{NUM_MASKS} masks of {SIDE} x {SIDE}, slider to painted image: "
         f"median {result['step_ms_median']} ms, worst of {MOVES} {result['step_ms_worst']} ms "
         f"(of it in the kernel {result['kernel_ms_median']} ms)"
     )

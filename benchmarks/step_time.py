@@ -1,10 +1,10 @@
-"""How long does one training step take: dense, masked and csr, without rewiring and with?
+"""How long does one training step take, dense, masked and csr, without rewiring and with?
 
-Median milliseconds of `train_step` in one process. All variants of a network take turns, step by step and each round
-beginning with another one, so that whatever else the machine does just then slows down all of them alike. A rewiring
-step is RigL's: gradients of the missing connections are captured and 30 % of the connections exchanged, in place of
-the weight update. It happens at every step here, so csr also pays for its index arrays each time. `x dense` is the
-ratio to the dense network's median.
+We measure median milliseconds of `train_step` in one process. All variants of a network take turns, step by step, and
+each round begins with another one. So whatever else the machine does just then slows down all of them alike. A
+rewiring step is RigL's. It captures gradients of the missing connections and exchanges 30 % of the connections,
+instead of the weight update. It happens at every step here, so csr also pays for its index arrays each time.
+`x dense` is the ratio to the dense network's median.
 
     python benchmarks/step_time.py [--networks mlp lenet] [--threads 2] [--output steps.json]
 """
@@ -39,7 +39,7 @@ REWIRING = RigL(every=1, stop=None, drop_fraction=Constant(0.3))  # Evci et al. 
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """What is trained, on how large a batch, and for how many rounds; csr takes part in one of so many."""
+    """This says what is trained, on how large a batch, for how many rounds, and in which of them csr takes part."""
 
     title: str
     model: str
@@ -68,7 +68,7 @@ NETWORKS = {
 
 
 class Variant:
-    """One way to train a network, and the milliseconds that its steps took."""
+    """This holds one way to train a network, and the milliseconds that its steps took."""
 
     def __init__(self, network: Network, storage: str, density: float, rule: Rule):
         self.storage, self.density, self.rule = storage, density, rule
@@ -100,7 +100,7 @@ class Variant:
 
 
 def made(network: Network, storage: str, density: float) -> torch.nn.Module:
-    """Return the network, the same initial values for every variant."""
+    """Return the network, with the same initial weights for every variant."""
     torch.manual_seed(0)
     plain = models.build(
         network.model, input_shape=network.input_shape, num_classes=CLASSES, **network.settings
@@ -118,7 +118,7 @@ def random_batch(network: Network) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def measure(network: Network, rounds: int) -> list[Variant]:
-    """Let all variants take turns; the first one is the dense network."""
+    """Let all variants take turns, where the first one is the dense network."""
     variants = [Variant(network, "dense", 1.0, Static())]
     for density in DENSITIES:
         variants += [Variant(network, s, density, rule) for s in STORAGES for rule in (Static(), REWIRING)]
@@ -147,7 +147,7 @@ def numbers_of(network: Network, variant: Variant, dense: Variant) -> dict[str, 
 
 
 def lines_of(found: list[dict[str, Any]]) -> list[str]:
-    """Return a network's rows of the table: a variant's plain step and its rewiring step in one."""
+    """Return a network's rows of the table, each with a variant's plain step and its rewiring step."""
     plain = [one for one in found if not one["rewiring"]]
     rewiring = {(one["storage"], one["density"]): one for one in found if one["rewiring"]}
     lines = []
@@ -170,7 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--threads", type=int, default=1, help="that torch may use")
-    parser.add_argument("--rounds", type=int, help="steps of each variant, in place of each network's own number")
+    parser.add_argument("--rounds", type=int, help="steps of each variant, instead of each network's own number")
     parser.add_argument("--output", type=Path, help="write the numbers to this JSON file")
     options = parser.parse_args()
     if options.threads < 1 or (options.rounds or 1) < 1:

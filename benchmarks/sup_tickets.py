@@ -1,8 +1,9 @@
 """Protocol P1: do superposed cheap tickets beat the tickets, plain weight averaging, and the usual training?
 
-Every collection is kept, so an interrupted measurement goes on where it was. For each base rule: cheap tickets (large
-rewirings, `explore=0.5`), the same cycles without rewiring (plain sparse weight averaging), the rule's usual training
-of as many epochs, a dense one, and the last tickets of four other seeds. Prints tables and claims, writes all rows.
+We keep every collection, so an interrupted measurement resumes where it was. For each base rule we train cheap tickets
+(large rewirings, `explore=0.5`) and the same cycles without rewiring (plain sparse weight averaging). Beside them stand
+the rule's usual training of as many epochs, a dense one, and the last tickets of four other seeds. The script prints
+tables and claims, and writes all rows.
 
     python benchmarks/sup_tickets.py digits-mlp mnist1d-mlp --seeds 10
     python benchmarks/sup_tickets.py fashion-mini-cnn --seeds 3 --bases static rigl
@@ -37,7 +38,7 @@ def some(split: datasets.Split, most: int) -> datasets.Split:
 
 
 class Protocol:
-    """What is trained and measured for one recipe at one density."""
+    """This says what is trained and measured for one recipe at one density."""
 
     def __init__(self, recipe: str, density: float, options: argparse.Namespace):
         self.recipe, self.density, self.epochs, self.folder = recipe, density, options.epochs, options.folder
@@ -73,7 +74,7 @@ class Protocol:
         return [{**about, "network": name, **row} for name, row in table.iterrows()]
 
     def apart(self, tickets: Sequence[Ticket], like: SupTicketsHistory) -> dict[str, float]:
-        """Say how different tickets are: of connections, of answers, and of places in the landscape."""
+        """Say how different tickets are in connections, in answers, and in their positions in the landscape."""
         assert like.history.folder is not None
         model = load_model(like.history.folder, root=self.root)
         networks = [one.model_like(model) for one in tickets]
@@ -116,7 +117,7 @@ def measured(protocol: Protocol, bases: Sequence[str], seeds: int) -> tuple[pd.D
 
 
 def claims(rows: pd.DataFrame, base: str) -> list[str]:
-    """Judge what the paper says, and what validates the code."""
+    """Assess what the paper says, and what validates the code."""
     own = rows[rows["base"] == base]
     accuracy = {key: part.sort_values("seed")["accuracy"].tolist() for key, part in own.groupby(["set", "network"])}
     best = accuracy["cheap tickets", "superposed"]
@@ -145,13 +146,13 @@ def table_of(rows: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> p
 
 
 def told(mean: float, error: float, *, digits: int) -> str:
-    """Return a mean with its standard error, which a single seed has not; a dash for what was not measured."""
+    """Return a mean with its standard error, which a single seed lacks, or a dash for what was not measured."""
     if math.isnan(mean):
         return "-"
     return f"{mean:.{digits}f}" + ("" if math.isnan(error) else f" ± {error:.{digits}f}")
 
 
-SUMMARY = {  # what a line of the summary says -> which networks it is about
+SUMMARY = {  # maps what a line of the summary says to the networks it is about
     "ticket 0, the pretrained network": ("cheap tickets", "ticket 0"),
     "mean of the tickets": ("cheap tickets", "mean of tickets"),
     "**superposed** (mean, pruned once)": ("cheap tickets", "superposed"),
@@ -192,7 +193,9 @@ def main() -> None:
     parser.add_argument("--cycle-rate", type=float, default=0.2, help="share of the epochs that are cycles")
     parser.add_argument("--cycle-epochs", type=int, default=4, help="of each cycle")
     parser.add_argument("--storage", default="masked", choices=["masked", "csr"])
-    parser.add_argument("--strangers", type=int, default=4, help="seeds whose last tickets are superposed; 0: none")
+    parser.add_argument(
+        "--strangers", type=int, default=4, help="seeds whose last tickets are superposed, or 0 for none"
+    )
     parser.add_argument("--usual", action=argparse.BooleanOptionalAction, default=True, help="usual trainings too")
     parser.add_argument("--low", type=float, help="learning rate at the ends of a cycle")
     parser.add_argument("--high", type=float, help="learning rate in the middle of a cycle")

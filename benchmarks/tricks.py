@@ -1,7 +1,7 @@
-"""Do the tricks of ToST help sparse networks, each by itself and together? A 2^4 factorial with intervals.
+"""Do the tricks of ToST help sparse networks, each by itself and together? We run a 2^4 factorial with intervals.
 
-Ghost neurons, ghost skips, rescaled initialisation and label smoothing, each on and off, on any mask; every ghost is
-gone before the test accuracy counts. Runs are kept, so an interrupted measurement goes on where it was.
+Ghost neurons, ghost skips, rescaled initialisation and label smoothing are switched on and off, on any mask. Every
+ghost is removed before the test accuracy counts. We keep the runs, so an interrupted measurement resumes where it was.
 
     python benchmarks/tricks.py --data digits mnist1d --masks random snip synflow imp dense
     python benchmarks/tricks.py --data fashion-mini-cnn --cells none neurons+labels --seeds 5
@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from sparsekit.analysis import design, factorial_effects
+from sparsekit.analysis import assess_claim, design, factorial_effects
 from sparsekit.experiments import Experiment, load_model, read_experiment, run
 from sparsekit.experiments.lottery import Lottery, run_lottery
 from sparsekit.experiments.recipes import digits_mlp, fashion_mini_cnn, mnist1d_mlp
@@ -34,20 +34,20 @@ TRICKS: dict[str, Trick] = {
 RECIPES = {"digits": digits_mlp, "mnist1d": mnist1d_mlp, "fashion-mini-cnn": fashion_mini_cnn}
 SCORES = {"random": None, "snip": "snip", "synflow": "synflow"}
 MASKS = (*SCORES, "imp", "dense")
-IMP_LEVELS = 4  # trainings on the way to the wanted density, each of which removes the same share
+IMP_LEVELS = 4  # trainings on the way to the target density, each of which removes the same share
 CLAIMS = {"neurons": "ghost neurons help", "skips": "ghost skips help"}
 CLAIMS |= {"init": "the rescaled initialisation helps", "labels": "label smoothing helps"}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be measured, and where runs are kept.
+    """This says what is to be measured, and where runs are saved.
 
     Args:
         cells: combinations of tricks.
         seeds: runs of each.
-        epochs: of each run; None means those of the recipe.
-        folder: where runs are kept.
+        epochs: of each run, where None means those of the recipe.
+        folder: where runs are saved.
     """
 
     cells: tuple[frozenset[str], ...]
@@ -68,7 +68,7 @@ def experiment_of(data: str, mask: str, density: float, seed: int, plan: Plan) -
 
 
 def _from_lottery(data: str, density: float, seed: int, plan: Plan) -> Experiment:
-    """Iterative magnitude pruning without tricks finds the mask; trainings begin from its first values."""
+    """Return a training on the mask of iterative magnitude pruning without tricks, from its initial weights."""
     dense = experiment_of(data, "dense", 1.0, seed, plan)
     lottery = Lottery(experiment=dense, levels=IMP_LEVELS, prune=1 - density ** (1 / IMP_LEVELS))
     last = run_lottery(lottery, plan.folder, progress=False).levels[-1]
@@ -77,7 +77,7 @@ def _from_lottery(data: str, density: float, seed: int, plan: Plan) -> Experimen
 
 
 def measure(data: str, mask: str, density: float, plan: Plan) -> pd.DataFrame:
-    """Train every cell with every seed, or read what is there; one row per run."""
+    """Train every cell with every seed, or read what is there, and return one row per run."""
     rows = []
     for seed in range(plan.seeds):
         plain = experiment_of(data, mask, density, seed, plan)
@@ -95,7 +95,7 @@ def _has_no_ghosts(folder: Path) -> bool:
 
 def _accuracy(history: History) -> float:
     assert history.folder is not None
-    assert _has_no_ghosts(history.folder)  # or the network that is measured is not the sparse one
+    assert _has_no_ghosts(history.folder)  # or the network that we measure is not the sparse one
     return history.last("test accuracy")
 
 
@@ -107,11 +107,11 @@ def report(data: str, mask: str, density: float, runs: pd.DataFrame) -> Iterator
     if factors := _factors(runs):
         yield from _effects(factorial_effects(runs, factors))
         for name in factors:
-            yield f"- {judge(CLAIMS[name], _means(runs, name, True), _means(runs, name, False))}"
+            yield f"- {assess_claim(CLAIMS[name], _means(runs, name, True), _means(runs, name, False))}"
 
 
 def _factors(runs: pd.DataFrame) -> list[str]:
-    """The tricks of which effects can be told: none if cells lack, for one's effect would hold another's."""
+    """Return the tricks of which effects can be told. There are none if cells are missing, or effects would mix."""
     varied = [name for name in TRICKS if len(set(runs[name])) == 2]
     found = {tuple(row[name] for name in varied) for row in runs.to_dict("records")}
     return varied if len(found) == 2 ** len(varied) and len(set(runs["seed"])) > 1 else []
@@ -134,7 +134,7 @@ def _effects(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _means(runs: pd.DataFrame, name: str, on: bool) -> list[float]:
-    """The mean accuracy of each seed over all cells with a trick on, or off."""
+    """Return the mean accuracy of each seed over all cells with a trick on, or off."""
     rows = [row for row in runs.to_dict("records") if row[name] == on]
     seeds = sorted({row["seed"] for row in rows})
     return [fmean(row["accuracy"] for row in rows if row["seed"] == seed) for seed in seeds]
@@ -145,7 +145,7 @@ def grows_with_sparsity(measured: dict[float, pd.DataFrame]) -> Iterator[str]:
     densest, sparsest = max(measured), min(measured)
     for name in _factors(measured[densest]) if densest != sparsest else []:
         gains = [_gains(measured[density], name) for density in (sparsest, densest)]
-        yield f"- {judge(f'{name}: more at density {sparsest:g} than at {densest:g}', *gains)}"
+        yield f"- {assess_claim(f'{name}: more at density {sparsest:g} than at {densest:g}', *gains)}"
 
 
 def _gains(runs: pd.DataFrame, name: str) -> list[float]:
@@ -161,13 +161,13 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--densities", nargs="+", type=float, default=[0.1, 0.05, 0.02, 0.01])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=None)
-    parser.add_argument("--cells", nargs="+", default=None, help="such as none neurons+labels; all 16 if not given")
+    parser.add_argument("--cells", nargs="+", default=None, help="such as none neurons+labels, or all 16 if not given")
     parser.add_argument("--folder", type=Path, default=Path("runs/tricks"))
     return parser.parse_args(words)
 
 
 def cells_of(names: Sequence[str] | None) -> tuple[frozenset[str], ...]:
-    """Return the wanted combinations, or all."""
+    """Return the named combinations, or all."""
     if names is None:
         return tuple(design(list(TRICKS)))
     cells = [frozenset() if name == "none" else frozenset(name.split("+")) for name in names]

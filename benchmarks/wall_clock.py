@@ -1,8 +1,9 @@
-"""Accuracy against wall-clock time and memory: ResNet-20 on CIFAR-10, dense, RigL in storage masked, GSE in csr.
+"""How does accuracy grow with wall-clock time and memory? We train ResNet-20 on CIFAR-10.
 
-Each training has a process of its own, so that its peak memory is its own. A row is printed after every part of an
-epoch: seconds of training (evaluation not counted), test accuracy, and the process's peak memory. The dense network is
-channels-last, torch's quickest format; all keep freed memory and ask for large pages, as the command line does.
+It is dense, or RigL in storage masked, or GSE in csr. Each training has a process of its own, so that its peak memory
+is its own. A row is printed after every part of an epoch. It gives seconds of training (evaluation not counted), test
+accuracy, and the process's peak memory. The dense network is channels-last, torch's fastest format. All keep freed
+memory and ask for large pages, as the command line does.
 
     SPARSEKIT_DATA=... python benchmarks/wall_clock.py --densities 0.1 0.05 --epochs 2 --threads 1
 """
@@ -35,7 +36,7 @@ METHODS = {"dense": ("dense", "masked"), "rigl masked": ("rigl", "masked"), "gse
 
 
 def experiment_of(method: str, density: float, epochs: int) -> Experiment:
-    """Return what is trained; rewirings come equally often in all."""
+    """Return what is trained, with equally many rewirings in all."""
     rule, storage = METHODS[method]
     settings = {} if rule == "dense" else {"drop_fraction": 0.3, "every": 100}
     return cifar10_resnet20(rule=rule, density=density, epochs=epochs, storage=storage, rule_settings=settings)

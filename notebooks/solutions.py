@@ -1,4 +1,4 @@
-"""One right answer to every exercise of the notebooks, under the name that the exercise gives it.
+"""This file has one right answer to every exercise of the notebooks, under the exercise's name.
 
 The tests hand them to the notebooks' own checks.
 """
@@ -11,7 +11,7 @@ import torch
 
 
 def count_of(rows: int, columns: int, density: float) -> int:
-    """Number of connections of a layer."""
+    """Return the number of connections of a layer."""
     return round(rows * columns * density)
 
 
@@ -19,12 +19,12 @@ def count_of(rows: int, columns: int, density: float) -> int:
 
 
 def er_weight(num_inputs: int, num_outputs: int) -> float:
-    """What the density of a layer is in proportion to, under Erdős–Rényi."""
+    """Return what the density of a layer is in proportion to, under Erdős–Rényi."""
     return (num_inputs + num_outputs) / (num_inputs * num_outputs)
 
 
 def keep_top(scores: torch.Tensor, count: int) -> torch.Tensor:
-    """Mask of the `count` highest scores, exactly."""
+    """Return the mask of exactly the `count` highest scores."""
     mask = torch.zeros(len(scores), dtype=torch.bool)
     mask[torch.argsort(scores, descending=True, stable=True)[:count]] = True
     return mask
@@ -33,14 +33,14 @@ def keep_top(scores: torch.Tensor, count: int) -> torch.Tensor:
 # --- 02_topology_evolution --------------------------------------------------------------------------------------
 
 
-def kept_places(values: torch.Tensor, fraction: float) -> list[int]:
-    """Places of the connections that are not dropped."""
+def kept_positions(values: torch.Tensor, fraction: float) -> list[int]:
+    """Return the positions of the connections that are not dropped."""
     num_kept = len(values) - int(fraction * len(values))
     return sorted(values.abs().argsort(descending=True)[:num_kept].tolist())
 
 
-def grown_places(gradient: torch.Tensor, taken: list[int], count: int) -> list[int]:
-    """Places where RigL grows."""
+def grown_positions(gradient: torch.Tensor, taken: list[int], count: int) -> list[int]:
+    """Return the positions where RigL grows."""
     score = gradient.abs()
     score[taken] = -1
     return sorted(score.argsort(descending=True)[:count].tolist())
@@ -50,12 +50,12 @@ def grown_places(gradient: torch.Tensor, taken: list[int], count: int) -> list[i
 
 
 def sampled_ratio(density: float, subset: float) -> float:
-    """Candidates per connection that chance leaves."""
+    """Return the candidates per connection that chance leaves."""
     return (1 - density) * (1 - math.exp(-subset * density)) / density
 
 
 def gradient_bound(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-    """GraBo's bound of every gradient's size, a row per output."""
+    """Return GraBo's bound of every gradient's magnitude, a row per output."""
     return g.abs().sum(0)[:, None] * x.abs().sum(0)[None, :]
 
 
@@ -63,12 +63,12 @@ def gradient_bound(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
 
 
 def snip_score(weight: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
-    """SNIP's score of every weight."""
+    """Return SNIP's score of every weight."""
     return (weight * gradients.mean(0)).abs()
 
 
 def synflow_first(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """SynFlow's score of every weight of the first of two layers."""
+    """Return SynFlow's score of every weight of the first of two layers."""
     return first.abs() * second.abs().sum(0)[:, None]
 
 
@@ -76,7 +76,7 @@ def synflow_first(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 
 def connections_at(level: int, size: int, prune: float) -> int:
-    """Connections that a level of a lottery has."""
+    """Return the number of connections that a level of a lottery has."""
     return round(size * (1 - prune) ** level)
 
 
@@ -84,33 +84,33 @@ def connections_at(level: int, size: int, prune: float) -> int:
 
 
 def triangle(step: int, low: float, high: float, cycle: int) -> float:
-    """Learning rate within cycles."""
-    place = (step % cycle) / cycle
-    return low + (high - low) * (1 - abs(2 * place - 1))
+    """Return the learning rate within cycles."""
+    position = (step % cycle) / cycle
+    return low + (high - low) * (1 - abs(2 * position - 1))
 
 
 # --- 07_superposition ---------------------------------------------------------------------------------------------
 
 
 def superposed(tickets: torch.Tensor, count: int) -> list[float]:
-    """Mean of tickets, pruned to a count."""
+    """Return the mean of tickets, pruned to a count."""
     mean = tickets.mean(0)
-    kept = torch.zeros_like(mean)
-    places = mean.abs().argsort(descending=True)[:count]
-    kept[places] = mean[places]
-    return kept.tolist()
+    pruned = torch.zeros_like(mean)
+    positions = mean.abs().argsort(descending=True)[:count]
+    pruned[positions] = mean[positions]
+    return pruned.tolist()
 
 
 # --- 08_loss_landscapes -----------------------------------------------------------------------------------------
 
 
 def barrier_of(errors: torch.Tensor) -> float:
-    """How high a path rises above the line between its ends."""
+    """Return how high a path rises above the line between its ends."""
     return float((errors - torch.linspace(float(errors[0]), float(errors[-1]), len(errors))).max())
 
 
 def curve_point(start: torch.Tensor, bend: torch.Tensor, end: torch.Tensor, t: float) -> torch.Tensor:
-    """Point of a quadratic Bézier curve."""
+    """Return a point of a quadratic Bézier curve."""
     return (1 - t) ** 2 * start + 2 * t * (1 - t) * bend + t**2 * end
 
 
@@ -118,24 +118,24 @@ def curve_point(start: torch.Tensor, bend: torch.Tensor, end: torch.Tensor, t: f
 
 
 def fit_fan_in(weight: torch.Tensor) -> torch.Tensor:
-    """Values drawn for the full width, scaled to each row's connections."""
+    """Scale values that were drawn for the full width to each row's connections."""
     count = (weight != 0).sum(1, keepdim=True).clamp(min=1)
     return weight * (weight.shape[1] / count).sqrt()
 
 
-def torchs_smoothing(taken: float, num_classes: int) -> float:
-    """PyTorch's number for an amount that goes to the other classes."""
-    return taken * num_classes / (num_classes - 1)
+def torchs_smoothing(amount: float, num_classes: int) -> float:
+    """Return PyTorch's number for an amount that goes to the other classes."""
+    return amount * num_classes / (num_classes - 1)
 
 
 # --- 10_always_sparse_speed -------------------------------------------------------------------------------------
 
 
 def csr_bytes(rows: int, columns: int, density: float) -> int:
-    """Bytes of a layer in textbook CSR."""
+    """Return the bytes of a layer in textbook CSR."""
     return 8 * round(rows * columns * density) + 4 * rows
 
 
 def whole_speedup(share: float, speedup: float) -> float:
-    """Amdahl's law."""
+    """Return the speed-up of the whole step by Amdahl's law."""
     return 1 / ((1 - share) + share / speedup)

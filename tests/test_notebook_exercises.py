@@ -15,18 +15,18 @@ MISTAKES = {
     "count_of": lambda rows, columns, density: rows * columns * density,
     "er_weight": lambda inputs, outputs: 1 / (inputs * outputs),
     "keep_top": lambda scores, count: scores >= scores.sort(descending=True).values[count - 1],  # too many on ties
-    "kept_places": lambda values, fraction: sorted(
+    "kept_positions": lambda values, fraction: sorted(
         values.argsort(descending=True)[: len(values) - int(fraction * len(values))].tolist()  # forgets the sign
     ),
-    "grown_places": lambda gradient, taken, count: sorted(gradient.abs().argsort(descending=True)[:count].tolist()),
+    "grown_positions": lambda gradient, taken, count: sorted(gradient.abs().argsort(descending=True)[:count].tolist()),
     "sampled_ratio": lambda density, subset: subset,  # forgets repetitions and what is taken
-    "gradient_bound": lambda x, g: (g.sum(0)[:, None] * x.sum(0)[None, :]).abs(),  # sums before sizes
+    "gradient_bound": lambda x, g: (g.sum(0)[:, None] * x.sum(0)[None, :]).abs(),  # sums before magnitudes
     "connections_at": lambda level, size, prune: round(
         size * (1 - level * prune)
     ),  # a share of the first, not the last
-    "snip_score": lambda weight, gradients: (weight * gradients).abs().mean(0),  # sizes before the mean
+    "snip_score": lambda weight, gradients: (weight * gradients).abs().mean(0),  # magnitudes before the mean
     "synflow_first": lambda first, second: first * second.sum(0)[:, None],  # forgets that weights count as positive
-    "triangle": lambda step, low, high, cycle: low + (high - low) * (step % cycle) / cycle,  # never comes back
+    "triangle": lambda step, low, high, cycle: low + (high - low) * (step % cycle) / cycle,  # never returns
     "superposed": lambda tickets, count: [
         x if i in tickets.mean(0).argsort(descending=True)[:count].tolist() else 0.0  # forgets the sign
         for i, x in enumerate(tickets.mean(0).tolist())

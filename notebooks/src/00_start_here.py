@@ -4,25 +4,27 @@
 # **15 minutes** · needs: Python, and what a neural network is · runs in half a minute
 #
 # You will learn
-# - what a sparse network is, and how to make one from any model in three lines;
-# - the one line of a training step where its connections change;
-# - how these notebooks want to be used: guess first, move things, then look.
+#
+# - what a sparse network is, and how to make one from any model in three lines
+# - which single line of a training step changes the connections
+# - how to use these notebooks, where you guess first, then move things, and then look
 
 # %% [markdown]
 # ## Why
 #
-# A trained network is mostly waste. Take nine of ten weights away, choose them well, and it often classifies as
-# before. The surprise of the last years is that one need not train the large network first: a network can be sparse
-# **from its first step to its last**, and find out during training which connections it needs. That is *sparse
-# training*.
+# A trained network has far more weights than it needs. If we choose well, we can take nine of ten weights away, and it
+# often classifies as before. The surprise of recent years is that we need not train the large network first. A network
+# can be sparse **from its first step to its last**, and it can find out during training which connections it needs.
+# That is *sparse training*.
 #
-# It saves memory and, with kernels made for it, time. It is also a window into networks: which connections survive, and
-# which are given up, says what a network uses. The notebooks of this course let you watch.
+# Sparse training saves memory and, with kernels made for it, time. It is also a window into networks, because the
+# connections that survive tell you what a network uses. In this course you watch them change.
 
 # %% [markdown]
 # ## Set up
 #
-# `sk` is the whole package. One thread is enough for small networks; more would only wait for each other.
+# You find the whole package under the name `sk`. We use one thread, because in small networks several threads would
+# only wait for each other.
 
 # %%
 import inspect
@@ -39,8 +41,8 @@ torch.set_num_threads(1)
 # %% [markdown]
 # ## A sparse network in three lines
 #
-# Our data are 1,797 scans of handwritten digits, 8 × 8 pixels each. They come with scikit-learn, so nothing is
-# downloaded. The network is an ordinary one of PyTorch, with three linear layers.
+# We begin with 1,797 scans of handwritten digits, 8 × 8 pixels each. They come with scikit-learn, so you need not
+# download anything. Our network is an ordinary PyTorch model with three linear layers.
 
 # %%
 data = sk.datasets.load("digits")
@@ -57,10 +59,11 @@ for ax, inputs, label in zip(axes, data.test.inputs, data.test.labels, strict=Fa
 plt.show()
 
 # %% [markdown]
-# *The first ten test images with their labels.*
+# *These are the first ten test images with their labels.*
 #
-# Now the three lines. First the shapes of the layers that can be sparse. Then a **topology**: which connections exist.
-# Here it is drawn at random, one weight in twenty. Then the sparse copy of the model.
+# Now come the three lines. The first line collects the shapes of the layers that can be sparse. The second one draws a
+# **topology**, which says which connections exist. Ours is random and holds one weight in twenty. The third line makes
+# the sparse copy of the model.
 
 # %%
 shapes = sk.shapes_of(dense)
@@ -69,32 +72,32 @@ model = sk.sparsify(dense, topology)
 print(model)
 
 # %% [markdown]
-# The share of weights that exist is called the **density**, here 0.05. Papers often say *sparsity*, which is one minus
-# the density: 95 %. In code we always say density; our sliders are labelled with sparsity, because that is what people
-# talk about.
+# The share of weights that exist is called the **density**, here 0.05. Papers often speak of *sparsity*, which is one
+# minus the density, so 95 % here. Our code always says density. Our sliders are labelled with sparsity, because that is
+# the word people use.
 #
-# This is what the topology looks like, a picture per layer. A row is an output, a column an input, a dark pixel a
+# Now we look at the topology, one mask per layer. A row is an output, a column is an input, and a dark pixel is a
 # connection.
 
 # %% tags=["nbval-ignore-output"]
 plots.plot_masks(topology)
 
 # %% [markdown]
-# *Random topologies look like noise. After training they will not.*
+# *Random topologies look like noise. After training they will look different.*
 
 # %%
 table = analysis.layer_table(topology)
 table[["count", "size", "density", "fan_in_min", "dead_outputs", "dead_inputs"]].round(4)
 
 # %% [markdown]
-# *Fan-in* is the number of connections into an output. A *dead* output has none at all, and nobody reads a dead input.
-# The layers do not get the same density: small ones get more. The next notebook,
+# *Fan-in* is the number of connections into an output. A *dead* output has none at all, and a dead input is one that no
+# unit reads. The layers do not get the same density, because small layers get more. The next notebook,
 # [01_masks_and_budgets](01_masks_and_budgets.ipynb), is about this choice.
 
 # %% [markdown]
 # ## Predict
 #
-# Before you look at an answer, commit to one. It takes a moment, and you will remember ten times more.
+# Before you look at an answer, commit to a guess. It takes a moment, and it helps you to remember.
 
 # %% tags=["nbval-ignore-output"]
 guess = widgets.Predict(
@@ -102,7 +105,7 @@ guess = widgets.Predict(
     "chosen at random before training and then fixed?",
     ["about 10, as guessing would", "about 50", "about 93", "about 98, as before"],
     2,
-    "Ten runs gave 93.3 ± 0.3. Which connections exist matters less than one would think; it matters more when there "
+    "Ten runs gave 93.3 ± 0.3. Which connections exist matters less than you might think. It matters more when there "
     "are even fewer, as you will see.",
 )
 guess
@@ -110,8 +113,8 @@ guess
 # %% [markdown]
 # ## The one line where a mask changes
 #
-# Training a sparse network is ordinary training plus one line. This is the whole training step of the package, not a
-# simplified one. Look for `rewire`.
+# Sparse training is ordinary training plus one line. Here you see the training step that the package itself runs. Look
+# for `rewire` in it.
 
 # %%
 print(inspect.getsource(sk.train_step).partition('"""')[0].strip())
@@ -119,19 +122,19 @@ print("    ...")
 print(inspect.getsource(sk.train_step).rpartition('"""')[2].strip("\n"))
 
 # %% [markdown]
-# Everything else in the package hangs on it:
+# The rest of the package is built around this line.
 #
-# - `rule.is_due(step)` says when; a **rule** is a frozen value such as `RigL(stop=750, every=25)`;
-# - `views(model, io)` is all that a rule may see: each layer's connections, their values and gradients;
-# - `rule.propose(...)` returns the new topology and changes nothing;
-# - `rewire` puts it in place: dropped weights become zero, grown ones start at zero, and the optimizer's memory
-#   (momentum and the like) is moved along. The number of connections stays exactly what it was.
+# - `rule.is_due(step)` says when to rewire. A **rule** is a frozen value such as `RigL(stop=750, every=25)`.
+# - `views(model, io)` is all that a rule may see, namely the connections, values and gradients of each layer.
+# - `rule.propose(...)` returns the new topology and changes nothing.
+# - `rewire` makes the change. Dropped weights become zero, grown ones start at zero, and the optimizer state (momentum
+#   and the like) moves along. The number of connections stays exactly what it was.
 
 # %% [markdown]
 # ## Watch it train
 #
-# The same step, fifteen hundred times. Press **Start** if you run this notebook cell by cell, **Pause** to look,
-# **Stop** when you have seen enough. The cell below the panel waits for the end, so *Run All* works too.
+# Now we repeat this step fifteen hundred times. Press **Start** if you run this notebook cell by cell, **Pause** to
+# look, and **Stop** when you have seen enough. The cell below the panel waits for the end, so *Run All* works too.
 
 # %%
 rule = sk.rules.RigL(stop=1100, every=25)
@@ -152,9 +155,10 @@ print(f"{run.state} after {last.step + 1} steps with {last.topology.count} conne
 panel.snapshot()
 
 # %% [markdown]
-# *The panel as it stood in the end, kept as a picture: loss and accuracy of each batch, and the masks. A dark row of
-# layer `0` is a hidden unit that listens to many pixels; a dark column of layer `2` is a unit many others listen to.*
-# The network also chose its pixels:
+# *You see the panel as it stood at the end, with the loss and accuracy of each batch and the masks. A dark row of layer
+# `0` is a hidden unit that listens to many pixels. A dark column of layer `2` is a unit that many others listen to.*
+#
+# The network also chose its pixels, as the next figure shows.
 
 # %% tags=["nbval-ignore-output"]
 fig, (before, after) = plt.subplots(1, 2, figsize=(9, 3.6))
@@ -165,7 +169,7 @@ after.set_title("after")
 plt.show()
 
 # %% [markdown]
-# *Nobody told the network where the digits are. It moved its connections there.*
+# *Nobody told the network where the digits are. It moved its connections there itself.*
 
 # %%
 test = [(data.prepare(data.test.inputs), data.test.labels)]
@@ -175,8 +179,9 @@ print("better than nine of ten:", measured.accuracy > 0.9, "| tested on", measur
 # %% [markdown]
 # ## Three ways in
 #
-# **Your own loop** needs two more lines: attach a rule to the optimizer, and train as you always did. Rewiring happens
-# inside `optimizer.step()`.
+# We can train in three ways. **Your own loop** needs two more lines, one that makes the model sparse and one that
+# attaches a rule to the optimizer. Then you train as you always did, because rewiring happens inside
+# `optimizer.step()`.
 
 # %%
 mine = sk.sparsify(dense, topology)
@@ -187,28 +192,29 @@ for _ in range(30):
     nn.functional.cross_entropy(mine(inputs), labels).backward()
     optimizer.step()
     optimizer.zero_grad()
-print(handle.step, "steps; connections:", sk.topology_of(mine).count, "as before:", topology.count)
+print(handle.step, "steps with", sk.topology_of(mine).count, "connections, as before:", topology.count)
 
 # %% [markdown]
-# **A visible loop**: `sk.training(...)` yields after every `train_step`, and `sk.fit(...)` does epochs with a progress
-# bar. **A whole experiment**: a recipe says everything that decides a training, and `sk.run` carries it out once, in a
-# folder of its own. Stop it wherever you like: it goes on where it was, to the last bit. Run it again: it is only read.
+# For **a visible loop**, `sk.training(...)` yields after every `train_step`, and `sk.fit(...)` runs whole epochs with a
+# progress bar. For **a whole experiment**, you write a recipe that says everything that decides a training. Then
+# `sk.run` carries it out once, in a folder of its own. You can stop it wherever you like, because it resumes where it
+# was, bit for bit. If you run it again, it is only read.
 
 # %%
 from sparsekit.experiments.recipes import digits_mlp
 
 history = sk.run(digits_mlp(rule="set", density=0.1, epochs=5), "runs", progress=False)
-print(len(history.journal), "rewirings recorded; better than guessing:", history.last("test accuracy") > 0.1)
+print(len(history.journal), "rewirings recorded, better than guessing:", history.last("test accuracy") > 0.1)
 
 # %% [markdown]
-# The same from a terminal: `sparsekit train digits-mlp --rule set --density 0.1 --epochs 5`, and `sparsekit list` shows
-# what else there is.
+# You can do the same from a terminal with `sparsekit train digits-mlp --rule set --density 0.1 --epochs 5`. There,
+# `sparsekit list` shows what else you can train.
 
 # %% [markdown]
 # ## Exercise 1 (3 minutes)
 #
-# Exercises come with a check. A stub counts as "not answered yet", so you can skip any of them. Write a function that
-# returns how many connections a layer of `rows` × `columns` has at a density.
+# Every exercise comes with a check. You can skip any of them, because a stub counts as "not answered yet". Write a
+# function that returns how many connections a layer of `rows` × `columns` has at a density.
 
 
 # %%
@@ -218,7 +224,7 @@ def count_of(rows: int, columns: int, density: float) -> int:
 
 check_count = widgets.Check(
     [((256, 64, 0.05), 819), ((10, 256, 0.5), 1280), ((3, 3, 1.0), 9)],
-    hint="A density is a share of all rows × columns places; a number of connections is whole.",
+    hint="A density is a share of all rows × columns positions, and a number of connections is an integer.",
 )
 check_count(count_of)
 
@@ -234,18 +240,18 @@ check_count(count_of)
 # %% [markdown]
 # ## How to use these notebooks
 #
-# - Sliders and buttons work with the mouse and the keyboard: Tab to one, then the arrow keys.
-# - Every widget also stands there as a picture, so the notebooks can be read where nothing runs, on GitHub for example.
-# - Something is broken? *Kernel → Restart Kernel and Run All Cells*. Nothing is lost that matters.
-# - Numbers come from real runs on your machine. On another processor the third digit may differ.
+# - Sliders and buttons work with the mouse and the keyboard. Press Tab to reach one, then use the arrow keys.
+# - The notebooks also hold still images, so you can read them where nothing runs, on GitHub for example.
+# - If something is broken, choose *Kernel → Restart Kernel and Run All Cells*. You lose nothing that matters.
+# - Numbers come from real runs on your machine, so small differences are normal on another processor.
 
 # %% [markdown]
 # ## What we saw
 #
-# - A topology is a value: which connections exist. Density says how many.
+# - A topology is a value that says which connections exist. The density says how many.
 # - A sparse network trains with the ordinary loop plus `rewire`.
-# - RigL moved connections from blank pixels to those that carry ink. This is one run on toy data; what it says about
-#   accuracy comes with several seeds in [02_topology_evolution](02_topology_evolution.ipynb).
+# - RigL moved connections from blank pixels to those that carry ink. This is one run on toy data. We measure accuracy
+#   with several seeds in [02_topology_evolution](02_topology_evolution.ipynb).
 #
 # ## Go further
 #

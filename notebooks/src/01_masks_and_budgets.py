@@ -4,25 +4,27 @@
 # **35 minutes** · needs: [00_start_here](00_start_here.ipynb) · runs in half a minute
 #
 # You will learn
-# - how a budget of connections is shared among layers, and why it matters more than you think;
-# - how a score chooses which connections stay;
-# - why two networks with equally many connections may differ in what they can do, and in what they cost.
+#
+# - how a budget of connections is shared among layers, and why it matters more than you think
+# - how a score chooses which connections stay
+# - why two networks with equally many connections may differ in what they can do, and in what they cost
 
 # %% [markdown]
 # ## Why
 #
-# "A network with 1 % of its weights" sounds like one thing. It is many. Somebody has to say how many of the
-# connections each **layer** gets (the *allocation*), and which places in the layer they take (the *score*). With the
-# same budget, one choice gives a network that works, another one whose output layer is all but cut off.
+# "A network with 1 % of its weights" sounds like one thing, but it is many. We have to say how many of the connections
+# each **layer** gets (the *allocation*) and which positions in the layer they take (the *score*). With the same budget,
+# one choice gives a network that works. Another one all but cuts off the output layer.
 #
-# Papers that compare methods at "the same density" sometimes compare allocations instead. After this notebook you
-# will notice.
+# Papers that compare methods at "the same density" sometimes compare allocations instead. After this notebook you will
+# notice.
 
 # %% [markdown]
 # ## Set up
 #
-# We need a trained network to take weights away from. Its data are Fashion-mini: 5,000 photographs of clothes for
-# training and 1,000 for testing, 28 × 28 grey pixels, ten classes. The network is the classic LeNet-300-100.
+# First we need a trained network, so that we have weights to take away. Its data are Fashion-mini, 5,000 photographs of
+# clothes for training and 1,000 for testing, with 28 × 28 grey pixels and ten classes. The network is the classic
+# LeNet-300-100.
 
 # %%
 from itertools import islice
@@ -63,22 +65,23 @@ guess = widgets.Predict(
     "connections are left into each of the ten outputs, on average?",
     ["1", "10", "27", "100"],
     0,
-    "The last layer has 100 × 10 = 1,000 weights; 1 % of them are 10, one for each class. Each class is decided by a "
-    "single hidden unit.",
+    "The last layer has 100 × 10 = 1,000 weights, and 1 % of them are 10. That is one for each class on average, so a "
+    "class hangs on a single hidden unit.",
 )
 guess
 
 # %% [markdown]
 # ## Explore
 #
-# Move the slider. Every picture is one layer's mask, and the table counts what is left. **Allocation** says how many
-# each layer gets; **score** says which.
+# Now move the slider. You see the mask of each layer, and the table counts what is left. **Allocation** says how many
+# connections each layer gets, and **score** says which ones.
 #
-# Try the presets one after another, and find out:
-# 1. **90 %**, score *trained*: which pixels does the first layer look at? (Each row of `fc1` is a picture, line by
-#    line: every 28 pixels the next line begins.)
+# Try the presets one after another, and answer these questions.
+#
+# 1. **90 %**, score *trained*: which pixels does the first layer look at? (Each row of `fc1` is an image, written line
+#    by line, so a new line begins every 28 pixels.)
 # 2. **99 % uniform**: what happens to `head`? Look at *Min fan-in* and *Dead inputs*.
-# 3. **99 % ERK**: the same number of connections. What is different?
+# 3. **99 % ERK**: you have the same number of connections. What is different?
 
 # %%
 scores = {
@@ -97,7 +100,7 @@ explorer = widgets.MaskExplorer(scores, density=0.05, presets=presets)
 explorer
 
 # %% [markdown]
-# The same as a table, at 99 % sparsity:
+# The same counts stand in a table, at 99 % sparsity:
 
 # %%
 rows = {name: allocate(shapes, 0.01, name) for name in ("uniform", "er", "erk")}
@@ -110,7 +113,8 @@ random = {name: sk.random_topology(shapes, 0.01, allocation=name, seed=0) for na
 plots.plot_layer_densities(random)
 
 # %% [markdown]
-# *Both networks have 2,662 connections. Uniform gives the ten outputs one each; ERK gives them eighteen.*
+# *Both networks have 2,662 connections. Uniform gives the ten outputs one each on average, and ERK gives them
+# eighteen.*
 
 # %% [markdown]
 # ## How it works
@@ -119,13 +123,13 @@ plots.plot_layer_densities(random)
 #
 # $$\frac{n + m}{n \cdot m}$$
 #
-# so the number of connections grows with $n + m$, not with $n \cdot m$: every **unit** gets about the same number. ERK
-# adds the sides of a convolution's kernel to both sums; for linear layers they are the same. Where a layer would get
-# more than it has places, it becomes dense and the others share the rest. Counts are whole numbers that add up to the
-# budget exactly: fractions are rounded down, and what is left goes to the largest remainders.
+# so the number of connections grows with $n + m$ and not with $n \cdot m$. ERK adds the sides of a convolution's kernel
+# to the sum and multiplies the product by them, so for linear layers the two are the same. A layer that would get more
+# connections than it has positions becomes dense, and the others share the rest. The counts are integers that add up to
+# the budget exactly. We round fractions down and give what is left to the largest remainders.
 #
-# A mask is then three lines. This is all that the widget does
-# ([allocation.py](../sparsekit/topology/allocation.py), [selection.py](../sparsekit/topology/selection.py)):
+# A mask then takes three lines. The widget does nothing more ([allocation.py](../sparsekit/topology/allocation.py),
+# [selection.py](../sparsekit/topology/selection.py)):
 
 # %%
 counts = allocate(shapes, 0.01, "erk")
@@ -136,7 +140,7 @@ print(counts, "=", topology.count, "of", sum(weight.numel() for weight in traine
 # %% [markdown]
 # ## Exercise 1 (5 minutes)
 #
-# Write the Erdős–Rényi weight of a linear layer: what its density is in proportion to.
+# Write the Erdős–Rényi weight of a linear layer, which is the value that its density is in proportion to.
 
 
 # %%
@@ -146,7 +150,7 @@ def er_weight(num_inputs: int, num_outputs: int) -> float:
 
 check_er = widgets.Check(
     [((784, 300), 0.004609), ((100, 10), 0.11), ((1, 1), 2.0)],
-    hint="The formula stands above: a fraction of two numbers made from both.",
+    hint="You find the formula above. It is a fraction, and both of its parts are made from both numbers.",
     tolerance=1e-3,
 )
 check_er(er_weight)
@@ -162,8 +166,8 @@ check_er(er_weight)
 #
 # ## Exercise 2 (10 minutes)
 #
-# Choose the `count` highest of some scores and return a mask. **Exactly** `count`, also where scores are equal. (Many
-# published codes compare with a threshold, `score >= threshold`, and keep too many when scores tie.)
+# Choose the `count` highest of some scores and return a mask. Choose **exactly** `count`, also where scores are equal.
+# (Many published codes compare with a threshold, `score >= threshold`, and keep too many when scores tie.)
 
 
 # %%
@@ -195,18 +199,18 @@ check_top(keep_top)
 # %% [markdown]
 # ## Does the score matter?
 #
-# Take the trained network, remove weights in one go, and measure it as it is, without any more training: "one-shot
-# pruning". Three scores at seven densities, ERK.
+# Now we take the trained network, remove weights in one go, and measure it without any more training. This is called
+# "one-shot pruning". We compare three scores at seven densities, with ERK.
 
 # %%
 densities = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
-found = []
+measured = []
 for density in densities:
     for score in scores:
-        kept = sk.keep_top_per_layer(scores[score], allocate(shapes, density, "erk"))
-        accuracy = sk.evaluate(sk.sparsify(dense, kept), test).accuracy
-        found.append({"density": density, "accuracy": accuracy, "method": score})
-one_shot = pd.DataFrame(found)
+        topology = sk.keep_top_per_layer(scores[score], allocate(shapes, density, "erk"))
+        accuracy = sk.evaluate(sk.sparsify(dense, topology), test).accuracy
+        measured.append({"density": density, "accuracy": accuracy, "method": score})
+one_shot = pd.DataFrame(measured)
 at_ten = one_shot[one_shot["density"] == 0.1].set_index("method")["accuracy"]
 print("at 10 %, trained weights keep the accuracy, others lose it:", at_ten["trained"] > 0.75 > 0.3 > at_ten["random"])
 
@@ -214,16 +218,16 @@ print("at 10 %, trained weights keep the accuracy, others lose it:", at_ten["tra
 plots.plot_accuracy_density(one_shot)
 
 # %% [markdown]
-# *The size of a trained weight says much about its use; at a tenth of the weights the network hardly notices. The size
-# it had before training says almost nothing, no more than a random number.* Whether masks can be found **before**
-# training with better scores than size is the question of a later notebook.
+# *The magnitude of a trained weight says much about its use, so at a tenth of the weights the network hardly notices.
+# The magnitude before training says almost nothing, no more than a random number.* Can better scores find masks
+# **before** training? A later notebook asks this question.
 
 # %% [markdown]
 # ## Nominal and effective
 #
-# A connection is of use only if a path leads through it from an input to an output. One into a unit that nobody reads
-# does nothing, and neither does one out of a unit that nothing reaches. The **effective density** counts only those on
-# a path.
+# A connection is of use only if a path leads through it from an input to an output. A connection into a unit that
+# nobody reads does nothing, and neither does one out of a unit that nothing reaches. The **effective density** counts
+# only the connections on a path.
 
 # %% tags=["nbval-ignore-output"]
 guess = widgets.Predict(
@@ -231,19 +235,19 @@ guess = widgets.Predict(
     "pixel to a class?",
     ["about nine of ten", "about half", "about one of ten"],
     2,
-    "Three hundred connections join 300 hidden units to 100, and only ten of these are read by the outputs: most paths "
+    "Three hundred connections join 300 hidden units to 100, and the outputs read only ten of these, so most paths "
     "end nowhere.",
 )
 guess
 
 # %%
-found = []
+measured = []
 for density in (0.1, 0.05, 0.02, 0.01, 0.005, 0.002):
     for allocation in ("uniform", "erk"):
         topology = sk.random_topology(shapes, density, allocation=allocation, seed=0)
         effective = analysis.effective_density(topology)
-        found.append({"nominal": topology.density, "effective": effective, "method": allocation})
-effective = pd.DataFrame(found)
+        measured.append({"nominal": topology.density, "effective": effective, "method": allocation})
+effective = pd.DataFrame(measured)
 effective["share"] = (effective["effective"] / effective["nominal"]).round(2)
 effective.pivot(index="nominal", columns="method", values="share").sort_index(ascending=False)
 
@@ -257,8 +261,8 @@ plots.plot_effective_density(effective)
 # %% [markdown]
 # ## What it costs
 #
-# The same number of connections is not the same work. In a convolutional network a weight of an early layer is used at
-# every pixel. ERK makes thin layers denser; in ResNets those are the early ones, with the large pictures.
+# The same number of connections need not mean the same work. In a convolutional network, a weight of an early layer is
+# used at every pixel. ERK makes thin layers denser. In ResNets those are the early layers, which see the large images.
 
 # %%
 resnet = sk.models.build("resnet20", input_shape=(3, 32, 32), num_classes=10)
@@ -270,13 +274,13 @@ for name in ("uniform", "er", "erk"):
     )
 
 # %% [markdown]
-# At equal density, ERK costs nearly twice as many operations as uniform. Both numbers belong in a comparison.
+# At equal density, ERK costs nearly twice as many operations as uniform, so a comparison must give both numbers.
 
 # %% [markdown]
 # ## Watch it train
 #
-# One-shot pruning to 2 % hurts even with the best score here. But the pruned network can go on training, its mask fixed
-# (the rule `Static`). How much comes back?
+# One-shot pruning to 2 % hurts here even with the best score. But we can continue to train the pruned network with a
+# fixed mask (the rule `Static`). How much accuracy does it regain?
 
 # %%
 counts = allocate(shapes, 0.02, "erk")
@@ -307,18 +311,19 @@ print("with 5,324 of 266,200 weights, after some training within 8 points of den
 panel.snapshot()
 
 # %% [markdown]
-# *Most of the loss is recovered in seconds. To get here, though, we trained the dense network first. The next notebook
-# asks whether that is needed.*
+# *Most of the lost accuracy returns within seconds. To get here, though, we trained the dense network first. The next
+# notebook asks whether we need that.*
 
 # %% [markdown]
 # ## What we saw
 #
-# - At 1 % of the weights, uniform leaves each class of LeNet-300-100 one connection and wastes nine of ten; ERK leaves
-#   eighteen and wastes one of ten.
-# - Sizes of trained weights tell which to keep: at 10 % the network works as before. Sizes at the start do not.
-# - ERK costs more operations than uniform in ResNet-20: 0.186 of dense instead of 0.100, at density 0.1.
+# - At 1 % of the weights, uniform leaves each class of LeNet-300-100 one connection on average and wastes nine of ten.
+#   ERK leaves eighteen and wastes one of ten.
+# - Magnitudes of trained weights tell which to keep. At 10 % the network works as before. Magnitudes before training do
+#   not tell.
+# - ERK costs more operations than uniform. In ResNet-20 at density 0.1, it takes 0.186 of the dense ones, not 0.100.
 #
-# All this is one network and one seed of toy data. The counts are exact everywhere; the accuracies are not a claim
+# All this is one network and one seed of toy data. The counts are exact everywhere, but the accuracies are no claim
 # about other networks.
 
 # %% [markdown]
@@ -330,8 +335,9 @@ panel.snapshot()
 #
 # ## Go further
 #
-# [02_topology_evolution](02_topology_evolution.ipynb): masks that change while the network trains. In the explorer
-# above, find the sparsity at which the first layer loses its last connection under *uniform*; is there one?
+# [02_topology_evolution](02_topology_evolution.ipynb) is about masks that change while the network trains. Before you
+# go there, use the explorer above. Is there a sparsity at which the first layer loses its last connection under
+# *uniform*?
 #
 # ## References
 #

@@ -4,21 +4,22 @@
 # **40 minutes** · needs: [02_topology_evolution](02_topology_evolution.ipynb) · runs in under a minute
 #
 # You will learn
-# - how GSE finds places with large gradients without ever computing all gradients;
-# - what guides its sampling, how much a sample finds, and how little of RigL's choice it needs;
-# - why its cost grows with the width of a layer, while RigL's grows with the square.
+#
+# - how GSE finds positions with large gradients without ever computing all gradients
+# - what guides its sampling, how much a sample finds, and how little of RigL's choice it needs
+# - why its cost grows with the width of a layer, while RigL's grows with the square
 
 # %% [markdown]
 # ## Why
 #
-# RigL trains a sparse network, but every so often it computes the gradient of **all** places, dense ones, to see where
-# to grow. For a layer of 65,536 × 65,536 that gradient alone takes 16 GiB. Such a method is sparse most of the time,
-# not always.
+# RigL trains a sparse network. But every so often it computes the dense gradient, which covers **all** positions, to
+# see where to grow. For a layer of 65,536 × 65,536 that gradient alone takes 16 GiB. So RigL is sparse most of the
+# time, but not always.
 #
-# **Guided stochastic exploration** (GSE) draws a random subset of the missing places, about as many as there are
-# connections, computes gradients for these only, and grows the best of them. Then it drops the weakest connections. If
-# that works, training never needs anything as large as the dense layer. The questions are: *how much does a random
-# subset find, can one guide it, and does it matter?*
+# **Guided stochastic exploration** (GSE) draws a random subset of the missing positions, about as many as there are
+# connections. It computes gradients for these only and grows the best of them. Then it drops the weakest connections.
+# If that works, training never needs anything as large as the dense layer. So we ask *how much a random subset finds,
+# whether we can guide it, and whether it matters*.
 
 # %% [markdown]
 # ## Set up
@@ -43,11 +44,11 @@ torch.set_num_threads(1)
 
 # %% tags=["nbval-ignore-output"]
 guess = widgets.Predict(
-    "A layer has 2 % of its connections. GSE draws as many random places as there are connections, each place as "
-    "likely as any other. Of the places where RigL would grow, how many are among those drawn?",
+    "A layer has 2 % of its connections. GSE draws as many random positions as there are connections, each as likely "
+    "as any other. Of the positions where RigL would grow, how many are among those drawn?",
     ["about 2 in 100", "about 20 in 100", "about half", "nearly all"],
     0,
-    "Draws know nothing of gradients, so they meet the best places as often as all others: about 2 in 100. What that "
+    "Draws know nothing of gradients, so they hit the best positions as often as all others, about 2 in 100. What that "
     "does to accuracy is another question, and this notebook measures it.",
 )
 guess
@@ -55,9 +56,10 @@ guess
 # %% [markdown]
 # ## A network to look at
 #
-# An MLP with 2 % of its connections learns digits for 200 steps. It never had dense weights: made on the `meta` device,
-# it gets values for its connections only, drawn for the fan-in that they really have. Then one batch goes forward and
-# backward while we record what each layer sees: inputs, and gradients of outputs.
+# We need a network to look at, so an MLP with 2 % of its connections learns digits for 200 steps. It never had dense
+# weights. We build it on the `meta` device, so it gets values for its connections only, drawn for the fan-in that they
+# really have. Then one batch goes forward and backward, while we record the inputs and the output gradients of each
+# layer.
 
 # %%
 data = sk.datasets.load("digits")
@@ -78,21 +80,21 @@ print({name: view.topology.count for name, view in layers.items()})
 # %% [markdown]
 # ## Explore: where candidates are drawn
 #
-# Each picture is one layer, a row per output, a column per input. Connections are dark, drawn candidates pale blue. The
-# places that RigL would grow at are green where they were drawn, red where they were missed. The bars are the
-# **guiding distribution**: a place is drawn by drawing its input and its output.
+# Each image shows one layer, with a row per output and a column per input. Connections are dark, and drawn candidates
+# are pale blue. The positions where RigL would grow are green where they were drawn and vermillion where they were
+# missed. The bars are the **guiding distribution**, because a position is drawn by drawing its input and its output.
 #
-# 1. Layer `fc1`, guide **grabo**. What do the bars on top show? (`fc1` reads 8 × 8 pixels, line by line.)
-# 2. Now **uniform**. What became of the recall? Move **Subset** from 0.1 to 4: how does it grow?
-# 3. |S| / |A| is candidates per connection. It is lower for `grabo`, though there are as many draws. Why?
+# 1. Choose layer `fc1` and guide **grabo**. What do the bars on top show? (`fc1` reads 8 × 8 pixels, line by line.)
+# 2. Now choose **uniform**. What became of the recall? Move **Subset** from 0.1 to 4. How does the recall grow?
+# 3. |S| / |A| is the number of candidates per connection. It is lower for `grabo`, though there are as many draws. Why?
 
 # %% tags=["nbval-ignore-output"]
 explorer = widgets.GuidanceExplorer(layers, guide="grabo")
 explorer
 
 # %% [markdown]
-# *The same for three guides, in numbers. `duplicates` is the share of draws that repeat another, `input_entropy` and
-# `output_entropy` say how even the bars are (1: all alike).*
+# *The table gives the same for three guides in numbers. `duplicates` is the share of draws that repeat another.
+# `input_entropy` and `output_entropy` say how even the bars are, and 1 means all alike.*
 
 # %% tags=["nbval-ignore-output"]
 guides = {"uniform": Uniform(), "grabo": GraBo(), "graest": GraEst()}
@@ -101,8 +103,8 @@ pd.concat({name: analysis.guidance_table(layers, guide) for name, guide in guide
 # %% [markdown]
 # ## How it works
 #
-# The gradient of a connection is a sum over the samples $n$ of the batch, $\sum_n x_n g_n$, with $x$ the input's value
-# and $g$ the gradient at the output. Three guides ask for less than that sum:
+# The gradient of a connection is a sum over the samples $n$ of the batch, $\sum_n x_n g_n$. Here $x$ is the input's
+# value and $g$ is the gradient at the output. Three guides ask for less than that sum:
 #
 # | guide | input | output | idea |
 # |---|---|---|---|
@@ -110,13 +112,13 @@ pd.concat({name: analysis.guidance_table(layers, guide) for name, guide in guide
 # | GraBo | $\sum_n \lvert x_n\rvert$ | $\sum_n \lvert g_n\rvert$ | their product is a **bound** of the gradient |
 # | GraEst | $\lvert\sum_n s_n x_n\rvert$ | $\lvert\sum_n s_n g_n\rvert$ | random signs $s_n$: **estimates** it |
 #
-# Each is one number per unit, not per place. Here is all of GraBo:
+# Each guide needs one number per unit, not one per position. This is all the code of GraBo:
 
 # %%
 print(inspect.getsource(GraBo.guide))
 
 # %% [markdown]
-# The rest is the rule you know. GSE is `DropGrow` with other candidates, and it grows before it drops:
+# You know the rest of the rule. GSE is `DropGrow` with other candidates, and it grows before it drops:
 
 # %%
 print(sk.rules.GSE(stop=855, every=25))
@@ -125,12 +127,12 @@ print(sk.rules.RigL(stop=855, every=25))
 # %% [markdown]
 # ## How many candidates remain
 #
-# Draws repeat, and some hit places that are taken. With density $d$ and $\gamma$ draws per connection (`subset`),
+# Draws repeat, and some hit positions that are taken. With density $d$ and $\gamma$ draws per connection (`subset`),
 # chance leaves
 #
 # $$\frac{|S|}{|A|} = \frac{(1-d)\,(1-e^{-\gamma d})}{d}$$
 #
-# candidates per connection. Move the slider; squares are counted in random layers of 300 × 300.
+# candidates per connection. Move the slider. The squares are counts in random layers of 300 × 300.
 
 # %% tags=["nbval-ignore-output"]
 ratios = widgets.FigureExplorer(
@@ -148,7 +150,7 @@ print("measured and formula differ by less than 5 %:", bool(gap < 0.05))
 # %% [markdown]
 # ## Exercise 1: the formula (5 minutes)
 #
-# Write it down. What is left of it at small densities, and what does that say about the cost of GSE?
+# Write this formula as code. What is left of it at small densities, and what does that say about the cost of GSE?
 
 
 # %%
@@ -158,7 +160,7 @@ def sampled_ratio(density: float, subset: float) -> float:
 
 check_ratio = widgets.Check(
     [((0.05, 1.0), 0.926641), ((0.3, 2.0), 1.052772), ((1.0, 1.0), 0.0)],
-    hint="A place is drawn at least once with probability 1 - exp(-subset * density), and must not be taken.",
+    hint="A position is drawn at least once with probability 1 - exp(-subset * density), and must not be taken.",
     tolerance=1e-4,
 )
 check_ratio(sampled_ratio)
@@ -170,14 +172,14 @@ check_ratio(sampled_ratio)
 # def sampled_ratio(density, subset):
 #     return (1 - density) * (1 - 2.718281828459045 ** (-subset * density)) / density
 # ```
-# At small densities it is just `subset`: hardly anything repeats, and growth costs as many gradients as there are
+# At small densities only `subset` is left. Hardly any draw repeats, and growth costs as many gradients as there are
 # draws.
 # </details>
 #
 # ## Exercise 2: a bound (5 minutes)
 #
-# `x` holds a layer's inputs, one row per sample, and `g` the gradients of its outputs. Return GraBo's bound of the size
-# of every place's gradient, a row per output.
+# `x` holds a layer's inputs, one row per sample, and `g` holds the gradients of its outputs. Return GraBo's bound of
+# the magnitude of every position's gradient, with a row per output.
 
 
 # %%
@@ -190,7 +192,7 @@ check_bound = widgets.Check(
         ((torch.tensor([[1.0, -2.0]]), torch.tensor([[3.0]])), torch.tensor([[3.0, 6.0]])),
         ((torch.tensor([[1.0], [-1.0]]), torch.tensor([[1.0, 2.0], [1.0, 0.0]])), torch.tensor([[4.0, 4.0]]).T),
     ],
-    hint="Sizes first, sums after: what cancels out in the gradient must not cancel out in its bound.",
+    hint="Take magnitudes first and sum after, because what cancels out in the gradient must not do so in its bound.",
 )
 check_bound(gradient_bound)
 
@@ -201,14 +203,15 @@ check_bound(gradient_bound)
 # def gradient_bound(x, g):
 #     return g.abs().sum(0)[:, None] * x.abs().sum(0)[None, :]
 # ```
-# With one sample it is exact; with many it only grows, while gradients of different samples cancel out.
+# With one sample the bound is exact. With many samples it only grows, while gradients of different samples cancel out.
 # </details>
 
 # %% [markdown]
 # ## Does it matter?
 #
-# Static, SET, RigL and GSE with the same start, the same schedule (rewire every 25 steps, 30 % at first) and the same
-# 2 % of connections; 12 epochs, three seeds. GSE with three subsets, and with two guides.
+# Now we train Static, SET, RigL and GSE from the same initial state with the same 2 % of connections. They share the
+# schedule too, which rewires every 25 steps, 30 % at first. Each trains for 12 epochs with three seeds. GSE runs with
+# three subsets and with two guides.
 
 # %%
 gse = {"GSE": Uniform(), "GSE ×¼": Uniform(subset=0.25), "GSE ×4": Uniform(subset=4.0)}
@@ -229,12 +232,12 @@ accuracy = runs.pivot(index="seed", columns="method", values="accuracy")[list(me
 (100 * accuracy.agg(["mean", "sem"]).T).round(1)
 
 # %% [markdown]
-# *Test accuracy in per cent, mean and standard error of three seeds.*
+# *The table gives the test accuracy in per cent, mean and standard error of three seeds.*
 #
-# The paper claims that uniform draws do as well as RigL, and as well as guided ones. We judge by one rule: a claim
-# counts as reproduced if the mean difference lies surely above what it asks for, and as contradicted if it lies surely
-# below. Surely is what Student's t says for so many seeds: 4.3 standard errors for our three, 2.3 for ten. Everything
-# between is undecided.
+# The paper claims that uniform draws do as well as RigL, and as well as guided ones. We assess all claims by one rule.
+# A claim counts as reproduced if the mean difference lies surely above what it asks for, and as contradicted if it lies
+# surely below. Student's t says what "surely" means for so many seeds, namely 4.3 standard errors for our three, and
+# 2.3 for ten. Everything between is undecided.
 
 # %% tags=["nbval-ignore-output"]
 print(analysis.assess_claim("GSE beats SET", accuracy["GSE"], accuracy["SET"]))
@@ -250,29 +253,29 @@ print("GSE beats SET in every seed:", bool((accuracy["GSE"] > accuracy["SET"]).a
 # %% [markdown]
 # ## Recall against accuracy
 #
-# How much of RigL's choice does a method need to see? Recall is measured in the network from above, once for each kind
-# of candidates; SET grows at whatever it draws.
+# How much of RigL's choice does a method need to see? We measure recall in the network from above, once for each kind
+# of candidates. SET grows at whatever it draws.
 
 # %% tags=["nbval-ignore-output"]
 candidates = {"SET": Draw(), "RigL": AllMissing()} | gse
 recall = {name: analysis.network_recall(layers, one, fraction=0.3) for name, one in candidates.items()}
-seen = runs[runs["method"].isin(recall)]
+compared = runs[runs["method"].isin(recall)]
 mean = accuracy.mean()
 for name in ("GSE", "GSE ×4"):
-    way = (mean[name] - mean["SET"]) / (mean["RigL"] - mean["SET"])
-    print(f"{name}: sees {recall[name]:.0%} of RigL's choice, goes {way:.0%} of the way from SET to RigL")
-plots.plot_recall(seen.assign(recall=seen["method"].map(recall)))
+    share = (mean[name] - mean["SET"]) / (mean["RigL"] - mean["SET"])
+    print(f"{name} sees {recall[name]:.0%} of RigL's choice and goes {share:.0%} of the way from SET to RigL")
+plots.plot_recall(compared.assign(recall=compared["method"].map(recall)))
 
 # %% [markdown]
-# *Accuracy rises much faster than recall. Somewhere among a few hundred random places there is one with a fair
-# gradient, and that is much better than a place taken blindly; the very best is hardly better than a good one. Besides,
-# chances come again: what one rewiring does not draw, the next may.*
+# *Accuracy rises much faster than recall. Somewhere among a few hundred random positions there is one with a fair
+# gradient, and that is much better than a position taken blindly. The very best is hardly better than a good one.
+# Besides, every rewiring is a new chance, so what one does not draw, the next may.*
 
 # %% [markdown]
 # ## What it costs
 #
-# A layer gets wider and keeps 16 connections per output. How long does each rule take to choose the new topology? The
-# clock of your machine says:
+# A layer gets wider and keeps 16 connections per output. How long does each rule take to choose the new topology? We
+# measure it on your machine:
 
 # %% tags=["nbval-ignore-output"]
 rules = {"gse": sk.rules.GSE(stop=1000), "rigl": sk.rules.RigL(stop=1000)}
@@ -282,38 +285,38 @@ for name in seconds:
 plots.plot_update_times(seconds)
 
 # %% [markdown]
-# *RigL looks at every missing place, so four times as many in a layer twice as wide. GSE looks at as many places as
-# there are connections. Where its slope is below one, fixed costs of a few milliseconds still count.*
+# *RigL looks at every missing position, so it looks at four times as many in a layer twice as wide. GSE looks at as
+# many positions as there are connections. Where its slope is below one, fixed costs of a few milliseconds still count.*
 #
-# How far does that go? `sparsekit train wide-mlp` trains an MLP 64-65536-65536-10, about 20 connections per neuron,
-# with GSE. Its dense weights would need 16 GiB, and 48 GiB to train.
+# How far can this take you? `sparsekit train wide-mlp` trains an MLP 64-65536-65536-10 with GSE and about 20
+# connections per neuron. Its dense weights would need 16 GiB, and 48 GiB to train.
 
 # %% [markdown]
 # ## What we saw
 #
-# - A uniform sample meets as many of the best places as chance says, a few in a hundred, and still gains much of what
-#   RigL gains over SET. Whether it gains all of it was judged above, by numbers.
+# - A uniform sample hits as many of the best positions as chance says, a few in a hundred. Still it gains much of what
+#   RigL gains over SET. The numbers above assess whether it gains all of it.
 # - Guides raise recall many times over, because some inputs and outputs matter more than others (blank pixels never
-#   do). They also draw the same places again and again.
-# - RigL's update grows with the square of the width, GSE's with the number of connections.
+#   do). They also draw the same positions again and again.
+# - RigL's update grows with the square of the width, and GSE's grows with the number of connections.
 #
-# What could mislead us: digits have pixels that are always blank, which is just what a guide finds; the paper, on
-# pictures and large networks, finds no benefit of guides. Twelve epochs leave little time for chances to come again.
-# Recall was measured once, in one network. Three seeds are few, and "undecided" says just that. The times are
-# those of a machine that may do other things, too: run the cell again before you believe a slope.
+# Some things could mislead us. Digits have pixels that are always blank, which is just what a guide finds. The paper,
+# on images and large networks, finds no benefit of guides. Twelve epochs leave little time for second chances. We
+# measured recall once, in one network. Three seeds are few, and "undecided" says just that. Your machine may have done
+# other things during the timing, so run the cell again before you believe a slope.
 
 # %% [markdown]
 # ## Check yourself
 #
 # - Why does GSE grow before it drops, and not the other way round?
-# - With `subset=float("inf")` GSE considers every missing place. Is it RigL then? (Compare the two rules printed
+# - With `subset=float("inf")` GSE considers every missing position. Is it RigL then? (Compare the two rules printed
 #   above.)
 # - GraBo is exact for a batch of one. Why is it a poor estimate for a batch of a thousand?
 #
 # ## Go further
 #
-# - Repeat *Does it matter?* with 60 epochs, or at a density of 0.05: does the gap to RigL close?
-# - `sparsekit train wide-mlp --epochs 1`, and watch its memory.
+# - Repeat *Does it matter?* with 60 epochs, or at a density of 0.05. Does the gap to RigL close?
+# - Run `sparsekit train wide-mlp --epochs 1`, and watch its memory.
 #
 # ## References
 #

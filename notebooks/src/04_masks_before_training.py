@@ -4,26 +4,27 @@
 # **45 minutes** · needs: [01_masks_and_budgets](01_masks_and_budgets.ipynb) · runs in under a minute
 #
 # You will learn
-# - how SNIP, GraSP, SynFlow and others score the weights of a network that has not learnt anything yet;
-# - why a score can empty a whole layer, and which three things together prevent it;
-# - whether it matters **which** connections such a mask keeps, or only how many in each layer.
+#
+# - how SNIP, GraSP, SynFlow and others score the weights of a network that has not learnt anything yet
+# - why a score can empty a whole layer, and which three things together prevent it
+# - whether it matters **which** connections such a mask keeps, or only how many in each layer
 
 # %% [markdown]
 # ## Why
 #
-# In [01_masks_and_budgets](01_masks_and_budgets.ipynb) trained weights told which connections to keep. But whoever has
-# trained a dense network has paid for it already; it would be cheaper to know **before**. Scores before training look
-# at the fresh network, most of them also at a few examples, and keep the weights that seem to matter.
+# In [01_masks_and_budgets](01_masks_and_budgets.ipynb), trained weights told us which connections to keep. But by then
+# we had already paid for a dense training, so it would be cheaper to know **before**. Scores before training look at
+# the fresh network, and most of them also look at a few examples. Then they keep the weights that seem to matter.
 #
-# They promise a good mask for the price of a few batches. They can also go badly wrong: one layer without connections,
-# and nothing of what the network sees reaches its output. We shall watch that happen, ask why, and then ask whether
-# the chosen connections are any better than others.
+# They promise a good mask for the price of a few batches. They can also go badly wrong. If one layer has no
+# connections, nothing that the network sees reaches its output. We shall watch that happen and ask why. Then we ask
+# whether the chosen connections are any better than others.
 
 # %% [markdown]
 # ## Set up
 #
-# An MLP with six layers of weights, and ten examples of each digit. Every score that is registered takes part; add one
-# of your own, and it appears below.
+# We take an MLP with six layers of weights, and ten examples of each digit. Every registered score takes part, so if
+# you add one of your own, it appears below.
 
 # %%
 from dataclasses import replace
@@ -51,7 +52,7 @@ print(sum(rows * columns for rows, columns in sk.shapes_of(model).values()), "we
 print("scores:", ", ".join(scores))
 
 # %% [markdown]
-# `min_per_layer=0` lets a score empty a layer. By default each layer keeps one connection at least.
+# With `min_per_layer=0` a score may empty a layer. By default each layer keeps one connection at least.
 
 # %% [markdown]
 # ## Predict
@@ -68,7 +69,7 @@ guess = widgets.Predict(
 guess
 
 # %% [markdown]
-# ## Scores as pictures
+# ## Scores as images
 #
 # | score | what a weight $w$ with gradient $g$ is worth | it looks at |
 # |---|---|---|
@@ -77,41 +78,43 @@ guess
 # | GraSP | $w\,(Hg)$, with the Hessian $H$: how much gradient would be lost without it? | examples |
 # | SynFlow | $\lvert w\,\partial R/\partial w\rvert$: how much flows through it? | weights |
 #
-# SynFlow's $R$ is the sum of the outputs when all inputs are 1 and all weights positive.
-# *Iterative SNIP* and *FORCE* are SNIP in many rounds: some weights are left out, gradients taken anew, and so on;
-# under FORCE weights may come back. *Taylor* squares what SNIP takes the size of. Here is layer `fc1`: a row for each
-# hidden unit, a column for each of 64 pixels.
+# SynFlow's $R$ is the sum of the outputs when all inputs are 1 and all weights positive. *Iterative SNIP* and *FORCE*
+# are SNIP in many rounds. Each round leaves some weights out and takes the gradients anew, and under FORCE weights may
+# regrow. *Taylor* squares what SNIP takes the magnitude of. Below you see layer `fc1`, with a row for each hidden unit
+# and a column for each of 64 pixels.
 
 # %% tags=["nbval-ignore-output"]
 chosen = ("random", "magnitude", "snip", "grasp", "synflow")
-pictures = {name: score_whole(model, scores[name], batches=[few]) for name in chosen}
-kept = {name: prune(model, scores[name], 0.1, batches=[few]) for name in chosen}
-plots.plot_scores(pictures, kept, layer="fc1")
+values = {name: score_whole(model, scores[name], batches=[few]) for name in chosen}
+masks = {name: prune(model, scores[name], 0.1, batches=[few]) for name in chosen}
+plots.plot_scores(values, masks, layer="fc1")
 
 # %% [markdown]
-# *The brighter, the more of the network's weights score lower. Below: what stays in `fc1` when the network keeps 10 %.*
+# *The brighter a weight, the more of the network's weights score lower. The lower row shows what stays in `fc1` when
+# the network keeps 10 %.*
 #
-# For SNIP some columns are dark, pixels that are blank in every example, and some rows, units that are silent; no
-# gradient passes there. SynFlow has seen no example. It keeps whole rows: units from which strong paths lead on.
+# SNIP leaves some columns and rows dark. The columns are pixels that are blank in every example, and the rows are
+# silent units, so no gradient passes there. SynFlow has seen no example. It keeps whole rows, namely units from which
+# strong paths continue.
 
 # %% [markdown]
 # ## Explore: halve it until it breaks
 #
-# Every step of the slider halves the network. The masks of all scores are found in the background: press **Start**
-# below, or run on. (Scores of many rounds take 20 of them here, to be quick.)
+# Every step of the slider halves the network. The masks of all scores are computed in the background, so press
+# **Start** below, or run all cells. (To be fast, scores of many rounds take only 20 of them here.)
 #
 # 1. **SNIP at 99.6 %**: every layer has connections. Compare them with *On a path*.
-# 2. The same with **SynFlow**. Where are the connections now?
+# 2. **SynFlow at 99.6 %**: where are the connections now?
 # 3. **FORCE** is SNIP, done with more care. Is it safer?
 
 # %% tags=["nbval-ignore-output"]
-quick = {name: replace(score, rounds=min(score.rounds, 20)) for name, score in scores.items()}
+fast = {name: replace(score, rounds=min(score.rounds, 20)) for name, score in scores.items()}
 presets = {
     "SNIP at 99.6 %": {"score": "snip", "halving": 8},
     "SynFlow at 99.6 %": {"score": "synflow", "halving": 8},
     "FORCE at 98.4 %": {"score": "force", "halving": 6},
 }
-explorer = widgets.ScoreExplorer(model, quick, batches=[few], halvings=12, score="snip", halving=8, presets=presets)
+explorer = widgets.ScoreExplorer(model, fast, batches=[few], halvings=12, score="snip", halving=8, presets=presets)
 explorer
 
 # %% tags=["nbval-ignore-output"]
@@ -128,19 +131,20 @@ table = analysis.collapse_table(explorer.found)
 plots.plot_useful(table)
 
 # %% [markdown]
-# *The share of connections that lie on a path from a pixel to a class. All others compute nothing that arrives.
-# (`taylor` and `snip` lie on each other: of a single batch they rank alike.)*
+# *The figure shows the share of connections that lie on a path from a pixel to a class. All others compute nothing that
+# arrives. (The lines of `taylor` and `snip` coincide, because they rank alike on a single batch.)*
 
 # %% [markdown]
 # ## Layer collapse
 #
-# All scores at once, a strip for each layer. Where it is crossed, the layer is empty, and the network is cut in two.
+# Now we look at all scores at once, with a strip for each layer. Where a strip is crossed, the layer is empty, and the
+# network is cut in two.
 
 # %% tags=["nbval-ignore-output"]
 plots.plot_collapse_map(table)
 
 # %% [markdown]
-# The same for two scores in numbers; hollow markers are connections on a path, where these are fewer.
+# The next two figures show the numbers for two scores. Hollow markers are connections on a path, where these are fewer.
 
 # %% tags=["nbval-ignore-output"]
 plots.plot_layer_collapse(table, score="snip")
@@ -150,32 +154,32 @@ plots.plot_layer_collapse(table, score="synflow")
 
 # %% [markdown]
 # How far can each score shrink the network? `compression` is the largest one tried at which every layer has a
-# connection, `connected` the largest one at which a path leads through, and `first_empty` the layer to break first.
-# Beyond 7,328 there is nothing: six layers need six connections.
+# connection. `connected` is the largest one at which a path leads through, and `first_empty` is the layer that breaks
+# first. Beyond 7,328 nothing is possible, because six layers need six connections.
 
 # %% tags=["nbval-ignore-output"]
 critical = analysis.critical_compression(table)
 critical
 
 # %%
-print("SynFlow leads through at 4,096 times:", critical.loc["synflow", "connected"] == 4096)
+print("SynFlow keeps a path at 4,096 times:", critical.loc["synflow", "connected"] == 4096)
 print("SNIP empties a layer before that:", critical.loc["snip", "compression"] < 4096)
 print("in rounds even sooner:", critical.loc[["iterative-snip", "force"], "compression"].max() < 100)
 
 # %% [markdown]
-# *Random masks with ERK keep something in every layer and are cut all the same, for their connections do not meet.
-# Magnitude compares sizes of layers that began with different scales. And `iterative-snip` and `force` break **sooner**
-# than plain SNIP, though those who proposed them found that rounds protect. (Sixty rounds instead of 20 do not change
-# that.) Why?*
+# *Random masks with ERK keep something in every layer and are cut all the same, because their connections do not meet.
+# Magnitude compares the magnitudes of layers that began with different scales. And `iterative-snip` and `force` break
+# **sooner** than plain SNIP, though those who proposed them found that rounds protect. (Sixty rounds instead of 20 do
+# not change that.) Why is that so?*
 
 # %% [markdown]
 # ## A law of conservation
 #
-# Take a network with ReLU and without biases, and multiply all weights of one layer by $1 + \varepsilon$. The outputs
-# grow by the same factor, whichever layer it was. So the sum of $w\,\partial L/\partial w$ over a layer is **the same
-# for all layers**, for every function $L$ of the outputs. Biases break the law: they do not grow with the layers before
-# them. Here are these sums, with their signs; those of their sizes, which is SNIP; and those of SynFlow; each relative
-# to the largest in its column.
+# We take a network with ReLU and without biases, and multiply all weights of one layer by $1 + \varepsilon$. The
+# outputs grow by the same factor, whichever layer it was. So the sum of $w\,\partial L/\partial w$ over a layer is
+# **the same for all layers**, for every function $L$ of the outputs. Biases break the law, because they do not grow
+# with the layers before them. The table gives these sums with their signs, those of their magnitudes, which is SNIP,
+# and those of SynFlow. Each is relative to the largest in its column.
 
 # %%
 sums = {}
@@ -188,46 +192,46 @@ sums = pd.concat(sums, axis=1)
 
 # %% [markdown]
 # SynFlow has no signs and leaves biases out, so its sums are equal in every network. That has a consequence. A layer's
-# connections share the layer's sum; if few are left, each has a large share. **The last connection of a layer scores as
-# much as any other layer altogether**, and so it stays, provided that scores are taken again when few are left. In a
-# single round they are those of the whole network, where a layer with many weights has small ones.
+# connections share the layer's sum, so if few are left, each has a large share. **The last connection of a layer scores
+# as much as any other layer altogether**, and so it stays, provided that we score again when few are left. A single
+# round has only the scores of the whole network, where a layer with many weights has small ones.
 #
-# Three things are needed together: scores without signs, a conserved sum, and rounds. Let us take two of them away.
+# We need three things together, namely scores without signs, a conserved sum, and rounds. Let us take two of them away.
 #
-# **Rounds.** SynFlow with 1, 2, 5, 20 and 100 of them, at four compressions from 16 to 4,096:
+# **Rounds.** First we run SynFlow with 1, 2, 5, 20 and 100 rounds, at four compressions from 16 to 4,096:
 
 # %%
 densities = [0.5**halving for halving in (4, 5, 8, 12)]
 rounds = {f"rounds: {count}": SynFlow(rounds=count, min_per_layer=0) for count in (1, 2, 5, 20, 100)}
-found = analysis.prunings(model, rounds, densities, batches=[few])
-analysis.critical_compression(analysis.collapse_table(found))
+topologies = analysis.prunings(model, rounds, densities, batches=[few])
+analysis.critical_compression(analysis.collapse_table(topologies))
 
 # %% [markdown]
-# **Conservation.** SNIP in rounds, for networks with and without biases; the largest compression at which a path leads
-# through:
+# **Conservation.** Now we run SNIP in rounds on networks with and without biases. The table gives the largest
+# compression at which a path leads through:
 
 # %% tags=["nbval-ignore-output"]
 torch.manual_seed(0)
 unbiased = sk.models.build(**network, hidden=(96,) * 5, bias=False)
-careful = {name: quick[name] for name in ("snip", "iterative-snip", "force")}
-found = analysis.prunings(unbiased, careful, [0.5**halving for halving in range(4, 13)], batches=[few])
-without = analysis.critical_compression(analysis.collapse_table(found))["connected"]
+careful = {name: fast[name] for name in ("snip", "iterative-snip", "force")}
+topologies = analysis.prunings(unbiased, careful, [0.5**halving for halving in range(4, 13)], batches=[few])
+without = analysis.critical_compression(analysis.collapse_table(topologies))["connected"]
 connected = pd.DataFrame({"with biases": critical["connected"], "without": without}).loc[list(careful)]
 connected
 
 # %%
 gain = connected["without"] / connected["with biases"]
-print("without biases, rounds lead ten times further or more:", bool(gain[["iterative-snip", "force"]].min() > 10))
+print("without biases, rounds reach ten times further or more:", bool(gain[["iterative-snip", "force"]].min() > 10))
 
 # %% [markdown]
 # *With biases, the later layers can live on constants. Round after round the first layers matter less, until they are
-# gone. Without biases all that the loss feels has come through every layer, and rounds protect as promised.*
+# empty. Without biases, all that the loss feels has come through every layer, so rounds protect as promised.*
 
 # %% [markdown]
 # ## Exercise 1: SNIP (5 minutes)
 #
 # `weight` is a layer's weight, and `gradients` holds one gradient per sample, each of the same shape. Return SNIP's
-# score of every weight: the size of weight times **mean** gradient.
+# score of every weight, the magnitude of weight times **mean** gradient.
 
 
 # %%
@@ -240,7 +244,7 @@ check_snip = widgets.Check(
         ((torch.tensor([[1.0, -2.0]]), torch.tensor([[[3.0, 6.0]]])), torch.tensor([[3.0, 12.0]])),
         ((torch.tensor([[1.0, -2.0]]), torch.tensor([[[3.0, 1.0]], [[-3.0, 5.0]]])), torch.tensor([[0.0, 6.0]])),
     ],
-    hint="Gradients of different samples may cancel out: first the mean, then the size.",
+    hint="Gradients of different samples may cancel out, so take the mean first and the magnitude after.",
 )
 check_snip(snip_score)
 
@@ -251,13 +255,14 @@ check_snip(snip_score)
 # def snip_score(weight, gradients):
 #     return (weight * gradients.mean(0)).abs()
 # ```
-# Sizes first would be another score, under which nothing cancels out.
+# If you took magnitudes first, you would get another score, under which nothing cancels out.
 # </details>
 #
 # ## Exercise 2: SynFlow (10 minutes)
 #
-# A network of two layers without biases: `first` of shape (hidden, inputs), `second` of shape (outputs, hidden). Return
-# SynFlow's score of every weight of the first layer. It takes no gradient: which paths lead through a weight?
+# A network has two layers without biases, `first` of shape (hidden, inputs) and `second` of shape (outputs, hidden).
+# Return SynFlow's score of every weight of the first layer. You need no gradient for it. Which paths lead through a
+# weight?
 
 
 # %%
@@ -281,26 +286,27 @@ check_synflow(synflow_first)
 # def synflow_first(first, second):
 #     return first.abs() * second.abs().sum(0)[:, None]
 # ```
-# Its sum is R, and so is that of the second layer's scores, `second.abs() * first.abs().sum(1)`: the law once more.
+# The sum of these scores is R, and so is that of the second layer's scores, `second.abs() * first.abs().sum(1)`. This
+# is the law once more.
 # </details>
 
 # %% [markdown]
 # ## Does it matter which connections?
 #
-# J. Frankle and others asked in 2021: what if each layer keeps its **number** of connections, and their places are
-# **shuffled**? They found that accuracy stays as it is, or even rises. Then scores before training would choose how
-# dense the layers are, and nothing else.
+# J. Frankle and others asked in 2021 what happens if each layer keeps its **number** of connections, and their
+# positions are **shuffled**. They found that accuracy stays as it is, or even rises. Then scores before training would
+# choose how dense the layers are, and nothing else.
 #
 # We shuffle masks with 10 % of the weights of a smaller MLP, 64-100-100-10, and train each for ten epochs, with three
-# seeds. All begin in two ways: with the weights' **own** values, on which the scores were taken; and with **new**
-# values, drawn for the number of connections that each unit really has.
+# seeds. We initialise each in two ways. One keeps the weights' **own** values, on which the scores were taken. The
+# other draws **new** values for the number of connections that each unit really has.
 
 # %% tags=["nbval-ignore-output"]
 guess = widgets.Predict(
     "With their own values, how many points of accuracy do shuffled SNIP masks lose against SNIP masks?",
     ["none", "about two", "more than fifty"],
     2,
-    "Whether that shows the worth of the right connections is another question: it is about their values, see below.",
+    "Does that show the worth of the right connections? It is a matter of their values, as you will see below.",
 )
 guess
 
@@ -311,7 +317,7 @@ for seed in range(3):
     dense = sk.models.build(**network, hidden=(100, 100))
     batch = sk.datasets.few_per_class(data, 10, seed=seed)
     for name in ("random", "snip", "synflow"):
-        mask = prune(dense, quick[name], 0.1, batches=[batch], seed=seed)
+        mask = prune(dense, fast[name], 0.1, batches=[batch], seed=seed)
         masks[name, seed] = dense, mask
         if name != "random":  # shuffled, it would be random again
             masks[f"{name}, shuffled", seed] = dense, shuffled(mask, within="layer", seed=seed)
@@ -335,49 +341,50 @@ runs = pd.DataFrame(rows)
 print(len(runs), "trainings")
 
 # %% tags=["nbval-ignore-output"]
-found = runs.groupby(["method", "values"], sort=False)["accuracy"].agg(["mean", "sem"]).unstack()
-(100 * found).round(1)
+summary = runs.groupby(["method", "values"], sort=False)["accuracy"].agg(["mean", "sem"]).unstack()
+(100 * summary).round(1)
 
 # %% [markdown]
-# *Test accuracy in per cent, mean and standard error.* Is the claim reproduced? As in
-# [03_guided_stochastic_exploration](03_guided_stochastic_exploration.ipynb) it is if the mean difference lies surely
-# above what is asked for, here above a loss of one point, and contradicted if it lies surely below.
+# *The table gives the test accuracy in per cent, mean and standard error.* Is the claim reproduced? We assess it as in
+# [03_guided_stochastic_exploration](03_guided_stochastic_exploration.ipynb). It is reproduced if the mean difference
+# lies surely above what is asked for, here above a loss of one point. It is contradicted if it lies surely below.
 
 # %% tags=["nbval-ignore-output"]
 for values in ("own", "new"):
-    of = {method: list(one["accuracy"]) for method, one in runs[runs["values"] == values].groupby("method")}
+    by_method = {method: list(one["accuracy"]) for method, one in runs[runs["values"] == values].groupby("method")}
     for name in ("snip", "synflow"):
         text = f"{values} values: {name} loses less than a point when shuffled"
-        print(analysis.assess_claim(text, of[f"{name}, shuffled"], of[name], above=-0.01))
-        print(analysis.assess_claim(f"{values} values: {name} beats random masks", of[name], of["random"]))
+        print(analysis.assess_claim(text, by_method[f"{name}, shuffled"], by_method[name], above=-0.01))
+        text = f"{values} values: {name} beats random masks"
+        print(analysis.assess_claim(text, by_method[name], by_method["random"]))
 
 # %%
 mean = runs.groupby(["method", "values"])["accuracy"].mean()
 for name in ("snip", "synflow"):
     own, new = (mean[name, values] - mean[f"{name}, shuffled", values] for values in ("own", "new"))
-    print(f"{name}: shuffling costs over 40 points with own values: {own > 0.4}; under 8 with new ones: {new < 0.08}")
+    print(f"{name}: shuffling costs over 40 points with own values {own > 0.4}, under 8 with new ones {new < 0.08}")
 
 # %% [markdown]
 # *Nearly all that shuffling destroys are values. SNIP and SynFlow multiply with $\lvert w\rvert$, so they keep the
-# largest weights. Those of other places are too small for a unit that has lost nine of ten inputs: signals fade from
-# layer to layer, and ten epochs are not enough to mend it. Random masks with own values fail for the same reason. Draw
-# values that fit, and a few points remain: that much the places are worth here.*
+# largest weights. The weights at other positions are too small for a unit that has lost nine of ten inputs. So signals
+# shrink from layer to layer, and ten epochs are not enough to mend it. Random masks with own values fail for the same
+# reason. If we draw values that fit, a few points remain, and that much the positions are worth here.*
 
 # %% [markdown]
 # ## What we saw
 #
-# - A score before training is one more pass through the network. SNIP and GraSP see where there are signals; SynFlow
-#   sees paths only.
-# - In one ranking of all weights, layers can be emptied while others have plenty. Scores without signs, whose sum is
-#   conserved, taken in many rounds, prevent it. Without rounds, or with biases, networks fell apart that had more than
-#   a thousand connections for six layers.
-# - Shuffling a mask within its layers cost most of the accuracy with the weights' own values, and a few points with
-#   values drawn for the sparse network.
+# - A score before training is one more pass through the network. SNIP and GraSP see where there are signals, and
+#   SynFlow sees only paths.
+# - A global ranking of all weights can empty some layers while others have plenty. Scores without signs, whose sum is
+#   conserved, prevent it when they are taken in many rounds. Without rounds, or with biases, networks fell apart that
+#   had more than a thousand connections for six layers.
+# - Shuffling a mask within its layers cost most of the accuracy with the weights' own values. With values drawn for the
+#   sparse network it cost a few points.
 #
-# What could mislead us: this network has no batch norm. Those of the papers do, which makes the scale of weights, and
-# with it our largest effect, disappear; it may also be why rounds help SNIP there, biases or not. Digits have blank
-# pixels, so here a mask can gain by knowing the data. Compressions of a thousand are for seeing how things break, not
-# for use. Three seeds, ten epochs, and one density: "undecided" says just that.
+# Some things could mislead us. This network has no batch norm, but those of the papers do. Batch norm makes the scale
+# of weights irrelevant, and with it our largest effect. It may also be why rounds help SNIP there, with or without
+# biases. Digits have blank pixels, so here a mask can gain by knowing the data. Compressions of a thousand show how
+# things break and are not for use. We have three seeds, ten epochs, and one density, so "undecided" says just that.
 
 # %% [markdown]
 # ## Check yourself
@@ -388,11 +395,12 @@ for name in ("snip", "synflow"):
 #
 # ## Go further
 #
-# - Give the explorer scores of your own, for instance `{"safe": make_score("snip", scope="layer")}`: what does a budget
+# - Give the explorer scores of your own, for instance `{"safe": make_score("snip", scope="layer")}`. What does a budget
 #   for each layer change?
-# - Repeat the shuffling with 2 % of the weights. The places should matter more: how many of the shuffled connections
+# - Repeat the shuffling with 2 % of the weights. The positions should matter more. How many of the shuffled connections
 #   lie on a path?
-# - [02_topology_evolution](02_topology_evolution.ipynb): masks that may change need not be right at the start.
+# - Go back to [02_topology_evolution](02_topology_evolution.ipynb). Masks that may change need not be right at the
+#   start.
 #
 # ## References
 #

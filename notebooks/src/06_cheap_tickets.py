@@ -4,19 +4,20 @@
 # **30 minutes** · needs: [02_topology_evolution](02_topology_evolution.ipynb) · runs in about a minute
 #
 # You will learn
-# - how one sparse training yields several good sparse networks, and why they cost no epoch more;
-# - what a cycle is: one large rewiring, a learning rate that climbs and comes back, a ticket where it is lowest;
-# - how much of the network the tickets visit together, and the bound on it;
-# - how to tell whether two tickets differ: in their connections, and in their answers.
+#
+# - how one sparse training yields several good sparse networks, and why they cost no epoch more
+# - what a cycle is, with one large rewiring, a learning rate that climbs and returns, and a ticket where it is lowest
+# - how much of the network the tickets visit together, and the bound on it
+# - how to tell whether two tickets differ in their connections, and in their answers
 
 # %% [markdown]
 # ## Why
 #
 # A lottery ticket costs many trainings, each of a whole network ([notebook 5](05_lottery_tickets.ipynb)). Yin et al.
-# ask for less: in **one** sparse training, spend the last tenth of the epochs in short cycles, and take a *cheap
-# ticket* at the end of each. Every ticket has the same number of connections, at other places. The questions here: *do
-# the tickets differ? How far do they look around? And is each of them as good as the network they came from?* What
-# several of them can do together is the question of [notebook 7](07_superposition.ipynb).
+# ask for less. In **one** sparse training, they spend the last tenth of the epochs in short cycles, and take a *cheap
+# ticket* at the end of each. Every ticket has the same number of connections, at other positions. So we ask *whether
+# the tickets differ, how far they look around, and whether each is as good as the network they came from*. What several
+# of them can do together is the question of [notebook 7](07_superposition.ipynb).
 
 # %% [markdown]
 # ## Set up
@@ -43,11 +44,11 @@ data = datasets.load(base.data)
 # %% tags=["nbval-ignore-output"]
 guess = widgets.Predict(
     "Each cycle begins with a rewiring that exchanges half of all connections. Three cycles follow the ordinary "
-    "training. How many of all places does at least one of the four networks use, where each uses 5 %?",
+    "training. Each of the four networks uses 5 % of all possible connections. What share does at least one use?",
     ["5 %", "6 to 10 %", "just below 12.5 %", "20 %"],
     1,
-    "12.5 % is the bound: 5 % and three times half of it. But RigL grows where the gradient is largest, and may take "
-    "back what it has just dropped, so the networks meet again and again. The number is measured below.",
+    "The bound is 12.5 %, which is 5 % and three times half of it. But RigL grows where the gradient is largest and "
+    "may regrow what it has just dropped, so the networks overlap again and again. We measure the number below.",
 )
 guess
 
@@ -55,9 +56,9 @@ guess
 # ## The plan
 #
 # Twenty epochs become fourteen ordinary ones and three cycles of two. In the ordinary part the learning rate falls in
-# steps to a hundredth. In a cycle it climbs to five times that and comes back, batch by batch; at the start of each,
-# one large rewiring exchanges the share `explore` of the connections, then the topology stays as it is. A ticket is
-# taken where the rate is lowest.
+# steps to a hundredth. In a cycle it climbs to five times that and returns, batch by batch. At the start of each cycle,
+# one large rewiring exchanges the share `explore` of the connections, and then the topology stays as it is. We take a
+# ticket where the rate is lowest.
 
 # %%
 sup = SupTickets(experiment=base, cycle_rate=0.3, cycle_epochs=2, explore=0.5)
@@ -67,8 +68,8 @@ print(sup.split, "tickets after steps", ends)
 # %% [markdown]
 # ## Exercise 1: the triangle (5 minutes)
 #
-# The learning rate within cycles of `cycle` steps: `low` at the start, `high` in the middle, `low` at the end, straight
-# between. Step 0 is the first of the first cycle.
+# Within a cycle of `cycle` steps, the learning rate is `low` at the start, `high` in the middle and `low` at the end,
+# and straight between. Step 0 is the first of the first cycle. Write this schedule.
 
 
 # %%
@@ -87,44 +88,46 @@ check_triangle(triangle)
 #
 # ```python
 # def triangle(step, low, high, cycle):
-#     place = (step % cycle) / cycle
-#     return low + (high - low) * (1 - abs(2 * place - 1))
+#     position = (step % cycle) / cycle
+#     return low + (high - low) * (1 - abs(2 * position - 1))
 # ```
 # </details>
 #
 # ## Collect
 #
-# One run, which stops for a moment at each end of a cycle. Every ticket is a small file: topology, values, batch norm.
+# Now we train once and stop for a moment at the end of each cycle. Every ticket is a small file with topology, values
+# and batch norm.
 
 # %%
-found = run_sup_tickets(sup, "runs", progress=False)
-tickets = found.tickets
-table = found.frame()
+collected = run_sup_tickets(sup, "runs", progress=False)
+tickets = collected.tickets
+table = collected.frame()
 print(table[["connections", "density"]].to_string())
 
 # %% tags=["nbval-ignore-output"]
 fig, axes = plt.subplots(1, 2, figsize=(13, 3.6), layout="constrained", width_ratios=(3, 2))
-plots.plot_cycles(found.history.frame(), experiment.learning_rate, ends, axes[0])
-plots.plot_cycles(found.history.frame(), experiment.learning_rate, ends, axes[1], first=ends[0] - 200)
+plots.plot_cycles(collected.history.frame(), experiment.learning_rate, ends, axes[0])
+plots.plot_cycles(collected.history.frame(), experiment.learning_rate, ends, axes[1], first=ends[0] - 200)
 plt.show()
 
 # %% [markdown]
-# *Test accuracy and learning rate (grey, logarithmic); on the right the cycles from near. The dots are the tickets.*
+# *The curves are test accuracy and learning rate (grey, logarithmic), with the cycles from near on the right. The dots
+# are the tickets.*
 #
 # ## How far do they look?
 #
-# Every large rewiring may add half of a network's connections to what has been visited, no more. So the union of the
-# pretrained network and $m$ tickets has density at most $d (1 + p m)$. How much of that is used?
+# Every large rewiring may add half of a network's connections to what has been visited, and no more. So the union of
+# the pretrained network and $m$ tickets has density at most $d (1 + p m)$. How much of that do the tickets use?
 
 # %%
 rows = {}
 for explore in (0.0, 0.1, 0.3, 0.5, 0.8):
     one = SupTickets(experiment=base, cycle_rate=0.3, cycle_epochs=2, explore=explore)
-    union, seen = None, []
+    union, densities = None, []
     for ticket in run_sup_tickets(one, "runs", progress=False).tickets:
         union = ticket.topology if union is None else union | ticket.topology
-        seen.append(union.density)
-    rows[explore] = [*seen, 0.05 * (1 + 3 * explore)]
+        densities.append(union.density)
+    rows[explore] = [*densities, 0.05 * (1 + 3 * explore)]
 visited = pd.DataFrame(rows, index=["ticket 0", "1", "2", "3", "bound"]).T.rename_axis("explore")
 print("never above the bound:", bool((visited["3"] <= visited["bound"] + 1e-4).all()))
 
@@ -132,12 +135,12 @@ print("never above the bound:", bool((visited["3"] <= visited["bound"] + 1e-4).a
 print((100 * visited).round(2).to_string())
 
 # %% [markdown]
-# *Density of the union in per cent, after each ticket, for several sizes of the large rewiring.*
+# *The table gives the density of the union in per cent, after each ticket, for several values of `explore`.*
 #
 # ## Do the masks differ?
 #
-# Two random masks of this density would share a fortieth of their union. Tickets of one run share far more: they are
-# neighbours.
+# Two random masks of this density, spread evenly over the layers, would share a fortieth of their union. Tickets of one
+# run share far more, so they are neighbours.
 
 # %%
 topologies = [ticket.topology for ticket in tickets]
@@ -159,7 +162,7 @@ print("of every ticket's connections, more than a fifth are new:", min(new) > 0.
 # $a$ and $b$ disagree at least $|a - b|$ and at most $(1 - a) + (1 - b)$.
 
 # %%
-model = sk.load_model(found.history.folder)
+model = sk.load_model(collected.history.folder)
 test = [(data.prepare(data.test.inputs), data.test.labels)]
 outputs, labels = analysis.outputs_of([ticket.model_like(model) for ticket in tickets], test)
 apart = torch.as_tensor(analysis.disagreement(outputs))
@@ -171,43 +174,45 @@ print((100 * pd.DataFrame(apart.numpy()).round(4)).to_string())
 print("test accuracy, %:", (100 * table["accuracy"]).round(2).tolist())
 
 # %% [markdown]
-# *Disagreement in per cent of the 1,000 test examples. Small, but not nothing: there is something to average.*
+# *The table gives disagreement in per cent of the 1,000 test examples. It is small, but it is not nothing, so there is
+# something to average.*
 #
 # ## Your own loop
 #
-# Nothing here needs the run folder. The rule `Cycles` goes into any loop, and a `TicketBook` takes tickets wherever you
-# say:
+# You do not need the run folder for this. The rule `Cycles` goes into any loop, and a `TicketBook` takes tickets
+# wherever you say:
 #
 # ```python
 # rule = Cycles(base=sk.rules.RigL(stop=900), after=900, length=75, explore=0.5)
 # book = sk.TicketBook("tickets")
-# for step, stats, change in sk.training(model, optimizer, batches, loss_fn, rule, learning_rate=rate):
+# for step, stats, update in sk.training(model, optimizer, batches, loss_fn, rule, learning_rate=rate):
 #     if rule.ends_at(step):
 #         book.add(model, step=step + 1)
 # ```
 #
 # ## What we saw
 #
-# - Four networks of 5 % from one training of the usual length. None costs an epoch more.
-# - Each large rewiring exchanges fewer connections than it may: some of what it drops comes back at once.
-# - Masks and answers of tickets differ a little; they are relatives, not strangers.
+# - One training of the usual length gives four networks of 5 %. None costs an epoch more.
+# - Each large rewiring exchanges fewer connections than it may, because some of what it drops regrows at once.
+# - Masks and answers of tickets differ a little, so the tickets are relatives, not strangers.
 #
-# Limits: one seed and a net that trains in seconds. The learning rate of the cycles is low (a hundredth of the first,
-# to a twentieth), so the tickets cannot go far; `low` and `high` change that. Whether their differences are worth
-# anything is measured, with several seeds, in [notebook 7](07_superposition.ipynb).
+# Our evidence has limits, because we have one seed and a net that trains in seconds. The learning rate of the cycles is
+# low (a hundredth of the first, to a twentieth), so the tickets cannot go far. You can change that with `low` and
+# `high`. [Notebook 7](07_superposition.ipynb) measures, with several seeds, whether their differences are worth
+# anything.
 
 # %% [markdown]
 # ## Check yourself
 #
-# - Why must a ticket be taken where the learning rate is low? The defaults of the authors' code had it the other way
-#   round; try `Triangular` with tickets in the middle of the cycle.
+# - Why must we take a ticket where the learning rate is low? The defaults of the authors' code had it the other way
+#   round. Try `Triangular` with tickets in the middle of the cycle.
 # - With `rule="set"` the large rewiring grows at random. Is the union larger?
 # - What would `explore=0` be called elsewhere?
 #
 # ## Go further
 #
 # - `sparsekit sup-tickets mnist1d-mlp --rule gse` collects and superposes from the command line.
-# - `freeze=False` lets the rule go on within cycles, as in the authors' commands for ImageNet.
+# - `freeze=False` lets the rule continue within cycles, as in the authors' commands for ImageNet.
 #
 # ## References
 #

@@ -4,18 +4,19 @@
 # **40 minutes** · needs: [06_cheap_tickets](06_cheap_tickets.ipynb) · runs in about a minute
 #
 # You will learn
-# - how several tickets become one network of the same size, and what pruning the average costs;
-# - which controls the claim needs: each ticket, the ensemble, the same cycles without rewiring, other seeds;
-# - why an average needs fresh batch-norm statistics;
-# - when averaging networks must fail.
+#
+# - how several tickets become one network of the same size, and what pruning the average costs
+# - which controls the claim needs, namely each ticket, the ensemble, the same cycles without rewiring, and other seeds
+# - why an average needs fresh batch-norm statistics
+# - when averaging networks must fail
 
 # %% [markdown]
 # ## Why
 #
-# Several networks that vote are better than one, but cost several times as much. Averaging their *weights* costs
-# nothing, where it works. Sparse tickets have different connections, so their average has too many: it is pruned back
-# to the budget. The paper claims that the result beats each ticket. *Does it here? And what does the rewiring add to
-# plain averaging of weights along one training?*
+# Several networks that vote are better than one, but they cost several times as much. Averaging their *weights* costs
+# nothing, where it works. Sparse tickets have different connections, so their average has too many, and we prune it
+# back to the budget. The paper claims that the result beats each ticket. So we ask *whether it does so here, and what
+# the rewiring adds to plain averaging of weights along one training*.
 
 # %% [markdown]
 # ## Set up
@@ -43,16 +44,16 @@ guess = widgets.Predict(
     "averaged and pruned in the same way. What becomes of the two averages?",
     ["both are better than their members", "the first is no worse, the second is useless", "both are useless"],
     1,
-    "Tickets of one training share most of their way, and lie close together; networks of other seeds number their "
-    "hidden units in other ways. Both are measured below.",
+    "Tickets of one training share most of their path, so they lie close together. Networks of other seeds number "
+    "their hidden units in other ways. We measure both below.",
 )
 guess
 
 # %% [markdown]
 # ## Exercise 1: superpose (10 minutes)
 #
-# Average the rows, each a ticket with zeros where it has no connection. Keep the `count` largest sizes, the rest is
-# zero.
+# Each row is a ticket, with zeros where it has no connection. Average the rows, keep the `count` values of largest
+# magnitude, and set the rest to zero.
 
 
 # %%
@@ -65,7 +66,7 @@ check_superposed = widgets.Check(
         ((torch.tensor([[3.0, 0, 0], [0, 3.0, 0], [0, 3.0, 0]]), 1), [0.0, 2.0, 0.0]),
         ((torch.tensor([[-4.0, 1.0, 0, 0], [0, 1.0, 0, 3.0]]), 2), [-2.0, 0.0, 0.0, 1.5]),
     ],
-    hint="mean(0), then the places of the largest absolute values; everything else becomes 0",
+    hint="Take mean(0), then the positions of the largest absolute values. Everything else becomes 0.",
 )
 check_superposed(superposed)
 
@@ -75,10 +76,10 @@ check_superposed(superposed)
 # ```python
 # def superposed(tickets, count):
 #     mean = tickets.mean(0)
-#     kept = torch.zeros_like(mean)
-#     places = mean.abs().argsort(descending=True)[:count]
-#     kept[places] = mean[places]
-#     return kept.tolist()
+#     pruned = torch.zeros_like(mean)
+#     positions = mean.abs().argsort(descending=True)[:count]
+#     pruned[positions] = mean[positions]
+#     return pruned.tolist()
 # ```
 # </details>
 #
@@ -100,8 +101,9 @@ print([ticket.count for ticket in cheap[0].tickets])
 # %% [markdown]
 # ## Explore: the ticket lab
 #
-# Tick tickets in and out, or move their weights. Right: in how many tickets a connection is, and how many of those
-# survive. A connection of one ticket only is weakened to a quarter before the ranking, so it must be strong to stay.
+# Now tick tickets in and out, or move their weights. On the right you see in how many tickets a connection is, and how
+# many of those connections survive. The average cuts a connection of only one ticket to a quarter before the ranking,
+# so it must be strong to stay.
 
 # %% tags=["nbval-ignore-output"]
 test = (data.prepare(data.test.inputs), data.test.labels)
@@ -112,13 +114,13 @@ lab
 # %%
 mixed = cheap[0].superposed()
 union = cheap[0].superposed(prune="never")
-print(f"{mixed.count:,} connections ({mixed.density:.0%}); the union has {union.count / mixed.count:.1f} times as many")
+print(f"{mixed.count:,} connections ({mixed.density:.0%}), the union has {union.count / mixed.count:.1f} times as many")
 
 # %% [markdown]
-# ## All ways, beside their controls
+# ## All methods, beside their controls
 #
 # *Superposed* is the mean, pruned once. *Pruned each time* is what the authors' code does. *Active-only* divides by the
-# number of tickets that have a connection. *Fading* gives the last ticket half of the weight.
+# number of tickets that have a connection. The *exponential moving average* gives the last ticket half of the weight.
 
 # %%
 tables = [superpositions(one.tickets, model, data) for one in cheap]
@@ -126,8 +128,8 @@ plain = [superpositions(one.tickets, model, data).loc["superposed", "accuracy"] 
 accuracy = pd.concat([table["accuracy"] for table in tables], axis=1)
 
 # %% tags=["nbval-ignore-output"]
-shown = (100 * accuracy.T.agg(["mean", "sem"]).T).round(2)
-print(shown.to_string())
+summary = (100 * accuracy.T.agg(["mean", "sem"]).T).round(2)
+print(summary.to_string())
 print(f"plain averaging of weights, no rewiring: {100 * sum(plain) / SEEDS:.2f}")
 
 # %% tags=["nbval-ignore-output"]
@@ -142,7 +144,7 @@ for name, rival in {
 # %% [markdown]
 # ## Strangers
 #
-# Now the last tickets of three different seeds. Each is as good as the others; their average is not.
+# Now we take the last tickets of three different seeds. Each is as good as the others, but their average is not.
 
 # %%
 strangers = [one.tickets[-1] for one in cheap]
@@ -156,13 +158,14 @@ print((100 * apart[names]).round(1).to_string())
 plots.plot_superposition({name: apart[name] for name in names}, [0, 1, 2])
 
 # %% [markdown]
-# *The ensemble of strangers is good, often better than that of relatives: they make different mistakes. Their average
-# is not: no path of low loss leads straight from one to the other. [Notebook 8](08_loss_landscapes.ipynb) draws it.*
+# *The ensemble of strangers is good, often better than that of relatives, because they make different mistakes. Their
+# average is not good, because no path of low loss leads straight from one to the other. [Notebook
+# 8](08_loss_landscapes.ipynb) draws it.*
 #
 # ## Batch norm
 #
-# The statistics of an average are averages of statistics: they describe no network. One pass over the training data
-# mends that. A small network with batch norm on digits, two relatives:
+# The statistics of an average are averages of statistics, so they describe no network. One pass over the training data
+# mends that. We show it with three relatives, small networks with batch norm on digits:
 
 # %%
 experiment = digits_mlp(
@@ -182,22 +185,23 @@ print(normed[["accuracy", "accuracy, not refreshed", "loss", "loss, not refreshe
 # %% [markdown]
 # ## What we saw
 #
-# - One network of the budget comes out of four, at the price of one pass over the data.
-# - Whether it beats the tickets, and plain averaging without rewiring, is printed above with three seeds: *reproduced*,
-#   *contradicted* or *undecided*. The protocol with all bases and more seeds is `benchmarks/sup_tickets.py`; its
-#   figures are in the README.
-# - Pruned once or each time, with zeros or active-only: the differences are small here, active-only apart.
-# - Tickets of other seeds must not be averaged.
+# - Four networks give one network of the budget, at the price of one pass over the data.
+# - Whether it beats the tickets, and plain averaging without rewiring, is printed above with three seeds, as
+#   *reproduced*, *contradicted* or *undecided*. You find the protocol with all bases and more seeds in
+#   `benchmarks/sup_tickets.py`, and its figures in the README.
+# - Pruning once or each time, with zeros or active-only, makes little difference here, active-only apart.
+# - You must not average tickets of other seeds.
 #
-# Limits: a small net, short cycles at low learning rates. A gain may be that of averaging weights at all (Izmailov et
-# al. 2018); only the comparison with `explore=0` says what new connections add.
+# Our evidence has limits, because the net is small and its cycles are short, at low learning rates. A gain may come
+# from averaging weights at all (Izmailov et al. 2018). Only the comparison with `explore=0` says what new connections
+# add.
 
 # %% [markdown]
 # ## Check yourself
 #
 # - Why does a connection of one ticket out of four have to be four times as strong to survive?
-# - The order of the tickets does not matter for the mean pruned once. For which way does it?
-# - What does the ensemble cost at test time, and what the superposition?
+# - The order of the tickets does not matter for the mean pruned once. For which method does it matter?
+# - What does the ensemble cost at test time, and what does the superposition cost?
 #
 # ## Go further
 #

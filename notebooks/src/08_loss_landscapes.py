@@ -4,25 +4,27 @@
 # **45 minutes** · needs: [02_topology_evolution](02_topology_evolution.ipynb) · runs in about a minute
 #
 # You will learn
-# - what lies between two sparse networks: a barrier, or nothing;
-# - why the average of some networks is good and that of others is useless;
-# - how to look at the loss on a plane, and what such a picture hides;
-# - how sharply the loss bends on the connections that exist.
+#
+# - what lies between two sparse networks, a barrier or nothing
+# - why the average of some networks is good and that of others is useless
+# - how to look at the loss on a plane, and what such a figure hides
+# - how sharply the loss bends on the connections that exist
 
 # %% [markdown]
 # ## Why
 #
-# Superposing tickets means averaging weights. That is a strange thing to do: nobody trained the average. It works if
-# the loss is low **everywhere between** the tickets, that is, if they lie in one basin. So we go and look. The
-# questions: *are tickets of one run connected? Are networks of different seeds? And is what parts them in the way for
-# good, or only for those who walk straight?*
+# Superposing tickets means averaging weights. That is a strange thing to do, because nobody trained the average. It
+# works if the loss is low **everywhere between** the tickets, that is, if they lie in one basin. So we measure it, and
+# we ask *whether tickets of one run are connected, and whether networks of different seeds are*. And *is a barrier
+# unavoidable, or does it stand only on the straight line?*
 
 # %% [markdown]
 # ## Set up
 #
-# Trainings as in [notebook 6](06_cheap_tickets.ipynb), half as long, with three seeds: RigL on MNIST-1D, ten classes of
-# curves with forty points, and three cycles at the end. Each gives four tickets with 5 % of the weights. A ticket is a
-# network at one moment: its connections and their values. Landscapes are measured on the 1,000 test examples.
+# We train as in [notebook 6](06_cheap_tickets.ipynb), half as long, with three seeds. RigL learns MNIST-1D, which has
+# ten classes of curves with forty points, and goes through three cycles at the end. Each run gives four tickets with
+# 5 % of the weights. A ticket is a network at one moment, with its connections and their values. We measure landscapes
+# on the 1,000 test examples.
 
 # %%
 from dataclasses import replace
@@ -57,20 +59,20 @@ pd.DataFrame(accuracies.round(3), index=["seed 0", "seed 1", "seed 2"]).rename_a
 
 # %% tags=["nbval-ignore-output"]
 guess = widgets.Predict(
-    "Take the last network of seed 0 and that of seed 1, equally good, and average their weights. How many test "
-    "examples does the average get right?",
+    "The last networks of seed 0 and of seed 1 are equally good. We average their weights. How many test examples "
+    "does the average get right?",
     ["as many as the two", "a few points fewer", "less than half as many"],
     2,
-    "Hidden unit 7 of one network has nothing to do with unit 7 of the other, and their mean does neither's work. The "
-    "number is printed below, as is that for two tickets of one run.",
+    "Hidden unit 7 of one network has nothing to do with unit 7 of the other, and their mean does neither's work. You "
+    "find the number below, and that for two tickets of one run.",
 )
 guess
 
 # %% [markdown]
 # ## Along a line
 #
-# Walk from one network to another in eleven steps: $\theta(a) = (1-a)\,\theta_1 + a\,\theta_2$. Two sparse networks
-# have different connections, so all points between have those of both.
+# Now we walk from one network to another in eleven steps, $\theta(a) = (1-a)\,\theta_1 + a\,\theta_2$. Two sparse
+# networks have different connections, so all points between have those of both.
 
 # %% tags=["nbval-ignore-output"]
 first, later = runs[0][1], runs[0][3]
@@ -89,9 +91,10 @@ for name, line in lines.items():
     print(f"{name}: accuracy half way {middle['accuracy']:.2f}, with {int(middle['connections'])} connections")
 
 # %% [markdown]
-# *Left: test accuracy; the thin lines join the ends. Right: connections on the way.*
+# *On the left you see test accuracy, and the thin lines join the ends. On the right you see the connections on the
+# way.*
 #
-# How far the loss, or the error, rises above the line between the ends is the **barrier**.
+# How far the loss, or the error, rises above the line between the ends is called the **barrier**.
 #
 # ## Exercise 1: the barrier (5 minutes)
 #
@@ -126,8 +129,8 @@ check_barrier(barrier_of)
 #
 # ## Every pair
 #
-# Three tickets of seed 0, and the last ones of two other seeds; `0/1` is ticket 1 of seed 0. First the error barrier of
-# every pair, then the barriers within the runs against those between them.
+# We take three tickets of seed 0 and the last ones of two other seeds, where `0/1` is ticket 1 of seed 0. First we
+# measure the error barrier of every pair, then the barriers within the runs against those between them.
 
 # %% tags=["nbval-ignore-output"]
 five = {"0/1": first, "0/2": runs[0][2], "0/3": later, "1/3": runs[1][3], "2/3": runs[2][3]}
@@ -144,16 +147,16 @@ print("all barriers within a run are below twice the spread of seeds:", bool(max
 print(analysis.assess_claim("barriers between seeds are higher than within a run", across, within))
 
 # %% [markdown]
-# *All pairs of three seeds share their networks, so the standard error is somewhat too small; the gap is not.*
+# *All pairs of three seeds share their networks, so the standard error is somewhat too small. The gap is not.*
 #
 # ## A plane through three networks
 #
-# Three points lie on a plane, and on the plane we can measure the loss everywhere. Distances on it are those in weight
-# space. Left three tickets of one run, right the last tickets of three seeds.
+# Three points lie on a plane, and on this plane we can measure the loss everywhere. Distances on it are those in weight
+# space. The left plane goes through three tickets of one run, the right one through the last tickets of three seeds.
 #
 # The **superposition** averages all four tickets of the run and keeps the strongest connections, as many as one ticket
-# has. It need not lie on the plane: its marker is hollow and stands where it is nearest, and the key says how far away
-# it is, as a share of its distance from the first network.
+# has. It need not lie on the plane. Its hollow marker stands at the nearest point. The key says how far away it is, as
+# a share of its distance from the first network.
 
 # %%
 superposed = collected[0].superposed().model_like(plain)
@@ -161,9 +164,9 @@ near = analysis.plane_through({f"ticket {k}": runs[0][k] for k in (1, 2, 3)}).ma
 far = analysis.plane_through({f"seed {seed}": runs[seed][3] for seed in range(3)})
 grids = (near, near.axes(17)), (far, far.axes(17, margin=0.1))
 surfaces = [analysis.surface(plane, test, axes=axes, progress=False) for plane, axes in grids]
-found = near.places["superposition"]
-print(f"superposition: {100 * found.share:.0f} % of its distance lies off the plane")
-print(f"its accuracy {sk.evaluate(superposed, test).accuracy:.2f}, of tickets {accuracies[0].mean():.2f}")
+shadow = near.places["superposition"]
+print(f"superposition: {100 * shadow.share:.0f} % of its distance lies off the plane")
+print(f"its accuracy is {sk.evaluate(superposed, test).accuracy:.2f}, that of tickets {accuracies[0].mean():.2f}")
 
 # %% tags=["nbval-ignore-output"]
 fig, axes = plt.subplots(1, 2, figsize=(13, 4.6), layout="constrained")
@@ -172,40 +175,40 @@ for surface, ax in zip(surfaces, axes, strict=True):
 plt.show()
 
 # %% [markdown]
-# *Test loss; bright is low. Mind the scales: on the left the tickets lie close together on the floor of one valley, on
-# the right each seed sits in its own, and the way between them leads over a mountain.*
+# *The figure shows test loss, and bright is low. Mind the two scales. On the left the tickets lie close together on the
+# floor of one valley. On the right each seed sits in its own valley, and the path between them leads over a mountain.*
 #
-# A surface is computed row by row. With `cache="surface.npz"` each finished row is kept in that file, and who is
-# interrupted loses one row.
+# A surface is computed row by row. With `cache="surface.npz"` each finished row is saved in that file, so an
+# interruption costs one row at most.
 #
-# ## A way around
+# ## A path around
 #
-# Between two seeds there is a mountain. Is there no way around? We bend the line: a third point between the two
-# networks pulls it aside, a quadratic Bézier curve, and this point is **trained** until the loss is low all along.
-# Once it may have any weights of the dense network, once only those that one of the two networks has.
+# Between two seeds there is a mountain. Is there no path around it? We bend the line. A third point between the two
+# networks pulls it aside into a quadratic Bézier curve, and we **train** this point until the loss is low all along. In
+# one curve it may have any weights of the dense network, in the other only those that one of the two networks has.
 
 # %%
 ends = runs[0][3], runs[1][3]
 paths = {"straight": analysis.segment(*ends)}
 for within in ("everywhere", "union"):
     paths[f"bent, {within}"] = analysis.bezier(*ends, train, within=within, steps=300)
-ways = {name: analysis.along(path, test) for name, path in paths.items()}
-for name, way in ways.items():
-    print(
-        f"{name}: error barrier {analysis.barrier(way, of='error'):.3f}, at most {way['connections'].max()} connections"
-    )
+lines = {name: analysis.along(path, test) for name, path in paths.items()}
+for name, line in lines.items():
+    height, most = analysis.barrier(line, of="error"), line["connections"].max()
+    print(f"{name}: error barrier {height:.3f}, at most {most} connections")
 
 # %% tags=["nbval-ignore-output"]
-plots.plot_barriers(ways)
+plots.plot_barriers(lines)
 
 # %% [markdown]
-# *Test loss along the three ways. The mountain stands between the two networks, but one can walk around it. On the way
-# the curve needs more connections than either network has.*
+# *The figure shows test loss along the three paths. The mountain stands between the two networks, but we can walk
+# around it. On the way the curve needs more connections than either network has.*
 #
 # ## Explore
 #
-# The plane through the two seeds and the bend of the first curve. Move the **cut** up: at 0 it runs straight from seed
-# to seed, over the mountain, further up it passes the bend. Change to the landscape, and from loss to accuracy.
+# Next we look at the plane through the two seeds and the bend of the first curve. Move the **cut**, which is a row of
+# the plane. Near the two seeds it runs over the mountain, and further up it passes the bend. Then change to the
+# landscape, and from loss to accuracy.
 
 # %%
 path = paths["bent, everywhere"]
@@ -223,8 +226,8 @@ landscape
 # %% [markdown]
 # ## Who is near to whom?
 #
-# All twelve tickets on two maps: by their connections (one minus the share that two have in common), and by their
-# answers (the share of test examples on which two disagree). Walk over them with the arrow keys.
+# Now we put all twelve tickets on two maps. One is by their connections (one minus the share that two have in common),
+# the other by their answers (the share of test examples on which two disagree). Walk over them with the arrow keys.
 
 # %% tags=["nbval-ignore-output"]
 names = [f"{seed}/{k}" for seed in range(3) for k in range(4)]
@@ -235,9 +238,9 @@ people = widgets.DiversityMap(masks, {"answers": analysis.disagreement(outputs)}
 people
 
 # %% [markdown]
-# *Tickets of a run stand together on both maps.* Is it only the **order** of their hidden units that parts the seeds?
-# `topological_distance` matches the units first, and then compares. Random topologies give the scale: those in which
-# each unit keeps its number of inputs, and those in which each layer keeps its number of connections.
+# *Tickets of a run stand together on both maps.* Do the seeds differ only in the **order** of their hidden units?
+# `topological_distance` matches the units first, and then compares. Random topologies give the scale. In some each unit
+# keeps its number of inputs, in others each layer keeps its number of connections.
 
 # %%
 last = [sk.topology_of(runs[seed][3]) for seed in range(2)]
@@ -250,15 +253,16 @@ pairs = {
 pd.DataFrame({name: analysis.topological_distance(*pair).loc["network"] for name, pair in pairs.items()}).round(2)
 
 # %% [markdown]
-# *Distances from 0 to 1, with units matched and in place. Matching brings two seeds nearer, but random topologies with
-# the same fan-in nearly as much: what it matches is largely how many inputs a unit has. Seeds find different wirings,
-# not one wiring in two orders. Matching goes layer by layer and is not perfect: within a run, where the order is the
-# same, it can do worse than leaving units in place.*
+# *The table gives distances from 0 to 1, with units matched and as they are. Matching brings two seeds nearer, but it
+# brings random topologies with the same fan-in nearly as much. So what it matches is largely how many inputs a unit
+# has. Seeds find different wirings, not one wiring in two orders. Matching goes layer by layer and is not perfect.
+# Within a run, where the order is the same, it can do worse than leaving units as they are.*
 #
 # ## Around one network
 #
-# Now a single network, and random directions. Each output's weights move by their own length at distance 1. **Inside**
-# the support only existing connections move; otherwise all 78,336 weights do, by the same length altogether.
+# Now we take a single network and random directions. Each output's weights move by their own length at distance 1.
+# **Inside** the support only existing connections move. Otherwise all 78,336 weights move, by the same length
+# altogether.
 
 # %%
 steps = np.linspace(-1, 1, 21)
@@ -279,14 +283,15 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# *Mean of three directions. The same distance, another rise. Which one is "the" landscape of the network? Neither: a
-# picture of a loss surface has to say which weights were allowed to move.*
+# *The curves are means of three directions. The distance is the same, but the rise is not. Which one is "the" landscape
+# of the network? Neither is, so a figure of a loss surface has to say which weights were allowed to move.*
 #
 # ## How sharply does it bend?
 #
-# At a minimum the loss is a bowl, and the Hessian says how steep its walls are. Its largest eigenvalue is the steepest
-# direction, its trace the sum over all directions. On fewer weights the largest eigenvalue can only be smaller. Both
-# come from products of the Hessian with vectors, and it is never formed: it would have a square of 4,439 numbers here.
+# At a minimum the loss is a bowl, and the Hessian says how steep its walls are. Its largest eigenvalue belongs to the
+# steepest direction, and its trace is the sum over all directions. On fewer weights the largest eigenvalue can only be
+# smaller. Both come from products of the Hessian with vectors. We never form the Hessian, because it would have a
+# square of 4,439 numbers here.
 
 # %%
 dense, some = sk.densify(later), train[:8]
@@ -311,12 +316,12 @@ spectra = {
 plots.plot_spectrum(spectra)
 
 # %% [markdown]
-# *Nearly all eigenvalues lie at 0: most directions hardly change the loss. A few stand far out. Among
-# all weights there are not many more of them than among the few that exist, so their share is smaller there.*
+# *Nearly all eigenvalues lie at 0, so most directions hardly change the loss. A few stand far out. All weights have
+# hardly more of these than the few that exist, so their share is smaller there.*
 #
 # ## Exercise 2: a point on the curve (5 minutes)
 #
-# A quadratic Bézier curve from `start` to `end`, pulled towards `bend`: return its point at position `t`.
+# A quadratic Bézier curve runs from `start` to `end`, pulled towards `bend`. Return its point at position `t`.
 
 
 # %%
@@ -327,7 +332,7 @@ def curve_point(start: torch.Tensor, bend: torch.Tensor, end: torch.Tensor, t: f
 corners = torch.tensor([0.0, 0.0]), torch.tensor([1.0, 2.0]), torch.tensor([2.0, 0.0])
 check_curve = widgets.Check(
     [((*corners, 0.0), corners[0]), ((*corners, 0.5), torch.tensor([1.0, 1.0])), ((*corners, 1.0), corners[2])],
-    hint="A point on the line from start to bend, one on the line from bend to end, and then a point between the two.",
+    hint="Take a point from start to bend and one from bend to end, and then a point on the line between the two.",
 )
 check_curve(curve_point)
 
@@ -344,21 +349,23 @@ check_curve(curve_point)
 # %% [markdown]
 # ## What we saw
 #
-# - Tickets of one run have hardly a barrier between them, networks of different seeds a high one: the verdict is
-#   printed above. That is why superposing tickets works, and averaging seeds does not.
-# - Two seeds are joined by a trained curve. Low loss is not a set of separate bowls, but few straight lines stay in it.
-# - A superposition does not lie on the plane of three of its tickets. The picture shows its shadow.
+# - Tickets of one run have hardly a barrier between them, and networks of different seeds have a high one. The verdict
+#   is printed above. That is why superposing tickets works, and averaging seeds does not.
+# - A trained curve joins two seeds. Low loss is not a set of separate bowls, but few straight lines stay in it.
+# - A superposition does not lie on the plane of three of its tickets. The figure shows its shadow.
 # - Curvature depends on which weights may move, like everything here.
 #
-# What could mislead us:
+# Some things could mislead us.
+#
 # - **Two dimensions of thousands.** What looks like a wall may have a gap just off the plane.
-# - **Scale.** With ReLU one layer can be multiplied and the next divided without any change of the function, but
+# - **Scale.** With ReLU we can multiply one layer and divide the next without any change of the function, but
 #   eigenvalues and distances change. Compare only networks that were trained alike.
 # - **Batch norm.** Its statistics belong to the weights they were taken with. The functions here refuse such a network
-#   until they get `refresh_with=` some training batches; without, every barrier would look higher than it is.
-# - **An easy task.** The same measurement on digits (`digits_mlp`, 40 epochs) gave +2.6 ± 1.4 points: *undecided*. The
-#   loss has a barrier there too, but where the task is easy even a poor average gets most of it right.
-# - **A coarse grid.** A barrier is the highest of eleven points; a narrow ridge may stand between two of them.
+#   until you pass them some training batches as `refresh_with=`. Without that, every barrier would look higher than it
+#   is.
+# - **An easy task.** The same measurement on digits (`digits_mlp`, 40 epochs) gave +2.6 ± 1.4 points, which is
+#   *undecided*. The loss has a barrier there too, but where the task is easy even a poor average gets most of it right.
+# - **A coarse grid.** A barrier is the highest of eleven points, so a narrow ridge may stand between two of them.
 
 # %% [markdown]
 # ## Check yourself
@@ -370,8 +377,8 @@ check_curve(curve_point)
 # ## Go further
 #
 # - `analysis.linear_cka` and `cka_table` compare what layers compute. Are seeds alike in that?
-# - Take tickets from runs with `explore=0`: is the valley they lie in smaller?
-# - Follow `top_eigenvalue` through a training: `sk.training` gives you every step.
+# - Take tickets from runs with `explore=0`. Is the valley they lie in smaller?
+# - Follow `top_eigenvalue` through a training, because `sk.training` gives you every step.
 #
 # ## References
 #

@@ -4,27 +4,28 @@
 # **45 minutes** · needs: [01_masks_and_budgets](01_masks_and_budgets.ipynb) · runs in about a minute
 #
 # You will learn
-# - how **ghosts**, soft units and ways around layers, help a sparse network early in training, and leave it;
-# - why taking them out at once hurts, and how they fade instead;
-# - what the first values of a sparse network should look like;
-# - how to tell, in a factorial experiment, which of four tricks helps.
+#
+# - how **ghosts**, soft units and paths around layers, help a sparse network early in training, and leave it
+# - why taking them out at once hurts, and how they decay instead
+# - what the initialisation of a sparse network should look like
+# - how to tell, in a factorial experiment, which of four tricks helps
 
 # %% [markdown]
 # ## Why
 #
-# Most methods look for a better mask. *ToST* (Jaiswal et al., 2022) asks something else: given **any** mask, can its
-# training be better? Its answer has four parts. Smooth units in place of ReLUs, and extra paths around layers, both
-# for the early training only; first values with a learnt scale per tensor; and softer labels.
+# Most methods look for a better mask. *ToST* (Jaiswal et al., 2022) asks something else. Given **any** mask, can we
+# train it better? Its answer has four parts. Two of them, smooth units in place of ReLUs and extra paths around layers,
+# serve the early training only. The other two are an initialisation with a learnt scale per tensor, and softer labels.
 #
 # We could not consult the text of the paper, only its abstract and the code that its authors released. In that code the
-# extra parts are **never removed**. So when and how ours go is our own choice, and what we measure is not a repetition
-# of their tables. One rule holds for all our experiments: before a network is tested, its ghosts are gone.
+# extra parts are **never removed**. So when and how ours disappear is our own choice, and what we measure does not
+# repeat their tables. One rule holds for all our experiments. Before we test a network, its ghosts are gone.
 
 # %% [markdown]
 # ## Set up
 #
-# An MLP for digits, of which 5 % of the weights exist, at random places. Its first values are scaled to the connections
-# that each neuron really has (`FanInInit`); below we shall see why.
+# We take an MLP for digits, in which 5 % of the weights exist, at random positions. Its initial weights are scaled to
+# the connections that each neuron really has (`FanInInit`). Below we shall see why.
 
 # %%
 from itertools import islice
@@ -45,14 +46,14 @@ test = [(data.prepare(data.test.inputs), data.test.labels)]
 
 
 # %%
-def drawn_mlp(seed: int = 0, hidden=(256, 256)) -> nn.Module:
+def unscaled_mlp(seed: int = 0, hidden=(256, 256)) -> nn.Module:
     torch.manual_seed(seed)
     dense = sk.models.build("mlp", input_shape=data.shape, num_classes=10, hidden=hidden)
     return sk.sparsify(dense, sk.random_topology(sk.shapes_of(dense), 0.05, seed=seed))
 
 
 def sparse_mlp(seed: int = 0) -> nn.Module:
-    return FanInInit().apply(drawn_mlp(seed))
+    return FanInInit().apply(unscaled_mlp(seed))
 
 
 model = sparse_mlp()
@@ -64,28 +65,29 @@ print(sk.topology_of(model).count, "connections")
 
 # %% tags=["nbval-ignore-output"]
 guess = widgets.Predict(
-    "A network has learnt with extra ways around its layers. From one step to the next they are cut. Its loss was 0.2.",
+    "A network has learnt with extra paths around its layers, and its loss was 0.2. Then one step cuts these paths.",
     ["it stays there", "it becomes 0.4", "it becomes as large as before any learning, or larger"],
     2,
-    "The weights have only learnt what to add to what came past them. We measure it below, and also how to avoid it.",
+    "The weights have only learnt what to add to what went past them. We measure it below, and also how to avoid it.",
 )
 guess
 
 # %% [markdown]
 # ## Ghost neurons
 #
-# A ReLU passes no gradient where its input is negative. A network with few connections has few ways for gradients
-# anyway. *PSwish* is smooth: $x\,\sigma(\beta x)$, with slope 1/2 at zero. The larger $\beta$, the nearer it is to
-# the ReLU: its largest distance, the gap, is $0.2785/\beta$.
+# A ReLU passes no gradient where its input is negative, and a network with few connections has few paths for gradients
+# anyway. *PSwish* is smooth. It is $x\,\sigma(\beta x)$, with slope 1/2 at zero. The larger $\beta$ is, the nearer it
+# comes to the ReLU, because the gap, its largest distance, is $0.2785/\beta$.
 
 # %% tags=["nbval-ignore-output"]
 plots.plot_soft_units([Soft("pswish", beta) for beta in (1.0, 3.0, 20.0)])
 
 # %% [markdown]
-# *At $\beta = 20$ the unit can hardly be told from the ReLU. So we let $\beta$ grow from 1 to 20, and then exchange the
-# units: a small jump instead of a large one.*
+# *At $\beta = 20$ you can hardly tell the unit from the ReLU. So we let $\beta$ grow from 1 to 20 and then exchange the
+# units, which makes a small jump instead of a large one.*
 #
-# A trick is a value, like a rule. `begin` puts it to work before the optimizer is built; the training does the rest.
+# A trick is a value, like a rule. Call `begin` before you build the optimizer to put it to work, and the training does
+# the rest.
 
 # %%
 print(tricks.find_relus(model))
@@ -98,12 +100,12 @@ print("the same outputs:", torch.equal(model(test[0][0]), ghostly(test[0][0])))
 # %% [markdown]
 # ## Ghost skips
 #
-# A skip is a way around a layer: $z = Wx + \alpha\,s(x)$ before the ReLU. Where input and output have the same size,
-# $s(x)$ is $x$ itself; elsewhere the mean over neighbouring units. It has no weights, so the budget is kept. Its
-# strength $\alpha$ falls from 1 to 0, and then the skip is taken out.
+# A skip is a path around a layer, $z = Wx + \alpha\,s(x)$ before the ReLU. Where input and output have the same size,
+# $s(x)$ is $x$ itself, and elsewhere it is the mean over neighbouring units. It has no weights, so the budget is kept.
+# Its strength $\alpha$ falls from 1 to 0, and then the skip is removed.
 #
-# What was published, for residual networks, is a convolution 1 x 1 with batch norm around each convolution, and these
-# are **dense**. Their price for a ResNet-20 at 2 % density:
+# The published skips, for residual networks, look different. Each convolution gets a 1 x 1 convolution with batch norm
+# around it, and these are **dense**. We compute their price for a ResNet-20 at 2 % density:
 
 # %%
 torch.manual_seed(0)
@@ -113,18 +115,19 @@ tricks.begin(resnet, [GhostSkips(way="branch", stop=100)])
 print(analysis.ghost_cost(resnet, torch.zeros(1, 3, 32, 32)))
 
 # %% [markdown]
-# *A helper several times as large as what it helps. Whoever leaves it in, as the released code does, does not test a
-# network of 2 %.*
+# *This helper is several times as large as what it helps. If you leave it in, as the released code does, you do not
+# test a network of 2 %.*
 
 # %% [markdown]
 # ## Watch it train
 #
-# Both kinds of ghosts live until step 700 of 1,000. The sliders act on the running training; a slider that you move
-# keeps its value until the ghosts go. Press **Start**, and **Pause** whenever you like.
+# Both kinds of ghosts live until step 700 of 1,000. The sliders act on the running training, and a slider that you move
+# keeps its value until the ghosts are removed. Press **Start**, and **Pause** whenever you like.
 #
-# 1. Leave the sliders alone. Can you see in the loss when the ghosts go?
-# 2. Set **Beta** to 1 and the **strength** to 1, and keep them there. And now?
-# 3. Set **Beta** to 0: the units are straight lines. What can the network still learn, and what happens at step 700?
+# 1. Leave the sliders alone. Can you see in the loss when the ghosts disappear?
+# 2. Set **Beta** to 1 and the **strength** to 1, and keep them there. What happens now?
+# 3. Set **Beta** to 0, so that the units are straight lines. What can the network still learn, and what happens at step
+#    700?
 
 # %%
 neurons, skips = widgets.Control(GhostNeurons(stop=700)), widgets.Control(GhostSkips(stop=700))
@@ -157,8 +160,8 @@ panel.snapshot()
 # %% [markdown]
 # ## The day they leave
 #
-# Four networks learn with one kind of ghosts for 300 steps, then without. The ghosts fade, or keep their full strength
-# to the last step. The loss on the test set around the removal:
+# Four networks learn with one kind of ghosts for 300 steps, then without. The ghosts decay, or keep their full strength
+# to the last step. We measure the loss on the test set around the removal:
 
 
 # %%
@@ -174,44 +177,45 @@ def losses_around(stop: int, *chosen, before: int = 10, after: int = 30) -> list
 
 # %% tags=["nbval-ignore-output"]
 full, stop = Constant(1.0), 300
-ways = {"units fade": GhostNeurons(stop=stop), "units to the last": GhostNeurons(beta=full, stop=stop)}
-ways |= {"skips fade": GhostSkips(stop=stop), "skips to the last": GhostSkips(strength=full, stop=stop)}
-losses = {name: losses_around(stop, trick) for name, trick in ways.items()}
+variants = {"units decay": GhostNeurons(stop=stop), "units to the last": GhostNeurons(beta=full, stop=stop)}
+variants |= {"skips decay": GhostSkips(stop=stop), "skips to the last": GhostSkips(strength=full, stop=stop)}
+losses = {name: losses_around(stop, trick) for name, trick in variants.items()}
 rows = [
-    {"method": name, "name": "test loss", "step": stop - 9 + place, "epoch": 0, "value": loss}
+    {"method": name, "name": "test loss", "step": stop - 9 + index, "epoch": 0, "value": loss}
     for name, values in losses.items()
-    for place, loss in enumerate(values)
+    for index, loss in enumerate(values)
 ]
 plots.plot_curves(pd.DataFrame(rows), name="test loss")
 
 # %%
 jump = {name: values[9] - values[8] for name, values in losses.items()}
-print("skips: a cut costs over ten times as much:", jump["skips to the last"] > 10 * abs(jump["skips fade"]))
-print("units: a cut costs more than fading:", jump["units to the last"] > jump["units fade"])
+print("cutting skips costs over ten times as much:", jump["skips to the last"] > 10 * abs(jump["skips decay"]))
+print("cutting units costs more than a slow decay:", jump["units to the last"] > jump["units decay"])
 
 # %% [markdown]
 # *The removal is at step 300. Without its skips the network has to learn anew. An abrupt change of the units costs much
-# less, and is soon mended; it grows with the training, so look again at the panel above with **Beta** at 1.*
+# less and soon heals. Its cost grows with the training, so look again at the panel above with **Beta** at 1.*
 
 # %% [markdown]
-# ## First values
+# ## Initialisation
 #
-# Values are usually drawn for dense layers: small ones, since many inputs add up. A sparse neuron has few. In a deep
-# network the signal shrinks by $\sqrt{\text{density}}$ at every layer. Two ways out: scale each neuron's values to its
-# true fan-in, or **learn** one scale per tensor such that a first step of the network lowers its loss most (ToST, after
-# *GradInit*). The released code takes that step with all gradients, also those of missing connections; `masked`
-# takes existing ones only. Four layers, 5 % of the weights:
+# Initial weights are usually drawn for dense layers. They are small, because many inputs add up, but a sparse neuron
+# has few. So in a deep network the signal shrinks by $\sqrt{\text{density}}$ at every layer. We have two ways out. We
+# can scale each neuron's weights to its true fan-in. Or we can **learn** one scale per tensor, such that a first step
+# of the network lowers its loss most (ToST, after *GradInit*). The released code takes that step with all gradients,
+# also those of missing connections, while `masked` takes existing ones only. We try this on four layers with 5 % of the
+# weights:
 
 # %%
 batches = list(islice(sk.datasets.stream(data, 64, seed=1), 40))
-given = TrickContext(batches=batches)
-begins = {
-    "as drawn": [],
+context = TrickContext(batches=batches)
+variants = {
+    "unscaled": [],
     "true fan-in": [FanInInit()],
     "learnt, masked": [RescaledInit()],
     "learnt, as published": [RescaledInit(variant="published")],
 }
-deep = {name: tricks.begin(drawn_mlp(hidden=(128,) * 3), chosen, given) for name, chosen in begins.items()}
+deep = {name: tricks.begin(unscaled_mlp(hidden=(128,) * 3), chosen, context) for name, chosen in variants.items()}
 signals = {name: analysis.signal_propagation(network, batches[0]) for name, network in deep.items()}
 
 # %% tags=["nbval-ignore-output"]
@@ -220,21 +224,22 @@ plots.plot_signals(signals)
 # %%
 spread = pd.DataFrame({name: table["output_std"] for name, table in signals.items()})
 print(
-    "a signal of values as drawn has died:", spread.loc["head", "as drawn"] < 0.01 * spread.loc["head", "true fan-in"]
+    "the signal of unscaled weights has died:",
+    spread.loc["head", "unscaled"] < 0.01 * spread.loc["head", "true fan-in"],
 )
 
 # %% [markdown]
-# *How much each layer's outputs differ from example to example, on a logarithmic scale.* True fan-in keeps the signal a
-# hundred times as strong. Learning the scales does little here: where no signal arrives, no first step can lower the
-# loss, and nothing tells the scales where to go. It works from values that let something through; below we put it on
-# top of true fan-in.
+# *The figure shows how much each layer's outputs differ from example to example, on a logarithmic scale.* True fan-in
+# keeps the signal a hundred times as strong. Learning the scales does little here. Where no signal arrives, no first
+# step can lower the loss, so nothing tells the scales where to go. It works from weights that let something through, so
+# below we put it on top of true fan-in.
 
 # %% [markdown]
 # ## Exercise 1: true fan-in (5 minutes)
 #
-# `weight` is a sparse layer's weight, a row per neuron, zero where there is no connection; its values were drawn for
-# the full width. Return it with each row scaled to the number of connections that the neuron really has. A row without
-# any stays as it is.
+# `weight` is a sparse layer's weight, with a row per neuron and zeros where there is no connection. Its values were
+# drawn for the full width. Return it with each row scaled to the number of connections that the neuron really has. A
+# row without any stays as it is.
 
 
 # %%
@@ -248,7 +253,7 @@ check_fan_in = widgets.Check(
         ((torch.tensor([[3.0, -1.0], [0.0, 2.0]]),), torch.tensor([[3.0, -1.0], [0.0, 2.0 * 2**0.5]])),
         ((torch.zeros(1, 3),), torch.zeros(1, 3)),
     ],
-    hint="The variance is to be larger by the full width over the row's count, so values grow by the root of that.",
+    hint="The variance must grow by the full width over the row's count, so values grow by the root of that.",
 )
 check_fan_in(fit_fan_in)
 
@@ -264,19 +269,19 @@ check_fan_in(fit_fan_in)
 #
 # ## Softer labels, and exercise 2 (5 minutes)
 #
-# Label smoothing takes a little from the true class. ToST's code takes 0.1 and gives it to the **other** classes;
-# PyTorch's `label_smoothing` gives it to **all** classes, the true one included. Which number must PyTorch be given to
-# do what ToST does?
+# Label smoothing takes a little from the true class. ToST's code takes 0.1 and gives it to the **other** classes.
+# PyTorch's `label_smoothing` gives it to **all** classes, the true one included. Which number must you give to PyTorch
+# to do what ToST does?
 
 
 # %%
-def torchs_smoothing(taken: float, num_classes: int) -> float:
+def torchs_smoothing(amount: float, num_classes: int) -> float:
     raise NotImplementedError
 
 
 check_smoothing = widgets.Check(
     [((0.1, 10), 1 / 9), ((0.1, 100), 10 / 99), ((0.5, 2), 1.0)],
-    hint="Of what PyTorch takes, the share 1 / num_classes comes back to the true class.",
+    hint="Of what PyTorch takes, the share 1 / num_classes returns to the true class.",
 )
 check_smoothing(torchs_smoothing)
 
@@ -284,15 +289,16 @@ check_smoothing(torchs_smoothing)
 # <details><summary>Solution</summary>
 #
 # ```python
-# def torchs_smoothing(taken, num_classes):
-#     return taken * num_classes / (num_classes - 1)
+# def torchs_smoothing(amount, num_classes):
+#     return amount * num_classes / (num_classes - 1)
 # ```
 # </details>
 #
 # ## What ghosts change early on
 #
-# The claim behind ghosts is about the early training: gradients flow, and the loss bends less. Here are the norm of the
-# gradient and the largest eigenvalue of the Hessian, of existing connections only, at epochs 0, 1, 2 and 5.
+# The claim behind ghosts is that they help early in training, because gradients flow and the loss bends less. So we
+# measure the norm of the gradient and the largest eigenvalue of the Hessian, of existing connections only, at epochs 0,
+# 1, 2 and 5.
 
 
 # %%
@@ -300,9 +306,9 @@ train, static = list(islice(sk.datasets.stream(data, 256, seed=2), 2)), sk.rules
 
 
 def look(name: str, network: nn.Module, step: int) -> list[dict]:
-    found = {"gradient norm": analysis.gradient_norm(network, train[0])}
-    found["top eigenvalue"] = analysis.top_eigenvalue(network, train).value
-    return [{"method": name, "name": key, "step": step, "epoch": 0, "value": value} for key, value in found.items()]
+    values = {"gradient norm": analysis.gradient_norm(network, train[0])}
+    values["top eigenvalue"] = analysis.top_eigenvalue(network, train).value
+    return [{"method": name, "name": key, "step": step, "epoch": 0, "value": value} for key, value in values.items()]
 
 
 # %%
@@ -325,15 +331,15 @@ plots.plot_curves(looks, name="gradient norm")
 plots.plot_curves(looks, name="top eigenvalue")
 
 # %% [markdown]
-# *Ghosts were expected to lower both. Read the figures, not the expectation: a smaller gradient or curvature can also
-# mean that a network has not begun to learn.*
+# *Read the figures before you trust the claim, because a smaller gradient or curvature can also mean that a network has
+# not begun to learn.*
 
 # %% [markdown]
 # ## Which trick helps? A factorial experiment
 #
-# Four tricks, each on or off: 16 combinations, two seeds, a few epochs. Each trick's **main effect** is the mean with
-# it minus the mean without it, over all combinations of the others; so each of the 32 trainings speaks about every
-# trick. An **interaction** says by how much one trick does more where another is on.
+# Four tricks, each on or off, give 16 combinations, and we train each with two seeds for a few epochs. Each trick's
+# **main effect** is the mean with it minus the mean without it, over all combinations of the others. So each of the 32
+# trainings speaks about every trick. An **interaction** says by how much one trick does more where another is on.
 
 
 # %%
@@ -346,11 +352,10 @@ TRICKS |= {"init": RescaledInit(iterations=30), "labels": LabelSmoothing(stop=ST
 # %%
 def accuracy_with(cell: frozenset, seed: int) -> float:
     chosen = [trick for name, trick in TRICKS.items() if name in cell]
-    network = tricks.begin(sparse_mlp(seed), chosen, given)
+    network = tricks.begin(sparse_mlp(seed), chosen, context)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     batches, rate = islice(sk.datasets.stream(data, 64, seed=seed), STEPS), sk.schedules.Cosine(0.1).lasting(STEPS)
-    how = {"learning_rate": rate, "tricks": chosen}
-    for _ in sk.training(network, optimizer, batches, cross_entropy, static, **how):
+    for _ in sk.training(network, optimizer, batches, cross_entropy, static, learning_rate=rate, tricks=chosen):
         pass
     assert not tricks.ghosts_of(network)
     return sk.evaluate(network, test).accuracy
@@ -373,9 +378,10 @@ effects = analysis.factorial_effects(runs, list(TRICKS))
 plots.plot_effects(effects)
 
 # %% [markdown]
-# *Points of test accuracy with 95 % intervals; grey ones hold zero.* Is a claim reproduced? As in the other notebooks
-# it is if the mean difference lies surely above zero. With two seeds that takes 12.7 standard errors, so most of what
-# you see is undecided. `benchmarks/tricks.py` does the same with all masks, densities and more seeds.
+# *The figure shows points of test accuracy with 95 % intervals, grey where they hold zero.* Is a claim reproduced? As
+# in the other notebooks, it is if the mean difference lies surely above zero. With two seeds that takes 12.7 standard
+# errors, so most of what you see is undecided. `benchmarks/tricks.py` does the same with all masks, densities and more
+# seeds.
 
 # %% tags=["nbval-ignore-output"]
 for name in TRICKS:
@@ -385,19 +391,19 @@ for name in TRICKS:
 # %% [markdown]
 # ## What we saw
 #
-# - Ghosts are parts of a network for a while. What remains is the plain network: same layers, same number of weights,
-#   same outputs bit for bit.
-# - Ghost skips that are cut off at full strength cost nearly all that was learnt; those that fade cost nothing at the
-#   end, but the network has to do without them little by little. Units cost little either way.
-# - Published ghost skips are dense; until they are gone they outweigh the network that they help.
-# - Values drawn for dense layers let the signal of a sparse network die within four layers. True fan-in mends it;
-#   scales that must be learnt through a dead network do not.
+# - Ghosts are parts of a network for a while. What remains is the plain network, with the same layers, the same number
+#   of weights, and the same outputs bit for bit.
+# - Ghost skips that are cut off at full strength cost nearly all that was learnt. Those that decay cost nothing at the
+#   end, but the network has to learn to do without them little by little. Units cost little either way.
+# - Published ghost skips are dense, so they outweigh the network that they help until they are removed.
+# - With weights drawn for dense layers, the signal of a sparse network dies within four layers. True fan-in mends it.
+#   Scales that must be learnt through a dead network do not.
 #
-# What could mislead us: in five epochs everything that makes the start quicker looks good, and everything that holds
-# the network up for part of them looks bad; 60 epochs may say something else. Learning scales looks at data before the
-# training begins, which the other cells do not. There is no batch norm in this MLP; with it, scales of weights hardly
-# matter. And tricks may help dense networks just as much: the control with `--masks dense` belongs to every claim about
-# sparsity.
+# Some things could mislead us. In five epochs, everything that makes the start faster looks good, and everything that
+# holds the network up for part of them looks bad. 60 epochs may say something else. Learning scales looks at data
+# before the training begins, which the other cells do not. There is no batch norm in this MLP, and with it, scales of
+# weights hardly matter. Tricks may also help dense networks just as much, so every claim about sparsity needs the
+# control with `--masks dense`.
 
 # %% [markdown]
 # ## Check yourself
@@ -408,9 +414,9 @@ for name in TRICKS:
 #
 # ## Go further
 #
-# - Let the factorial begin from `drawn_mlp`. Which effect becomes the largest, and why?
+# - Let the factorial begin from `unscaled_mlp`. Which effect becomes the largest, and why?
 # - Try `GhostNeurons(unit="gelu")`, or a beta that is 20 from the start.
-# - Let a dense network teach: `Distillation(teacher="...")`, with the folder name of a dense run.
+# - Let a dense network teach with `Distillation(teacher="...")`, which takes the folder name of a dense run.
 #
 # ## References
 #

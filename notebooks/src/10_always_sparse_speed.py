@@ -4,19 +4,20 @@
 # **35 minutes** · needs: [00_start_here](00_start_here.ipynb) · runs in under a minute
 #
 # You will learn
-# - why a network with 1 % of its weights is not a hundred times faster, and why masks alone save nothing at all;
-# - what it takes to be faster: another storage, and another order in memory;
-# - to measure it: promised operations, milliseconds and bytes, on **your** machine.
+#
+# - why a network with 1 % of its weights is not a hundred times faster, and why masks alone save nothing at all
+# - what it takes to be faster, namely another storage and another order in memory
+# - how to measure promised operations, milliseconds and bytes on **your** machine
 
 # %% [markdown]
 # ## Why
 #
 # "99 % sparse" sounds like a hundred times fewer multiplications, and it is. Papers then often report these operations
-# and stop. But nearly all of them train with a dense weight and a mask, so that their clock never saw any of it. A
-# saving exists when time or memory goes down, and that can only be measured.
+# and stop. But nearly all of them train with a dense weight and a mask, so their clock never saw any of it. A saving
+# exists when time or memory falls, and we can only find that out by measuring.
 #
-# So this notebook is a meter. None of its times is in the text, since they are yours: run the cells, and let the code
-# say what came out. The times that are stored with this file come from some machine, on some day.
+# So this notebook is a meter. You find none of its times in the text, because they are yours. Run the cells, and let
+# the code say what came out. The times that are stored with this file come from some machine, on some day.
 
 # %% [markdown]
 # ## Set up
@@ -52,15 +53,15 @@ guess = widgets.Predict(
     "compared with the dense layer,",
     ["a tenth of the time", "about half", "as long, or longer"],
     2,
-    "All places are multiplied, the zeros too. The mask itself is one more multiplication for every place.",
+    "All positions are multiplied, the zeros too. The mask itself is one more multiplication for every position.",
 )
 guess
 
 # %% [markdown]
 # ## Why masks alone save nothing
 #
-# Here is what a masked layer does. It multiplies its weight by the mask (the rest is for rules that watch or thin out),
-# and then it works like every dense layer. Below stands PyTorch's own count of the operations in it:
+# First we look at what a masked layer does. It multiplies its weight by the mask (the rest is for rules with state or
+# forward masks), and then it works like every dense layer. PyTorch counts the operations in it as follows:
 
 # %%
 print(inspect.getsource(sk.layers.MaskedLinear.effective_weight))
@@ -74,9 +75,9 @@ for name in ("dense", "masked"):
     print(f"{name}: {counter.get_total_flops():,} operations")
 
 # %% [markdown]
-# A processor does not skip zeros: finding out that a number is zero takes as long as multiplying it. Whoever wants to
-# save the work must not **store** the zeros. That is storage `csr` (compressed sparse rows): the values of the
-# connections, and where they are.
+# A processor does not skip zeros, because finding out that a number is zero takes as long as multiplying it. If we want
+# to save the work, we must not **store** the zeros. That is what storage `csr` (compressed sparse rows) does. It holds
+# the values of the connections, and where they are.
 
 # %%
 masked, csr = (layers[name][0] for name in ("masked", "csr"))
@@ -85,16 +86,16 @@ print("masked:", tuple(masked.param.shape), "| csr:", tuple(csr.param.shape))
 # %% [markdown]
 # ## The first use does not count
 #
-# The kernels of `csr` are written in Python and compiled for your processor when they are first used, once per machine;
-# each new kernel of Jupyter then loads them. Whoever times the first step, times that.
+# The kernels of `csr` are written in Python and compiled for your processor when you first use them, once per machine.
+# Each new kernel of Jupyter then loads them. If you time the first step, you time that.
 
 # %% tags=["nbval-ignore-output"]
-waited = []
+waits = []
 for _ in range(2):
     start = time.perf_counter()
     csr(x).sum().backward()
-    waited.append(time.perf_counter() - start)
-print(f"first step {1000 * waited[0]:.1f} ms, second step {1000 * waited[1]:.1f} ms")
+    waits.append(time.perf_counter() - start)
+print(f"first step {1000 * waits[0]:.1f} ms, second step {1000 * waits[1]:.1f} ms")
 
 # %%
 print("masked and csr compute the same:", torch.allclose(masked(x), csr(x), atol=1e-5))
@@ -102,8 +103,9 @@ print("masked and csr compute the same:", torch.allclose(masked(x), csr(x), atol
 # %% [markdown]
 # ## The meter
 #
-# A training step of one layer (forward and backward), in four ways, each timed in turn and often enough; the median
-# counts. `promised` is how many times fewer operations there are, `measured` how many times quicker it was.
+# We now time a training step of one layer (forward and backward) in four variants. We time each in turn and often
+# enough, and take the median. `promised` is how many times fewer operations there are, and `measured` is how many times
+# faster it was.
 
 # %% tags=["nbval-ignore-output"]
 meter = analysis.speed_table(linear, 0.1, x)
@@ -114,29 +116,29 @@ conv_meter = analysis.speed_table(conv, 0.1, images)
 conv_meter.round(2)
 
 # %% [markdown]
-# *A linear layer with 128 samples and a convolution with 32 images, both at 90 % sparsity.* How much of the promise was
-# kept?
+# *The first table is a linear layer with 128 samples, the second a convolution with 32 images, both at 90 % sparsity.*
+# How much of the promise was kept?
 
 # %% tags=["nbval-ignore-output"]
 for title, table in {"linear": meter, "convolution": conv_meter}.items():
-    for way in table.index[1:]:
-        kept = table.loc[way, "measured"] / table.loc[way, "promised"]
-        verdict = "quicker than dense" if table.loc[way, "measured"] > 1 else "no gain"
-        print(f"{title}, {way}: {kept:.0%} of what was promised, {verdict}")
+    for variant in table.index[1:]:
+        share = table.loc[variant, "measured"] / table.loc[variant, "promised"]
+        verdict = "faster than dense" if table.loc[variant, "measured"] > 1 else "no gain"
+        print(f"{title}, {variant}: {share:.0%} of what was promised, {verdict}")
 
 # %% [markdown]
 # ## Find your break-even
 #
-# Where is the sparsity from which on `csr` pays? Press **Start** (or run on): the meter goes through ten sparsities in
+# From which sparsity on does `csr` pay? Press **Start** (or run all cells). The meter goes through ten sparsities in
 # the background and draws what it measures. **Pause** and **Stop** work at any time. Open something heavy in another
 # window meanwhile, and see what happens to the lines.
 
 # %%
 run = widgets.Run(widgets.live_speed(linear, x), total=10)
-ways = ("dense", "masked", "csr", "csr, feature-major")
+variants = ("dense", "masked", "csr", "csr, feature-major")
 
 # %% tags=["nbval-ignore-output"]
-chart = {"metrics": {"milliseconds per step": ways}, "x_label": "sparsity in per cent", "width": 640}
+chart = {"metrics": {"milliseconds per step": variants}, "x_label": "sparsity in per cent", "width": 640}
 panel = widgets.LivePanel(run, masks=False, **chart)
 panel
 
@@ -145,30 +147,32 @@ run.wait(timeout=300)
 print(run.state, "after", run.count, "sparsities")
 
 # %% [markdown]
-# From what was measured (less, if you stopped it), where did a way begin to be quicker than dense, and stay so?
+# Now we take what was measured (less, if you stopped it). From which sparsity on is each variant always faster than
+# dense?
 
 # %% tags=["nbval-ignore-output"]
-lines = {way: pd.Series(ms, index=percent) / 1000 for way, (percent, ms) in run.lines().items()}
+lines = {variant: pd.Series(ms, index=percent) / 1000 for variant, (percent, ms) in run.lines().items()}
 times = pd.DataFrame(lines).set_axis([1 - percent / 100 for percent in run.lines()["dense"][0]])
-even = {way: analysis.break_even(times.index, times[way], times["dense"]) for way in ways[1:]}
-for way, density in even.items():
-    print(f"{way}:", "not always quicker" if density is None else f"always quicker above {1 - density:.0%} sparsity")
+even = {variant: analysis.break_even(times.index, times[variant], times["dense"]) for variant in variants[1:]}
+for variant, density in even.items():
+    print(f"{variant}:", "not always faster" if density is None else f"always faster above {1 - density:.0%} sparsity")
 plots.plot_step_times(times, even=even["csr, feature-major"])
 
 # %% [markdown]
 # *The dashed line is what operations alone promise. The dense line would be flat without noise, and that noise is in
-# every other line, too. Towards 99 % the promise falls without end; calling a kernel and reading the input cost the
+# every other line, too. Towards 99 % the promise falls without end. But calling a kernel and reading the input cost the
 # same however few connections there are.*
 #
-# For comparison: the general CSR product that the GSE paper timed (a Xeon, matrices of 2048 to 16384) broke even
-# between 82 and 92 % sparsity.
+# For comparison, we quote the general CSR product that the GSE paper timed (a Xeon, matrices of 2048 to 16384). It
+# broke even between 82 and 92 % sparsity.
 
 # %% [markdown]
 # ## Another order in memory
 #
-# What is `feature-major`? A batch lies in memory sample by sample. One connection, though, reads *one* feature of *all*
-# samples. If these stand side by side, the processor multiplies sixteen of them at once; if not, it must gather them.
-# Shapes stay what they are, only strides change (how many numbers further the next sample, the next feature lies):
+# What does `feature-major` mean? A batch lies in memory sample by sample. One connection, though, reads *one* feature
+# of *all* samples. If these stand side by side, the processor multiplies sixteen of them at once. If not, it must
+# gather them. Shapes stay what they are, and only strides change. They say how many numbers further the next sample or
+# the next feature lies:
 
 # %%
 rows = feature_major(x)
@@ -177,7 +181,7 @@ print("feature-major:", tuple(rows.shape), "strides", rows.stride())
 print("equal:", torch.equal(x, rows), "| images:", feature_major(images).stride())
 
 # %% [markdown]
-# A csr layer takes either and turns what it must. What comes out is feature-major, and ReLU, additions and the like
+# A csr layer takes either order and turns what it must. Its output is feature-major, and ReLU, additions and the like
 # keep it so. Between two csr layers nothing needs to be turned.
 
 # %%
@@ -186,8 +190,8 @@ print("after a csr layer and a ReLU:", is_feature_major(torch.relu(csr(rows))))
 # %% [markdown]
 # ## Let the clock choose
 #
-# Which storage is the better one depends on shape, density, batch and machine. `storage="auto"` measures each layer in
-# both with a batch of yours, and remembers. Below is a network whose layers keep 2 %, 30 % and all of their weights.
+# Which storage is better depends on shape, density, batch and machine. `storage="auto"` measures each layer in both
+# with a batch of yours, and remembers. We try it on a network whose layers keep 2 %, 30 % and all of their weights.
 
 # %% tags=["nbval-ignore-output"]
 plain = nn.Sequential(nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10))
@@ -203,9 +207,10 @@ pd.Series(seconds, name="milliseconds").mul(1000).round(2).to_frame()
 # %% [markdown]
 # ## Memory
 #
-# Time is one half. These are the bytes of a layer of 1024 × 1024, relative to the dense one: `csr` as in a textbook (a
-# value and a column per connection), and what the layers of this package really hold, once they have run. They keep the
-# order of both directions ready, because backward needs the transpose, so they are made to be quick, not small.
+# Time is one half, and memory is the other. The table gives the bytes of a layer of 1024 × 1024, relative to the dense
+# one. `csr` is as in a textbook, with a value and a column per connection. The other two columns are what the layers of
+# this package really hold, once they have run. A csr layer keeps the order of both directions ready, because backward
+# needs the transpose, so it is made to be fast, not small.
 
 # %%
 counts = {density: sk.random_topology({"layer": (1024, 1024)}, density) for density in (0.5, 0.2, 0.1, 0.05, 0.01)}
@@ -215,21 +220,21 @@ ratios.rename_axis("density").round(3)
 
 # %% [markdown]
 # *A masked layer is always larger than a dense one. A csr layer is smaller where the last column is below 1.*
-# Optimizers tip the scale: Adam keeps two more numbers per value, and there are only as many values as there are
-# connections.
+# Optimizers tip the scale. Adam keeps two more numbers per value, and there are only as many values as connections.
 
 # %%
 adam = pd.concat([analysis.memory_bytes(one, optimizer_values=2) for one in counts.values()]).set_axis(list(counts))
 adam[["masked_layer", "csr", "csr_layer"]].div(adam["dense"], axis=0).rename_axis("density").round(3)
 
 # %% [markdown]
-# What no storage saves are activations: a layer's outputs are as many as before.
+# No storage saves activations, because a layer's outputs are as many as before.
 
 # %% [markdown]
 # ## Exercise 1: bytes (5 minutes)
 #
-# Write down the bytes of textbook CSR: for each connection a value (4 bytes) and its column (4 bytes), and for each row
-# 4 bytes that say where it begins. At which density does a large layer take as much as a dense one (4 bytes a place)?
+# Write a function for the bytes of textbook CSR. Each connection takes a value (4 bytes) and its column (4 bytes), and
+# each row takes 4 bytes that say where it begins. At which density does a large layer take as much as a dense one (4
+# bytes a position)?
 
 
 # %%
@@ -255,8 +260,8 @@ check_bytes(csr_bytes)
 #
 # ## Exercise 2: the rest of the network (5 minutes)
 #
-# A share of a training step's time is spent in layers that become `speedup` times quicker; the rest (normalisation,
-# activations, loss, optimizer) stays. How many times quicker is the whole step?
+# A share of a training step's time is spent in layers that become `speedup` times faster. The rest (normalisation,
+# activations, loss, optimizer) stays. How many times faster is the whole step?
 
 
 # %%
@@ -266,7 +271,7 @@ def whole_speedup(share: float, speedup: float) -> float:
 
 check_whole = widgets.Check(
     [((1.0, 8.0), 8.0), ((0.5, 1e12), 2.0), ((0.9, 10.0), 5.263158)],
-    hint="Add up the new times: that of the rest, and that of the layers. (This is Amdahl's law.)",
+    hint="Add up the new times of the rest and of the layers. (This is Amdahl's law.)",
 )
 check_whole(whole_speedup)
 
@@ -277,14 +282,14 @@ check_whole(whole_speedup)
 # def whole_speedup(share, speedup):
 #     return 1 / ((1 - share) + share / speedup)
 # ```
-# If half of the time is spent elsewhere, no kernel in the world makes the step more than twice as quick.
+# If half of the time is spent elsewhere, no kernel in the world makes the step more than twice as fast.
 # </details>
 
 # %% [markdown]
 # ## A whole training step
 #
-# Now the rest comes back in: an MLP 784-1024-1024-10 with cross-entropy and momentum, 10 % of its weights, 128 samples;
-# the same `train_step` as everywhere.
+# Now we include the rest again. We train an MLP 784-1024-1024-10 with cross-entropy and momentum, 10 % of its weights
+# and 128 samples, and use the same `train_step` as everywhere.
 
 # %% tags=["nbval-ignore-output"]
 plain = sk.models.build("mlp", input_shape=(784,), num_classes=10, hidden=(1024, 1024))
@@ -297,61 +302,64 @@ for name, model in models.items():
     settings = (batch, nn.functional.cross_entropy, sk.rules.Static(), 0, torch.Generator())
     steps[name] = partial(sk.train_step, model, optimizer, *settings)
 seconds = pd.Series(median_seconds(steps))
-pd.DataFrame({"milliseconds": 1000 * seconds, "times quicker": seconds["dense"] / seconds}).round(2)
+pd.DataFrame({"milliseconds": 1000 * seconds, "times faster": seconds["dense"] / seconds}).round(2)
 
 # %% [markdown]
-# *Compare with what the meter said of a single layer.*
+# *Compare this with what the meter said of a single layer.*
 
 # %% [markdown]
 # ## What could mislead us
 #
-# Batch size and layer size decide as much as sparsity does. The same 90 % again, in other places:
+# Batch size and layer size decide as much as sparsity does. We measure the same 90 % again, in other settings:
 
 # %% tags=["nbval-ignore-output"]
-places = {"1024 × 1024, batch 128": (1024, 128), "1024 × 1024, batch 8": (1024, 8), "64 × 64, batch 128": (64, 128)}
-found = {}
-for title, (width, batch_size) in places.items():
+sizes = {"1024 × 1024, batch 128": (1024, 128), "1024 × 1024, batch 8": (1024, 8), "64 × 64, batch 128": (64, 128)}
+speedups = {}
+for title, (width, batch_size) in sizes.items():
     seconds = analysis.step_seconds(nn.Linear(width, width), 0.1, torch.randn(batch_size, width))
-    found[title] = {way: seconds["dense"] / seconds[way] for way in ways[1:]}
-pd.DataFrame(found).T.rename_axis("times quicker than dense").round(2)
+    speedups[title] = {variant: seconds["dense"] / seconds[variant] for variant in variants[1:]}
+pd.DataFrame(speedups).T.rename_axis("times faster than dense").round(2)
 
 # %% [markdown]
-# And more:
+# Other things could mislead you, too.
 #
-# - **The rival.** Dense means PyTorch's float32 here. In bfloat16, or with another library, dense is quicker, and on a
-#   GPU much quicker. Ask of every speed-up: than what?
-# - **Threads.** We use one. With more, dense and sparse both gain, but not alike; machines shared with others do odd
-#   things. Change `torch.set_num_threads` and run again.
-# - **Noise.** Run a cell twice: what differs between the two runs is the least difference that you may believe. This is
-#   why we compare ways in turn, take medians, and never print a time from another day.
-# - **Warm caches.** The meter computes with the same small layer again and again; in a network others come in between.
-# - **Operations that nobody counts.** Rewiring takes time, too: for GSE and RigL see
+# - **The rival.** Dense means PyTorch's float32 here. In bfloat16, or with another library, dense is faster, and on a
+#   GPU much faster. Ask of every speed-up what it compares with.
+# - **Threads.** We use one. With more, dense and sparse both gain, but not alike, and machines shared with others do
+#   odd things. Change `torch.set_num_threads` and run again.
+# - **Noise.** Run a cell twice. What differs between the two runs is the least difference that you may believe. This is
+#   why we compare variants in turn, take medians, and never print a time from another day.
+# - **Warm caches.** The meter computes with the same small layer again and again, but in a network others come in
+#   between.
+# - **Operations that nobody counts.** Rewiring takes time, too. For GSE and RigL see
 #   [03_guided_stochastic_exploration](03_guided_stochastic_exploration.ipynb).
 
 # %% [markdown]
 # ## What we saw
 #
-# - A mask saves no operation, no time and no memory; it says what a sparse network *would* be.
-# - Stored as its connections, a layer keeps a part of what operations promise. How much, your machine has said above.
+# - A mask saves no operation, no time and no memory. It says what a sparse network *would* be.
+# - Stored as its connections, a layer keeps a part of what operations promise. How much it keeps, your machine has said
+#   above.
 # - The order in memory matters as well, and the other parts of a step set the limit.
-# - Memory follows the same rule: what is promised is not what is held. Count the indices.
+# - Memory follows the same rule, since what is promised is not what is held. Count the indices.
 #
-# These are two layers and one small MLP on one processor, with this package's kernels. That sparse training cannot be
-# quick on a GPU, or is always quick on a CPU, does not follow.
+# These are two layers and one small MLP on one processor, with this package's kernels. It does not follow that sparse
+# training cannot be fast on a GPU, or that it is always fast on a CPU.
 
 # %% [markdown]
 # ## Check yourself
 #
-# - A paper reports "5 × fewer FLOPs" with masks. What did its authors' training take, compared with dense?
+# - A paper reports "5 × fewer FLOPs" with masks. How long did its authors' training take, compared with dense?
 # - Does your speed-up at 99 % fall further short of its promise than that at 80 %? Why would it?
-# - Which would you rather have at 95 % sparsity: twice the speed, or a tenth of the memory? On which device?
+# - Which would you rather have at 95 % sparsity, twice the speed or a tenth of the memory? On which device?
 #
 # ## Go further
 #
 # - Put your own layer and batch into `analysis.speed_table`.
-# - `sparsekit bench --quick` measures layers, networks, rewiring and memory, beside other sparse kernels. What a long
-#   run of it found stands in [REPORT.md](../benchmarks/REPORT.md).
-# - `sk.sparsify(model, topology, storage="csr")` on a ResNet, with batch norms in between: `sk.layers.fuse_relus`.
+# - `sparsekit bench --quick` measures layers, networks, rewiring and memory, beside other sparse kernels. You find the
+#   results of a long run in [REPORT.md](../benchmarks/REPORT.md).
+# - Try `sk.sparsify(model, topology, storage="csr")` on a ResNet. Use `sk.layers.fuse_relus` for the batch norms in
+#   between.
 #
 # ## References
 #
@@ -360,4 +368,4 @@ pd.DataFrame(found).T.rename_axis("times quicker than dense").round(2)
 #   arXiv:2302.04852: the same question on a CPU.
 # - M. Heddes et al. (2024), *Always-Sparse Training by Growing Connections with Guided Stochastic Exploration*,
 #   arXiv:2401.06898: products with CSR matrices, timed.
-# - S. Hooker (2021), *The Hardware Lottery*, arXiv:2009.06489: why dense is quick.
+# - S. Hooker (2021), *The Hardware Lottery*, arXiv:2009.06489: why dense is fast.
