@@ -24,8 +24,8 @@ from sparsekit.utils.settings import check_range, setting
 class DeepR(Periodic):
     """Every connection has a sign. One whose value takes the other is dropped, and a random one grows elsewhere.
 
-    The gradients get a penalty towards zero (`shrink`) and noise of deviation `sqrt(2 * learning rate * temperature)`. A
-    grown connection starts at zero with a random sign, which counts from its second step on: half of them go at once,
+    The gradients get a penalty towards zero (`shrink`), and noise of deviation `sqrt(2 * learning rate * temperature)`.
+    A grown connection starts at zero with a random sign, which counts from its second step on: half of them go at once,
     as when the loss pulls a fresh weight to the wrong side. What was dropped now cannot regrow at once. All layers
     share one budget.
 

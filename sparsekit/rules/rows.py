@@ -28,7 +28,7 @@ def indices_in(layer: LayerTopology, first: int, last: int) -> Int64[Tensor, " k
 
 
 def kept_first(view: LayerView, survivors: LayerTopology, first: int, last: int) -> Float[Tensor, "rows f"]:
-    """Return scores for the positions of some rows: kept connections by magnitude in (1, 2], all others by gradient in [0, 1].
+    """Return scores for the positions of some rows: survivors by magnitude in (1, 2], others by gradient in [0, 1].
 
     Whoever takes the highest takes what is kept before anything new.
     """
