@@ -61,7 +61,7 @@ test-notebooks: setup-test ## Run the notebooks and compare what they print with
 test-browser: setup-test ## Drive the notebooks in JupyterLab and Chromium (skips aloud without Chromium)
 	$(RUN) -m pytest tests/browser -n $(WORKERS) $(ARGS)
 
-.PHONY: lint format notebooks bench coverage mutants pins clean
+.PHONY: lint format notebooks house bench coverage mutants pins clean
 lint: setup-test ## Check style, format and types
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
@@ -73,6 +73,9 @@ format: setup-test ## Mend style and format where that is safe
 
 notebooks: setup-test ## Execute changed notebooks anew (ARGS="--force 03" for all that start with 03)
 	$(RUN) tools/build_notebooks.py $(ARGS)
+
+house: setup-test ## Draw the figure of docs/architecture.md anew
+	$(RUN) tools/draw_house.py
 
 bench: setup-test ## Measure speed on this machine
 	$(RUN) benchmarks/run.py $(ARGS)
