@@ -161,6 +161,6 @@ def views(model: nn.Module, io: Mapping[str, LayerIO] | None = None) -> dict[str
 
 
 def _view_of(name: str, layer: SparseLayer, io: LayerIO | None) -> LayerView:
-    find_used = (lambda: layer.used) if isinstance(layer, MaskedLayer) else None
+    find_used = (lambda: layer.active) if isinstance(layer, MaskedLayer) else None
     own = {"topology": layer.topology, "values": layer.values(), "existing_grads": layer.grads()}
     return LayerView(name=name, io=io, memory=layer.memory, find_used=find_used, **own)
