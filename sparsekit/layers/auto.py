@@ -31,9 +31,9 @@ def fastest_storages(
 ) -> dict[str, str]:
     """Return `"masked"` or `"csr"` for each layer, by the time of a training step on an example batch.
 
-    Each layer is timed alone, in both storages in turn. Then whole networks are timed (all masked, all csr and, if the
-    layers differ, mixed), because activations are transposed wherever two storages meet, at the network's ends as well.
-    A file, `cache_file()`, keeps the timings, so the same shape, density, batch, type, threads and versions are timed
+    Each layer is timed alone, in both storages in turn. Then we time whole networks (all masked, all csr and, if the
+    layers differ, mixed), because activations are transposed wherever storages meet, and at the network's ends. A
+    file, `cache_file()`, keeps the timings, so the same shape, density, batch, type, threads and versions are timed
     once per machine.
 
     Args:

@@ -20,7 +20,7 @@ from sparsekit.layers.transition import Transition
 from sparsekit.layers.weight_access import WeightAccess
 from sparsekit.topology import LayerTopology
 
-GHOST = "_ghost"  # the attribute in which a module holds what a trick wraps around its forward for a while
+GHOST = "_ghost"  # where a module keeps what a trick has put around its forward for a while
 MEMORY = "memory_"  # what the names of buffers that a rule remembers something in begin with
 
 
@@ -87,7 +87,7 @@ class SparseLayer(WeightAccess, ABC):
 
     @property
     def topology(self) -> LayerTopology:
-        """Which connections exist."""
+        """The connections that exist."""
         return self._derived("topology", lambda: LayerTopology(self.shape, self.indices))
 
     @abstractmethod

@@ -1,8 +1,8 @@
 """This module notices when an average of a layer's copy mixes values of different topologies.
 
 `AveragedModel` and EMA classes copy a model, then write averages of its parameters into the copy, element by element.
-Once the original has been rewired, an element of a csr layer belongs to another connection, and in either storage the
-copy's own topology is out of date. Nothing in the numbers shows that, so each layer watches its copies.
+Once the original has been rewired, an element of a csr layer belongs to another connection. In either storage the
+copy's own topology is then out of date. Nothing in the numbers shows that, so each layer watches its copies.
 """
 
 import weakref
@@ -18,8 +18,8 @@ INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by
 class CopyGuard:
     """The guard of a layer knows which layer it is a copy of, and its own copies.
 
-    A copy is an average in the making if it was written to before its original was rewired, was written to again
-    afterwards, and has never been trained by itself.
+    A copy counts as an average if it was written to both before and after its original was rewired, and has never been
+    trained by itself.
 
     Args:
         layer: the sparse layer that is guarded.

@@ -36,7 +36,7 @@ class _Scatter(torch.autograd.Function):
 class CsrLayer(SparseLayer):
     """The csr layers share this class. `param` is `packed_weight`, one value per connection.
 
-    It has as many dimensions as the dense weight, all but the first of size 1, so code that sorts parameters by their
+    It has as many dimensions as the dense weight, all but the first of size 1. So code that sorts parameters by their
     dimensions (weight decay for matrices only) treats both storages alike.
     """
 

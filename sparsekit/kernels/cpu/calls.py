@@ -10,8 +10,8 @@ from sparsekit.kernels.cpu.plans import ConvPlan, Plan
 from sparsekit.kernels.cpu.threads import equal_shares, fair_shares, num_threads, run
 from sparsekit.kernels.structure import Structure
 
-# Numbers in a cache line. Where a part has as many in each row, its first ones are written long before its neighbour in
-# the row comes to its last ones, so parts can write to the same array.
+# Numbers in a cache line. Where a part has as many in each row, its neighbour reaches the shared cache line much later,
+# so parts can write to the same array.
 LINE = 16
 
 
