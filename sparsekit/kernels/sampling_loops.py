@@ -79,7 +79,7 @@ def distinct_outside(positions, rows, taken):
     count, at, begin, last = 0, 0, 0, -1
     while begin < len(positions):
         end = begin + 1
-        while end < len(places) and rows[end] == rows[begin]:
+        while end < len(positions) and rows[end] == rows[begin]:
             end += 1
         sort_part(positions, begin, end)
         for position in positions[begin:end]:
