@@ -77,6 +77,10 @@ _HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("sparsekit-lab")
     if name in _HOME_OF:
         home = importlib.import_module(f"sparsekit.{_HOME_OF[name]}")
         globals()[name] = thing = getattr(home, name)
