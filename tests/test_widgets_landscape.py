@@ -1,6 +1,7 @@
-"""Maps and landscapes under controls: pictures show what the controls say, and follow at once."""
+"""Maps and landscapes show what their controls say, and follow them at once."""
 
 import io
+import re
 import time
 from itertools import pairwise
 
@@ -46,29 +47,29 @@ class TestLandscapeExplorer:
             left = left[left[:, 1] < 400]
             heights.append(left[:, 0].mean())
             low, high = hills().loss[row].min(), hills().loss[row].max()
-            assert f"the cut at {hills().y[row]:.2f} lies between {low:.3g} and {high:.3g}" in repr(shown)
+            assert f"The cut at {hills().y[row]:.2f} lies between {low:.3g} and {high:.3g}" in repr(shown)
             assert shown.words.values["words"] == repr(shown) == shown.snapshot().alt
         assert heights == sorted(heights, reverse=True)  # rows of pixels count from the top
 
     @pytest.mark.parametrize("view", ["contours", "landscape"])
     @pytest.mark.parametrize("of", ["loss", "accuracy"])
-    def test_every_view_is_a_picture_of_its_own_and_comes_back_as_it_was(self, view, of):
+    def test_every_view_has_an_image_of_its_own_and_returns_as_it_was(self, view, of):
         shown = LandscapeExplorer(hills(), {"bent": np.array([[0.0, 0.0], [1.0, 0.5]])})
         first = shown.image.value
         shown.choose(view=view, of=of, cut=1)
-        assert repr(shown).startswith(f"{of} on a plane")
+        assert repr(shown).startswith(f"The {of} on the plane goes from")
         assert shown.image.value != first
         shown.choose(view="contours", of="loss", cut=2)
         assert shown.image.value == first
 
     def test_networks_off_the_plane_are_named(self):
-        assert repr(LandscapeExplorer(hills())).endswith("; off the plane: mean 40 % of the distance")
+        assert repr(LandscapeExplorer(hills())).endswith(". Some networks lie off the plane: mean 40 % of the distance")
 
     def test_the_slider_is_followed_within_a_tenth_of_a_second(self):
         for view in ("contours", "landscape"):
             shown = LandscapeExplorer(hills(), view=view)
             times = [seconds(lambda row=row: shown.choose(cut=row)) for row in (0, 4, 1, 3)]  # noqa: B023
-            assert min(times) < 0.1  # the quickest: others may share the machine with something else
+            assert min(times) < 0.1  # the fastest, because others may share the machine with something else
 
     @pytest.mark.parametrize(
         ("values", "said"),
@@ -93,8 +94,9 @@ class TestDiversityMap:
         shown = DiversityMap(NETS, {"answers": ANSWERS})
         for name, topology in NETS.items():
             shown.choose(network=name)
-            assert {layer: bits.topology() for layer, bits in shown.masks.shown.items()} == dict(topology)
-            assert repr(shown).startswith(f"{name}: {topology.count} of {topology.size} connections; masks: nearest is")
+            assert {layer: bits.topology() for layer, bits in shown.masks.packed_masks.items()} == dict(topology)
+            size = f"{topology.count} of {topology.size} connections"
+            assert re.match(rf"Network {name} has {size}\. By masks, \w+ is nearest, at a distance of", repr(shown))
             assert shown.words.values["words"] == repr(shown) == shown.snapshot().alt
 
     def test_the_ring_stands_where_the_map_has_the_network(self):
@@ -106,14 +108,14 @@ class TestDiversityMap:
         points = shown.maps["masks"].points
         for (one, other), (p, q) in zip(pairwise(rings), pairwise(points), strict=True):
             moved = other - one
-            # Right on the map is right in the picture, up on the map is up.
+            # Right on the map is right in the image, and up is up.
             assert np.sign(moved[1]) == np.sign(q[0] - p[0])
             assert np.sign(-moved[0]) == np.sign(q[1] - p[1])
 
     def test_another_space_has_another_nearest_network(self):
         shown = DiversityMap(NETS, {"answers": ANSWERS})
         shown.choose(network="two", space="answers")
-        assert repr(shown).endswith("answers: nearest is one, 0.8 away")
+        assert repr(shown).endswith("By answers, one is nearest, at a distance of 0.8")
         before = shown.image.value
         shown.choose(space="masks")
         assert shown.image.value != before
@@ -126,7 +128,7 @@ class TestDiversityMap:
         assert min(times) < 0.1
 
     def test_one_network_has_a_map_and_none_has_not(self):
-        assert repr(DiversityMap({"only": NETS["one"]})) == "only: 72 of 240 connections"
+        assert repr(DiversityMap({"only": NETS["one"]})) == "Network only has 72 of 240 connections"
         with pytest.raises(ValueError, match="at least one network"):
             DiversityMap({})
 

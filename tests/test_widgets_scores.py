@@ -1,4 +1,4 @@
-"""Scores under a slider: the masks are those of `prune`, found in the background; no control ever waits for one."""
+"""Masks under a slider for scores are those of `prune`. A run finds them, and no control ever waits for one."""
 
 import time
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def explorer(**settings) -> ScoreExplorer:
     return ScoreExplorer(model(), SCORES, batches=[batch_for((6,))], halvings=6, halving=2, **settings)
 
 
-def wanted(score: str, halving: int):
+def expected(score: str, halving: int):
     return prune(model(), SCORES[score], 0.5**halving, batches=[batch_for((6,))])
 
 
@@ -37,8 +37,8 @@ def note(shown: ScoreExplorer) -> str:
 def test_it_shows_the_mask_of_its_first_score_before_anything_ran():
     shown = explorer(score="synflow")
     assert shown.run.state == "ready"
-    assert shown.shown.topology == wanted("synflow", 2)
-    assert {name: bits.topology() for name, bits in shown.masks.shown.items()} == dict(wanted("synflow", 2))
+    assert shown.pruning.topology == expected("synflow", 2)
+    assert {name: bits.topology() for name, bits in shown.masks.packed_masks.items()} == dict(expected("synflow", 2))
 
 
 def test_after_the_run_every_control_shows_exactly_what_prune_keeps():
@@ -47,7 +47,7 @@ def test_after_the_run_every_control_shows_exactly_what_prune_keeps():
     for score in SCORES:
         for halving in (0, 3, 6):
             shown.choose(score=score, halving=halving)
-            assert shown.shown.topology == wanted(score, halving)
+            assert shown.pruning.topology == expected(score, halving)
             assert note(shown) == ""
     assert len(shown.found) == shown.run.count == shown.run.total == 14
 
@@ -56,9 +56,9 @@ def test_what_is_not_found_yet_is_said_and_follows_by_itself():
     shown = explorer()
     shown.choose(score="synflow", halving=6)
     assert "not computed yet" in note(shown)
-    assert shown.shown.score == "magnitude"
+    assert shown.pruning.score == "magnitude"
     shown.run.wait(timeout=60)
-    assert shown.shown.topology == wanted("synflow", 6)
+    assert shown.pruning.topology == expected("synflow", 6)
     assert note(shown) == ""
     assert repr(shown).startswith("synflow, 98.4 % sparsity: ")
 
@@ -71,13 +71,13 @@ def test_going_back_to_what_is_shown_takes_the_note_away():
     assert not note(shown)
 
 
-def test_words_table_and_picture_say_what_lies_on_a_path():
+def test_words_table_and_image_say_what_lies_on_a_path():
     shown = explorer()
     shown.run.wait(timeout=60)
     shown.choose(score="magnitude", halving=6)
-    one = shown.shown
+    one = shown.pruning
     assert shown.words.values["words"] == repr(shown) == shown.snapshot().alt
-    assert f"{one.topology.count} of 840 connections, {one.effective.count} of them on a path" in repr(shown)
+    assert f"{one.topology.count} of 840 connections remain, {one.effective.count} of them on a path" in repr(shown)
     assert shown.table.head[-1] == "On a path"
     effective = [layer.count for layer in one.effective.values()]
     assert [int(row[-1]) for row in shown.table.rows] == [*effective, sum(effective)]
@@ -90,14 +90,14 @@ def test_empty_layers_are_named():
     empty = [one for one in shown.found if one.empty]
     assert empty
     shown.choose(score=empty[0].score, halving=6)
-    assert f"nothing left in {', '.join(shown.shown.empty)}" in repr(shown)
+    assert f"There is nothing left in {', '.join(shown.pruning.empty)}" in repr(shown)
 
 
 def test_presets_choose_score_and_sparsity():
     shown = explorer(presets={"Try": {"score": "synflow", "halving": 4}})
     shown.run.wait(timeout=60)
     shown.presets.press("Try")
-    assert shown.shown.topology == wanted("synflow", 4)
+    assert shown.pruning.topology == expected("synflow", 4)
 
 
 def test_training_the_model_meanwhile_changes_nothing():
@@ -106,7 +106,7 @@ def test_training_the_model_meanwhile_changes_nothing():
     net.load_state_dict({name: torch.zeros_like(value) for name, value in net.state_dict().items()})
     shown.run.wait(timeout=60)
     shown.choose(score="synflow", halving=3)
-    assert shown.shown.topology == wanted("synflow", 3)
+    assert shown.pruning.topology == expected("synflow", 3)
 
 
 def test_every_registered_score_can_be_chosen_even_one_of_today(monkeypatch):
@@ -143,7 +143,7 @@ def test_moving_a_control_draws_within_a_tenth_of_a_second():
         start = time.perf_counter()
         shown.choose(halving=halving)
         times.append(time.perf_counter() - start)
-    assert min(times) < 0.1  # the quickest: others may share the machine with something else
+    assert min(times) < 0.1  # the fastest, because others may share the machine with something else
 
 
 def test_a_panel_draws_its_lines_in_the_colours_of_the_methods():
