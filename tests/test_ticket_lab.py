@@ -61,14 +61,14 @@ def test_a_move_takes_little_more_than_the_forward_passes_of_its_eight_tickets()
     plain = build("mlp", input_shape=(784,), num_classes=10, hidden=(300, 100)).requires_grad_(False)
     nets = [sparsify(plain, random_topology(shapes_of(plain), 0.1, seed=seed)) for seed in range(8)]
     data = torch.randn(1000, 784, generator=torch.Generator().manual_seed(0)), torch.arange(1000) % 10
-    shown = TicketLab([Ticket.of(one, step=0) for one in nets], plain, test=data, train=data)
+    lab = TicketLab([Ticket.of(one, step=0) for one in nets], plain, test=data, train=data)
 
     def passes() -> None:
         for _ in nets:
             plain(data[0])
 
     for move in (lambda turn: {"weight 2": 0.1 * turn}, lambda turn: {"in 3": bool(turn % 2)}):
-        assert times_as_long(lambda turn, move=move: shown.choose(**move(turn)), passes, turns=6) < 2.5
+        assert times_as_long(lambda turn, move=move: lab.choose(**move(turn)), passes, turns=6) < 2.5
 
 
 def test_tickets_that_are_not_ticked_take_no_part(lab):

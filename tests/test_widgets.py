@@ -86,10 +86,10 @@ def test_packed_rows_give_back_the_topology():
 
 
 def test_names_and_bits_come_in_one_message(monkeypatch):
-    widget, sent = MaskTiles(random_topology(SHAPES, 0.2)), []
-    monkeypatch.setattr(MaskTiles, "send_state", lambda self, key=None: sent.append(set(key)))
+    widget, messages = MaskTiles(random_topology(SHAPES, 0.2)), []
+    monkeypatch.setattr(MaskTiles, "send_state", lambda self, key=None: messages.append(set(key)))
     widget.show(random_topology({"other": (5, 5)}, 0.2))
-    assert sent == [{"layers", "bits", "captions", "alt"}]
+    assert messages == [{"layers", "bits", "captions", "alt"}]
 
 
 # --- what is counted ------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def draw(power: int, colour: str = "black"):
     return ax
 
 
-def explorer() -> FigureExplorer:
+def make_explorer() -> FigureExplorer:
     fields = [
         Field(name="power", kind="range", label="Power", low=0, high=3, step=1),
         Field(name="colour", kind="choice", label="Colour", options=(("black", "black"), ("red", "red"))),
@@ -51,36 +51,36 @@ def pixels(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
-def errors(shown: FigureExplorer) -> list[str]:
-    return [field["error"] for field in shown.controls.fields]
+def errors(explorer: FigureExplorer) -> list[str]:
+    return [field["error"] for field in explorer.controls.fields]
 
 
 def test_a_control_draws_the_figure_anew_and_says_so_in_words():
-    shown = explorer()
-    before = shown.image.value
-    shown.choose(colour="red")
-    assert (pixels(shown.image.value) != pixels(before)).any()
-    assert shown.words.values["words"] == repr(shown) == "x to the power of 1, red"
+    explorer = make_explorer()
+    before = explorer.image.value
+    explorer.choose(colour="red")
+    assert (pixels(explorer.image.value) != pixels(before)).any()
+    assert explorer.words.values["words"] == repr(explorer) == "x to the power of 1, red"
 
 
 def test_its_still_is_the_figure_with_its_title_as_words():
-    shown = explorer()
-    still = shown.snapshot()
-    assert bytes(still) == shown.image.value
+    explorer = make_explorer()
+    still = explorer.snapshot()
+    assert bytes(still) == explorer.image.value
     assert still.alt == "x to the power of 1, black"
-    bundle = shown._repr_mimebundle_()
+    bundle = explorer._repr_mimebundle_()
     assert set(bundle) >= {"image/png", "text/plain", "application/vnd.jupyter.widget-view+json"}
 
 
 def test_what_the_function_refuses_is_said_beside_the_control_and_the_figure_stays():
-    shown = explorer()
-    before = shown.image.value
-    shown.choose(power=3)
-    assert errors(shown) == ["power must be at most 2, got 3", ""]
-    assert shown.image.value == before
-    shown.choose(power=2)
-    assert errors(shown) == ["", ""]
-    assert repr(shown) == "x to the power of 2, black"
+    explorer = make_explorer()
+    before = explorer.image.value
+    explorer.choose(power=3)
+    assert errors(explorer) == ["power must be at most 2, got 3", ""]
+    assert explorer.image.value == before
+    explorer.choose(power=2)
+    assert errors(explorer) == ["", ""]
+    assert repr(explorer) == "x to the power of 2, black"
 
 
 def test_initial_values_that_are_refused_are_an_error():
@@ -102,22 +102,22 @@ def views():
 
 
 def test_layers_and_guides_are_chosen_and_the_numbers_are_those_of_the_sampling(views):
-    shown = GuidanceExplorer(views, fraction=0.3, seed=2)
-    assert repr(shown).startswith("0, uniform: ")
-    shown.choose(layer="2", guide="grabo", subset=2.0)
+    explorer = GuidanceExplorer(views, fraction=0.3, seed=2)
+    assert repr(explorer).startswith("0, uniform: ")
+    explorer.choose(layer="2", guide="grabo", subset=2.0)
     sample = guidance(views["2"], GraBo(subset=2.0), fraction=0.3, seed=2)
     ratio = sample.candidates.count / views["2"].topology.count
-    assert f"2, grabo: |S| / |A| = {ratio:.2f} " in repr(shown)
-    assert f"recall {sample.recall:.0%}" in repr(shown)
+    assert f"2, grabo: |S| / |A| = {ratio:.2f} " in repr(explorer)
+    assert f"recall {sample.recall:.0%}" in repr(explorer)
 
 
 def test_every_guide_that_there_is_can_be_chosen(views):
-    shown = GuidanceExplorer(views, layer="2")
-    options = {value for value, _ in shown.controls.fields[1]["options"]}
+    explorer = GuidanceExplorer(views, layer="2")
+    options = {value for value, _ in explorer.controls.fields[1]["options"]}
     assert options == {"uniform", "grabo", "graest", "synflow"}
     for guide in options:
-        shown.choose(guide=guide)
-        assert repr(shown).startswith(f"2, {guide}: ")
+        explorer.choose(guide=guide)
+        assert repr(explorer).startswith(f"2, {guide}: ")
 
 
 def test_a_layer_that_is_not_there_is_refused(views):

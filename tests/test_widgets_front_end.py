@@ -23,14 +23,14 @@ MODULES = ("controls", "curve", "film", "mask_tiles", "table")
 
 @pytest.fixture
 def node(tmp_path):
-    """Run lines of JavaScript over a widget's module, with `given` as input and `say(value)` as answer."""
+    """Run lines of JavaScript over a widget's module, with `data` as input and `say(value)` as answer."""
 
-    def run(names: tuple[str, ...], given: object, lines: str) -> object:
+    def run(names: tuple[str, ...], data: object, lines: str) -> object:
         (tmp_path / "module.mjs").write_text(load_script(*names), encoding="utf-8")
-        (tmp_path / "given.json").write_text(json.dumps(given), encoding="utf-8")
+        (tmp_path / "data.json").write_text(json.dumps(data), encoding="utf-8")
         (tmp_path / "test.mjs").write_text(
             "import * as m from './module.mjs';\nimport { readFileSync } from 'node:fs';\n"
-            "const given = JSON.parse(readFileSync('given.json', 'utf8'));\n"
+            "const data = JSON.parse(readFileSync('data.json', 'utf8'));\n"
             "const bytes = text => new Uint8Array(Buffer.from(text, 'base64'));\n"
             f"const say = value => console.log(JSON.stringify(value));\n{lines}\n",
             encoding="utf-8",
@@ -75,14 +75,14 @@ def test_the_browser_paints_one_pixel_per_position(node, shape):
     painted = node(
         ("shared", "mask_tiles"),
         {"bits": text_of(widget.bits), "rows": shape[0], "cols": shape[1]},
-        "const pixels = new Uint32Array(given.rows * given.cols);"
-        "m.paintRows(pixels, bytes(given.bits), given.rows, given.cols, m.byteTable(0, 1)); say([...pixels]);",
+        "const pixels = new Uint32Array(data.rows * data.cols);"
+        "m.paintRows(pixels, bytes(data.bits), data.rows, data.cols, m.byteTable(0, 1)); say([...pixels]);",
     )
     assert painted == topology["fc"].mask().reshape(-1).int().tolist()
 
 
 def test_colours_are_stored_as_a_canvas_stores_them(node):
-    stored = node(("shared",), colours.INK, "say([...new Uint8Array(new Uint32Array([m.rgba(given)]).buffer)]);")
+    stored = node(("shared",), colours.INK, "say([...new Uint8Array(new Uint32Array([m.rgba(data)]).buffer)]);")
     assert stored == [18, 53, 91, 255]
 
 
@@ -91,31 +91,31 @@ def test_bytes_inside_a_larger_message_start_at_their_offset(node):
     assert node(("shared",), None, lines) == [1, 2, 3]
 
 
-WALK = """const walker = m.makeWalker(bytes(given.base), bytes(given.gaps), given.delta_sizes, given.rows, given.cols);
-say(given.visits.map(frame => [...walker.goTo(frame)]));"""
+WALK = """const walker = m.makeWalker(bytes(data.base), bytes(data.gaps), data.delta_sizes, data.rows, data.cols);
+say(data.visits.map(frame => [...walker.goTo(frame)]));"""
 
 
 @pytest.mark.parametrize("visits", [[0, 1, 2, 3, 4, 5], [5, 0, 3, 3, 1, 4]])
 def test_the_browser_makes_every_frame_forwards_and_backwards(node, journal, visits):
-    for sent in TopologyFilm(journal).layers:
-        given = {key: text_of(value) if isinstance(value, bytes) else value for key, value in sent.items()}
-        masks = node(("shared", "mask_deltas", "film"), {**given, "visits": visits}, WALK)
-        expected = [journal[number][sent["name"]].mask().reshape(-1).int().tolist() for number in visits]
+    for layer in TopologyFilm(journal).layers:
+        data = {key: text_of(value) if isinstance(value, bytes) else value for key, value in layer.items()}
+        masks = node(("shared", "mask_deltas", "film"), {**data, "visits": visits}, WALK)
+        expected = [journal[number][layer["name"]].mask().reshape(-1).int().tolist() for number in visits]
         assert masks == expected
 
 
-PAINT = """const walker = m.makeWalker(bytes(given.base), bytes(given.gaps), given.delta_sizes, given.rows, given.cols);
-const pixels = new Uint32Array(given.rows * given.cols);
-m.paintFrame(pixels, walker, given.frame, { paper: 0, kept: 1, born: 2, dropped: 3 }, given.shows);
+PAINT = """const walker = m.makeWalker(bytes(data.base), bytes(data.gaps), data.delta_sizes, data.rows, data.cols);
+const pixels = new Uint32Array(data.rows * data.cols);
+m.paintFrame(pixels, walker, data.frame, { paper: 0, kept: 1, born: 2, dropped: 3 }, data.shows);
 say([...pixels]);"""
 
 
 @pytest.mark.parametrize("frame", [0, 1, 5])
 def test_the_browser_colours_a_frame_as_the_still_does(node, journal, frame):
     film = TopologyFilm(journal)
-    given = {key: text_of(value) if isinstance(value, bytes) else value for key, value in film.layers[0].items()}
+    data = {key: text_of(value) if isinstance(value, bytes) else value for key, value in film.layers[0].items()}
     shows = {"born": True, "kept": True, "dropped": True}
-    kinds = node(("shared", "mask_deltas", "film"), {**given, "frame": frame, "shows": shows}, PAINT)
+    kinds = node(("shared", "mask_deltas", "film"), {**data, "frame": frame, "shows": shows}, PAINT)
     table = [colours.rgb(colour) for colour in (colours.PAPER, colours.INK, colours.BORN, colours.DROPPED)]
     still = frame_rgba(film.films["fc"], frame)[..., :3].reshape(-1, 3)
     assert [table[kind] for kind in kinds] == [tuple(pixel) for pixel in still.tolist()]
@@ -123,24 +123,24 @@ def test_the_browser_colours_a_frame_as_the_still_does(node, journal, frame):
 
 @pytest.mark.parametrize(("halvings", "text"), [(0, "0.0 %"), (6, "98.4 %"), (7, "99.22 %"), (12, "99.98 %")])
 def test_a_slider_of_halvings_says_the_sparsity_that_is_left(node, halvings, text):
-    assert node(("shared", "controls"), halvings, "say(m.formats.halvings(given));") == text
+    assert node(("shared", "controls"), halvings, "say(m.formats.halvings(data));") == text
 
 
 @pytest.mark.parametrize(("hidden", "number"), [("kept", 1), ("born", 2), ("dropped", 3)])
 def test_each_kind_of_connection_can_be_switched_off(node, journal, hidden, number):
-    given = {
+    data = {
         key: text_of(value) if isinstance(value, bytes) else value
         for key, value in TopologyFilm(journal).layers[0].items()
     }
     shows = {kind: kind != hidden for kind in ("born", "kept", "dropped")}
-    kinds = node(("shared", "mask_deltas", "film"), {**given, "frame": 2, "shows": shows}, PAINT)
+    kinds = node(("shared", "mask_deltas", "film"), {**data, "frame": 2, "shows": shows}, PAINT)
     assert set(kinds) == {0, 1, 2, 3} - {number}
 
 
 def test_the_browser_reads_the_points_of_every_line(node):
     chart = Curve("loss")
     chart.show({"train": ([0, 1, 2], [3.0, 2.0, 1.5]), "test": ([2], [1.75])})
-    lines = "say(m.linesOf(bytes(given.points), given.series).map(line => [line.name, [...line.xs], [...line.ys]]));"
+    lines = "say(m.linesOf(bytes(data.points), data.series).map(line => [line.name, [...line.xs], [...line.ys]]));"
     lines_drawn = node(("shared", "curve"), {"points": text_of(chart.points), "series": chart.series}, lines)
     assert lines_drawn == [["train", [0, 1, 2], [3.0, 2.0, 1.5]], ["test", [2], [1.75]]]
 
@@ -149,7 +149,7 @@ def test_the_browser_reads_the_points_of_every_line(node):
     ("values", "expected"), [([1, 5, 3], [1, 5]), ([2, 2], [1.5, 2.5]), ([], [0, 1]), ([None, 4, 6], [4, 6])]
 )
 def test_an_axis_holds_every_number_and_has_room(node, values, expected):
-    lines = "say(m.rangeOf([given.map(value => value ?? NaN)]));"
+    lines = "say(m.rangeOf([data.map(value => value ?? NaN)]));"
     assert node(("shared", "curve"), values, lines) == expected
 
 
@@ -158,7 +158,7 @@ def test_an_axis_holds_every_number_and_has_room(node, values, expected):
     [(0, 1, 5, [0, 0.2, 0.4, 0.6, 0.8, 1]), (0, 150, 6, [0, 50, 100, 150]), (-1, 1, 4, [-1, -0.5, 0, 0.5, 1])],
 )
 def test_ticks_are_round_numbers(node, low, high, count, expected):
-    assert node(("shared",), [low, high, count], "say(m.ticks(...given));") == expected
+    assert node(("shared",), [low, high, count], "say(m.ticks(...data));") == expected
 
 
 def test_tiles_carry_as_many_bytes_as_the_browser_expects():

@@ -207,11 +207,11 @@ def test_a_broken_view_ends_no_run_and_is_reported():
 
 
 def test_a_broken_view_does_not_silence_the_others():
-    heard = []
-    run = Run(counting(3)).listen(lambda run: 1 / 0).listen(lambda run: heard.append(run.count))
+    counts = []
+    run = Run(counting(3)).listen(lambda run: 1 / 0).listen(lambda run: counts.append(run.count))
     with pytest.warns(UserWarning, match="view"):
         run.wait(SECONDS)
-    assert heard[-1] == 3
+    assert counts[-1] == 3
 
 
 def test_listeners_are_told_at_most_ten_times_a_second():
@@ -284,9 +284,9 @@ def test_training_is_the_same_with_and_without_a_thread():
 
 def test_snapshots_show_the_topology_of_their_step():
     model, steps = small_training(RigL(stop=12, every=3))
-    shown = [(snapshot.topology, topology_of(model)) for snapshot in steps]
-    assert all(ours == theirs for ours, theirs in shown)
-    assert shown[0][0] != shown[-1][0]
+    pairs = [(snapshot.topology, topology_of(model)) for snapshot in steps]
+    assert all(ours == theirs for ours, theirs in pairs)
+    assert pairs[0][0] != pairs[-1][0]
 
 
 def test_live_training_records_a_journal():
@@ -428,10 +428,10 @@ def test_a_rule_without_such_settings_gets_no_sliders():
 def test_masks_are_drawn_only_when_they_changed():
     topology = random_topology({"fc": (6, 7)}, 0.5)
     panel = LivePanel(Run([Snapshot(0, {}, topology), Snapshot(1, {}, topology)]))
-    shown, show = [], panel.masks.show
-    panel.masks.show = lambda one: shown.append(one) or show(one)
+    topologies, show = [], panel.masks.show
+    panel.masks.show = lambda one: topologies.append(one) or show(one)
     panel.run.wait(SECONDS)
-    assert shown == [topology]
+    assert topologies == [topology]
 
 
 def test_a_failed_view_is_shown_in_the_panel():
@@ -493,8 +493,8 @@ def test_lines_with_their_own_steps_are_sent_one_after_the_other():
     chart = Curve("share")
     chart.show({"train": ([0, 1, 2], [0.1, 0.2, 0.3]), "test": ([2], [0.25])})
     assert [(one["name"], one["count"]) for one in chart.series] == [("train", 3), ("test", 1)]
-    sent = np.frombuffer(chart.points, np.float32)
-    assert sent == pytest.approx([0, 1, 2, 0.1, 0.2, 0.3, 2, 0.25])
+    points = np.frombuffer(chart.points, np.float32)
+    assert points == pytest.approx([0, 1, 2, 0.1, 0.2, 0.3, 2, 0.25])
     assert chart.sentence() == "train is 0.3 at step 2 (3 points). test is 0.25 at step 2 (1 points)."
 
 

@@ -91,12 +91,12 @@ def test_a_number_that_may_be_missing_can_be_left_empty(picker):
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "value"),
+    ("name", "control_value", "value"),
     [("is_on", False, False), ("few", 4, 4), ("share", 1, 1.0), ("way", "down", "down"), ("inner.rate", 0.75, 0.75)],
 )
-def test_a_moved_control_changes_the_value_and_nothing_else(picker, name, said, value):
+def test_a_moved_control_changes_the_value_and_nothing_else(picker, name, control_value, value):
     before = picker.value
-    picker.choose(name, said)
+    picker.choose(name, control_value)
     got = picker.value
     for part in name.split("."):
         got = getattr(got, part)
@@ -160,19 +160,19 @@ def test_an_empty_number_that_must_be_there_is_refused(picker):
 
 
 def test_a_refused_value_is_never_heard_of(picker):
-    heard = []
-    picker.observe(lambda change: heard.append(change.new), "value")
+    values = []
+    picker.observe(lambda change: values.append(change.new), "value")
     picker.choose("many", 2.5)
     picker.choose("many", 2)
-    assert [one.many for one in heard] == [2]
+    assert [one.many for one in values] == [2]
 
 
 def test_moving_a_slider_never_sends_its_value_back(picker, monkeypatch):
-    sent = []
-    monkeypatch.setattr(Controls, "send_state", lambda self, key=None: sent.append((self.title, key)))
+    messages = []
+    monkeypatch.setattr(Controls, "send_state", lambda self, key=None: messages.append((self.title, key)))
     picker.controls.set_trait("values", {**picker.controls.values, "share": 0.3})
-    assert ("Settings", "values") not in sent[1:]  # the first is the test's own change
-    assert not [key for title, key in sent[1:] if title == "Settings" and key and "values" in key]
+    assert ("Settings", "values") not in messages[1:]  # the first is the test's own change
+    assert not [key for title, key in messages[1:] if title == "Settings" and key and "values" in key]
 
 
 def test_what_no_control_can_show_stays_when_its_text_comes_back():

@@ -31,7 +31,7 @@ def load_style() -> str:
 
 
 class StaticPreview:
-    """Mixin that gives a notebook the living widget, a static image and one sentence, of which it shows the best.
+    """This mixin gives a notebook the living widget, a static image and a sentence, of which it shows the best.
 
     A committed notebook on GitHub shows the image. A terminal, a screen reader and nbval read the sentence, which
     therefore holds no addresses and no times.
@@ -77,7 +77,7 @@ def close_with_children(widget: ipywidgets.Widget) -> None:
 
 
 class FrontEndWidget(StaticPreview, anywidget.AnyWidget):  # type: ignore[override]
-    """A widget with a front end of its own, whose script a subclass names in `_esm`."""
+    """A front-end widget has a script of its own, which a subclass names in `_esm`."""
 
     _css = load_style()
 

@@ -18,7 +18,7 @@ Kind = Literal["range", "number", "check", "choice", "radio", "button", "text", 
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """One control.
+    """A field describes one control.
 
     Args:
         name: under which its value stands in `Controls.values`.

@@ -20,7 +20,7 @@ DASHES_OF = {SOLID: (), DASHED: (6, 3), DOTTED: (2, 2), DASH_DOT: (8, 3, 2, 3)} 
 
 
 class Curve(FrontEndWidget):
-    """Lines over steps, which differ by colour and dashes. Each has its own steps.
+    """Lines over steps differ by colour and dashes, and each has its own steps.
 
     Args:
         y_label: name of the vertical axis.

@@ -87,7 +87,7 @@ class Predict(StaticPreview):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `Check` says, which is true if the answer is right. A notebook cell that ends in one shows nothing more."""
+    """A verdict of `Check` is true if the answer is right. A notebook cell that ends in one shows nothing more."""
 
     is_right: bool
     message: str

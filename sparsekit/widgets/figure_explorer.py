@@ -19,7 +19,7 @@ from sparsekit.widgets.rendering import StaticImage
 
 
 class FigureExplorer(StaticPreview):
-    """A view of a function that draws a figure from what controls say.
+    """Show the figure that a function draws from the values of controls.
 
     Args:
         draw: takes the controls' values by name and returns axes of a figure that nobody else holds. Their title is the

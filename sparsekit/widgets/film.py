@@ -22,7 +22,7 @@ MAX_ASPECT = 4  # a longer matrix fills its axes in the static image, because it
 
 
 class TopologyFilm(FrontEndWidget):
-    """A film shows which connections each rewiring of a run bore, kept and dropped, and how fans spread.
+    """A film shows which connections are born, kept and dropped in each rewiring of a run, and how fans spread.
 
     The browser gets all of it once, as the first mask and the positions that change. It then needs no kernel for
     scrubbing, playing and choosing a layer, and does not write back. Set `rewiring` from code to go somewhere.

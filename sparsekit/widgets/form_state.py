@@ -1,8 +1,8 @@
 """Turn any frozen dataclass into a list of controls, and the controls back into a dataclass.
 
 A form state holds a dataclass's fields with values that need not fit together yet. We make it from type hints and
-from the `help` and `range` in each field's metadata (`settings.setting`), so a new rule or score gets its controls by
-itself.
+from the `help` and `range` in each field's metadata (`settings.setting`). A new rule or score therefore needs no code
+for its controls.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ Range = tuple[float, float] | None
 
 @dataclass(frozen=True)
 class FormState:
-    """The class and the field values of a dataclass that is not made yet, with nested ones as form states.
+    """A form state holds the class and the field values of a dataclass that is not made yet, with nested ones too.
 
     Args:
         cls: the class to make.
@@ -38,7 +38,7 @@ class FormState:
 
 @dataclass(frozen=True)
 class Slot:
-    """What a field accepts, as its type without `None`, whether `None` is allowed, help and range."""
+    """A slot says what a field accepts, as its type without `None`, whether `None` is allowed, help and range."""
 
     name: str
     type: Any

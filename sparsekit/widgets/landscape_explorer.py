@@ -1,4 +1,4 @@
-"""A surface between networks as contours or as a landscape, with a cut that follows a slider."""
+"""Show a surface between networks as contours or as a landscape, with a cut that follows a slider."""
 
 import threading
 from collections.abc import Mapping

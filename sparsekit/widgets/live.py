@@ -38,7 +38,7 @@ END = object()
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a training after one step.
+    """A snapshot is the state of a training after one step.
 
     Args:
         step: number of the step, from 0.

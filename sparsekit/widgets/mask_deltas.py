@@ -1,10 +1,10 @@
 """Encode a film of one layer as its first mask and the positions that change, so that it can be sent whole.
 
 The delta of a rewiring is the sorted list of positions that change. A connection that existed is dropped there, and
-one that did not exist is born. Gaps between neighbours are small numbers, so we write each in as few bytes as it needs,
-with seven bits a byte while the eighth says that more follow. Applying a delta twice undoes it, so the browser walks
-the film in both directions. A layer of 512 x 512 at 5 % density that exchanges 30 % of its connections costs about
-8 kB per rewiring instead of the mask's 32 kB.
+one that did not exist is born. Gaps between neighbours are small numbers, so we write each in as few bytes as it needs.
+A byte has seven bits of it, and the eighth says that more follow. Applying a delta twice undoes it, so the browser
+walks the film in both directions. A layer of 512 x 512 at 5 % density, for example, exchanges 30 % of its connections.
+That costs about 8 kB per rewiring instead of the mask's 32 kB.
 """
 
 import itertools
@@ -40,7 +40,7 @@ class Histogram:
 
 @dataclass(frozen=True, eq=False)
 class LayerFilm:
-    """Everything the browser needs to show any rewiring of one layer.
+    """A layer's film has everything that the browser needs to show any of its rewirings.
 
     Args:
         base: the mask before the first rewiring.

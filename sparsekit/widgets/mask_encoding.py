@@ -18,7 +18,7 @@ from sparsekit.topology import LayerTopology, Topology
 
 @dataclass(frozen=True, eq=False)
 class PackedMask:
-    """One layer's mask as packed rows.
+    """A packed mask holds one layer's mask as rows of bits.
 
     Args:
         shape: the weight's shape, `(outputs, inputs, *kernel)`.
@@ -49,7 +49,7 @@ class PackedMask:
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """The numbers of one layer that stand beside its mask, the same as `analysis.layer_table` gives."""
+    """These numbers of one layer stand beside its mask, and are the same as in `analysis.layer_table`."""
 
     name: str
     shape: tuple[int, ...]

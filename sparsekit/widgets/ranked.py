@@ -15,7 +15,7 @@ Scores = Mapping[str, Tensor]
 
 
 class RankedScores:
-    """A pure function `(density, allocation, score) -> masks` over fixed scores, for many calls.
+    """This is a pure function `(density, allocation, score) -> masks` over fixed scores, for many calls.
 
     It gives exactly what `keep_top_per_layer(scores[score], allocate(shapes, density, allocation))` gives, ties
     included, without sorting or listing positions again. It ranks a score at the first call that needs it.

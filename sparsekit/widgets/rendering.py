@@ -24,7 +24,7 @@ LINE = 17  # pixels per line of text
 
 
 class StaticImage(bytes):
-    """The bytes of a PNG with the sentence that says what it shows. It displays itself in a notebook."""
+    """A static image is a PNG with the sentence that says what it shows. It displays itself in a notebook."""
 
     alt: str
 

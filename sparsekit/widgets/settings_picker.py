@@ -21,7 +21,7 @@ METHOD = "method"
 
 
 class SettingsPicker(StaticPreview, t.HasTraits):
-    """Controls for a settings object. `value` is always a valid one, and `observe(f, "value")` hears changes.
+    """Choose a settings object with controls. `value` is always valid, and `observe(f, "value")` hears changes.
 
     Below the controls stands the Python that makes the same object. If its class refuses a combination, the error
     stands beside the control that moved, and `value` stays what it was.

@@ -10,7 +10,7 @@ R = TypeVar("R")
 
 
 class Control(Generic[R]):
-    """A rule (or a trick) that sliders may exchange as a whole, thread-safe, while a training reads it.
+    """Hold a rule (or a trick) that sliders may exchange as a whole, thread-safe, while a training reads it.
 
     Example:
         >>> from sparsekit.rules import RigL

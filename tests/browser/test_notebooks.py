@@ -79,14 +79,14 @@ def test_the_fourth_notebook_draws_what_its_controls_say(notebook):
     assert words.inner_text() == book.python("repr(explorer)")
     assert book.python("explorer.controls.values") == {"layer": "fc1", "guide": "uniform", "subset": 4}
     # The image in the page is the one that the kernel drew last.
-    sent = book.python("__import__('base64').b64encode(explorer.image.value).decode()")
+    image = book.python("__import__('base64').b64encode(explorer.image.value).decode()")
     page.wait_for_function(
         """async expected => {
           const image = document.querySelector('.jp-OutputArea img.widget-image');
           const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
           return btoa(String.fromCharCode(...bytes)) === expected;
         }""",
-        arg=sent,
+        arg=image,
     )
 
 
