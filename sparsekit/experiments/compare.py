@@ -140,8 +140,8 @@ def compare(
 def table_of(cells: Iterable[Cell]) -> pd.DataFrame:
     """Return one row per method and target density: mean accuracy and its standard error, and median costs.
 
-    Columns: `method`, `target_density`, `accuracy`, `error`, `seeds`, `density`, `seconds`, `flops`, `bytes`. The best of
-    each density comes first. The standard error of a single run is NaN.
+    Columns: `method`, `target_density`, `accuracy`, `error`, `seeds`, `density`, `seconds`, `flops`, `bytes`. The best
+    of each density comes first. The standard error of a single run is NaN.
     """
     groups: dict[tuple[float, str], list[Cell]] = {}
     for cell in cells:

@@ -116,11 +116,11 @@ function render({ model, el }) {
     const controls = fields.map(controlOf);
     arrange(controls.map(control => control.row));
     fields.forEach((field, index) => { refresh(controls[index], field); controls[index].set(values[field.name]); });
-    drawn(form);
+    countDrawing(form);
   }
 
-  const later = oncePerFrame(draw);
-  for (const name of ['fields', 'values']) model.on(`change:${name}`, later);
+  const scheduleDraw = oncePerFrame(draw);
+  for (const name of ['fields', 'values']) model.on(`change:${name}`, scheduleDraw);
   draw();
 }
 export default { render };

@@ -85,11 +85,11 @@ function render({ model, el }) {
     if (bytesOf(model.get('points')).length !== needed) return; // this is half of a message, so we wait for the rest
     drawChart(canvas, model);
     canvas.setAttribute('aria-label', model.get('alt'));
-    drawn(canvas);
+    countDrawing(canvas);
   }
-  const later = oncePerFrame(draw), stopWatching = onTheme(later);
-  for (const name of ['points', 'series', 'alt', 'width', 'height', 'x_label', 'y_label']) model.on(`change:${name}`, later);
-  later(); // not at once, because the canvas must be on the page before it knows the theme's colours
+  const scheduleDraw = oncePerFrame(draw), stopWatching = onTheme(scheduleDraw);
+  for (const name of ['points', 'series', 'alt', 'width', 'height', 'x_label', 'y_label']) model.on(`change:${name}`, scheduleDraw);
+  scheduleDraw(); // not at once, because the canvas must be on the page before it knows the theme's colours
   return stopWatching;
 }
 export default { render };

@@ -52,7 +52,7 @@ function openLayer(layer) {
 function render({ model, el }) {
   const layers = model.get('layers'), colours = model.get('colours'), last = layers[0].delta_sizes.length;
   const lessMotion = matchMedia('(prefers-reduced-motion: reduce)').matches;
-  const panel = buildPanel(layers, colours, lessMotion), opened = new Map();
+  const panel = buildPanel(layers, colours, lessMotion), views = new Map();
   const ink = Object.fromEntries(Object.entries(colours).map(([kind, hex]) => [kind, rgba(hex)]));
   const holder = make('div', { class: 'sk-film-holder' });
   const bars = [make('canvas', { role: 'img', class: 'sk-bars' }), make('canvas', { role: 'img', class: 'sk-bars' })];
@@ -63,8 +63,8 @@ function render({ model, el }) {
 
   function draw() {
     const frame = Math.min(model.get('rewiring'), last), index = model.get('layer');
-    if (!opened.has(index)) opened.set(index, openLayer(layers[index]));
-    const view = opened.get(index), { layer } = view, text = layer.captions[frame];
+    if (!views.has(index)) views.set(index, openLayer(layers[index]));
+    const view = views.get(index), { layer } = view, text = layer.captions[frame];
     const shows = Object.fromEntries(panel.switches.map(one => [one.kind, one.box.checked]));
     paintFrame(view.pixels, view.walker, frame, ink, shows);
     view.show();
@@ -76,11 +76,11 @@ function render({ model, el }) {
     panel.range.setAttribute('aria-valuetext', text);
     caption.textContent = text;
     view.canvas.setAttribute('aria-label', text);
-    drawn(view.canvas);
+    countDrawing(view.canvas);
   }
 
-  const later = oncePerFrame(draw), stopWatching = onTheme(later);
-  const show = (name, value) => { model.set(name, value); later(); }; // we do not save, so the kernel gets no message
+  const scheduleDraw = oncePerFrame(draw), stopWatching = onTheme(scheduleDraw);
+  const show = (name, value) => { model.set(name, value); scheduleDraw(); }; // we do not save, so the kernel gets no message
   let timer = 0;
   function pause() {
     clearInterval(timer); timer = 0;
@@ -100,9 +100,9 @@ function render({ model, el }) {
   panel.play.addEventListener('click', playOrPause);
   panel.range.addEventListener('input', () => show('rewiring', Number(panel.range.value)));
   panel.picker.addEventListener('change', () => show('layer', Number(panel.picker.value)));
-  for (const one of panel.switches) one.box.addEventListener('change', later);
-  for (const name of ['rewiring', 'layer']) model.on(`change:${name}`, later);
-  later();
+  for (const one of panel.switches) one.box.addEventListener('change', scheduleDraw);
+  for (const name of ['rewiring', 'layer']) model.on(`change:${name}`, scheduleDraw);
+  scheduleDraw();
   return () => { pause(); stopWatching(); };
 }
 export default { render };

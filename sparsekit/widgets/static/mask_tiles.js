@@ -39,11 +39,11 @@ function render({ model, el }) {
     if (bits.length !== tiles.reduce((sum, tile) => sum + tile.bytes, 0)) return; // this is half of a message, so we wait for the rest
     paintTiles(tiles, bits, model.get('captions'), byteTable(...model.get('colours').map(rgba)));
     list.setAttribute('aria-label', model.get('alt'));
-    drawn(list);
+    countDrawing(list);
   }
 
-  const later = oncePerFrame(draw);
-  for (const name of ['layers', 'bits', 'captions', 'colours', 'alt']) model.on(`change:${name}`, later);
+  const scheduleDraw = oncePerFrame(draw);
+  for (const name of ['layers', 'bits', 'captions', 'colours', 'alt']) model.on(`change:${name}`, scheduleDraw);
   draw();
 }
 export default { render };

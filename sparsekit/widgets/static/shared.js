@@ -119,6 +119,6 @@ export function ticks(low, high, count) {
 }
 
 /** Count the finished drawings, which is what a browser test waits for. */
-export function drawn(element) {
+export function countDrawing(element) {
   element.dataset.seq = Number(element.dataset.seq || 0) + 1;
 }

@@ -17,10 +17,10 @@ function render({ model, el }) {
   function draw() {
     caption.textContent = model.get('caption'); // we keep the element, or a screen reader would not notice
     table.replaceChildren(caption, ...buildRows(model.get('head'), model.get('rows'), model.get('total')));
-    drawn(table);
+    countDrawing(table);
   }
-  const later = oncePerFrame(draw);
-  for (const name of ['caption', 'head', 'rows', 'total']) model.on(`change:${name}`, later);
+  const scheduleDraw = oncePerFrame(draw);
+  for (const name of ['caption', 'head', 'rows', 'total']) model.on(`change:${name}`, scheduleDraw);
   draw();
 }
 export default { render };
