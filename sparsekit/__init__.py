@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from sparsekit.utils.registry import names, register
     from sparsekit.utils.seeds import generator
 
+__version__ = "0.2.0"
+
 _HOMES = {
     "evaluation": "Adaptor evaluate predictions refresh_batch_norm",
     "experiments": "Experiment load_model read_run recipes run",
@@ -77,10 +79,6 @@ _HOME_OF = {name: module for module, listed in _HOMES.items() for name in listed
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("sparsekit-lab")
     if name in _HOME_OF:
         home = importlib.import_module(f"sparsekit.{_HOME_OF[name]}")
         globals()[name] = thing = getattr(home, name)
