@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from sparsekit.utils.registry import names, register
     from sparsekit.utils.seeds import generator
 
+__version__ = "0.2.0"
+
 _HOMES = {
     "evaluation": "Adaptor evaluate predictions refresh_batch_norm",
     "experiments": "Experiment load_model read_run recipes run",

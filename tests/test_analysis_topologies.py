@@ -286,7 +286,7 @@ def read_by_kernels(structure) -> list[torch.Tensor]:
     if not plans:
         return [structure.row_pointers, structure.cols, *structure.columns]
     sides = [side for plan in plans for side in (plan.forward, plan.backward)]
-    return [torch.from_numpy(array) for side in sides for array in (side.segments, side.offsets, side.places)]
+    return [torch.from_numpy(array) for side in sides for array in (side.segments, side.offsets, side.value_index)]
 
 
 class TestMemory:

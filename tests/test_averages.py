@@ -178,7 +178,7 @@ def test_a_mixed_average_is_refused_wherever_it_would_be_used(what):
     average = AveragedModel(model)
     steps(model, [average.update_parameters], rewired=True)
     use = {"called": lambda net: net(X), "copied": sk.densify, "saved": lambda net: net.state_dict()}[what]
-    with pytest.raises(ValueError, match=r"must be taken over one topology, got a copy .* use sparsekit.averaged"):
+    with pytest.raises(ValueError, match=r"must be taken over one topology, got a copy .* Use sparsekit.averaged"):
         use(average.module)
 
 

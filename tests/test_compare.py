@@ -21,7 +21,15 @@ from sparsekit.utils import registry
 
 
 def cell(**given) -> Cell:
-    usual = {"method": "set", "wanted": 0.1, "seed": 0, "accuracy": 0.5, "density": 0.1, "seconds": 1.0, "flops": 0.1}
+    usual = {
+        "method": "set",
+        "target_density": 0.1,
+        "seed": 0,
+        "accuracy": 0.5,
+        "density": 0.1,
+        "seconds": 1.0,
+        "flops": 0.1,
+    }
     return Cell(**{**usual, "bytes": 100, **given})
 
 
@@ -35,7 +43,7 @@ def test_every_rule_and_every_score_takes_part_by_itself():
 def test_each_method_trains_and_says_what_it_cost(method, tmp_path):
     how = {"densities": [0.1], "seeds": 1, "folder": tmp_path, "epochs": 2}
     first = list(compare("digits-mlp", [method], **how))
-    assert [(one.method, one.seed, one.wanted) for one in first] == [(method, 0, 0.1)]
+    assert [(one.method, one.seed, one.target_density) for one in first] == [(method, 0, 0.1)]
     assert 0 < first[0].accuracy < 1
     # Two epochs are few: 60 rounds of SNIP over 100 of the 1197 examples cost more than they do.
     assert 0 < first[0].flops <= (3 if method in ("force", "iterative-snip") else 1)

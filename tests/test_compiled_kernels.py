@@ -110,7 +110,7 @@ def test_nothing_of_a_values_gradient_is_left_unwritten(count, threads, batch):
 
 @st.composite
 def convolutions(draw):
-    """Any geometry in which the kernel fits into the padded picture."""
+    """Any geometry in which the kernel fits into the padded image."""
     pair = lambda low, high: st.tuples(st.integers(low, high), st.integers(low, high))  # noqa: E731
     kernel, stride, dilation, padding = draw(pair(1, 4)), draw(pair(1, 3)), draw(pair(1, 2)), draw(pair(0, 2))
     least = [max(1, d * (k - 1) + 1 - 2 * p) for k, d, p in zip(kernel, dilation, padding, strict=True)]
@@ -209,7 +209,7 @@ def test_groups_that_do_not_share_out_the_outputs_are_refused():
 def test_a_picture_smaller_than_the_kernel_is_refused():
     structure = Structure(random_layer((2, 1, 3, 3), 5))
     unfold = {"kernel_size": (3, 3), "stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
-    with pytest.raises(ValueError, match="must fit into the padded picture"):
+    with pytest.raises(ValueError, match="must fit into the padded image"):
         sparse_conv2d(torch.zeros(1, 1, 2, 4), torch.zeros(5), structure, None, unfold)
 
 

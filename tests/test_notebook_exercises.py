@@ -82,7 +82,7 @@ def test_the_solution_is_right(name, cell):
 @every_exercise
 def test_the_stub_is_not_answered_yet(name, cell):
     check, stub = assess_claim(cell, name)
-    assert check(stub).message.startswith("Not answered yet")
+    assert check(stub).message.startswith("You have not answered yet")
 
 
 @every_exercise

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -23,15 +24,20 @@ def test_the_first_example_makes_a_model_that_rewires_in_its_own_loop():
     assert sk.topology_of(model) != before
 
 
-def test_the_training_step_shown_is_the_one_that_runs():
-    def squeezed(code: str) -> str:
-        return re.sub(r"\s+|,(?=\s*\))", "", code)
-
+def test_the_training_step_shown_is_the_one_that_runs_word_for_word():
     shown = next(example for example in EXAMPLES if "rewire(" in example)
-    source = squeezed(inspect.getsource(sk.train_step))
-    lines = [squeezed(line) for line in shown.strip().split("\n")]
-    missing = [line for line in lines if line not in source and not line.startswith("stats,io=backward(")]
-    assert not missing
+    body = inspect.getsource(sk.train_step).rpartition('"""')[2]
+    assert shown == textwrap.dedent(body).lstrip("\n")
+    assert len(shown.splitlines()) <= 14
+
+
+def test_notebook_00_explains_every_line_of_the_training_step():
+    source = (Path(__file__).parents[1] / "notebooks" / "src" / "00_start_here.py").read_text(encoding="utf-8")
+    said = source.partition("we read it once, line by line.")[2].partition("# %%")[0]
+    shown = next(example for example in EXAMPLES if "rewire(" in example)
+    calls = set(re.findall(r"([a-z_]+)\(", shown)) - {"what_to_capture", "updates_every_step", "replaces_update"}
+    assert {"is_due", "backward", "propose", "rewire", "zero_grad"} <= calls
+    assert not [call for call in calls if f"{call}" not in said]
 
 
 def test_the_tickets_example_makes_one_network_of_several(tmp_path, monkeypatch):

@@ -676,7 +676,7 @@ def test_unused_but_trained_weights_receive_the_gradient_of_the_network_that_doe
     model(batch).pow(2).sum().div(2).backward()
     for name, layer in sk.sparse_layers(model).items():
         torch.testing.assert_close(layer.grads(), wanted[name][layer.topology.indices])
-        assert layer.grads().count_nonzero() > layer.used.count
+        assert layer.grads().count_nonzero() > layer.active.count
 
 
 def test_top_kast_that_was_not_prepared_or_has_no_room_says_so():
@@ -1002,7 +1002,7 @@ def test_a_threshold_far_below_zero_leaves_the_network_dense_and_the_outcome_is_
     model = begun(plain, STR(stop=9, threshold=-2.0), 0.3)
     for name, layer in sk.sparse_layers(model).items():
         exceeds = plain.get_submodule(name).weight.abs() > torch.sigmoid(torch.tensor(-2.0))
-        assert torch.equal(layer.used.mask(), exceeds)
+        assert torch.equal(layer.active.mask(), exceeds)
 
 
 def test_weight_decay_alone_moves_a_threshold_that_has_underflowed():

@@ -139,7 +139,7 @@ def test_a_flipped_bit_among_the_timings_decides_nothing(place, monkeypatch, cac
 
 
 def test_it_says_that_it_needs_a_batch():
-    with pytest.raises(ValueError, match="give example=inputs"):
+    with pytest.raises(ValueError, match="Give example=inputs"):
         made()
 
 

@@ -1,4 +1,4 @@
-"""The ticket lab: what it shows is what `superpose` and `evaluate` say, whatever is ticked."""
+"""The ticket lab shows what `superpose` and `evaluate` say, whatever is ticked."""
 
 from xml.etree import ElementTree
 
@@ -57,18 +57,18 @@ def test_it_shows_what_superpose_and_evaluate_say(lab):
 
 
 def test_a_move_takes_little_more_than_the_forward_passes_of_its_eight_tickets():
-    """Of a usual size on 1,000 images: 30 to 70 ms where those passes take 50; less than 150 ms is asked for."""
+    """At a common size on 1,000 images it takes 30 to 70 ms where those passes take 50. We ask for less than 150 ms."""
     plain = build("mlp", input_shape=(784,), num_classes=10, hidden=(300, 100)).requires_grad_(False)
     nets = [sparsify(plain, random_topology(shapes_of(plain), 0.1, seed=seed)) for seed in range(8)]
     data = torch.randn(1000, 784, generator=torch.Generator().manual_seed(0)), torch.arange(1000) % 10
-    shown = TicketLab([Ticket.of(one, step=0) for one in nets], plain, test=data, train=data)
+    lab = TicketLab([Ticket.of(one, step=0) for one in nets], plain, test=data, train=data)
 
     def passes() -> None:
         for _ in nets:
             plain(data[0])
 
     for move in (lambda turn: {"weight 2": 0.1 * turn}, lambda turn: {"in 3": bool(turn % 2)}):
-        assert times_as_long(lambda turn, move=move: shown.choose(**move(turn)), passes, turns=6) < 2.5
+        assert times_as_long(lambda turn, move=move: lab.choose(**move(turn)), passes, turns=6) < 2.5
 
 
 def test_tickets_that_are_not_ticked_take_no_part(lab):
@@ -78,9 +78,9 @@ def test_tickets_that_are_not_ticked_take_no_part(lab):
     first = lab.trial.density
     lab.choose(**{"in 1": True, "average": "active", "prune": "each"})
     assert lab.trial.chosen == (0, 1, 2)
-    wanted = superpose(tickets(), weights=[1, 1, 0.5], average="active", prune="each")
-    assert lab.trial.accuracies["superposed"] == accuracy_of(wanted)
-    assert lab.trial.density == first == wanted.density
+    expected = superpose(tickets(), weights=[1, 1, 0.5], average="active", prune="each")
+    assert lab.trial.accuracies["superposed"] == accuracy_of(expected)
+    assert lab.trial.density == first == expected.density
 
 
 def test_one_ticket_alone_is_itself(lab):
@@ -89,7 +89,7 @@ def test_one_ticket_alone_is_itself(lab):
     assert lab.trial.votes == lab.trial.survivors == (0, tickets()[1].count)
 
 
-def test_no_ticket_at_all_is_answered_beside_the_control_and_the_picture_stays(lab):
+def test_no_ticket_at_all_is_answered_beside_the_control_and_the_image_stays(lab):
     lab.choose(**{"in 0": False, "in 1": False})
     before = bytes(lab.image.value)
     lab.choose(**{"in 2": False})
@@ -107,7 +107,7 @@ def test_it_says_in_words_what_it_shows(lab):
     assert lab.snapshot().startswith(b"\x89PNG")
 
 
-def test_its_picture_has_a_bar_for_each_number(lab):
+def test_its_image_has_a_bar_for_each_number(lab):
     root = ElementTree.fromstring(bytes(lab.image.value))
     words = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
     assert all(name in words for name in lab.trial.accuracies)
@@ -136,7 +136,7 @@ def test_votes_and_survivors_are_counted_for_each_number_of_tickets():
         layer = LayerTopology((2, 4), torch.tensor(positions))
         return Ticket(topology=Topology({"fc": layer}), values={"fc": torch.ones(layer.count)}, rest={}, step=0)
 
-    stack = Stack.of([one(0, 1, 2, 5), one(1, 2, 3, 5), one(2, 5, 6)])  # once: 0, 3, 6; twice: 1; always: 2, 5
+    stack = Stack.of([one(0, 1, 2, 5), one(1, 2, 3, 5), one(2, 5, 6)])  # 0, 3 and 6 once, 1 twice, 2 and 5 always
     assert count_votes(stack, one(1, 5, 6).topology) == ((0, 3, 1, 2), (0, 1, 1, 1))
     assert count_votes(stack, one(2, 5).topology) == ((0, 3, 1, 2), (0, 0, 0, 2))
     assert count_votes(stack, one(0, 3, 6).topology) == ((0, 3, 1, 2), (0, 3, 0, 0))

@@ -1,4 +1,4 @@
-"""Masks in notebooks: what is sent, what is counted, what is shown where no browser is. No browser here."""
+"""Masks in notebooks are sent, counted and drawn without a browser, and none is needed here."""
 
 import base64
 import io
@@ -17,14 +17,14 @@ from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.allocation import allocate
 from sparsekit.topology.selection import keep_top_per_layer, random_topology
 from sparsekit.widgets import LayerTable, MaskExplorer, MaskTiles, RankedScores, colours, mask_encoding, rendering
-from sparsekit.widgets.view import STATIC
+from sparsekit.widgets.base import STATIC
 
 SHAPES = {"fc1": (24, 13), "conv": (8, 3, 3, 3), "head": (10, 24)}
 
 
 @pytest.fixture
 def scores():
-    """Two scores for a small network; "even" has many equal ones."""
+    """Make two scores for a small network, of which "even" has many equal ones."""
     generator = torch.Generator().manual_seed(0)
     return {
         "random": {name: torch.rand(shape, generator=generator) for name, shape in SHAPES.items()},
@@ -34,14 +34,14 @@ def scores():
 
 def unpack(widget: MaskTiles) -> dict[str, np.ndarray]:
     """Read the masks back from exactly what the browser gets."""
-    raw, found, start = np.frombuffer(widget.bits, np.uint8), {}, 0
+    raw, masks, start = np.frombuffer(widget.bits, np.uint8), {}, 0
     for tile in widget.layers:
         stride = -(-tile["cols"] // 8)
         rows = raw[start : start + tile["rows"] * stride].reshape(tile["rows"], stride)
-        found[tile["name"]] = np.unpackbits(rows, axis=1)
+        masks[tile["name"]] = np.unpackbits(rows, axis=1)
         start += rows.size
     assert start == raw.size
-    return found
+    return masks
 
 
 def count_colour(png: bytes, colour: str) -> int:
@@ -61,9 +61,9 @@ def test_packed_rows_give_back_the_mask(rows, cols, seed):
     assert np.array_equal(packed.mask(), mask)
 
 
-def test_the_first_place_is_the_most_significant_bit():
+def test_the_first_position_is_the_most_significant_bit():
     layer = LayerTopology((2, 9), torch.tensor([0, 8, 16]))
-    assert mask_encoding.bits_of(layer).rows.tolist() == [[0b10000000, 0b10000000], [0b00000001, 0]]
+    assert mask_encoding.pack_layer(layer).rows.tolist() == [[0b10000000, 0b10000000], [0b00000001, 0]]
 
 
 def test_the_browser_gets_every_connection_and_no_other():
@@ -82,14 +82,14 @@ def test_a_convolution_is_shown_as_a_matrix_of_outputs_by_inputs():
 
 def test_packed_rows_give_back_the_topology():
     topology = random_topology(SHAPES, 0.2)
-    assert Topology({name: bits.topology() for name, bits in mask_encoding.all_bits(topology).items()}) == topology
+    assert Topology({name: bits.topology() for name, bits in mask_encoding.pack_topology(topology).items()}) == topology
 
 
 def test_names_and_bits_come_in_one_message(monkeypatch):
-    widget, sent = MaskTiles(random_topology(SHAPES, 0.2)), []
-    monkeypatch.setattr(MaskTiles, "send_state", lambda self, key=None: sent.append(set(key)))
+    widget, messages = MaskTiles(random_topology(SHAPES, 0.2)), []
+    monkeypatch.setattr(MaskTiles, "send_state", lambda self, key=None: messages.append(set(key)))
     widget.show(random_topology({"other": (5, 5)}, 0.2))
-    assert sent == [{"layers", "bits", "captions", "alt"}]
+    assert messages == [{"layers", "bits", "captions", "alt"}]
 
 
 # --- what is counted ------------------------------------------------------------------------------
@@ -99,17 +99,17 @@ def test_names_and_bits_come_in_one_message(monkeypatch):
 def test_the_numbers_beside_the_masks_are_those_of_the_analysis(seed, density):
     topology = random_topology({"fc": (12, 9), "conv": (6, 4, 3, 3)}, density, seed=seed)
     table = layer_table(topology)
-    for facts in mask_encoding.all_facts(mask_encoding.all_bits(topology)):
+    for facts in mask_encoding.all_facts(mask_encoding.pack_topology(topology)):
         row = table.loc[facts.name]
-        shown = (facts.count, facts.density, facts.min_fan_in, facts.dead_outputs, facts.dead_inputs)
-        wanted = (row["count"], row["density"], row["fan_in_min"], row["dead_outputs"], row["dead_inputs"])
-        assert shown == pytest.approx(wanted)
+        numbers = (facts.count, facts.density, facts.min_fan_in, facts.dead_outputs, facts.dead_inputs)
+        expected = (row["count"], row["density"], row["fan_in_min"], row["dead_outputs"], row["dead_inputs"])
+        assert numbers == pytest.approx(expected)
 
 
 def test_dead_units_are_counted_by_hand():
     mask = torch.zeros(3, 2, 2, 2, dtype=torch.bool)
     mask[0, 1, 0, 1] = mask[0, 1, 1, 1] = mask[2, 1, 0, 0] = True  # output 1 and input channel 0 stay unused
-    facts = mask_encoding.facts_of("conv", mask_encoding.bits_of(LayerTopology.of_mask(mask)))
+    facts = mask_encoding.facts_of("conv", mask_encoding.pack_layer(LayerTopology.of_mask(mask)))
     assert (facts.count, facts.min_fan_in, facts.dead_outputs, facts.dead_inputs) == (3, 0, 1, 1)
 
 
@@ -124,7 +124,7 @@ def test_the_table_has_a_row_per_layer_and_their_sum():
 
 def test_a_network_without_sparse_layers_says_so():
     widget = MaskTiles(Topology())
-    assert widget.sentence() == "No sparse layers."
+    assert widget.sentence() == "There are no sparse layers."
     assert widget.snapshot()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
@@ -162,26 +162,27 @@ def test_moving_the_slider_sends_the_bits_of_the_new_masks(scores):
     before = explorer.masks.bits
     explorer.controls.set(sparsity=60.0)
     assert explorer.masks.bits != before
-    assert explorer.masks.bits == mask_encoding.joined(mask_encoding.all_bits(explorer.masks_at(0.4, "erk", "random")))
+    topology = explorer.masks_at(0.4, "erk", "random")
+    assert explorer.masks.bits == mask_encoding.join_rows(mask_encoding.pack_topology(topology))
 
 
 def test_the_table_follows_the_slider(scores):
     explorer = MaskExplorer(scores, density=0.1)
     explorer.choose(density=0.5, allocation="uniform")
     assert explorer.table.rows == mask_encoding.table_rows(
-        mask_encoding.all_facts(mask_encoding.all_bits(explorer.topology))
+        mask_encoding.all_facts(mask_encoding.pack_topology(explorer.topology))
     )
     assert explorer.table.rows[-1][3] == "50.0 %"
 
 
 def test_another_allocation_or_score_gives_other_masks(scores):
     explorer = MaskExplorer(scores, density=0.2)
-    seen = {explorer.masks.bits}
+    masks = {explorer.masks.bits}
     explorer.choose(allocation="uniform")
-    seen.add(explorer.masks.bits)
+    masks.add(explorer.masks.bits)
     explorer.choose(score="even")
-    seen.add(explorer.masks.bits)
-    assert len(seen) == 3
+    masks.add(explorer.masks.bits)
+    assert len(masks) == 3
 
 
 def test_every_preset_can_be_pressed(scores):
@@ -199,7 +200,7 @@ def test_a_message_of_the_browser_presses_a_preset(scores):
     assert explorer.density == 0.1
 
 
-def test_settings_that_cannot_be_are_answered_beside_the_slider_and_the_picture_stays(scores):
+def test_settings_that_cannot_be_are_answered_beside_the_slider_and_the_masks_stay(scores):
     explorer = MaskExplorer(scores, density=0.1)
     before = explorer.masks.bits
     explorer.controls.set(sparsity=100.0)
@@ -244,8 +245,8 @@ def test_an_unknown_score_is_refused_and_the_known_are_listed(scores):
 
 def test_a_still_has_one_dark_pixel_per_connection():
     topology = random_topology({"fc": (40, 50)}, 0.1)
-    drawn = rendering.tile(mask_encoding.bits_of(topology["fc"]))
-    dark = (drawn[..., :3] == colours.rgb(colours.INK)).all(axis=2)
+    image = rendering.tile(mask_encoding.pack_layer(topology["fc"]))
+    dark = (image[..., :3] == colours.rgb(colours.INK)).all(axis=2)
     assert np.array_equal(dark, topology["fc"].mask().numpy())
 
 
@@ -256,11 +257,11 @@ def test_the_explorers_still_grows_darker_with_density(scores):
     assert count_colour(explorer.snapshot(), colours.INK) > 3 * few
 
 
-def test_a_displayed_explorer_is_a_widget_a_picture_and_a_sentence(scores):
+def test_a_displayed_explorer_is_a_widget_an_image_and_a_sentence(scores):
     bundle = MaskExplorer(scores, density=0.1)._repr_mimebundle_()
     assert set(bundle) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
     assert base64.b64decode(bundle["image/png"])[:4] == b"\x89PNG"
-    assert bundle["text/plain"].startswith("90 % sparsity, erk, random scores: 3 layers, 77 of 768 connections kept")
+    assert bundle["text/plain"].startswith("90 % sparsity, erk, random scores: 3 layers have 77 of 768 connections (")
 
 
 def test_the_same_settings_give_the_same_still_and_sentence(scores):
@@ -271,15 +272,15 @@ def test_the_same_settings_give_the_same_still_and_sentence(scores):
 
 
 def test_a_still_shows_itself_in_a_notebook():
-    picture = MaskTiles(random_topology(SHAPES, 0.2)).snapshot()
-    assert DisplayFormatter().format(picture)[0] == {"image/png": bytes(picture), "text/plain": picture.alt}
+    image = MaskTiles(random_topology(SHAPES, 0.2)).snapshot()
+    assert DisplayFormatter().format(image)[0] == {"image/png": bytes(image), "text/plain": image.alt}
 
 
 def test_a_table_reads_as_text():
     table = LayerTable()
     table.show([mask_encoding.LayerFacts("a", (10, 20), 20, 1, 0, 3)])
     assert "a  10 × 20  20  10.0 %" in table.sentence()
-    assert table.caption == "1 layer, 20 of 200 connections kept (10.0 %, 10.0× fewer), 0 dead outputs, 3 dead inputs."
+    assert table.caption == "1 layer has 20 of 200 connections (10.0 %, 10.0× fewer), 0 dead outputs and 3 dead inputs."
     assert table.snapshot().alt == table.sentence()
 
 
@@ -320,4 +321,4 @@ def test_every_script_is_short_enough_to_read(path):
 def test_no_widget_draws_with_pyplot_or_prints():
     sources = {path.name: path.read_text(encoding="utf-8") for path in STATIC.parent.glob("*.py")}
     assert not [name for name, text in sources.items() if "matplotlib.pyplot" in text or "IPython.display" in text]
-    assert [name for name, text in sources.items() if re.search(r"(?<![\w.])print\(", text)] == ["teach.py"]
+    assert [name for name, text in sources.items() if re.search(r"(?<![\w.])print\(", text)] == ["exercises.py"]

@@ -1,4 +1,4 @@
-"""Figures under controls, and a speed meter in the background: what is drawn is what the controls say."""
+"""Figures show what their controls say, and a speed meter runs in the background."""
 
 import io
 import itertools
@@ -39,7 +39,7 @@ def draw(power: int, colour: str = "black"):
     return ax
 
 
-def explorer() -> FigureExplorer:
+def make_explorer() -> FigureExplorer:
     fields = [
         Field(name="power", kind="range", label="Power", low=0, high=3, step=1),
         Field(name="colour", kind="choice", label="Colour", options=(("black", "black"), ("red", "red"))),
@@ -51,39 +51,39 @@ def pixels(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
-def errors(shown: FigureExplorer) -> list[str]:
-    return [field["error"] for field in shown.controls.fields]
+def errors(explorer: FigureExplorer) -> list[str]:
+    return [field["error"] for field in explorer.controls.fields]
 
 
 def test_a_control_draws_the_figure_anew_and_says_so_in_words():
-    shown = explorer()
-    before = shown.image.value
-    shown.choose(colour="red")
-    assert (pixels(shown.image.value) != pixels(before)).any()
-    assert shown.words.values["words"] == repr(shown) == "x to the power of 1, red"
+    explorer = make_explorer()
+    before = explorer.image.value
+    explorer.choose(colour="red")
+    assert (pixels(explorer.image.value) != pixels(before)).any()
+    assert explorer.words.values["words"] == repr(explorer) == "x to the power of 1, red"
 
 
 def test_its_still_is_the_figure_with_its_title_as_words():
-    shown = explorer()
-    still = shown.snapshot()
-    assert bytes(still) == shown.image.value
+    explorer = make_explorer()
+    still = explorer.snapshot()
+    assert bytes(still) == explorer.image.value
     assert still.alt == "x to the power of 1, black"
-    bundle = shown._repr_mimebundle_()
+    bundle = explorer._repr_mimebundle_()
     assert set(bundle) >= {"image/png", "text/plain", "application/vnd.jupyter.widget-view+json"}
 
 
-def test_what_the_function_refuses_is_said_beside_the_control_and_the_picture_stays():
-    shown = explorer()
-    before = shown.image.value
-    shown.choose(power=3)
-    assert errors(shown) == ["power must be at most 2, got 3", ""]
-    assert shown.image.value == before
-    shown.choose(power=2)
-    assert errors(shown) == ["", ""]
-    assert repr(shown) == "x to the power of 2, black"
+def test_what_the_function_refuses_is_said_beside_the_control_and_the_figure_stays():
+    explorer = make_explorer()
+    before = explorer.image.value
+    explorer.choose(power=3)
+    assert errors(explorer) == ["power must be at most 2, got 3", ""]
+    assert explorer.image.value == before
+    explorer.choose(power=2)
+    assert errors(explorer) == ["", ""]
+    assert repr(explorer) == "x to the power of 2, black"
 
 
-def test_first_values_that_are_refused_are_an_error():
+def test_initial_values_that_are_refused_are_an_error():
     with pytest.raises(ValueError, match="at most 2"):
         FigureExplorer(draw, [], {"power": 3})
 
@@ -102,22 +102,22 @@ def views():
 
 
 def test_layers_and_guides_are_chosen_and_the_numbers_are_those_of_the_sampling(views):
-    shown = GuidanceExplorer(views, fraction=0.3, seed=2)
-    assert repr(shown).startswith("0, uniform: ")
-    shown.choose(layer="2", guide="grabo", subset=2.0)
-    found = guidance(views["2"], GraBo(subset=2.0), fraction=0.3, seed=2)
-    ratio = found.candidates.count / views["2"].topology.count
-    assert f"2, grabo: |S| / |A| = {ratio:.2f} " in repr(shown)
-    assert f"recall {found.recall:.0%}" in repr(shown)
+    explorer = GuidanceExplorer(views, fraction=0.3, seed=2)
+    assert repr(explorer).startswith("0, uniform: ")
+    explorer.choose(layer="2", guide="grabo", subset=2.0)
+    sample = guidance(views["2"], GraBo(subset=2.0), fraction=0.3, seed=2)
+    ratio = sample.candidates.count / views["2"].topology.count
+    assert f"2, grabo: |S| / |A| = {ratio:.2f} " in repr(explorer)
+    assert f"recall {sample.recall:.0%}" in repr(explorer)
 
 
 def test_every_guide_that_there_is_can_be_chosen(views):
-    shown = GuidanceExplorer(views, layer="2")
-    options = {value for value, _ in shown.controls.fields[1]["options"]}
+    explorer = GuidanceExplorer(views, layer="2")
+    options = {value for value, _ in explorer.controls.fields[1]["options"]}
     assert options == {"uniform", "grabo", "graest", "synflow"}
     for guide in options:
-        shown.choose(guide=guide)
-        assert repr(shown).startswith(f"2, {guide}: ")
+        explorer.choose(guide=guide)
+        assert repr(explorer).startswith(f"2, {guide}: ")
 
 
 def test_a_layer_that_is_not_there_is_refused(views):
@@ -129,17 +129,17 @@ def test_a_layer_that_is_not_there_is_refused(views):
 
 
 def test_the_meter_s_steps_are_sparsities_and_its_numbers_milliseconds(monkeypatch):
-    asked = []
+    calls = []
 
     def seconds(layer, density, example, **settings):
-        asked.append((density, settings))
+        calls.append((density, settings))
         return {"dense": 0.002, "csr": 0.001 * density}
 
     monkeypatch.setattr(sys.modules["sparsekit.widgets.live_speed"], "step_seconds", seconds)
-    found = list(live_speed(nn.Linear(4, 4), torch.rand(2, 4), sparsities=(0, 90), seed=7, rounds=2))
-    assert [one.step for one in found] == [0, 90]
-    assert found[1].metrics == pytest.approx({"dense": 2.0, "csr": 0.1})
-    assert asked == [(1.0, {"seed": 7, "rounds": 2}), (pytest.approx(0.1), {"seed": 7, "rounds": 2})]
+    snapshots = list(live_speed(nn.Linear(4, 4), torch.rand(2, 4), sparsities=(0, 90), seed=7, rounds=2))
+    assert [one.step for one in snapshots] == [0, 90]
+    assert snapshots[1].metrics == pytest.approx({"dense": 2.0, "csr": 0.1})
+    assert calls == [(1.0, {"seed": 7, "rounds": 2}), (pytest.approx(0.1), {"seed": 7, "rounds": 2})]
 
 
 def test_the_meter_measures_for_real_and_can_be_stopped_between_two_sparsities():
@@ -163,7 +163,7 @@ def test_a_panel_names_its_axes_as_it_is_told():
     run.wait(timeout=20)
     (chart,) = panel.charts.values()
     assert (chart.y_label, chart.x_label, chart.width) == ("milliseconds", "sparsity in per cent", 640)
-    assert "a: 1 at sparsity in per cent 90 (2 points)." in panel.sentence()
+    assert "a is 1 at sparsity in per cent 90 (2 points)." in panel.sentence()
 
 
 # --- whatever users name things ---------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def test_curves_and_films_show_names_as_they_are():
     figure.savefig(io.BytesIO())
     legend = figure.axes[0].get_legend()
     assert [text.get_text().replace(r"\$", "$").lstrip("\u200b") for text in legend.get_texts()] == [FORMULA, "_fc"]
-    one, other = (LayerTopology((2, 3), torch.tensor([place])) for place in (1, 4))
+    one, other = (LayerTopology((2, 3), torch.tensor([position])) for position in (1, 4))
     journal = Journal(sk.Topology({FORMULA: one}))
     journal.add(1, TopologyUpdate({FORMULA: one.indices}, {FORMULA: other.indices}))
     assert TopologyFilm(journal).snapshot()

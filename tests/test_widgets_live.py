@@ -1,4 +1,4 @@
-"""Runs in a thread: they start, pause, stop and fail as asked, and give what they would give without a thread."""
+"""Runs in a thread start, pause, stop and fail on demand, and give what they would give without a thread."""
 
 import itertools
 import math
@@ -24,20 +24,20 @@ from sparsekit.schedules import Constant
 from sparsekit.topology.selection import random_topology
 from sparsekit.tricks import GhostNeurons, GhostSkips, Skip, Soft, begin, ghosts_of
 from sparsekit.widgets import Control, Curve, LivePanel, Run, Snapshot, cells, live_training
-from sparsekit.widgets.curve import thinned
+from sparsekit.widgets.curve import downsample
 
 SECONDS = 20  # patience with a slow machine
 
 
 def counting(steps=None, *, pause=0.001):
-    """Yield snapshots, for ever where no number is given."""
+    """Yield snapshots, without end where there is no number."""
     for step in itertools.count() if steps is None else range(steps):
         time.sleep(pause)
         yield Snapshot(step, {"loss": 1.0 / (step + 1)})
 
 
 def until(condition):
-    """Wait until something is so."""
+    """Wait until a condition holds."""
     end = time.monotonic() + SECONDS
     while not condition():
         assert time.monotonic() < end, "waited too long"
@@ -55,10 +55,10 @@ def test_a_run_takes_every_snapshot():
 
 
 def test_nothing_happens_before_the_start():
-    taken = []
-    run = Run(taken.append(step) or Snapshot(step) for step in range(3))
+    steps = []
+    run = Run(steps.append(step) or Snapshot(step) for step in range(3))
     time.sleep(0.05)
-    assert (taken, run.state, run.latest) == ([], "ready", None)
+    assert (steps, run.state, run.latest) == ([], "ready", None)
     run.wait(SECONDS)
 
 
@@ -74,11 +74,11 @@ def test_a_paused_run_holds_still_until_it_is_resumed():
     until(lambda: run.count > 3)
     run.pause()
     time.sleep(0.05)
-    held = run.count
+    count = run.count
     time.sleep(0.1)
-    assert (run.state, run.count) == ("paused", held)
+    assert (run.state, run.count) == ("paused", count)
     run.resume()
-    until(lambda: run.count > held)
+    until(lambda: run.count > count)
     assert run.state == "running"
     run.stop()
     run.wait(SECONDS)
@@ -102,11 +102,11 @@ def test_a_paused_run_can_be_stopped():
 
 
 def test_a_run_stopped_before_its_start_never_begins():
-    taken = []
-    run = Run(taken.append(step) or Snapshot(step) for step in range(3))
+    steps = []
+    run = Run(steps.append(step) or Snapshot(step) for step in range(3))
     run.stop()
     assert run.wait(SECONDS) is None
-    assert (run.state, taken) == ("stopped", [])
+    assert (run.state, steps) == ("stopped", [])
 
 
 def test_pause_and_resume_do_nothing_to_a_run_that_is_over():
@@ -142,7 +142,7 @@ def test_an_error_in_the_training_reaches_whoever_waits():
     with pytest.raises(FloatingPointError, match="must be finite"):
         run.wait(SECONDS)
     assert (run.state, run.count) == ("failed", 1)
-    with pytest.raises(FloatingPointError):  # and again, whenever somebody asks
+    with pytest.raises(FloatingPointError):  # and again at every later call
         run.wait(SECONDS)
 
 
@@ -168,7 +168,7 @@ def test_waiting_too_long_stops_the_run():
 def test_an_interrupt_while_waiting_stops_the_run_and_keeps_its_result(monkeypatch):
     run = Run(counting()).start()
     until(lambda: run.count > 3)
-    calls, wait = [], run._over.wait
+    calls, wait = [], run._finished.wait
 
     def interrupted(timeout=None):
         calls.append(timeout)
@@ -176,7 +176,7 @@ def test_an_interrupt_while_waiting_stops_the_run_and_keeps_its_result(monkeypat
             raise KeyboardInterrupt
         return wait(timeout)
 
-    monkeypatch.setattr(run._over, "wait", interrupted)
+    monkeypatch.setattr(run._finished, "wait", interrupted)
     last = run.wait(SECONDS)
     assert last.step == run.count - 1 > 2
     assert run.state == "stopped"
@@ -185,8 +185,8 @@ def test_an_interrupt_while_waiting_stops_the_run_and_keeps_its_result(monkeypat
 def test_waiting_is_done_in_slices_so_that_an_interrupt_lands(monkeypatch):
     run = Run(counting(300))
     run.start()
-    slices, wait = [], run._over.wait
-    monkeypatch.setattr(run._over, "wait", lambda timeout=None: slices.append(timeout) or wait(timeout))
+    slices, wait = [], run._finished.wait
+    monkeypatch.setattr(run._finished, "wait", lambda timeout=None: slices.append(timeout) or wait(timeout))
     run.wait(SECONDS)
     assert slices
     assert all(timeout is not None and timeout <= 0.1 for timeout in slices)
@@ -207,19 +207,19 @@ def test_a_broken_view_ends_no_run_and_is_reported():
 
 
 def test_a_broken_view_does_not_silence_the_others():
-    heard = []
-    run = Run(counting(3)).listen(lambda run: 1 / 0).listen(lambda run: heard.append(run.count))
+    counts = []
+    run = Run(counting(3)).listen(lambda run: 1 / 0).listen(lambda run: counts.append(run.count))
     with pytest.warns(UserWarning, match="view"):
         run.wait(SECONDS)
-    assert heard[-1] == 3
+    assert counts[-1] == 3
 
 
 def test_listeners_are_told_at_most_ten_times_a_second():
-    told = []
+    counts = []
     start = time.monotonic()
-    Run(counting(3000, pause=0)).listen(lambda run: told.append(run.count)).wait(SECONDS)
-    assert 3 <= len(told) <= 3 + (time.monotonic() - start) / 0.1
-    assert told[-1] == 3000  # the end is told whenever it comes
+    Run(counting(3000, pause=0)).listen(lambda run: counts.append(run.count)).wait(SECONDS)
+    assert 3 <= len(counts) <= 3 + (time.monotonic() - start) / 0.1
+    assert counts[-1] == 3000  # the end is told whenever it comes
 
 
 def test_the_last_topology_stays_where_a_snapshot_has_none():
@@ -284,9 +284,9 @@ def test_training_is_the_same_with_and_without_a_thread():
 
 def test_snapshots_show_the_topology_of_their_step():
     model, steps = small_training(RigL(stop=12, every=3))
-    shown = [(snapshot.topology, topology_of(model)) for snapshot in steps]
-    assert all(ours == theirs for ours, theirs in shown)
-    assert shown[0][0] != shown[-1][0]
+    pairs = [(snapshot.topology, topology_of(model)) for snapshot in steps]
+    assert all(ours == theirs for ours, theirs in pairs)
+    assert pairs[0][0] != pairs[-1][0]
 
 
 def test_live_training_records_a_journal():
@@ -428,19 +428,19 @@ def test_a_rule_without_such_settings_gets_no_sliders():
 def test_masks_are_drawn_only_when_they_changed():
     topology = random_topology({"fc": (6, 7)}, 0.5)
     panel = LivePanel(Run([Snapshot(0, {}, topology), Snapshot(1, {}, topology)]))
-    shown, show = [], panel.masks.show
-    panel.masks.show = lambda one: shown.append(one) or show(one)
+    topologies, show = [], panel.masks.show
+    panel.masks.show = lambda one: topologies.append(one) or show(one)
     panel.run.wait(SECONDS)
-    assert shown == [topology]
+    assert topologies == [topology]
 
 
-def test_a_failed_picture_is_shown_in_the_panel():
+def test_a_failed_view_is_shown_in_the_panel():
     run = Run(counting(3))
     panel = LivePanel(run, metrics=["loss"])
     panel.charts[("loss",)].show = lambda lines: 1 / 0
     with pytest.warns(UserWarning, match="view"):
         run.wait(SECONDS)
-    assert "the run goes on: ZeroDivisionError" in panel.buttons.fields[4]["error"]
+    assert "the run continues (ZeroDivisionError: " in panel.buttons.fields[4]["error"]
 
 
 def test_an_error_of_the_training_is_shown_in_the_panel():
@@ -453,16 +453,16 @@ def test_an_error_of_the_training_is_shown_in_the_panel():
     with pytest.raises(ValueError, match="no such layer"):
         run.wait(SECONDS)
     assert panel.buttons.fields[4]["error"] == "ValueError: no such layer"
-    assert "failed: 1 steps" in panel.sentence()
+    assert "failed after 1 steps" in panel.sentence()
 
 
-def test_a_panel_is_widget_picture_and_sentence_before_and_after():
+def test_a_panel_is_widget_image_and_sentence_before_and_after():
     run = Run([Snapshot(0, {"loss": 1.0}, random_topology({"fc": (6, 7)}, 0.5))], total=1)
     panel = LivePanel(run, metrics=["loss"])
-    assert panel._repr_mimebundle_()["text/plain"] == "Run ready: 0 of 1 steps."
+    assert panel._repr_mimebundle_()["text/plain"] == "The run is ready after 0 of 1 steps."
     run.wait(SECONDS)
     assert panel._repr_mimebundle_()["text/plain"].startswith(
-        "Run done: 1 of 1 steps. loss: 1 at step 0 (1 points). 1 "
+        "The run is done after 1 of 1 steps. loss is 1 at step 0 (1 points). 1 "
     )
     assert panel.snapshot()[:4] == b"\x89PNG"
 
@@ -475,27 +475,27 @@ def test_a_line_needs_a_value_per_step():
         Curve().show({"loss": ([0, 1], [1.0])})
 
 
-def test_a_long_line_is_thinned_and_keeps_its_spikes_and_ends():
+def test_a_long_line_is_downsampled_and_keeps_its_spikes_and_ends():
     steps, values = np.arange(50_000), np.zeros(50_000)
     values[31_234], values[41_234] = 9.0, -7.0
-    thin = thinned(steps, values)
-    assert thin.shape[1] <= 1000
-    assert (thin[0, 0], thin[0, -1]) == (0, 49_999)
-    assert (thin[1].max(), thin[1].min()) == (9.0, -7.0)
-    assert (np.diff(thin[0]) > 0).all()
+    points = downsample(steps, values)
+    assert points.shape[1] <= 1000
+    assert (points[0, 0], points[0, -1]) == (0, 49_999)
+    assert (points[1].max(), points[1].min()) == (9.0, -7.0)
+    assert (np.diff(points[0]) > 0).all()
 
 
 def test_a_short_line_is_sent_whole():
-    assert thinned([0, 1, 2], [5.0, math.nan, 4.0]).shape == (2, 3)
+    assert downsample([0, 1, 2], [5.0, math.nan, 4.0]).shape == (2, 3)
 
 
 def test_lines_with_their_own_steps_are_sent_one_after_the_other():
     chart = Curve("share")
     chart.show({"train": ([0, 1, 2], [0.1, 0.2, 0.3]), "test": ([2], [0.25])})
     assert [(one["name"], one["count"]) for one in chart.series] == [("train", 3), ("test", 1)]
-    sent = np.frombuffer(chart.points, np.float32)
-    assert sent == pytest.approx([0, 1, 2, 0.1, 0.2, 0.3, 2, 0.25])
-    assert chart.sentence() == "train: 0.3 at step 2 (3 points). test: 0.25 at step 2 (1 points)."
+    points = np.frombuffer(chart.points, np.float32)
+    assert points == pytest.approx([0, 1, 2, 0.1, 0.2, 0.3, 2, 0.25])
+    assert chart.sentence() == "train is 0.3 at step 2 (3 points). test is 0.25 at step 2 (1 points)."
 
 
 def test_sliders_move_the_ghosts_of_a_running_training():
@@ -526,7 +526,7 @@ class Notebook:
         self.events = EventManager(self, available_events)
         self.sends_ids, self.request = sends_ids, {}
         monkeypatch.setattr(cells, "_shell", lambda: self)
-        monkeypatch.setattr(cells, "_made", {})
+        monkeypatch.setattr(cells, "_actions", {})
 
     def get_parent(self):
         return self.request
@@ -548,7 +548,7 @@ def notebook(request, monkeypatch):
 
 @pytest.fixture
 def open_widgets():
-    """What widgets there are; none more in the end."""
+    """List the new widgets, and close them in the end."""
     before = set(_instances)
     yield lambda: set(_instances) - before
     for name in set(_instances) - before:
@@ -565,11 +565,11 @@ def test_a_panel_whose_cell_is_run_again_stops_its_run_and_takes_its_widgets_awa
     until(lambda: first.run.count > 2)
     count = len(open_widgets())
     second = notebook.run(cell)
-    held = first.run.count
+    count_at_stop = first.run.count
     assert first.run.state == "stopped"
     assert len(open_widgets()) == count
     until(lambda: second.run.count > 2)
-    assert (first.run.count, second.run.state) == (held, "running")
+    assert (first.run.count, second.run.state) == (count_at_stop, "running")
     second.close()
     assert (second.run.state, open_widgets()) == ("stopped", set())
 
@@ -593,24 +593,24 @@ def test_a_run_whose_cell_is_run_again_is_over_before_the_cell_begins(notebook):
 
 
 @pytest.mark.parametrize("is_shown_again", [True, False])
-def test_a_run_of_another_cell_goes_on_if_the_cell_shows_it_again(notebook, open_widgets, is_shown_again):
-    made = []
+def test_a_run_of_another_cell_continues_if_the_cell_shows_it_again(notebook, open_widgets, is_shown_again):
+    runs = []
 
     def training():
-        made.append(Run(counting()).start())
+        runs.append(Run(counting()).start())
 
-    def picture():
-        return LivePanel(made[0], metrics=["loss"]) if len(made) == 1 or is_shown_again else None
+    def panel():
+        return LivePanel(runs[0], metrics=["loss"]) if len(runs) == 1 or is_shown_again else None
 
     notebook.run(training)
-    first = notebook.run(picture)
-    made.append("once")
-    again = notebook.run(picture)
+    first = notebook.run(panel)
+    runs.append("once")
+    again = notebook.run(panel)
     assert first.is_closed
-    assert made[0].state == ("running" if is_shown_again else "stopped")
+    assert runs[0].state == ("running" if is_shown_again else "stopped")
     if again is not None:
         again.close()
-    assert (made[0].state, open_widgets()) == ("stopped", set())
+    assert (runs[0].state, open_widgets()) == ("stopped", set())
 
 
 def test_a_run_that_two_panels_watch_ends_with_the_last_of_them(open_widgets):
@@ -631,7 +631,7 @@ def test_closing_the_widgets_closes_the_panel(open_widgets, way):
     assert (panel.run.state, open_widgets()) == ("stopped", set())
     bundle = panel._repr_mimebundle_()
     assert set(bundle) == {"image/png", "text/plain"}
-    assert bundle["text/plain"].startswith("Run stopped")
+    assert bundle["text/plain"].startswith("The run is stopped")
 
 
 def test_a_paused_run_can_be_closed_and_a_listener_may_close_its_panel(open_widgets):

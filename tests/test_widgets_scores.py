@@ -1,4 +1,4 @@
-"""Scores under a slider: the masks are those of `prune`, found in the background; no control ever waits for one."""
+"""Masks under a slider for scores are those of `prune`. A run finds them, and no control ever waits for one."""
 
 import time
 from collections.abc import Sequence
@@ -22,91 +22,91 @@ def model() -> nn.Module:
     return made(lambda: nn.Sequential(nn.Linear(6, 30), nn.ReLU(), nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 3)))
 
 
-def explorer(**settings) -> ScoreExplorer:
+def make_explorer(**settings) -> ScoreExplorer:
     return ScoreExplorer(model(), SCORES, batches=[batch_for((6,))], halvings=6, halving=2, **settings)
 
 
-def wanted(score: str, halving: int):
+def expected(score: str, halving: int):
     return prune(model(), SCORES[score], 0.5**halving, batches=[batch_for((6,))])
 
 
-def note(shown: ScoreExplorer) -> str:
-    return shown.controls.fields[0]["help"]
+def note(explorer: ScoreExplorer) -> str:
+    return explorer.controls.fields[0]["help"]
 
 
 def test_it_shows_the_mask_of_its_first_score_before_anything_ran():
-    shown = explorer(score="synflow")
-    assert shown.run.state == "ready"
-    assert shown.shown.topology == wanted("synflow", 2)
-    assert {name: bits.topology() for name, bits in shown.masks.shown.items()} == dict(wanted("synflow", 2))
+    explorer = make_explorer(score="synflow")
+    assert explorer.run.state == "ready"
+    assert explorer.pruning.topology == expected("synflow", 2)
+    assert {name: bits.topology() for name, bits in explorer.masks.packed_masks.items()} == dict(expected("synflow", 2))
 
 
 def test_after_the_run_every_control_shows_exactly_what_prune_keeps():
-    shown = explorer()
-    shown.run.wait(timeout=60)
+    explorer = make_explorer()
+    explorer.run.wait(timeout=60)
     for score in SCORES:
         for halving in (0, 3, 6):
-            shown.choose(score=score, halving=halving)
-            assert shown.shown.topology == wanted(score, halving)
-            assert note(shown) == ""
-    assert len(shown.found) == shown.run.count == shown.run.total == 14
+            explorer.choose(score=score, halving=halving)
+            assert explorer.pruning.topology == expected(score, halving)
+            assert note(explorer) == ""
+    assert len(explorer.found) == explorer.run.count == explorer.run.total == 14
 
 
 def test_what_is_not_found_yet_is_said_and_follows_by_itself():
-    shown = explorer()
-    shown.choose(score="synflow", halving=6)
-    assert "not computed yet" in note(shown)
-    assert shown.shown.score == "magnitude"
-    shown.run.wait(timeout=60)
-    assert shown.shown.topology == wanted("synflow", 6)
-    assert note(shown) == ""
-    assert repr(shown).startswith("synflow, 98.4 % sparsity: ")
+    explorer = make_explorer()
+    explorer.choose(score="synflow", halving=6)
+    assert "not computed yet" in note(explorer)
+    assert explorer.pruning.score == "magnitude"
+    explorer.run.wait(timeout=60)
+    assert explorer.pruning.topology == expected("synflow", 6)
+    assert note(explorer) == ""
+    assert repr(explorer).startswith("synflow, 98.4 % sparsity: ")
 
 
 def test_going_back_to_what_is_shown_takes_the_note_away():
-    shown = explorer()
-    shown.choose(halving=5)
-    assert note(shown)
-    shown.choose(halving=2)
-    assert not note(shown)
+    explorer = make_explorer()
+    explorer.choose(halving=5)
+    assert note(explorer)
+    explorer.choose(halving=2)
+    assert not note(explorer)
 
 
-def test_words_table_and_picture_say_what_lies_on_a_path():
-    shown = explorer()
-    shown.run.wait(timeout=60)
-    shown.choose(score="magnitude", halving=6)
-    one = shown.shown
-    assert shown.words.values["words"] == repr(shown) == shown.snapshot().alt
-    assert f"{one.topology.count} of 840 connections, {one.effective.count} of them on a path" in repr(shown)
-    assert shown.table.head[-1] == "On a path"
+def test_words_table_and_image_say_what_lies_on_a_path():
+    explorer = make_explorer()
+    explorer.run.wait(timeout=60)
+    explorer.choose(score="magnitude", halving=6)
+    one = explorer.pruning
+    assert explorer.words.values["words"] == repr(explorer) == explorer.snapshot().alt
+    assert f"{one.topology.count} of 840 connections remain, {one.effective.count} of them on a path" in repr(explorer)
+    assert explorer.table.head[-1] == "On a path"
     effective = [layer.count for layer in one.effective.values()]
-    assert [int(row[-1]) for row in shown.table.rows] == [*effective, sum(effective)]
-    assert set(shown._repr_mimebundle_()) >= {"image/png", "text/plain", "application/vnd.jupyter.widget-view+json"}
+    assert [int(row[-1]) for row in explorer.table.rows] == [*effective, sum(effective)]
+    assert set(explorer._repr_mimebundle_()) >= {"image/png", "text/plain", "application/vnd.jupyter.widget-view+json"}
 
 
 def test_empty_layers_are_named():
-    shown = explorer()
-    shown.run.wait(timeout=60)
-    empty = [one for one in shown.found if one.empty]
+    explorer = make_explorer()
+    explorer.run.wait(timeout=60)
+    empty = [one for one in explorer.found if one.empty]
     assert empty
-    shown.choose(score=empty[0].score, halving=6)
-    assert f"nothing left in {', '.join(shown.shown.empty)}" in repr(shown)
+    explorer.choose(score=empty[0].score, halving=6)
+    assert f"There is nothing left in {', '.join(explorer.pruning.empty)}" in repr(explorer)
 
 
 def test_presets_choose_score_and_sparsity():
-    shown = explorer(presets={"Try": {"score": "synflow", "halving": 4}})
-    shown.run.wait(timeout=60)
-    shown.presets.press("Try")
-    assert shown.shown.topology == wanted("synflow", 4)
+    explorer = make_explorer(presets={"Try": {"score": "synflow", "halving": 4}})
+    explorer.run.wait(timeout=60)
+    explorer.presets.press("Try")
+    assert explorer.pruning.topology == expected("synflow", 4)
 
 
 def test_training_the_model_meanwhile_changes_nothing():
     net = model()
-    shown = ScoreExplorer(net, SCORES, batches=iter([batch_for((6,))]), halvings=3, halving=1)
+    explorer = ScoreExplorer(net, SCORES, batches=iter([batch_for((6,))]), halvings=3, halving=1)
     net.load_state_dict({name: torch.zeros_like(value) for name, value in net.state_dict().items()})
-    shown.run.wait(timeout=60)
-    shown.choose(score="synflow", halving=3)
-    assert shown.shown.topology == wanted("synflow", 3)
+    explorer.run.wait(timeout=60)
+    explorer.choose(score="synflow", halving=3)
+    assert explorer.pruning.topology == expected("synflow", 3)
 
 
 def test_every_registered_score_can_be_chosen_even_one_of_today(monkeypatch):
@@ -116,40 +116,40 @@ def test_every_registered_score_can_be_chosen_even_one_of_today(monkeypatch):
             return {name: torch.ones(layer.shape) for name, layer in kept.items()}
 
     monkeypatch.setitem(registry._registered["score"], "mine", Mine)
-    shown = ScoreExplorer(model(), batches=[batch_for((6,))], halvings=2, halving=1, score="mine")
-    assert [value for value, _ in shown.controls.fields[1]["options"]] == sk.names("score")
-    assert "mine" in shown.scores
-    assert all(score.min_per_layer == 0 for score in shown.scores.values())
-    assert repr(shown).startswith("mine, 50.0 % sparsity: 420 of 840 connections")
+    explorer = ScoreExplorer(model(), batches=[batch_for((6,))], halvings=2, halving=1, score="mine")
+    assert [value for value, _ in explorer.controls.fields[1]["options"]] == sk.names("score")
+    assert "mine" in explorer.scores
+    assert all(score.min_per_layer == 0 for score in explorer.scores.values())
+    assert repr(explorer).startswith("mine, 50.0 % sparsity: 420 of 840 connections")
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [({"score": "best"}, "score must be one of magnitude, synflow"), ({"halving": 7}, r"halving must lie in \[0, 6\]")],
 )
-def test_a_score_or_a_step_that_is_not_there_is_refused(settings, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_score_or_a_step_that_is_not_there_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
         ScoreExplorer(model(), SCORES, batches=[batch_for((6,))], halvings=6, **settings)
-    with pytest.raises(ValueError, match=said):
-        explorer().choose(**settings)
+    with pytest.raises(ValueError, match=message):
+        make_explorer().choose(**settings)
 
 
 def test_moving_a_control_draws_within_a_tenth_of_a_second():
     net = made(lambda: nn.Sequential(*(nn.Linear(100, 100) for _ in range(6))))
-    shown = ScoreExplorer(net, {"snip": SNIP()}, batches=[batch_for((100,))], halvings=4, halving=1)
-    shown.run.wait(timeout=60)
+    explorer = ScoreExplorer(net, {"snip": SNIP()}, batches=[batch_for((100,))], halvings=4, halving=1)
+    explorer.run.wait(timeout=60)
     times = []
     for halving in (0, 4, 2, 3, 1):
         start = time.perf_counter()
-        shown.choose(halving=halving)
+        explorer.choose(halving=halving)
         times.append(time.perf_counter() - start)
-    assert min(times) < 0.1  # the quickest: others may share the machine with something else
+    assert min(times) < 0.1  # the fastest, because others may share the machine with something else
 
 
 def test_a_panel_draws_its_lines_in_the_colours_of_the_methods():
-    shown = explorer()
-    panel = LivePanel(shown.run, metrics={"on a path": tuple(SCORES)}, masks=False, methods=True)
-    shown.run.wait(timeout=60)
+    explorer = make_explorer()
+    panel = LivePanel(explorer.run, metrics={"on a path": tuple(SCORES)}, masks=False, methods=True)
+    explorer.run.wait(timeout=60)
     (chart,) = panel.charts.values()
     assert [look["colour"] for look in chart.looks] == [style_of(name).colour for name in SCORES]
     assert [line["count"] for line in chart.series] == [7, 7]

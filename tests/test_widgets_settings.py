@@ -1,4 +1,4 @@
-"""Pickers: every field of a settings object gets its control, and `value` is always a valid object."""
+"""In pickers every field of a settings object gets its control, and `value` is always a valid object."""
 
 import typing
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from sparsekit.tricks import GhostNeurons, LabelSmoothing, make_trick
 from sparsekit.utils.registry import get, names
 from sparsekit.utils.settings import setting
 from sparsekit.widgets import Controls, Field, RulePicker, SettingsPicker, TrickPicker
-from sparsekit.widgets.form_state import build, changed, code_of, controls_of, draft_of, methods_for, values_of
+from sparsekit.widgets.form_state import build, code_of, controls_of, form_state_of, methods_for, values_of, with_value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,17 +91,17 @@ def test_a_number_that_may_be_missing_can_be_left_empty(picker):
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "value"),
+    ("name", "control_value", "value"),
     [("is_on", False, False), ("few", 4, 4), ("share", 1, 1.0), ("way", "down", "down"), ("inner.rate", 0.75, 0.75)],
 )
-def test_a_moved_control_changes_the_value_and_nothing_else(picker, name, said, value):
+def test_a_moved_control_changes_the_value_and_nothing_else(picker, name, control_value, value):
     before = picker.value
-    picker.choose(name, said)
+    picker.choose(name, control_value)
     got = picker.value
     for part in name.split("."):
         got = getattr(got, part)
     assert (got, type(got)) == (value, type(value))
-    changed = [key for key in values_of(draft_of(before)) if not _same_at(before, picker.value, key)]
+    changed = [key for key in values_of(form_state_of(before)) if not _same_at(before, picker.value, key)]
     assert changed in ([name], [name.partition(".")[0], name])
 
 
@@ -122,7 +122,7 @@ def test_the_methods_of_a_kind_can_be_chosen_and_bring_their_own_settings(picker
     assert picker.value.plan == Linear(0.1, 0.05, 40)
 
 
-def test_a_setting_can_be_none_and_come_back(picker):
+def test_a_setting_can_be_none_and_something_again(picker):
     picker.choose("plan_or_none", "cubic")
     assert isinstance(picker.value.plan_or_none, Cubic)
     picker.choose("plan_or_none", "none")
@@ -147,9 +147,9 @@ def test_a_combination_that_cannot_be_is_answered_beside_the_control_and_the_val
     assert (picker.value.few, picker.value.way) == (4, "down")
 
 
-def test_a_fraction_where_a_whole_number_belongs_is_refused(picker):
+def test_a_fraction_where_an_integer_belongs_is_refused(picker):
     picker.choose("many", 2.5)
-    assert "many must be a whole number, got 2.5" in picker.error
+    assert "many must be an integer, got 2.5" in picker.error
     assert picker.value.many == 30
 
 
@@ -160,24 +160,24 @@ def test_an_empty_number_that_must_be_there_is_refused(picker):
 
 
 def test_a_refused_value_is_never_heard_of(picker):
-    heard = []
-    picker.observe(lambda change: heard.append(change.new), "value")
+    values = []
+    picker.observe(lambda change: values.append(change.new), "value")
     picker.choose("many", 2.5)
     picker.choose("many", 2)
-    assert [one.many for one in heard] == [2]
+    assert [one.many for one in values] == [2]
 
 
 def test_moving_a_slider_never_sends_its_value_back(picker, monkeypatch):
-    sent = []
-    monkeypatch.setattr(Controls, "send_state", lambda self, key=None: sent.append((self.title, key)))
+    messages = []
+    monkeypatch.setattr(Controls, "send_state", lambda self, key=None: messages.append((self.title, key)))
     picker.controls.set_trait("values", {**picker.controls.values, "share": 0.3})
-    assert ("Settings", "values") not in sent[1:]  # the first is the test's own change
-    assert not [key for title, key in sent[1:] if title == "Settings" and key and "values" in key]
+    assert ("Settings", "values") not in messages[1:]  # the first is the test's own change
+    assert not [key for title, key in messages[1:] if title == "Settings" and key and "values" in key]
 
 
 def test_what_no_control_can_show_stays_when_its_text_comes_back():
-    draft = draft_of(Everything())
-    assert build(changed(draft, "sides", values_of(draft)["sides"])) == Everything()
+    state = form_state_of(Everything())
+    assert build(with_value(state, "sides", values_of(state)["sides"])) == Everything()
 
 
 def test_an_unknown_control_is_refused(picker):
@@ -226,17 +226,17 @@ def test_the_code_below_the_controls_makes_the_value(picker):
 @pytest.mark.parametrize("name", names("rule"))
 def test_every_rule_can_be_taken_apart_and_put_together_again(name):
     rule = make_rule(name, total_steps=100)
-    draft = draft_of(rule)
-    assert build(draft) == rule
-    assert [one.name for one in controls_of(draft)] == list(values_of(draft))
+    state = form_state_of(rule)
+    assert build(state) == rule
+    assert [control.name for control in controls_of(state)] == list(values_of(state))
 
 
 @pytest.mark.parametrize("kind", ["drop", "grow", "candidates", "schedule"])
 def test_every_registered_part_of_a_rule_is_offered(kind):
     hints = typing.get_type_hints(DropGrow)
-    wanted = hints["drop_fraction" if kind == "schedule" else kind]
+    field_type = hints["drop_fraction" if kind == "schedule" else kind]
     classes = [name for name in names(kind) if isinstance(get(kind, name), type)]
-    assert set(classes) <= set(methods_for(wanted))
+    assert set(classes) <= set(methods_for(field_type))
 
 
 def test_every_part_of_a_rule_can_be_chosen():
@@ -250,9 +250,9 @@ def test_every_part_of_a_rule_can_be_chosen():
 
 def test_a_rule_picker_offers_every_rule():
     picker = RulePicker(total_steps=1000)
-    offered = [value for value, _ in field(picker, "method")["options"]]
-    assert offered == names("rule")
-    for name in offered:
+    options = [value for value, _ in field(picker, "method")["options"]]
+    assert options == names("rule")
+    for name in options:
         picker.choose("method", name)
         assert picker.value == make_rule(name, total_steps=1000)
 
@@ -263,9 +263,9 @@ def test_a_rule_picker_starts_with_rigl_as_published():
 
 def test_a_trick_picker_offers_every_trick():
     picker = TrickPicker(total_steps=1000)
-    offered = [value for value, _ in field(picker, "method")["options"]]
-    assert offered == names("trick")
-    for name in offered:
+    options = [value for value, _ in field(picker, "method")["options"]]
+    assert options == names("trick")
+    for name in options:
         picker.choose("method", name)
         assert picker.error == ""
         assert picker.value == make_trick(name).lasting(1000)
@@ -309,7 +309,7 @@ def test_a_decay_without_an_end_is_answered_beside_its_control():
     assert (picker.value.stop, picker.value.drop_fraction) == (None, Constant(0.3))
 
 
-def test_a_picker_is_widget_picture_and_sentence():
+def test_a_picker_is_widget_image_and_sentence():
     bundle = RulePicker(total_steps=1000)._repr_mimebundle_()
     assert set(bundle) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
     assert bundle["text/plain"] == "DropGrow(stop=750)"

@@ -122,13 +122,21 @@ print("    ...")
 print(inspect.getsource(sk.train_step).rpartition('"""')[2].strip("\n"))
 
 # %% [markdown]
-# The rest of the package is built around this line.
+# The rest of the package is built around this function, so we read it once, line by line.
 #
-# - `rule.is_due(step)` says when to rewire. A **rule** is a frozen value such as `RigL(stop=750, every=25)`.
-# - `views(model, io)` is all that a rule may see, namely the connections, values and gradients of each layer.
-# - `rule.propose(...)` returns the new topology and changes nothing.
-# - `rewire` makes the change. Dropped weights become zero, grown ones start at zero, and the optimizer state (momentum
-#   and the like) moves along. The number of connections stays exactly what it was.
+# - `rule.is_due(step)` says whether this is a rewiring step. A **rule** is a frozen value such as
+#   `RigL(stop=750, every=25)`.
+# - `backward` runs the batch forward and backward. It returns the loss and the accuracy, and in `io` what the layers saw,
+#   if the rule wants to look. SET never looks. RigL looks on rewiring steps.
+# - `add_gradient_penalty` adds what a few rules want in the gradients, such as noise. Most rules want nothing.
+# - `optimizer.step()` updates the weights, as in any training. With RigL a rewiring takes its place, so the line is
+#   skipped then.
+# - `rule_views` collects all that a rule may see, which is the connections, values and gradients of each layer.
+# - `rule.propose` returns the new topology and changes nothing. Then `rewire` makes the change. Dropped weights become
+#   zero, grown ones start where `grow_init_for` says (usually at zero), and the optimizer state (momentum and the like)
+#   moves along. The number of connections stays exactly what it was.
+# - `update_state` keeps what a few rules must know at the next step. Most rules keep nothing.
+# - `zero_grad` clears the gradients, and the step returns its numbers and what has changed.
 
 # %% [markdown]
 # ## Watch it train

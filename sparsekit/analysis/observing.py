@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sparsekit.layers import SparseLayer
-from sparsekit.layers.asked import answers_with_numbers
 from sparsekit.layers.dense_weight import DenseWeight
+from sparsekit.layers.weight_queries import answers_with_numbers
 from sparsekit.topology import LayerTopology
 from sparsekit.utils.seeds import generator, seeded_rng
 

@@ -40,7 +40,7 @@ class Cell:
 
     Args:
         method: a rule's name, a score's (whose mask is trained as it is), or `"dense"`.
-        wanted: the density that was asked for.
+        target_density: the density that the caller asked for.
         seed: of the run.
         accuracy: on the test split at the end, 0 to 1.
         density: of the connections used in the end; for some methods an outcome.
@@ -52,7 +52,7 @@ class Cell:
     """
 
     method: str
-    wanted: float
+    target_density: float
     seed: int
     accuracy: float
     density: float
@@ -139,16 +139,16 @@ def compare(
 
 
 def table_of(cells: Iterable[Cell]) -> pd.DataFrame:
-    """Return one row per method and wanted density: mean accuracy and its standard error, and median costs.
+    """Return one row per method and target density: mean accuracy and its standard error, and median costs.
 
-    Columns: `method`, `wanted`, `accuracy`, `error`, `seeds`, `density`, `seconds`, `flops`, `bytes`; the best of each
-    density first. The standard error of a single run is NaN.
+    Columns: `method`, `target_density`, `accuracy`, `error`, `seeds`, `density`, `seconds`, `flops`, `bytes`. The best
+    of each density comes first. The standard error of a single run is NaN.
     """
     groups: dict[tuple[float, str], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.wanted, cell.method), []).append(cell)
-    rows = [_row(method, wanted, group) for (wanted, method), group in groups.items()]
-    return pd.DataFrame(rows).sort_values(["wanted", "accuracy"], ascending=False, ignore_index=True)
+        groups.setdefault((cell.target_density, cell.method), []).append(cell)
+    rows = [_row(method, target_density, group) for (target_density, method), group in groups.items()]
+    return pd.DataFrame(rows).sort_values(["target_density", "accuracy"], ascending=False, ignore_index=True)
 
 
 def markdown_of(table: pd.DataFrame) -> str:
@@ -163,18 +163,19 @@ def markdown_of(table: pd.DataFrame) -> str:
         took, flops = _told(row["seconds"], 1), _told(row["flops"], 3)
         costs = f"{row['density']:.4g} | {took} | {flops} | {row['bytes'] / 1000:.0f}"
         method = row["method"].replace("|", r"\|")
-        lines.append(f"| {row['wanted']:g} | {method} | {accuracy} | {row['seeds']} | {costs} |")
+        lines.append(f"| {row['target_density']:g} | {method} | {accuracy} | {row['seeds']} | {costs} |")
     return "\n".join(lines) + "\n"
 
 
-def _row(method: str, wanted: float, cells: Sequence[Cell]) -> dict[str, Any]:
+def _row(method: str, target_density: float, cells: Sequence[Cell]) -> dict[str, Any]:
     accuracies = [cell.accuracy for cell in cells]
     error = statistics.stdev(accuracies) / math.sqrt(len(cells)) if len(cells) > 1 else math.nan
     medians = {
         name: _median(getattr(cell, name) for cell in cells) for name in ("density", "seconds", "flops", "bytes")
     }
     mean = statistics.fmean(accuracies)
-    return {"method": method, "wanted": wanted, "accuracy": mean, "error": error, "seeds": len(cells), **medians}
+    row = {"method": method, "target_density": target_density, "accuracy": mean, "error": error, "seeds": len(cells)}
+    return row | medians
 
 
 def _median(numbers: Iterable[float]) -> float:
@@ -203,7 +204,7 @@ def _timed_run(experiment: Experiment, folder: Path, root: Path | None) -> tuple
 
 def _cell(
     method: str,
-    wanted: float,
+    target_density: float,
     seed: int,
     experiment: Experiment,
     history: History,
@@ -215,7 +216,7 @@ def _cell(
     by_layer = forward_flops(model, data.prepare(data.test.inputs[:1]))["dense"].to_dict()
     return Cell(
         method=method,
-        wanted=wanted,
+        target_density=target_density,
         seed=seed,
         accuracy=history.last("test accuracy"),
         density=history.last("density") if method != "dense" else 1.0,

@@ -1,8 +1,8 @@
-"""The arithmetic of sparse layers: sparse times dense, its transpose, and sampled outer products.
+"""This room holds the arithmetic of sparse layers: sparse times dense, its transpose, and sampled outer products.
 
-`reference` is written in plain torch and runs on any device; it is the truth that the compiled kernels in `cpu` are
-tested against. `functions` gives both their gradients, `layout` is the memory format in which the compiled ones read
-and write, and `backend` says which of them run. Layers import from here and nowhere below.
+`reference` is written in plain torch and runs on any device, so we test the compiled kernels in `cpu` against it.
+`functions` gives gradients to both. `layout` is the memory format in which the compiled ones read and write, and
+`backend` decides which of them run. Layers import from here and nowhere below.
 """
 
 from sparsekit.kernels.backend import SlowKernelsWarning

@@ -1,4 +1,4 @@
-"""Which kernels run: the compiled ones on a CPU, else those of plain torch."""
+"""This module decides which kernels run: the compiled ones on a CPU, else those of plain torch."""
 
 import functools
 import importlib.util
@@ -13,16 +13,17 @@ from torch import Tensor
 
 FAST_TYPES = (torch.float32, torch.float64)
 HAS_NUMBA = importlib.util.find_spec("numba") is not None
-_entering = threading.Lock()
-_stances: list[AbstractContextManager | None] = []  # what sets torch's back, and one more for each that is inside
+_stance_lock = threading.Lock()
+_num_uncompiled = 0  # how many threads are inside `uncompiled`
+_stance: AbstractContextManager | None = None  # puts torch's own stance back when the last of them leaves
 
 
 class SlowKernelsWarning(UserWarning):
-    """Sparse layers run on the reference kernels; the message says why."""
+    """Sparse layers run on the reference kernels, and the message says why."""
 
 
 def is_fast(x: Tensor) -> bool:
-    """Whether the compiled kernels can compute with a tensor: on a CPU, in float32 or float64, with Numba at work.
+    """Return whether the compiled kernels can compute with a tensor: on a CPU, in float32 or float64, with Numba.
 
     Warns:
         SlowKernelsWarning: once, if Numba is missing or cannot be used.
@@ -35,10 +36,10 @@ def is_fast(x: Tensor) -> bool:
 
 
 def say_where(device: torch.device) -> None:
-    """Say so, once per kind of device, if a layer runs where there are no compiled kernels.
+    """Warn, once per kind of device, if a layer runs where there are no compiled kernels.
 
     Warns:
-        SlowKernelsWarning: on any device but the CPU; on `meta` nothing is computed.
+        SlowKernelsWarning: on any device but the CPU, except `meta`, where nothing is computed.
     """
     if device.type not in ("cpu", "meta"):
         _say_device(device.type)
@@ -47,13 +48,13 @@ def say_where(device: torch.device) -> None:
 @functools.cache
 def _try_once() -> None:
     global HAS_NUMBA
-    reason = "Numba is not installed; install numba"
+    reason = "Numba is not installed. Install numba"
     if HAS_NUMBA:
         try:
             from sparsekit.kernels.cpu import calls  # noqa: F401
         except (ImportError, RuntimeError) as error:  # a version that does not fit, or no folder for compiled code
             HAS_NUMBA = False
-            reason = f"Numba cannot be used ({error}); set NUMBA_CACHE_DIR to a folder that can be written to"
+            reason = f"Numba cannot be used ({error}). Set NUMBA_CACHE_DIR to a folder that can be written to"
         else:
             return
     _say(reason)
@@ -61,7 +62,7 @@ def _try_once() -> None:
 
 @functools.cache
 def _say_device(device: str) -> None:
-    _say(f"compiled ones are for CPUs, the layer is on {device}; move it")
+    _say(f"compiled ones are for CPUs, the layer is on {device}. Move it")
 
 
 def _say(reason: str) -> None:
@@ -74,21 +75,23 @@ def _say(reason: str) -> None:
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
-    """Let models that torch has compiled run as they are: hooks on their layers would go unseen.
+    """Let models that torch has compiled run uncompiled, because hooks on their layers would be skipped otherwise.
 
-    torch has one setting for all threads; it is set back when the last of them has left.
+    torch has one setting for all threads, so it is put back when the last of them has left.
     """
+    global _num_uncompiled, _stance
     if "torch._dynamo" not in sys.modules:
         yield
         return
-    with _entering:
-        if not _stances:
-            _stances.append(torch.compiler.set_stance("force_eager"))
-        _stances.append(None)
+    with _stance_lock:
+        if _num_uncompiled == 0:
+            _stance = torch.compiler.set_stance("force_eager")
+        _num_uncompiled += 1
     try:
         yield
     finally:
-        with _entering:
-            _stances.pop()
-            if len(_stances) == 1 and (stance := _stances.pop()) is not None:
-                stance.__exit__(None, None, None)
+        with _stance_lock:
+            _num_uncompiled -= 1
+            if _num_uncompiled == 0 and _stance is not None:
+                _stance.__exit__(None, None, None)
+                _stance = None

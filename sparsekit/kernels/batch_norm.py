@@ -1,4 +1,4 @@
-"""Batch normalisation of feature-major activations, with its gradient, with or without a ReLU after it.
+"""This module normalises batches of feature-major activations, with or without a ReLU after it, differentiably.
 
 Legend: `P` pixels (height times width), `C` channels, `B` batch.
 """
@@ -23,15 +23,15 @@ def batch_norm(
     """Normalise each channel over batch and pixels by their own mean and variance, as in training.
 
     Args:
-        x: `(B, C)` or `(B, C, H, W)` on a CPU, float32 or float64; feature-major, or it is copied.
+        x: `(B, C)` or `(B, C, H, W)` on a CPU, float32 or float64, copied unless it is feature-major.
         weight: scale of each channel.
         bias: shift of each channel.
         eps: added to the variance.
-        relu: set what is negative to zero, in the same pass.
-        added: what the result is added to before that, as in a residual block; of the input's shape.
+        relu: whether negative results become zero, in the same pass.
+        added: a tensor of the input's shape that is added before the ReLU, as in a residual block.
 
     Returns:
-        The result, feature-major; each channel's mean and its variance (divided by the number of samples), detached.
+        The feature-major result, and each channel's mean and variance (divided by the number of samples), detached.
 
     Source: Ioffe and Szegedy (2015), arXiv:1502.03167, algorithm 1.
     """
@@ -66,8 +66,8 @@ class _BatchNorm(torch.autograd.Function):
         x_PCB, scale, shift, mean, deviation, y = ctx.saved_tensors
         g_PCB = rows_of(grad).view(x_PCB.shape)
         sum_PCB = None if y is None else rows_of(y).view(x_PCB.shape)
-        dx_PCB, dweight, dbias, passed_PCB = norms.gradients(
+        dx_PCB, dweight, dbias, relu_grad_PCB = norms.gradients(
             x_PCB, g_PCB, scale, shift, mean, deviation, sum_PCB, relu=ctx.relu
         )
-        dadded = None if y is None else in_layout(passed_PCB.view(ctx.shape), "rows")
+        dadded = None if y is None else in_layout(relu_grad_PCB.view(ctx.shape), "rows")
         return in_layout(dx_PCB.view(ctx.shape), "rows"), dweight, dbias, dadded, None, None

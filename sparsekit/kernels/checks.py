@@ -1,4 +1,7 @@
-"""What must hold before a kernel runs: compiled ones check no index and would read and write beyond their arrays."""
+"""This module checks what must hold before a kernel runs.
+
+Compiled kernels check no index, so they would read and write beyond their arrays.
+"""
 
 from torch import Tensor
 
@@ -7,7 +10,7 @@ from sparsekit.kernels.structure import Structure, Traced
 
 
 def check_linear(x: Tensor, values: Tensor, bias: Tensor | None, structure: Structure | Traced) -> None:
-    """Check what a linear layer is given.
+    """Check the arguments of a linear layer.
 
     Raises:
         ValueError: if the input has not `structure.width` features in its last dimension, there is not one value per
@@ -21,23 +24,23 @@ def check_linear(x: Tensor, values: Tensor, bias: Tensor | None, structure: Stru
 def check_conv2d(
     x: Tensor, values: Tensor, bias: Tensor | None, structure: Structure | Traced, unfold: dict
 ) -> tuple[int, ...]:
-    """Check what a convolution is given; return the height and width that it gives.
+    """Check the arguments of a convolution, and return the height and width of its output.
 
     Raises:
-        ValueError: if the input is no batch of pictures with the channels that the layer reads, there is not one value
-            per connection or one bias per output, the types differ, or the kernel is larger than the padded picture.
+        ValueError: if the input is no batch of images with the channels that the layer reads, there is not one value
+            per connection or one bias per output, the types differ, or the kernel is larger than the padded image.
     """
-    check_is_pictures(x)
+    check_is_images(x)
     taps = unfold["kernel_size"][0] * unfold["kernel_size"][1]
     if x.shape[1] * taps != structure.width:
         raise ValueError(
             f"the input's dimension 1 must have {structure.width // taps} features, for {structure.width} columns of "
-            f"{taps} kernel places, got shape {tuple(x.shape)}"
+            f"{taps} kernel positions, got shape {tuple(x.shape)}"
         )
     _check_parameters(x, values, bias, structure)
     size = output_size(tuple(x.shape[2:]), **unfold)
     if min(size) < 1:
-        raise ValueError(f"the kernel must fit into the padded picture, got {unfold} and pictures {tuple(x.shape[2:])}")
+        raise ValueError(f"the kernel must fit into the padded image, got {unfold} and images {tuple(x.shape[2:])}")
     return size
 
 
@@ -54,7 +57,7 @@ def check_gradient(grad: Tensor, x: Tensor, shape: tuple[int, ...]) -> None:
         )
 
 
-def check_is_pictures(x: Tensor) -> None:
+def check_is_images(x: Tensor) -> None:
     """Check the number of dimensions.
 
     Raises:
@@ -80,6 +83,6 @@ def _check_parameters(x: Tensor, values: Tensor, bias: Tensor | None, structure:
             f"there must be one value per connection, {structure.num_connections}, got shape {tuple(values.shape)}"
         )
     if values.dtype != x.dtype:
-        raise ValueError(f"the input must have the type of the values, {values.dtype}, got {x.dtype}; convert it")
+        raise ValueError(f"the input must have the type of the values, {values.dtype}, got {x.dtype}. Convert it")
     if bias is not None and bias.shape != (structure.num_rows,):
         raise ValueError(f"there must be one bias per output, {structure.num_rows}, got shape {tuple(bias.shape)}")

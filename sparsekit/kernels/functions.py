@@ -1,8 +1,8 @@
-"""The kernels with their gradients: sparse linear and sparse 2-D convolution as autograd functions.
+"""This module gives the kernels their gradients: sparse linear and sparse 2-D convolution as autograd functions.
 
 Each comes twice: with the compiled kernels, feature-major (`_Fast...`), and with the reference kernels (`_Plain...`).
 
-Legend: `B` samples, `N` samples times positions, `O` outputs, `W` columns of the unfolded input, `E` connections.
+Legend: `B` samples, `N` samples times pixels, `O` outputs, `W` columns of the unfolded input, `E` connections.
 Values may have further dimensions of size 1, as a layer's parameter has.
 """
 
@@ -21,20 +21,20 @@ from sparsekit.kernels.layout import in_layout, new_feature_major, output_size, 
 from sparsekit.kernels.reference import sampled_outer, spmm, spmm_transposed
 from sparsekit.kernels.structure import Structure, Traced
 
-# Unfolding repeats every input kernel-size times; samples are taken in parts of at most so many numbers (64 MiB).
+# Unfolding repeats every input kernel-size times, so we take samples in parts of at most so many numbers (64 MiB).
 UNFOLDED_NUMBERS = 2**24
 
-# Where so few places of the rows concerned are asked about, computing each is quicker than a dense product of which
-# only some are kept.
+# Below this share of the rows' positions, computing each entry is faster than a dense product of which only some
+# entries are needed.
 SINGLE_BELOW = 1 / 4
 
 
 def sparse_linear(
     x: Float[Tensor, "..."], values: Float[Tensor, " e *ones"], structure: Structure | Traced, bias: Tensor | None
 ) -> Float[Tensor, "*batch outputs"]:
-    """Apply a sparse linear layer to samples in the last dimension; gradients exist for connections only.
+    """Apply a sparse linear layer to samples in the last dimension, with gradients for connections only.
 
-    On a CPU the result is feature-major (see `layout`); so should the input be, or it is transposed first.
+    On a CPU the result is feature-major (see `layout`). The input should be as well, or it is transposed first.
 
     Raises:
         ValueError: if the input has not as many features as the layer reads, there is not one value per connection or
@@ -66,9 +66,8 @@ def sparse_conv2d(
         unfold: `kernel_size`, `stride`, `padding`, `dilation`, each a pair, as `torch.nn.functional.unfold` takes them.
 
     Raises:
-        ValueError: if the input is no batch of pictures with as many channels as the layer reads, there is not one
-            value per connection or one bias per output, the types differ, or the kernel is larger than the padded
-            picture.
+        ValueError: if the input is no batch of images with as many channels as the layer reads, there is not one value
+            per connection or one bias per output, the types differ, or the kernel is larger than the padded image.
     """
     check_conv2d(x, values, bias, structure, unfold)
     if isinstance(structure, Traced):
@@ -83,12 +82,12 @@ def sparse_conv2d(
 def linear_gradient_at(
     x: Float[Tensor, "..."], grad: Float[Tensor, "..."], structure: Structure
 ) -> Float[Tensor, " e"]:
-    """Return the gradient of any connections, those of the layer or others, from its input and output gradient.
+    """Return the gradient of any connections, existing or not, from a layer's input and output gradient.
 
     Args:
         x: input of the layer, `(*batch, width)`.
         grad: gradient of its output, `(*batch, outputs)`.
-        structure: the connections asked about.
+        structure: the connections whose gradient is returned.
 
     Raises:
         ValueError: if the input has not as many features as the layer reads, or the gradient is not that of its output.
@@ -107,7 +106,7 @@ def linear_gradient_at(
 def conv2d_gradient_at(
     x: Float[Tensor, "..."], grad: Float[Tensor, "..."], structure: Structure, unfold: dict
 ) -> Float[Tensor, " e"]:
-    """The same for a convolution of pictures; where few connections are asked about, nothing is unfolded."""
+    """Return the same for a convolution of images. For few connections nothing is unfolded."""
     values = x.new_zeros(structure.num_connections)
     size = check_conv2d(x, values, None, structure, unfold)
     check_gradient(grad, x, (len(x), structure.num_rows, *size))
@@ -120,12 +119,12 @@ def conv2d_gradient_at(
 
 
 def _has_few(x: Tensor, structure: Structure) -> bool:
-    """Whether computing single connections is quicker than cutting them out of products of matrices."""
+    """Return whether computing single connections is faster than cutting them out of products of matrices."""
     rows, count = structure.rows, structure.num_connections
     if x.device.type != "cpu" or count == 0:
         return False
     is_few = count < SINGLE_BELOW * structure.width * (int(rows[-1]) - int(rows[0]) + 1)
-    return is_few and backend.is_fast(x)  # asked last: it loads Numba
+    return is_few and backend.is_fast(x)  # comes last, because it loads Numba
 
 
 class _FastLinear(torch.autograd.Function):
@@ -221,7 +220,7 @@ class _PlainConv2d(torch.autograd.Function):
 
 
 def unfold_columns_first(x: Tensor, unfold: dict) -> Tensor:
-    """Unfold an image batch to `(W, N)`: one column of the product per kernel place and channel."""
+    """Unfold an image batch to `(W, N)`: one row per kernel position and channel."""
     return F.unfold(x, **unfold).transpose(0, 1).flatten(1)
 
 
@@ -237,6 +236,6 @@ def _samples_at_once(x: Tensor, unfold: dict) -> int:
     return max(1, UNFOLDED_NUMBERS // max(1, per_sample))
 
 
-def _fold_rows(rows_by_N: Tensor, samples: int, rows: int, positions: int) -> Tensor:
-    """(rows, samples * positions) -> (samples, rows, positions)."""
-    return rows_by_N.view(rows, samples, positions).transpose(0, 1)
+def _fold_rows(rows_by_N: Tensor, samples: int, rows: int, pixels: int) -> Tensor:
+    """Turn `(rows, samples * pixels)` into `(samples, rows, pixels)`."""
+    return rows_by_N.view(rows, samples, pixels).transpose(0, 1)

@@ -1,6 +1,6 @@
-"""Feature-major tensors: the memory format in which the fast kernels read and write activations.
+"""Feature-major is the memory format in which the compiled kernels read and write activations.
 
-Like `torch.channels_last` it changes strides, never shapes: `(batch, features)` lies in memory as `(features, batch)`,
+Like `torch.channels_last` it changes strides, never shapes. `(batch, features)` lies in memory as `(features, batch)`,
 and `(batch, channels, height, width)` as `(height, width, channels, batch)`. One connection then meets a whole row of
 samples at once. Additions, ReLU and everything else that works element by element keep the format.
 
@@ -18,7 +18,7 @@ _BACK = {2: (1, 0), 4: (3, 2, 0, 1)}
 
 
 def is_feature_major(x: Tensor) -> bool:
-    """Whether a tensor `(B, W)` or `(B, C, H, W)` lies in memory with its batch innermost.
+    """Return whether a tensor `(B, W)` or `(B, C, H, W)` lies in memory with its batch innermost.
 
     Example:
         >>> is_feature_major(torch.zeros(3, 5)), is_feature_major(torch.zeros(5, 3).T)
@@ -28,7 +28,7 @@ def is_feature_major(x: Tensor) -> bool:
 
 
 def feature_major(x: Float[Tensor, "b *features"]) -> Float[Tensor, "b *features"]:
-    """Return the same tensor in feature-major format: itself if it already is, else a copy. Differentiable.
+    """Return the same tensor in feature-major format, differentiably. It is copied only if it must be.
 
     Args:
         x: `(B, W)` or `(B, C, H, W)`.
@@ -58,9 +58,9 @@ class _FeatureMajor(torch.autograd.Function):
 
 
 def batch_major(x: Float[Tensor, "b *features"]) -> Float[Tensor, "b *features"]:
-    """Return the same tensor contiguous, as layers that know nothing of csr read it best. Differentiable.
+    """Return the same tensor contiguous, as plain layers read it best, differentiably.
 
-    The same as `x.contiguous()`, several times faster on a CPU.
+    The result is that of `x.contiguous()`, several times faster on a CPU.
 
     Example:
         >>> batch_major(torch.zeros(5, 3).T).is_contiguous()
@@ -80,12 +80,12 @@ class _BatchMajor(torch.autograd.Function):
 
 
 def _without_base(x: Tensor) -> Tensor:
-    """Return a tensor with the same memory that is no view: what comes out of a function may be changed in place."""
+    """Return a tensor with the same memory that is no view, so that you may change it in place."""
     return x.new_empty(0).set_(x.untyped_storage(), x.storage_offset(), x.shape, x.stride())
 
 
 def rows_of(x: Tensor) -> Tensor:
-    """Return a detached tensor as the kernels read it, contiguous `(W, B)` or `(H, W, C, B)`; copied only if needed."""
+    """Return a detached tensor as the kernels read it, `(W, B)` or `(H, W, C, B)`, copied only if needed."""
     return rows_and_layout(x)[0]
 
 
@@ -115,13 +115,13 @@ def new_feature_major(like: Tensor, *shape: int) -> tuple[Tensor, Tensor]:
 
 
 def output_size(size: tuple[int, ...], *, kernel_size, stride, padding, dilation) -> tuple[int, ...]:
-    """Return the height and width that a convolution gives."""
+    """Return the height and width of a convolution's output."""
     sides = zip(size, kernel_size, stride, padding, dilation, strict=True)
     return tuple((side + 2 * p - d * (k - 1) - 1) // s + 1 for side, k, s, p, d in sides)
 
 
 def from_rows(rows: Tensor) -> Tensor:
-    """Return what the kernels wrote with its ordinary shape, without copying."""
+    """Return the rows that kernels wrote as a tensor of ordinary shape, without copying."""
     return rows.permute(_BACK[rows.dim()])
 
 
@@ -135,9 +135,9 @@ def layout_of(x: Tensor) -> str:
 
 
 def in_layout(rows: Tensor, layout: str) -> Tensor:
-    """Return what the kernels wrote in the memory format of the tensor that it belongs to; detached.
+    """Return the rows that kernels wrote as a detached tensor in another memory format.
 
-    A detached tensor is no view: torch adds the gradients of several readers in place only where none is a view.
+    A detached tensor is no view, and torch adds several gradients in place only where none is a view.
     """
     if layout in ("rows", "other"):
         return from_rows(rows).detach()

@@ -1,8 +1,8 @@
-"""The compiled kernels as operators of torch, for models under `torch.compile` and `torch.export`.
+"""This module makes the compiled kernels operators of torch, for `torch.compile` and `torch.export`.
 
-torch's compiler cannot look into Numba. Of an operator it knows the shape that comes out, and keeps the graph around it
-whole. The operators are functions of tensors alone, a layer's positions among them: after a rewiring they get others,
-and nothing is compiled anew. Without a compiler `functions` is quicker: calling an operator takes torch a while.
+torch's compiler cannot look into Numba. Of an operator it knows the shape of the result, so the graph around it stays
+whole. The operators are functions of tensors alone, a layer's positions among them. After a rewiring they get other
+positions, so nothing is compiled again. Without a compiler `functions` is faster, because torch calls operators slowly.
 
 Legend: `B` samples, `W` columns of the unfolded input, `O` outputs, `E` connections.
 """
@@ -21,17 +21,17 @@ from sparsekit.topology import LayerTopology
 
 GEOMETRY = ("kernel_size", "stride", "padding", "dilation")  # a pair each
 
-# Positions -> (their version, what has been derived from them); gone with the tensor.
+# From positions to (their version, what we derived from them). An entry goes with its tensor.
 _structures = WeakTensorKeyDictionary()
 
 
 def linear(x: Tensor, values: Tensor, bias: Tensor | None, traced: Traced) -> Tensor:
-    """Apply a sparse linear layer to `(B, W)`; the result `(B, O)` is feature-major."""
+    """Apply a sparse linear layer to `(B, W)`. The result `(B, O)` is feature-major."""
     return _linear(x, values, bias, traced.indices, traced.shape)
 
 
 def conv2d(x: Tensor, values: Tensor, bias: Tensor | None, traced: Traced, unfold: dict) -> Tensor:
-    """Apply a sparse convolution to `(B, channels, height, width)`; the result is feature-major."""
+    """Apply a sparse convolution to `(B, channels, height, width)`. The result is feature-major."""
     geometry = [side for key in GEOMETRY for side in unfold[key]]
     return _conv2d(x, values, bias, traced.indices, traced.shape, traced.groups, geometry)
 
@@ -106,14 +106,14 @@ def _conv2d(
 
     structure, unfold = _structure(indices, shape, groups), _unfold(geometry)
     check_conv2d(x, values, bias, structure, unfold)
-    y, y_HWOB = _new_picture(x, shape, geometry)
+    y, y_HWOB = _new_image(x, shape, geometry)
     calls.conv2d_forward(values, structure, bias, rows_of(x), y_HWOB, unfold)
     return y
 
 
 @_conv2d.register_fake
 def _(x, values, bias, indices, shape, groups, geometry):
-    return _new_picture(x, shape, geometry)[0]
+    return _new_image(x, shape, geometry)[0]
 
 
 @torch.library.custom_op("sparsekit::conv2d_backward", mutates_args=())
@@ -160,30 +160,30 @@ _conv2d.register_autograd(_differentiate_conv2d, setup_context=_save_conv2d)
 
 
 def _structure(indices: Tensor, shape: Sequence[int], groups: int = 1) -> Structure:
-    """The index arrays of some positions, made once for as long as the tensor stays and nobody writes to it.
+    """Return the index arrays of positions, made once for as long as nobody writes to the tensor.
 
     Raises:
         ValueError: if the positions are unsorted, doubled or out of range.
     """
     key = (indices._version, tuple(shape), groups)
-    kept = _structures.get(indices)
-    if kept is None or kept[0] != key:
-        # Of an alias: a value that held its own key would keep both alive.
-        kept = key, Structure(LayerTopology(tuple(shape), as_positions(indices.detach())), groups)
-        _structures[indices] = kept
-    return kept[1]
+    entry = _structures.get(indices)
+    if entry is None or entry[0] != key:
+        # We store an alias, because a value that held its own key would keep both alive.
+        entry = key, Structure(LayerTopology(tuple(shape), as_positions(indices.detach())), groups)
+        _structures[indices] = entry
+    return entry[1]
 
 
 def _unfold(geometry: Sequence[int]) -> dict:
     return dict(zip(GEOMETRY, zip(geometry[::2], geometry[1::2], strict=True), strict=True))
 
 
-def _new_picture(x: Tensor, shape: Sequence[int], geometry: Sequence[int]) -> tuple[Tensor, Tensor]:
+def _new_image(x: Tensor, shape: Sequence[int], geometry: Sequence[int]) -> tuple[Tensor, Tensor]:
     return new_feature_major(x, x.shape[0], shape[0], *output_size(tuple(x.shape[2:]), **_unfold(geometry)))
 
 
 def _or_nothing(rows: Tensor | None, like: Tensor) -> Tensor:
-    """An operator returns tensors: an empty one stands for none."""
+    """Return an empty tensor instead of None, because an operator must return tensors."""
     return like.new_empty(0) if rows is None else from_rows(rows)
 
 

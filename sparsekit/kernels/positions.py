@@ -1,19 +1,19 @@
-"""How a layer's positions are stored: as whole float64 numbers, which averaging leaves alone.
+"""A layer's positions are stored as float64 numbers with integer values, which averaging leaves unchanged.
 
-Codes that average a model (EMA, SWA) walk over all of its buffers, and do arithmetic with them. An average of equal
-integers is computed in float32 or refused, and rounded down; one of equal float64 numbers is exact after rounding, up
-to 2**53. Where topologies differ, the average is no whole number, and is recognised.
+Code that averages a model (EMA, SWA) walks over all of its buffers and does arithmetic with them. An average of equal
+integers is computed in float32 or refused, and rounded down. One of equal float64 numbers is exact after rounding, up
+to 2**53. Where topologies differ, the average is no integer, so we recognise it.
 """
 
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-ROUNDING = 1e-3  # far more than a million averages of equal positions are off, far less than those of different ones
+ROUNDING = 1e-3  # a million averages of equal positions err far less, averages of different ones far more
 
 
 def as_stored(indices: Int64[Tensor, " e"]) -> Float64[Tensor, " e"]:
-    """Return positions as a layer keeps them: a new tensor."""
+    """Return positions as a layer stores them, always as a new tensor."""
     return indices.to(torch.float64, copy=True)
 
 
@@ -22,7 +22,7 @@ def as_positions(stored: Tensor) -> Int64[Tensor, " e"]:
 
     Raises:
         TypeError: if they are of a type that cannot hold every position.
-        ValueError: if they are no whole numbers.
+        ValueError: if they are no integers.
     """
     if stored.dtype in (torch.int64, torch.int32):
         return stored.to(torch.int64, copy=True)
@@ -31,7 +31,7 @@ def as_positions(stored: Tensor) -> Int64[Tensor, " e"]:
     rounded = stored.round()
     if stored.numel() and not stored.is_meta and bool((stored - rounded).abs().max() > ROUNDING):
         raise ValueError(
-            "positions of connections must be whole numbers, got averages of different topologies; "
-            "average a model that is rewired with sparsekit.averaged(model)"
+            "positions of connections must be integers, got averages of different topologies. "
+            "Average a model that is rewired with sparsekit.averaged(model)"
         )
     return rounded.to(torch.int64)

@@ -1,7 +1,7 @@
-"""Plain-torch kernels: correct on any device and in float32 and float64, and the truth for faster ones.
+"""These kernels of plain torch are correct on any device, in float32 and float64, and test the faster ones.
 
-Legend: `N` samples (times positions), `O` outputs, `W` columns of the unfolded input, `E` existing connections,
-`C` positions asked about. Activations come feature-major, `(W, N)` and `(O, N)`.
+Legend: `N` samples (times pixels), `O` outputs, `W` columns of the unfolded input, `E` existing connections,
+`C` requested positions. Activations come feature-major, `(W, N)` and `(O, N)`.
 """
 
 import warnings
@@ -12,11 +12,11 @@ from torch import Tensor
 
 from sparsekit.kernels.structure import Structure
 
-# Below this share of a block's places a gather moves less memory than one small matrix product.
+# Below this share of a block's positions a gather moves less memory than one small matrix product.
 GATHER_BELOW = 1 / 8
 
-# torch says once per process that sparse tensors are new. Heard here, where no training runs: what mutes warnings does
-# so for all threads.
+# torch warns once per process that sparse tensors are new. We let it warn here, where no training runs, because muting
+# a warning mutes it for all threads.
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
     torch.eye(1).to_sparse_csr()
@@ -25,16 +25,16 @@ with warnings.catch_warnings():
 def spmm(
     values: Float[Tensor, " e"], structure: Structure, x_WN: Float[Tensor, "width n"]
 ) -> Float[Tensor, "outputs n"]:
-    """Sparse times dense: `y[o, n] = sum over connections (o, w) of value * x[w, n]`."""
+    """Multiply sparse by dense: `y[o, n] = sum over connections (o, w) of value * x[w, n]`."""
     return _csr_times(structure.row_pointers, structure.cols, values, x_WN)
 
 
 def spmm_transposed(
     values: Float[Tensor, " e"], structure: Structure, g_ON: Float[Tensor, "outputs n"]
 ) -> Float[Tensor, "width n"]:
-    """Transposed sparse times dense: `dx[w, n] = sum over connections (o, w) of value * g[o, n]`."""
-    pointers, rows, places = structure.columns
-    return _csr_times(pointers, rows, values[places], g_ON)
+    """Multiply transposed sparse by dense: `dx[w, n] = sum over connections (o, w) of value * g[o, n]`."""
+    pointers, rows, value_index = structure.columns
+    return _csr_times(pointers, rows, values[value_index], g_ON)
 
 
 def sampled_outer(
@@ -43,10 +43,10 @@ def sampled_outer(
     rows: Int[Tensor, " c"],
     cols: Int[Tensor, " c"],
 ) -> Float[Tensor, " c"]:
-    """Entries of the outer product at given places only: `sum_n g[row, n] * x[col, n]`; rows must not decrease.
+    """Return chosen entries of the outer product, `sum_n g[row, n] * x[col, n]`, where rows must not decrease.
 
-    Few places are gathered; many are cut out of small blocks of the product. Neither needs a temporary larger than
-    the activations, and the whole product is never formed.
+    Few entries are gathered, and many are cut out of small blocks of the product. Neither needs a temporary larger
+    than the activations, because the whole product is never formed.
     """
     if rows.numel() == 0:
         return x_WN.new_empty(0)
@@ -67,9 +67,9 @@ def _from_blocks(x_WN: Tensor, g_ON: Tensor, rows: Tensor, cols: Tensor, *, bloc
     starts = torch.arange(int(rows[0]), int(rows[-1]) + 1, block_rows, device=rows.device)
     ends = torch.searchsorted(rows, starts + block_rows).tolist()
     parts, begin = [], 0
-    for start, end in zip(starts.tolist(), ends, strict=True):
-        block = g_ON[start : start + block_rows] @ x_WN.T
-        parts.append(block[rows[begin:end] - start, cols[begin:end]])
+    for first_row, end in zip(starts.tolist(), ends, strict=True):
+        block = g_ON[first_row : first_row + block_rows] @ x_WN.T
+        parts.append(block[rows[begin:end] - first_row, cols[begin:end]])
         begin = end
     return torch.cat(parts)
 

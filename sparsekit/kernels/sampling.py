@@ -1,9 +1,9 @@
-"""Draw places of a layer in proportion to weights of its inputs and outputs, without a table of all places.
+"""This module samples positions of a layer in proportion to weights of its inputs and outputs, without a full table.
 
-A place is drawn by drawing its output and, among that output's inputs, its input. Both ways below give the same
-places bit for bit: plain torch (any device), and loops that need time linear in outputs, inputs and draws.
+We sample a position by sampling its output and, among that output's inputs, its input. There are two ways, plain torch
+(any device) and loops in time linear in outputs, inputs and draws. Both give the same positions bit for bit.
 
-Legend: `O` outputs, `Q` groups, `F` inputs per output, `M` draws, `E` places that are taken.
+Legend: `O` outputs, `Q` groups, `F` inputs per output, `M` draws, `E` positions that are taken.
 """
 
 from functools import cache
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sparsekit.topology import LayerTopology
 
-# With fewer draws torch needs about a millisecond, and readers of small examples never wait for a compiler.
+# With fewer draws torch needs about a millisecond, so readers of small examples never wait for a compiler.
 LOOPS_FROM = 2**14
 
 
@@ -26,16 +26,16 @@ def sample_positions(
     taken: LayerTopology,
     generator: torch.Generator,
 ) -> Int64[Tensor, " c"]:
-    """Draw places with replacement; return, sorted, those drawn at least once that are not taken.
+    """Sample positions with replacement, and return, sorted, the distinct ones that are not taken.
 
     A draw falls on `(output, input)` with a probability proportional to `outputs[output] * inputs[group, input]`,
-    where the group is the output's. Weights that nothing can be drawn from (all zero, or not finite) count as equal.
+    where the group is the output's. Weights from which nothing can be sampled (all zero, or not finite) count as equal.
 
     Args:
-        inputs: a weight for each input of each group; layers without groups have one.
+        inputs: a weight for each input of each group, where layers without groups have one group.
         outputs: a weight for each output.
-        num_draws: how many, with repetitions.
-        taken: places that are left out.
+        num_draws: number of draws, with repetitions.
+        taken: positions that are left out.
         generator: draws from it are the same on every device.
 
     Example:
@@ -44,16 +44,16 @@ def sample_positions(
         >>> sample_positions(torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([1.0, 0.0]), 20, taken, draws).tolist()
         [1]
     """
-    rows, places = _draw(inputs, outputs, num_draws, generator)
-    loops = _loops(places)
+    rows, positions = _draw(inputs, outputs, num_draws, generator)
+    loops = _loops(positions)
     if loops is None:
-        distinct = torch.unique(places)
+        distinct = torch.unique(positions)
         return distinct[taken.position_of(distinct) < 0]
-    return torch.from_numpy(loops.distinct_outside(places.numpy(), rows.numpy(), taken.indices.numpy()))
+    return torch.from_numpy(loops.distinct_outside(positions.numpy(), rows.numpy(), taken.indices.numpy()))
 
 
 def _draw(inputs: Tensor, outputs: Tensor, num_draws: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return the output of each draw, in increasing order, and its place."""
+    """Return the output of each draw, in increasing order, and its position."""
     inputs_QF, outputs_O = _usable(inputs), _usable(outputs)
     edges_QF = inputs_QF.cumsum(1)
     per_group = len(outputs) // len(inputs)
@@ -63,7 +63,7 @@ def _draw(inputs: Tensor, outputs: Tensor, num_draws: int, generator: torch.Gene
     edges_O = weights_O.cumsum(0)
     rows_M = _count_up_to(edges_O / edges_O[-1], _sorted_uniforms(num_draws, generator).to(outputs.device))
     groups_M = rows_M // per_group
-    # Group q lies between q and q + 1, so that one search serves all groups.
+    # Group q lies between q and q + 1, so one search serves all groups.
     start_Q = torch.arange(len(inputs), device=inputs.device)
     totals_Q = edges_QF[:, -1:]
     edges_W = (start_Q[:, None] + edges_QF / torch.where(totals_Q > 0, totals_Q, 1)).flatten()
@@ -75,7 +75,7 @@ def _draw(inputs: Tensor, outputs: Tensor, num_draws: int, generator: torch.Gene
 
 
 def _usable(weights: Tensor) -> Tensor:
-    """Shares of the total in double precision, made equal where nothing can be drawn from the weights."""
+    """Return shares of the total in double precision, equal ones where nothing can be sampled from the weights."""
     weights = weights.double()
     total = weights.sum()
     return weights / total if bool(total.isfinite() & (total > 0)) else torch.full_like(weights, 1 / weights.numel())
@@ -86,7 +86,7 @@ def _uniforms(count: int, generator: torch.Generator) -> Tensor:
 
 
 def _sorted_uniforms(count: int, generator: torch.Generator) -> Tensor:
-    """Uniform numbers in increasing order, without sorting: sums of exponential gaps.
+    """Return uniform numbers in increasing order without sorting, as sums of exponential gaps.
 
     Source: Devroye (1986), Non-Uniform Random Variate Generation, section V.3.1.
     """
@@ -95,19 +95,19 @@ def _sorted_uniforms(count: int, generator: torch.Generator) -> Tensor:
 
 
 def _count_up_to(edges: Tensor, points: Tensor, *, is_sorted: bool = True) -> Tensor:
-    """For each point the number of edges at or below it: which interval it lies in; the last edge counts never."""
+    """Return how many edges lie at or below each point, which tells its interval. The last edge never counts."""
     loops = _loops(points)
     if loops is None:
-        found = torch.searchsorted(edges, points, right=True)
+        counts = torch.searchsorted(edges, points, right=True)
     else:
-        find = loops.count_sorted if is_sorted else loops.count_indexed
-        found = torch.from_numpy(find(edges.numpy(), points.numpy()))
+        count = loops.count_sorted if is_sorted else loops.count_indexed
+        counts = torch.from_numpy(count(edges.numpy(), points.numpy()))
     last = torch.searchsorted(edges, edges[-1:])
-    return torch.minimum(found, last)
+    return torch.minimum(counts, last)
 
 
 def _loops(like: Tensor) -> ModuleType | None:
-    """The compiled loops where they help and work, else None."""
+    """Return the compiled loops where they help and work, else None."""
     return _compiled() if like.device.type == "cpu" and like.numel() >= LOOPS_FROM else None
 
 
@@ -115,6 +115,6 @@ def _loops(like: Tensor) -> ModuleType | None:
 def _compiled() -> ModuleType | None:
     try:
         from sparsekit.kernels import sampling_loops
-    except (ImportError, RuntimeError):  # no numba, or no folder that it could keep compiled code in
+    except (ImportError, RuntimeError):  # no numba, or no folder for its compiled code
         return None
     return sampling_loops

@@ -1,4 +1,4 @@
-"""The loops of `sampling`, compiled by Numba. Each does what one or two functions of torch do, in linear time."""
+"""Numba compiles these loops of `sampling`. Each does the work of one or two functions of torch, in linear time."""
 
 from typing import no_type_check
 
@@ -7,29 +7,29 @@ import numpy as np
 from sparsekit.utils import compiling
 
 compiled = compiling.compiled()
-SHORT = 64  # rows up to here are sorted by insertion: measured twice as fast as NumPy's sort, which copies them
+SHORT = 64  # rows up to here are sorted by insertion, measured twice as fast as NumPy's sort, which copies them
 
 
 @compiled
 @no_type_check
 def count_sorted(edges, points):
-    """For increasing points the number of edges at or below each: both are walked through once."""
-    found = np.empty(len(points), np.int64)
+    """Count the edges at or below each of some increasing points, in one walk through both."""
+    counts = np.empty(len(points), np.int64)
     edge = 0
     for number in range(len(points)):
         while edge < len(edges) and edges[edge] <= points[number]:
             edge += 1
-        found[number] = edge
-    return found
+        counts[number] = edge
+    return counts
 
 
 @compiled
 @no_type_check
 def count_indexed(edges, points):
-    """For points in any order the number of edges at or below each, by indexed search.
+    """Count the edges at or below each of some points in any order, by indexed search.
 
-    As many equal buckets as edges; a table says how many edges lie before each. A point's answer lies between the
-    entries of its bucket and the next, on average one step apart where points are spread like buckets.
+    There are as many equal buckets as edges, and a table says how many edges lie before each. A point's answer lies
+    between the entries of its bucket and the next, on average one step apart where points are spread like buckets.
 
     Source: Chen and Asau (1974), On generating random variates from an empirical distribution.
     """
@@ -39,7 +39,7 @@ def count_indexed(edges, points):
         before[int(edge * scale) + 1] += 1
     for bucket in range(len(edges) + 1):
         before[bucket + 1] += before[bucket]
-    found = np.empty(len(points), np.int64)
+    counts = np.empty(len(points), np.int64)
     for number in range(len(points)):
         bucket = min(int(points[number] * scale), len(edges))
         low, high = before[bucket], before[bucket + 1]
@@ -49,8 +49,8 @@ def count_indexed(edges, points):
                 low = middle + 1
             else:
                 high = middle
-        found[number] = low
-    return found
+        counts[number] = low
+    return counts
 
 
 @compiled
@@ -70,23 +70,26 @@ def sort_part(values, begin, end):
 
 @compiled
 @no_type_check
-def distinct_outside(places, rows, taken):
-    """Places, grouped by increasing row, each once and sorted, without the (sorted) taken ones; sorts in place."""
-    kept = np.empty_like(places)
+def distinct_outside(positions, rows, taken):
+    """Sort positions in place, row by row, and return each once, without the (sorted) taken ones.
+
+    Positions come grouped by increasing row.
+    """
+    distinct = np.empty_like(positions)
     count, at, begin, last = 0, 0, 0, -1
-    while begin < len(places):
+    while begin < len(positions):
         end = begin + 1
-        while end < len(places) and rows[end] == rows[begin]:
+        while end < len(positions) and rows[end] == rows[begin]:
             end += 1
-        sort_part(places, begin, end)
-        for place in places[begin:end]:
-            if place == last:
+        sort_part(positions, begin, end)
+        for position in positions[begin:end]:
+            if position == last:
                 continue
-            last = place
-            while at < len(taken) and taken[at] < place:
+            last = position
+            while at < len(taken) and taken[at] < position:
                 at += 1
-            if at == len(taken) or taken[at] != place:
-                kept[count] = place
+            if at == len(taken) or taken[at] != position:
+                distinct[count] = position
                 count += 1
         begin = end
-    return kept[:count].copy()
+    return distinct[:count].copy()

@@ -1,4 +1,4 @@
-"""The index arrays that kernels read: rows and columns of a topology, derived once per rewiring."""
+"""Kernels read index arrays from here: rows and columns of a topology, derived once per rewiring."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ T = TypeVar("T")
 def unfold_columns(topology: LayerTopology, groups: int = 1) -> Int64[Tensor, " e"]:
     """Return which column of the unfolded input each connection reads.
 
-    A grouped convolution unfolds to `groups * F` columns; an output reads the block of its own group.
+    A grouped convolution unfolds to `groups * F` columns, and an output reads the block of its own group.
     """
     if groups == 1:
         return topology.cols
@@ -28,7 +28,7 @@ def unfold_columns(topology: LayerTopology, groups: int = 1) -> Int64[Tensor, " 
 
 
 def sorted_by(keys: Int64[Tensor, " e"], num_keys: int) -> tuple[Int32[Tensor, " pointers"], Int32[Tensor, " e"]]:
-    """Return where each key's connections start, and which they are; equal keys keep their order."""
+    """Return where each key's connections start, and which they are. Equal keys keep their order."""
     one_row = torch.tensor([0, keys.numel()], device=keys.device)
     pointers, _, order = transpose(one_row, keys, num_keys)
     return pointers.int(), order.int()
@@ -36,17 +36,17 @@ def sorted_by(keys: Int64[Tensor, " e"], num_keys: int) -> tuple[Int32[Tensor, "
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """A layer's topology as a matrix `(O, W)` in compressed rows and compressed columns, `W = groups * F` wide.
+    """A structure is a layer's topology as a matrix `(O, W)` in compressed rows and columns, `W = groups * F` wide.
 
-    The arrays are int32 and made when first asked for: a backend pays for those it reads.
+    The arrays are int32 and computed at their first use, so a backend pays only for those it reads.
 
     Args:
-        topology: the connections; they are sorted, in range and without doubles, as it has checked.
-        groups: of a grouped convolution.
+        topology: the connections, which it has checked to be sorted, in range and without doubles.
+        groups: number of groups of a grouped convolution.
 
     Raises:
-        ValueError: if there are more connections or places than int32 can count, or the groups do not share out the
-            outputs evenly.
+        ValueError: if there are more connections, inputs or outputs than int32 can count, or the groups do not share
+            out the outputs evenly.
     """
 
     topology: LayerTopology
@@ -95,23 +95,23 @@ class Structure:
         """Where each column starts `(W + 1,)`, the row of each connection column by column, and which value it is."""
         row_pointers, _ = self.topology.csr()
         columns = transpose(row_pointers, unfold_columns(self.topology, self.groups), self.width)
-        pointers, rows, places = (array.int() for array in columns)
-        return pointers, rows, places
+        pointers, rows, value_index = (array.int() for array in columns)
+        return pointers, rows, value_index
 
     def derived(self, key: Any, make: Callable[[], T]) -> T:
-        """Keep what a backend has made of these arrays for as long as the topology stays."""
+        """Cache what a backend derives from these arrays, for as long as the topology stays."""
         if key not in self._derived:
             self._derived[key] = make()
         return self._derived[key]
 
 
 class Traced(NamedTuple):
-    """What stands for a `Structure` while torch compiles: no index arrays, but what they follow from.
+    """A stand-in for a `Structure` while torch compiles, with positions and shape instead of index arrays.
 
     Args:
         indices: sorted positions of the connections, `(E,)`.
         shape: the weight's shape.
-        groups: of a grouped convolution.
+        groups: number of groups of a grouped convolution.
     """
 
     indices: Tensor

@@ -1,4 +1,4 @@
-"""Sparse layers in two storages, and the way to and from plain models."""
+"""This room holds sparse layers in two storages, and the way to and from plain models."""
 
 from sparsekit.layers.averaging import Averaged, averaged
 from sparsekit.layers.base import SparseLayer

@@ -1,4 +1,4 @@
-"""Storage `auto`: each layer in the storage whose training step is the quicker one here, as measured."""
+"""Storage `auto` gives each layer the storage whose training step is faster on this machine, as measured."""
 
 import copy
 import hashlib
@@ -22,77 +22,77 @@ Make = Callable[[str, str], nn.Module]  # layer name and storage -> the layer al
 Build = Callable[[Mapping[str, str]], nn.Module]  # storage by layer name -> the whole network
 
 STORAGES = ("masked", "csr")
-MIXED_BELOW = 0.95  # of the better pure network's time: less is not worth a second storage, and may be noise
+MIXED_BELOW = 0.95  # of the better pure network's time, as a smaller gain may be noise
 EFFORT = Effort(rounds=5, min_rounds=5)  # the median of five survives two disturbances
 
 
 def fastest_storages(
     model: nn.Module, topology: Mapping[str, LayerTopology], example: Tensor, *, make: Make, build: Build
 ) -> dict[str, str]:
-    """Return `"masked"` or `"csr"` for each layer, by the time that a training step takes on an example batch.
+    """Return `"masked"` or `"csr"` for each layer, by the time of a training step on an example batch.
 
-    Each layer is timed alone, in both storages in turn. Then whole networks are timed (all masked, all csr and, if the
-    layers ask for it, mixed), because activations are transposed wherever two storages meet, at the network's ends as
-    well. Timings are kept in a file, `cache_file()`: the same shape, density, batch, type, threads and versions are
-    timed once per machine.
+    Each layer is timed alone, in both storages in turn. Then we time whole networks (all masked, all csr and, if the
+    layers differ, mixed), because activations are transposed wherever storages meet, and at the network's ends. A
+    file, `cache_file()`, keeps the timings, so the same shape, density, batch, type, threads and versions are timed
+    once per machine.
 
     Args:
         model: a plain model.
         topology: the connections of each layer that is to be sparse.
         example: a batch of inputs, as large as those of the training.
-        make: gives one layer in one storage.
-        build: gives the network with these storages.
+        make: returns one layer in one storage.
+        build: returns the network with these storages.
 
     Returns:
         All masked where the compiled kernels cannot run (another device, other types, no Numba).
     """
     if not topology or not backend.is_fast(example) or not all(backend.is_fast(p) for p in model.parameters()):
         return dict.fromkeys(topology, "masked")
-    # What the forward pass does not call it leaves out, or computes with itself: then csr would lay it out each time.
+    # A layer that the forward pass does not call stays masked, because csr would lay out its weight at each reading.
     choice, keys = dict.fromkeys(topology, "masked"), [repr(model), f"input {tuple(example.shape)}"]
     for name, size in _input_shapes(model, topology, example).items():
         keys.append(_key(model.get_submodule(name), topology[name], size, example.dtype))
-        seconds = _kept_seconds(keys[-1], partial(_layer_steps, name, size, example.dtype, make))
+        seconds = _cached_seconds(keys[-1], partial(_layer_steps, name, size, example.dtype, make))
         choice[name] = min(STORAGES, key=seconds.__getitem__)
     options = {storage: dict.fromkeys(topology, storage) for storage in STORAGES}
     if len(set(choice.values())) > 1:
         options["mixed"] = choice
     network = hashlib.sha256("\n".join([*keys, *choice.values()]).encode()).hexdigest()
     steps = lambda: {name: _network_step(build(option), example) for name, option in options.items()}  # noqa: E731
-    seconds = _kept_seconds(f"network {network}", steps)
+    seconds = _cached_seconds(f"network {network}", steps)
     best = min(STORAGES, key=seconds.__getitem__)
     return options["mixed" if seconds.get("mixed", math.inf) < MIXED_BELOW * seconds[best] else best]
 
 
-def _kept_seconds(key: str, steps: Callable[[], Mapping[str, Callable]]) -> dict[str, float]:
-    """Return how long each step takes: as the file says, else as measured now."""
-    kept = _read()
-    if key not in kept:
-        kept[key] = median_seconds(steps(), EFFORT)
-        _write(kept)
-    return kept[key]
+def _cached_seconds(key: str, steps: Callable[[], Mapping[str, Callable]]) -> dict[str, float]:
+    """Return how long each step takes, from the file or, if it has no entry, as measured now."""
+    timings = _read()
+    if key not in timings:
+        timings[key] = median_seconds(steps(), EFFORT)
+        _write(timings)
+    return timings[key]
 
 
 def cache_file() -> Path:
-    """Return where timings are kept between processes."""
+    """Return the file that keeps timings between processes."""
     return cache_folder() / "storage-seconds.json"
 
 
 def _layer_steps(name: str, size: tuple[int, ...], dtype: torch.dtype, make: Make) -> dict[str, Callable]:
     x = torch.randn(size, dtype=dtype)
     formats = {"masked": x, "csr": feature_major(x) if x.dim() in (2, 4) else x}
-    # Of copies: a layer has its bias in common with the model.
+    # We time copies, because a layer shares its bias with the model.
     return {storage: _updating_step(copy.deepcopy(make(name, storage)), x) for storage, x in formats.items()}
 
 
 def _network_step(network: nn.Module, x: Tensor) -> Callable[[], None]:
-    return _updating_step(network, x, input_gradient=False)  # nobody asks for the gradient of the data
+    return _updating_step(network, x, input_gradient=False)  # nobody needs the gradient of the data
 
 
 def _updating_step(module: nn.Module, x: Tensor, *, input_gradient: bool = True) -> Callable[[], None]:
-    """Return a training step with its optimizer, which goes through all places of a masked weight."""
+    """Return a training step with its optimizer, which goes through all positions of a masked weight."""
     backward = training_step(module, x, input_gradient=input_gradient)
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.0, momentum=0.9)  # as slow, and the weights stay usual ones
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.0, momentum=0.9)  # as slow, and the weights stay as they are
 
     def step() -> None:
         backward()
@@ -102,7 +102,7 @@ def _updating_step(module: nn.Module, x: Tensor, *, input_gradient: bool = True)
 
 
 def training_step(module: nn.Module, x: Tensor, *, input_gradient: bool = True) -> Callable[[], None]:
-    """Return a training step without the optimizer; with the gradient of the input, as a layer inside a network."""
+    """Return a training step without the optimizer, with the input's gradient, as for a layer inside a network."""
     x = x.detach().requires_grad_(input_gradient and x.is_floating_point())
 
     def step() -> None:
@@ -115,45 +115,45 @@ def training_step(module: nn.Module, x: Tensor, *, input_gradient: bool = True) 
 
 
 def _input_shapes(model: nn.Module, topology: Mapping, example: Tensor) -> dict[str, tuple[int, ...]]:
-    """Run the model once and note what each layer that is called is given; if twice, its first input."""
+    """Run the model once and record the shape of the first input of each layer that is called."""
     model = copy.deepcopy(model).eval()
     shapes: dict[str, tuple[int, ...]] = {}
     for name in topology:
-        model.get_submodule(name).register_forward_pre_hook(_noting(shapes, name))
+        model.get_submodule(name).register_forward_pre_hook(_shape_recorder(shapes, name))
     with torch.no_grad():
         model(example)
     return shapes
 
 
-def _noting(shapes: dict, name: str) -> Callable:
-    def note(_, args) -> None:
+def _shape_recorder(shapes: dict, name: str) -> Callable:
+    def record(_, args) -> None:
         shapes.setdefault(name, tuple(args[0].shape))
 
-    return note
+    return record
 
 
 def _key(module: nn.Module, layer: LayerTopology, size: tuple[int, ...], dtype: torch.dtype) -> str:
-    # Densities that differ by less than their second digit take the same time, for all that can be measured.
+    # Densities that differ by less than their second digit take the same time, as far as we can measure.
     machine = f"threads {torch.get_num_threads()} {torch.backends.cpu.get_cpu_capability()} {_versions()}"
     return f"{module.extra_repr()} density {layer.density:.1e} input {size} {dtype} {machine}"
 
 
 def _versions() -> str:
-    found = {"torch": str(torch.__version__)}
+    versions = {"torch": str(torch.__version__)}
     for name in ("numba", "sparsekit"):
         with suppress(PackageNotFoundError):  # a checkout that is not installed
-            found[name] = version(name)
-    return " ".join(f"{name} {number}" for name, number in found.items())
+            versions[name] = version(name)
+    return " ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def _read() -> dict[str, dict[str, float]]:
     try:
         return read_json(cache_file())
     except (OSError, ValueError):
-        return {}  # nothing kept yet, or nothing whole: measured again
+        return {}  # no file yet, or a damaged one, so we measure again
 
 
 def _write(times: Mapping) -> None:
-    with suppress(OSError):  # a home that cannot be written to, or none: measured again next time
+    with suppress(OSError):  # no home, or one that cannot be written to, so we measure again next time
         cache_file().parent.mkdir(parents=True, exist_ok=True)
         write_json(cache_file(), times)

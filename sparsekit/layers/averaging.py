@@ -1,4 +1,4 @@
-"""Averages of the weights of a sparse model over its training, whatever happens to its topology."""
+"""This module averages the weights of a sparse model over its training, whatever happens to its topology."""
 
 import copy
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from sparsekit.utils.checks import number
 
 
 class Averaged(AveragedModel):
-    """An average of a sparse model's dense weights; made by `averaged`.
+    """The average of a sparse model's dense weights, which `averaged` returns.
 
-    Everything of `torch.optim.swa_utils.AveragedModel` works: call it, save its `state_dict`, hand it to `update_bn`.
-    `module` is a plain model.
+    Everything of `torch.optim.swa_utils.AveragedModel` works, so you can call it, save its `state_dict` and hand it to
+    `update_bn`. `module` is a plain model.
     """
 
     def __init__(self, model: nn.Module, decay: float | None = None):
@@ -23,7 +23,7 @@ class Averaged(AveragedModel):
         super().__init__(densify(model), multi_avg_fn=multi_avg_fn)
 
     def update_parameters(self, model: nn.Module) -> None:
-        """Take the present weights into the average; call it after the optimizer's step.
+        """Take the present weights into the average. Call this after the optimizer's step.
 
         Args:
             model: the sparse model that is trained.
@@ -34,11 +34,11 @@ class Averaged(AveragedModel):
     def projected(self, model: nn.Module) -> nn.Module:
         """Return a copy of a sparse model whose connections have the averaged values.
 
-        What the average holds elsewhere, for connections that were dropped meanwhile, is left out. Layers keep their
-        storage, so this is the average within the budget.
+        The average of connections that were dropped meanwhile is left out. Layers keep their storage, so this is the
+        average within the budget.
 
         Args:
-            model: the sparse model that is trained; its topology is taken.
+            model: the sparse model that is trained, whose topology the copy has.
         """
         names = {f"{name}.weight".lstrip("."): layer for name, layer in sparse_layers(model).items()}
         state = {key: value.clone() for key, value in self.module.state_dict().items()}
@@ -51,7 +51,7 @@ class Averaged(AveragedModel):
 
 
 class _Dense(nn.Module):
-    """A sparse model's parameters and buffers, each as the plain model has it, in the plain model's order."""
+    """A view of a sparse model that has the parameters and buffers of the plain model, in its order."""
 
     def __init__(self, model: nn.Module, plain: nn.Module):
         super().__init__()
@@ -61,8 +61,9 @@ class _Dense(nn.Module):
         model, plain = self._pair
         layers = sparse_layers(model)
         for name, _ in plain.named_parameters():
-            owner, _, own = name.rpartition(".")
-            yield layers[owner].dense_weight() if owner in layers and own == "weight" else model.get_parameter(name)
+            owner, _, attribute = name.rpartition(".")
+            is_sparse = owner in layers and attribute == "weight"
+            yield layers[owner].dense_weight() if is_sparse else model.get_parameter(name)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         model, plain = self._pair
@@ -72,12 +73,12 @@ class _Dense(nn.Module):
 def averaged(model: nn.Module, *, decay: float | None = None) -> Averaged:
     """Return an average of a sparse model's weights, which `update_parameters(model)` feeds after each step.
 
-    Weight by weight the average is that of the densified models: a connection counts as zero while it does not exist.
-    `torch.optim.swa_utils.AveragedModel` itself is right as long as no topology changes.
+    Weight by weight the average is that of the densified models, so a connection counts as zero while it does not
+    exist. `torch.optim.swa_utils.AveragedModel` itself is right as long as no topology changes.
 
     Args:
         model: a sparse model, in any storage.
-        decay: of an exponential moving average, in [0, 1), for example 0.999; None weighs all updates equally
+        decay: of an exponential moving average (EMA), in [0, 1), for example 0.999. None weighs all updates equally
             (stochastic weight averaging).
 
     Raises:
@@ -94,8 +95,8 @@ def averaged(model: nn.Module, *, decay: float | None = None) -> Averaged:
         >>> average.module[0].weight.equal(model[0].dense_weight())
         True
 
-    Source: Polyak and Juditsky (1992); equal weights along a training: Izmailov et al. (2018), arXiv:1803.05407.
+    Source: Polyak and Juditsky (1992), and for equal weights along a training Izmailov et al. (2018), arXiv:1803.05407.
     """
     if decay is not None and not 0 <= number("decay", decay) < 1:
-        raise ValueError(f"decay must lie in [0, 1), got {decay}; 0.999 is usual, None weighs all updates equally")
+        raise ValueError(f"decay must lie in [0, 1), got {decay}. Usual is 0.999, and None weighs all updates equally")
     return Averaged(model, decay)

@@ -1,4 +1,4 @@
-"""The sparse layer: a module that owns a topology and the values of its connections."""
+"""A sparse layer is a module that owns a topology and the values of its connections."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from sparsekit.kernels.positions import as_positions, as_stored
 from sparsekit.layers.accumulation import Catcher
+from sparsekit.layers.copy_guard import CopyGuard
 from sparsekit.layers.dense_weight import DenseWeight
 from sparsekit.layers.kinds import Kind
 from sparsekit.layers.loading import read_state
 from sparsekit.layers.transition import Transition
-from sparsekit.layers.twins import Twin
 from sparsekit.layers.weight_access import WeightAccess
 from sparsekit.topology import LayerTopology
 
@@ -25,18 +25,18 @@ STATE = "state_"  # how the names of buffers begin that hold a rule's state
 
 
 class SparseLayer(WeightAccess, ABC):
-    """A linear or convolutional layer with some of its connections.
+    """A sparse layer is a linear or convolutional layer with some of its connections.
 
     `indices` is saved in the `state_dict`, so a topology travels with every checkpoint. `param` is the same object
-    for life, only refilled: optimizers keep hold of it across rewirings. `weight` is the dense weight for code that
-    expects one (see `DenseWeight`). Final subclasses: `MaskedLinear`, `MaskedConv2d`, `SparseLinear`, `SparseConv2d`;
-    they are `nn.Linear` and `nn.Conv2d` as well, so that code which looks for these finds them.
+    for life and is only refilled, so optimizers hold it across rewirings. `weight` is the dense weight for code that
+    expects one (see `DenseWeight`). The final subclasses `MaskedLinear`, `MaskedConv2d`, `SparseLinear` and
+    `SparseConv2d` are `nn.Linear` or `nn.Conv2d` as well, so code that looks for these finds them.
 
     Args:
         kind: linear or convolution, with its settings.
         topology: which connections exist.
         values: their values, in the order of `topology.indices`.
-        bias: the plain layer's bias (the parameter itself: layers may share one), or None.
+        bias: the plain layer's bias (the parameter itself, because layers may share one), or None.
     """
 
     storage: ClassVar[str]
@@ -45,33 +45,33 @@ class SparseLayer(WeightAccess, ABC):
     catcher: Catcher | None = None  # while a backward pass is captured
 
     def __init__(self, kind: Kind, topology: LayerTopology, values: Float[Tensor, " e"], bias: nn.Parameter | None):
-        nn.Module.__init__(self)  # not that of nn.Linear, which would draw a dense weight
+        nn.Module.__init__(self)  # not that of nn.Linear, which would initialise a dense weight
         self.kind = kind
         self.shape = topology.shape
-        # Put in directly, because properties bear these names: they show what is stored here to the outside.
+        # We set these directly, because properties bear their names and show them to other code.
         self._buffers["indices"] = as_stored(topology.indices.to(values.device))
-        # In the order of the plain layer: an optimizer's saved state knows parameters by their order only.
+        # The order is that of the plain layer, because an optimizer's saved state knows parameters by their order only.
         self._parameters[self.param_name] = nn.Parameter(self.pack(topology, values.detach()))
         self.register_parameter("bias", bias)
 
     @property
     def param(self) -> Tensor:  # under torch.func another tensor stands for the parameter
-        """What the optimizer trains: the dense weight (`masked`) or the connections' values (`csr`)."""
+        """The parameter that the optimizer trains: the dense weight (`masked`) or the connections' values (`csr`)."""
         return self._parameters[self.param_name]  # type: ignore[return-value]
 
     @property
     def indices(self) -> Int64[Tensor, " e"]:
-        """Where the connections stand: sorted positions in the flattened weight; a copy, to be read only."""
+        """The connections' sorted positions in the flattened weight, as a copy that must only be read."""
         return self._derived("indices", lambda: as_positions(self.stored_indices))
 
     @property
     def stored_indices(self) -> Tensor:
-        """The buffer that the positions are kept in; see `kernels.positions`."""
+        """The buffer that stores the positions (see `kernels.positions`)."""
         return self._buffers["indices"]  # type: ignore[return-value]
 
     @property
     def _has_no_numbers(self) -> bool:
-        """Whether no code can look at the positions: on the meta device, or several models' in `torch.vmap`."""
+        """Whether no code can read the positions, on the meta device or in `torch.vmap` over several models."""
         stored = self.stored_indices
         if not torch._C._are_functorch_transforms_active():
             return stored.is_meta
@@ -82,12 +82,12 @@ class SparseLayer(WeightAccess, ABC):
         """Return the dense weight that the forward pass uses, as a differentiable function of `param`.
 
         Args:
-            read: whether other code than the layer's own forward asks; a captured backward pass takes note of that.
+            read: whether other code than the layer's own forward asks, which a captured backward pass records.
         """
 
     @property
     def topology(self) -> LayerTopology:
-        """Which connections exist."""
+        """The connections that exist."""
         return self._derived("topology", lambda: LayerTopology(self.shape, self.indices))
 
     @abstractmethod
@@ -96,15 +96,15 @@ class SparseLayer(WeightAccess, ABC):
 
     @abstractmethod
     def unpack(self, packed: Tensor) -> Float[Tensor, " e"]:
-        """Return what a tensor shaped like `param` holds for each connection, in the order of `topology.indices`."""
+        """Return the value of each connection in a tensor shaped like `param`, in the order of `topology.indices`."""
 
     @abstractmethod
     def packed_shape(self, topology: LayerTopology) -> tuple[int, ...]:
         """Return the shape of `param` under a topology."""
 
     @abstractmethod
-    def transfer(self, tensor: Tensor, move: Transition) -> Tensor:
-        """Move a tensor shaped like `param` (weights, momentum, Adam moments) to a new topology; grown places are 0."""
+    def transfer(self, tensor: Tensor, transition: Transition) -> Tensor:
+        """Move a tensor shaped like `param` (weights, Adam moments) to a new topology, with 0 for grown connections."""
 
     def scattered(self, packed: Tensor) -> Tensor:
         """Return a tensor shaped like `param` as a new dense one, detached, zero wherever there is no connection."""
@@ -116,11 +116,11 @@ class SparseLayer(WeightAccess, ABC):
         """Return a tensor shaped like `param` as a dense one, differentiably."""
 
     def gather(self, dense: Tensor, into: Tensor) -> None:
-        """Write what a dense tensor holds for the connections into one shaped like `param`, in place."""
+        """Write the connections' values in a dense tensor into one shaped like `param`, in place."""
         into.copy_(self.pack(self.topology, dense.flatten()[self.indices]))
 
     def dense_grad(self) -> Tensor:
-        """Return the gradient of `param`, shaped like the dense weight; there must be one."""
+        """Return the gradient of `param`, which must exist, shaped like the dense weight."""
         return DenseWeight.of(self, gradient=True)
 
     def values(self) -> Float[Tensor, " e"]:
@@ -145,27 +145,27 @@ class SparseLayer(WeightAccess, ABC):
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def set_topology(self, move: Transition, grown: Tensor | None = None) -> None:
-        """Change which connections exist, in place; call `rewire`, which moves the optimizer's state as well.
+    def set_topology(self, transition: Transition, grown: Tensor | None = None) -> None:
+        """Change which connections exist, in place. Call `rewire` instead, which moves the optimizer state as well.
 
         Args:
-            move: from the present topology to the new one.
-            grown: values of the grown connections, in the order of `move.grown`; zeros if None.
+            transition: from the present topology to the new one.
+            grown: values of the grown connections, in the order of `transition.grown`, or None for zeros.
         """
-        moved = self.transfer(self.param, move)
+        new, packed = transition.new, self.transfer(self.param, transition)
         if grown is not None:
-            packed = self.pack(move.new, grown.new_zeros(move.new.count).index_copy(0, move.grown_at, grown))
-            moved = moved + packed.to(moved)
-        self.twin.original_rewires()
-        self.twin.forget()
-        self._let_backward_notice()
-        self._buffers["indices"] = as_stored(move.new.indices)
-        self._derived("topology", lambda: move.new)
-        self._refill(moved)
+            values = grown.new_zeros(new.count).index_copy(0, transition.grown_at, grown)
+            packed = packed + self.pack(new, values).to(packed)
+        self.copy_guard.before_rewiring()
+        self.copy_guard.reset()
+        self._invalidate_backward()
+        self._buffers["indices"] = as_stored(new.indices)
+        self._derived("topology", lambda: new)
+        self._refill(packed)
 
     def to_plain(self) -> nn.Module:
-        """Return the plain module with the same weights and the same bias; missing connections are zeros."""
-        # On no device, so that no random numbers are drawn for weights nobody keeps.
+        """Return the plain module with the same weights and bias, and zeros for missing connections."""
+        # On no device, so no random numbers are drawn for weights that are replaced.
         with torch.device("meta"):
             plain = self.kind.plain(self.shape, self.bias is not None)
         plain.weight = nn.Parameter(self.dense_weight(), requires_grad=self.param.requires_grad)
@@ -173,11 +173,11 @@ class SparseLayer(WeightAccess, ABC):
         return plain.train(self.training)
 
     def dense_weight(self) -> Tensor:
-        """Return a dense copy of the weight, detached; as large as the dense layer."""
+        """Return a detached dense copy of the weight, as large as the dense layer."""
         return self.scattered(self.param)
 
     def reset_parameters(self) -> None:
-        """Draw weight and bias anew, as the plain layer draws them; only the connections' part of it is kept."""
+        """Initialise weight and bias again, as the plain layer does, and keep the connections' part of it."""
         with torch.device(self.param.device):
             plain = self.kind.plain(self.shape, self.bias is not None)
         with torch.no_grad():
@@ -190,7 +190,7 @@ class SparseLayer(WeightAccess, ABC):
         return f"{topology.shape}, density {topology.density:.4f} ({topology.count:,} connections)"
 
     def _derived(self, name: str, make: Any) -> Any:
-        """Keep what follows from the topology until the positions change (rewired, moved, loaded, overwritten)."""
+        """Cache what follows from the topology until the positions change (rewired, moved, loaded, overwritten)."""
         cache: dict[str, Any] | None = self.__dict__.get("_cache")
         stored = self._buffers["indices"]
         assert stored is not None
@@ -198,15 +198,15 @@ class SparseLayer(WeightAccess, ABC):
         if cache is None or cache["stored"] is not stored or cache["version"] != version:
             cache = {"stored": stored, "version": version}
             object.__setattr__(self, "_cache", cache)
-        elif (shown := cache.get("indices")) is not None and shown._version:
+        elif (copied := cache.get("indices")) is not None and copied._version:
             raise ValueError(
                 "positions must be changed by rewire or load_state_dict, got a layer whose `indices` were written to, "
-                "which are a copy; load a state_dict to have its topology back"
+                "which are a copy. Load a state_dict to restore its topology"
             )
         if name not in cache:
             if torch._C._are_functorch_transforms_active():
-                return make()  # what is made inside a transform must not outlive it
-            # What validation derives, the next training step needs as well; what is traced is not how it was made.
+                return make()  # results of a transform must not outlive it
+            # Training steps use it as well, so it is no inference tensor. A trace must not hold how it is computed.
             tracing = torch._C._get_tracing_state()
             torch._C._set_tracing_state(None)  # type: ignore[arg-type]
             try:
@@ -217,54 +217,54 @@ class SparseLayer(WeightAccess, ABC):
         return cache[name]
 
     @property
-    def twin(self) -> Twin:
+    def copy_guard(self) -> CopyGuard:
         """What this layer knows of the one it was copied from, and of its own copies."""
-        if "_twin" not in self.__dict__:
-            object.__setattr__(self, "_twin", Twin(self))
-        return self.__dict__["_twin"]
+        if "_copy_guard" not in self.__dict__:
+            object.__setattr__(self, "_copy_guard", CopyGuard(self))
+        return self.__dict__["_copy_guard"]
 
     def __deepcopy__(self, memo: dict) -> Self:
-        self.twin.check()
+        self.copy_guard.check()
         new = type(self).__new__(type(self))
         memo[id(self)] = new
         new.__setstate__(copy.deepcopy(self.__getstate__(), memo))
-        object.__setattr__(new, "_twin", Twin(new, of=self))
+        object.__setattr__(new, "_copy_guard", CopyGuard(new, original=self))
         return new
 
     def __getstate__(self) -> dict:
-        # What records a backward pass belongs to this very layer: copies and files go without it.
-        left = {key for key, hook in self._forward_hooks.items() if getattr(hook, "stays_behind", False)}
-        state = {key: value for key, value in self.__dict__.items() if key not in ("_cache", "catcher", "_twin")}
+        # What records a backward pass belongs to this very layer, so copies and files go without it.
+        excluded = {key for key, hook in self._forward_hooks.items() if getattr(hook, "stays_behind", False)}
+        state = {key: value for key, value in self.__dict__.items() if key not in ("_cache", "catcher", "_copy_guard")}
         for name in ("_forward_hooks", "_forward_hooks_with_kwargs"):
-            state[name] = OrderedDict((key, value) for key, value in state[name].items() if key not in left)
+            state[name] = OrderedDict((key, value) for key, value in state[name].items() if key not in excluded)
         return state
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        """Move or convert the layer; positions move along, but their type stays."""
+        """Move or convert the layer. Positions move along, but their type stays."""
         stored = self.stored_indices
-        self.twin.converted(lambda: super(SparseLayer, self)._apply(fn, recurse))
+        self.copy_guard.while_converting(lambda: super(SparseLayer, self)._apply(fn, recurse))
         if self.stored_indices.dtype != stored.dtype:
             self._buffers["indices"] = stored.to(self.stored_indices.device)
         return self
 
-    def _let_backward_notice(self) -> None:
-        """Count a rewiring as a change in place: a backward pass that began before it is refused by torch."""
+    def _invalidate_backward(self) -> None:
+        """Count a rewiring as a change in place, so torch refuses a backward pass that began before it."""
         if not self.param.is_inference():
             torch.autograd.graph.increment_version(self.param)
 
     def _refill(self, packed: Tensor) -> None:
-        # The same parameter object, and where possible the same memory: optimizers and DDP buckets hold on to both.
+        # We keep the parameter object, and where possible its memory, because optimizers and DDP buckets hold both.
         if packed.shape == self.param.shape:
             self.param.data.copy_(packed)
         else:
-            # By way of another type, or autograd still expects gradients of the old size where an old loss is alive.
+            # Go by way of another type, or autograd still expects gradients of the old size where an old loss is alive.
             other = torch.float64 if packed.dtype != torch.float64 else torch.float32
             self.param.grad = None
             self.param.data = packed.to(other)
             self.param.data = packed
 
     def _save_to_state_dict(self, destination, prefix, keep_vars):
-        self.twin.check()
+        self.copy_guard.check()
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
     def _has(self, topology: LayerTopology) -> bool:
@@ -272,7 +272,7 @@ class SparseLayer(WeightAccess, ABC):
             return False
         try:
             return self.topology == topology
-        except ValueError:  # memory nobody has written to yet, after `to_empty`
+        except ValueError:  # memory that nobody has written to yet, after `to_empty`
             return False
 
     @torch.inference_mode(False)
@@ -290,11 +290,11 @@ class SparseLayer(WeightAccess, ABC):
         if loaded is not None:
             topology, values = loaded
             if not self._has(topology):
-                self._let_backward_notice()
+                self._invalidate_backward()
                 self._refill(self.param.detach().new_zeros(self.packed_shape(topology)))
                 self.param.grad = None
             self._buffers["indices"] = as_stored(topology.indices.to(self.param.device))
-            self.twin.forget()
+            self.copy_guard.reset()
             state_dict[f"{prefix}indices"] = as_stored(topology.indices)
             state_dict[f"{prefix}{self.param_name}"] = self.pack(topology, values.to(self.param.dtype))
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)

@@ -1,7 +1,7 @@
-"""What stands between csr layers: batch norms and poolings that keep feature-major activations feature-major.
+"""Companions are the batch norms and poolings between csr layers that keep activations feature-major.
 
-torch's own would give ordinary tensors back, slowly. These are subclasses with the same settings, parameters, buffers
-and results; `sparsify(..., storage="csr")` puts them in, and `densify` takes them out again.
+torch's own would return ordinary tensors, slowly. These are subclasses with the same settings, parameters, buffers and
+results. `sparsify(..., storage="csr")` puts them in, and `densify` takes them out again.
 """
 
 import torch
@@ -13,22 +13,22 @@ from sparsekit.kernels.layout import from_rows, is_feature_major
 
 
 class _FeatureMajorNorm(nn.modules.batchnorm._BatchNorm):
-    """The forward pass that the two batch norms share."""
+    """This base class holds the forward pass that the two batch norms share."""
 
     relu = False
 
     def forward(self, input: Tensor, added: Tensor | None = None) -> Tensor:
-        """Normalise; if something is `added`, as in a residual block, that comes before the ReLU."""
+        """Normalise, then add `added` if there is one, as in a residual block, before the ReLU."""
         uses_batch = self.training or self.running_mean is None
-        is_quick = is_feature_major(input) and backend.is_fast(input) and not torch.compiler.is_compiling()
+        is_supported = is_feature_major(input) and backend.is_fast(input) and not torch.compiler.is_compiling()
         fits = added is None or (added.shape, added.dtype, added.device) == (input.shape, input.dtype, input.device)
-        if not (is_quick and fits and self.affine) or input.numel() == 0:
+        if not (is_supported and fits and self.affine) or input.numel() == 0:
             return self._finish(super().forward(input), added)
         if not uses_batch:
             return self._by_running_statistics(input, added)
         self._check_input_dim(input)
         if input.numel() == input.shape[1]:
-            return super().forward(input)  # one number per channel: torch raises its own error
+            return super().forward(input)  # one number per channel, for which torch raises its own error
         y, mean, variance = batch_norm(input, self.weight, self.bias, eps=self.eps, relu=self.relu, added=added)
         if self.training and self.track_running_stats:
             self._track(mean, variance, input.numel() // input.shape[1])
@@ -57,15 +57,15 @@ class _FeatureMajorNorm(nn.modules.batchnorm._BatchNorm):
 
 
 class FeatureMajorBatchNorm1d(_FeatureMajorNorm, nn.BatchNorm1d):
-    """`torch.nn.BatchNorm1d`, quick on feature-major activations `(batch, features)`."""
+    """This is `torch.nn.BatchNorm1d`, fast on feature-major activations `(batch, features)`."""
 
 
 class FeatureMajorBatchNorm2d(_FeatureMajorNorm, nn.BatchNorm2d):
-    """`torch.nn.BatchNorm2d`, quick on feature-major activations."""
+    """This is `torch.nn.BatchNorm2d`, fast on feature-major activations."""
 
 
 class FeatureMajorAdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
-    """`torch.nn.AdaptiveAvgPool2d`; the mean over the whole picture is quick on feature-major activations."""
+    """This is `torch.nn.AdaptiveAvgPool2d`, whose mean over the whole image is fast on feature-major activations."""
 
     def forward(self, input: Tensor) -> Tensor:
         if self.output_size not in (1, (1, 1)) or not is_feature_major(input) or input.dim() != 4:
@@ -74,22 +74,22 @@ class FeatureMajorAdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
 
 
 class FeatureMajorMaxPool2d(nn.MaxPool2d):
-    """`torch.nn.MaxPool2d`, quick on feature-major activations."""
+    """This is `torch.nn.MaxPool2d`, fast on feature-major activations."""
 
     def forward(self, input: Tensor) -> Tensor:
         plain = self.dilation in (1, (1, 1)) and not self.ceil_mode and not self.return_indices
         if not plain or not is_feature_major(input) or input.dim() != 4:
-            return super().forward(input)  # type: ignore[return-value]  # a pair if indices are asked for
+            return super().forward(input)  # type: ignore[return-value]  # a pair if it returns indices
         best = None
         for window in _windows(input, self, float("-inf")):
-            # As torch: of equal numbers the first one is taken, and gets the gradient.
+            # As in torch, the first of equal numbers is the maximum, and gets the gradient.
             best = window if best is None else torch.where(window > best, window, best)
         assert best is not None
         return from_rows(best)
 
 
 class FeatureMajorAvgPool2d(nn.AvgPool2d):
-    """`torch.nn.AvgPool2d`, quick on feature-major activations."""
+    """This is `torch.nn.AvgPool2d`, fast on feature-major activations."""
 
     def forward(self, input: Tensor) -> Tensor:
         plain = not self.ceil_mode and self.count_include_pad and self.divisor_override is None
@@ -100,14 +100,14 @@ class FeatureMajorAvgPool2d(nn.AvgPool2d):
 
 
 class FusedReLU(nn.ReLU):
-    """A ReLU whose work the batch norm before it does (see `fuse_relus`): hands its input on."""
+    """A fused ReLU hands its input on, because the batch norm before it does its work (see `fuse_relus`)."""
 
     def forward(self, input: Tensor) -> Tensor:
         return input
 
 
 def _windows(x: Tensor, pool: nn.MaxPool2d | nn.AvgPool2d, filler: float):
-    """Yield, for each place of the pooling window, what all outputs see there: `(H, W, C, B)`."""
+    """Yield, for each position of the pooling window, the inputs of all outputs there, `(H, W, C, B)`."""
     (high, wide), (down, right), (top, left) = (_pair(s) for s in (pool.kernel_size, pool.stride, pool.padding))
     rows = x.permute(2, 3, 1, 0)
     if top or left:
@@ -129,25 +129,25 @@ COMPANIONS: dict[type[nn.Module], type[nn.Module]] = {
     nn.MaxPool2d: FeatureMajorMaxPool2d,
     nn.AvgPool2d: FeatureMajorAvgPool2d,
 }
-ADDS_IN_NORM = "adds_in_norm"  # a residual block that has this setting can leave its addition to its last batch norm
-PLAIN = {quick: plain for plain, quick in COMPANIONS.items()}
+ADDS_IN_NORM = "adds_in_norm"  # a residual block with this setting can leave its addition to its last batch norm
+PLAIN = {companion: plain for plain, companion in COMPANIONS.items()}
 
 
 def add_companions(model: nn.Module) -> None:
-    """Make every batch norm and pooling of a model (no subclasses) one that knows feature-major activations."""
+    """Replace the class of every batch norm and pooling of a model (no subclasses) by its companion."""
     for module in model.modules():
         object.__setattr__(module, "__class__", COMPANIONS.get(type(module), type(module)))
 
 
 def remove_companions(model: nn.Module) -> None:
-    """Undo `add_companions`, and what was fused with it."""
+    """Undo `add_companions` and `fuse_relus`."""
     unfuse_relus(model)
     for module in model.modules():
         object.__setattr__(module, "__class__", PLAIN.get(type(module), type(module)))
 
 
 def unfuse_relus(model: nn.Module) -> int:
-    """Undo `fuse_relus`, in place: each ReLU does its own work again. Return the number of pairs."""
+    """Undo `fuse_relus` in place, so each ReLU does its own work again, and return the number of pairs."""
     pairs = 0
     for module in model.modules():
         module.__dict__.pop(ADDS_IN_NORM, None)

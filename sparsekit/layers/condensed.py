@@ -1,4 +1,4 @@
-"""Condensed layers, for inference: where every neuron has as many connections, indices and values fill a rectangle."""
+"""Condensed layers are for inference, where all neurons have one fan-in, so indices and values fill a rectangle."""
 
 import copy
 
@@ -15,10 +15,11 @@ from sparsekit.utils.checks import must_be
 
 
 class CondensedLinear(nn.Module):
-    """A linear layer of constant fan-in as two arrays `(active neurons, fan-in)`: inputs and values. Not trained.
+    """A linear layer of constant fan-in is two arrays `(active neurons, fan-in)`, inputs and values.
 
-    Neurons without connections give their bias. Source: the condensed representation of SRigL, Lasby et al. (2023),
-    arXiv:2305.02299, section 4.
+    It cannot be trained. Neurons without connections return their bias.
+
+    Source: the condensed representation of SRigL, Lasby et al. (2023), arXiv:2305.02299, section 4.
 
     Args:
         layer: a sparse linear layer each of whose neurons has k connections or none.
@@ -39,19 +40,19 @@ class CondensedLinear(nn.Module):
         if not isinstance(layer.kind, LinearKind) or (sizes > 0).sum() > 1:
             raise ValueError(
                 f"a condensed layer must be linear, with one fan-in for all neurons that have any, got {layer} with "
-                f"fan-ins {sizes.tolist()}; train it with SRigL"
+                f"fan-ins {sizes.tolist()}. Train it with SRigL"
             )
         self.register_buffer("active", fan_in.nonzero().flatten())
         shape = (len(self.active), int(sizes.max()))
         self.register_buffer("inputs", layer.topology.cols.view(shape).contiguous())
-        self.register_buffer("values", _used_values(layer).view(shape).contiguous())
+        self.register_buffer("values", _active_values(layer).view(shape).contiguous())
         bias = self.values.new_zeros(layer.shape[0]) if layer.bias is None else layer.bias.detach().clone()
         self.register_buffer("bias", bias)
 
     def forward(self, input: Float[Tensor, "*n f"]) -> Float[Tensor, "*n o"]:
         """Return the outputs of all neurons."""
         rows = input.reshape(-1, input.shape[-1])
-        # A bag of rows of the transposed input for each neuron, weighted and summed: memory is read in order.
+        # Each neuron sums a weighted bag of rows of the transposed input, so memory is read in order.
         sums = functional.embedding_bag(self.inputs, rows.T.contiguous(), per_sample_weights=self.values, mode="sum")
         outputs = self.bias.unsqueeze(1).expand(-1, len(rows)).clone()
         return outputs.index_add_(0, self.active, sums).T.reshape(*input.shape[:-1], -1)
@@ -61,7 +62,9 @@ class CondensedLinear(nn.Module):
 
 
 def condense(model: nn.Module) -> nn.Module:
-    """Return a copy for inference whose sparse linear layers of constant fan-in are condensed; others stay as they are.
+    """Return a copy for inference whose sparse linear layers of constant fan-in are condensed.
+
+    Other layers stay as they are.
 
     Example:
         >>> from torch import tensor
@@ -71,7 +74,7 @@ def condense(model: nn.Module) -> nn.Module:
         >>> condense(sparsify(nn.Sequential(nn.Linear(4, 2)), {"0": layer}))[0]
         CondensedLinear(2 of 2 neurons, fan-in 2)
     """
-    must_be("model", model, nn.Module, "give what sparsify returned")
+    must_be("model", model, nn.Module, "Give the model that sparsify returned")
     new = copy.deepcopy(model).eval()
     remove_companions(new)
     layers = [layer for layer in sparse_layers(new).values() if _is_regular(layer)]
@@ -83,7 +86,7 @@ def _is_regular(layer: SparseLayer) -> bool:
     return isinstance(layer.kind, LinearKind) and len(fan_in[fan_in > 0].unique()) == 1
 
 
-def _used_values(layer: SparseLayer) -> Tensor:
+def _active_values(layer: SparseLayer) -> Tensor:
     if isinstance(layer, MaskedLayer) and layer.forward_mask is not None:
         return layer.dense_weight().flatten()[layer.indices]
     return layer.values()

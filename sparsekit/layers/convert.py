@@ -1,4 +1,4 @@
-"""Between plain models and sparse ones: `sparsify`, `densify`, and what a model's layers are."""
+"""This module converts between plain and sparse models, and lists a model's layers."""
 
 import copy
 import types
@@ -28,11 +28,11 @@ LAYERS: dict[tuple[str, type], type[SparseLayer]] = {
     ("csr", nn.Conv2d): SparseConv2d,
 }
 STORAGES = ("masked", "csr")
-MODEL = "give a torch.nn.Module, for example models.build('mlp', ...)"
+MODEL = "Give a torch.nn.Module, for example models.build('mlp', ...)"
 
 
 class LeftDenseWarning(UserWarning):
-    """Some weights of a model cannot be made sparse; the message names them and says why."""
+    """Some weights of a model cannot be made sparse, and the message names them and says why."""
 
 
 def sparsify(
@@ -45,14 +45,14 @@ def sparsify(
     """Return a copy of a plain model whose named layers keep only the topology's connections, with their values.
 
     Args:
-        model: a plain model; it is not changed. One made `with torch.device("meta")` has no dense weights at all: its
-            connections get values of their own (see `initial_values`), biases are zero, and the topology must name
-            every layer.
-        topology: the connections of each layer that is to be sparse; layers it does not name stay as they are.
-        storage: `"masked"` (a dense weight and a mask; any device) or `"csr"` (existing connections only; batch norms
-            and poolings become subclasses of themselves that keep activations feature-major); `"auto"` takes for each
-            layer the quicker of both on this machine, as measured with the example batch (see `layers.auto`).
-        example: a batch of inputs, as large as those of the training; for `"auto"` only.
+        model: a plain model, which is not changed. One made `with torch.device("meta")` has no dense weights, so its
+            connections get initial weights of their own (see `initial_values`). Its biases are zero, and the topology
+            must name every layer.
+        topology: the connections of each layer that is to be sparse. Layers it does not name stay as they are.
+        storage: `"masked"` (a dense weight and a mask, on any device) or `"csr"` (existing connections only, where
+            batch norms and poolings become subclasses that keep activations feature-major). `"auto"` takes for each
+            layer the faster of both on this machine, as measured with the example batch (see `layers.auto`).
+        example: a batch of inputs, as large as those of the training, for `"auto"` only.
 
     Raises:
         TypeError: if the topology, or what it holds for a layer, is something else.
@@ -70,7 +70,7 @@ def sparsify(
         40
     """
     if storage not in (*STORAGES, "auto"):
-        raise ValueError(f"storage must be one of {', '.join(STORAGES)}, auto, got {storage!r}; choose one of them")
+        raise ValueError(f"storage must be one of {', '.join(STORAGES)}, auto, got {storage!r}. Choose one of them")
     _check_layers(topology)
     _check_fits(model, topology)
     if storage == "auto":
@@ -78,15 +78,15 @@ def sparsify(
     else:
         storages = dict.fromkeys(topology, storage)
     sparse = _sparsified(model, topology, storages)
-    if left := left_dense(sparse):
-        listed = "; ".join(f"{name} ({reason})" for name, reason in left.items())
+    if reasons := left_dense(sparse):
+        listed = ", ".join(f"{name} ({reason})" for name, reason in reasons.items())
         warnings.warn(f"left dense: {listed}", LeftDenseWarning, stacklevel=2)
     return sparse
 
 
 def _measured(model: nn.Module, topology: Mapping[str, LayerTopology], example: Tensor | None) -> dict[str, str]:
     if example is None:
-        raise ValueError("storage 'auto' must have a batch to measure with, got none; give example=inputs")
+        raise ValueError("storage 'auto' must have a batch to measure with, got none. Give example=inputs")
     return fastest_storages(
         model,
         topology,
@@ -105,14 +105,14 @@ def _sparsified(model: nn.Module, topology: Mapping[str, LayerTopology], storage
     new = replace_modules(new, swap)
     if missing := [name for name, tensor in [*new.named_parameters(), *new.named_buffers()] if tensor.is_meta]:
         raise ValueError(
-            f"the topology must name every layer of a model on the meta device, got none for {', '.join(missing)}; "
-            "add LayerTopology.full(shape) for layers that are to stay dense"
+            f"the topology must name every layer of a model on the meta device, got none for {', '.join(missing)}. "
+            "Add LayerTopology.full(shape) for layers that are to stay dense"
         )
     return new
 
 
 def densify(model: nn.Module) -> nn.Module:
-    """Return a plain copy of a sparse model: ordinary layers, missing connections as zeros, ready for export.
+    """Return a plain copy of a sparse model, with zeros for missing connections, ready for export.
 
     Ghosts that a trick has put around layers stand around the plain ones too.
 
@@ -147,7 +147,7 @@ def shapes_of(model: nn.Module, *, exclude: tuple[str, ...] = ()) -> dict[str, t
 
     Args:
         model: plain or sparse.
-        exclude: layer names to leave out; `"first"` and `"last"` mean what they say.
+        exclude: layer names to leave out, where `"first"` and `"last"` mean the first and the last layer.
 
     Raises:
         TypeError: if the model, or what is excluded, is something else.
@@ -155,14 +155,14 @@ def shapes_of(model: nn.Module, *, exclude: tuple[str, ...] = ()) -> dict[str, t
     """
     must_be("model", model, nn.Module, MODEL)
     if isinstance(exclude, str) or not isinstance(exclude, Iterable):
-        raise TypeError(f"exclude must be a tuple of layer names, got {shown(exclude)}; write ('first',) for one")
+        raise TypeError(f"exclude must be a tuple of layer names, got {shown(exclude)}. Write ('first',) for one")
     shapes = {name: _shape_of(module) for name, module in model.named_modules() if _can_be_sparse(model, module)}
     ends = {"first": next(iter(shapes), ""), "last": next(reversed(shapes), "")}
     left_out = {ends.get(name, name) if name not in shapes else name for name in exclude}
     if unknown := left_out - set(shapes):
         raise ValueError(
             f"exclude must name layers among {', '.join(shapes)}, first and last, got "
-            f"{', '.join(sorted(map(str, unknown)))}; see left_dense(model)"
+            f"{', '.join(sorted(map(str, unknown)))}. See left_dense(model)"
         )
     return {name: shape for name, shape in shapes.items() if name not in left_out}
 
@@ -173,13 +173,13 @@ def topology_of(model: nn.Module) -> Topology:
 
 
 def active_topology(model: nn.Module) -> Topology:
-    """Return the connections that the forward pass uses: fewer than `topology_of`, where a rule trains more."""
-    layers = sparse_layers(model).items()
-    return Topology({name: layer.used if isinstance(layer, MaskedLayer) else layer.topology for name, layer in layers})
+    """Return the connections that the forward pass uses, which are fewer than `topology_of` under a forward mask."""
+    named = sparse_layers(model).items()
+    return Topology({name: layer.active if isinstance(layer, MaskedLayer) else layer.topology for name, layer in named})
 
 
 def density_of(model: nn.Module) -> float:
-    """Return the share of all parameters that exist, 0 to 1: biases, norms and layers left dense count as they are.
+    """Return the share of all parameters that exist, 0 to 1, with biases, norms and dense layers in full.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
@@ -195,13 +195,13 @@ def density_of(model: nn.Module) -> float:
 
 
 def sparse_layers(model: nn.Module) -> dict[str, SparseLayer]:
-    """Return the sparse layers of a model by name; anything but a model is a TypeError."""
+    """Return the sparse layers of a model by name. Anything but a model is a TypeError."""
     must_be("model", model, nn.Module, MODEL)
     return {name: module for name, module in model.named_modules() if isinstance(module, SparseLayer)}
 
 
 def left_dense(model: nn.Module) -> dict[str, str]:
-    """Return the weight matrices of a model that no topology can thin out, each with the reason."""
+    """Return the weight matrices of a model that cannot be sparse, each with the reason."""
     reasons = {}
     for module_name, module in model.named_modules():
         if isinstance(module, SparseLayer) or _can_be_sparse(model, module):
@@ -217,26 +217,26 @@ def _why_dense(module: nn.Module) -> str:
     if isinstance(module, nn.MultiheadAttention | nn.modules.linear.NonDynamicallyQuantizableLinear):
         return "attention reads this weight itself, past any layer"
     if isinstance(module, LazyModuleMixin):
-        return "not initialised yet: run one batch first"
+        return "not initialised yet, run one batch first"
     if type(module) in KINDS:
-        return "tied: other modules use the same weight, or it is computed from others"
+        return "tied, because other modules use the same weight or it is computed from others"
     return f"{type(module).__name__} is neither a linear layer nor a 2-D convolution"
 
 
 def _can_be_sparse(model: nn.Module, module: nn.Module) -> bool:
     if isinstance(module, SparseLayer):
         return True
-    # Subclasses may do anything with their weight, so only the two exact types are taken.
+    # Subclasses may do anything with their weight, so only the two exact types qualify.
     if type(module) not in KINDS or "weight" not in module._parameters:
         return False
     owners = [other for other in model.modules() if any(p is module.weight for p in other._parameters.values())]
-    return len(owners) == 1 and not any(x is module.weight for other in model.modules() for x in _held(other))
+    return len(owners) == 1 and not any(x is module.weight for other in model.modules() for x in _in_containers(other))
 
 
-def _held(module: nn.Module) -> list:
-    """What a module keeps in lists and tables of its own, past its parameters."""
-    tables = [vars(module)[name] for name in vars(module) if not name.startswith("_")]
-    return [x for held in tables if isinstance(held, list | tuple | dict) for x in tree_leaves(held)]
+def _in_containers(module: nn.Module) -> list:
+    """Return what a module holds in lists and dictionaries of its own, besides its parameters."""
+    attributes = [vars(module)[name] for name in vars(module) if not name.startswith("_")]
+    return [x for value in attributes if isinstance(value, list | tuple | dict) for x in tree_leaves(value)]
 
 
 def _shape_of(module: nn.Module) -> tuple[int, ...]:
@@ -248,7 +248,7 @@ def _copy_of(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model)
     except RuntimeError as error:
         raise ValueError(
-            "the model must be one that can be copied, got one with weights computed outside of any layer; undo "
+            "the model must be one that can be copied, got one with weights computed outside of any layer. Undo "
             "torch.nn.utils.prune, and use torch.nn.utils.parametrizations in place of the old weight_norm"
         ) from error
 
@@ -259,7 +259,7 @@ def _check_layers(topology: Mapping[str, LayerTopology]) -> None:
 
 def _check_fits(model: nn.Module, topology: Mapping[str, LayerTopology]) -> None:
     if sparse_layers(model):
-        raise ValueError("sparsify takes a plain model, got one with sparse layers; call densify on it first")
+        raise ValueError("sparsify takes a plain model, got one with sparse layers. Call densify on it first")
     shapes = shapes_of(model)
     for name, layer in topology.items():
         if name not in shapes:
@@ -272,7 +272,7 @@ def _check_fits(model: nn.Module, topology: Mapping[str, LayerTopology]) -> None
 def _why_unknown(model: nn.Module, name: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
     layer = name.removesuffix(".weight")
     if layer in shapes:
-        return f"layers go by their own name, not their weight's; use {layer!r}"
+        return f"layers go by their own name, not their weight's. Use {layer!r}"
     return left_dense(model).get(f"{name}.weight", "no such linear or convolutional layer")
 
 
@@ -291,7 +291,7 @@ def _sparse_layer(module: nn.Module, topology: LayerTopology, storage: str) -> S
 
 
 def replace_modules(model: nn.Module, swap: Mapping[int, nn.Module]) -> nn.Module:
-    """Put the new modules wherever the old ones stand, in every place where one is used twice."""
+    """Replace old modules by new ones, at every occurrence of one that is used twice."""
     for parent in list(model.modules()):
         for key, child in parent._modules.items():
             if id(child) in swap:

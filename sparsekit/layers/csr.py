@@ -1,4 +1,4 @@
-"""Storage `csr`: the existing connections only. Nothing as large as the dense layer is ever made, unless asked for."""
+"""Storage `csr` holds the existing connections only. It makes nothing as large as the dense layer unless you ask."""
 
 # The plain classes declare weight and bias in their own way.
 # pyright: reportIncompatibleVariableOverride=false
@@ -21,7 +21,7 @@ from sparsekit.topology import LayerTopology
 
 
 class _Scatter(torch.autograd.Function):
-    """Lay a layer's values out as a dense weight; backward shows the whole gradient to the layer's catcher."""
+    """Lay a layer's values out as a dense weight, and show its whole gradient to the layer's catcher."""
 
     @staticmethod
     def forward(ctx, packed: Tensor, layer: "CsrLayer", catcher: Catcher) -> Tensor:
@@ -34,9 +34,9 @@ class _Scatter(torch.autograd.Function):
 
 
 class CsrLayer(SparseLayer):
-    """What csr layers share; `param` is `packed_weight`, one value per connection.
+    """The csr layers share this class. `param` is `packed_weight`, one value per connection.
 
-    It has as many dimensions as the dense weight, all but the first of size 1: code that sorts parameters by their
+    It has as many dimensions as the dense weight, all but the first of size 1. So code that sorts parameters by their
     dimensions (weight decay for matrices only) treats both storages alike.
     """
 
@@ -45,13 +45,13 @@ class CsrLayer(SparseLayer):
 
     @property
     def structure(self) -> Structure:
-        """The index arrays the kernels read."""
+        """The index arrays that the kernels read."""
         return self._derived("structure", lambda: Structure(self.topology, self.kind.num_groups))
 
     def effective_weight(self, *, read: bool = False) -> Tensor:
         if torch.compiler.is_compiling() or self._has_no_numbers:
             return _scattered(self.param, self, self.stored_indices.round().long())
-        self.twin.check()
+        self.copy_guard.check()
         if self.catcher is None:
             return self.laid_out(self.param)
         self.catcher.was_read |= read
@@ -69,10 +69,10 @@ class CsrLayer(SparseLayer):
     def packed_shape(self, topology: LayerTopology) -> tuple[int, ...]:
         return (topology.count, *(1 for _ in topology.shape[1:]))
 
-    def transfer(self, tensor: Tensor, move: Transition) -> Tensor:
-        if move.old.count == 0:
-            return tensor.new_zeros(self.packed_shape(move.new))
-        return tensor.index_select(0, move.sources).index_fill_(0, move.grown_at, 0)
+    def transfer(self, tensor: Tensor, transition: Transition) -> Tensor:
+        if transition.old.count == 0:
+            return tensor.new_zeros(self.packed_shape(transition.new))
+        return tensor.index_select(0, transition.sources).index_fill_(0, transition.grown_at, 0)
 
     def forward(self, input: Any) -> Tensor:
         """Apply the layer to a tensor.
@@ -87,14 +87,14 @@ class CsrLayer(SparseLayer):
             return _uncompiled(self, input)
         is_shape = isinstance(input, Tensor) and input.is_meta
         if is_shape or forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
-            # They look into every operation, and know the dense ones.
+            # These look into every operation, and know the dense ones.
             return self.kind.dense(input, self.effective_weight(), self.bias)
         if torch._C._get_tracing_state() or not isinstance(input, Tensor):
             raise TypeError(
                 "a call that is traced by torch.jit, torch.fx or an exporter must go through plain layers, got a csr "
-                "layer, whose kernels it cannot see into; use sparsekit.densify(model)"
+                "layer, whose kernels it cannot see into. Use sparsekit.densify(model)"
             )
-        self.twin.check()
+        self.copy_guard.check()
         return self._applied(input, self.structure)
 
     def _applied(self, input: Tensor, structure: Structure | Traced) -> Tensor:
@@ -108,18 +108,18 @@ class CsrLayer(SparseLayer):
             return self.kind.sparse(input.to(values.dtype), values, structure, self.bias)
 
     def _in_float32(self, input: Tensor, structure: Structure | Traced) -> Tensor:
-        """Compute in the kernels' precision what is stored in half of it."""
+        """Compute in the kernels' precision from values stored in half of it."""
         bias = None if self.bias is None else self.bias.float()
         with torch.autocast(device_type=input.device.type, enabled=False):
             return self.kind.sparse(input.float(), self.param.float(), structure, bias).to(self.param.dtype)
 
 
 class SparseLinear(CsrLayer, LinearSettings):
-    """A linear layer stored as its connections."""
+    """This linear layer is stored as its connections."""
 
 
 class SparseConv2d(CsrLayer, Conv2dSettings):
-    """A 2-D convolution stored as its connections."""
+    """This 2-D convolution is stored as its connections."""
 
 
 HALF = (torch.float16, torch.bfloat16)
@@ -132,6 +132,6 @@ def _scattered(packed: Tensor, layer: CsrLayer, indices: Tensor) -> Tensor:
 
 def _uncompiled(layer: CsrLayer, input: Tensor) -> Tensor:
     """Run a layer as it is while torch compiles what is around it."""
-    # Made only here: importing torch's compiler takes seconds. With `fullgraph=True` the error shows this very line.
+    # Importing torch's compiler takes seconds, so we do it here. With `fullgraph=True` the error shows this very line.
     outside: Any = torch.compiler.disable(CsrLayer.forward, reason="without Numba csr layers cannot be traced")
     return outside(layer, input)

@@ -1,8 +1,8 @@
-"""`layer.weight` of a sparse layer: the dense weight that other code expects there, alive in both directions.
+"""`layer.weight` of a sparse layer is the dense weight that other code expects there, for reading and for writing.
 
-Code of others reads `layer.weight` to compute with it (tied decoders, fused attention, penalties) and writes to it
-(`nn.init`, `.data.copy_`). What is read is the weight that the forward pass uses, differentiable, zero where there is
-no connection. What is written goes into the layer's connections, and what is written elsewhere is left out.
+Other code reads `layer.weight` to compute with it (tied decoders, fused attention, penalties) and writes to it
+(`nn.init`, `.data.copy_`). Reading gives the weight that the forward pass uses, differentiable, zero where there is no
+connection. Writing goes into the layer's connections and leaves out all other positions.
 """
 
 import copy
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from sparsekit.layers.asked import DETACHED, OF_THE_PARAMETER, OF_THE_SHAPE, REFUSED, VIEWS, name_of
+from sparsekit.layers.weight_queries import DETACHED, PARAMETER_QUERIES, REFUSED, SHAPE_QUERIES, VIEWS, name_of
 
 
 class DenseWeightWarning(UserWarning):
@@ -22,20 +22,20 @@ class DenseWeightWarning(UserWarning):
 
 
 class _View(NamedTuple):
-    """One step from the whole weight to the part of it that was asked for."""
+    """A view is one step from the whole weight to a part of it."""
 
     func: Callable
     args: tuple
     kwargs: dict
-    part: int | None  # of what `chunk`, `split` and the like return
+    part: int | None  # which result of `chunk`, `split` and the like
 
     def of(self, weight: Tensor) -> Tensor:
-        seen = self.func(weight, *self.args, **self.kwargs)
-        return seen if self.part is None else seen[self.part]
+        result = self.func(weight, *self.args, **self.kwargs)
+        return result if self.part is None else result[self.part]
 
 
 class DenseWeight(Tensor):
-    """The dense weight of a sparse layer, or a view of it: computed when it is read, packed when it is written.
+    """The dense weight of a sparse layer, or a view of it, is computed when it is read and packed when it is written.
 
     A meta tensor stands in for it until a number is needed, so asking for its shape or type costs nothing.
     """
@@ -48,10 +48,10 @@ class DenseWeight(Tensor):
 
     @staticmethod
     def of(layer: Any, *, gradient: bool = False) -> "DenseWeight":
-        """Return the weight of a layer; with `gradient` that of its gradient instead."""
+        """Return the weight of a layer, or with `gradient` the dense form of its gradient."""
         empty = torch.empty(layer.shape, dtype=layer.param.dtype, device="meta")
         weight = _labelled(empty, layer, detached=gradient, gradient=gradient, views=())
-        weight._is_param = not gradient  # what `isinstance(weight, nn.Parameter)` and `get_parameter` ask for
+        weight._is_param = not gradient  # `isinstance(weight, nn.Parameter)` and `get_parameter` check this
         return weight
 
     def read(self) -> Tensor:
@@ -60,12 +60,12 @@ class DenseWeight(Tensor):
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
-        """Answer for the layer: every operation of torch on a `DenseWeight` comes here first."""
+        """Answer for the layer, because every operation of torch on a `DenseWeight` comes here first."""
         kwargs = kwargs or {}
         name = name_of(func)
         if name in REFUSED:
             raise RuntimeError(
-                f"{name} must be given the parameter of a sparse layer, got its dense weight; use layer.param"
+                f"{name} must be given the parameter of a sparse layer, got its dense weight. Use layer.param"
             )
         target = _written_by(func, name, args, kwargs)
         if target is not None:
@@ -91,7 +91,7 @@ def _whole(weight: DenseWeight) -> Tensor:
     if weight.layer.storage == "csr":
         warnings.warn(
             "the dense weight of a csr layer is computed each time that layer.weight is read, as large as the dense "
-            "layer; where that is too slow use layer(x), layer.values(), or storage='masked'",
+            "layer. Where that is too slow use layer(x), layer.values(), or storage='masked'",
             DenseWeightWarning,
             stacklevel=1,
         )
@@ -114,16 +114,16 @@ def _read_all(kwargs: dict) -> dict:
 
 
 def _written_by(func: Callable, name: str, args: tuple, kwargs: dict) -> DenseWeight | None:
-    """The weight that an operation writes to: an in-place method, `out=`, or one of `torch.nn.init`."""
+    """Return the weight that an operation writes to, by an in-place method, `out=`, or one of `torch.nn.init`."""
     if isinstance(kwargs.get("out"), DenseWeight):
         return kwargs["out"]
     in_place = name.endswith("_") and not name.endswith("__")
     in_place |= name == "__setitem__" or (name.startswith("__i") and name not in ("__invert__", "__index__", "__int__"))
-    if not in_place or name in (*OF_THE_PARAMETER, "requires_grad_"):
+    if not in_place or name in (*PARAMETER_QUERIES, "requires_grad_"):
         return None
     first = args[0] if args else kwargs.get("tensor", kwargs.get("input"))
     if isinstance(first, list | tuple) and any(isinstance(one, DenseWeight) for one in first):
-        raise RuntimeError(f"{name} must be given parameters, got dense weights of sparse layers; use layer.param")
+        raise RuntimeError(f"{name} must be given parameters, got dense weights of sparse layers. Use layer.param")
     return first if isinstance(first, DenseWeight) else None
 
 
@@ -134,7 +134,7 @@ def _write(target: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> An
     if torch.is_grad_enabled() and layer.param.requires_grad and not target.detached and not initialises:
         raise RuntimeError(
             "the weight of a sparse layer must not be changed in place while gradients are recorded, got "
-            f"{name_of(func)}; write inside torch.no_grad(), or to layer.weight.data"
+            f"{name_of(func)}. Write inside torch.no_grad(), or to layer.weight.data"
         )
     with torch.no_grad():
         scratch = layer.scattered(layer.param.grad if target.gradient else layer.param)
@@ -149,12 +149,12 @@ def _write(target: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> An
 
 
 def _check_operands(func: Callable, operands: tuple) -> None:
-    """What was moved to where the stand-in for a weight seems to be has lost its numbers."""
-    lost = [x for x in tree_leaves(operands) if isinstance(x, Tensor) and not isinstance(x, DenseWeight) and x.is_meta]
-    if lost:
+    """Refuse tensors that were moved to the device of the stand-in for a weight, and lost their numbers there."""
+    tensors = [x for x in tree_leaves(operands) if isinstance(x, Tensor) and not isinstance(x, DenseWeight)]
+    if any(x.is_meta for x in tensors):
         raise RuntimeError(
             f"{name_of(func)} must be given tensors with numbers, got one on the meta device, as torch.nn.utils makes "
-            "it for the dense weight of a sparse layer; give it model.parameters() or layer.param"
+            "it for the dense weight of a sparse layer. Give it model.parameters() or layer.param"
         )
 
 
@@ -178,8 +178,8 @@ def _requires_grad(weight: DenseWeight, func: Callable, args: tuple, kwargs: dic
 def _requires_grad_(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> DenseWeight:
     if weight.detached:
         raise RuntimeError(
-            "a new parameter must be made of a tensor of its own, got the dense weight of a sparse layer; "
-            "write nn.Parameter(layer.weight.detach().clone()), or layer.weight.requires_grad_() for the layer's own"
+            "a new parameter must be made of a tensor of its own, got the dense weight of a sparse layer. "
+            "Write nn.Parameter(layer.weight.detach().clone()), or layer.weight.requires_grad_() for the layer's own"
         )
     weight.layer.param.requires_grad_(*args, **kwargs)
     return weight
@@ -202,12 +202,13 @@ def _view(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> Any
     args, kwargs = tree_map_only(DenseWeight, DenseWeight.read, (args, kwargs))
     if torch.is_grad_enabled() and not weight.detached:
         return func(weight.read(), *args, **kwargs)
-    # Written to later, perhaps: what is written to a view goes into the layer as well.
-    stays = tree_map_only(Tensor, lambda x: x.to("meta") if x.dtype != torch.bool else x, (args, kwargs))
+    # It may be written to later, and what you write to a view goes into the layer as well.
+    to_meta = lambda x: x.to("meta") if x.dtype != torch.bool else x  # noqa: E731
+    meta_args, meta_kwargs = tree_map_only(Tensor, to_meta, (args, kwargs))
     try:
         with torch._C.DisableTorchFunctionSubclass():
-            shapes = func(weight, *stays[0], **stays[1])
-    except (RuntimeError, NotImplementedError, IndexError):  # a selection whose size only its numbers tell: a copy
+            shapes = func(weight, *meta_args, **meta_kwargs)
+    except (RuntimeError, NotImplementedError, IndexError):  # its size depends on the numbers, so it is a copy
         return func(weight.read(), *args, **kwargs)
     if isinstance(shapes, Tensor):
         return _like(weight, shapes, views=(*weight.views, _View(func, args, kwargs, None)))
@@ -232,7 +233,7 @@ def _set_data(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) ->
 
 
 def _deep_copied(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> Tensor:
-    """By itself a copy is a tensor; where a model that holds it is copied, it is the weight of the copied layer."""
+    """Return a tensor, or, while a model that holds the weight is copied, the weight of the copied layer."""
     if not (memo := args[0]):
         return _copied(weight, func, (), {})
     new = _like(weight, _of_the_shape(weight, Tensor.view, (weight.shape,), {}), _is_param=weight._is_param)
@@ -247,12 +248,12 @@ def _copied(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> T
 
 
 def _gradients(outputs: Any, inputs: Any, **kwargs: Any) -> tuple[Tensor | None, ...]:
-    """The gradients by some tensors: by a dense weight, that of its layer's parameter laid out alike."""
+    """Return gradients, where that by a dense weight is that of its layer's parameter, laid out alike."""
     outputs, kwargs = tree_map_only(DenseWeight, DenseWeight.read, (outputs, kwargs))
-    given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    by = tuple(x.layer.param if isinstance(x, DenseWeight) else x for x in given)
-    grads = torch.autograd.grad(outputs, by, **kwargs)
-    pairs = zip(given, grads, strict=True)
+    inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    params = tuple(x.layer.param if isinstance(x, DenseWeight) else x for x in inputs)
+    grads = torch.autograd.grad(outputs, params, **kwargs)
+    pairs = zip(inputs, grads, strict=True)
     return tuple(g if g is None or not isinstance(x, DenseWeight) else x.layer.laid_out(g) for x, g in pairs)
 
 
@@ -261,8 +262,8 @@ def _pickled(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> 
 
 
 _SPECIAL: dict[str, Callable[[DenseWeight, Callable, tuple, dict], Any]] = {
-    **dict.fromkeys(OF_THE_SHAPE, _of_the_shape),
-    **dict.fromkeys(OF_THE_PARAMETER, _of_the_parameter),
+    **dict.fromkeys(SHAPE_QUERIES, _of_the_shape),
+    **dict.fromkeys(PARAMETER_QUERIES, _of_the_parameter),
     **dict.fromkeys(VIEWS, _view),
     **dict.fromkeys(DETACHED, _detached),
     "is_leaf": lambda weight, func, args, kwargs: not _requires_grad(weight, func, args, kwargs),

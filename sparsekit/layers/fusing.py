@@ -1,4 +1,4 @@
-"""Batch norm and the ReLU behind it in one pass over memory, where narrow convolutional networks spend their time."""
+"""This module fuses batch norms and ReLUs into one pass over memory, where narrow conv networks spend their time."""
 
 import operator
 from collections import Counter
@@ -12,14 +12,14 @@ from sparsekit.layers.tracing import traced
 
 
 def fuse_relus(model: nn.Module) -> int:
-    """Let each batch norm of a csr model do the work of the `nn.ReLU` that alone reads its output. In place.
+    """Let each batch norm of a csr model do the work of the `nn.ReLU` that alone reads its output, in place.
 
     In the residual blocks of `sparsekit.models` the last batch norm adds the shortcut as well. Results stay the same,
     but a forward hook on such a batch norm sees what comes after the ReLU. To find the pairs the model's `forward` is
-    read once, without numbers; one that cannot be read is left as it is.
+    read once, without numbers. A model that cannot be read is left as it is.
 
     Args:
-        model: what `sparsify(..., storage="csr")` gave; `densify` undoes the fusion.
+        model: the result of `sparsify(..., storage="csr")`. `densify` undoes the fusion.
 
     Returns:
         The number of pairs fused.
@@ -33,7 +33,7 @@ def fuse_relus(model: nn.Module) -> int:
     """
     try:
         graph = traced(model, _is_leaf)
-    except Exception:  # whatever a model of somebody else raises when it is given no numbers
+    except Exception:  # whatever other people's models raise when they get no numbers
         return 0
     calls = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
     pairs = [pair for pair in _neighbours(model, graph) if calls[pair[0]] == calls[pair[1]] == 1]
@@ -46,7 +46,7 @@ def fuse_relus(model: nn.Module) -> int:
 
 
 def _is_leaf(module: nn.Module) -> bool:
-    """What holds no pair is not looked into: its forward may do what cannot be traced. Nor are torch's own modules."""
+    """Return whether a module holds no pair, so its forward need not be traceable, or is one of torch's own."""
     is_torchs = type(module).__module__.startswith(("torch.nn", "torch.ao.nn")) and not isinstance(
         module, nn.Sequential
     )
@@ -54,12 +54,12 @@ def _is_leaf(module: nn.Module) -> bool:
 
 
 def _neighbours(model: nn.Module, graph: torch.fx.Graph) -> Iterator[tuple[str, str, nn.Module | None]]:
-    """Yield the names of each batch norm and the ReLU that is its only reader; the block if it adds in between."""
+    """Yield the names of each batch norm and its only reader, a ReLU, and the block if it adds in between."""
     for node in graph.nodes:
         reader, block = _only_reader(node), None
         if node.op == "call_module" and reader is not None and reader.target in (operator.add, operator.iadd):
             block = model.get_submodule(str(node.target).rpartition(".")[0])
-            # A subclass that inherits the setting may have a forward of its own, which does not heed it.
+            # A subclass that inherits the setting may have a forward of its own, which ignores it.
             reader = _only_reader(reader) if ADDS_IN_NORM in vars(type(block)) else None
         if node.op != "call_module" or reader is None or reader.op != "call_module":
             continue

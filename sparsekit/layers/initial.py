@@ -1,4 +1,4 @@
-"""First values of connections that never had a dense weight to come from."""
+"""This module draws initial weights for connections that never had a dense weight."""
 
 import torch
 from jaxtyping import Float
@@ -8,12 +8,12 @@ from sparsekit.topology import LayerTopology
 
 
 def initial_values(topology: LayerTopology, dtype: torch.dtype = torch.float32) -> Float[Tensor, " e"]:
-    """Draw a value for each connection, uniformly in `+-sqrt(3 / fan_in)` of its own output: variance `1 / fan_in`.
+    """Draw a weight for each connection, uniformly in `+-sqrt(3 / fan_in)` of its own output (variance `1 / fan_in`).
 
-    A dense layer's initialisation goes by the width of its input, and signals would fade where few connections are
-    left. Random numbers are torch's own, as in every `nn.Module`.
+    A dense layer's initialisation depends on the width of its input, so signals would vanish where few connections
+    exist. Random numbers are torch's own, as in every `nn.Module`.
 
-    Source: the code of arXiv:2401.06898 (GSE); the variance is that of LeCun et al. (1998), "Efficient backprop".
+    Source: the code of arXiv:2401.06898 (GSE), with the variance of LeCun et al. (1998), "Efficient backprop".
 
     Example:
         >>> layer = LayerTopology((2, 4), torch.tensor([0, 1, 2, 4]))

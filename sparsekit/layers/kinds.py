@@ -1,7 +1,7 @@
-"""What a linear layer and a 2-D convolution are, apart from how their weights are stored.
+"""A kind tells what a linear layer and a 2-D convolution are, whatever storage their weights have.
 
-A kind knows the plain module's settings, applies dense or sparse weights, and turns activations into the two
-matrices whose product is the weight gradient.
+It knows the plain module's settings, applies dense or sparse weights, and turns activations into the two matrices
+whose product is the weight gradient.
 """
 
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
 from sparsekit.kernels import Structure, sparse_conv2d, sparse_linear
-from sparsekit.kernels.checks import check_is_pictures
+from sparsekit.kernels.checks import check_is_images
 from sparsekit.kernels.functions import conv2d_gradient_at, linear_gradient_at, unfold_columns_first
 from sparsekit.kernels.layout import output_size
 from sparsekit.kernels.structure import Traced
@@ -21,7 +21,7 @@ from sparsekit.kernels.structure import Traced
 
 @dataclass(frozen=True)
 class Kind(ABC):
-    """One kind of layer: the settings of a plain module and what to do with its weights."""
+    """A kind of layer holds the settings of a plain module and knows how to apply its weights."""
 
     @classmethod
     @abstractmethod
@@ -38,7 +38,7 @@ class Kind(ABC):
 
     @abstractmethod
     def input_matrix(self, x: Tensor) -> Tensor:
-        """Return the input as `(W, N)`: what each column of the weight matrix saw."""
+        """Return the input as `(W, N)`, one row for each column of the weight matrix."""
 
     @abstractmethod
     def output_matrix(self, y: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class Kind(ABC):
 
 @dataclass(frozen=True)
 class LinearKind(Kind):
-    """A linear layer: no settings."""
+    """A linear layer has no settings."""
 
     @classmethod
     def of(cls, module: nn.Module) -> Self:
@@ -100,7 +100,7 @@ class LinearKind(Kind):
 
 @dataclass(frozen=True)
 class Conv2dKind(Kind):
-    """A 2-D convolution: stride, padding, dilation, groups and padding mode as in `torch.nn.Conv2d`."""
+    """A 2-D convolution has stride, padding, dilation, groups and padding mode as in `torch.nn.Conv2d`."""
 
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
@@ -134,7 +134,7 @@ class Conv2dKind(Kind):
     def sparse(self, x: Tensor, values: Tensor, structure: Structure | Traced, bias: Tensor | None) -> Tensor:
         if x.dim() == 3:
             return self.sparse(x.unsqueeze(0), values, structure, bias).squeeze(0)
-        check_is_pictures(x)
+        check_is_images(x)
         return sparse_conv2d(self._padded(x), values, structure, bias, self._unfold())
 
     def input_matrix(self, x: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ class Conv2dKind(Kind):
         return conv2d_gradient_at(self._padded(x), g, structure, self._unfold())
 
     def input_sums(self, x: Tensor, signs: Tensor | None = None) -> Tensor:
-        """Without unfolding the batch: one summed picture, or the weight gradient where the signs are the outputs'."""
+        """Sum without unfolding the batch, by summing images first or by a weight gradient from the outputs' signs."""
         x = self._padded(x if x.dim() == 4 else x.unsqueeze(0))
         if signs is None:
             return unfold_columns_first(x.sum(0, keepdim=True), self._unfold()).sum(1)
@@ -174,17 +174,17 @@ class Conv2dKind(Kind):
 
     @property
     def _pads_itself(self) -> bool:
-        """Whether the kernels pad: zeros, as many on both sides."""
+        """Whether the kernels do the padding, which is zeros, as many on both sides."""
         return self.padding_mode == "zeros" and not isinstance(self.padding, str)
 
     def _padded(self, x: Tensor) -> Tensor:
-        """Pad what the kernels do not: every other padding mode, and `"same"`."""
+        """Pad where the kernels do not, in every other padding mode and with `"same"`."""
         mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
         margins = self._margins()
         return x if self._pads_itself or not any(margins) else F.pad(x, margins, mode=mode)
 
     def _margins(self) -> list[int]:
-        """Return left, right, top, bottom."""
+        """Return the margins left, right, top and bottom."""
         if not isinstance(self.padding, str):
             return [side for side in reversed(self.padding) for _ in range(2)]
         if self.padding == "valid":

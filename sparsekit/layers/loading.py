@@ -1,4 +1,4 @@
-"""What a state dict holds for a sparse layer, in whichever form it was saved."""
+"""This module reads a sparse layer's state from a state dict, in whichever form it was saved."""
 
 import warnings
 from typing import Any
@@ -10,10 +10,10 @@ from sparsekit.topology import LayerTopology
 
 
 def read_state(state: dict, prefix: str, layer: Any) -> tuple[LayerTopology, Tensor] | None:
-    """Take a layer's topology and values out of a state dict; None if it has neither.
+    """Remove a layer's topology and values from a state dict and return them, or None if it has neither.
 
     Args:
-        state: a state dict; what is read is removed from it.
+        state: a state dict, from which the layer's entries are removed.
         prefix: of the layer's keys.
         layer: the sparse layer, for its shape, and for its topology where the state has none.
 
@@ -28,7 +28,7 @@ def read_state(state: dict, prefix: str, layer: Any) -> tuple[LayerTopology, Ten
     if indices is None and weight is None:
         raise ValueError(
             "values of connections must come with their positions, got packed_weight without indices, which may belong "
-            "to another topology; load the whole state_dict"
+            "to another topology. Load the whole state_dict"
         )
     topology = layer.topology if indices is None else LayerTopology(layer.shape, as_positions(indices))
     if weight is not None:
@@ -41,7 +41,7 @@ def read_state(state: dict, prefix: str, layer: Any) -> tuple[LayerTopology, Ten
 
 
 def from_dense(weight: Tensor, topology: LayerTopology, prefix: str = "", *, strictly: bool = False) -> Tensor:
-    """Return what a dense weight holds for the connections; with `strictly` it must hold nothing else.
+    """Return the connections' values in a dense weight, which `strictly` must be zero elsewhere.
 
     Raises:
         ValueError: if the shape differs, or, with `strictly`, the weight is not zero off the topology.
@@ -56,12 +56,12 @@ def from_dense(weight: Tensor, topology: LayerTopology, prefix: str = "", *, str
     if off and strictly:
         raise ValueError(
             f"a new weight must be zero where the layer has no connections, got {off:,} of {topology.size:,} numbers "
-            "that are not; write to layer.weight.data, which leaves them out, or sparsify a plain model"
+            "that are not. Write to layer.weight.data, which leaves them out, or sparsify a plain model"
         )
     if off:
         warnings.warn(
-            f"{prefix}weight: {off:,} of {topology.size:,} loaded values lie off the topology and are left out; "
-            "load into the plain model and call sparsify to choose a topology for them",
+            f"{prefix}weight: {off:,} of {topology.size:,} loaded values lie off the topology and are left out. "
+            "Load into the plain model and call sparsify to choose a topology for them",
             stacklevel=2,
         )
     return values

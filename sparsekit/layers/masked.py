@@ -1,4 +1,4 @@
-"""Storage `masked`: a dense weight and a mask in the forward pass. Any device; saves no memory and no time."""
+"""Storage `masked` uses a dense weight and a mask on any device. It saves no memory and no time."""
 
 # The plain classes declare weight and bias in their own way.
 # pyright: reportIncompatibleVariableOverride=false
@@ -19,12 +19,12 @@ from sparsekit.topology import LayerTopology
 
 
 class DenseGradient:
-    """Catches the gradient of *all* weights of a masked layer, those that do not exist included.
+    """This catcher receives the gradient of *all* weights of a masked layer, missing connections included.
 
-    While it is on, the parameter receives the dense gradient: it is accumulated over micro-batches and, under DDP,
-    averaged over the processes together with everything else. As soon as a backward pass has ended it is copied to
-    `total` and the parameter keeps the gradients of existing connections only, so that nobody else (gradient
-    clipping, the optimizer) ever sees the rest.
+    While it is on, the parameter receives the dense gradient. It is accumulated over micro-batches and, under DDP,
+    averaged over the processes together with everything else. As soon as a backward pass has ended we copy it to
+    `total`, and the parameter keeps the gradients of existing connections only. So nobody else (gradient clipping,
+    the optimizer) ever sees the rest.
     """
 
     def __init__(self, layer: "MaskedLayer"):
@@ -35,7 +35,7 @@ class DenseGradient:
         self._accumulation = Accumulation(layer.param)
 
     def received(self, grad: Tensor) -> Tensor:
-        """Take part in a backward pass: hand on the gradient, with what earlier micro-batches found off the mask."""
+        """Take part in a backward pass by handing on the gradient, plus that of earlier micro-batches off the mask."""
         if not self._accumulation.begins():
             return grad
         if self._accumulation.was_cleared():
@@ -47,15 +47,15 @@ class DenseGradient:
         grad = self.layer.param.grad
         if grad is None:
             return
-        # A step with infinite gradients is skipped by GradScaler: it must not spoil the next one.
+        # GradScaler skips a step with infinite gradients, so it must not spoil the next one.
         self.is_infinite = not bool(grad.isfinite().all())
         self.total = None if self.is_infinite else grad.clone()
         grad.mul_(self.layer.mask)
-        self._accumulation.remember()
+        self._accumulation.record()
 
 
 class _Straight(torch.autograd.Function):
-    """Multiply by the mask; backward hands the gradient on as if there were no mask."""
+    """Multiply by the mask, but hand the gradient on as if there were none."""
 
     @staticmethod
     def forward(ctx, weight: Tensor, mask: Tensor, catcher: DenseGradient) -> Tensor:
@@ -68,9 +68,10 @@ class _Straight(torch.autograd.Function):
 
 
 class ForwardMask(nn.Module, ABC):
-    """How a layer uses fewer connections in its forward pass than it trains; may have parameters of its own.
+    """With a forward mask a layer uses fewer connections in its forward pass than it trains.
 
-    Some methods keep weights that they do not use at the moment: their gradients go on, and they may be used again.
+    Some methods hold weights that they do not use at the moment. Their gradients continue, so they may be used again.
+    A forward mask may have parameters of its own.
     """
 
     @abstractmethod
@@ -79,12 +80,12 @@ class ForwardMask(nn.Module, ABC):
 
         Args:
             weight: of the trained connections, zero elsewhere.
-            mask: where these are.
+            mask: true at the trained connections.
         """
 
 
 class MaskedLayer(SparseLayer):
-    """What masked layers share; `param` is the dense `weight`, zero wherever there is no connection.
+    """The masked layers share this class. `param` is the dense `weight`, zero wherever there is no connection.
 
     With a `forward_mask` the forward pass uses only some of the connections that exist and are trained.
     """
@@ -102,14 +103,14 @@ class MaskedLayer(SparseLayer):
         return weight if self.forward_mask is None else self.forward_mask(weight, self.mask).detach()
 
     @property
-    def used(self) -> LayerTopology:
-        """The connections that the forward pass uses: all of them, where nothing thins them out."""
+    def active(self) -> LayerTopology:
+        """The connections that the forward pass uses, which are all of them without a forward mask."""
         return self.topology if self.forward_mask is None else LayerTopology.of_mask(self.dense_weight() != 0)
 
     @property
     def mask(self) -> Tensor:
         """True where a connection exists, shaped like the weight."""
-        # What is kept between steps is nothing that a compiler could trace, or that several models could share.
+        # A cache between steps is nothing that a compiler could trace, or that several models could share.
         if torch.compiler.is_compiling() or self._has_no_numbers:
             empty = self.stored_indices.new_zeros(math.prod(self.shape), dtype=torch.bool)
             return empty.index_fill(0, self.stored_indices.round().long(), True).view(self.shape)
@@ -128,13 +129,14 @@ class MaskedLayer(SparseLayer):
     def packed_shape(self, topology: LayerTopology) -> tuple[int, ...]:
         return topology.shape
 
-    def transfer(self, tensor: Tensor, move: Transition) -> Tensor:
-        kept = tensor.flatten().index_select(0, move.kept)
-        return tensor.new_zeros(move.new.size).index_copy_(0, move.kept, kept).view(move.new.shape)
+    def transfer(self, tensor: Tensor, transition: Transition) -> Tensor:
+        new, survivors = transition.new, transition.kept
+        values = tensor.flatten().index_select(0, survivors)
+        return tensor.new_zeros(new.size).index_copy_(0, survivors, values).view(new.shape)
 
     def effective_weight(self, *, read: bool = False) -> Tensor:
         if not torch.compiler.is_compiling():
-            self.twin.check()
+            self.copy_guard.check()
         if self.catcher is None:
             weight = self.param * self.mask
         else:
@@ -147,7 +149,7 @@ class MaskedLayer(SparseLayer):
         return self.param.grad
 
     def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
-        # Noise on all parameters, say, reaches numbers that no forward pass uses, but whoever loads them would.
+        # Noise on all parameters, for example, reaches numbers that no forward pass uses, but a plain model would.
         if not (self.param.is_meta or hasattr(self.param, "placements")):
             self.param.data.masked_fill_(~self.mask, 0)
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -155,16 +157,16 @@ class MaskedLayer(SparseLayer):
     def forward(self, input: Tensor) -> Tensor:
         return self.kind.dense(input, self.effective_weight(), self.bias)
 
-    def _let_backward_notice(self) -> None:
-        super()._let_backward_notice()
-        # The parameter itself is not kept for the backward pass, but the mask is.
+    def _invalidate_backward(self) -> None:
+        super()._invalidate_backward()
+        # Autograd saves the mask for the backward pass, not the parameter itself.
         if (mask := vars(self).get("_cache", {}).get("mask")) is not None:
             torch.autograd.graph.increment_version(mask)
 
 
 class MaskedLinear(MaskedLayer, LinearSettings):
-    """A linear layer stored as a dense weight and a mask."""
+    """This linear layer is stored as a dense weight and a mask."""
 
 
 class MaskedConv2d(MaskedLayer, Conv2dSettings):
-    """A 2-D convolution stored as a dense weight and a mask."""
+    """This 2-D convolution is stored as a dense weight and a mask."""

@@ -1,9 +1,9 @@
-"""What other code asks a plain layer for, answered by a sparse one: `in_features`, `kernel_size` and the like.
+"""A sparse layer answers other code like a plain one, with `in_features`, `kernel_size` and the like.
 
-Read only: what a layer computes with is its `kind`.
+These settings are read-only, because a layer computes with its `kind`.
 """
 
-# The plain classes declare attributes, here they follow from the kind.
+# The plain classes declare attributes, while here they follow from the kind.
 # pyright: reportIncompatibleVariableOverride=false
 
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class LinearSettings(nn.Linear):
-    """The settings of `torch.nn.Linear`."""
+    """This class answers for the settings of `torch.nn.Linear`."""
 
     shape: tuple[int, ...]
 
@@ -28,7 +28,7 @@ class LinearSettings(nn.Linear):
 
 
 class Conv2dSettings(nn.Conv2d):
-    """The settings of `torch.nn.Conv2d`."""
+    """This class answers for the settings of `torch.nn.Conv2d`."""
 
     kind: Any
     shape: tuple[int, ...]
@@ -73,7 +73,7 @@ class Conv2dSettings(nn.Conv2d):
 
     @property
     def padding_mode(self) -> str:
-        """What is added: `"zeros"`, `"reflect"`, `"replicate"` or `"circular"`."""
+        """The values that padding adds, `"zeros"`, `"reflect"`, `"replicate"` or `"circular"`."""
         return self.kind.padding_mode
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -1,8 +1,8 @@
-"""What a module's forward calls, read without numbers and without anything that another thread could see.
+"""This module records what a forward calls, without numbers and without an effect on other threads.
 
-`torch.fx.Tracer.trace` replaces `nn.Module.__call__` for the whole process while it reads, so that trainings in other
-threads fail. Here shallow copies stand in for a module and its parts, and their classes note the calls. Nodes, proxies
-and graphs are those of `torch.fx`.
+`torch.fx.Tracer.trace` replaces `nn.Module.__call__` for the whole process while it reads, so trainings in other
+threads fail. Here shallow copies stand in for a module and its parts, and their classes record the calls. Nodes,
+proxies and graphs are those of `torch.fx`.
 """
 
 import math
@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from sparsekit.layers.base import SparseLayer
 
 MATH = {id(function) for function in vars(math).values() if callable(function)}
-WRAPPED = _symbolic_trace._wrapped_fns_to_patch  # by the identity of a module's names, and the name
+WRAPPED = _symbolic_trace._wrapped_fns_to_patch  # by the identity of a module's namespace, and the name
 
 
 def traced(
@@ -29,12 +29,12 @@ def traced(
     """Return the graph of a module's forward, for inputs without numbers.
 
     Args:
-        module: neither it nor its parts are changed.
-        is_leaf: which parts are one node each; the others are looked into.
-        forward: what is read, instead of the forward of the module's class.
+        module: the module, which stays unchanged like its parts.
+        is_leaf: which parts are one node each. The tracer looks into the others.
+        forward: the function to read, instead of the forward of the module's class.
 
     Raises:
-        Exception: whatever the forward raises when it is given no numbers.
+        Exception: whatever the forward raises when it gets no numbers.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
@@ -51,13 +51,13 @@ class _Tracer(torch.fx.Tracer):
         super().__init__()
         self.graph, self.tensor_attrs = torch.fx.Graph(tracer_cls=torch.fx.Tracer), {}
         self.parameters: dict[str, torch.fx.Proxy] = {}
-        self.own: dict[int, nn.Module] = {}  # by the identity of what each stands in for
-        self.stand_ins: dict[int, bool] = {}  # by their own identity: whether each is a leaf
+        self.stand_ins: dict[int, nn.Module] = {}  # by the identity of the module that each stands in for
+        self.leaves: dict[int, bool] = {}  # by the identity of a stand-in, whether it is a leaf
         self.root = self._stand_in(module, "", lambda part: part is not module and is_leaf(part))
 
     def read(self, forward: Callable[..., Any]) -> None:
         """Call the forward with a proxy for each of its arguments."""
-        call, inputs = self.create_args_for_root(_noting(forward), is_module=True)
+        call, inputs = self.create_args_for_root(_recording(forward), is_module=True)
         self.create_node("output", "output", (self.create_arg(call(*inputs)),), {})
 
     def create_proxy(self, *args: Any, **kwargs: Any) -> torch.fx.Proxy:
@@ -65,13 +65,13 @@ class _Tracer(torch.fx.Tracer):
         return super().create_proxy(*args, **kwargs)
 
     def _stand_in(self, module: nn.Module, name: str, is_leaf: Callable[[nn.Module], bool]) -> nn.Module:
-        """Return what is called in place of a module; its parts have stand-ins as well."""
-        if id(module) in self.own:
-            return self.own[id(module)]
-        is_compiled = isinstance(module, torch.jit.ScriptModule)  # cannot be copied; it is one node, or not to be read
+        """Return the stand-in that is called instead of a module. Its parts have stand-ins as well."""
+        if id(module) in self.stand_ins:
+            return self.stand_ins[id(module)]
+        is_compiled = isinstance(module, torch.jit.ScriptModule)  # cannot be copied, so it is one node
         base, attributes = (nn.Module, vars(nn.Module())) if is_compiled else (type(module), vars(module))
-        stand_in: Any = object.__new__(_noting_class(self, base, name, is_leaf(module)))
-        self.own[id(module)], self.stand_ins[id(stand_in)] = stand_in, is_leaf(module)
+        stand_in: Any = object.__new__(_recording_class(self, base, name, is_leaf(module)))
+        self.stand_ins[id(module)], self.leaves[id(stand_in)] = stand_in, is_leaf(module)
         vars(stand_in).update({key: _rebound(value, module, stand_in) for key, value in attributes.items()})
         parts = {} if is_compiled else module._modules
         vars(stand_in)["_modules"] = {
@@ -80,7 +80,7 @@ class _Tracer(torch.fx.Tracer):
         return stand_in
 
     def _check_callers(self) -> None:
-        """A part that is called by another way than through the module's attributes would go unseen."""
+        """Refuse a part that is called by another way than through its module's attributes, as no call is recorded."""
         frame: FrameType | None = sys._getframe()
         while frame is not None:
             code = frame.f_code
@@ -88,7 +88,7 @@ class _Tracer(torch.fx.Tracer):
             if caller is self and code.co_name == "read":
                 return
             if isinstance(caller, nn.Module):
-                is_leaf = self.stand_ins.get(id(caller))
+                is_leaf = self.leaves.get(id(caller))
                 if is_leaf is None or (is_leaf and code.co_name == "forward"):
                     raise RuntimeError(
                         f"its parts must be called as attributes of modules, got {type(caller).__name__}.{code.co_name}"
@@ -96,8 +96,8 @@ class _Tracer(torch.fx.Tracer):
             frame = frame.f_back
 
 
-def _noting_class(tracer: _Tracer, base: type[nn.Module], name: str, is_leaf: bool) -> type[nn.Module]:
-    """Return a subclass whose calls are noted if it is a leaf, and whose parameters are noted when they are read."""
+def _recording_class(tracer: _Tracer, base: type[nn.Module], name: str, is_leaf: bool) -> type[nn.Module]:
+    """Return a subclass that records its calls if it is a leaf, and its parameters when they are read."""
 
     def call(self: nn.Module, *args: Any, **kwargs: Any) -> torch.fx.Proxy:
         return tracer.create_proxy("call_module", name, args, kwargs)
@@ -108,8 +108,8 @@ def _noting_class(tracer: _Tracer, base: type[nn.Module], name: str, is_leaf: bo
     members: dict[str, Any] = {"__module__": base.__module__}
     for one in reversed(base.__mro__[: base.__mro__.index(nn.Module)]):
         functions = {key: value for key, value in vars(one).items() if isinstance(value, types.FunctionType)}
-        members |= {key: _noting(value) for key, value in functions.items()}
-    if not issubclass(base, SparseLayer):  # whose weight is computed, which takes numbers
+        members |= {key: _recording(value) for key, value in functions.items()}
+    if not issubclass(base, SparseLayer):  # whose weight is computed from numbers
         members["__getattr__"] = attribute
     if is_leaf:
         members["__call__"] = call
@@ -117,18 +117,18 @@ def _noting_class(tracer: _Tracer, base: type[nn.Module], name: str, is_leaf: bo
 
 
 def _rebound(value: Any, module: nn.Module, stand_in: nn.Module) -> Any:
-    """A method that a module keeps among its attributes becomes that of the stand-in."""
-    is_own = isinstance(value, types.MethodType) and value.__self__ is module
-    return types.MethodType(value.__func__, stand_in) if is_own else value
+    """Turn a method that a module holds among its attributes into that of the stand-in."""
+    is_bound = isinstance(value, types.MethodType) and value.__self__ is module
+    return types.MethodType(value.__func__, stand_in) if is_bound else value
 
 
-def _noting(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function whose calls of what takes no proxies are noted: `math`, and what `torch.fx.wrap` was told."""
-    known = getattr(function, "__globals__", {})
-    noted = {name: _noted(value) for name, value in known.items() if (id(known), name) in WRAPPED or _is_math(value)}
-    if not noted or not isinstance(function, types.FunctionType):
+def _recording(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that records its calls of `math` and of wrapped functions (`torch.fx.wrap`)."""
+    names = getattr(function, "__globals__", {})
+    wrapped = {name: _wrapped(x) for name, x in names.items() if (id(names), name) in WRAPPED or _is_math(x)}
+    if not wrapped or not isinstance(function, types.FunctionType):
         return function
-    parts = (function.__code__, {**known, **noted}, function.__name__, function.__defaults__, function.__closure__)
+    parts = (function.__code__, {**names, **wrapped}, function.__name__, function.__defaults__, function.__closure__)
     copy = types.FunctionType(*parts)
     copy.__kwdefaults__, copy.__annotations__ = function.__kwdefaults__, function.__annotations__
     vars(copy).update(vars(function))
@@ -139,9 +139,9 @@ def _is_math(value: Any) -> bool:
     return value is math or id(value) in MATH
 
 
-def _noted(value: Any) -> Any:
+def _wrapped(value: Any) -> Any:
     if value is math:
-        return types.SimpleNamespace(**{name: _noted(one) for name, one in vars(math).items()})
+        return types.SimpleNamespace(**{name: _wrapped(one) for name, one in vars(math).items()})
     if not callable(value):
         return value
 

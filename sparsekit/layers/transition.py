@@ -1,4 +1,4 @@
-"""How one layer's topology becomes another: what stays, goes and comes, found once for everything that moves along."""
+"""A transition says which connections of a layer stay, go and come, computed once for all tensors that move along."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +12,12 @@ from sparsekit.topology.sorted_sets import compare, true_positions
 
 @dataclass(frozen=True, eq=False)
 class Transition:
-    """The way from an old topology of a layer to a new one.
+    """A transition leads from an old topology of a layer to a new one.
 
     Example:
         >>> from torch import tensor
-        >>> move = Transition(LayerTopology((2, 2), tensor([0, 3])), LayerTopology((2, 2), tensor([1, 3])))
-        >>> move.dropped.tolist(), move.grown.tolist(), move.sources.tolist()
+        >>> transition = Transition(LayerTopology((2, 2), tensor([0, 3])), LayerTopology((2, 2), tensor([1, 3])))
+        >>> transition.dropped.tolist(), transition.grown.tolist(), transition.sources.tolist()
         ([0], [1], [0, 1])
     """
 
@@ -32,27 +32,27 @@ class Transition:
 
     @cached_property
     def dropped(self) -> Int64[Tensor, " d"]:
-        """Positions of the old topology only."""
+        """Positions in the old topology only."""
         return self.old.indices.index_select(0, self._compared[1])
 
     @cached_property
     def grown(self) -> Int64[Tensor, " g"]:
-        """Positions of the new topology only."""
+        """Positions in the new topology only."""
         return self.new.indices.index_select(0, self.grown_at)
 
     @property
     def grown_at(self) -> Int64[Tensor, " g"]:
-        """Which of the new connections are grown, as places in `new.indices`."""
+        """Which of the new connections are grown, as indices into `new.indices`."""
         return self._compared[2]
 
     @cached_property
     def sources(self) -> Int64[Tensor, " e"]:
-        """Where each new connection stands in `old.indices`; 0 for a grown one."""
+        """The index of each new connection in `old.indices`, 0 for a grown one."""
         return self._compared[0].clamp(min=0)
 
     @cached_property
     def kept(self) -> Int64[Tensor, " k"]:
-        """Positions of both topologies."""
+        """Positions in both topologies."""
         return self.new.indices.index_select(0, true_positions(self._compared[0] >= 0))
 
     @cached_property

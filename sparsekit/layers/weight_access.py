@@ -1,4 +1,4 @@
-"""What becomes of `layer.weight` in the hands of other code: read, assigned, deleted, registered under another name."""
+"""Other code may read, assign, delete or register `layer.weight`, and this module decides what happens then."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,13 +11,13 @@ from sparsekit.layers.loading import from_dense
 
 
 class WeightAccess(nn.Module):
-    """The part of a sparse layer that other code meets which takes it for a plain one."""
+    """This part of a sparse layer serves code that takes it for a plain layer."""
 
     effective_weight: Callable[..., Tensor]
 
     @property
     def weight(self) -> Tensor:
-        """The dense weight that the forward pass uses, differentiable; what is written to it goes into `param`."""
+        """The dense weight that the forward pass uses, differentiable. Writing to it writes to `param`."""
         if torch.compiler.is_compiling() or torch._C._get_tracing_state():
             return self.effective_weight(read=True)
         return DenseWeight.of(self)
@@ -32,13 +32,13 @@ class WeightAccess(nn.Module):
         if name == "weight":
             raise AttributeError(
                 "the weight of a sparse layer must stay what it is, got a request to delete it, as torch's "
-                "parametrizations make it; parametrize or prune the plain model before sparsify"
+                "parametrizations make it. Parametrize or prune the plain model before sparsify"
             )
         super().__delattr__(name)
 
     def __prepare_scriptable__(self) -> None:  # torch.jit.script asks for it
         raise TypeError(
-            "a model that torch.jit.script compiles must have plain layers, got a sparse one; use "
+            "a model that torch.jit.script compiles must have plain layers, got a sparse one. Use "
             "sparsekit.densify(model)"
         )
 
@@ -51,14 +51,14 @@ class WeightAccess(nn.Module):
         if isinstance(param, DenseWeight):
             raise TypeError(
                 f"a sparse layer's weight must stay where it is, got a request to keep it as {name!r}, as "
-                "torch.nn.utils.prune makes it; prune with sparsify, or before it"
+                "torch.nn.utils.prune makes it. Prune with sparsify, or before it"
             )
         super().register_parameter(name, param)
 
     def _assign_weight(self, weight: Tensor) -> None:
-        """Take a whole new weight, as `layer.weight = nn.Parameter(...)` gives it to a plain layer."""
+        """Take a whole new weight, as a plain layer does for `layer.weight = nn.Parameter(...)`."""
         layer: Any = self  # a SparseLayer, which is built on this class
-        # FSDP shards and gathers the parameter; load_state_dict gives one on the meta device its first numbers.
+        # FSDP shards and gathers the parameter, and load_state_dict gives memory to one on the meta device.
         is_given_memory = layer.param.is_meta and layer.param_name == "weight"
         if is_given_memory or any(hasattr(x, "placements") for x in (weight, layer.param)):
             super().__setattr__("weight", weight)

@@ -180,5 +180,5 @@ def _view_of(name: str, layer: SparseLayer, io: LayerIO | None) -> LayerView:
         existing_grads=layer.grads(),
         io=io,
         state=layer.rule_state or NoState(),
-        find_active=(lambda: layer.used) if isinstance(layer, MaskedLayer) else None,
+        find_active=(lambda: layer.active) if isinstance(layer, MaskedLayer) else None,
     )

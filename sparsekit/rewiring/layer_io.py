@@ -175,7 +175,7 @@ class Recorder:
                 self.io.pairs.clear()
                 self.io.reads.clear()
                 self.io.saw_infinite = False
-            when_backward_ends(self.accumulation.remember)
+            when_backward_ends(self.accumulation.record)
         # A micro-batch with infinite gradients is skipped by GradScaler and must not spoil the next rewiring.
         if bool(g.isfinite().all()):
             note()

@@ -1,12 +1,13 @@
-"""Widgets for notebooks: thin views over pure functions.
+"""Widgets for notebooks are thin views over pure functions.
 
-Every widget shows itself alive in JupyterLab, as a still picture on GitHub, and as one sentence in plain text. Nothing
+Every widget shows itself alive in JupyterLab, as a static image on GitHub, and as one sentence in plain text. Nothing
 is fetched from a network, no callback prints or draws with pyplot, and no notebook needs a callback to run to its end.
 """
 
 from sparsekit.widgets.controls import Controls, Field
 from sparsekit.widgets.curve import Curve
 from sparsekit.widgets.diversity_map import DiversityMap
+from sparsekit.widgets.exercises import Check, Predict, Verdict
 from sparsekit.widgets.explorer import MaskExplorer
 from sparsekit.widgets.figure_explorer import FigureExplorer, GuidanceExplorer
 from sparsekit.widgets.film import TopologyFilm
@@ -16,10 +17,9 @@ from sparsekit.widgets.live_speed import live_speed
 from sparsekit.widgets.mask_tiles import LayerTable, MaskTiles
 from sparsekit.widgets.panel import LivePanel
 from sparsekit.widgets.ranked import RankedScores
-from sparsekit.widgets.rendering import Picture
+from sparsekit.widgets.rendering import StaticImage
 from sparsekit.widgets.score_explorer import ScoreExplorer
 from sparsekit.widgets.settings_picker import RulePicker, SettingsPicker, TrickPicker
-from sparsekit.widgets.teach import Check, Predict, Verdict
 from sparsekit.widgets.ticket_lab import TicketLab
 
 __all__ = [
@@ -36,7 +36,6 @@ __all__ = [
     "LivePanel",
     "MaskExplorer",
     "MaskTiles",
-    "Picture",
     "Predict",
     "RankedScores",
     "RulePicker",
@@ -44,6 +43,7 @@ __all__ = [
     "ScoreExplorer",
     "SettingsPicker",
     "Snapshot",
+    "StaticImage",
     "TicketLab",
     "TopologyFilm",
     "TrickPicker",

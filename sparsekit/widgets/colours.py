@@ -1,17 +1,17 @@
-"""The colours of the widgets: mask inks on a light ground, and lines that colour-blind readers can tell apart.
+"""The widgets draw masks on a light ground, and lines that colour-blind readers can tell apart.
 
-Masks keep their light ground in dark themes too: two tones of one contrast look the same to every reader. Text and
-frames take JupyterLab's own colours (see `static/style.css`).
+Masks keep their light ground in dark themes too, because two tones of one contrast look the same to every reader. Text
+and borders take JupyterLab's own colours (see `static/style.css`).
 """
 
-PAPER = "#f4f1ea"  # a place without a connection
-INK = "#12355b"  # a connection; contrast with the paper 11:1
+PAPER = "#f4f1ea"  # a position without a connection
+INK = "#12355b"  # a connection, whose contrast with the paper is 11:1
 BORN = "#009e73"  # a connection that this rewiring grew (Okabe-Ito bluish green)
 DROPPED = "#d55e00"  # a connection that this rewiring dropped (Okabe-Ito vermillion)
 
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES = ((), (6, 3), (2, 2), (8, 3, 2, 3), (10, 4), (1, 3))
-"""A dash pattern per line, so that no two lines differ by colour alone."""
+"""Every line has its own dash pattern, so that no two differ by colour alone."""
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""A figure of which a few parts move: all the rest is drawn once, so that a slider is followed at once."""
+"""Draw the fixed parts of a figure once and the moving ones anew, so that the figure follows a slider at once."""
 
 import io
 from collections.abc import Sequence
@@ -10,37 +10,37 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-FAST = 1  # the lightest compression of PNG: the browser is near, and time is what counts
+FAST = 1  # the lightest compression of PNG, because the browser is near and time is what counts
 
 
-class Stage:
-    """Pictures of one figure, quickly one after another.
+class Compositor:
+    """Render one figure again and again, fast, while a few of its artists move.
 
     Args:
         figure: finished, and nobody else's.
-        moving: the artists on it that change between pictures, each of an axes of the figure.
+        moving: the artists on it that change between renderings, each of an axes of the figure.
 
     Example:
         >>> figure = Figure(figsize=(1, 1))
         >>> (line,) = figure.subplots().plot([0, 1], [0, 1])
-        >>> stage = Stage(figure, [line])
-        >>> before = stage.picture()
+        >>> compositor = Compositor(figure, [line])
+        >>> before = compositor.render()
         >>> line.set_ydata([1, 0])
-        >>> stage.picture() == before
+        >>> compositor.render() == before
         False
     """
 
     def __init__(self, figure: Figure, moving: Sequence[Artist]):
         self._moving = list(moving)
         for artist in self._moving:
-            artist.set_animated(True)  # left out when everything is drawn
+            artist.set_animated(True)  # so that the first drawing leaves it out
         self._canvas = FigureCanvasAgg(figure)
         self._canvas.draw()
-        self._empty = self._canvas.copy_from_bbox(figure.bbox)
+        self._background = self._canvas.copy_from_bbox(figure.bbox)
 
-    def picture(self) -> bytes:
+    def render(self) -> bytes:
         """Return the figure as it is now, as PNG."""
-        self._canvas.restore_region(self._empty)
+        self._canvas.restore_region(self._background)
         for artist in self._moving:
             artist.draw(self._canvas.get_renderer())
         png = io.BytesIO()

@@ -1,6 +1,6 @@
-"""Native sliders, lists, boxes and buttons made from a list of fields: labelled, usable by keyboard, in any theme.
+"""A list of fields becomes native sliders, lists, boxes and buttons, which have labels and work by keyboard.
 
-ipywidgets' own sliders have no accessible name and round what they tell a screen reader; these are the browser's.
+The sliders of ipywidgets have no accessible name and round what they tell a screen reader. These are the browser's.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -10,27 +10,27 @@ from typing import Any, Literal
 import traitlets as t
 
 from sparsekit.widgets import rendering
-from sparsekit.widgets.rendering import Picture
-from sparsekit.widgets.view import FrontEnd, script
+from sparsekit.widgets.base import FrontEndWidget, load_script
+from sparsekit.widgets.rendering import StaticImage
 
 Kind = Literal["range", "number", "check", "choice", "radio", "button", "text", "progress"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """One control.
+    """A field describes one control.
 
     Args:
         name: under which its value stands in `Controls.values`.
         kind: which control.
         label: its visible and spoken name.
-        low, high, step: ends and grid of a range or number; `high` is the length of a progress bar.
+        low, high, step: ends and grid of a range or number. `high` is also the length of a progress bar.
         options: `(value, text)` pairs of a choice or radio.
-        format: how a range writes its value: percent (0-100), share (0-1), steps, number, or halvings (the sparsity
-            that is left after so many); `code` or `quiet` for a text: a quiet one is not spoken when it changes.
+        format: how a range writes its value, which is percent (0-100), share (0-1), steps, number, or halvings (the
+            sparsity after so many). A text is `code` or `quiet`, and a quiet one is not spoken when it changes.
         optional: may a number be left empty (None)?
         depth: indentation of a setting that belongs to the one above.
-        help, error: the line beside it; an error replaces the help and is announced.
+        help, error: the line beside it. An error replaces the help and is announced.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Field:
 
 
 def options_of(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Return the options of a list in which everything is called by its name.
+    """Return the options of a list in which the text of every value is its name.
 
     Example:
         >>> options_of(["er", "erk"])
@@ -60,8 +60,8 @@ def options_of(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return tuple((name, name) for name in names)
 
 
-class Controls(FrontEnd):
-    """Several controls in a row or a column. `values` holds what they say; `on_press` hears the buttons.
+class Controls(FrontEndWidget):
+    """Several controls stand in a row or a column. `values` holds their values, and `on_press` hears the buttons.
 
     Args:
         fields: the controls, in order.
@@ -70,12 +70,12 @@ class Controls(FrontEnd):
         flow: `"row"` or `"column"`.
 
     Example:
-        >>> one = Controls([Field(name="sparsity", kind="range", label="Sparsity", low=0, high=99)], {"sparsity": 90})
-        >>> one.values["sparsity"]
+        >>> field = Field(name="sparsity", kind="range", label="Sparsity", low=0, high=99)
+        >>> Controls([field], {"sparsity": 90}).values["sparsity"]
         90
     """
 
-    _esm = script("shared", "controls")
+    _esm = load_script("shared", "controls")
     fields = t.List(t.Dict()).tag(sync=True)
     values = t.Dict().tag(sync=True)
     title = t.Unicode("").tag(sync=True)
@@ -83,37 +83,37 @@ class Controls(FrontEnd):
 
     def __init__(self, fields: Sequence[Field], values: dict[str, Any], *, title: str = "", flow: str = "row"):
         self._fields = {field.name: field for field in fields}
-        self._pressed: list[Callable[[str], None]] = []
-        super().__init__(fields=self._plain(), values=values, title=title, flow=flow)
+        self._press_listeners: list[Callable[[str], None]] = []
+        super().__init__(fields=self._field_dicts(), values=values, title=title, flow=flow)
         self.on_msg(self._on_message)
 
     def set(self, **values: Any) -> None:
-        """Set some values, the others staying as they are."""
+        """Set some values, while the others stay as they are."""
         self.values = {**self.values, **values}
 
     def change(self, name: str, **changes: Any) -> None:
-        """Change a field: its error, whether it is disabled, a button's label."""
+        """Change a field, for example its error, a button's label, or whether it is disabled."""
         self._fields[name] = replace(self._fields[name], **changes)
-        self.fields = self._plain()
+        self.fields = self._field_dicts()
 
     def redraw(self, fields: Sequence[Field]) -> None:
-        """Replace fields whose values stay: errors, help, labels."""
+        """Replace fields whose values stay, for example with other errors, help or labels."""
         self._fields = {field.name: field for field in fields}
-        self.fields = self._plain()
+        self.fields = self._field_dicts()
 
     def rebuild(self, fields: Sequence[Field], values: dict[str, Any]) -> None:
         """Replace all controls and values in one message."""
         self._fields = {field.name: field for field in fields}
         with self.hold_sync():
-            self.fields = self._plain()
+            self.fields = self._field_dicts()
             self.values = values
 
     def on_press(self, listener: Callable[[str], None]) -> None:
         """Call the listener with a button's name whenever one is pressed."""
-        self._pressed.append(listener)
+        self._press_listeners.append(listener)
 
     def press(self, name: str) -> None:
-        """Press a button from code; one that is disabled does nothing.
+        """Press a button from code. One that is disabled does nothing.
 
         Raises:
             ValueError: if there is no such button.
@@ -122,20 +122,22 @@ class Controls(FrontEnd):
         if field is None or field.kind != "button":
             buttons = [field.name for field in self._fields.values() if field.kind == "button"]
             raise ValueError(f"button must be one of {', '.join(buttons) or '(none)'}, got {name!r}")
-        for listener in [] if field.disabled else self._pressed:
+        for listener in [] if field.disabled else self._press_listeners:
             listener(name)
 
     def sentence(self) -> str:
         """List labels and values."""
-        shown = [field for field in self._fields.values() if field.name in self.values and not field.hidden]
-        return "; ".join(f"{field.label}: {self.values[field.name]}" for field in shown) or self.title
+        return ", ".join(self._lines()) or self.title
 
-    def snapshot(self) -> Picture:
+    def snapshot(self) -> StaticImage:
         """Write labels and values as lines of text."""
-        lines = self.sentence().split("; ")
-        return Picture(rendering.png(rendering.text(lines)), self.sentence())
+        return StaticImage(rendering.png(rendering.text(self._lines() or [self.title])), self.sentence())
 
-    def _plain(self) -> list[dict]:
+    def _lines(self) -> list[str]:
+        visible = [field for field in self._fields.values() if field.name in self.values and not field.hidden]
+        return [f"{field.label}: {self.values[field.name]}" for field in visible]
+
+    def _field_dicts(self) -> list[dict]:
         return [asdict(field) for field in self._fields.values()]
 
     def _on_message(self, _widget, content, _buffers) -> None:

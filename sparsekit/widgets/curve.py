@@ -1,4 +1,4 @@
-"""A live line chart: loss, accuracy and whatever else a run reports."""
+"""A live line chart shows loss, accuracy and whatever else a run reports."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,32 +10,32 @@ from matplotlib.figure import Figure
 from sparsekit.plots.canvas import plain
 from sparsekit.plots.colours import DASH_DOT, DASHED, DOTTED, SOLID, style_of
 from sparsekit.widgets import colours, rendering
-from sparsekit.widgets.rendering import Picture
-from sparsekit.widgets.view import FrontEnd, script
+from sparsekit.widgets.base import FrontEndWidget, load_script
+from sparsekit.widgets.rendering import StaticImage
 
-MOST_POINTS = 1_000  # more than the chart has pixels: they could not be seen, only sent
+MAX_POINTS = 1_000  # the chart has fewer pixels, so more points would be sent but not seen
 Numbers = Sequence[float] | np.ndarray
 Line = tuple[Numbers, Numbers]
-DASHES_OF = {SOLID: (), DASHED: (6, 3), DOTTED: (2, 2), DASH_DOT: (8, 3, 2, 3)}  # in CSS pixels, as matplotlib's
+DASHES_OF = {SOLID: (), DASHED: (6, 3), DOTTED: (2, 2), DASH_DOT: (8, 3, 2, 3)}  # in CSS pixels, as in matplotlib
 
 
-class Curve(FrontEnd):
-    """Lines over steps, told apart by colour and dashes, each with its own steps.
+class Curve(FrontEndWidget):
+    """Lines over steps differ by colour and dashes, and each has its own steps.
 
     Args:
         y_label: name of the vertical axis.
         x_label: name of the horizontal axis.
         width, height: size in CSS pixels.
-        methods: whether the lines are methods: then they have the colours that methods have in all figures.
+        methods: whether the lines are methods, which have the same colours in all figures.
 
     Example:
         >>> chart = Curve("loss")
         >>> chart.show({"loss": ([0, 1], [2.3, 1.8])})
         >>> chart
-        loss: 1.8 at step 1 (2 points).
+        loss is 1.8 at step 1 (2 points).
     """
 
-    _esm = script("shared", "curve")
+    _esm = load_script("shared", "curve")
     points = t.Bytes(b"").tag(sync=True)
     series = t.List(t.Dict()).tag(sync=True)
     looks = t.List(t.Dict()).tag(sync=True)
@@ -43,7 +43,7 @@ class Curve(FrontEnd):
     y_label = t.Unicode("").tag(sync=True)
     width = t.Int(430).tag(sync=True)
     height = t.Int(230).tag(sync=True)
-    alt = t.Unicode("No points yet.").tag(sync=True)
+    alt = t.Unicode("There are no points yet.").tag(sync=True)
 
     def __init__(
         self,
@@ -61,30 +61,31 @@ class Curve(FrontEnd):
         self._methods = methods
 
     def show(self, lines: Mapping[str, Line]) -> None:
-        """Show these lines, each as `(steps, values)` of the same length, instead of those before.
+        """Replace the lines by these, each as `(steps, values)` of the same length.
 
         Raises:
-            ValueError: if a line has more steps than values, or the other way round.
+            ValueError: if a line has more steps than values, or more values than steps.
         """
         for name, (steps, values) in lines.items():
             if len(steps) != len(values):
                 raise ValueError(f"a line must have a value per step, got {len(steps)} and {len(values)} for {name!r}")
         self._lines = dict(lines)
-        thin = {name: thinned(*line) for name, line in lines.items()}
+        points_of = {name: downsample(*line) for name, line in lines.items()}
         with self.hold_sync():
             if self._methods and lines:
                 self.looks = [_look_of(name) for name in lines]
-            self.series = [{"name": name, "count": points.shape[1]} for name, points in thin.items()]
-            self.points = b"".join(points.tobytes() for points in thin.values())
-            self.alt = " ".join(_last(name, *line, self.x_label) for name, line in lines.items()) or "No points yet."
+            self.series = [{"name": name, "count": points.shape[1]} for name, points in points_of.items()]
+            self.points = b"".join(points.tobytes() for points in points_of.values())
+            sentences = [_last_value(name, *line, self.x_label) for name, line in lines.items()]
+            self.alt = " ".join(sentences) or "There are no points yet."
 
     def sentence(self) -> str:
         """Say where each line ends."""
         return self.alt
 
-    def snapshot(self) -> Picture:
+    def snapshot(self) -> StaticImage:
         """Draw the same chart without a browser."""
-        return Picture(rendering.png(rendering.figure_rgba(self.figure())), self.alt)
+        return StaticImage(rendering.png(rendering.figure_rgba(self.figure())), self.alt)
 
     def figure(self) -> Figure:
         """Return the chart as a figure that belongs to the caller."""
@@ -96,26 +97,27 @@ class Curve(FrontEnd):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)
         if self._lines:
-            # A long legend would hide the lines.
-            place = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if len(self._lines) > 4 else {}
-            axes.legend(frameon=False, **place)
+            if len(self._lines) > 4:  # a long legend would hide the lines
+                axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+            else:
+                axes.legend(frameon=False)
         return figure
 
 
-def thinned(steps: Numbers, values: Numbers) -> Float[np.ndarray, "2 points"]:
-    """Return at most about `MOST_POINTS` points of a line as two rows of 32-bit floats, its spikes and ends among them.
+def downsample(steps: Numbers, values: Numbers) -> Float[np.ndarray, "2 points"]:
+    """Return at most about `MAX_POINTS` points of a line as two rows of 32-bit floats, with its spikes and ends.
 
-    A long line is cut into stretches; of each stay the lowest and the highest point.
+    We cut a long line into stretches and keep the lowest and the highest point of each.
     """
     line = np.array([steps, values], dtype=np.float32).reshape(2, -1)
     count = line.shape[1]
-    if count <= MOST_POINTS:
+    if count <= MAX_POINTS:
         return line
-    keep = {0, count - 1}
-    for stretch in np.array_split(np.arange(count), MOST_POINTS // 2 - 1):
+    columns = {0, count - 1}
+    for stretch in np.array_split(np.arange(count), MAX_POINTS // 2 - 1):
         numbers = np.nan_to_num(line[1, stretch])
-        keep |= {int(stretch[numbers.argmin()]), int(stretch[numbers.argmax()])}
-    return np.ascontiguousarray(line[:, sorted(keep)])
+        columns |= {int(stretch[numbers.argmin()]), int(stretch[numbers.argmax()])}
+    return np.ascontiguousarray(line[:, sorted(columns)])
 
 
 def _look_of(method: str) -> dict:
@@ -123,7 +125,7 @@ def _look_of(method: str) -> dict:
     return {"colour": style.colour, "dash": list(DASHES_OF[style.dashes])}
 
 
-def _last(name: str, steps: Numbers, values: Numbers, x_label: str) -> str:
+def _last_value(name: str, steps: Numbers, values: Numbers, x_label: str) -> str:
     if not len(steps):
-        return f"{name}: no points yet."
-    return f"{name}: {values[-1]:.3g} at {x_label} {steps[-1]:g} ({len(steps):,} points)."
+        return f"{name} has no points yet."
+    return f"{name} is {values[-1]:.3g} at {x_label} {steps[-1]:g} ({len(steps):,} points)."

@@ -1,4 +1,4 @@
-"""Controls above a figure: whatever moves, a pure function draws it anew."""
+"""Controls stand above a figure, and a pure function draws it anew when one of them moves."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -13,24 +13,24 @@ from sparsekit.plots.canvas import plain
 from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules import Guided
 from sparsekit.utils.registry import get, names
+from sparsekit.widgets.base import StaticPreview
 from sparsekit.widgets.controls import Controls, Field, options_of
-from sparsekit.widgets.rendering import Picture
-from sparsekit.widgets.view import StaticPreview
+from sparsekit.widgets.rendering import StaticImage
 
 
 class FigureExplorer(StaticPreview):
-    """A view of a function that draws a figure from what controls say.
+    """Show the figure that a function draws from the values of controls.
 
     Args:
-        draw: takes the controls' values by name and returns axes of a figure that nobody else holds; their title is the
-            sentence that says what is shown.
+        draw: takes the controls' values by name and returns axes of a figure that nobody else holds. Their title is the
+            sentence that says what the figure shows.
         fields: the controls.
         values: of the controls at first.
         title: spoken name of the controls.
 
     Raises:
-        ValueError: if the function refuses the first values. Later that is said beside the control that was moved, and
-            the last picture stays.
+        ValueError: if the function refuses the initial values. Later the error stands beside the control that moved,
+            and the last figure stays.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -44,7 +44,7 @@ class FigureExplorer(StaticPreview):
         x to the power of 2
     """
 
-    picture_format: ClassVar[str] = "png"
+    image_format: ClassVar[str] = "png"
 
     def __init__(
         self,
@@ -57,45 +57,45 @@ class FigureExplorer(StaticPreview):
         self._draw = draw
         self._ax = draw(**values)
         self.controls = Controls(fields, dict(values), title=title)
-        self.image = ipywidgets.Image(value=self._picture(), format=self.picture_format, layout=self._layout())
-        # A picture speaks to nobody who cannot see it: the same in words, announced when it changes.
-        self.words = Controls([Field(name="words", kind="text")], {"words": self.sentence()}, title="What is shown")
+        self.image = ipywidgets.Image(value=self._render(), format=self.image_format, layout=self._layout())
+        # Readers who cannot see the image get the same in words, which a screen reader announces.
+        self.words = Controls([Field(name="words", kind="text")], {"words": self.sentence()}, title="In words")
         self.controls.observe(self._refresh, "values")
         self.view = ipywidgets.VBox([self.controls, self.image, self.words])
 
     def choose(self, **values: Any) -> None:
-        """Move controls from code; the others stay."""
+        """Move controls from code, while the others stay."""
         self.controls.set(**values)
 
     def sentence(self) -> str:
-        """Say what is shown, in the words of the figure's title."""
+        """Say what the figure shows, in the words of its title."""
         return self._ax.get_title("left") or self._ax.get_title()
 
-    def snapshot(self) -> Picture:
+    def snapshot(self) -> StaticImage:
         """Return the figure as it is now."""
-        return Picture(bytes(self.image.value), self.sentence())
+        return StaticImage(bytes(self.image.value), self.sentence())
 
-    def _picture(self) -> bytes:
-        """Return what was drawn last, as the page shows it."""
+    def _render(self) -> bytes:
+        """Return the last figure as the bytes of an image."""
         return _png(self._ax)
 
     def _layout(self) -> ipywidgets.Layout:
         return _as_wide_as(self._ax)
 
     def _refresh(self, change: Any) -> None:
-        moved = [name for name, value in change.new.items() if value != change.old.get(name)]
+        names_changed = [name for name, value in change.new.items() if value != change.old.get(name)]
         try:
             self._ax = self._draw(**change.new)
         except ValueError as problem:
-            self._answer(moved[:1], str(problem))
+            self._set_error(names_changed[:1], str(problem))
             return
-        self._answer([], "")
-        self.image.value = self._picture()
+        self._set_error([], "")
+        self.image.value = self._render()
         self.words.set(words=self.sentence())
 
-    def _answer(self, moved: Sequence[str], problem: str) -> None:
+    def _set_error(self, control_names: Sequence[str], problem: str) -> None:
         for field in self.controls.fields:
-            error = problem if field["name"] in moved else ""
+            error = problem if field["name"] in control_names else ""
             if field["error"] != error:
                 self.controls.change(field["name"], error=error)
 
@@ -104,13 +104,13 @@ class FigureExplorer(StaticPreview):
 
 
 class GuidanceExplorer(FigureExplorer):
-    """Where guided sampling draws its candidates in a layer, and how many of the largest gradients it meets.
+    """See where guided sampling draws its candidates in a layer, and how many of the largest gradients it meets.
 
     Args:
         views: the layers as a rule sees them after a captured backward pass.
-        layer: which to show first; None is the first.
+        layer: which to show first, or None for the first.
         guide: what guides at first, one of `names("candidates")`.
-        fraction: share of the connections that are to be grown.
+        fraction: share of the connections to grow.
         seed: of the draws.
 
     Raises:
@@ -140,24 +140,24 @@ class GuidanceExplorer(FigureExplorer):
         if layer not in self._views:
             raise ValueError(f"layer must be one of {', '.join(self._views) or '(none)'}, got {layer!r}")
         view = self._views[layer]
-        found = guidance(view, get("candidates", guide)(subset=subset), fraction=self._fraction, seed=self._seed)
-        ratio = found.candidates.count / max(1, found.topology.count)
-        chance = sampled_ratio_expected(found.topology.density, subset) if found.topology.count else 0.0
-        ax = plot_guidance(found)
-        title = f"{layer}, {guide}: |S| / |A| = {ratio:.2f} (uniform draws: {chance:.2f}), recall {found.recall:.0%}"
+        sample = guidance(view, get("candidates", guide)(subset=subset), fraction=self._fraction, seed=self._seed)
+        ratio = sample.candidates.count / max(1, sample.topology.count)
+        chance = sampled_ratio_expected(sample.topology.density, subset) if sample.topology.count else 0.0
+        ax = plot_guidance(sample)
+        title = f"{layer}, {guide}: |S| / |A| = {ratio:.2f} (uniform draws: {chance:.2f}), recall {sample.recall:.0%}"
         ax.set_title(plain(title), fontsize=10, loc="left", y=1.18)  # above the input probabilities
         return ax
 
 
 def _as_wide_as(ax: Axes) -> ipywidgets.Layout:
-    """As many pixels on the screen as the figure has: stretched to the page its letters would be blurred."""
+    """Take as many pixels on the screen as the figure has, because stretching would blur its letters."""
     figure = ax.get_figure(root=True)
     assert figure is not None
     return ipywidgets.Layout(width=f"{round(figure.get_figwidth() * figure.dpi)}px", max_width="100%")
 
 
 def _png(ax: Axes) -> bytes:
-    picture, figure = io.BytesIO(), ax.get_figure(root=True)
+    png, figure = io.BytesIO(), ax.get_figure(root=True)
     assert figure is not None
-    figure.savefig(picture, format="png")
-    return picture.getvalue()
+    figure.savefig(png, format="png")
+    return png.getvalue()

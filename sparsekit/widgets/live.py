@@ -1,18 +1,18 @@
-"""Training that can be watched, paused, steered and stopped: snapshots from a generator, taken by a thread.
+"""Watch, pause, steer and stop a training, whose snapshots a thread takes from a generator.
 
-The generator does all the work and knows no widget; `Run` only decides when to take the next snapshot; whoever wants to
-see something listens. Same numbers with and without the thread. Nothing here prints or draws: callbacks of widgets may
-come on any thread, late, or never.
+The generator does all the work and knows no widget. `Run` only decides when to take the next snapshot, and whoever
+wants to see something listens. The numbers are the same with and without the thread. Nothing here prints or draws,
+because callbacks of widgets may come on any thread, late, or never.
 """
 
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 from torch.optim import Optimizer
@@ -22,10 +22,9 @@ from sparsekit.evaluation.measuring import Batch, LossFn
 from sparsekit.experiments.draws import draws_unasked
 from sparsekit.layers import topology_of
 from sparsekit.rewiring.journal import Journal
-from sparsekit.rewiring.update import TopologyUpdate
 from sparsekit.rules.base import Rule
 from sparsekit.topology import Topology
-from sparsekit.train.loop import StepStats, train_step
+from sparsekit.train.loop import train_step
 from sparsekit.tricks.base import Trick, loss_at, set_step
 from sparsekit.utils.seeds import generator, seeded_rng
 from sparsekit.widgets import cells
@@ -33,18 +32,18 @@ from sparsekit.widgets.steering import Control
 
 State = Literal["ready", "running", "paused", "done", "stopped", "failed"]
 ENDED = ("done", "stopped", "failed")
-TELL_EVERY = 0.1  # seconds; the notebook server silently drops messages past 1000 a second
+NOTIFY_INTERVAL = 0.1  # seconds, because the notebook server silently drops messages past 1000 a second
 END = object()
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A training after one step.
+    """A snapshot is the state of a training after one step.
 
     Args:
         step: number of the step, from 0.
-        metrics: numbers to draw, by name; a name may be missing at steps where it was not measured.
-        topology: the connections after the step, or None where nothing is to be shown.
+        metrics: numbers to draw, by name. A name may be missing at steps where it was not measured.
+        topology: the connections after the step, or None where there is nothing to show.
     """
 
     step: int
@@ -53,11 +52,11 @@ class Snapshot:
 
 
 class Run:
-    """Take snapshots in a background thread; pause, resume and stop between any two of them.
+    """Take snapshots in a background thread, and pause, resume and stop between any two of them.
 
     Args:
         steps: yields a `Snapshot` after each step, and does all the work.
-        total: how many are expected, for the progress bar; None where nobody knows.
+        total: their expected number, for the progress bar, or None where nobody knows.
 
     Example:
         >>> run = Run((Snapshot(step, {"loss": 1 / (step + 1)}) for step in range(5)), total=5)
@@ -67,7 +66,7 @@ class Run:
 
     def __init__(self, steps: Iterable[Snapshot], total: int | None = None):
         self.total, self.count = total, 0
-        self.panels = 0  # that watch it and are open
+        self.panels = 0  # how many open ones watch it
         self.state: State = "ready"
         self.latest: Snapshot | None = None
         self.topology: Topology | None = None
@@ -75,63 +74,63 @@ class Run:
         self.view_error: Exception | None = None
         self._steps = iter(steps)
         self._lines: dict[str, tuple[list[float], list[float]]] = {}
-        self._go, self._end, self._over = threading.Event(), threading.Event(), threading.Event()
-        self._lock, self._telling = threading.Lock(), threading.RLock()
+        self._may_step, self._must_end, self._finished = threading.Event(), threading.Event(), threading.Event()
+        self._lock, self._notify_lock = threading.Lock(), threading.RLock()
         self._listeners: list[Callable[[Run], None]] = []
         self._warned = False
         self._thread = threading.Thread(target=self._work, name="sparsekit-run", daemon=True)
         cells.when_run_again(self.end)
 
     def listen(self, listener: Callable[["Run"], None]) -> "Run":
-        """Tell the listener at most ten times a second, and at each change of state. Its errors end nothing."""
+        """Call the listener at most ten times a second, and at each change of state. Its errors end nothing."""
         self._listeners.append(listener)
         return self
 
     def unlisten(self, listener: Callable[["Run"], None]) -> None:
-        """Tell a listener no more; one that was never told changes nothing."""
-        with self._telling:
-            self._listeners = [one for one in self._listeners if one != listener]
+        """Call a listener no more. An unknown one changes nothing."""
+        with self._notify_lock:
+            self._listeners = [other for other in self._listeners if other != listener]
 
     def start(self) -> "Run":
-        """Begin, if nobody did; a run begins once."""
-        if self._move("ready", "running"):
-            self._tell()
-            self._go.set()
+        """Begin, if nobody did. A run begins once."""
+        if self._transition("ready", "running"):
+            self._notify()
+            self._may_step.set()
             self._thread.start()
         return self
 
     def pause(self) -> None:
-        """Hold after the step at hand."""
-        if self._move("running", "paused"):
-            self._go.clear()
-            self._tell()
+        """Pause after the current step."""
+        if self._transition("running", "paused"):
+            self._may_step.clear()
+            self._notify()
 
     def resume(self) -> None:
-        """Go on after a pause."""
-        if self._move("paused", "running"):
-            self._go.set()
-            self._tell()
+        """Continue after a pause."""
+        if self._transition("paused", "running"):
+            self._may_step.set()
+            self._notify()
 
     def stop(self) -> None:
-        """End after the step at hand and keep what there is."""
-        self._end.set()
-        if self._move("ready", "stopped"):
-            self._tell()
-            self._over.set()
-        self._go.set()
+        """End after the current step and keep its result."""
+        self._must_end.set()
+        if self._transition("ready", "stopped"):
+            self._notify()
+            self._finished.set()
+        self._may_step.set()
 
     def end(self) -> None:
-        """Stop, and wait until the step at hand is done, but no longer than 5 seconds.
+        """Stop, and wait until the current step is done, but no longer than 5 seconds.
 
-        In a notebook this happens by itself when the cell that made the run is run again: two trainings of one model
-        would disturb each other.
+        In a notebook this happens by itself when you run the cell again that made the run, because two trainings of
+        one model would disturb each other.
         """
         self.stop()
         if threading.current_thread() is not self._thread:
             self._join(5.0)
 
     def wait(self, timeout: float | None = None) -> Snapshot | None:
-        """Wait for the end and return the last snapshot; starts the run if nobody did.
+        """Wait for the end and return the last snapshot. This starts the run if nobody did.
 
         Stop ends the waiting, and so does the notebook's interrupt button, which stops the run and keeps its result.
 
@@ -139,7 +138,7 @@ class Run:
             timeout: seconds after which the run is stopped.
 
         Raises:
-            TimeoutError: if it was still going after `timeout`.
+            TimeoutError: if it did not end within `timeout`.
             BaseException: whatever the training raised.
         """
         self.start()
@@ -147,11 +146,11 @@ class Run:
             in_time = self._join(timeout)
         except KeyboardInterrupt:
             self.stop()
-            in_time = self._join(5.0) or True  # a long step may outlive its run; the thread is a daemon
+            in_time = self._join(5.0) or True  # a long step may outlive its run, because the thread is a daemon
         if not in_time:
             self.stop()
             self._join(5.0)
-            raise TimeoutError(f"a run must end within {timeout} s, got to step {self.count}; give wait() more time")
+            raise TimeoutError(f"a run must end within {timeout} s, got to step {self.count}. Give wait() more time")
         self._warn_of_views()
         if self.error is not None:
             raise self.error
@@ -163,9 +162,9 @@ class Run:
             return {name: (list(steps), list(values)) for name, (steps, values) in self._lines.items()}
 
     def _join(self, timeout: float | None) -> bool:
-        """Wait in slices, so that interrupts land; say whether the run ended."""
+        """Wait in slices, so that interrupts land, and return whether the run ended."""
         end = None if timeout is None else time.monotonic() + timeout
-        while not self._over.wait(TELL_EVERY):
+        while not self._finished.wait(NOTIFY_INTERVAL):
             if end is not None and time.monotonic() >= end:
                 return False
         return True
@@ -173,30 +172,30 @@ class Run:
     def _work(self) -> None:
         try:
             end: State = self._take_all()
-        except BaseException as error:  # a thread must not die unheard: wait() raises it again
+        except BaseException as error:  # wait() raises it again, because a thread must not die unheard
             self.error, end = error, "failed"
         with self._lock:
             self.state = end
-        self._tell()
-        self._over.set()
+        self._notify()
+        self._finished.set()
 
     def _take_all(self) -> State:
-        told = -TELL_EVERY
-        while not self._end.is_set():
+        last_notice = -NOTIFY_INTERVAL
+        while not self._must_end.is_set():
             snapshot = next(self._steps, END)
             if snapshot is END:
                 return "done"
-            self._keep(snapshot)  # type: ignore[arg-type]
-            if time.monotonic() - told >= TELL_EVERY:
-                self._tell()
-                told = time.monotonic()
-            self._go.wait()
+            self._record(snapshot)  # type: ignore[arg-type]
+            if time.monotonic() - last_notice >= NOTIFY_INTERVAL:
+                self._notify()
+                last_notice = time.monotonic()
+            self._may_step.wait()
         close = getattr(self._steps, "close", None)
         if close is not None:
-            close()  # a generator's `finally` runs here, not whenever it is collected
+            close()  # so that a generator's `finally` runs here and not at its collection
         return "stopped"
 
-    def _keep(self, snapshot: Snapshot) -> None:
+    def _record(self, snapshot: Snapshot) -> None:
         with self._lock:
             self.latest, self.count = snapshot, self.count + 1
             self.topology = self.topology if snapshot.topology is None else snapshot.topology
@@ -205,24 +204,24 @@ class Run:
                 steps.append(snapshot.step)
                 values.append(value)
 
-    def _move(self, old: State, new: State) -> bool:
+    def _transition(self, old: State, new: State) -> bool:
         with self._lock:
-            fits = self.state == old
-            self.state = new if fits else self.state
-            return fits
+            is_allowed = self.state == old
+            self.state = new if is_allowed else self.state
+            return is_allowed
 
-    def _tell(self) -> None:
-        with self._telling:  # buttons tell from another thread than the training
+    def _notify(self) -> None:
+        with self._notify_lock:  # because buttons notify from another thread than the training
             for listener in self._listeners:
                 try:
                     listener(self)
-                except Exception as error:  # a broken picture never ends a training
+                except Exception as error:  # a broken view never ends a training
                     self.view_error = error
 
     def _warn_of_views(self) -> None:
         if self.view_error is not None and not self._warned:
             self._warned = True
-            warnings.warn(f"the run ended well, but a view of it failed: {self.view_error!r}", stacklevel=3)
+            warnings.warn(f"the run ended well, but a view of it failed with {self.view_error!r}", stacklevel=3)
 
 
 def live_training(
@@ -240,44 +239,38 @@ def live_training(
     measure_every: int = 50,
     adaptor: Adaptor | None = None,
 ) -> Iterator[Snapshot]:
-    """Train with the real `train_step` and yield a snapshot after each step; the rule is read anew at every step.
+    """Train with the real `train_step` and yield a snapshot after each step. Every step reads the rule anew.
 
     Args:
         model: a sparse model.
         optimizer: the one that trains it.
         batches: inputs and labels, at least `steps` of them.
         loss_fn: `(outputs, labels) -> mean loss`.
-        control: holds the rule, which sliders may change meanwhile; a plain rule stays as it is.
+        control: holds the rule, which sliders may change meanwhile. A plain rule stays as it is.
         steps: number of steps.
-        seed: of everything that is drawn, by the rule and by dropout.
-        journal: where every rewiring is recorded.
-        tricks: what helps the training, already applied to the model; each may be held by a `Control` of its own.
+        seed: of everything that the rule and dropout draw.
+        journal: where to record every rewiring.
+        tricks: what helps the training, already applied to the model. A `Control` of its own may hold each.
         measure: metrics of the model beside the batch's loss and accuracy, taken every `measure_every` steps.
-        measure_every: steps between measurements; the last step is measured too.
+        measure_every: steps between measurements. The last step is measured too.
         adaptor: makes pairs of other batches, and class scores of other outputs.
     """
-    held, topology = control if isinstance(control, Control) else Control(control), topology_of(model)
-    random = seeded_rng(generator(seed, "torch")) if draws_unasked(model) else nullcontext()
+    rule_control, topology = control if isinstance(control, Control) else Control(control), topology_of(model)
+    rng_scope = seeded_rng(generator(seed, "torch")) if draws_unasked(model) else nullcontext()
     for step, batch in enumerate(islice(batches, steps)):
-        draws, now = generator(seed, "rewire", step), _as_they_are(tricks)
-        set_step(model, now, step, optimizer)
-        helped = loss_at(now, loss_fn, model, step)
-        stats, change = _step_under(random, model, optimizer, batch, helped, held.rule, step, draws, adaptor)
-        set_step(model, now, step + 1, optimizer)
-        metrics = {"loss": stats.loss, "accuracy": stats.accuracy}
-        if change is not None and journal is not None:
-            journal.add(step, change)
-        topology = topology if change is None else topology_of(model)
-        if measure is not None and ((step + 1) % measure_every == 0 or step + 1 == steps):
-            metrics |= measure(model)
-        yield Snapshot(step, metrics, topology)
+        rng, current = generator(seed, "rewire", step), _current_tricks(tricks)
+        set_step(model, current, step, optimizer)
+        step_loss = loss_at(current, loss_fn, model, step)
+        with rng_scope:
+            rule = rule_control.rule
+            stats, update = train_step(model, optimizer, batch, step_loss, rule, step, rng, adaptor=adaptor)
+        set_step(model, current, step + 1, optimizer)
+        if update is not None and journal is not None:
+            journal.add(step, update)
+        topology = topology if update is None else topology_of(model)
+        extra = measure(model) if measure is not None and ((step + 1) % measure_every == 0 or step + 1 == steps) else {}
+        yield Snapshot(step, {"loss": stats.loss, "accuracy": stats.accuracy, **extra}, topology)
 
 
-def _step_under(random: AbstractContextManager, *args: Any) -> tuple[StepStats, TopologyUpdate | None]:
-    *most, adaptor = args
-    with random:
-        return train_step(*most, adaptor=adaptor)
-
-
-def _as_they_are(tricks: Sequence[Control[Trick] | Trick]) -> list[Trick]:
+def _current_tricks(tricks: Sequence[Control[Trick] | Trick]) -> list[Trick]:
     return [trick.rule if isinstance(trick, Control) else trick for trick in tricks]

@@ -1,8 +1,8 @@
-"""What the browser gets: masks as packed bits, the numbers beside them, and the sentence for those who cannot see them.
+"""The browser gets masks as packed bits, the numbers beside them, and a sentence for those who cannot see them.
 
-A layer's picture is its weight as a matrix of `O` outputs by `F` inputs per output (convolutions: channels times kernel
-places). Each row of the matrix starts on a byte of its own, most significant bit first: the browser then draws any
-width with one table of 256 bytes, and everything that is counted here is counted on bytes, eight places at a time.
+We show a layer as a matrix of `O` outputs by `F` inputs per output, which for convolutions are channels times kernel
+positions. Each row of the matrix starts on a byte of its own, most significant bit first. The browser then draws any
+width with one table of 256 bytes, and we count on bytes, eight positions at a time.
 """
 
 import math
@@ -17,12 +17,12 @@ from sparsekit.topology import LayerTopology, Topology
 
 
 @dataclass(frozen=True, eq=False)
-class Bits:
-    """One layer's mask as packed rows.
+class PackedMask:
+    """A packed mask holds one layer's mask as rows of bits.
 
     Args:
         shape: the weight's shape, `(outputs, inputs, *kernel)`.
-        rows: `(O, ceil(F / 8))` bytes; the bits that fill up a row are zero.
+        rows: `(O, ceil(F / 8))` bytes, where the bits that fill up a row are zero.
     """
 
     shape: tuple[int, ...]
@@ -30,7 +30,7 @@ class Bits:
 
     @property
     def size(self) -> int:
-        """Number of places a connection could take."""
+        """Number of positions that a connection could have."""
         return math.prod(self.shape)
 
     @property
@@ -39,7 +39,7 @@ class Bits:
         return self.size // self.shape[0]
 
     def mask(self) -> Bool[np.ndarray, "o f"]:
-        """Return the matrix: true where a connection exists."""
+        """Return the matrix, which is true where a connection exists."""
         return np.unpackbits(self.rows, axis=1, count=self.num_inputs).astype(bool)
 
     def topology(self) -> LayerTopology:
@@ -49,7 +49,7 @@ class Bits:
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """The numbers of one layer that stand beside its picture; the same as `analysis.layer_table` gives."""
+    """These numbers of one layer stand beside its mask, and are the same as in `analysis.layer_table`."""
 
     name: str
     shape: tuple[int, ...]
@@ -60,73 +60,73 @@ class LayerFacts:
 
     @property
     def size(self) -> int:
-        """Number of places a connection could take."""
+        """Number of positions that a connection could have."""
         return math.prod(self.shape)
 
     @property
     def density(self) -> float:
-        """Share of the places that are taken, 0 to 1."""
+        """Share of the positions that have a connection, 0 to 1."""
         return self.count / self.size
 
 
-def pack(shape: Sequence[int], mask: Bool[np.ndarray, "o f"]) -> Bits:
+def pack(shape: Sequence[int], mask: Bool[np.ndarray, "o f"]) -> PackedMask:
     """Pack a matrix of booleans, each row from a byte of its own.
 
     Example:
         >>> pack((1, 9), np.array([[True] + 7 * [False] + [True]])).rows.tolist()
         [[128, 128]]
     """
-    return Bits(tuple(int(side) for side in shape), np.packbits(mask, axis=1))
+    return PackedMask(tuple(int(side) for side in shape), np.packbits(mask, axis=1))
 
 
-def bits_of(layer: LayerTopology) -> Bits:
+def pack_layer(layer: LayerTopology) -> PackedMask:
     """Return a layer's topology as packed rows."""
     mask = layer.mask().reshape(layer.num_outputs, layer.num_inputs)
     return pack(layer.shape, mask.cpu().numpy())
 
 
-def all_bits(topology: Topology) -> dict[str, Bits]:
+def pack_topology(topology: Topology) -> dict[str, PackedMask]:
     """Return the packed rows of every layer."""
-    return {name: bits_of(layer) for name, layer in topology.items()}
+    return {name: pack_layer(layer) for name, layer in topology.items()}
 
 
-def joined(layers: Mapping[str, Bits]) -> bytes:
-    """Return the rows of all layers one after the other: one message to the browser."""
+def join_rows(layers: Mapping[str, PackedMask]) -> bytes:
+    """Return the rows of all layers one after the other, as one message to the browser."""
     return b"".join(layer.rows.tobytes() for layer in layers.values())
 
 
-def facts_of(name: str, layer: Bits) -> LayerFacts:
-    """Count a layer's connections, its smallest fan-in and the units that are cut off.
+def facts_of(name: str, layer: PackedMask) -> LayerFacts:
+    """Count a layer's connections, its smallest fan-in and its dead units.
 
-    An input is dead if no output reads any of its kernel places.
+    An input is dead if no output reads any of its kernel positions.
 
     Example:
         >>> facts_of("fc", pack((2, 3), np.array([[1, 1, 0], [0, 0, 0]], dtype=bool))).dead_outputs
         1
     """
     fan_in = np.bitwise_count(layer.rows).sum(axis=1, dtype=np.int64)
-    read = np.unpackbits(np.bitwise_or.reduce(layer.rows, axis=0), count=layer.num_inputs)
-    read_units = read.reshape(layer.shape[1], -1).any(axis=1)
+    is_read = np.unpackbits(np.bitwise_or.reduce(layer.rows, axis=0), count=layer.num_inputs)
+    live_inputs = is_read.reshape(layer.shape[1], -1).any(axis=1)
     return LayerFacts(
         name,
         layer.shape,
         int(fan_in.sum()),
         int(fan_in.min()),
         int((fan_in == 0).sum()),
-        int((~read_units).sum()),
+        int((~live_inputs).sum()),
     )
 
 
-def all_facts(layers: Mapping[str, Bits]) -> list[LayerFacts]:
+def all_facts(layers: Mapping[str, PackedMask]) -> list[LayerFacts]:
     """Return the facts of every layer, in order."""
     return [facts_of(name, layer) for name, layer in layers.items()]
 
 
 def tile_size(rows: int, cols: int, limit: int) -> tuple[int, int]:
-    """Return width and height in CSS pixels at which a matrix is shown; the longer side is about `limit`.
+    """Return width and height in CSS pixels of a matrix on the page, whose longer side is about `limit`.
 
-    Places stay square and small matrices grow by whole numbers (at most 8), except that a thin one is stretched to
-    a height or width of 28 pixels, where its rows can still be seen.
+    Positions stay square and small matrices grow by an integer factor of at most 8. Only a thin one is stretched to a
+    height or width of 28 pixels, where you can still see its rows.
 
     Example:
         >>> tile_size(64, 64, 256), tile_size(10, 256, 256), tile_size(256, 1024, 256)
@@ -138,12 +138,12 @@ def tile_size(rows: int, cols: int, limit: int) -> tuple[int, int]:
 
 
 def tile_limit(num_layers: int) -> int:
-    """Return the longer side of a tile in CSS pixels: the more layers, the smaller."""
+    """Return the longer side of a tile in CSS pixels, which is smaller for more layers."""
     return next(limit for most, limit in ((4, 256), (9, 192), (math.inf, 128)) if num_layers <= most)
 
 
 def shape_text(shape: Sequence[int]) -> str:
-    """Write a shape as people do.
+    """Write a shape as people write it.
 
     Example:
         >>> shape_text((16, 3, 3, 3))
@@ -166,30 +166,30 @@ def percent(share: float) -> str:
 
 
 def caption(facts: LayerFacts) -> str:
-    """Say how much of a layer is left: the line under its picture."""
+    """Say how many connections a layer has, in the line under its mask."""
     return f"{facts.count:,} of {facts.size:,} connections"
 
 
 def describe(facts: Sequence[LayerFacts]) -> str:
-    """Say what the picture of a network shows: the sentence for screen readers and plain text.
+    """Say what the masks of a network show, for screen readers and plain text.
 
     Example:
         >>> describe([LayerFacts("fc", (10, 20), 20, 1, 0, 3)])
-        '1 layer, 20 of 200 connections kept (10.0 %, 10.0× fewer), 0 dead outputs, 3 dead inputs.'
+        '1 layer has 20 of 200 connections (10.0 %, 10.0× fewer), 0 dead outputs and 3 dead inputs.'
     """
     if not facts:
-        return "No sparse layers."
+        return "There are no sparse layers."
     count, size = sum(one.count for one in facts), sum(one.size for one in facts)
-    layers = f"{len(facts)} layer" + ("s" if len(facts) > 1 else "")
+    layers = f"{len(facts)} layers have" if len(facts) > 1 else "1 layer has"
     return (
-        f"{layers}, {count:,} of {size:,} connections kept ({percent(count / size)}, {times(size, count)} fewer)"
-        f"{_range(facts)}, {sum(one.dead_outputs for one in facts)} dead outputs, "
+        f"{layers} {count:,} of {size:,} connections ({percent(count / size)}, {times(size, count)} fewer"
+        f"{_range(facts)}), {sum(one.dead_outputs for one in facts)} dead outputs and "
         f"{sum(one.dead_inputs for one in facts)} dead inputs."
     )
 
 
 def times(size: int, count: int) -> str:
-    """Write a compression, `size / count`; an empty layer has none.
+    """Write a compression, `size / count`, which an empty layer has not.
 
     Example:
         >>> times(200, 20), times(200, 0)
@@ -211,7 +211,7 @@ TABLE_HEAD = (
 
 
 def table_rows(facts: Sequence[LayerFacts]) -> list[list[str]]:
-    """Return the cells of the table under the masks: a row per layer and one for the network."""
+    """Return the cells of the table under the masks, a row per layer and one for the network."""
     return [_row(one, shape_text(one.shape)) for one in facts] + ([_row(_total(facts), "")] if facts else [])
 
 
@@ -237,9 +237,9 @@ def _total(facts: Sequence[LayerFacts]) -> LayerFacts:
     )
 
 
-def _side(places: int, scale: float) -> int:
-    side = round(places * scale)
-    return side if side >= 28 else places * math.ceil(28 / places)
+def _side(positions: int, scale: float) -> int:
+    side = round(positions * scale)
+    return side if side >= 28 else positions * math.ceil(28 / positions)
 
 
 def _range(facts: Sequence[LayerFacts]) -> str:

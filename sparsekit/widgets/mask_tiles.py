@@ -1,4 +1,4 @@
-"""Masks of all layers, each as a labelled tile of its own size; and the table of numbers that goes with them."""
+"""Show the masks of all layers as labelled tiles, and the table of numbers that goes with them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,67 +6,67 @@ import traitlets as t
 
 from sparsekit.topology import Topology
 from sparsekit.widgets import colours, mask_encoding, rendering
-from sparsekit.widgets.mask_encoding import Bits, LayerFacts
-from sparsekit.widgets.rendering import Picture
-from sparsekit.widgets.view import FrontEnd, script
+from sparsekit.widgets.base import FrontEndWidget, load_script
+from sparsekit.widgets.mask_encoding import LayerFacts, PackedMask
+from sparsekit.widgets.rendering import StaticImage
 
 
-class MaskTiles(FrontEnd):
-    """The masks of a network: a canvas per layer, one pixel per place, scaled to a readable size.
+class MaskTiles(FrontEndWidget):
+    """The masks of a network get a canvas per layer, with one pixel per position, scaled to a readable size.
 
     Args:
-        topology: what to show at first; `show` replaces it.
+        topology: what to show at first. `show` replaces it.
 
     Attributes:
-        shown: the packed masks that are shown, by layer.
+        packed_masks: what the tiles show, by layer.
 
     Example:
         >>> from sparsekit.topology.selection import random_topology
         >>> MaskTiles(random_topology({"fc": (10, 20)}, 0.1))
-        1 layer, 20 of 200 connections kept (10.0 %, 10.0× fewer), 0 dead outputs, 7 dead inputs.
+        1 layer has 20 of 200 connections (10.0 %, 10.0× fewer), 0 dead outputs and 7 dead inputs.
     """
 
-    _esm = script("shared", "mask_tiles")
+    _esm = load_script("shared", "mask_tiles")
     layers = t.List(t.Dict()).tag(sync=True)
     bits = t.Bytes(b"").tag(sync=True)
     captions = t.List(t.Unicode()).tag(sync=True)
-    alt = t.Unicode("No sparse layers.").tag(sync=True)
+    alt = t.Unicode("There are no sparse layers.").tag(sync=True)
     colours = t.List(t.Unicode(), default_value=[colours.PAPER, colours.INK]).tag(sync=True)
 
     def __init__(self, topology: Topology | None = None):
         super().__init__()
-        self.shown: dict[str, Bits] = {}
+        self.packed_masks: dict[str, PackedMask] = {}
         if topology is not None:
             self.show(topology)
 
     def show(self, topology: Topology) -> list[LayerFacts]:
-        """Show a topology; returns the facts of its layers."""
-        return self.show_bits(mask_encoding.all_bits(topology))
+        """Show a topology, and return the facts of its layers."""
+        return self.show_packed(mask_encoding.pack_topology(topology))
 
-    def show_bits(self, layers: Mapping[str, Bits]) -> list[LayerFacts]:
-        """Show masks that are packed already; returns the facts of the layers."""
+    def show_packed(self, layers: Mapping[str, PackedMask]) -> list[LayerFacts]:
+        """Show masks that are packed already, and return the facts of the layers."""
         facts = mask_encoding.all_facts(layers)
-        self.shown = dict(layers)
-        with self.hold_sync():  # one message: the browser never sees bits of one network with names of another
+        self.packed_masks = dict(layers)
+        with self.hold_sync():  # one message, so that the browser never sees bits of one network with names of another
             self.layers = _tiles_of(layers)
-            self.bits = mask_encoding.joined(layers)
+            self.bits = mask_encoding.join_rows(layers)
             self.captions = [mask_encoding.caption(one) for one in facts]
             self.alt = mask_encoding.describe(facts)
         return facts
 
     def sentence(self) -> str:
-        """Say how much is kept."""
+        """Say how many connections the network has."""
         return self.alt
 
-    def snapshot(self) -> Picture:
-        """Draw what is shown now."""
-        return Picture(rendering.png(rendering.tiles(self.shown, self.captions)), self.alt)
+    def snapshot(self) -> StaticImage:
+        """Draw the masks as they are now."""
+        return StaticImage(rendering.png(rendering.tiles(self.packed_masks, self.captions)), self.alt)
 
 
-class LayerTable(FrontEnd):
-    """A row of numbers per layer, and one for the network."""
+class LayerTable(FrontEndWidget):
+    """The table has a row of numbers per layer, and one for the network."""
 
-    _esm = script("shared", "table")
+    _esm = load_script("shared", "table")
     caption = t.Unicode("").tag(sync=True)
     head = t.List(t.Unicode(), default_value=list(mask_encoding.TABLE_HEAD)).tag(sync=True)
     rows = t.List(t.List(t.Unicode())).tag(sync=True)
@@ -79,10 +79,10 @@ class LayerTable(FrontEnd):
             facts: of each layer.
             more: further columns by their heading, a cell per layer and one for the network.
         """
-        added = dict(more or {})
+        extra_columns = dict(more or {})
         with self.hold_sync():
-            self.head = [*mask_encoding.TABLE_HEAD, *added]
-            rows = zip(mask_encoding.table_rows(facts), *added.values(), strict=True)
+            self.head = [*mask_encoding.TABLE_HEAD, *extra_columns]
+            rows = zip(mask_encoding.table_rows(facts), *extra_columns.values(), strict=True)
             self.rows = [[*row, *cells] for row, *cells in rows]
             self.caption = mask_encoding.describe(facts)
 
@@ -90,17 +90,17 @@ class LayerTable(FrontEnd):
         """Write the table as lines of cells."""
         return "\n".join([self.caption, *("  ".join(row) for row in [self.head, *self.rows])])
 
-    def snapshot(self) -> Picture:
+    def snapshot(self) -> StaticImage:
         """Draw the table as text."""
-        return Picture(rendering.png(rendering.columns([self.head, *self.rows])), self.sentence())
+        return StaticImage(rendering.png(rendering.columns([self.head, *self.rows])), self.sentence())
 
 
-def _tiles_of(layers: Mapping[str, Bits]) -> list[dict]:
+def _tiles_of(layers: Mapping[str, PackedMask]) -> list[dict]:
     limit = mask_encoding.tile_limit(len(layers))
     return [_tile_of(name, layer, limit) for name, layer in layers.items()]
 
 
-def _tile_of(name: str, layer: Bits, limit: int) -> dict:
+def _tile_of(name: str, layer: PackedMask, limit: int) -> dict:
     rows, cols = layer.shape[0], layer.num_inputs
     width, height = mask_encoding.tile_size(rows, cols, limit)
     return {"name": name, "rows": rows, "cols": cols, "width": width, "height": height}

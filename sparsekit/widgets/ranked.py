@@ -1,4 +1,4 @@
-"""Masks for a slider: rank every score once, then a move of the slider is one comparison per place."""
+"""Rank every score once, so that a move of the slider costs one comparison per position."""
 
 from collections.abc import Mapping
 
@@ -9,19 +9,19 @@ from torch import Tensor
 
 from sparsekit.topology import Topology
 from sparsekit.topology.allocation import allocate
-from sparsekit.widgets.mask_encoding import Bits, pack
+from sparsekit.widgets.mask_encoding import PackedMask, pack
 
 Scores = Mapping[str, Tensor]
 
 
 class RankedScores:
-    """A pure function `(density, allocation, score) -> masks` over fixed scores, made for being asked often.
+    """This is a pure function `(density, allocation, score) -> masks` over fixed scores, for many calls.
 
     It gives exactly what `keep_top_per_layer(scores[score], allocate(shapes, density, allocation))` gives, ties
-    included, without sorting or listing positions again. A score is ranked when it is first asked for.
+    included, without sorting or listing positions again. It ranks a score at the first call that needs it.
 
     Args:
-        scores: for each score's name a tensor per layer, shaped like the layer's weight; higher means keep.
+        scores: for each score's name a tensor per layer, shaped like the layer's weight. We keep the highest.
 
     Raises:
         ValueError: if there is no score or layer, the scores name different layers or shapes, or one holds a NaN.
@@ -38,7 +38,7 @@ class RankedScores:
         self._scores = {name: {layer: _plain(score) for layer, score in s.items()} for name, s in scores.items()}
         self._ranks: dict[str, dict[str, Int32[np.ndarray, "o f"]]] = {}
 
-    def bits_at(self, density: float, allocation: str, score: str) -> dict[str, Bits]:
+    def packed_masks_at(self, density: float, allocation: str, score: str) -> dict[str, PackedMask]:
         """Return the packed mask of every layer.
 
         Args:
@@ -54,20 +54,20 @@ class RankedScores:
         return {layer: pack(self.shapes[layer], rank < counts[layer]) for layer, rank in ranks.items()}
 
     def topology_at(self, density: float, allocation: str, score: str) -> Topology:
-        """Return the same as a topology; arguments and errors as for `bits_at`."""
-        layers = self.bits_at(density, allocation, score)
+        """Return the same as a topology, with arguments and errors as for `packed_masks_at`."""
+        layers = self.packed_masks_at(density, allocation, score)
         return Topology({name: layer.topology() for name, layer in layers.items()})
 
     def _ranks_of(self, score: str) -> dict[str, Int32[np.ndarray, "o f"]]:
         if score not in self._scores:
-            raise ValueError(f"score must be one of {', '.join(self.names)}, got {score!r}; choose one of them")
+            raise ValueError(f"score must be one of {', '.join(self.names)}, got {score!r}. Choose one of them")
         if score not in self._ranks:
             self._ranks[score] = {layer: _rank(tensor) for layer, tensor in self._scores[score].items()}
         return self._ranks[score]
 
 
 def _rank(score: Tensor) -> Int32[np.ndarray, "o f"]:
-    """Return for each place how many come before it; equal scores stand in the order of their positions."""
+    """Return for each position how many rank above it. Equal scores stand in the order of their positions."""
     order = torch.argsort(score.flatten(), descending=True, stable=True)
     rank = torch.empty(order.numel(), dtype=torch.int32)
     rank[order] = torch.arange(order.numel(), dtype=torch.int32)
@@ -76,7 +76,7 @@ def _rank(score: Tensor) -> Int32[np.ndarray, "o f"]:
 
 def _plain(score: Tensor) -> Tensor:
     if bool(score.isnan().any()):
-        raise ValueError("scores must be numbers, got NaN; look for an infinite loss or gradient before ranking")
+        raise ValueError("scores must be numbers, got NaN. Look for an infinite loss or gradient before ranking")
     return score.detach().cpu()
 
 
@@ -84,7 +84,7 @@ def _common_shapes(scores: Mapping[str, Scores]) -> dict[str, tuple[int, ...]]:
     shapes = {name: {layer: tuple(score.shape) for layer, score in s.items()} for name, s in scores.items()}
     if not shapes or not next(iter(shapes.values())):
         raise ValueError(
-            "there must be at least one score with one layer, got none; give {'magnitude': {layer: tensor}}"
+            "there must be at least one score with one layer, got none. Give {'magnitude': {layer: tensor}}"
         )
     first_name, first = next(iter(shapes.items()))
     for name, other in shapes.items():

@@ -1,7 +1,7 @@
-"""Still pictures of what the widgets show, drawn without a browser: for GitHub, documents and tests.
+"""Draw what the widgets show as static images, without a browser, for GitHub, documents and tests.
 
-Text uses matplotlib's font, so that every machine draws the same letters. No pyplot: its figures are global, and
-widget callbacks run on other threads.
+Text uses matplotlib's font, so that every machine draws the same letters. We avoid pyplot, because its figures are
+global and widget callbacks run on other threads.
 """
 
 import io
@@ -16,23 +16,23 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from sparsekit.widgets import colours
-from sparsekit.widgets.mask_encoding import Bits, tile_limit, tile_size
+from sparsekit.widgets.mask_encoding import PackedMask, tile_limit, tile_size
 
 Rgba = UInt8[np.ndarray, "_ _ 4"]
 GAP = 14  # pixels between tiles
 LINE = 17  # pixels per line of text
 
 
-class Picture(bytes):
-    """The bytes of a PNG with the sentence that says what it shows; displays itself in a notebook."""
+class StaticImage(bytes):
+    """A static image is a PNG with the sentence that says what it shows. It displays itself in a notebook."""
 
     alt: str
 
-    def __new__(cls, png: bytes, alt: str) -> "Picture":
+    def __new__(cls, png: bytes, alt: str) -> "StaticImage":
         """Join a PNG and its sentence."""
-        picture = super().__new__(cls, png)
-        picture.alt = alt
-        return picture
+        image = super().__new__(cls, png)
+        image.alt = alt
+        return image
 
     def __repr__(self) -> str:
         return self.alt  # IPython writes whatever is bytes with `repr`
@@ -41,8 +41,8 @@ class Picture(bytes):
         return bytes(self)
 
 
-def tile(layer: Bits) -> Rgba:
-    """Draw one layer, one pixel per place, as the browser does.
+def tile(layer: PackedMask) -> Rgba:
+    """Draw one layer with one pixel per position, as the browser does.
 
     Example:
         >>> from sparsekit.widgets.mask_encoding import pack
@@ -53,18 +53,18 @@ def tile(layer: Bits) -> Rgba:
     return table[layer.mask().astype(np.uint8)]
 
 
-def tiles(layers: Mapping[str, Bits], captions: Sequence[str] = (), *, width: int = 860) -> Rgba:
-    """Draw all layers with their names and captions, side by side as far as the width goes, then below."""
+def tiles(layers: Mapping[str, PackedMask], captions: Sequence[str] = (), *, width: int = 860) -> Rgba:
+    """Draw all layers with their names and captions, side by side as far as the width allows, then below."""
     limit = tile_limit(len(layers))
     blocks = [
         _labelled(_scaled(tile(layer), limit), name, caption)
         for (name, layer), caption in zip(layers.items(), captions or [""] * len(layers), strict=True)
     ]
-    return stack([beside(row) for row in _wrapped(blocks, width)]) if blocks else text(["No sparse layers."])
+    return stack([beside(row) for row in _rows_of(blocks, width)]) if blocks else text(["There are no sparse layers."])
 
 
 def text(lines: Sequence[str], *, bold: int = 0) -> Rgba:
-    """Write lines of text; the first `bold` of them in bold."""
+    """Write lines of text, the first `bold` of them in bold."""
     fonts = [_font(bold=number < bold) for number in range(len(lines))]
     width = max((int(font.getlength(line)) for font, line in zip(fonts, lines, strict=True)), default=0)
     image = Image.new("RGBA", (width + 2, LINE * max(1, len(lines))), "white")
@@ -75,30 +75,28 @@ def text(lines: Sequence[str], *, bold: int = 0) -> Rgba:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> Rgba:
-    """Write a table: the first row in bold, a column as wide as its longest cell."""
+    """Write a table whose first row is bold and whose columns are as wide as their longest cells."""
     parts = [text(cells, bold=1) for cells in zip(*rows, strict=True)]
     return beside(parts)
 
 
 def stack(parts: Sequence[Rgba], *, gap: int = GAP) -> Rgba:
-    """Put pictures below each other on white."""
+    """Put images below each other on white."""
     width = max(part.shape[1] for part in parts)
-    rows = [
-        _padded(part, part.shape[0] + (gap if place + 1 < len(parts) else 0), width) for place, part in enumerate(parts)
-    ]
-    return np.concatenate(rows)
+    heights = [part.shape[0] + (gap if number + 1 < len(parts) else 0) for number, part in enumerate(parts)]
+    return np.concatenate([_padded(part, height, width) for part, height in zip(parts, heights, strict=True)])
 
 
 def beside(parts: Sequence[Rgba]) -> Rgba:
-    """Put pictures next to each other on white, their lower edges in line."""
+    """Put images next to each other on white, with their lower edges in line."""
     height = max(part.shape[0] for part in parts)
-    widths = [part.shape[1] + (GAP if place + 1 < len(parts) else 0) for place, part in enumerate(parts)]
-    lowered = [np.pad(part, ((height - part.shape[0], 0), (0, 0), (0, 0)), constant_values=255) for part in parts]
-    return np.concatenate([_padded(part, height, width) for part, width in zip(lowered, widths, strict=True)], axis=1)
+    widths = [part.shape[1] + (GAP if number + 1 < len(parts) else 0) for number, part in enumerate(parts)]
+    aligned = [np.pad(part, ((height - part.shape[0], 0), (0, 0), (0, 0)), constant_values=255) for part in parts]
+    return np.concatenate([_padded(part, height, width) for part, width in zip(aligned, widths, strict=True)], axis=1)
 
 
 def figure_rgba(figure: Figure) -> Rgba:
-    """Draw a figure that belongs to nobody else, with no global state."""
+    """Draw a figure that belongs to nobody else, without global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
@@ -107,40 +105,40 @@ def figure_rgba(figure: Figure) -> Rgba:
 
 
 def png(rgba: Rgba) -> bytes:
-    """Write a picture as PNG with a white margin, the same bytes each time."""
+    """Write an image as PNG with a white margin. The same image always gives the same bytes."""
     buffer = io.BytesIO()
-    framed = np.pad(rgba, ((GAP, GAP), (GAP, GAP), (0, 0)), constant_values=255)
-    Image.fromarray(framed).convert("RGB").save(buffer, "PNG", optimize=True)
+    padded = np.pad(rgba, ((GAP, GAP), (GAP, GAP), (0, 0)), constant_values=255)
+    Image.fromarray(padded).convert("RGB").save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
 def _scaled(rgba: Rgba, limit: int) -> Rgba:
     rows, cols, _ = rgba.shape
     size = tile_size(rows, cols, limit)
-    bigger = size[0] >= cols and size[1] >= rows
-    way = Image.Resampling.NEAREST if bigger else Image.Resampling.BOX
-    return np.asarray(Image.fromarray(rgba).resize(size, way))
+    grows = size[0] >= cols and size[1] >= rows
+    resampling = Image.Resampling.NEAREST if grows else Image.Resampling.BOX
+    return np.asarray(Image.fromarray(rgba).resize(size, resampling))
 
 
 def _labelled(rgba: Rgba, name: str, caption: str) -> Rgba:
     return stack([rgba, text([name, caption], bold=1)], gap=4)
 
 
-def _wrapped(blocks: Sequence[Rgba], width: int) -> list[list[Rgba]]:
+def _rows_of(blocks: Sequence[Rgba], width: int) -> list[list[Rgba]]:
     rows: list[list[Rgba]] = []
-    used = width + 1
+    row_width = width + 1
     for block in blocks:
-        used += GAP + block.shape[1]
-        if used > width:
+        row_width += GAP + block.shape[1]
+        if row_width > width:
             rows.append([])
-            used = block.shape[1]
+            row_width = block.shape[1]
         rows[-1].append(block)
     return rows
 
 
 def _padded(rgba: Rgba, height: int, width: int) -> Rgba:
-    extra = ((0, height - rgba.shape[0]), (0, width - rgba.shape[1]), (0, 0))
-    return np.pad(rgba, extra, constant_values=255)
+    margins = ((0, height - rgba.shape[0]), (0, width - rgba.shape[1]), (0, 0))
+    return np.pad(rgba, margins, constant_values=255)
 
 
 @cache

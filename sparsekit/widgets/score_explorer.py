@@ -1,4 +1,4 @@
-"""Halve a network step by step and see what every score before training keeps of it."""
+"""Halve a network step by step, and see what every score before training keeps of it."""
 
 import copy
 import threading
@@ -12,44 +12,45 @@ from sparsekit.analysis import Pruning, prunings
 from sparsekit.scores import Score, make_score
 from sparsekit.utils.registry import names
 from sparsekit.widgets import mask_encoding, rendering
+from sparsekit.widgets.base import StaticPreview
 from sparsekit.widgets.controls import Controls, Field, options_of
 from sparsekit.widgets.live import Run, Snapshot
 from sparsekit.widgets.mask_tiles import LayerTable, MaskTiles
-from sparsekit.widgets.rendering import Picture
-from sparsekit.widgets.view import StaticPreview
+from sparsekit.widgets.rendering import StaticImage
 
 Key = tuple[str, int]  # a score's name and how often the network is halved
 
 
 class ScoreExplorer(StaticPreview):
-    """Masks of all layers under a slider for sparsity and a list of scores, with what lies on a path.
+    """Masks of all layers stand under a slider for sparsity and a list of scores, with what lies on a path.
 
-    A view over the pure function `analysis.prunings`. Moving a control computes nothing: each step of the slider halves
-    the network, and `run` finds the masks of all scores and steps beforehand, in the background. Until it has come to
-    what the controls ask for, the picture before stays. `LivePanel(explorer.run)` shows its progress, with Pause and
-    Stop; `explorer.run.wait()` waits for its end.
+    This is a view over the pure function `analysis.prunings`. Each step of the slider halves the network. Moving a
+    control computes nothing, because `run` finds the masks of all scores and steps in the background. Until it has come
+    to what the controls ask for, the masks before stay. `LivePanel(explorer.run)` shows its progress, with Pause and
+    Stop, and `explorer.run.wait()` waits for its end.
 
     Args:
         model: plain, its layers in a chain.
-        scores: by name; None takes every registered one, each free to empty a layer.
+        scores: by name. None takes every registered one, each free to empty a layer.
         halvings: the last step of the slider, `1 / 2 ** halvings` of the weights.
-        score: the one to show first; None is the first of all.
+        score: the one to show first, or None for the first of all.
         halving: the step to show first.
         presets: button text to settings (`score`, `halving`).
         settings: `batches`, `loss_fn`, `allocation`, `exclude`, `seed`, as for `scores.prune`.
 
     Attributes:
-        run: computes the masks; the metrics of its snapshots are each score's share of connections on a path, in per
-            cent, and their steps the halvings.
+        run: computes the masks. The metrics of its snapshots are each score's share of connections on a path, in per
+            cent, and their steps are the halvings.
+        pruning: what the masks show.
 
     Raises:
-        ValueError: if there is no such score or step, or the model is refused.
+        ValueError: if there is no such score or step, or `prunings` refuses the model.
 
     Example:
         >>> from sparsekit.scores import Magnitude
         >>> explorer = ScoreExplorer(nn.Sequential(nn.Linear(16, 8)), {"magnitude": Magnitude()}, halvings=3, halving=1)
         >>> explorer
-        magnitude, 50.0 % sparsity: 64 of 128 connections, 64 of them on a path
+        magnitude, 50.0 % sparsity: 64 of 128 connections remain, 64 of them on a path
         >>> explorer.run.wait(timeout=20).step, len(explorer.found)
         (3, 4)
     """
@@ -69,85 +70,85 @@ class ScoreExplorer(StaticPreview):
         self.halvings, self._presets = halvings, dict(presets or {})
         score = score or next(iter(self.scores), "")
         self._check(score, halving)
-        # The run comes later than this call: a training in between must not change what it finds.
+        # The run comes later than this call, and a training in between must not change what it finds.
         model, settings["batches"] = copy.deepcopy(model), list(settings.get("batches", ()))
-        self._done: dict[Key, Pruning] = {}
+        self._prunings: dict[Key, Pruning] = {}
         self._lock = threading.Lock()
-        self.run = Run(self._find(model, settings), total=len(self.scores) * (halvings + 1))
+        self.run = Run(self._prune_all(model, settings), total=len(self.scores) * (halvings + 1))
         self.controls = Controls(self._fields(), {"sparsity": halving, "score": score}, title="What to keep")
         buttons = [Field(name=text, kind="button", label=text) for text in self._presets]
         self.presets = Controls(buttons, {}, title="Settings to try")
-        self.words = Controls([Field(name="words", kind="text")], {"words": ""}, title="What is shown")
+        self.words = Controls([Field(name="words", kind="text")], {"words": ""}, title="In words")
         self.masks, self.table = MaskTiles(), LayerTable()
-        (self.shown,) = prunings(model, {score: self.scores[score]}, [0.5**halving], **settings)
-        self._draw(self.shown)
+        (self.pruning,) = prunings(model, {score: self.scores[score]}, [0.5**halving], **settings)
+        self._draw(self.pruning)
         self.controls.observe(self._refresh, "values")
         self.presets.on_press(lambda name: self.choose(**self._presets[name]))
         self.run.listen(self._refresh)
         self.view = ipywidgets.VBox([self.controls, self.presets, self.words, self.masks, self.table])
 
     def choose(self, *, score: str | None = None, halving: int | None = None) -> None:
-        """Move controls from code; what is None stays.
+        """Move controls from code. What is None stays.
 
         Raises:
             ValueError: if there is no such score or step.
         """
-        chosen = {"score": score, "sparsity": halving}
-        values = {**self.controls.values, **{name: value for name, value in chosen.items() if value is not None}}
+        changes = {"score": score, "sparsity": halving}
+        values = {**self.controls.values, **{name: value for name, value in changes.items() if value is not None}}
         self._check(values["score"], values["sparsity"])
         self.controls.set(**values)
 
     @property
     def found(self) -> list[Pruning]:
-        """What the run found so far, in its order: for `analysis.collapse_table`."""
-        return list(self._done.values())
+        """What the run found so far, in its order, for `analysis.collapse_table`."""
+        return list(self._prunings.values())
 
     def sentence(self) -> str:
-        """Say what is shown, how much of it lies on a path, and which layers are empty."""
-        one = self.shown
+        """Say which masks these are, how much of them lies on a path, and which layers are empty."""
+        one = self.pruning
         sparsity = mask_encoding.percent(1 - one.density)
-        empty = f"; nothing left in {', '.join(one.empty)}" if one.empty else ""
+        empty = f". There is nothing left in {', '.join(one.empty)}" if one.empty else ""
         return (
-            f"{one.score}, {sparsity} sparsity: {one.topology.count:,} of {one.topology.size:,} connections, "
+            f"{one.score}, {sparsity} sparsity: {one.topology.count:,} of {one.topology.size:,} connections remain, "
             f"{one.effective.count:,} of them on a path{empty}"
         )
 
-    def snapshot(self) -> Picture:
+    def snapshot(self) -> StaticImage:
         """Draw the masks and the table as they are now."""
         parts = [
             rendering.text([self.sentence()], bold=1),
-            rendering.tiles(self.masks.shown, self.masks.captions),
+            rendering.tiles(self.masks.packed_masks, self.masks.captions),
             rendering.columns([self.table.head, *self.table.rows]),
         ]
-        return Picture(rendering.png(rendering.stack(parts)), self.sentence())
+        return StaticImage(rendering.png(rendering.stack(parts)), self.sentence())
 
-    def _find(self, model: nn.Module, settings: Mapping[str, Any]) -> Iterator[Snapshot]:
+    def _prune_all(self, model: nn.Module, settings: Mapping[str, Any]) -> Iterator[Snapshot]:
         steps = range(self.halvings + 1)
-        found: Iterable[Pruning] = prunings(model, self.scores, [0.5**step for step in steps], **settings)
-        for place, one in enumerate(found):
-            halving = place // len(self.scores)
+        results: Iterable[Pruning] = prunings(model, self.scores, [0.5**step for step in steps], **settings)
+        for number, one in enumerate(results):
+            halving = number // len(self.scores)
             metrics = {one.score: 100 * one.useful}
-            self._done[one.score, halving] = one
+            self._prunings[one.score, halving] = one
             yield Snapshot(halving, metrics)
 
     def _refresh(self, _cause: Any) -> None:
-        """Show what the controls ask for, if it is there; the run and the controls come on different threads."""
+        """Show what the controls ask for, if it is there. The run and the controls come on different threads."""
         with self._lock:
             values = self.controls.values
-            wanted = self._done.get((values["score"], int(values["sparsity"])))
-            is_missing = wanted is None and (values["score"], 0.5 ** values["sparsity"]) != _key_of(self.shown)
-            self._note("not computed yet, the picture is that before" if is_missing else "")
-            if wanted is not None and _key_of(wanted) != _key_of(self.shown):
-                self._draw(wanted)
+            pruning = self._prunings.get((values["score"], int(values["sparsity"])))
+            is_missing = pruning is None and (values["score"], 0.5 ** values["sparsity"]) != _key_of(self.pruning)
+            self._set_help("This is not computed yet, so you still see the masks before" if is_missing else "")
+            if pruning is not None and _key_of(pruning) != _key_of(self.pruning):
+                self._draw(pruning)
 
     def _draw(self, one: Pruning) -> None:
-        self.shown = one
+        self.pruning = one
         facts = self.masks.show(one.topology)
         counts = [*(layer.count for layer in one.effective.values()), one.effective.count]
         self.table.show(facts, more={"On a path": [f"{count:,}" for count in counts]})
         self.words.set(words=self.sentence())
 
-    def _note(self, text: str) -> None:
+    def _set_help(self, text: str) -> None:
         if self.controls.fields[0]["help"] != text:
             self.controls.change("sparsity", help=text)
 
@@ -162,7 +163,7 @@ class ScoreExplorer(StaticPreview):
         if score not in self.scores:
             raise ValueError(f"score must be one of {', '.join(self.scores) or '(none)'}, got {score!r}")
         if not 0 <= halving <= self.halvings:
-            raise ValueError(f"halving must lie in [0, {self.halvings}], got {halving}; raise halvings")
+            raise ValueError(f"halving must lie in [0, {self.halvings}], got {halving}. Raise halvings")
 
     def _widget(self) -> ipywidgets.VBox:
         return self.view

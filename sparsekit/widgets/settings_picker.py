@@ -1,4 +1,4 @@
-"""Choose settings by hand: controls made from a frozen dataclass, one for each of its fields."""
+"""Choose settings by hand, with controls for the fields of a frozen dataclass."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,25 +12,25 @@ from sparsekit.rules.base import Rule
 from sparsekit.tricks import Trick, make_trick
 from sparsekit.utils.registry import names
 from sparsekit.widgets import rendering
+from sparsekit.widgets.base import StaticPreview
 from sparsekit.widgets.controls import Controls, Field, options_of
-from sparsekit.widgets.form_state import build, changed, code_of, controls_of, draft_of, values_of
-from sparsekit.widgets.rendering import Picture
-from sparsekit.widgets.view import StaticPreview
+from sparsekit.widgets.form_state import build, code_of, controls_of, form_state_of, values_of, with_value
+from sparsekit.widgets.rendering import StaticImage
 
 METHOD = "method"
 
 
 class SettingsPicker(StaticPreview, t.HasTraits):
-    """Controls for a settings object; `value` is always a valid one, and `observe(f, "value")` hears changes.
+    """Choose a settings object with controls. `value` is always valid, and `observe(f, "value")` hears changes.
 
-    Below the controls stands the Python that makes the same object. A combination that its class refuses is answered
-    next to the control that was moved; `value` then stays what it was.
+    Below the controls stands the Python that makes the same object. If its class refuses a combination, the error
+    stands beside the control that moved, and `value` stays what it was.
 
     Args:
         settings: the first value, an instance of a frozen dataclass.
-        methods: other objects to choose from, by name; each is made when it is chosen.
+        methods: makers of other objects to choose from, by name.
         method: the name under which `settings` stands among them.
-        label: what the list of methods is called.
+        label: of the list of methods.
         title: spoken name of the group.
 
     Raises:
@@ -55,7 +55,7 @@ class SettingsPicker(StaticPreview, t.HasTraits):
         label: str = "Method",
         title: str = "Settings",
     ):
-        self._draft = draft_of(settings)
+        self._state = form_state_of(settings)
         self._methods, self._method, self._label = dict(methods or {}), method, label
         self.controls = Controls(self._fields(), self._values(), title=title, flow="column")
         self.code = Controls(
@@ -74,54 +74,54 @@ class SettingsPicker(StaticPreview, t.HasTraits):
         if path not in self.controls.values:
             raise ValueError(f"control must be one of {', '.join(self.controls.values)}, got {path!r}")
         field = next(field for field in self._fields() if field.name == path)
-        if field.kind == "choice" and value not in (offered := [option for option, _ in field.options]):
-            raise ValueError(f"{path} must be one of {', '.join(offered)}, got {value!r}; choose one of them")
+        if field.kind == "choice" and value not in (options := [option for option, _ in field.options]):
+            raise ValueError(f"{path} must be one of {', '.join(options)}, got {value!r}. Choose one of them")
         self.controls.set(**{path: value})
 
     @property
     def error(self) -> str:
-        """What is wrong with the controls as they stand; empty where `value` is what they say."""
+        """What is wrong with the controls, or an empty text where `value` is what they say."""
         return next((field["error"] for field in self.controls.fields if field["error"]), "")
 
     def sentence(self) -> str:
         """Write the value as Python."""
         return code_of(self.value)
 
-    def snapshot(self) -> Picture:
+    def snapshot(self) -> StaticImage:
         """Write the controls and the value as text."""
         lines = [f"{name} = {value}" for name, value in self.controls.values.items()]
-        return Picture(rendering.png(rendering.text([*lines, "", self.sentence()])), self.sentence())
+        return StaticImage(rendering.png(rendering.text([*lines, "", self.sentence()])), self.sentence())
 
     def _on_values(self, change: Any) -> None:
-        moved = [name for name, value in change.new.items() if value != change.old.get(name)]
-        for path in moved:
-            self._move(path, change.new[path])
+        paths = [name for name, value in change.new.items() if value != change.old.get(name)]
+        for path in paths:
+            self._set(path, change.new[path])
 
-    def _move(self, path: str, value: Any) -> None:
+    def _set(self, path: str, value: Any) -> None:
         shape = self._shape()
         try:
-            self._take(path, value)
-            problem = self._try()
-        except ValueError as refused:  # a method that cannot be made at all
-            problem = str(refused)
+            self._set_state(path, value)
+            problem = self._make_value()
+        except ValueError as error:  # a method that cannot be made at all
+            problem = str(error)
         fields = [replace(field, error=problem if field.name == path else "") for field in self._fields()]
         if self._shape() == shape:
-            self.controls.redraw(fields)  # values stay: setting them would pull a slider back under the reader's hand
+            self.controls.redraw(fields)  # setting the values would pull a slider back under the reader's hand
         else:
             self.controls.rebuild(fields, self._values())
 
-    def _take(self, path: str, value: Any) -> None:
+    def _set_state(self, path: str, value: Any) -> None:
         if path == METHOD and self._methods:
-            self._draft, self._method = draft_of(self._methods[value]()), value
-        elif path in values_of(self._draft):
-            self._draft = changed(self._draft, path, value)
+            self._state, self._method = form_state_of(self._methods[value]()), value
+        elif path in values_of(self._state):
+            self._state = with_value(self._state, path, value)
 
-    def _try(self) -> str:
-        """Make the object; say why not, or make it the value."""
+    def _make_value(self) -> str:
+        """Make the object the value, or return why it cannot be made."""
         try:
-            settings = build(self._draft)
-        except (TypeError, ValueError) as refused:
-            return str(refused)
+            settings = build(self._state)
+        except (TypeError, ValueError) as error:
+            return str(error)
         self.value = settings
         self.code.set(code=code_of(settings))
         return ""
@@ -129,16 +129,16 @@ class SettingsPicker(StaticPreview, t.HasTraits):
     def _fields(self) -> list[Field]:
         options = options_of(self._methods)
         first = [Field(name=METHOD, kind="choice", label=self._label, options=options)] if options else []
-        return first + controls_of(self._draft)
+        return first + controls_of(self._state)
 
     def _values(self) -> dict[str, Any]:
-        return ({METHOD: self._method} if self._methods else {}) | values_of(self._draft)
+        return ({METHOD: self._method} if self._methods else {}) | values_of(self._state)
 
     def _shape(self) -> list[str]:
         return [
-            self._draft.cls.__name__,
+            self._state.cls.__name__,
             self._method,
-            *(f"{f.name}{f.kind}{f.options}" for f in self._fields()),
+            *(f"{field.name}{field.kind}{field.options}" for field in self._fields()),
         ]
 
     def _widget(self) -> ipywidgets.VBox:
@@ -146,10 +146,10 @@ class SettingsPicker(StaticPreview, t.HasTraits):
 
 
 class RulePicker(SettingsPicker):
-    """Every registered rule with its settings; `value` is the rule.
+    """Choose any registered rule and its settings. `value` is the rule.
 
     Args:
-        total_steps: length of the training; rules that end do so after three quarters of it.
+        total_steps: length of the training. Rules that end do so after three quarters of it.
         name: which rule to show first.
 
     Raises:
@@ -172,10 +172,10 @@ class RulePicker(SettingsPicker):
 
 
 class TrickPicker(SettingsPicker):
-    """Every registered trick with its settings; `value` is the trick.
+    """Choose any registered trick and its settings. `value` is the trick.
 
     Args:
-        total_steps: length of the training; tricks that end do so after their usual share of it.
+        total_steps: length of the training. Tricks that end do so after their default share of it.
         name: which trick to show first.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A rule or trick that sliders exchange while a training reads it."""
+"""Sliders exchange a rule or trick while a training reads it."""
 
 import dataclasses
 import threading
@@ -10,7 +10,7 @@ R = TypeVar("R")
 
 
 class Control(Generic[R]):
-    """A rule (or a trick) that may be exchanged while a training reads it: thread-safe, a whole value at a time.
+    """Hold a rule (or a trick) that sliders may exchange as a whole, thread-safe, while a training reads it.
 
     Example:
         >>> from sparsekit.rules import RigL
@@ -28,17 +28,17 @@ class Control(Generic[R]):
         return self._rule
 
     def change(self, **settings: Any) -> R:
-        """Replace settings of the rule and return the new one; a number for a schedule holds from now on.
+        """Replace settings of the rule and return the new one. A number for a schedule holds from now on.
 
         Raises:
-            ValueError: if the rule does not allow the value; the old rule stays.
+            ValueError: if the rule does not allow the value. The old rule stays.
             TypeError: if it has no such setting.
         """
         with self._lock:
-            fitting = {name: self._fitting(name, value) for name, value in settings.items()}
-            self._rule = dataclasses.replace(self._rule, **fitting)  # type: ignore[type-var]
+            new_settings = {name: self._as_setting(name, value) for name, value in settings.items()}
+            self._rule = dataclasses.replace(self._rule, **new_settings)  # type: ignore[type-var]
             return self._rule
 
-    def _fitting(self, name: str, value: Any) -> Any:
+    def _as_setting(self, name: str, value: Any) -> Any:
         is_schedule = isinstance(getattr(self._rule, name, None), Schedule)
         return Constant(value) if is_schedule and not isinstance(value, Schedule) else value

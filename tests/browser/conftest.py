@@ -1,7 +1,7 @@
-"""JupyterLab in headless Chromium: one server and one browser for the whole run, a fresh kernel for every notebook.
+"""JupyterLab runs in headless Chromium, with one server and browser for all tests and a kernel for every notebook.
 
 `SPARSEKIT_REQUIRE_BROWSER=1` turns the skip without Chromium into a failure, `CHROMIUM` names another browser, and
-`SCREENSHOTS=folder` keeps a picture of every notebook that a test opened. With `SPARSEKIT_REUSE_RUNS=1`, as in
+`SCREENSHOTS=folder` keeps an image of every notebook that a test opened. With `SPARSEKIT_REUSE_RUNS=1`, as in
 `make test`, notebooks find the runs that `notebooks/runs` holds, and read them instead of training again.
 """
 
@@ -53,7 +53,7 @@ SETTINGS = {  # no pop-up over the page, and off-screen outputs keep their text
 
 @dataclass
 class Lab:
-    """A running JupyterLab and the folder it serves, a copy of `notebooks/`: tests never write into the checkout."""
+    """A running JupyterLab and its folder, a copy of `notebooks/`, because tests never write into the checkout."""
 
     url: str
     folder: Path
@@ -61,26 +61,26 @@ class Lab:
 
 @dataclass
 class Watch:
-    """What a page did that it must not do."""
+    """Record what a page did that it must not do."""
 
-    left: list[str] = field(default_factory=list)
-    broke: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     def request(self, url: str) -> None:
-        """Remember an address on another machine."""
+        """Record an address on another machine."""
         parts = urlsplit(url)
         if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname != "127.0.0.1":
-            self.left.append(url)
+            self.requests.append(url)
 
     def page(self, page) -> None:
         """Watch one page."""
         page.on("websocket", lambda socket: self.request(socket.url))
-        page.on("pageerror", lambda error: self.broke.append(str(error)))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
 
     def check(self) -> None:
         """Fail when a request left this machine or a script failed."""
-        assert not self.left, f"the notebook must need no network, it asked for {self.left}"
-        assert not self.broke, f"no script may fail in the page: {self.broke}"
+        assert not self.requests, f"the notebook must need no network, it asked for {self.requests}"
+        assert not self.errors, f"no script may fail in the page: {self.errors}"
 
 
 def pytest_collection_modifyitems(items):
@@ -92,10 +92,10 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator:
-    """One Chromium, the machine's own: playwright downloads nothing."""
+    """Start one Chromium, which is the machine's own, because playwright downloads nothing."""
     program = find_chromium()
     if not program:
-        give_up("no Chromium here; install it (Debian: apt-get install chromium) or set CHROMIUM to its path")
+        give_up("there is no Chromium. Install it (Debian: apt-get install chromium) or set CHROMIUM to its path")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -106,10 +106,10 @@ def browser() -> Iterator:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory) -> Iterator[Lab]:
-    """One JupyterLab with settings of its own, whatever the user's are."""
+    """Start one JupyterLab with settings of its own, whatever the user's are."""
     home = tmp_path_factory.mktemp("lab")
-    left_out = [".ipynb_checkpoints", *([] if os.environ.get("SPARSEKIT_REUSE_RUNS") == "1" else ["runs"])]
-    shutil.copytree(ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(*left_out))
+    ignored = [".ipynb_checkpoints", *([] if os.environ.get("SPARSEKIT_REUSE_RUNS") == "1" else ["runs"])]
+    shutil.copytree(ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(*ignored))
     (home / "data").symlink_to(ROOT / "data")
     write_settings(home / "settings")
     port = free_port()
@@ -131,18 +131,18 @@ def lab(tmp_path_factory) -> Iterator[Lab]:
 
 @pytest.fixture
 def watch() -> Watch:
-    """What the test's pages did wrong; `notebook` looks at the end."""
+    """Record what the test's pages did wrong, for `notebook` to check at the end."""
     return Watch()
 
 
 @pytest.fixture
 def notebook(browser, lab, watch, request) -> Iterator[Callable[..., Notebook]]:
-    """`notebook("01_masks.ipynb")` opens it; `notebook("x.ipynb", cells=[...])` writes a scratch one first.
+    """Open `notebook("01_masks.ipynb")`, or write a scratch one first with `notebook("x.ipynb", cells=[...])`.
 
     In the end no request may have left this machine and no script in the page may have failed.
     """
     context = browser.new_context(viewport={"width": 1280, "height": 1400}, reduced_motion="reduce")
-    context.on("request", lambda asked: watch.request(asked.url))
+    context.on("request", lambda request: watch.request(request.url))
     context.on("page", watch.page)
     opened: list[tuple[str, Notebook]] = []
 
@@ -164,12 +164,12 @@ def notebook(browser, lab, watch, request) -> Iterator[Callable[..., Notebook]]:
 
 def find_chromium() -> str:
     """Return the path of a Chromium, or "" without one."""
-    found = [os.environ.get("CHROMIUM"), *map(shutil.which, NAMES), str(APPLICATION) if APPLICATION.exists() else None]
-    return next((path for path in found if path), "")
+    paths = [os.environ.get("CHROMIUM"), *map(shutil.which, NAMES), str(APPLICATION) if APPLICATION.exists() else None]
+    return next((path for path in paths if path), "")
 
 
 def give_up(reason: str) -> None:
-    """Skip aloud; fail where a browser is required."""
+    """Skip aloud, or fail where a browser is required."""
     if os.environ.get("SPARSEKIT_REQUIRE_BROWSER", "0") not in ("", "0"):
         pytest.fail(f"a browser is required (SPARSEKIT_REQUIRE_BROWSER): {reason}", pytrace=False)
     pytest.skip(reason)
@@ -184,7 +184,7 @@ def write_settings(folder: Path) -> None:
 
 
 def lab_environment(home: Path) -> dict[str, str]:
-    """Return the environment of the server and its kernels: nothing of the user's Jupyter is read or written."""
+    """Return the environment of the server and its kernels, which leave the user's Jupyter alone."""
     folders = {
         "JUPYTER_CONFIG_DIR": "config",
         "JUPYTER_DATA_DIR": "share",
@@ -193,8 +193,8 @@ def lab_environment(home: Path) -> dict[str, str]:
         "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
         "IPYTHONDIR": "ipython",
     }
-    own = {name: str(home / folder) for name, folder in folders.items()}
-    return {**os.environ, **own, "OMP_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
+    variables = {name: str(home / folder) for name, folder in folders.items()}
+    return {**os.environ, **variables, "OMP_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
 
 
 def free_port() -> int:
@@ -205,7 +205,7 @@ def free_port() -> int:
 
 
 def wait_for_server(server: subprocess.Popen, url: str, log: Path, *, seconds: float = 60) -> None:
-    """Wait until JupyterLab answers; it takes 3 s, ten times that under load."""
+    """Wait until JupyterLab answers, which takes 3 s, or ten times that under load."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and server.poll() is None:
         try:

@@ -1,4 +1,4 @@
-"""What a browser test does with a notebook, in words: run it, wait, press keys, ask the kernel, count pixels."""
+"""Drive a notebook in a browser test: run it, wait, press keys, ask the kernel and count pixels."""
 
 import json
 import re
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import nbformat
 
-PATIENCE = 240_000  # ms; a notebook needs 60 s at most, and slow and busy machines test too
+PATIENCE = 240_000  # ms, although a notebook needs 60 s at most, because slow and busy machines test too
 
-READY = """() => { // idle too: connected alone does not mean that the kernel ever said a word
+READY = """() => { // idle too, because a connected kernel may never have said a word
   const context = window.jupyterapp?.shell?.currentWidget?.sessionContext, kernel = context?.session?.kernel;
   return Boolean(context?.isReady) && kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
 }"""
@@ -38,12 +38,11 @@ COUNT_PIXELS = """(canvas, [red, green, blue]) => {
 SHUT_DOWN = "() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()"
 HEIGHT = """() => Math.max(...[...document.querySelectorAll('.jp-WindowedPanel-outer')].map(e => e.scrollHeight))"""
 
-
-PICTURE = "__import__('hashlib').sha256(bytes({}.image.value)).hexdigest()"
+IMAGE = "__import__('hashlib').sha256(bytes({}.image.value)).hexdigest()"
 
 
 class Notebook:
-    """One notebook, open in JupyterLab. `page` is playwright's, for everything that is not said here."""
+    """One notebook is open in JupyterLab. `page` is playwright's, for everything that has no method here."""
 
     def __init__(self, page):
         self.page = page
@@ -63,14 +62,14 @@ class Notebook:
     def run_to(self, code: str, *, wait: bool = True) -> "Notebook":
         """Run the cells up to the first one that contains some code, which must not be the last one."""
         cells = self.page.evaluate(CELLS)
-        self.page.evaluate(RUN, next(place for place, cell in enumerate(cells) if code in "".join(cell["source"])))
+        self.page.evaluate(RUN, next(index for index, cell in enumerate(cells) if code in "".join(cell["source"])))
         return self.settle() if wait else self
 
     def settle(self) -> "Notebook":
-        """Wait until the run is over; no cell may have failed."""
+        """Wait until the run is over, and check that no cell has failed."""
         self.page.wait_for_function("() => window.sparsekitRun.done")
         failed = [output for output in self.outputs() if output["output_type"] == "error"]
-        assert not failed, "cells failed: " + "; ".join(f"{one['ename']}: {one['evalue']}" for one in failed)
+        assert not failed, "cells failed: " + ", ".join(f"{output['ename']}: {output['evalue']}" for output in failed)
         return self
 
     def outputs(self) -> list[dict]:
@@ -83,29 +82,29 @@ class Notebook:
         return "".join("".join(text) for text in texts)
 
     def python(self, expression: str):
-        """Ask the kernel for the value of an expression; it comes as JSON, tensors and arrays as lists."""
+        """Ask the kernel for the value of an expression, which comes as JSON, with tensors and arrays as lists."""
         code = f"print(__import__('json').dumps({expression}, default=lambda value: value.tolist()))"
         reply = self.page.evaluate(ASK, code)
         assert "error" not in reply, f"the kernel could not say {expression}: {reply['error']}"
         return json.loads(reply["text"])
 
     def wait_for(self, expression: str) -> None:
-        """Wait until an expression is true in the kernel: it hears of a key, and draws, a moment after the page."""
+        """Wait until an expression is true in the kernel, which hears of a key a moment after the page."""
         deadline = time.monotonic() + PATIENCE / 1000
         while not self.python(f"bool({expression})"):
             assert time.monotonic() < deadline, f"it never became true that {expression}"
             self.page.wait_for_timeout(50)
 
-    def picture(self, widget: str) -> str:
-        """Return a name for the picture that a widget shows: another picture, another name."""
-        return self.python(PICTURE.format(widget))
+    def image_hash(self, widget: str) -> str:
+        """Return the hash of the image that a widget shows."""
+        return self.python(IMAGE.format(widget))
 
-    def wait_for_another_picture(self, widget: str, before: str) -> None:
-        """Wait until a widget shows another picture than the one of this name."""
-        self.wait_for(f"{PICTURE.format(widget)} != {before!r}")
+    def wait_for_another_image(self, widget: str, before: str) -> None:
+        """Wait until a widget shows another image than the one with this hash."""
+        self.wait_for(f"{IMAGE.format(widget)} != {before!r}")
 
     def press(self, control, key: str, *, times: int = 1) -> None:
-        """Focus a control and press a key, as somebody does who uses no mouse: exact, and it tests just that."""
+        """Focus a control and press a key, as you do without a mouse. It is exact, and it tests just that."""
         control.focus()
         for _ in range(times):
             self.page.keyboard.press(key)
@@ -119,20 +118,20 @@ class Notebook:
 
     def count_pixels(self, canvas, colour: str) -> int:
         """Count a 2-D canvas' pixels of exactly this colour, `#rrggbb`."""
-        red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+        red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
         return canvas.evaluate(COUNT_PIXELS, [red, green, blue])
 
     def screenshot(self, path: Path) -> None:
-        """Keep a picture of the whole notebook: the window grows to its height first."""
+        """Keep an image of the whole notebook, for which the window grows to its height."""
         width = self.page.viewport_size["width"]
         height = min(int(self.page.evaluate(HEIGHT)) + 200, 16_000)
         self.page.set_viewport_size({"width": width, "height": height})
-        self.page.wait_for_timeout(300)  # only pictures for people depend on this pause, no assertion
+        self.page.wait_for_timeout(300)  # no assertion depends on this pause, only images for people
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=path)
 
     def shut_down(self) -> None:
-        """End the kernel: the server would hand it to the next test that opens the same file."""
+        """End the kernel, because the server would hand it to the next test that opens the same file."""
         self.page.evaluate(SHUT_DOWN)
 
 

@@ -1,4 +1,4 @@
-"""The harness sees what it must see: moves that arrive, cells that fail, scripts that break, requests that leave."""
+"""The harness sees moves that arrive, cells that fail, scripts that break and requests that leave."""
 
 import pytest
 
@@ -30,7 +30,7 @@ bars
 BROKEN = """
 import anywidget
 class Broken(anywidget.AnyWidget):
-    _esm = "export default { render() { setTimeout(() => { throw new Error('the picture broke') }) } }"
+    _esm = "export default { render() { setTimeout(() => { throw new Error('the widget broke') }) } }"
 Broken()
 """
 
@@ -68,9 +68,9 @@ def test_a_script_that_breaks_in_the_page_is_seen(notebook, watch):
     book = notebook("broken.ipynb", cells=[BROKEN])
     with book.page.expect_event("pageerror"):
         book.run_all()
-    with pytest.raises(AssertionError, match="the picture broke"):
+    with pytest.raises(AssertionError, match="the widget broke"):
         watch.check()
-    watch.broke.clear()
+    watch.errors.clear()
 
 
 def test_a_request_that_leaves_the_machine_is_seen(notebook, watch):
@@ -80,4 +80,4 @@ def test_a_request_that_leaves_the_machine_is_seen(notebook, watch):
         book.page.wait_for_timeout(200)
         with pytest.raises(AssertionError, match=r"must need no network.*203\.0\.113\.1"):
             watch.check()
-        watch.left.clear()
+        watch.requests.clear()

@@ -1,4 +1,4 @@
-"""The real notebooks in JupyterLab: sliders draw what they name, Stop stops, the film scrubs, questions answer.
+"""In the real notebooks sliders draw what they name, Stop stops, the film scrubs and questions answer.
 
 Where everything of interest happens in the first half of a notebook, the second is left to nbval, which runs all cells.
 """
@@ -6,7 +6,7 @@ Where everything of interest happens in the first half of a notebook, the second
 from sparsekit.widgets.colours import BORN, INK
 
 
-def wait_for_picture(book, text: str) -> None:
+def wait_for_masks(book, text: str) -> None:
     """Wait until the first masks of the page are those that a sentence describes."""
     tiles = book.page.locator(".sk-tiles").first
     book.wait_until(tiles, "aria-label", text)
@@ -19,10 +19,10 @@ def test_the_first_notebook_trains_and_answers(notebook):
     page.get_by_role("radio", name="about 93").check()
     page.get_by_role("status").get_by_text("Yes. Ten runs gave").wait_for()
     # The masks on the screen are those of the model in the kernel.
-    wanted = book.python("[layer.count for layer in sk.topology_of(model).values()]")
+    counts = book.python("[layer.count for layer in sk.topology_of(model).values()]")
     canvases = page.locator("canvas.sk-mask")
-    assert canvases.count() == len(wanted)
-    assert [book.count_pixels(canvases.nth(k), INK) for k in range(len(wanted))] == wanted
+    assert canvases.count() == len(counts)
+    assert [book.count_pixels(canvases.nth(k), INK) for k in range(len(counts))] == counts
 
 
 def test_the_second_notebook_draws_exactly_the_masks_its_slider_names(notebook):
@@ -35,13 +35,13 @@ def test_the_second_notebook_draws_exactly_the_masks_its_slider_names(notebook):
         return [book.count_pixels(explorer.nth(k), INK) for k in range(explorer.count())]
 
     page.get_by_role("button", name="Try 99 % uniform").click()
-    wait_for_picture(book, "2,662 of 266,200")
+    wait_for_masks(book, "2,662 of 266,200")
     assert drawn() == [2352, 300, 10]
     page.get_by_role("button", name="Try 99 % ERK").click()
-    wait_for_picture(book, "layers from 0.77 % to 18.4 %")
+    wait_for_masks(book, "layers from 0.77 % to 18.4 %")
     assert drawn() == [1810, 668, 184]
     book.press(slider, "Home")
-    wait_for_picture(book, "266,200 of 266,200")
+    wait_for_masks(book, "266,200 of 266,200")
     assert drawn() == [235200, 30000, 1000]
     assert book.python("explorer.density") == 1
 
@@ -78,15 +78,15 @@ def test_the_fourth_notebook_draws_what_its_controls_say(notebook):
     words.wait_for()
     assert words.inner_text() == book.python("repr(explorer)")
     assert book.python("explorer.controls.values") == {"layer": "fc1", "guide": "uniform", "subset": 4}
-    # The picture in the page is the one that the kernel drew last.
-    sent = book.python("__import__('base64').b64encode(explorer.image.value).decode()")
+    # The image in the page is the one that the kernel drew last.
+    image = book.python("__import__('base64').b64encode(explorer.image.value).decode()")
     page.wait_for_function(
-        """async wanted => {
+        """async expected => {
           const image = document.querySelector('.jp-OutputArea img.widget-image');
           const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
-          return btoa(String.fromCharCode(...bytes)) === wanted;
+          return btoa(String.fromCharCode(...bytes)) === expected;
         }""",
-        arg=sent,
+        arg=image,
     )
 
 
@@ -96,17 +96,17 @@ def test_the_fifth_notebook_shows_what_each_score_keeps_at_each_sparsity(noteboo
     slider, score = page.get_by_role("slider", name="Sparsity"), page.get_by_role("combobox", name="Score")
     slider.wait_for()
     assert slider.get_attribute("aria-valuetext") == "99.61 %"
-    # Asked for before it is there, a mask is shown as soon as the run has found it.
+    # We ask for a mask before it is there, and see it as soon as the run has found it.
     book.press(slider, "End")
     score.select_option("synflow")
     book.settle()
     assert "done after 104 masks" in book.printed()
-    wait_for_picture(book, "11 of 43,968")
+    wait_for_masks(book, "11 of 43,968")
     canvases = page.locator(".sk-tiles").first.locator("canvas.sk-mask")
 
     def agree() -> bool:
         drawn = [book.count_pixels(canvases.nth(k), INK) for k in range(canvases.count())]
-        return drawn == book.python("[layer.count for layer in explorer.shown.topology.values()]")
+        return drawn == book.python("[layer.count for layer in explorer.pruning.topology.values()]")
 
     assert agree()
     words = page.get_by_role("status").get_by_text("of them on a path").first
@@ -114,7 +114,7 @@ def test_the_fifth_notebook_shows_what_each_score_keeps_at_each_sparsity(noteboo
     assert words.inner_text().startswith("synflow, 99.98 % sparsity: 11 of 43,968 connections")
     page.get_by_role("button", name="FORCE at 98.4 %").click()
     page.get_by_text("force, 98.4 % sparsity: 687 of 43,968").first.wait_for()
-    wait_for_picture(book, "687 of 43,968")
+    wait_for_masks(book, "687 of 43,968")
     assert agree()
     assert "nothing left in fc1" in words.inner_text()
     assert book.python("[explorer.controls.values['score'], explorer.controls.values['sparsity']]") == ["force", 6]
@@ -140,38 +140,37 @@ def test_the_landscape_notebook_moves_its_cut_and_walks_over_its_map(notebook):
     assert "reproduced: barriers between seeds are higher than within a run" in book.printed()
     assert "the whole curve lies on the plane: True" in book.printed()
 
-    def sends_another_picture(widget: str, act, **values) -> None:
-        before = book.picture(widget)
+    def sends_another_image(widget: str, act, **values) -> None:
+        before = book.image_hash(widget)
         act()
-        for name, value in values.items():  # before the words are read: those of a key on the way are soon gone
+        for name, value in values.items():  # before we read the words, because those of a key on the way change soon
             book.wait_for(f"{widget}.controls.values[{name!r}] == {value!r}")
-        book.wait_for_another_picture(widget, before)
+        book.wait_for_another_image(widget, before)
         page.get_by_role("status").get_by_text(book.python(f"repr({widget})")).first.wait_for()
 
     cut = page.get_by_role("slider", name="Cut")
-    sends_another_picture("landscape", lambda: book.press(cut, "End"), cut=20)
+    sends_another_image("landscape", lambda: book.press(cut, "End"), cut=20)
     view, measure = (page.get_by_role("combobox", name=name) for name in ("View", "Measure"))
-    sends_another_picture("landscape", lambda: view.select_option("landscape"), view="landscape")
-    sends_another_picture("landscape", lambda: measure.select_option("accuracy"), of="accuracy")
+    sends_another_image("landscape", lambda: view.select_option("landscape"), view="landscape")
+    sends_another_image("landscape", lambda: measure.select_option("accuracy"), of="accuracy")
     network = page.get_by_role("combobox", name="Network")
-    sends_another_picture("people", lambda: book.press(network, "ArrowDown", times=5), network="1/1")
+    sends_another_image("people", lambda: book.press(network, "ArrowDown", times=5), network="1/1")
     masks = page.locator(".sk-tiles").last
-    wait = "3,917 of 78,336"
-    book.wait_until(masks, "aria-label", wait)
+    book.wait_until(masks, "aria-label", "3,917 of 78,336")
     canvases = masks.locator("canvas.sk-mask")
-    wanted = book.python("[layer.count for layer in masks['1/1'].values()]")
-    assert [book.count_pixels(canvases.nth(k), INK) for k in range(canvases.count())] == wanted
+    counts = book.python("[layer.count for layer in masks['1/1'].values()]")
+    assert [book.count_pixels(canvases.nth(k), INK) for k in range(canvases.count())] == counts
     space = page.get_by_role("combobox", name="Distances")
-    sends_another_picture("people", lambda: space.select_option("answers"), space="answers")
+    sends_another_image("people", lambda: space.select_option("answers"), space="answers")
 
 
 def test_the_lottery_notebook_walks_through_its_levels(notebook):
     book = notebook("05_lottery_tickets.ipynb").run_all()
     page = book.page
     assert "every mask lies within the one before: True" in book.printed()
-    before = book.picture("levels")
+    before = book.image_hash("levels")
     book.press(page.get_by_role("slider", name="Level").first, "End")
-    book.wait_for_another_picture("levels", before)
+    book.wait_for_another_image("levels", before)
     assert book.python("levels.controls.values") == {"level": 8}
 
 
@@ -203,5 +202,5 @@ def test_the_notebook_of_tricks_moves_ghosts_while_they_live(notebook):
     book.press(page.get_by_role("slider", name="Beta of ghost neurons"), "End")
     book.settle()
     assert "done with 0 ghosts and 4224 connections" in book.printed()
-    held = book.python("[neurons.rule.beta(0), skips.rule.strength(0)]")
-    assert held == [20.0, 0.0]
+    strengths = book.python("[neurons.rule.beta(0), skips.rule.strength(0)]")
+    assert strengths == [20.0, 0.0]

@@ -1,4 +1,4 @@
-"""A running training in a real notebook: its buttons and sliders work while a cell waits for it."""
+"""The buttons and sliders of a running training work in a real notebook while a cell waits for it."""
 
 SET_UP = """
 import itertools, time
@@ -36,7 +36,7 @@ STATUS = ".sk-text[role=status]"
 
 def wait_for(book, state: str) -> None:
     book.page.wait_for_function(
-        "([place, state]) => document.querySelector(place)?.textContent.startsWith(state)", arg=[STATUS, state]
+        "([selector, state]) => document.querySelector(selector)?.textContent.startsWith(state)", arg=[STATUS, state]
     )
 
 
@@ -50,20 +50,20 @@ def test_a_training_is_steered_paused_and_stopped_while_a_cell_waits_for_it(note
     wait_for(book, "running")
     page.wait_for_function("() => Number(document.querySelector('canvas.sk-curve')?.dataset.points) > 20")
     book.press(page.get_by_role("slider", name="Interval"), "Home")
-    book.press(page.get_by_role("slider", name="Drop drop_fraction"), "End")
+    book.press(page.get_by_role("slider", name="Drop fraction"), "End")
     page.get_by_role("button", name="Pause").click()
     wait_for(book, "paused")
     page.wait_for_timeout(200)
-    held = steps_said(book)
+    count = steps_said(book)
     page.wait_for_timeout(400)
-    assert steps_said(book) == held
+    assert steps_said(book) == count
     page.get_by_role("button", name="Resume").click()
     wait_for(book, "running")
     page.get_by_role("button", name="Stop").click()
     wait_for(book, "stopped")
     book.settle()
     assert book.python("[run.state, last.step + 1 == run.count, run.count < 100_000]") == ["stopped", True, True]
-    assert book.python("run.count") >= held
+    assert book.python("run.count") >= count
     page.get_by_text("follows Cosine").wait_for(state="detached")
     assert book.python("[control.rule.every, control.rule.drop_fraction.value]") == [1, 0.9]
     assert page.locator("canvas.sk-mask").count() == 2

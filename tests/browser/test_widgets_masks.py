@@ -1,11 +1,11 @@
-"""The mask explorer and the film in a real notebook: every connection is one dark pixel, at any sparsity."""
+"""In a real notebook the mask explorer and the film draw every connection as one dark pixel, at any sparsity."""
 
 from sparsekit.widgets.colours import BORN, DROPPED, INK
 
 SET_UP = """
 import torch
 from sparsekit.rewiring.journal import Journal
-from sparsekit.rewiring.update import Change
+from sparsekit.rewiring.update import TopologyUpdate
 from sparsekit.topology.selection import draw_distinct, random_topology
 from sparsekit.widgets import MaskExplorer, TopologyFilm
 
@@ -24,7 +24,7 @@ for number in range(8):
     for name, layer in journal[number].items():
         dropped[name] = layer.indices[draw_distinct(layer.count, layer.count // 4, generator)]
         grown[name] = layer.missing_at(draw_distinct(layer.size - layer.count, layer.count // 4, generator))
-    journal.add(100 * (number + 1), Change(dropped, grown))
+    journal.add(100 * (number + 1), TopologyUpdate(dropped, grown))
 film = TopologyFilm(journal)
 film
 """
@@ -51,10 +51,10 @@ def counted(book) -> dict[str, int]:
 
 
 def wait_for_kernel(book, sparsity: str) -> None:
-    """Wait until slider, kernel and picture agree on this sparsity."""
+    """Wait until slider, kernel and masks agree on this sparsity."""
     book.page.wait_for_function("text => document.querySelector('.sk-value').textContent === text", arg=sparsity)
-    wanted = float(sparsity.removesuffix(" %"))
-    while book.python("explorer.controls.values['sparsity']") != wanted:
+    expected = float(sparsity.removesuffix(" %"))
+    while book.python("explorer.controls.values['sparsity']") != expected:
         book.page.wait_for_timeout(20)
     book.page.wait_for_function(
         "alt => document.querySelector('.sk-tiles').getAttribute('aria-label') === alt",
@@ -73,7 +73,7 @@ def test_every_connection_is_one_dark_pixel_whatever_is_chosen(notebook):
         explorer.press(slider, key, times=times)
         wait_for_kernel(explorer, sparsity)
         assert painted(explorer) == counted(explorer)
-    assert sum(counted(explorer).values()) == 3  # of 2,976 places
+    assert sum(counted(explorer).values()) == 3  # of 2,976 positions
     cells = explorer.page.locator(".sk-table tbody tr").evaluate_all("rows => rows.map(r => r.children[2].textContent)")
     assert cells == ["1", "1", "1", "3"]
     for role, name in (("slider", "Sparsity"), ("combobox", "Allocation"), ("combobox", "Score")):
@@ -111,11 +111,11 @@ def test_the_film_scrubs_exactly_and_without_the_kernel_and_plays(notebook):
     film.page.locator("canvas.sk-film-mask").wait_for()
     film.page.evaluate(COUNT_MESSAGES)
     slider = film.page.get_by_role("slider", name="Rewiring")
-    shown = []
+    frames = []
     for key, rewiring in (("ArrowRight", 1), ("ArrowRight", 2), ("End", 8), ("ArrowLeft", 7), ("Home", 0)):
         film.press(slider, key)
         show(film, rewiring)
-        shown.append((rewiring, frame(film)))
+        frames.append((rewiring, frame(film)))
     film.page.get_by_label("Layer", exact=True).select_option("head")
     film.press(slider, "End")
     show(film, 8)
@@ -128,16 +128,16 @@ def test_the_film_scrubs_exactly_and_without_the_kernel_and_plays(notebook):
     )
     without_kept = frame(film)
     assert film.page.evaluate("() => window.sparsekitSent") == 0
-    wanted = film.python("{name: one.counts for name, one in film.films.items()}")
-    assert shown == [(rewiring, wanted["fc1"][rewiring]) for rewiring, _ in shown]
-    assert head == wanted["head"][8]
+    counts = film.python("{name: one.counts for name, one in film.films.items()}")
+    assert frames == [(rewiring, counts["fc1"][rewiring]) for rewiring, _ in frames]
+    assert head == counts["head"][8]
     assert without_kept == [head[0], 0, head[2]]
     film.page.get_by_role("checkbox", name="Kept").check()
     film.page.get_by_label("Layer", exact=True).select_option("fc1")
     film.press(slider, "Home")
     film.page.get_by_role("button", name="Play").click()
     film.page.get_by_role("button", name="Pause").wait_for()
-    show(film, 2)  # the test's reader wants less motion: one rewiring per second
+    show(film, 2)  # the test's reader wants less motion, so it plays one rewiring per second
     film.page.get_by_role("button", name="Pause").click()
     label = film.page.locator("canvas.sk-film-mask").get_attribute("aria-label")
     film.page.wait_for_timeout(1300)

@@ -1,5 +1,5 @@
-"""The kernels for CPUs: Numba with vectors in registers, compiled on the user's machine without any compiler there.
+"""These kernels for CPUs use Numba with vectors in registers, so you need no compiler of your own.
 
-`vectors` gives Numba registers full of samples; `linear`, `conv2d`, `norm` and `transpose` are the compiled kernels;
-`plans`, `threads`, `calls` and `copies` stand between them and torch.
+`vectors` gives Numba registers full of samples, and `linear`, `conv2d`, `norm` and `transpose` are the compiled
+kernels. `plans`, `threads`, `calls` and `copies` connect them with torch.
 """

@@ -1,4 +1,4 @@
-"""From torch tensors to the compiled kernels of linear and convolutional layers. Everything is feature-major."""
+"""This module hands torch tensors to the compiled kernels of linear and conv layers. Everything is feature-major."""
 
 import numpy as np
 import torch
@@ -10,8 +10,8 @@ from sparsekit.kernels.cpu.plans import ConvPlan, Plan
 from sparsekit.kernels.cpu.threads import equal_shares, fair_shares, num_threads, run
 from sparsekit.kernels.structure import Structure
 
-# Numbers in a cache line. Where a part has as many in each row, its first ones are long written when its neighbour in
-# the row comes to its last ones: then parts can write to the same array.
+# Numbers in a cache line. Where a part has as many in each row, its neighbour reaches the shared cache line much later,
+# so parts can write to the same array.
 LINE = 16
 
 
@@ -41,9 +41,9 @@ def linear_backward(
     index, bounds = _by_columns(structure)
     parts, dvalues = len(bounds) - 1, torch.empty_like(values) if batch else torch.zeros_like(values)
     shares = parts == 1 or values.numel() >= LINE * parts * structure.num_rows
-    sums = _flat(dvalues)
-    own = sums[None] if shares else np.empty((parts, len(sums)), sums.dtype)
-    arguments = *index, _flat(values), x_WB.numpy(), g_OB.numpy(), _array(dx_WB), own, sums, batch
+    flat_dvalues = _flat(dvalues)
+    partials = flat_dvalues[None] if shares else np.empty((parts, len(flat_dvalues)), flat_dvalues.dtype)
+    arguments = *index, _flat(values), x_WB.numpy(), g_OB.numpy(), _array(dx_WB), partials, flat_dvalues, batch
     run(linear.backward, linear.backward_threaded, arguments, bounds)
     return dx_WB, dvalues
 
@@ -79,30 +79,30 @@ def conv2d_backward(
     arguments = tuple(plan.backward), *map(_array, (_ordered(values, plan.backward), x_HWCB, g_HWOB, dx_HWCB, sums))
     run(conv2d.backward, conv2d.backward_threaded, arguments, bounds)
     dvalues = torch.empty_like(values)
-    dvalues.view(-1)[torch.from_numpy(plan.backward.places)] = sums.sum(0)
+    dvalues.view(-1)[torch.from_numpy(plan.backward.value_index)] = sums.sum(0)
     return dx_HWCB, dvalues
 
 
 def _plan(structure: Structure, x_HWCB: Tensor, unfold: dict) -> ConvPlan:
     height, width, _, batch = x_HWCB.shape
-    # Two sizes, a full batch and the last of an epoch: a plan is as large as the connections. The last one used stands
-    # last; between any two lines another thread may use the same layer with other sizes.
-    kept: dict[tuple, ConvPlan] = structure.derived("conv2d", dict)
+    # We keep two sizes, a full batch and the last of an epoch, because a plan is as large as the connections. The last
+    # one used comes last. Between any two lines another thread may use the same layer with other sizes.
+    plans: dict[tuple, ConvPlan] = structure.derived("conv2d", dict)
     key = (height, width, batch, *unfold.values())
-    plan = kept.pop(key, None) or ConvPlan.of(structure, (height, width), batch, unfold)
-    kept[key] = plan
-    for old in list(kept)[:-2]:
-        kept.pop(old, None)
+    plan = plans.pop(key, None) or ConvPlan.of(structure, (height, width), batch, unfold)
+    plans[key] = plan
+    for old in list(plans)[:-2]:
+        plans.pop(old, None)
     return plan
 
 
 def _ordered(values: Tensor, plan: Plan) -> Tensor:
-    """The values as the plan walks over them: read at random places, they would push activations out of the cache."""
-    return values.detach().index_select(0, torch.from_numpy(plan.places)).view(-1)
+    """Return the values in the plan's order, because random reads would push activations out of the cache."""
+    return values.detach().index_select(0, torch.from_numpy(plan.value_index)).view(-1)
 
 
 def _by_rows(structure: Structure) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """The index arrays of a walk over the rows, and the bounds of each thread's part."""
+    """Return the index arrays of a walk over the rows, and the bounds of each thread's part."""
     threads = num_threads()
 
     def make():
@@ -113,14 +113,14 @@ def _by_rows(structure: Structure) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
 
 
 def _by_columns(structure: Structure) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """The same of a walk over the columns, and where each part finds the first value of each row; rows' ends last."""
+    """Return the same for a walk over the columns, and where each part's values of each row begin (last, the ends)."""
     threads = num_threads()
 
     def make():
         pointers, rows, _ = (array.numpy() for array in structure.columns)
         bounds, row_starts = fair_shares(pointers, threads), structure.row_pointers[:-1].numpy()
         before = (rows[: pointers[bound]] for bound in bounds)
-        starts = np.stack([row_starts + np.bincount(passed, minlength=len(row_starts)) for passed in before])
+        starts = np.stack([row_starts + np.bincount(part_rows, minlength=len(row_starts)) for part_rows in before])
         return (pointers, rows, starts.astype(np.int32)), bounds
 
     return structure.derived(("columns", threads), make)
@@ -131,5 +131,5 @@ def _array(tensor: Tensor | None) -> np.ndarray | None:
 
 
 def _flat(values: Tensor) -> np.ndarray:
-    """Values without their dimensions of size 1, which NumPy drops in a tenth of the time that torch takes."""
+    """Return values without dimensions of size 1, which NumPy drops in a tenth of the time that torch takes."""
     return values.detach().numpy().reshape(-1)

@@ -1,4 +1,4 @@
-"""Copies between feature-major memory and the two formats of torch: contiguous and channels-last."""
+"""This module copies between feature-major memory and the two formats of torch, contiguous and channels-last."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch import Tensor
 from sparsekit.kernels.cpu import transpose
 from sparsekit.kernels.cpu.threads import equal_shares, run
 
-TILE = 16  # so that threads meet at the border of a tile
+TILE = 16  # so threads meet at the border of a tile
 
 
 def to_rows(x: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def _matrix(source: Tensor, rows: int, cols: int) -> Tensor:
 
 
 def _planes(source: Tensor, target: Tensor, steps: tuple, target_steps: tuple, shape: tuple) -> None:
-    """Transpose one matrix per channel; steps are from row to row and from channel to channel."""
+    """Transpose one matrix per channel, with steps from row to row and from channel to channel."""
     arguments = source.view(-1).numpy(), *steps, target.view(-1).numpy(), *target_steps, *shape
     channels = source.numel() // (shape[0] * shape[1])
     run(transpose.planes, transpose.planes_threaded, arguments, equal_shares(channels))

@@ -1,9 +1,9 @@
-"""Batch normalisation, with or without a ReLU after it, on feature-major activations `(pixels, channels, batch)`.
+"""These kernels normalise batches of feature-major activations `(pixels, channels, batch)`, with or without a ReLU.
 
-In a residual block something is added before the ReLU; the same passes over memory do that too.
+In a residual block something is added before the ReLU, which the same passes over memory do as well.
 
-Each pass walks over memory once, in its order. Sums are kept in float64 and taken of differences from the channel's
-first number, so that a large mean does not swallow a small variance.
+Each pass walks over memory once, in its order. Sums are held in float64 and taken of differences from the channel's
+first number, so a large mean does not swallow a small variance.
 
 Source: Ioffe and Szegedy (2015), arXiv:1502.03167, algorithm 1 and section 3.
 """
@@ -12,7 +12,7 @@ from numba import prange
 
 from sparsekit.utils import compiling
 
-# Sums may be regrouped, as vector registers must; nothing is assumed about infinities and NaN.
+# Sums may be regrouped, as vector registers must. We assume nothing about infinities and NaN.
 FAST = {"reassoc", "contract", "nsz"}
 
 compiled = compiling.compiled(fastmath=FAST)
@@ -34,9 +34,9 @@ def sums(x, parts, bounds, part):
             parts[part, 1, channel] += two
 
 
-@in_order  # so that it gives what the same steps would one by one
+@in_order  # so it gives the same result as separate steps
 def apply(x, scale, shift, added, relu, y, bounds, part):
-    """Write `scale * x + shift` per channel, plus `added` unless None; zero for what is negative if there is a ReLU."""
+    """Write `scale * x + shift` per channel, plus `added` unless None, with negative results set to zero by a ReLU."""
     for pixel in range(bounds[part], bounds[part + 1]):
         for channel in range(x.shape[1]):
             a, b, row, out = scale[channel], shift[channel], x[pixel, channel], y[pixel, channel]
@@ -62,72 +62,72 @@ def gradient_sums(x, g, scale, shift, mean, relu, parts, bounds, part):
             a, b, m, row, grad = scale[channel], shift[channel], mean[channel], x[pixel, channel], g[pixel, channel]
             one, two = x.dtype.type(0), x.dtype.type(0)
             for n in range(len(row)):
-                passed = x.dtype.type(0) if relu and a * row[n] + b <= 0 else grad[n]
-                one += passed
-                two += passed * (row[n] - m)
+                relu_grad = x.dtype.type(0) if relu and a * row[n] + b <= 0 else grad[n]
+                one += relu_grad
+                two += relu_grad * (row[n] - m)
             parts[part, 0, channel] += one
             parts[part, 1, channel] += two
 
 
 @compiled
-def passed_sums(x, y, g, mean, passed, parts, bounds, part):
-    """The same for a sum behind whose ReLU `y` came out: write what of `g` passes that ReLU, and add it up."""
+def relu_gradient_sums(x, y, g, mean, relu_grads, parts, bounds, part):
+    """Do the same behind a sum and its ReLU, whose result is `y`. Also write the part of `g` that passes the ReLU."""
     for pixel in range(bounds[part], bounds[part + 1]):
         for channel in range(x.shape[1]):
             m, row, grad = mean[channel], x[pixel, channel], g[pixel, channel]
-            result, out = y[pixel, channel], passed[pixel, channel]
+            result, out = y[pixel, channel], relu_grads[pixel, channel]
             one, two = x.dtype.type(0), x.dtype.type(0)
             for n in range(len(row)):
-                through = x.dtype.type(0) if result[n] <= 0 else grad[n]
-                out[n] = through
-                one += through
-                two += through * (row[n] - m)
+                relu_grad = x.dtype.type(0) if result[n] <= 0 else grad[n]
+                out[n] = relu_grad
+                one += relu_grad
+                two += relu_grad * (row[n] - m)
             parts[part, 0, channel] += one
             parts[part, 1, channel] += two
 
 
 @compiled
 def gradient(x, g, scale, shift, mean, relu, offset, slope, dx, bounds, part):
-    """Write `scale * g - offset - slope * (x - mean)`: the input's gradient."""
+    """Write the input's gradient, `scale * g - offset - slope * (x - mean)`."""
     for pixel in range(bounds[part], bounds[part + 1]):
         for channel in range(x.shape[1]):
             a, b, m, row, grad = scale[channel], shift[channel], mean[channel], x[pixel, channel], g[pixel, channel]
             c, d, out = offset[channel], slope[channel], dx[pixel, channel]
             for n in range(len(row)):
-                passed = x.dtype.type(0) if relu and a * row[n] + b <= 0 else grad[n]
-                out[n] = a * passed - c - d * (row[n] - m)
+                relu_grad = x.dtype.type(0) if relu and a * row[n] + b <= 0 else grad[n]
+                out[n] = a * relu_grad - c - d * (row[n] - m)
 
 
 @threaded
 def sums_threaded(x, parts, bounds):
-    """All parts of `sums`, a thread each."""
+    """Run all parts of `sums`, a thread each."""
     for part in prange(len(bounds) - 1):
         sums(x, parts, bounds, part)
 
 
 @threaded
 def apply_threaded(x, scale, shift, added, relu, y, bounds):
-    """All parts of `apply`, a thread each."""
+    """Run all parts of `apply`, a thread each."""
     for part in prange(len(bounds) - 1):
         apply(x, scale, shift, added, relu, y, bounds, part)
 
 
 @threaded
 def gradient_sums_threaded(x, g, scale, shift, mean, relu, parts, bounds):
-    """All parts of `gradient_sums`, a thread each."""
+    """Run all parts of `gradient_sums`, a thread each."""
     for part in prange(len(bounds) - 1):
         gradient_sums(x, g, scale, shift, mean, relu, parts, bounds, part)
 
 
 @threaded
-def passed_sums_threaded(x, y, g, mean, passed, parts, bounds):
-    """All parts of `passed_sums`, a thread each."""
+def relu_gradient_sums_threaded(x, y, g, mean, relu_grads, parts, bounds):
+    """Run all parts of `relu_gradient_sums`, a thread each."""
     for part in prange(len(bounds) - 1):
-        passed_sums(x, y, g, mean, passed, parts, bounds, part)
+        relu_gradient_sums(x, y, g, mean, relu_grads, parts, bounds, part)
 
 
 @threaded
 def gradient_threaded(x, g, scale, shift, mean, relu, offset, slope, dx, bounds):
-    """All parts of `gradient`, a thread each."""
+    """Run all parts of `gradient`, a thread each."""
     for part in prange(len(bounds) - 1):
         gradient(x, g, scale, shift, mean, relu, offset, slope, dx, bounds, part)

@@ -1,4 +1,4 @@
-"""From torch tensors to the compiled kernels of batch normalisation. Sums per channel are float64 throughout."""
+"""This module hands torch tensors to the kernels of batch normalisation. Sums per channel are float64 throughout."""
 
 import torch
 from jaxtyping import Float, Float64
@@ -26,7 +26,7 @@ def scale(
     *,
     relu: bool,
 ) -> None:
-    """Write `factor * x + shift` per channel, plus `added`, to `y`; zero for what is negative if there is a ReLU."""
+    """Write `factor * x + shift` per channel, plus `added`, to `y`, with negative results set to zero by a ReLU."""
     channels = (tensor.to(x_PCB).numpy() for tensor in (factor, shift))
     added = None if added_PCB is None else added_PCB.numpy()
     arguments = x_PCB.numpy(), *channels, added, relu, y_PCB.numpy()
@@ -44,20 +44,20 @@ def gradients(
     *,
     relu: bool,
 ) -> tuple[Float[Tensor, "p c b"], Float[Tensor, " c"], Float[Tensor, " c"], Float[Tensor, "p c b"]]:
-    """Return the gradients of the input, of the weight, of the bias, and of what was added.
+    """Return the gradients of the input, of the weight, of the bias, and of the added tensor.
 
-    With `z = (x - mean) / deviation`: `dx = scale * (g - average(g) - z * average(g * z))`.
+    With `z = (x - mean) / deviation`, `dx = scale * (g - average(g) - z * average(g * z))`.
 
     Args:
-        sum_PCB: the result, if something was added before the ReLU; from `x` alone it cannot be seen what passed.
+        sum_PCB: the result, if something was added before the ReLU, because `x` alone does not tell what passed.
     """
     bounds, parts = _parts(x_PCB)
     x, g, scales = x_PCB.numpy(), g_PCB.numpy(), [tensor.to(x_PCB).numpy() for tensor in (scale, shift, mean)]
     if sum_PCB is not None and relu:
-        passed = torch.empty_like(x_PCB)
-        arguments = x, sum_PCB.numpy(), g, scales[2], passed.numpy(), parts.numpy()
-        run(norm.passed_sums, norm.passed_sums_threaded, arguments, bounds)
-        g_PCB, g, relu = passed, passed.numpy(), False
+        relu_grads = torch.empty_like(x_PCB)
+        arguments = x, sum_PCB.numpy(), g, scales[2], relu_grads.numpy(), parts.numpy()
+        run(norm.relu_gradient_sums, norm.relu_gradient_sums_threaded, arguments, bounds)
+        g_PCB, g, relu = relu_grads, relu_grads.numpy(), False
     else:
         run(norm.gradient_sums, norm.gradient_sums_threaded, (x, g, *scales, relu, parts.numpy()), bounds)
     dbias, product = parts.sum(0)

@@ -1,4 +1,4 @@
-"""How many threads the compiled kernels use, and how the work is shared out."""
+"""This module decides how many threads the compiled kernels use, and shares the work out among them."""
 
 import functools
 import os
@@ -10,15 +10,15 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-# One threaded kernel at a time: Numba's simplest thread pool must not be entered twice, and waiting costs no core.
+# We run one threaded kernel at a time, because Numba's simplest thread pool must not be entered twice.
 _one_at_a_time = threading.Lock()
 _is_fork = False
 _have_run: set[Callable] = set()
-SLOW = 2.5  # seconds: a warm cache answers within one or so, only a cold one takes longer
+SLOW = 2.5  # seconds, as a warm cache answers within one or so, and only a cold one takes longer
 
 
 def _after_fork() -> None:
-    # Threads do not survive a fork: a child (a DataLoader's worker, say) computes with one.
+    # Threads do not survive a fork, so a child (for example a DataLoader's worker) computes with one.
     global _is_fork, _one_at_a_time
     _is_fork, _one_at_a_time = True, threading.Lock()
 
@@ -28,12 +28,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def num_threads() -> int:
-    """Return how many threads the kernels use: as many as torch, but one in a forked process."""
+    """Return how many threads the kernels use, as many as torch, but one in a forked process."""
     return 1 if _is_fork else torch.get_num_threads()
 
 
 def run(serial: Callable, threaded: Callable, arguments: tuple, bounds: np.ndarray) -> None:
-    """Run a kernel: in this thread if there is one part of the work, else a thread for each.
+    """Run a kernel, in this thread if there is one part of the work, else in one thread for each part.
 
     Args:
         serial: takes the arguments, the bounds and the number of a part.
@@ -56,7 +56,7 @@ def _run(serial: Callable, threaded: Callable, arguments: tuple, bounds: np.ndar
         return
     import numba
 
-    # As many of Numba's threads as there are parts wake up, not all; the user's own setting comes back.
+    # As many of Numba's threads as there are parts wake up, not all. Afterwards we restore the user's own setting.
     most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # set when numba is imported
     with _one_at_a_time:
         parts, before = min(len(bounds) - 1, most), numba.get_num_threads()
@@ -90,7 +90,7 @@ def fair_shares(pointers: np.ndarray, threads: int) -> np.ndarray:
 
 @contextmanager
 def _announced(kernel: Callable):
-    """Say so if a kernel's first call in a process is slow: then it is being compiled, not loaded."""
+    """Tell the user if a kernel's first call in a process is slow, because then it is being compiled, not loaded."""
     notice = threading.Timer(SLOW, _say_compiling, [kernel])
     notice.daemon = True
     notice.start()
@@ -102,4 +102,4 @@ def _announced(kernel: Callable):
 
 def _say_compiling(kernel: Callable) -> None:
     name = f"{kernel.__module__.rpartition('.')[2]}.{kernel.__name__}"
-    sys.stderr.write(f"sparsekit: compiling the sparse kernel {name} for this processor, once; a minute at most ...\n")
+    sys.stderr.write(f"sparsekit: compiling the sparse kernel {name} for this processor, once. A minute at most ...\n")

@@ -1,4 +1,4 @@
-"""Between ordinary tensors and feature-major ones: transposition in tiles of one cache line."""
+"""These kernels transpose between ordinary and feature-major tensors, in tiles of one cache line."""
 
 # Numba, not the caller, gives an intrinsic its first argument.
 # pyright: reportCallIssue=false
@@ -9,9 +9,9 @@ from numba import prange
 from sparsekit.kernels.cpu.vectors import transpose_tile
 from sparsekit.utils import compiling
 
-# Bytes from which on a copy is written past the caches: it would push everything else out, and be gone when it is read.
+# Bytes from which on a copy is written past the caches, where it would push everything else out before it is read.
 STREAMED = 2**23
-# Numbers that may be written side by side, a tile of each row after the other: as many as the first cache holds.
+# Numbers that may be written side by side, a tile of each row in turn, which are as many as the first cache holds.
 WRITTEN = 2**13
 
 compiled = compiling.compiled()
@@ -27,45 +27,45 @@ def _by_number(source, at, step, target, target_at, target_step, rows, cols):
 
 @compiled
 def transpose(source, at, step, target, target_at, target_step, rows, first, last):
-    """Write `target[col, row] = source[row, col]` for some columns; rows start every `step` numbers."""
+    """Write `target[col, row] = source[row, col]` for some columns, where rows start every `step` numbers."""
     tile = np.int64(64 // source.itemsize)
     streams = target.nbytes >= STREAMED and target.ctypes.data % 64 == 0 and target_at % tile == target_step % tile == 0
     block = max(tile, WRITTEN // target_step // tile * tile)
     for begin in range(first, last, block):
         for row in range(0, rows, tile):
             for col in range(begin, min(last, begin + block), tile):
-                here, there = at + row * step + col, target_at + col * target_step + row
+                tile_at, tile_target_at = at + row * step + col, target_at + col * target_step + row
                 high, wide = min(tile, rows - row), min(tile, last - col)
                 if high < tile or wide < tile:
-                    _by_number(source, here, step, target, there, target_step, high, wide)
+                    _by_number(source, tile_at, step, target, tile_target_at, target_step, high, wide)
                 elif streams:
-                    transpose_tile(source, here, step, target, there, target_step, True)
+                    transpose_tile(source, tile_at, step, target, tile_target_at, target_step, True)
                 else:
-                    transpose_tile(source, here, step, target, there, target_step, False)
+                    transpose_tile(source, tile_at, step, target, tile_target_at, target_step, False)
 
 
 @compiled
 def matrix(source, target, rows, cols, bounds, part):
-    """Transpose a matrix `(rows, cols)`: one part of its columns."""
+    """Transpose one part of the columns of a matrix `(rows, cols)`."""
     transpose(source, 0, cols, target, 0, rows, rows, bounds[part], bounds[part + 1])
 
 
 @compiled
 def planes(source, step, jump, target, target_step, target_jump, rows, cols, bounds, part):
-    """Transpose a part of several matrices: each begins `jump` numbers after the one before it."""
+    """Transpose a part of several matrices, each of which begins `jump` numbers after the one before it."""
     for plane in range(bounds[part], bounds[part + 1]):
         transpose(source, plane * jump, step, target, plane * target_jump, target_step, rows, 0, cols)
 
 
 @threaded
 def matrix_threaded(source, target, rows, cols, bounds):
-    """All parts of `matrix`, a thread each."""
+    """Run all parts of `matrix`, a thread each."""
     for part in prange(len(bounds) - 1):
         matrix(source, target, rows, cols, bounds, part)
 
 
 @threaded
 def planes_threaded(source, step, jump, target, target_step, target_jump, rows, cols, bounds):
-    """All parts of `planes`, a thread each."""
+    """Run all parts of `planes`, a thread each."""
     for part in prange(len(bounds) - 1):
         planes(source, step, jump, target, target_step, target_jump, rows, cols, bounds, part)

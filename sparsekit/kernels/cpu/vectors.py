@@ -1,10 +1,10 @@
-"""Vectors for Numba: a row of activations held in registers, so that kernels read like their mathematics.
+"""A vector for Numba is a row of activations held in registers, so kernels read like their mathematics.
 
-Numba alone keeps such a row in memory and reaches half the speed. A vector here is one LLVM value of 16 to 128 numbers;
+Numba alone holds such a row in memory and reaches half the speed. A vector here is one LLVM value of 16 to 128 numbers.
 LLVM splits it over as many registers as the processor needs, so the same kernel serves AVX-512, AVX2 and NEON.
 
-`like` is any vector of the wanted kind: kernels are written once and compiled for each kind they are called with. With
-`count` only the first so many numbers are read, written or summed; `None` means all of them.
+`like` is any vector of the desired kind, because kernels are written once and compiled for each kind. With `count` only
+the first so many numbers are read, written or summed, and `None` means all of them.
 """
 
 from llvmlite import binding, ir
@@ -18,7 +18,7 @@ _LINE = 64  # bytes in a cache line
 
 
 def _widest() -> int:
-    """Return how many float32 numbers fit into half the registers: the other half is for what they meet."""
+    """Return how many float32 numbers fit into half the registers, because the other half holds what they meet."""
     features = binding.get_host_cpu_features()
     return 128 if features.get("avx512f") else 64
 
@@ -27,7 +27,7 @@ WIDEST = _widest()
 
 
 class Vector(types.Type):
-    """The type of a vector, by its element type and its number of lanes."""
+    """This is the type of a vector, by its element type and its number of lanes."""
 
     def __init__(self, element: types.Float, lanes: int):
         self.element, self.lanes = element, lanes
@@ -81,7 +81,7 @@ def spread(typing, number, like):
 
 @intrinsic
 def load(typing, array, offset, like, count):
-    """Return consecutive numbers of an array's memory, from an offset on; lanes past `count` are zero."""
+    """Return consecutive numbers of an array's memory, from an offset on, with zeros in the lanes past `count`."""
 
     def generate(context, builder, signature, args):
         pointer = _pointer(context, builder, signature, args, like.llvm)
@@ -123,11 +123,11 @@ def prefetch(typing, array, offset, like):
 
     def generate(context, builder, signature, args):
         byte = ir.IntType(8).as_pointer()
-        start = builder.bitcast(_pointer(context, builder, signature, args, like.llvm), byte)
+        pointer = builder.bitcast(_pointer(context, builder, signature, args, like.llvm), byte)
         kind = ir.FunctionType(ir.VoidType(), [byte, _INT32, _INT32, _INT32])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         for line in range(max(1, like.lanes * like.element.bitwidth // 8 // _LINE)):
-            builder.call(function, [builder.gep(start, [_INT32(line * _LINE)]), _INT32(0), _INT32(3), _INT32(1)])
+            builder.call(function, [builder.gep(pointer, [_INT32(line * _LINE)]), _INT32(0), _INT32(3), _INT32(1)])
         return context.get_dummy_value()
 
     return types.void(array, offset, like), generate
@@ -143,7 +143,7 @@ def fma(typing, a, b, c):
 def dot(typing, a, b, sums):
     """Return the sum of the products of two vectors' numbers, added up in so many sums first (1, 2 or 4).
 
-    One sum waits for itself, many cost registers and are added up in the end: which is quickest depends on the loop.
+    One sum waits for itself, while many cost registers and are added up in the end. The loop decides which is fastest.
     """
 
     def generate(context, builder, signature, args):
@@ -154,8 +154,8 @@ def dot(typing, a, b, sums):
             if number < sums.literal_value:
                 parts.append(builder.fmul(left, right))
             else:
-                place = number % sums.literal_value
-                parts[place] = _fma(builder, part, left, right, parts[place])
+                index = number % sums.literal_value
+                parts[index] = _fma(builder, part, left, right, parts[index])
         while len(parts) > 1:
             parts = [builder.fadd(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
         return _reduce(builder, part, parts[0])
@@ -217,25 +217,24 @@ def _reduce(builder, vector: Vector, value):
 
 def _split(builder, value, lanes: int, size: int) -> list:
     """Cut a vector into parts of the size of one register."""
-    starts = range(0, lanes, size)
-    places = (list(range(start, start + size)) for start in starts)
-    return [builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(_INT32, size), p)) for p in places]
+    groups = (list(range(first, first + size)) for first in range(0, lanes, size))
+    return [builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(_INT32, size), group)) for group in groups]
 
 
 @intrinsic(prefer_literal=True)
 def transpose_tile(typing, source, source_at, source_step, target, target_at, target_step, streams):
-    """Transpose a square of numbers, one register wide: rows start every so many numbers.
+    """Transpose a square of numbers, one register wide, whose rows start every so many numbers.
 
     In each round rows that differ in one bit of their number swap the halves in which the same bit of the lane
-    differs; after all bits, lanes have become rows. What streams is written past the caches, to whole cache lines.
+    differs. After all bits, lanes have become rows. What streams is written past the caches, to whole cache lines.
     """
     vector = Vector(source.dtype, 512 // source.dtype.bitwidth)
 
     def row(context, builder, signature, args, first, number):
         step = builder.mul(args[first + 2], ir.Constant(args[first + 2].type, number))
         array = context.make_array(signature.args[first])(context, builder, args[first])
-        place = builder.gep(array.data, [builder.add(args[first + 1], step)])
-        return builder.bitcast(place, vector.llvm.as_pointer())
+        pointer = builder.gep(array.data, [builder.add(args[first + 1], step)])
+        return builder.bitcast(pointer, vector.llvm.as_pointer())
 
     def generate(context, builder, signature, args):
         align = vector.element.bitwidth // 8

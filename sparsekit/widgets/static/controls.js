@@ -1,18 +1,18 @@
-// Native controls made from a list of fields: every one has a label, works by keyboard and says its value.
+// We make native controls from a list of fields. Each has a label, works by keyboard and says its value.
 
-export const shown = {
+export const formats = {
   percent: value => `${value < 99 ? value.toFixed(1) : value.toFixed(2)} %`,
   share: value => `${(100 * value).toFixed(1)} %`,
   number: value => String(+Number(value).toPrecision(4)),
   steps: value => `${value} steps`,
-  halvings: value => shown.percent(100 * (1 - 2 ** -value)),
+  halvings: value => formats.percent(100 * (1 - 2 ** -value)),
 };
 
 const builders = {
   range(field, send) {
     const input = make('input', { type: 'range', min: field.low, max: field.high, step: field.step ?? 'any' });
     const output = make('output', { class: 'sk-value' });
-    const format = shown[field.format] ?? shown.number;
+    const format = formats[field.format] ?? formats.number;
     input.addEventListener('input', () => { set(Number(input.value)); send(Number(input.value)); });
     function set(value) {
       if (Number(input.value) !== value) input.value = value;
@@ -60,7 +60,7 @@ const builders = {
   },
 };
 
-/** One field as a row: label, control, value, help and, where something is wrong, why. */
+/** Build one field as a row of label, control, value and help, or the error where something is wrong. */
 function buildField(field, send, press, id) {
   const control = builders[field.kind](field, send, press);
   const note = make('span', { class: 'sk-note', id: `${id}-note` });
@@ -70,7 +70,7 @@ function buildField(field, send, press, id) {
   return { ...control, row, note };
 }
 
-/** What may change without building a control anew, so that the reader keeps the focus. */
+/** Change what needs no new control, so that the reader keeps the focus. */
 function refresh(control, field) {
   const { input, note, row } = control;
   note.textContent = field.error || field.help || '';
@@ -83,8 +83,8 @@ function refresh(control, field) {
   if (field.kind === 'button') input.textContent = field.label;
 }
 
-/** The part of a field that makes another control necessary. */
-const bones = field => JSON.stringify([field.name, field.kind, field.options, field.low, field.high, field.depth,
+/** Name the parts of a field whose change makes another control necessary. */
+const keyOf = field => JSON.stringify([field.name, field.kind, field.options, field.low, field.high, field.depth,
   field.kind === 'button' ? '' : field.label]);
 
 function render({ model, el }) {
@@ -97,7 +97,7 @@ function render({ model, el }) {
     model.save_changes();
   }
   function controlOf(field) {
-    const key = bones(field);
+    const key = keyOf(field);
     if (built.get(field.name)?.key !== key) {
       const group = { ...field, group: `${page}-${field.name}` };
       const control = buildField(group, value => send(field.name, value), () => model.send({ press: field.name }), `${page}-${field.name}`);
@@ -106,7 +106,7 @@ function render({ model, el }) {
     return built.get(field.name);
   }
   function arrange(rows) {
-    if (rows.length === form.children.length && rows.every((row, place) => row === form.children[place])) return;
+    if (rows.length === form.children.length && rows.every((row, index) => row === form.children[index])) return;
     const focused = document.activeElement?.closest?.('[data-name]')?.dataset.name;
     form.replaceChildren(...rows);
     if (focused) built.get(focused)?.input.focus();
@@ -115,12 +115,12 @@ function render({ model, el }) {
     const fields = model.get('fields'), values = model.get('values');
     const controls = fields.map(controlOf);
     arrange(controls.map(control => control.row));
-    fields.forEach((field, place) => { refresh(controls[place], field); controls[place].set(values[field.name]); });
-    drawn(form);
+    fields.forEach((field, index) => { refresh(controls[index], field); controls[index].set(values[field.name]); });
+    countDrawing(form);
   }
 
-  const later = oncePerFrame(draw);
-  for (const name of ['fields', 'values']) model.on(`change:${name}`, later);
+  const scheduleDraw = oncePerFrame(draw);
+  for (const name of ['fields', 'values']) model.on(`change:${name}`, scheduleDraw);
   draw();
 }
 export default { render };

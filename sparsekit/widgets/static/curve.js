@@ -1,10 +1,10 @@
-// A small live chart: lines that differ by colour and by dashes, axes with names, a legend.
+// A small live chart has lines that differ by colour and dashes, axes with names, and a legend.
 
 const EDGE = { left: 52, right: 12, top: 26, bottom: 36 };
 
-/** Cut the points of all lines out of one message: first x, then y, each as 32-bit floats. */
+/** Cut the points of all lines out of one message, first x and then y, each as 32-bit floats. */
 export function linesOf(data, series) {
-  const copy = data.slice(), floats = new Float32Array(copy.buffer); // a copy starts at a multiple of four
+  const copy = data.slice(), floats = new Float32Array(copy.buffer); // because a copy starts at a multiple of four
   let from = 0;
   return series.map(({ name, count }) => {
     const xs = floats.subarray(from, from + count), ys = floats.subarray(from + count, from + 2 * count);
@@ -13,7 +13,7 @@ export function linesOf(data, series) {
   });
 }
 
-/** Lowest and highest number that is one; a flat line gets room around it. */
+/** Return the lowest and the highest finite number. A flat line gets room around it. */
 export function rangeOf(arrays) {
   let low = Infinity, high = -Infinity;
   for (const values of arrays) {
@@ -39,12 +39,12 @@ function drawAxes(c, size, xs, ys, toX, toY, names) {
 
 function drawLine(c, line, toX, toY) {
   c.beginPath();
-  let pen = false;
-  line.xs.forEach((x, place) => {
-    const y = line.ys[place];
-    if (!Number.isFinite(y)) { pen = false; return; } // a gap where a value is missing
-    if (pen) c.lineTo(toX(x), toY(y)); else c.moveTo(toX(x), toY(y));
-    pen = true;
+  let penIsDown = false;
+  line.xs.forEach((x, index) => {
+    const y = line.ys[index];
+    if (!Number.isFinite(y)) { penIsDown = false; return; } // the line has a gap where a value is missing
+    if (penIsDown) c.lineTo(toX(x), toY(y)); else c.moveTo(toX(x), toY(y));
+    penIsDown = true;
   });
   c.stroke();
 }
@@ -52,8 +52,8 @@ function drawLine(c, line, toX, toY) {
 function drawLegend(c, lines, style, ink) {
   let x = EDGE.left;
   c.textAlign = 'left'; c.textBaseline = 'middle';
-  lines.forEach((line, place) => {
-    style(place); c.beginPath(); c.moveTo(x, 12); c.lineTo(x + 26, 12); c.stroke();
+  lines.forEach((line, index) => {
+    style(index); c.beginPath(); c.moveTo(x, 12); c.lineTo(x + 26, 12); c.stroke();
     c.fillStyle = ink; c.fillText(line.name, x + 32, 12);
     x += 48 + c.measureText(line.name).width;
   });
@@ -68,11 +68,11 @@ function drawChart(canvas, model) {
   const toX = x => EDGE.left + (size.width - EDGE.left - EDGE.right) * (x - xs[0]) / (xs[1] - xs[0]);
   const toY = y => size.height - EDGE.bottom - (size.height - EDGE.top - EDGE.bottom) * (y - ys[0]) / (ys[1] - ys[0]);
   drawAxes(c, size, xs, ys, toX, toY, { x: model.get('x_label'), y: model.get('y_label') });
-  const style = place => {
-    const line = model.get('looks')[place % model.get('looks').length];
+  const style = index => {
+    const line = model.get('looks')[index % model.get('looks').length];
     c.strokeStyle = line.colour; c.lineWidth = 2; c.setLineDash(line.dash);
   };
-  lines.forEach((line, place) => { style(place); drawLine(c, line, toX, toY); });
+  lines.forEach((line, index) => { style(index); drawLine(c, line, toX, toY); });
   drawLegend(c, lines, style, ink);
   canvas.dataset.points = lines[0]?.xs.length ?? 0;
 }
@@ -82,14 +82,14 @@ function render({ model, el }) {
   mount(el, canvas);
   function draw() {
     const needed = model.get('series').reduce((sum, { count }) => sum + 8 * count, 0);
-    if (bytesOf(model.get('points')).length !== needed) return; // half of a message: wait for the rest
+    if (bytesOf(model.get('points')).length !== needed) return; // this is half of a message, so we wait for the rest
     drawChart(canvas, model);
     canvas.setAttribute('aria-label', model.get('alt'));
-    drawn(canvas);
+    countDrawing(canvas);
   }
-  const later = oncePerFrame(draw), forget = onTheme(later);
-  for (const name of ['points', 'series', 'alt', 'width', 'height', 'x_label', 'y_label']) model.on(`change:${name}`, later);
-  later(); // the canvas must be on the page before it knows the theme's colours
-  return forget;
+  const scheduleDraw = oncePerFrame(draw), stopWatching = onTheme(scheduleDraw);
+  for (const name of ['points', 'series', 'alt', 'width', 'height', 'x_label', 'y_label']) model.on(`change:${name}`, scheduleDraw);
+  scheduleDraw(); // not at once, because the canvas must be on the page before it knows the theme's colours
+  return stopWatching;
 }
 export default { render };

@@ -1,6 +1,6 @@
-// All layers' masks: a labelled canvas per layer, one pixel per place a connection could take.
+// Every layer's mask is a labelled canvas, with one pixel per position of a connection.
 
-/** Build one figure per layer; sizes and names come from Python. */
+/** Build one figure per layer. Sizes and names come from Python. */
 function buildTiles(list, layers) {
   const tiles = layers.map(({ name, rows, cols, width, height }) => {
     const tile = pixelCanvas(rows, cols, width, height);
@@ -19,12 +19,12 @@ function buildTiles(list, layers) {
 /** Draw the rows of every layer, which lie one after the other. */
 function paintTiles(tiles, bits, captions, table) {
   let from = 0;
-  tiles.forEach((tile, place) => {
+  tiles.forEach((tile, index) => {
     paintRows(tile.pixels, bits.subarray(from, from + tile.bytes), tile.rows, tile.cols, table);
     tile.show();
     from += tile.bytes;
-    tile.note.textContent = captions[place] ?? '';
-    tile.canvas.setAttribute('aria-label', `${tile.name}: ${captions[place] ?? ''}`);
+    tile.note.textContent = captions[index] ?? '';
+    tile.canvas.setAttribute('aria-label', `${tile.name}: ${captions[index] ?? ''}`);
   });
 }
 
@@ -36,14 +36,14 @@ function render({ model, el }) {
   function draw() {
     const layers = model.get('layers'), bits = bytesOf(model.get('bits'));
     if (layers !== built) { tiles = buildTiles(list, layers); built = layers; }
-    if (bits.length !== tiles.reduce((sum, tile) => sum + tile.bytes, 0)) return; // half of a message: wait for the rest
+    if (bits.length !== tiles.reduce((sum, tile) => sum + tile.bytes, 0)) return; // this is half of a message, so we wait for the rest
     paintTiles(tiles, bits, model.get('captions'), byteTable(...model.get('colours').map(rgba)));
     list.setAttribute('aria-label', model.get('alt'));
-    drawn(list);
+    countDrawing(list);
   }
 
-  const later = oncePerFrame(draw);
-  for (const name of ['layers', 'bits', 'captions', 'colours', 'alt']) model.on(`change:${name}`, later);
+  const scheduleDraw = oncePerFrame(draw);
+  for (const name of ['layers', 'bits', 'captions', 'colours', 'alt']) model.on(`change:${name}`, scheduleDraw);
   draw();
 }
 export default { render };

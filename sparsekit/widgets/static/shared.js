@@ -1,10 +1,10 @@
-// Small functions that several widgets share. Python puts this file in front of each widget's own: no imports.
+// Several widgets share these small functions. Python puts this file in front of each widget's own, so nothing is imported.
 
 const TAKES_KEYS = ['button', 'input', 'select'];
 
 /**
- * Make an element: attributes as an object, children as elements or text.
- * What takes the keyboard keeps its arrow keys: JupyterLab would use them to move between cells.
+ * Make an element with attributes from an object and with elements or text as children.
+ * What takes the keyboard keeps its arrow keys, because JupyterLab would use them to move between cells.
  */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -18,30 +18,30 @@ export function make(tag, attributes = {}, ...children) {
 
 let labels = 0;
 
-/** A control and the label that names it, side by side: a label around a list would read its options out as well. */
+/** Put a label beside its control, because a label around a list would read its options out as well. */
 export function labelled(text, control) {
   control.id = `sk-${Math.random().toString(36).slice(2)}-${labels++}`;
   return [make('label', { class: 'sk-label', for: control.id }, text), control];
 }
 
-/** Put a widget into its place. */
+/** Put a widget where JupyterLab wants it. */
 export function mount(el, ...children) {
   el.classList.add('sk');
   el.append(...children);
 }
 
-/** Bytes arrive as a DataView into a larger message: its offset counts. */
+/** Return the bytes of a DataView into a larger message, whose offset counts. */
 export function bytesOf(view) {
   return view ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength) : new Uint8Array(0);
 }
 
-/** '#rrggbb' as the 32-bit number that a canvas stores (little endian: alpha, blue, green, red). */
+/** Return '#rrggbb' as the 32-bit number that a canvas stores (alpha, blue, green and red in little endian). */
 export function rgba(hex) {
   const value = parseInt(hex.slice(1), 16);
   return ((255 << 24) | ((value & 255) << 16) | (value & 0xff00) | (value >> 16)) >>> 0;
 }
 
-/** Eight pixels for each of the 256 bytes, so that drawing asks once per byte and not once per bit. */
+/** Return eight pixels for each of the 256 bytes, so that drawing asks once per byte and not once per bit. */
 export function byteTable(off, on) {
   const table = new Uint32Array(2048);
   for (let byte = 0; byte < 256; byte++) {
@@ -50,7 +50,7 @@ export function byteTable(off, on) {
   return table;
 }
 
-/** Draw packed rows (each from a byte of its own) into one pixel per place. */
+/** Draw packed rows, each of which starts a byte of its own, as one pixel per position. */
 export function paintRows(pixels, bytes, rows, cols, table) {
   const whole = cols >> 3, rest = cols & 7;
   let from = 0, to = 0;
@@ -69,7 +69,7 @@ export function paintRows(pixels, bytes, rows, cols, table) {
   }
 }
 
-/** Several changes, one drawing: at most one per screen frame. */
+/** Answer several changes with one drawing, at most one per screen frame. */
 export function oncePerFrame(draw) {
   let queued = false;
   return () => {
@@ -79,14 +79,14 @@ export function oncePerFrame(draw) {
   };
 }
 
-/** Call when the reader changes JupyterLab's theme; returns how to stop. */
+/** Call back when the reader changes JupyterLab's theme. Returns a function that stops this. */
 export function onTheme(callback) {
   const watcher = new MutationObserver(callback);
   watcher.observe(document.body, { attributes: true, attributeFilter: ['data-jp-theme-light', 'data-jp-theme-name', 'class'] });
   return () => watcher.disconnect();
 }
 
-/** A canvas of one pixel per place, shown at another size. */
+/** Make a canvas of one pixel per position, which the page shows at another size. */
 export function pixelCanvas(rows, cols, width, height) {
   const canvas = make('canvas', { width: cols, height: rows, role: 'img' });
   const smooth = width < cols || height < rows;
@@ -96,29 +96,29 @@ export function pixelCanvas(rows, cols, width, height) {
   return { canvas, pixels: new Uint32Array(image.data.buffer), show: () => context.putImageData(image, 0, 0) };
 }
 
-/** A canvas for lines and text, sharp on dense screens, in the theme's text colour. */
+/** Prepare a canvas for lines and text, sharp on dense screens and in the theme's text colour. */
 export function lineCanvas(canvas, width, height) {
   const ratio = globalThis.devicePixelRatio || 1;
   canvas.width = width * ratio; canvas.height = height * ratio;
   canvas.style.width = `${width}px`; canvas.style.height = `${height}px`;
   const context = canvas.getContext('2d');
   context.scale(ratio, ratio);
-  const looks = getComputedStyle(canvas);
-  context.fillStyle = context.strokeStyle = looks.color;
-  context.font = `12px ${looks.fontFamily}`;
+  const style = getComputedStyle(canvas);
+  context.fillStyle = context.strokeStyle = style.color;
+  context.font = `12px ${style.fontFamily}`;
   return context;
 }
 
-/** Round numbers between low and high, about `count` of them. */
+/** Return about `count` round numbers between low and high. */
 export function ticks(low, high, count) {
   const rough = (high - low) / Math.max(1, count), power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].find(k => k * power >= rough * 0.999) * power;
-  const found = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) found.push(+(k * step).toPrecision(12));
-  return found;
+  const numbers = [];
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) numbers.push(+(k * step).toPrecision(12));
+  return numbers;
 }
 
-/** What a browser test waits for: a number that grows with every finished drawing. */
-export function drawn(element) {
+/** Count the finished drawings, which is what a browser test waits for. */
+export function countDrawing(element) {
   element.dataset.seq = Number(element.dataset.seq || 0) + 1;
 }

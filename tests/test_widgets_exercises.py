@@ -1,4 +1,4 @@
-"""Questions to readers: predictions open after a choice, checks say what differs and never stop a notebook."""
+"""Predictions open after a choice, and checks say what differs and never stop a notebook."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.widgets import Check, Predict
-from sparsekit.widgets.teach import difference
+from sparsekit.widgets.exercises import difference
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def said(capsys) -> str:
 
 def test_a_right_answer_is_right(check, capsys):
     assert check(lambda rows, cols, density: round(rows * cols * density))
-    assert said(capsys) == "Right: 2 of 2 cases."
+    assert said(capsys) == "Right, your answer fits 2 of 2 cases."
 
 
 def test_a_stub_is_not_answered_yet(check, capsys):
@@ -28,28 +28,29 @@ def test_a_stub_is_not_answered_yet(check, capsys):
         raise NotImplementedError
 
     assert not check(stub)
-    assert said(capsys) == "Not answered yet. Density is a share."
+    assert said(capsys) == "You have not answered yet. Density is a share."
 
 
 @pytest.mark.parametrize("stub", [None, lambda *arguments: ..., lambda *arguments: NotImplemented])
 def test_other_ways_to_leave_it_open_are_no_answers_either(check, capsys, stub):
     assert not check(stub)
-    assert said(capsys).startswith("Not answered yet.")
+    assert said(capsys).startswith("You have not answered yet.")
 
 
 def test_a_wrong_answer_is_shown_its_case(check, capsys):
     assert not check(lambda rows, cols, density: round(784 * 300 * density))
-    assert said(capsys) == "Not yet: for (10, 10, 1.0) the answer gives 235200, expected 100. Density is a share."
+    message = "Not yet. For (10, 10, 1.0) your answer gives 235200, but we expect 100. Density is a share."
+    assert said(capsys) == message
 
 
 def test_a_forgotten_return_is_a_wrong_answer(check, capsys):
     assert not check(lambda rows, cols, density: None)
-    assert "the answer gives None, expected 23520" in said(capsys)
+    assert "your answer gives None, but we expect 23520" in said(capsys)
 
 
 def test_an_error_in_the_answer_is_said_and_not_raised(check, capsys):
     assert not check(lambda rows: rows)
-    assert "the answer raises TypeError: " in said(capsys)
+    assert "your answer raises TypeError: " in said(capsys)
 
 
 def test_an_answer_of_a_strange_type_is_wrong_and_not_raised(check, capsys):
@@ -101,7 +102,7 @@ def test_equal_values_agree(got, expected):
 
 
 @pytest.mark.parametrize(
-    ("got", "expected", "place"),
+    ("got", "expected", "index"),
     [
         (0.3001, 0.3, ""),
         ("0.3", 0.3, ""),
@@ -123,22 +124,22 @@ def test_equal_values_agree(got, expected):
         (float("nan"), 1.0, ""),
     ],
 )
-def test_different_values_differ_and_it_is_said_where(got, expected, place):
-    found = difference(got, expected)
-    assert found == (f", first different at {place}" if place else place)
+def test_different_values_differ_and_it_is_said_where(got, expected, index):
+    message = difference(got, expected)
+    assert message == (f", which differs first at {index}" if index else index)
 
 
 def test_a_large_tensor_is_named_by_its_shape(capsys):
     Check([((torch.zeros(4, 5),), torch.ones(4, 5))])(lambda x: x)
     assert said(capsys) == (
-        "Not yet: for (Tensor of shape (4, 5)) the answer gives Tensor of shape (4, 5), "
-        "expected Tensor of shape (4, 5), first different at [0, 0]."
+        "Not yet. For (Tensor of shape (4, 5)) your answer gives Tensor of shape (4, 5), "
+        "but we expect Tensor of shape (4, 5), which differs first at [0, 0]."
     )
 
 
 def test_a_small_tensor_is_shown_whole(capsys):
     Check([((1,), torch.tensor([1, 2]))])(lambda x: torch.tensor([1, 3]))
-    assert "gives tensor([1, 3]), expected tensor([1, 2]), first different at [1]." in said(capsys)
+    assert "gives tensor([1, 3]), but we expect tensor([1, 2]), which differs first at [1]." in said(capsys)
 
 
 # --- predictions ----------------------------------------------------------------------------------
@@ -162,7 +163,7 @@ def test_a_right_choice_is_confirmed(guess):
 
 def test_a_wrong_choice_is_answered_with_the_right_one(guess):
     guess.choose("few")
-    assert guess.revealed == "Not quite: it is “many”. There are a hundred."
+    assert guess.revealed == "Not quite, it is “many”. There are a hundred."
 
 
 def test_a_reader_may_change_their_mind(guess):

@@ -1,14 +1,14 @@
-"""What other code may ask a dense weight for, by the names of torch's functions."""
+"""This module lists what other code may ask a dense weight for, by the names of torch's functions."""
 
 from collections.abc import Callable
 
-# What the shape alone tells, without a single weight being computed.
-OF_THE_SHAPE = {
+# The shape alone answers these, without a single weight being computed.
+SHAPE_QUERIES = {
     *("shape", "dtype", "ndim", "layout", "itemsize", "nbytes", "is_sparse", "is_quantized", "size", "dim", "numel"),
     *("ndimension", "nelement", "element_size", "stride", "is_floating_point", "is_complex", "is_contiguous"),
     *("__len__", "storage_offset"),
 }
-OF_THE_PARAMETER = {"device", "is_cuda", "is_cpu", "is_mps", "is_meta", "get_device", "retain_grad"}
+PARAMETER_QUERIES = {"device", "is_cuda", "is_cpu", "is_mps", "is_meta", "get_device", "retain_grad"}
 VIEWS = {
     *("view", "view_as", "reshape", "flatten", "unflatten", "t", "T", "mT", "transpose", "permute", "swapaxes"),
     *("narrow", "movedim", "squeeze", "unsqueeze", "select", "diagonal", "expand", "__getitem__"),
@@ -19,7 +19,7 @@ REFUSED = {"register_hook", "register_post_accumulate_grad_hook", "resize_", "se
 
 
 def name_of(func: Callable) -> str:
-    """The name of a method, or of the attribute that is read or set."""
+    """Return the name of a method, or of the attribute that is read or set."""
     name = getattr(func, "__name__", "")
     if name in ("__get__", "__set__"):
         attribute = getattr(func, "__self__", None)
@@ -29,5 +29,5 @@ def name_of(func: Callable) -> str:
 
 
 def answers_with_numbers(func: Callable) -> bool:
-    """Whether a function of torch asks a weight for more than shape, type and device."""
-    return name_of(func) not in {*OF_THE_SHAPE, *OF_THE_PARAMETER, "requires_grad"}
+    """Return whether a function of torch asks a weight for more than shape, type and device."""
+    return name_of(func) not in {*SHAPE_QUERIES, *PARAMETER_QUERIES, "requires_grad"}
