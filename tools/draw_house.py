@@ -1,22 +1,31 @@
 """Draw the house of the package from its code: rooms as boxes on their floors, imports between rooms as arrows.
 
 `make house` writes `docs/figures/house.svg`, which `docs/architecture.md` shows. Where rooms stand on a floor is found
-by a small search, in which arrows cross as little as possible. It has no random numbers, so the same code always gives
-the same figure. The six files to read first are marked with their numbers.
+by a small search (`house_layout.py`), and the same code always gives the same figure.
 """
 
-import itertools
-import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 
-from house import FLOORS, PACKAGE, READ_FIRST, ROOT, arrows_of, imports_of, rooms_inside, without_detours
+from house import FLOORS, PACKAGE, READ_FIRST, ROOT, arrows_of, imports_of, without_detours
+from house_layout import (
+    FLOOR_OF,
+    GROUND,
+    LEFT,
+    RIGHT,
+    Links,
+    Node,
+    chains_of,
+    half_width,
+    inside,
+    is_room,
+    ordered,
+    positions,
+)
 
 FIGURE = ROOT / "docs" / "figures" / "house.svg"
-WIDTH, LEFT, RIGHT, TOP = 800, 52, 784, 96  # where rooms may stand
-BOX, BOX_WITH_ROOMS, GAP, BETWEEN, LANE = 48, 66, 40, 16, 4  # heights, between floors, between boxes, half a lane
-NAME, TEXT = 8.6, 5.9  # pixels that a letter takes, in names and in the small text
-STARTS, STRAIGHT = 12, 40  # tries of the search; how much more a lane wants to be straight than a room to be near
+WIDTH, TOP = 800, 96
+BOX, BOX_WITH_ROOMS, GAP = 48, 66, 40  # heights of boxes, and of the space between floors
 STYLE = """
 svg { --paper: #fbfaf7; --surface: #ffffff; --ink: #16191d; --soft: #59616b; --line: #e3e0d8; --edge: #c9c5ba }
 @media (prefers-color-scheme: dark) {
@@ -36,150 +45,7 @@ text { font: 12px Inter, -apple-system, "Segoe UI", "Helvetica Neue", Arial, san
 .mark { fill: var(--ink) }
 """
 
-Node = tuple[str, int]  # a room on its floor, or the lane on a floor by which arrows pass on their way to a room
 Point = tuple[float, float]
-
-FLOOR_OF = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-GROUND = tuple(FLOORS[0])  # rooms below everything, drawn as one slab
-
-
-def chains_of(arrows: dict[str, set[str]]) -> set[tuple[Node, Node]]:
-    """Return every arrow as links from floor to floor. Arrows to the same room share their lane."""
-    links = set()
-    for room, ends in arrows.items():
-        for end in ends - set(GROUND):
-            upper = (room, FLOOR_OF[room])
-            for level in range(FLOOR_OF[room] - 1, FLOOR_OF[end] - 1, -1):
-                links.add((upper, lower := (end, level)))
-                upper = lower
-    return links
-
-
-def ordered(links: set[tuple[Node, Node]]) -> list[list[Node]]:
-    """Return the nodes of each floor from left to right: few crossings, then short ways. The best of several starts."""
-    nodes = {node for link in links for node in link} | {(room, level) for room, level in FLOOR_OF.items() if level}
-    shuffle = random.Random(0).shuffle
-    results = []
-    for _ in range(STARTS):
-        rows = [sorted(node for node in nodes if node[1] == level) for level in range(len(FLOORS))]
-        for row in rows:
-            shuffle(row)
-        results.append((improve(rows, links), rows))
-    return min(results)[1]
-
-
-def improve(rows: list[list[Node]], links: set[tuple[Node, Node]]) -> tuple[int, float]:
-    """Let nodes change places, in place, for as long as that helps. Return the cost in the end."""
-    best = cost(rows, links)
-    while True:
-        before = best
-        for exchange in exchanges(rows):
-            swap(rows, exchange)
-            if (new := cost(rows, links)) < best:
-                best = new
-            else:
-                swap(rows, exchange)
-        if best == before:
-            return best
-
-
-def exchanges(rows: Sequence[Sequence[Node]]) -> Iterator[list[tuple[Node, Node]]]:
-    """Yield what may change places: two nodes of a floor, alone or together with their lanes on the floors below."""
-    for row in rows:
-        for pair in itertools.combinations(sorted(row), 2):
-            exchange = []
-            for level in range(pair[0][1], 0, -1):
-                below = ((pair[0][0], level), (pair[1][0], level))
-                if set(below) <= {*rows[level]}:
-                    exchange.append(below)
-                    yield list(exchange)
-
-
-def swap(rows: list[list[Node]], exchange: Sequence[tuple[Node, Node]]) -> None:
-    """Let pairs of nodes change places."""
-    for one, other in exchange:
-        row = rows[one[1]]
-        i, j = row.index(one), row.index(other)
-        row[i], row[j] = other, one
-
-
-def cost(rows: Sequence[Sequence[Node]], links: set[tuple[Node, Node]]) -> tuple[int, float]:
-    """Return how often links cross, and how far they go sideways if every floor is as wide as any other."""
-    place = {node: index for row in rows for index, node in enumerate(row)}
-    sideways = sum(abs((place[a] + 0.5) / len(rows[a[1]]) - (place[b] + 0.5) / len(rows[b[1]])) for a, b in links)
-    crossings = 0
-    for level in range(len(rows)):
-        ends = [(place[a], place[b]) for a, b in links if a[1] == level]
-        crossings += sum((a - c) * (b - d) < 0 for (a, b), (c, d) in itertools.combinations(ends, 2))
-    return crossings, round(sideways, 9)
-
-
-def is_room(node: Node) -> bool:
-    """Whether a node is a room, and not a lane on the way to one."""
-    return FLOOR_OF[node[0]] == node[1]
-
-
-def half_width(node: Node) -> float:
-    """Return half the width of a room's box, or of a lane."""
-    if not is_room(node):
-        return LANE
-    room = node[0]
-    letters = max(len(room) * NAME, len(FLOORS[node[1]][room]) * TEXT, len(inside(room)) * TEXT)
-    return letters / 2 + 10
-
-
-def inside(room: str) -> str:
-    """Return the names of the rooms inside a room as one text."""
-    return " · ".join(rooms_inside(room))
-
-
-def positions(rows: Sequence[Sequence[Node]], links: set[tuple[Node, Node]]) -> dict[Node, float]:
-    """Return where the middle of each node lies: as near as possible to what it is linked with, and apart."""
-    x = {node: LEFT + (i + 0.5) / len(row) * (RIGHT - LEFT) for row in rows for i, node in enumerate(row)}
-    neighbours = neighbours_of(links)
-    for _ in range(300):
-        for row in filter(None, rows):
-            targets = [mean([x[other] for other in neighbours[node]]) for node in row]
-            x.update(zip(row, apart(row, targets), strict=True))
-    for room in FLOOR_OF:
-        lane = lane_of((room, 0), x)
-        if lane and max(x[node] for node in lane) - min(x[node] for node in lane) < LANE:
-            x.update(dict.fromkeys(lane, mean([x[node] for node in lane])))
-    return x
-
-
-def neighbours_of(links: set[tuple[Node, Node]]) -> dict[Node, list[Node]]:
-    """Return what each node would like to stand above or below. A lane follows its other floors and its room."""
-    neighbours: dict[Node, list[Node]] = {}
-    for one, other in sorted([*links, *((lower, upper) for upper, lower in links)]):
-        neighbours.setdefault(one, []).append(other)
-    return {node: near if is_room(node) else lane_of(node, neighbours) for node, near in neighbours.items()}
-
-
-def lane_of(node: Node, nodes: Iterable[Node]) -> list[Node]:
-    """Return all nodes of a lane, the room at its end included."""
-    return [other for other in sorted(nodes) if other[0] == node[0]]
-
-
-def apart(row: Sequence[Node], targets: Sequence[float]) -> list[float]:
-    """Move nodes as little as possible until they keep their distance and stay between the walls."""
-    halves = [half_width(node) for node in row]
-    offsets = [0.0, *itertools.accumulate(a + b + BETWEEN for a, b in itertools.pairwise(halves))]
-    blocks: list[list[float]] = []  # of nodes that touch: their weighted targets less the offsets, weight, number
-    for node, target, offset in zip(row, targets, offsets, strict=True):
-        weight = 1 if is_room(node) else STRAIGHT
-        blocks.append([(target - offset) * weight, weight, 1])
-        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
-            last = blocks.pop()
-            blocks[-1] = [one + other for one, other in zip(blocks[-1], last, strict=True)]
-    starts = [total / weight for total, weight, number in blocks for _ in range(int(number))]
-    low, high = LEFT + halves[0], RIGHT - halves[-1] - offsets[-1]
-    return [min(max(start, low), high) + offset for start, offset in zip(starts, offsets, strict=True)]
-
-
-def mean(numbers: Sequence[float]) -> float:
-    """Return the mean of some numbers."""
-    return sum(numbers) / len(numbers)
 
 
 def tops_and_bottoms() -> list[tuple[float, float]]:
@@ -234,7 +100,7 @@ def floor(level: int, bottom: float) -> str:
     return line + text(30, bottom - 10, str(level), "middle")
 
 
-def link_path(link: tuple[Node, Node], links: set[tuple[Node, Node]], x: dict, spans: Sequence[Point]) -> Iterator[str]:
+def link_path(link: tuple[Node, Node], links: Links, x: dict, spans: Sequence[Point]) -> Iterator[str]:
     """Yield the line of a link, with a head where it reaches a room."""
     upper, lower = link
     begin = (port(upper, lower, links, x), spans[upper[1]][1])
@@ -245,7 +111,7 @@ def link_path(link: tuple[Node, Node], links: set[tuple[Node, Node]], x: dict, s
         yield f'<path class="arrow" d="{curve(begin, end)}V{spans[lower[1]][1]:g}"/>'
 
 
-def port(upper: Node, lower: Node, links: set[tuple[Node, Node]], x: dict[Node, float]) -> float:
+def port(upper: Node, lower: Node, links: Links, x: dict[Node, float]) -> float:
     """Return where a link leaves its node: side by side with the others, in the order in which they end."""
     ends = sorted((x[end], end) for begin, end in links if begin == upper)
     index = [end for _, end in ends].index(lower)

@@ -28,12 +28,15 @@ FLOORS: tuple[dict[str, str], ...] = (  # from the lowest to the highest: room -
     {"experiments": "whole studies", "plots": "figures"},
     {"widgets": "panels of the notebooks", "cli": "the command line"},
 )
+FLOORS_INSIDE: dict[str, tuple[set[str], ...]] = {  # room -> the floors of its own rooms and modules
+    "analysis": ({"observing"}, {"behaviour", "costs", "evidence", "landscape", "structure"}, {"dynamics"}),
+}
 LEVELS: dict[int, set[str]] = {level: set(rooms) for level, rooms in enumerate(FLOORS)}
 READ_FIRST = (  # the six files that explain the rest, in this order
     "topology/sets.py",
     "layers/base.py",
-    "rules/base.py",
     "rewiring/update.py",
+    "rules/base.py",
     "train/loop.py",
     "experiments/run.py",
 )
