@@ -20,8 +20,8 @@ PARTICIPLES = (  # names that say how a value came, not what it is
 )
 
 SECTION = re.compile(r"(Args|Attributes|Examples?|Note|Raises|Returns|Sources?|Warns|Yields):\s*")
-ENTRY = re.compile(r"\s+\*{0,2}[`\w.]+: ")  # of a section: "    name: what it is"
-ITEM = re.compile(r"\s*([-*]|\d+\.)\s+")
+ENTRY = re.compile(r"^\s+\*{0,2}[`\w.]+: ")  # of a section: "    name: what it is"
+ITEM = re.compile(r"^\s*([-*]|\d+\.)\s+")
 END = re.compile(r"(?<=[.!?])[)\"'*_]*\s+(?=[\"'(*_]*[A-Z`$0-9\[])")
 NO_END = re.compile(r"\b(et al|e\.g|i\.e|cf|vs|Fig|Eq|Sec|App|No)\.(?=\s)")
 COLON = re.compile(r":(?=\s|$)")
