@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from sparsekit.utils.checks import number
+from sparsekit.utils.checks import check_types, number
 from sparsekit.utils.registry import get, kinds, names
 
 
@@ -17,6 +17,13 @@ def setting(default: Any, help: str, *, range: tuple[float, float] | None = None
     Pickers in notebooks and the command line are made from both.
     """
     return dataclasses.field(default=default, metadata={"help": help, "range": range})
+
+
+class CheckedSettings:
+    """A base for dataclasses of settings: each field is checked against its type when an object is made."""
+
+    def __post_init__(self):
+        check_types(self)
 
 
 def check_range(owner: Any, **ranges: tuple[float, float]) -> None:
