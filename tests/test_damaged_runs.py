@@ -206,7 +206,7 @@ def test_what_a_run_took_is_refused_where_it_is_damaged(tmp_path):
     assert _timed_run(FINISHED, tmp_path, None)[1] == seconds
     path = tmp_path / FINISHED.folder_name / COST_FILE
     path.write_text('{"seconds": 0.1}')
-    with pytest.raises(ValueError, match=r"cost\.json must hold what sparsekit wrote .*, got .*; put a good copy"):
+    with pytest.raises(ValueError, match=r"cost\.json must hold what sparsekit wrote .*, got .*. Put a good copy"):
         _timed_run(FINISHED, tmp_path, None)
 
 
