@@ -201,7 +201,9 @@ def test_weights_of_the_samples_of_a_whole_batch_cannot_be_used_in_parts():
     def loss_fn(outputs, labels):
         return (by_sample * F.cross_entropy(outputs, labels, reduction="none")).mean()
 
-    with pytest.raises(ValueError, match="loss_fn must say what a batch weighs, got an error when it was computed for 4"):
+    with pytest.raises(
+        ValueError, match="loss_fn must say what a batch weighs, got an error when it was computed for 4"
+    ):
         backward(tiny(dtype=torch.float64), (INPUTS, LABELS), loss_fn, micro_batches=2)
 
 
