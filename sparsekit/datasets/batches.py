@@ -26,7 +26,7 @@ def batches(
     """Yield `(inputs, labels)` in the shuffled order of one epoch. Give the inputs to `Dataset.prepare`.
 
     The order comes from `generator(seed, "data", epoch)` and each batch's augmentation from
-    `generator(seed, "augment", epoch, batch)`, so a run that is resumed with `skip` in the middle of an epoch sees, bit
+    `generator(seed, "augment", epoch, batch)`. So a run that is resumed with `skip` in the middle of an epoch sees, bit
     for bit, what it would have seen.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where data files lie: in `root`, else `SPARSEKIT_DATA`, else the checkout's `data/`. This needs no network."""
+"""Data files lie in `root`, else in `SPARSEKIT_DATA`, else in the checkout's `data/`. This needs no network."""
 
 import os
 from pathlib import Path

@@ -58,9 +58,9 @@ def imagenet(
 ) -> Dataset:
     """A thousand kinds of things in colour photographs, made small enough to be kept in memory.
 
-    There are 1,281,167 images to train and 50,000 to test (the release's `val`): 15.2 GiB at 64 x 64, 187 GiB at the
-    usual 224 x 224. For those read the files with a `DataLoader` of your own and train by `fit` or `attach`. Each image
-    is scaled until its shorter side fits, and its middle is kept.
+    There are 1,281,167 images to train and 50,000 to test (the release's `val`). They take 15.2 GiB at 64 x 64, and
+    187 GiB at the usual 224 x 224. For the latter read the files with a `DataLoader` of your own and train by `fit` or
+    `attach`. Each image is scaled until its shorter side fits, and its middle is kept.
     Source: Deng et al. (2009), "ImageNet: a large-scale hierarchical image database", CVPR, and Russakovsky et al.
     (2015), arXiv:1409.0575.
 

@@ -76,10 +76,10 @@ class Drawing:
 def mnist1d(*, root: Path | None = None, **settings: Any) -> Dataset:
     """Ten synthetic shapes of 40 numbers, 4,000 to train and 1,000 to test, which needs no file.
 
-    Each example is one of ten strokes, padded and stretched to 12 + 60 points, scaled in height, shifted, surrounded by
-    smooth noise, tilted, and read off at 40 points. Published test accuracies: logistic regression 32 %, MLP 68 %,
-    convolutional network 94 %. Our strokes are not the authors' (see `TEMPLATES`), so compare within this project only.
-    Here models of these kinds reach about 30, 64 and 92 %.
+    Each example is one of ten strokes, padded and stretched to 12 + 60 points, scaled in height and shifted. It is then
+    surrounded by smooth noise, tilted, and read off at 40 points. Published test accuracies: logistic regression 32 %,
+    MLP 68 %, convolutional network 94 %. Our strokes are not the authors' (see `TEMPLATES`), so compare within this
+    project only. Here models of these kinds reach about 30, 64 and 92 %.
     Source: Greydanus (2020), "Scaling down deep learning", arXiv:2011.14439, section 2.
 
     Args:

@@ -20,6 +20,8 @@ FASHION = Normalize(mean=(0.2860,), std=(0.3530,))  # computed from the 60,000 t
 # What torchvision raises for other checksums than the release's, and, where it compares none, for what it cannot read.
 DAMAGED = (RuntimeError, AssertionError, ValueError, LookupError, TypeError, EOFError, pickle.UnpicklingError)
 
+KRIZHEVSKY = "Krizhevsky (2009), technical report, Toronto"
+
 
 @register("data", "cifar10")
 def cifar10(*, root: Path | None = None, download: bool = False) -> Dataset:
@@ -35,8 +37,7 @@ def cifar10(*, root: Path | None = None, download: bool = False) -> Dataset:
         FileNotFoundError: if it is missing and `download` is false.
         ValueError: if the files are damaged.
     """
-    splits = _read("CIFAR10", "cifar-10-batches-py", root=root, download=download, name="cifar10")
-    return Dataset(name="cifar10", **splits, normalize=CIFAR10, source="Krizhevsky (2009), technical report, Toronto")
+    return _read("cifar10", "CIFAR10", "cifar-10-batches-py", root, download, CIFAR10, KRIZHEVSKY)
 
 
 @register("data", "cifar100")
@@ -53,8 +54,7 @@ def cifar100(*, root: Path | None = None, download: bool = False) -> Dataset:
         FileNotFoundError: if it is missing and `download` is false.
         ValueError: if the files are damaged.
     """
-    splits = _read("CIFAR100", "cifar-100-python", root=root, download=download, name="cifar100")
-    return Dataset(name="cifar100", **splits, normalize=CIFAR100, source="Krizhevsky (2009), technical report, Toronto")
+    return _read("cifar100", "CIFAR100", "cifar-100-python", root, download, CIFAR100, KRIZHEVSKY)
 
 
 @register("data", "fashion-mnist")
@@ -71,12 +71,14 @@ def fashion_mnist(*, root: Path | None = None, download: bool = False) -> Datase
         FileNotFoundError: if it is missing and `download` is false.
         ValueError: if the files are damaged.
     """
-    splits = _read("FashionMNIST", "FashionMNIST", root=root, download=download, name="fashion-mnist")
-    return Dataset(name="fashion-mnist", **splits, normalize=FASHION, source="Xiao et al. (2017), arXiv:1708.07747")
+    source = "Xiao et al. (2017), arXiv:1708.07747"
+    return _read("fashion-mnist", "FashionMNIST", "FashionMNIST", root, download, FASHION, source)
 
 
-def _read(kind: str, folder: str, *, root: Path | None, download: bool, name: str) -> dict[str, Any]:
-    """Return `train`, `test` and `classes` as torchvision reads them."""
+def _read(
+    name: str, kind: str, folder: str, root: Path | None, download: bool, normalize: Normalize, source: str
+) -> Dataset:
+    """Return a data set that torchvision's class `kind` reads in a folder of this name."""
     from torchvision import datasets  # slow to import, and only these data sets need it
 
     remedy = f'Call load("{name}", download=True) to fetch it, or set {VARIABLE} to the folder that holds it'
@@ -88,7 +90,8 @@ def _read(kind: str, folder: str, *, root: Path | None, download: bool, name: st
             f"the files of {name} must be those of the release, got others in {parent / folder} ({error!r}). "
             f'Remove that folder and call load("{name}", download=True)'
         ) from error
-    return {"train": _split(train), "test": _split(test), "classes": tuple(train.classes)}
+    classes, train, test = tuple(train.classes), _split(train), _split(test)
+    return Dataset(name=name, train=train, test=test, classes=classes, normalize=normalize, source=source)
 
 
 def _split(stored: Any) -> Split:

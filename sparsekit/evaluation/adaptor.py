@@ -1,4 +1,4 @@
-"""From the batches and outputs that a user has to those that training and measuring know.
+"""An adaptor turns the batches and outputs that you have into those that training and measuring know.
 
 A batch is a pair of inputs and labels. Inputs are one tensor, a tuple or list of several (the model's arguments in
 order), or a dict of several (its arguments by name). `Adaptor` makes such pairs of anything else.

@@ -1,4 +1,4 @@
-"""Measuring a model: loss, accuracy, predictions, and fresh batch-norm statistics. Models stay as they were."""
+"""Measure a model's loss, accuracy, predictions, and fresh batch-norm statistics. Models stay as they were."""
 
 import contextlib
 import copy
@@ -27,8 +27,8 @@ class Evaluation:
 
     Args:
         loss: mean loss of all batches together, whatever their sizes, as in `sparsekit.evaluation.losses`.
-        accuracy: share of the labels that count (no padding, no void pixels) whose class has the largest output, 0 to
-            1, or NaN where outputs are no scores of classes.
+        accuracy: share, 0 to 1, of the labels that count (no padding, no void pixels) whose class has the largest
+            output. It is NaN where outputs are no scores of classes.
         count: number of labels that count, one for each sample, or for each pixel or token where these have their own.
     """
 

@@ -1,4 +1,4 @@
-"""Plain dense networks, to be made sparse by `sparsify`: nothing here knows about masks.
+"""Plain dense networks, which `sparsify` makes sparse. Nothing here knows about masks.
 
 `build("resnet20", input_shape=(3, 32, 32), num_classes=10)` gives a `torch.nn.Module`. To add a model, write one file
 in this folder: a function registered with kind `"model"` that takes `input_shape`, `num_classes` and its own settings

@@ -15,7 +15,7 @@ class Bottleneck(nn.Module):
     """Convolutions 1 x 1, 3 x 3 and 1 x 1, the first two with a quarter of the channels, added to the block's input.
 
     It computes `relu3(bn3(conv3(relu2(bn2(conv2(relu1(bn1(conv1(x)))))))) + shortcut(x))`. The 3 x 3 convolution has
-    the stride, as in torchvision, because a stride at the first 1 x 1 would skip three quarters of the input.
+    the stride, as in torchvision. At the first 1 x 1 a stride would skip three quarters of the input.
     Source: He et al. (2016), arXiv:1512.03385, figure 5.
     """
 

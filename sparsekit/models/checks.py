@@ -1,4 +1,4 @@
-"""What every model asks of its inputs."""
+"""Checks of what every model needs of its inputs and settings."""
 
 
 def check_classes(num_classes: int) -> None:

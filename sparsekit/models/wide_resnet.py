@@ -18,7 +18,7 @@ class WideBlock(nn.Module):
     """Two convolutions 3 x 3, each after batch norm and ReLU, added to the block's own input.
 
     It computes `conv2(relu2(bn2(conv1(relu1(bn1(x)))))) + x`. Where the shape changes, a convolution 1 x 1 takes the
-    place of `x`, and reads what comes out of the first ReLU, as in the authors' code.
+    place of `x`. It reads what comes out of the first ReLU, as in the authors' code.
     Source: Zagoruyko and Komodakis (2016), arXiv:1605.07146, figure 1 (c). The order is that of He et al. (2016),
     arXiv:1603.05027.
     """

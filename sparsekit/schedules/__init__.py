@@ -1,4 +1,4 @@
-"""Numbers that change during training: `step -> float`.
+"""Schedules are numbers that change during training, as functions `step -> float`.
 
 Learning rates, drop fractions, densities, label smoothing and ghost strengths are all schedules. Each one is a frozen
 value. Where `steps` is None its owner says how long it lasts. For example, a rule with `stop=500` evaluates

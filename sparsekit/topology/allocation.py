@@ -1,4 +1,4 @@
-"""How many connections each layer gets: shapes and one density in, exact integer counts out.
+"""Allocations turn weight shapes and one density into an exact number of connections for each layer.
 
 Every allocation spends exactly `round(density * size)` connections. A layer that would get more than it has weights
 is made dense, and the others share the rest. Fractions are settled by largest remainder.

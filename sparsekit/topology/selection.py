@@ -1,4 +1,4 @@
-"""From scores and counts to topologies: keep the highest scores, exactly as many as the count says.
+"""Selections turn scores and counts into topologies that keep exactly as many of the highest scores.
 
 Ties go to the lower position, so that the same scores always give the same topology. Nothing is compared with a
 threshold, because equal scores at a threshold break the budget.

@@ -1,4 +1,4 @@
-"""Topology: which connections exist. It is an immutable value from which masks, figures and overlaps are derived.
+"""A topology says which connections exist. It is an immutable value from which masks and overlaps are derived.
 
 Legend: `O` outputs, `F` inputs per output (all weight dimensions but the first), `E` existing connections,
 `C` any positions in question. A position is the flat index `o * F + f` into the weight tensor.
@@ -94,11 +94,11 @@ class LayerTopology:
         return self.indices.numel() * self.indices.element_size()
 
     def fan_in(self) -> Int64[Tensor, " o"]:
-        """Number of connections into each output."""
+        """Return the number of connections into each output."""
         return self.csr()[0].diff()
 
     def fan_out(self) -> Int64[Tensor, " f"]:
-        """Number of connections out of each input."""
+        """Return the number of connections out of each input."""
         return torch.bincount(self.cols, minlength=self.num_inputs)
 
     def mask(self) -> Bool[Tensor, "o *f"]:
@@ -165,7 +165,7 @@ class LayerTopology:
 
 
 class Topology(Mapping[str, LayerTopology]):
-    """The topologies of a network's sparse layers, by layer name. Immutable.
+    """The topologies of a network's sparse layers, by layer name. It is immutable.
 
     Raises:
         TypeError: if a layer has anything but a `LayerTopology`.

@@ -1,4 +1,4 @@
-"""Shuffled topologies, the control for any mask: as many connections in the same layers, at other positions."""
+"""Shuffled topologies are the control for any mask: as many connections in the same layers, at other positions."""
 
 import torch
 from jaxtyping import Int64

@@ -1,4 +1,4 @@
-"""Numba functions whose machine code is kept between processes, and compiled anew where it is damaged or out of date.
+"""Keep the machine code of Numba functions between processes, and compile it anew if it is damaged or out of date.
 
 Numba by itself runs whatever its files hold, so half a file ends in an error of pickle, and a flipped bit in other
 machine code. It also takes no notice when a function changes that another file's functions were compiled with.

@@ -32,8 +32,8 @@ def check_name(name: str, what: str) -> None:
 
     Raises:
         TypeError: if it is no text.
-        ValueError: if it is empty or too long, holds a separator or another character that some system forbids, or
-            begins or ends with a dot or a space.
+        ValueError: if it is empty or too long, begins or ends with a dot or a space, or holds a separator or another
+            character that some system forbids.
 
     Example:
         >>> check_name("digits-mlp", "recipe")

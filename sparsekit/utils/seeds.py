@@ -35,7 +35,7 @@ def generator(seed: int, *purpose: str | int, device: torch.device | str = "cpu"
 class seeded_rng(TorchDispatchMode):  # used like a function
     """Let what draws from torch's global random state (dropout, initial weights) draw from a generator instead.
 
-    It concerns only the thread that enters it, and neither reads nor sets the global state, so trainings in several
+    It concerns only the thread that enters it, and neither reads nor sets the global state. So trainings in several
     threads draw what they would draw alone. On a CPU the numbers are those that follow `torch.manual_seed` with the
     generator's seed. Another device has a generator of its own with the same seed. You may enter it again, and it
     continues where it was.

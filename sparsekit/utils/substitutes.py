@@ -1,4 +1,4 @@
-"""Other functions in place of torch's own, for as long as a `with` lasts and in this thread only."""
+"""Call other functions in place of torch's own, for as long as a `with` lasts and in this thread only."""
 
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +15,7 @@ CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_
 
 
 class Substitutes(TorchFunctionMode):
-    """Calls of some torch functions go to others, those inside of `nn.MultiheadAttention` too.
+    """A mode in which calls of some torch functions go to others, those inside of `nn.MultiheadAttention` too.
 
     This changes no setting of the process, so whatever other threads compute meanwhile is as it would be without.
 

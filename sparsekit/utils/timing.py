@@ -15,8 +15,8 @@ from pathlib import Path
 MAX_WAITED = 0.03  # share of a sample that our threads may wait for a core
 MIN_CLEAN = 4  # samples. If fewer were not disturbed, all count, and the report says so
 MORE_ROUNDS = 2  # times as many rounds at most where samples were disturbed
-# Seconds. What takes longer is timed at once. Anything else is called before, as often as it is timed, because in a
-# training each step follows others like it, with its numbers in the cache and memory in the pieces that it needs.
+# Seconds. What takes longer is timed at once. Anything else is called before, as often as it is timed. So it is timed
+# as in a training, where each step follows others like it, with its numbers in the cache and memory in fitting pieces.
 WARM_BELOW = 2.0
 TASKS = Path("/proc/self/task")
 
@@ -25,7 +25,7 @@ Method = Callable[[], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How long to measure.
+    """How long a measurement lasts.
 
     Args:
         rounds: number of rounds, in each of which every method takes its turn.

@@ -68,8 +68,8 @@ def ignore_index_of(loss_fn: Any) -> int | None:
 def batch_weight(loss_fn: Any, labels: Any) -> float | None:
     """Return what the mean loss of a batch was divided by, up to a factor, or None where nobody can know.
 
-    Cross entropy divides by the weights of the labels that it does not ignore, and by the number of samples where
-    labels are probabilities, label smoothing or not.
+    Cross entropy divides by the weights of the labels that it does not ignore, with or without label smoothing. Where
+    labels are probabilities, it divides by the number of samples.
 
     Example:
         >>> weighted = nn.CrossEntropyLoss(torch.tensor([1.0, 3.0]))

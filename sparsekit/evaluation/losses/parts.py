@@ -1,4 +1,4 @@
-"""The loss of a whole as the sum of its parts' losses: micro-batches, or several batches that count as one."""
+"""Write the loss of a whole as the sum of its parts' losses, for micro-batches or batches that count as one."""
 
 import math
 from collections.abc import Callable, Sequence

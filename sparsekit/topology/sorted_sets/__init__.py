@@ -1,4 +1,4 @@
-"""Sets of integers as sorted tensors: what topologies are made of, in time linear in their sizes."""
+"""Sets of integers as sorted tensors, of which topologies are made. Operations take time linear in their sizes."""
 
 from sparsekit.topology.sorted_sets.operations import (
     compress,

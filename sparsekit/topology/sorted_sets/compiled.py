@@ -1,4 +1,4 @@
-"""The linear ways, compiled, which walk through each array once. They are imported for large arrays only.
+"""The compiled operations, which walk through each array once. They are imported for large arrays only.
 
 Merging loops advance past whatever is smaller, and add comparisons to positions instead of branching on them. Where
 connections changed is random, so a processor would guess wrong at every other one. Memory comes from numpy, not from
