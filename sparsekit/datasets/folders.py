@@ -21,8 +21,8 @@ def find(relative: str, root: Path | None, remedy: str) -> Path:
     for folder in folders:
         if (folder / relative).exists():
             return folder
-    places = " or ".join(str(folder) for folder in folders) or "no data folder at all"
-    raise FileNotFoundError(f"a data folder must hold {relative}, looked in {places} and got nothing. {remedy}")
+    paths = " or ".join(str(folder) for folder in folders) or "no data folder at all"
+    raise FileNotFoundError(f"a data folder must hold {relative}, looked in {paths} and got nothing. {remedy}")
 
 
 def download_folder(root: Path | None) -> Path:

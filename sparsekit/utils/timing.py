@@ -113,15 +113,15 @@ def time_in_turns(
 
 def times_of(rounds: Sequence[Round], name: str) -> list[float]:
     """Return a method's seconds per call, from the clean samples, or from all if hardly any is clean."""
-    clean = [one[name].seconds for one in rounds if one[name].is_clean]
-    return clean if len(clean) >= MIN_CLEAN else [one[name].seconds for one in rounds]
+    clean = [samples[name].seconds for samples in rounds if samples[name].is_clean]
+    return clean if len(clean) >= MIN_CLEAN else [samples[name].seconds for samples in rounds]
 
 
 def speedups_of(rounds: Sequence[Round], name: str, baseline: str) -> list[float]:
     """Return how many times faster than the baseline a method was, round by round, where both samples are clean."""
-    clean = [one for one in rounds if one[name].is_clean and one[baseline].is_clean]
+    clean = [samples for samples in rounds if samples[name].is_clean and samples[baseline].is_clean]
     chosen = clean if len(clean) >= MIN_CLEAN else rounds
-    return [one[baseline].seconds / one[name].seconds for one in chosen]
+    return [samples[baseline].seconds / samples[name].seconds for samples in chosen]
 
 
 def median_seconds(methods: Mapping[str, Method], effort: Effort | None = None) -> dict[str, float]:
@@ -143,7 +143,7 @@ def fastest(rounds: Sequence[Round], names: Sequence[str]) -> str:
 
 def num_clean(rounds: Sequence[Round], name: str) -> int:
     """Return how many samples of a method nothing disturbed."""
-    return sum(one[name].is_clean for one in rounds)
+    return sum(samples[name].is_clean for samples in rounds)
 
 
 def _continues(rounds: Sequence[Round], effort: Effort, elapsed: float) -> bool:

@@ -145,10 +145,10 @@ def _rows(outputs: Any, size: int, least: float) -> Any:
     def rows(leaf: Any) -> Any:
         if not (isinstance(leaf, Tensor) and leaf.dim()):
             return leaf
-        moved = leaf.detach()[(torch.arange(size, device=leaf.device) + 1) % len(leaf)]
+        samples = leaf.detach()[(torch.arange(size, device=leaf.device) + 1) % len(leaf)]
         if not leaf.is_floating_point():
-            return moved
+            return samples
         factors = torch.linspace(1, least, size, device=leaf.device, dtype=leaf.dtype)
-        return moved * factors.view(-1, *[1] * (leaf.dim() - 1))
+        return samples * factors.view(-1, *[1] * (leaf.dim() - 1))
 
     return tree_map(rows, outputs)
