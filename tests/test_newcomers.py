@@ -55,7 +55,7 @@ FROM_MODEL = ("needs a Topology", "got Sequential", "use topology_of(model)")
 IN_ORDER = ("topologies must come in order", "journal.topologies()", "topology_of(model)")
 PAIRS = ("batches must be pairs of inputs and labels", "wrap one pair in a list: [(inputs, labels)]")
 RUNS = ("an Experiment", "recipes.digits_mlp() makes one")
-NO_DENSITY = ("count must be a whole number", "not a density", "got float", "round(0.1 * size)")
+NO_DENSITY = ("count must be an integer", "not a density", "got float", "round(0.1 * size)")
 
 MISTAKES: dict[str, dict[str, tuple[str, ...]]] = {  # a test's sentence -> code -> words of its error
     "sparsify says how to draw a topology when it gets a density": {

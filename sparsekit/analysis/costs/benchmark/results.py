@@ -14,7 +14,17 @@ from sparsekit.analysis.costs.benchmark import layers, networks, rivals, update
 from sparsekit.analysis.costs.benchmark.machine import about_machine
 from sparsekit.analysis.costs.benchmark.memory import bytes_per_connection
 from sparsekit.utils.files import write_text
-from sparsekit.utils.timing import Effort, Method, Quartiles, Round, compare, fastest, num_clean, speedups_of, times_of
+from sparsekit.utils.timing import (
+    Effort,
+    Method,
+    Quartiles,
+    Round,
+    fastest,
+    num_clean,
+    speedups_of,
+    time_in_turns,
+    times_of,
+)
 
 Row = dict[str, Any]
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
@@ -125,7 +135,7 @@ def _step_rows(
 ) -> Iterator[Row]:
     for name, case in cases.items():
         for density in options.densities:
-            rounds = compare(make(case, density), options.effort)
+            rounds = time_in_turns(make(case, density), options.effort)
             best = fastest(rounds, [method for method in rounds[0] if method.startswith("dense")])
             yield from _rows(rounds, best, case=name, title=case.title, density=density)
 
@@ -137,7 +147,7 @@ def _update_rows(options: Options) -> Iterator[Row]:
     known = [rule for rule in update.RULES if rule not in update.missing_rules()]
     yield from (_skipped(rule, "not registered in this version", title) for rule in update.missing_rules())
     for width in widths:
-        rounds = compare(update.update_methods(width, known), effort)
+        rounds = time_in_turns(update.update_methods(width, known), effort)
         rows = list(_rows(rounds, update.STEP, case=width, title=title, density=update.FAN_IN / width))
         yield from rows
         slow = [row["method"] for row in rows if update.too_slow(row["ms"][1] / 1000) and row["method"] in known]
