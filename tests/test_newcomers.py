@@ -31,6 +31,8 @@ functions = {name: [type(getattr(sk, name)).__name__, type(sk.__getattr__(name))
 import torch
 from torch import nn
 from sparsekit.analysis import *
+from sparsekit.analysis.structure.metrics import *
+from sparsekit.analysis.structure.topology_similarity import *
 from sparsekit.plots import *
 from sparsekit.experiments.recipes import *
 from sparsekit.topology.selection import *
@@ -120,8 +122,8 @@ MISTAKES: dict[str, dict[str, tuple[str, ...]]] = {  # a test's sentence -> code
         "fan_histogram(model)": FROM_MODEL,
         "iou(model, model)": FROM_MODEL,
         "iou(topology, model)": FROM_MODEL,
-        "compare(model, topology)": FROM_MODEL,
-        "comparison_table(model, model)": FROM_MODEL,
+        "topology_similarity(model, topology)": FROM_MODEL,
+        "topology_similarity_table(model, model)": FROM_MODEL,
         "topology | model": FROM_MODEL,
     },
     "what holds a topology is told how to become one": {

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from sparsekit.analysis import Map, comparison_matrix, map_of
+from sparsekit.analysis import MdsEmbedding, classical_mds, topology_similarity_matrix
 from sparsekit.plots import plot_map
 from sparsekit.topology import Topology
 from sparsekit.widgets import rendering
@@ -25,9 +25,9 @@ MASKS = "masks"  # 1 - IoU
 class DiversityMap(StaticPreview):
     """Networks as points on a map, and the masks of the chosen one below it.
 
-    A view over `analysis.map_of`, drawn by `plots.plot_map`. The arrow keys go from network to network; a ring follows
-    on the map. With several matrices of distances a list chooses between them: in mask space and in function space the
-    same networks may lie in another order.
+    A view over `analysis.classical_mds`, drawn by `plots.plot_map`. The arrow keys go from network to network; a ring
+    follows on the map. With several matrices of distances a list chooses between them: in mask space and in function
+    space the same networks may lie in another order.
 
     Args:
         topologies: of the networks, by name.
@@ -54,8 +54,8 @@ class DiversityMap(StaticPreview):
         if not topologies:
             raise ValueError("a map needs at least one network, got none")
         self._topologies, self._groups = dict(topologies), groups
-        self.distances = {MASKS: 1 - comparison_matrix(list(topologies.values()))[0], **(distances or {})}
-        self.maps = {space: map_of(matrix) for space, matrix in self.distances.items()}
+        self.distances = {MASKS: 1 - topology_similarity_matrix(list(topologies.values()))[0], **(distances or {})}
+        self.maps = {space: classical_mds(matrix) for space, matrix in self.distances.items()}
         self._stages: dict[str, Stage] = {}
         self._rings: dict[str, Any] = {}
         self._lock = threading.Lock()  # two controls may answer on two threads
@@ -130,7 +130,7 @@ class DiversityMap(StaticPreview):
         return self.view
 
 
-def _figure(found: Map, settings: Mapping[str, Any], *, chosen: int) -> Figure:
+def _figure(found: MdsEmbedding, settings: Mapping[str, Any], *, chosen: int) -> Figure:
     figure = Figure(figsize=(6.2, 4.4), dpi=100, layout="constrained")
     plot_map(found, figure.subplots(), chosen=chosen, **settings)
     return figure
