@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from sparsekit import datasets
-from sparsekit.analysis import factorial_design, factorial_effects
+from sparsekit.analysis import assess_claim, factorial_design, factorial_effects
 from sparsekit.evaluation.measuring import evaluate
 from sparsekit.experiments import Experiment, load_model, run
 from sparsekit.experiments.sup_tickets import SupTickets, run_sup_tickets
@@ -80,7 +80,7 @@ def report(recipe: str, runs: pd.DataFrame, combinations: list[frozenset[str]]) 
         print(f"| {name} | {values.mean():.2f} ± {values.sem():.2f} | {len(values)} |")
     print("\n" + (100 * factorial_effects(runs, list(PARTS))).round(2).to_string() + "\n")
     for part in PARTS:
-        print(f"- {judge(f'all three beat {part} alone', found[frozenset(PARTS)], found[frozenset([part])])}")
+        print(f"- {assess_claim(f'all three beat {part} alone', found[frozenset(PARTS)], found[frozenset([part])])}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from sparsekit.analysis import factorial_design, factorial_effects
+from sparsekit.analysis import assess_claim, factorial_design, factorial_effects
 from sparsekit.experiments import Experiment, load_model, read_experiment, run
 from sparsekit.experiments.lottery import Lottery, run_lottery
 from sparsekit.experiments.recipes import digits_mlp, fashion_mini_cnn, mnist1d_mlp
@@ -107,7 +107,7 @@ def report(data: str, mask: str, density: float, runs: pd.DataFrame) -> Iterator
     if factors := _factors(runs):
         yield from _effects(factorial_effects(runs, factors))
         for name in factors:
-            yield f"- {judge(CLAIMS[name], _means(runs, name, True), _means(runs, name, False))}"
+            yield f"- {assess_claim(CLAIMS[name], _means(runs, name, True), _means(runs, name, False))}"
 
 
 def _factors(runs: pd.DataFrame) -> list[str]:
@@ -145,7 +145,7 @@ def grows_with_sparsity(measured: dict[float, pd.DataFrame]) -> Iterator[str]:
     densest, sparsest = max(measured), min(measured)
     for name in _factors(measured[densest]) if densest != sparsest else []:
         gains = [_gains(measured[density], name) for density in (sparsest, densest)]
-        yield f"- {judge(f'{name}: more at density {sparsest:g} than at {densest:g}', *gains)}"
+        yield f"- {assess_claim(f'{name}: more at density {sparsest:g} than at {densest:g}', *gains)}"
 
 
 def _gains(runs: pd.DataFrame, name: str) -> list[float]:

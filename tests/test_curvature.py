@@ -152,7 +152,7 @@ def by_differences(model: nn.Module, batch: tuple[Tensor, Tensor], vector: Tenso
     """`H v` from two gradients beside the network; no second derivative is taken."""
     steps = []
     for side in (1e-5, -1e-5):
-        moved = analysis.weights.network_at(model, vector_of(model) + side * vector)
+        moved = analysis.network_at(model, vector_of(model) + side * vector)
         loss = nn.functional.cross_entropy(moved(batch[0]), batch[1])
         steps.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(moved.parameters()))]))
     return (steps[0] - steps[1]) / 2e-5
