@@ -23,11 +23,11 @@ def memory_bytes(topology: Topology, *, optimizer_values: int = 0) -> pd.DataFra
     stores it.
 
     In this package, once a layer has run on a CPU, `masked_layer` has a value and a byte of mask per position and an
-    8-byte position per connection. A `csr_layer` has a value, an 8-byte position and what the compiled kernels read:
-    three indices per connection of a linear layer, four of a convolution, and a pointer per row and per column. It is
-    made for fast passes in both directions and not for small size. At 24 or 28 bytes per connection, it is smaller than
-    `dense` only below a density of about 1/6. A convolution that also runs on a second batch size holds four more
-    indices per connection. In a grouped one columns count once per group, which a topology does not record.
+    8-byte position per connection. A `csr_layer` has a value, an 8-byte position and what the compiled kernels read.
+    These are three indices per connection of a linear layer or four of a convolution, and a pointer per row and column.
+    It is made for fast passes in both directions and not for small size. At 24 or 28 bytes per connection, it is
+    smaller than `dense` only below a density of about 1/6. A convolution that also runs on a second batch size holds
+    four more indices per connection. In a grouped one columns count once per group, which a topology does not record.
 
     Args:
         topology: of the network.

@@ -52,8 +52,8 @@ def step_seconds(
     """Return the seconds of a training step of one layer, forward and backward, in each way of computing it.
 
     `dense` is the layer of PyTorch, without any connection missing. `masked` and `csr` are the two storages. The last
-    is csr again, but input and output lie in memory as its kernels like them (see `kernels.layout`), as they do between
-    two csr layers, so nothing is transposed.
+    is csr again, but input and output lie in memory as its kernels like them (see `kernels.layout`), so nothing is
+    transposed. Between two csr layers they always do.
 
     Args:
         layer: a plain linear layer or 2-D convolution.

@@ -114,10 +114,10 @@ def collapse_table(found: Iterable[Pruning]) -> pd.DataFrame:
 def critical_compression(table: pd.DataFrame) -> pd.DataFrame:
     """Return how far each score can shrink the network before it falls apart, among the densities that were tried.
 
-    There is one row per score. Compression is 1 / density. The columns are `compression`, the largest one up to which
-    every layer has a connection, `connected`, the largest one up to which a path leads from an input to an output, and
-    `first_empty`, the first layer to lose its last connection, or an empty text. Where a score fails even at the
-    largest density, the compression is 0.
+    There is one row per score. Compression is 1 / density. The column `compression` is the largest one up to which
+    every layer has a connection, and `connected` the largest one up to which a path leads from an input to an output.
+    Where a score fails even at the largest density, they are 0. The column `first_empty` is the first layer to lose its
+    last connection, or an empty text.
 
     Args:
         table: from `collapse_table`.

@@ -16,9 +16,9 @@ def topological_distance(first: Topology, second: Topology, *, match_last: bool 
     """Return how different the inputs of matched units are, layer by layer: NNSTD, 0 to 1.
 
     A unit is the set of its inputs. The distance of two units is `|a xor b| / |a or b|`, 0 if both are empty. Units
-    of the second network are matched with those of the first so that the sum is least (the Hungarian method), and the
-    next layer's inputs are put in the same order. A network whose hidden units are only shuffled is at distance 0, as
-    long as no two units of a layer have the same inputs, because the matching has no reason to prefer one of those.
+    of the second network are matched with those of the first so that the sum is least (the Hungarian method). The next
+    layer's inputs are put in the same order. A network whose hidden units are only shuffled is at distance 0, unless
+    two units of a layer have the same inputs. In that case the matching has no reason to prefer one of them.
 
     Args:
         first, second: topologies whose layers form a chain in their order.

@@ -5,8 +5,8 @@ they leave a unit that receives no input, or lead to one that nobody reads. In v
 connections are of that kind.
 
 The functions here read a topology as a chain, in which each layer has as many inputs as the layer before has outputs.
-There are two exceptions. A linear layer after a convolution may have several inputs per channel (flattened positions),
-and a convolution with fewer input channels than the convolution before has outputs counts as a grouped one. A residual
+There are two exceptions. A linear layer after a convolution may have several inputs per channel (flattened positions).
+A convolution with fewer input channels than the convolution before has outputs counts as a grouped one. A residual
 network is no chain, so use `model_paths.effective_topology_of_model` there, which asks the model itself.
 """
 

@@ -37,20 +37,20 @@ samples, and `~` quartiles more than {100 * WIDE:.0f} % of the median apart. All
 """
 
 
-def render(found: Mapping[str, Results]) -> str:
+def render(results: Mapping[str, Results]) -> str:
     """Return the report on results by suite.
 
     Args:
-        found: what the files of results hold, by suite. Missing ones are left out.
+        results: what the files of results hold, by suite. Missing ones are left out.
     """
     parts = [INTRODUCTION]
     for what, title in (("layers", "Layers"), ("networks", "Networks"), ("update", "Update"), ("memory", "Memory")):
-        if what in found and found[what]["rows"]:
+        if what in results and results[what]["rows"]:
             parts += [
                 f"## {title}",
                 EXPLAINED[what],
-                _machine(found[what]["about"]),
-                *SECTIONS[what](found[what]["rows"]),
+                _machine(results[what]["about"]),
+                *SECTIONS[what](results[what]["rows"]),
             ]
     return "\n".join(part.rstrip() + "\n" for part in parts)
 
