@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from training_helpers import CLASSES, FEATURES, STORAGES, largest_difference, plain_mlp, sparse, tiny
 
-from sparsekit.analysis import Hessian
+from sparsekit.analysis.landscape.curvature import Hessian
 from sparsekit.evaluation.measuring import evaluate
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.rules import RigL, Static

@@ -25,6 +25,8 @@ homes = {name: type(sk.__getattr__(name)).__name__ for name in asked["modules"]}
 import torch
 from torch import nn
 from sparsekit.analysis import *
+from sparsekit.analysis.structure.metrics import *
+from sparsekit.analysis.structure.topology_similarity import *
 from sparsekit.plots import *
 from sparsekit.experiments.recipes import *
 from sparsekit.topology.selection import *
@@ -114,8 +116,8 @@ MISTAKES: dict[str, dict[str, tuple[str, ...]]] = {  # a test's sentence -> code
         "fan_histogram(model)": FROM_MODEL,
         "iou(model, model)": FROM_MODEL,
         "iou(topology, model)": FROM_MODEL,
-        "compare(model, topology)": FROM_MODEL,
-        "comparison_table(model, model)": FROM_MODEL,
+        "topology_similarity(model, topology)": FROM_MODEL,
+        "topology_similarity_table(model, model)": FROM_MODEL,
         "topology | model": FROM_MODEL,
     },
     "what holds a topology is told how to become one": {

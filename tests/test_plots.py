@@ -78,7 +78,10 @@ def collapse() -> pd.DataFrame:
 def hills() -> analysis.Surface:
     x, y = np.linspace(-1, 2, 7), np.linspace(-1, 1, 5)
     loss = 0.1 + x**2 + y[:, None] ** 2
-    places = {"a": analysis.Place(x=0.0, y=0.0), "mean": analysis.Place(x=1.0, y=0.5, residual=1.0, share=0.4)}
+    places = {
+        "a": analysis.PlanePoint(x=0.0, y=0.0),
+        "mean": analysis.PlanePoint(x=1.0, y=0.5, residual=1.0, share=0.4),
+    }
     return analysis.Surface(x, y, loss, 1 / (1 + loss), places)
 
 
@@ -88,7 +91,7 @@ def path_table() -> pd.DataFrame:
 
 SPECTRUM = pd.DataFrame({"probe": 0, "eigenvalue": [0.0, 1.0, 5.0], "weight": [0.9, 0.09, 0.01]})
 RELIABILITY = analysis.reliability(torch.arange(12.0).view(6, 2) * 0.3 - 2, torch.tensor([0, 1] * 3), bins=5)
-DISTANCES = 1 - analysis.comparison_matrix(NETS)[0]
+DISTANCES = 1 - analysis.topology_similarity_matrix(NETS)[0]
 
 
 def signals() -> dict[str, pd.DataFrame]:
@@ -120,7 +123,7 @@ FIGURES = {
     "ages": (plots.plot_ages, (analysis.ages(NETS),), {}),
     "exploration": (plots.plot_exploration, (analysis.exploration(NETS),), {"expected": [0.2, 0.3, 0.4, 0.5]}),
     "explorations": (plots.plot_exploration, ({"set": analysis.exploration(NETS)},), {}),
-    "comparison": (plots.plot_comparison_matrix, analysis.comparison_matrix(NETS), {"names": list("abcd")}),
+    "comparison": (plots.plot_comparison_matrix, analysis.topology_similarity_matrix(NETS), {"names": list("abcd")}),
     "effective": (plots.plot_effective_density, (effective(),), {}),
     "guidance": (plots.plot_guidance, (SAMPLING,), {}),
     "sampled ratio": (plots.plot_sampled_ratio, (analysis.sampled_ratios(1.0, (0.1, 0.5)),), {}),
@@ -138,7 +141,7 @@ FIGURES = {
     "matrix": (plots.plot_matrix, (DISTANCES,), {"measure": "1 - IoU"}),
     "map": (
         plots.plot_map,
-        (analysis.map_of(DISTANCES),),
+        (analysis.classical_mds(DISTANCES),),
         {"names": list("abcd"), "groups": list("xxyy"), "chosen": 1},
     ),
     "tree": (plots.plot_tree, (DISTANCES,), {"names": list("abcd")}),
@@ -494,7 +497,7 @@ class TestComparing:
         assert cells == ["1", "0.30\n3.0×", "0.30\n3.0×", "1"]
 
     def test_the_baseline_is_marked_on_the_colour_bar(self):
-        values, baselines = analysis.comparison_matrix(NETS)
+        values, baselines = analysis.topology_similarity_matrix(NETS)
         figure = plots.plot_comparison_matrix(values, baselines).figure
         marks = [line.get_ydata()[0] for line in figure.axes[1].lines]
         assert marks[-1] == pytest.approx(baselines.mean())
@@ -697,9 +700,11 @@ ODD_NAMES = {
     "effects": lambda: plots.plot_effects(effects().rename(index={"neurons": FORMULA})),
     "flops": lambda: plots.plot_flops(pd.DataFrame({"relative_to_dense": [0.5, 1.0]}, index=[FORMULA, "dense"])),
     "matrix": lambda: plots.plot_matrix(DISTANCES, names=[FORMULA, *"bcd"], measure=FORMULA),
-    "comparison": lambda: plots.plot_comparison_matrix(*analysis.comparison_matrix(NETS), names=[FORMULA, *"bcd"]),
+    "comparison": lambda: plots.plot_comparison_matrix(
+        *analysis.topology_similarity_matrix(NETS), names=[FORMULA, *"bcd"]
+    ),
     "map": lambda: plots.plot_map(
-        analysis.map_of(DISTANCES), names=[FORMULA, *"bcd"], groups=[FORMULA, HIDDEN, "x", "x"], space=FORMULA
+        analysis.classical_mds(DISTANCES), names=[FORMULA, *"bcd"], groups=[FORMULA, HIDDEN, "x", "x"], space=FORMULA
     ),
     "tree": lambda: plots.plot_tree(DISTANCES, names=[FORMULA, *"bcd"], measure=FORMULA),
     "reliability": lambda: plots.plot_reliability(RELIABILITY, title=FORMULA),
@@ -715,7 +720,7 @@ ODD_NAMES = {
 
 
 def odd_hills() -> analysis.Surface:
-    return dataclasses.replace(hills(), places=dict(zip((FORMULA, HIDDEN), hills().places.values(), strict=True)))
+    return dataclasses.replace(hills(), points=dict(zip((FORMULA, HIDDEN), hills().points.values(), strict=True)))
 
 
 ONE_NAME = {"what is drawn", "step times", "update times", "scores", "layers of signals", "effects", "flops", "matrix"}

@@ -35,7 +35,7 @@ class TestMatrices:
 
 class TestMapsAndTrees:
     def test_points_lie_where_the_map_says_and_groups_have_a_look_each(self):
-        found = analysis.map_of(DISTANCES)
+        found = analysis.classical_mds(DISTANCES)
         ax = plots.plot_map(found, names=list("abcd"), groups=list("xyxy"), chosen=3)
         first, second, ring = ax.collections
         assert np.asarray(first.get_offsets()) == pytest.approx(found.points[[0, 2]])
@@ -47,7 +47,7 @@ class TestMapsAndTrees:
 
     def test_other_numbers_of_names_and_groups_are_refused(self):
         with pytest.raises(ValueError, match="for each of 4 networks, got 1 and 1"):
-            plots.plot_map(analysis.map_of(DISTANCES), names=["a"])
+            plots.plot_map(analysis.classical_mds(DISTANCES), names=["a"])
 
     def test_the_tree_joins_at_the_distances(self):
         distances = np.array([[0, 5, 1, 5], [5, 0, 5, 2], [1, 5, 0, 5], [5, 2, 5, 0]], dtype=float)

@@ -25,7 +25,7 @@ def plot_comparison_matrix(
     The baseline is also marked on the colour bar. A topology compared with itself is left pale.
 
     Args:
-        values: similarity of each pair, from `analysis.comparison_matrix`.
+        values: similarity of each pair, from `analysis.topology_similarity_matrix`.
         baselines: what two random topologies of the same layer densities would have, from the same function.
         ax: where to draw; a new figure if None.
         names: of the topologies; numbers if None.

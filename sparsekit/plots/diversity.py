@@ -8,8 +8,8 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from sparsekit.analysis.behaviour.calibration import gap_of
-from sparsekit.analysis.structure.maps import Map, tree_of
+from sparsekit.analysis.behaviour.calibration import calibration_error_of_table
+from sparsekit.analysis.structure.maps import MdsEmbedding, average_linkage
 from sparsekit.plots.canvas import (
     TICK_SIZE,
     axes_for,
@@ -70,7 +70,7 @@ def plot_matrix(
 
 
 def plot_map(
-    found: Map,
+    found: MdsEmbedding,
     ax: Axes | None = None,
     *,
     names: Sequence[str] | None = None,
@@ -81,7 +81,7 @@ def plot_map(
     """Draw networks as points: near ones are alike. The share that the map shows stands in its title.
 
     Args:
-        found: from `analysis.map_of`.
+        found: from `analysis.classical_mds`.
         ax: where to draw; a new figure if None.
         names: of the networks; numbers if None.
         groups: of each network, for example its run; a colour and marker each.
@@ -135,7 +135,7 @@ def plot_tree(
     from scipy.cluster.hierarchy import dendrogram  # costs a second; only this picture needs it
 
     _, names, _ = _named_matrix(distances, names)
-    drawn = dendrogram(tree_of(distances), labels=names, no_plot=True)
+    drawn = dendrogram(average_linkage(distances), labels=names, no_plot=True)
     ax = axes_for(ax, width=2.6 + 0.6 * len(names), height=3.4)
     for across, up in zip(drawn["icoord"], drawn["dcoord"], strict=True):
         ax.plot(across, up, color=INK, linewidth=1.6)
@@ -169,7 +169,7 @@ def plot_reliability(table: pd.DataFrame, ax: Axes | None = None, *, title: str 
     ax.plot([0, 1], [0, 1], color=BASELINE, linestyle=DASHED, linewidth=1.4)
     ax.plot(filled["confidence"], filled["accuracy"], "o", color=GREY, markersize=4, label="mean of a bin")
     ax.set(xlim=(0, 1), ylim=(0, 1.02))
-    gap = f"calibration error {gap_of(table):.3f}" if len(filled) else ""
+    gap = f"calibration error {calibration_error_of_table(table):.3f}" if len(filled) else ""
     finish(ax, x="confidence (largest probability)", y="accuracy", title=f"{title}: {gap}" if title else gap)
     for axis in (ax.xaxis, ax.yaxis):
         percent(axis)
@@ -177,7 +177,7 @@ def plot_reliability(table: pd.DataFrame, ax: Axes | None = None, *, title: str 
     return ax
 
 
-def _name_points(ax: Axes, names: Sequence[str], found: Map) -> None:
+def _name_points(ax: Axes, names: Sequence[str], found: MdsEmbedding) -> None:
     for place, (name, point) in enumerate(zip(names, found.points, strict=True)):
         corner, side, edge = CORNERS[place % len(CORNERS)]
         look: dict[str, Any] = {"textcoords": "offset points", "ha": side, "va": edge, "fontsize": TICK_SIZE}

@@ -13,7 +13,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d import Axes3D
 
-from sparsekit.analysis.landscape.planes import Place, Surface
+from sparsekit.analysis.landscape.planes import PlanePoint, Surface
 from sparsekit.plots.canvas import (
     TICK_SIZE,
     Shown3D,
@@ -38,7 +38,7 @@ def plot_barriers(paths: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, 
     """Draw what networks along paths achieve; the thin line between the ends is what no barrier would be.
 
     Args:
-        paths: tables of `analysis.along` by name.
+        paths: tables of `analysis.evaluate_path` by name.
         ax: where to draw; a new figure if None.
         of: `"loss"`, `"accuracy"` or `"connections"`.
 
@@ -97,7 +97,7 @@ def plot_surface(
     for place, (name, track) in enumerate((tracks or {}).items()):
         dashes = numbered(place * 8).dashes
         ax.plot(*track.T, color="black", linestyle=dashes, linewidth=1.8, label=plain(name))
-    for place, (name, one) in enumerate(surface.places.items()):
+    for place, (name, one) in enumerate(surface.points.items()):
         _mark(ax, place, name, one)
     if cut is not None:
         ax.axhline(cut, color=VERMILLION, linestyle=DASHED, linewidth=1.6)
@@ -135,7 +135,7 @@ def plot_surface_3d(
     look: dict[str, Any] = {"rstride": 1, "cstride": 1, "shade": False, "linewidth": 0}
     ax.plot_surface(x, y, heights, facecolors=colormaps[_colours(of)](scale.norm(values)), **look)
     _draw_tracks(ax, surface, heights, tracks or {})
-    for place, (name, one) in enumerate(surface.places.items()):
+    for place, (name, one) in enumerate(surface.points.items()):
         height = _height_at(surface, heights, np.array([[one.x, one.y]]))[0]
         style, spot = numbered(place), ([one.x], [one.y], [height])
         ax.plot(*spot, marker=style.marker, color=style.colour, markersize=8, zorder=10, label=plain(name))
@@ -271,7 +271,7 @@ def _colours(of: str) -> str:
     return "cividis_r" if of == "loss" else "cividis"  # what is good is bright
 
 
-def _mark(ax: Axes, place: int, name: str, one: Place) -> None:
+def _mark(ax: Axes, place: int, name: str, one: PlanePoint) -> None:
     style = numbered(place)
     away = f" ({in_percent(one.share)} off)" if one.share > AWAY else ""
     look: dict[str, Any] = {"color": style.colour, "markeredgecolor": style.colour if away else "white"}
