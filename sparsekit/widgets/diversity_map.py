@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from sparsekit.analysis import topology_similarity_matrix, classical_mds
+from sparsekit.analysis import classical_mds, topology_similarity_matrix
 from sparsekit.plots import plot_map
 from sparsekit.topology import Topology
 from sparsekit.widgets import rendering
@@ -25,9 +25,9 @@ MASKS = "masks"  # 1 - IoU
 class DiversityMap(StaticPreview):
     """Networks stand as points on a map, with the masks of the chosen one below it.
 
-    This is a view over `analysis.classical_mds`, which `plots.plot_map` draws. The arrow keys go from network to network, and
-    a ring follows on the map. A list chooses between several matrices of distances, because the same networks may lie
-    in another order in mask space and in function space.
+    This is a view over `analysis.classical_mds`, which `plots.plot_map` draws. The arrow keys go from network to
+    network, and a ring follows on the map. A list chooses between several matrices of distances, because the same
+    networks may lie in another order in mask space and in function space.
 
     Args:
         topologies: of the networks, by name.
