@@ -28,7 +28,7 @@ from sparsekit.topology import LayerTopology
 from sparsekit.topology.selection import random_topology
 from sparsekit.tricks.fx_reader import UnreadableError, own_graph
 from sparsekit.tricks.ghost_neurons import find_relus
-from sparsekit.tricks.skip_targets import find_spans
+from sparsekit.tricks.skip_targets import find_skip_targets
 from sparsekit.utils.registry import get, names, register
 from sparsekit.utils.seeds import derive, generator, seeded_rng
 
@@ -114,9 +114,9 @@ def test_reading_a_network_is_not_seen_by_a_training_in_another_thread():
 
     def read():
         try:
-            return [(len(find_spans(plain).spans), len(find_relus(plain).callers)) for _ in range(3)], fuse_relus(
-                sparse
-            )
+            return [
+                (len(find_skip_targets(plain).layers), len(find_relus(plain).callers)) for _ in range(3)
+            ], fuse_relus(sparse)
         finally:
             is_read.set()
 
