@@ -9,8 +9,10 @@ from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import Formatter, FuncFormatter, LogLocator, NullLocator
 from mpl_toolkits.mplot3d import Axes3D
 
 TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 12, 11, 10  # points, of which 10 stay readable on a slide
@@ -82,7 +84,7 @@ def legend(
     ax: Axes,
     *,
     title: str = "",
-    loc: str | None = None,
+    loc: Literal["upper left", "lower center", "lower right"] | None = None,
     bbox_to_anchor: tuple[float, float] | None = None,
     borderaxespad: float | None = None,
     ncols: int = 1,
@@ -104,6 +106,16 @@ def legend(
 def legend_beside(ax: Axes, *, title: str = "") -> None:
     """Add a legend to the right of the axes, where it hides no line however many there are."""
     legend(ax, title=title, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
+
+
+def colour_bar(
+    ax: Axes, colours: ScalarMappable, label: str, *, shrink: float = 1.0, format: str | Formatter | None = None
+) -> Colorbar:
+    """Add a bar that says what the colours of an image mean."""
+    bar = ax.figure.colorbar(colours, ax=ax, shrink=shrink, format=format)
+    bar.set_label(plain(label), fontsize=TICK_SIZE)
+    bar.ax.tick_params(labelsize=TICK_SIZE)
+    return bar
 
 
 def percent(axis: Axis) -> None:

@@ -5,8 +5,9 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
+from matplotlib.image import AxesImage
 
-from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, legend, log_ticks, percent, plain
+from sparsekit.plots.canvas import TICK_SIZE, axes_for, colour_bar, finish, legend, log_ticks, percent, plain
 from sparsekit.plots.colours import BASELINE, DASHED, numbered, style_of
 
 PALE = "#f0f0f0"
@@ -45,7 +46,8 @@ def plot_comparison_matrix(
     highest = max(float(others.max()) if others.count() else 1.0, 2 * float(baselines.mean()), 1e-9)
     ax.set_facecolor(PALE)
     image = ax.imshow(others, cmap="cividis", vmin=0.0, vmax=min(1.0, highest))
-    _mark_baseline(ax.figure.colorbar(image, ax=ax, shrink=0.85), float(baselines.mean()), measure)
+    label = measure.replace("_", " ").replace("iou", "intersection over union")
+    _mark_baseline(colour_bar(ax, image, label, shrink=0.85), float(baselines.mean()))
     _write_cells(ax, values, baselines, image)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_ticks(range(len(names)), map(plain, names))
@@ -85,9 +87,7 @@ def plot_effective_density(densities: pd.DataFrame, ax: Axes | None = None, *, b
     return ax
 
 
-def _mark_baseline(bar: Colorbar, baseline: float, measure: str) -> None:
-    bar.set_label(plain(measure.replace("_", " ").replace("iou", "intersection over union")), fontsize=TICK_SIZE)
-    bar.ax.tick_params(labelsize=TICK_SIZE)
+def _mark_baseline(bar: Colorbar, baseline: float) -> None:
     bar.ax.axhline(baseline, color="white", linewidth=3.5)
     bar.ax.axhline(baseline, color="black", linewidth=1.5)
     bar.ax.annotate(
@@ -102,13 +102,13 @@ def _mark_baseline(bar: Colorbar, baseline: float, measure: str) -> None:
     )
 
 
-def _write_cells(ax: Axes, values: np.ndarray, baselines: np.ndarray, image) -> None:
+def _write_cells(ax: Axes, values: np.ndarray, baselines: np.ndarray, image: AxesImage) -> None:
     for (row, column), value in np.ndenumerate(values):
         if row == column:
             ax.text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=TICK_SIZE, color=BASELINE)
             continue
         times = value / baselines[row, column] if baselines[row, column] else float("nan")
-        dark = image.norm(value) < 0.5
+        is_dark = float(np.asarray(image.norm(value))) < 0.5
         ax.text(
             column,
             row,
@@ -116,7 +116,7 @@ def _write_cells(ax: Axes, values: np.ndarray, baselines: np.ndarray, image) -> 
             ha="center",
             va="center",
             fontsize=TICK_SIZE,
-            color="white" if dark else "black",
+            color="white" if is_dark else "black",
         )
 
 

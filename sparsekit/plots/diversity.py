@@ -12,6 +12,7 @@ from sparsekit.analysis.structure.maps import Map, tree_of
 from sparsekit.plots.canvas import (
     TICK_SIZE,
     axes_for,
+    colour_bar,
     finish,
     in_percent,
     legend,
@@ -56,9 +57,7 @@ def plot_matrix(
     numbers, rows, columns = _named_matrix(values, names)
     ax = axes_for(ax, width=2.6 + CELL * len(columns), height=1.0 + CELL * 0.8 * len(rows))
     image = ax.imshow(numbers, cmap="cividis", vmin=low, vmax=high, aspect="auto")
-    bar = ax.figure.colorbar(image, ax=ax)
-    bar.set_label(plain(measure), fontsize=TICK_SIZE)
-    bar.ax.tick_params(labelsize=TICK_SIZE)
+    colour_bar(ax, image, measure)
     for (row, column), value in np.ndenumerate(numbers):
         colour = "white" if float(np.asarray(image.norm(value))) < 0.5 else "black"
         ax.text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=TICK_SIZE, color=colour)

@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from mpl_toolkits.mplot3d import Axes3D
 
 from sparsekit.analysis.landscape.planes import Place, Surface
@@ -17,6 +18,7 @@ from sparsekit.plots.canvas import (
     TICK_SIZE,
     NotebookAxes3D,
     axes_for,
+    colour_bar,
     finish,
     in_percent,
     legend,
@@ -92,9 +94,7 @@ def plot_surface(
     levels, norm = scale.levels, scale.norm
     areas = ax.contourf(surface.x, surface.y, values, cmap=_colours(of), extend="both", levels=levels, norm=norm)
     ax.contour(surface.x, surface.y, values, colors="white", linewidths=0.5, levels=levels, norm=norm)
-    bar = ax.figure.colorbar(areas, ax=ax, format=_as_percent if of == "accuracy" else scale.format)
-    bar.set_label(of, fontsize=TICK_SIZE)
-    bar.ax.tick_params(labelsize=TICK_SIZE)
+    colour_bar(ax, areas, of, format=FuncFormatter(_as_percent) if of == "accuracy" else scale.format)
     for number, (name, track) in enumerate((tracks or {}).items()):
         dashes = numbered(number * 8).dashes
         ax.plot(*track.T, color="black", linestyle=dashes, linewidth=1.8, label=plain(name))

@@ -10,6 +10,7 @@ from sparsekit.analysis import layer_table, unit_fan_out
 from sparsekit.plots.canvas import (
     TICK_SIZE,
     axes_for,
+    colour_bar,
     finish,
     in_percent,
     legend,
@@ -107,9 +108,7 @@ def plot_input_map(layer: LayerTopology, image: tuple[int, int] | tuple[int, int
     counts = layer.fan_out().cpu().numpy().reshape(-1, *image[-2:]).sum(0)
     ax = axes_for(ax, width=4.8)
     heatmap = ax.imshow(counts, cmap="viridis", vmin=0, interpolation="nearest")
-    bar = ax.figure.colorbar(heatmap, ax=ax, shrink=0.9)
-    bar.set_label("connections per pixel", fontsize=TICK_SIZE)
-    bar.ax.tick_params(labelsize=TICK_SIZE)
+    bar = colour_bar(ax, heatmap, "connections per pixel", shrink=0.9)
     bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
