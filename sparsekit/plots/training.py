@@ -1,7 +1,7 @@
 """Figures of training runs show curves with the spread over seeds, and accuracy against density.
 
-Runs come as one long table with a row per measured number, and with the columns of `History.frame()` (`step`,
-`epoch`, `name`, `value`) and, if there are several runs, `method` and `seed`.
+Runs come as one long table with a row per measured number. It has the columns of `History.frame()` (`step`, `epoch`,
+`name`, `value`) and, if there are several runs, `method` and `seed`.
 """
 
 import pandas as pd

@@ -1,7 +1,7 @@
 """Superposition turns several tickets into one network of the size of each.
 
 Connections are averaged over the union of all tickets, and only the strongest of the averages stay. A connection that a
-ticket does not have counts as zero there, so a connection of k among t tickets is weakened to k / t before the ranking.
+ticket does not have counts as zero there. So a connection of k among t tickets is weakened to k / t before the ranking.
 This is a vote by frequency first, and by magnitude second. With `average="active"` it is averaged over the tickets that
 have it.
 """

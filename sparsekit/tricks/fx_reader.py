@@ -22,14 +22,14 @@ class UnreadableError(ValueError):
     """A `forward` depends on numbers, or does something that no graph can record."""
 
 
-def own_graph(module: nn.Module) -> torch.fx.Graph:
+def forward_graph(module: nn.Module) -> torch.fx.Graph:
     """Return what a module's own `forward` calls. Each child is one node, whatever it does inside.
 
     Raises:
         UnreadableError: if torch's symbolic tracing cannot trace the forward.
 
     Example:
-        >>> [node.target for node in own_graph(nn.Sequential(nn.Linear(2, 2), nn.ReLU())).nodes][1:-1]
+        >>> [node.target for node in forward_graph(nn.Sequential(nn.Linear(2, 2), nn.ReLU())).nodes][1:-1]
         ['0', '1']
     """
     try:

@@ -21,10 +21,10 @@ from sparsekit.tricks.fx_reader import (
     METHODS,
     UnreadableError,
     abbreviate,
+    forward_graph,
     is_ours_or_torchs,
     is_relu_call,
     other_calls,
-    own_graph,
 )
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import setting
@@ -113,7 +113,7 @@ def find_relus(model: nn.Module) -> ReLUs:
     for name, module in model.named_modules():
         if type(module) in (nn.ReLU, SoftReLU, FusedReLU):
             modules.append(name)
-        elif reason := _why_not(module):
+        elif reason := _reason_against(module):
             others[name] = reason
         else:
             _record_calls(module, name, callers, others)
@@ -228,7 +228,7 @@ class _SoftCalls(TorchFunctionMode):
         return self.soft(x, in_place=in_place)
 
 
-def _why_not(module: nn.Module) -> str:
+def _reason_against(module: nn.Module) -> str:
     """Return why a module that acts like an activation is left alone, or nothing if it does not."""
     kind = type(module)
     if isinstance(module, torch.jit.ScriptModule):
@@ -252,7 +252,7 @@ def _record_calls(module: nn.Module, name: str, callers: dict[str, int], others:
             callers[name] = attribute_count
         return
     try:
-        graph = own_graph(module)
+        graph = forward_graph(module)
     except UnreadableError as error:
         if attribute_count or _mentions_relu(type(module)):
             callers[name] = 0

@@ -23,7 +23,7 @@ def spread_of(amount: float, num_classes: int, convention: str = "others") -> fl
         amount: share that is taken from the target, 0 to 1.
         num_classes: at least 2.
         convention: `"others"` takes the amount from the true class and shares it among the others, so the true class
-            keeps `1 - amount`, while `"all"` shares it among all classes, the true one included.
+            keeps `1 - amount`. `"all"` shares it among all classes, the true one included.
 
     Raises:
         ValueError: if there is no such convention, or only one class.

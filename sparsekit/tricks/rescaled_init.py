@@ -168,9 +168,7 @@ def _parameter(model: nn.Module, name: str) -> Tensor:
     """Return a parameter by its name in the plain network."""
     path, _, leaf = name.rpartition(".")
     module = model.get_submodule(path)
-    return (
-        module.param if isinstance(module, SparseLayer) and leaf == "weight" else module.get_parameter(leaf)
-    )
+    return module.param if isinstance(module, SparseLayer) and leaf == "weight" else module.get_parameter(leaf)
 
 
 def _joined(one: Batch, other: Batch) -> Batch:

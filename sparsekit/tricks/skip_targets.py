@@ -11,7 +11,7 @@ import torch.fx
 from torch import Tensor, nn
 
 from sparsekit.layers import SparseLayer
-from sparsekit.tricks.fx_reader import UnreadableError, abbreviate, is_ours_or_torchs, is_relu_call, own_graph
+from sparsekit.tricks.fx_reader import UnreadableError, abbreviate, forward_graph, is_ours_or_torchs, is_relu_call
 
 LAYERS = (SparseLayer, nn.Linear, nn.Conv2d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
@@ -65,8 +65,8 @@ def find_skip_targets(model: nn.Module, *, blocks_only: bool = False) -> SkipTar
 
     Args:
         model: sparse or plain.
-        blocks_only: only convolutions with normalisation in blocks that add something up, and such that a convolution
-            1 x 1 of the same stride gives images of the same size.
+        blocks_only: only convolutions with normalisation in blocks that add something up. A convolution 1 x 1 of the
+            same stride must give images of the same size.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
@@ -78,7 +78,7 @@ def find_skip_targets(model: nn.Module, *, blocks_only: bool = False) -> SkipTar
         if not isinstance(module, nn.Sequential) and is_ours_or_torchs(module):
             continue
         try:
-            graph = own_graph(module)
+            graph = forward_graph(module)
         except UnreadableError as error:
             others |= {_join(prefix, name): str(error) for name, child in module.named_children() if _is_layer(child)}
             continue
@@ -118,16 +118,16 @@ class _ForwardReader:
         for node in self.nodes:
             if isinstance(layer := self._child(node), LAYERS):
                 last = self._last(node)
-                yield str(node.target), str(last.target), self._why_not(node, last, layer)
+                yield str(node.target), str(last.target), self._reason_against(node, last, layer)
 
-    def _why_not(self, node: torch.fx.Node, last: torch.fx.Node, layer: nn.Module) -> str:
+    def _reason_against(self, node: torch.fx.Node, last: torch.fx.Node, layer: nn.Module) -> str:
         if any(self.calls[one.target] > 1 or self.used[id(self._child(one))] > 1 for one in (node, last)):
             return "used more than once"
         if not self._leads_to_relu(last):
             return "leads to no ReLU"
-        return self._why_no_branch(node, last, settings_of(layer)) if self.blocks_only else ""
+        return self._reason_against_branch(node, last, settings_of(layer)) if self.blocks_only else ""
 
-    def _why_no_branch(self, node: torch.fx.Node, last: torch.fx.Node, layer: LayerSettings) -> str:
+    def _reason_against_branch(self, node: torch.fx.Node, last: torch.fx.Node, layer: LayerSettings) -> str:
         if not self.is_block:
             return "in no residual block"
         if last is node or not layer.stride:
