@@ -32,7 +32,7 @@ from sparsekit.plots.colours import BASELINE, DASHED, VERMILLION, numbered
 Track = Float[np.ndarray, "n 2"]
 LEVELS = 14  # contour lines, as more cannot be distinguished at this size
 WIDE = 30.0  # times the least loss, from where a linear scale shows nothing but the heights
-OFF_PLANE = 0.01  # share of its distance beyond which a network does not lie on the plane
+AWAY = 0.01  # share of its distance beyond which a network does not lie on the plane
 
 
 def plot_barriers(paths: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, of: str = "loss") -> Axes:
@@ -273,7 +273,7 @@ def _colours(of: str) -> str:
 
 def _mark(ax: Axes, number: int, name: str, place: Place) -> None:
     style = numbered(number)
-    is_off = place.share > OFF_PLANE
+    is_off = place.share > AWAY
     ax.plot(
         place.x,
         place.y,

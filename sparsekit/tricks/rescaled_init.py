@@ -74,7 +74,7 @@ class RescaledInit(Trick):
 
         Args:
             model: sparse or plain.
-            batches: each iteration takes three. They are iterated over again when they end.
+            batches: each iteration takes two or three. They are iterated over again when they end.
             loss_fn: `(outputs, labels) -> mean loss`.
 
         Raises:
