@@ -94,7 +94,8 @@ def plot_surface(
     levels, norm = scale.levels, scale.norm
     areas = ax.contourf(surface.x, surface.y, values, cmap=_colours(of), extend="both", levels=levels, norm=norm)
     ax.contour(surface.x, surface.y, values, colors="white", linewidths=0.5, levels=levels, norm=norm)
-    colour_bar(ax, areas, of, format=FuncFormatter(_as_percent) if of == "accuracy" else scale.format)
+    as_percent = FuncFormatter(lambda share, _: in_percent(share))
+    colour_bar(ax, areas, of, format=as_percent if of == "accuracy" else scale.format)
     for number, (name, track) in enumerate((tracks or {}).items()):
         dashes = numbered(number * 8).dashes
         ax.plot(*track.T, color="black", linestyle=dashes, linewidth=1.8, label=plain(name))
@@ -223,8 +224,8 @@ def heights_of(surface: Surface, of: str = "loss") -> Float[np.ndarray, "y x"]:
 
 def _draw_tracks(ax: Axes3D, surface: Surface, heights: np.ndarray, tracks: Mapping[str, Track]) -> None:
     for number, (name, track) in enumerate(tracks.items()):
-        dashes, height = numbered(number * 8).dashes, _height_at(surface, heights, track)
-        ax.plot(*track.T, height, color="black", linestyle=dashes, zorder=8, label=plain(name))
+        height, style = _height_at(surface, heights, track), numbered(number * 8)
+        ax.plot(*track.T, height, color="black", linestyle=style.dashes, zorder=8, label=plain(name))
 
 
 def _height_at(surface: Surface, heights: Float[np.ndarray, "y x"], points: Track) -> Float[np.ndarray, " n"]:
@@ -295,7 +296,3 @@ def _axes_3d(ax: Axes | None) -> Axes3D:
     if not isinstance(ax, Axes3D):
         raise ValueError(f"a landscape needs three-dimensional axes, got {type(ax).__name__}. Use projection='3d'")
     return ax
-
-
-def _as_percent(share: float, _position: object) -> str:
-    return in_percent(share)

@@ -123,20 +123,18 @@ def plot_scores(
             f"every method must have scores and connections of layer {layer!r}, got scores of "
             f"{', '.join(scores) or '(none)'} and connections of {', '.join(kept) or '(none)'}"
         )
-    columns = {
-        name: (rank_image(score_ranks(one)[layer]), mask_image(kept[name][layer])) for name, one in scores.items()
-    }
-    rows, cols = next(iter(columns.values()))[0].shape[:2]
+    pairs = {name: (rank_image(score_ranks(one)[layer]), mask_image(kept[name][layer])) for name, one in scores.items()}
+    rows, cols = next(iter(pairs.values()))[0].shape[:2]
     zoom = zoom or max(1, min(6, 200 // max(rows, cols)))  # so that five methods fit on a page
     wide, tall = max(cols * zoom, NAME_WIDTH) + GAP, rows * zoom + CAPTION
-    sheet = np.full((EDGE + 2 * tall + EDGE, EDGE + wide * len(columns), 3), 255, dtype=np.uint8)
-    for number, images in enumerate(columns.values()):
+    sheet = np.full((EDGE + 2 * tall + EDGE, EDGE + wide * len(pairs), 3), 255, dtype=np.uint8)
+    for number, images in enumerate(pairs.values()):
         for below, image in enumerate(images):
             top, left = EDGE + CAPTION + below * tall, EDGE + number * wide
             sheet[top : top + rows * zoom, left : left + cols * zoom] = image.repeat(zoom, 0).repeat(zoom, 1)
     ax = _exact_axes(sheet) if ax is None else ax
     ax.imshow(sheet, interpolation="none", aspect="equal")
-    for number, name in enumerate(columns):
+    for number, name in enumerate(pairs):
         _name_score(ax, name, kept[name][layer], EDGE + number * wide, tall)
     ax.set_ylabel(plain(f"scores of {layer}, and what they keep"))  # not drawn, but read out to those who cannot see it
     ax.set_axis_off()
