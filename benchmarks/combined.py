@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from sparsekit import datasets
-from sparsekit.analysis import assess_claim, design, factorial_effects
+from sparsekit.analysis import assess_claim, factorial_design, factorial_effects
 from sparsekit.evaluation.measuring import evaluate
 from sparsekit.experiments import Experiment, load_model, run
 from sparsekit.experiments.sup_tickets import SupTickets, run_sup_tickets
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/combined"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    combinations = list(design(list(PARTS)))
+    combinations = list(factorial_design(list(PARTS)))
     for recipe in options.recipes:
         rows = []
         for chosen, seed in product(combinations, range(options.seeds)):

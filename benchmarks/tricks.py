@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from sparsekit.analysis import assess_claim, design, factorial_effects
+from sparsekit.analysis import assess_claim, factorial_design, factorial_effects
 from sparsekit.experiments import Experiment, load_model, read_experiment, run
 from sparsekit.experiments.lottery import Lottery, run_lottery
 from sparsekit.experiments.recipes import digits_mlp, fashion_mini_cnn, mnist1d_mlp
@@ -169,7 +169,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
 def cells_of(names: Sequence[str] | None) -> tuple[frozenset[str], ...]:
     """Return the named combinations, or all."""
     if names is None:
-        return tuple(design(list(TRICKS)))
+        return tuple(factorial_design(list(TRICKS)))
     cells = [frozenset() if name == "none" else frozenset(name.split("+")) for name in names]
     if unknown := frozenset().union(*cells) - set(TRICKS):
         raise SystemExit(f"cells must name tricks among {', '.join(TRICKS)}, got {', '.join(sorted(unknown))}")

@@ -172,8 +172,8 @@ USES = {
     "scores": lambda batch: sk.scores.score_whole(Network("tensor"), sk.scores.SNIP(), batches=[batch]),
 }
 SAID = {
-    "named": r"pairs of inputs and labels, got dict; take the pair out of each.*adaptor=Adaptor\(batch=lambda b:",
-    "in a row": r"inputs and labels, got tuple of 3; .*adaptor=Adaptor\(batch=lambda b: \(b\[:-1\], b\[-1\]\)\)",
+    "named": r"pairs of inputs and labels, got dict. Take the pair out of each.*adaptor=Adaptor\(batch=lambda b:",
+    "in a row": r"inputs and labels, got tuple of 3. .*adaptor=Adaptor\(batch=lambda b: \(b\[:-1\], b\[-1\]\)\)",
 }
 
 
@@ -189,14 +189,14 @@ def test_batches_that_are_no_pairs_are_told_of_the_adaptor(use, batch):
 def test_numpy_arrays_are_told_how_to_become_tensors(use, which):
     (x, y), arrays = PLAIN[0], [part.numpy() for part in PLAIN[0]]
     batch = (halves(arrays[0]), y) if which == 0 else (halves(x), arrays[1])
-    with pytest.raises(TypeError, match=r"must be tensors, got numpy arrays; give adaptor=.*torch.from_numpy"):
+    with pytest.raises(TypeError, match=r"must be tensors, got numpy arrays. Give adaptor=.*torch.from_numpy"):
         USES[use](batch)
 
 
 @pytest.mark.parametrize("form", ["tuple", "dict", "own"])
 def test_outputs_that_the_loss_does_not_take_are_told_of_the_adaptor(form):
     model, batch = Network(form), (halves(PLAIN[0][0]), PLAIN[0][1])
-    said = r"must understand the model's outputs, got (tuple|dict of logits|Answer); give adaptor=Adaptor\(outputs="
+    said = r"must understand the model's outputs, got (tuple|dict of logits|Answer). Give adaptor=Adaptor\(outputs="
     with pytest.raises(TypeError, match=said):
         backward(model, batch, cross_entropy)
     with pytest.raises(TypeError, match=said):
@@ -237,7 +237,7 @@ def test_what_has_not_a_row_per_sample_cannot_be_split():
 
     (x, y), bias = PLAIN[0], torch.zeros(CLASSES, dtype=torch.float64)
     whole, _ = backward(Biased("tensor"), ((*halves(x), bias), y), cross_entropy)
-    with pytest.raises(ValueError, match=r"one row per sample, got 3 rows and 8 samples; use micro_batches=1, or let"):
+    with pytest.raises(ValueError, match=r"one row per sample, got 3 rows and 8 samples. Use micro_batches=1, or let"):
         backward(Biased("tensor"), ((*halves(x), bias), y), cross_entropy, micro_batches=2)
     scalar, _ = backward(Biased("tensor"), ((*halves(x), bias[0]), y), cross_entropy, micro_batches=2)
     assert scalar.loss == pytest.approx(whole.loss)
@@ -253,5 +253,5 @@ def test_what_holds_tensors_of_its_own_is_not_handed_whole_to_every_part():
         """As transformers' tokenizers give."""
 
     x, y = PLAIN[0]
-    with pytest.raises(ValueError, match=r"one row per sample, got Batch of x, in which none is seen; use micro_b"):
+    with pytest.raises(ValueError, match=r"one row per sample, got Batch of x, in which none is seen. Use micro_b"):
         backward(Network("tensor"), ((Batch(x=x),), y), cross_entropy, micro_batches=2)

@@ -7,7 +7,8 @@ from helpers import batch_for, mlp, random_layer, small_conv_net, sparse
 
 import sparsekit as sk
 from sparsekit import analysis
-from sparsekit.analysis.behaviour.representation_similarity import layer_outputs
+from sparsekit.analysis.behaviour.representation_similarity import cka_matrix, layer_outputs
+from sparsekit.analysis.structure.aligned_distance import topological_distances
 from sparsekit.topology import LayerTopology, Topology
 
 
@@ -73,7 +74,7 @@ class TestTopologicalDistance:
         back = analysis.topological_distance(nets[1], nets[0], match_last=True)
         assert forth.loc["l0"].tolist() == pytest.approx(back.loc["l0"].tolist())
         assert forth.loc["l0", "distance"] <= forth.loc["l0", "in_place"]
-        matrix = analysis.topological_distances(nets, match_last=True)
+        matrix = topological_distances(nets, match_last=True)
         assert matrix[1, 0] == matrix[0, 1] == forth.loc["network", "distance"]
         assert np.diag(matrix).tolist() == [0, 0, 0]
 
@@ -129,7 +130,7 @@ class TestSimilarity:
         assert ((table > 0) & (table < 1)).all(axis=None)
         expected = analysis.linear_cka(first[0](batch[0]).detach(), second(batch[0]).detach())
         assert table.loc["0", "2"] == pytest.approx(expected)
-        matrix = analysis.cka_matrix([first, first, mlp(6, 8, 7, 3)], [batch], layer="2")
+        matrix = cka_matrix([first, first, mlp(6, 8, 7, 3)], [batch], layer="2")
         assert matrix[0, :2] == pytest.approx(1)
         assert matrix == pytest.approx(matrix.T)
         assert matrix[0, 2] < 0.99
@@ -152,7 +153,7 @@ class TestSimilarity:
         with pytest.raises(ValueError, match="at least 4 samples, got 2"):
             analysis.cka_table(mlp(6, 3), mlp(6, 3), [batch_for((6,), size=2)])
         with pytest.raises(ValueError, match="one of 0, got 'fc9'"):
-            analysis.cka_matrix([mlp(6, 3)], [batch_for((6,))], layer="fc9")
+            cka_matrix([mlp(6, 3)], [batch_for((6,))], layer="fc9")
         with pytest.raises(ValueError, match="at least one batch"):
             layer_outputs(mlp(6, 3), [])
 
@@ -161,7 +162,7 @@ class TestMaps:
     def test_points_of_a_plane_come_back_with_their_distances(self):
         points = np.random.default_rng(0).normal(size=(6, 2))
         distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
-        found = analysis.map_of(distances)
+        found = analysis.classical_mds(distances)
         again = np.linalg.norm(found.points[:, None] - found.points[None], axis=-1)
         assert again == pytest.approx(distances)
         assert found.share == pytest.approx(1)
@@ -171,28 +172,28 @@ class TestMaps:
 
     def test_what_two_dimensions_cannot_show_lowers_the_share(self):
         all_apart = 1 - np.eye(6)
-        assert analysis.map_of(all_apart).share == pytest.approx(2 / 5)
+        assert analysis.classical_mds(all_apart).share == pytest.approx(2 / 5)
 
     def test_equal_networks_lie_on_each_other_and_a_single_one_in_the_middle(self):
-        assert analysis.map_of(np.zeros((3, 3))).points.tolist() == np.zeros((3, 2)).tolist()
-        assert analysis.map_of(np.zeros((1, 1))).points.tolist() == [[0, 0]]
+        assert analysis.classical_mds(np.zeros((3, 3))).points.tolist() == np.zeros((3, 2)).tolist()
+        assert analysis.classical_mds(np.zeros((1, 1))).points.tolist() == [[0, 0]]
 
     def test_masks_make_a_map_through_one_minus_their_overlap(self):
         nets = [sk.random_topology({"fc": (20, 20)}, 0.2, seed=seed) for seed in (0, 0, 1, 2)]
-        found = analysis.map_of(1 - analysis.comparison_matrix(nets)[0]).points
+        found = analysis.classical_mds(1 - analysis.topology_similarity_matrix(nets)[0]).points
         apart = np.linalg.norm(found[:, None] - found[None], axis=-1)
         assert apart[0, 1] == pytest.approx(0, abs=1e-6)
         assert min(apart[0, 2], apart[0, 3], apart[2, 3]) > 0.3
 
     def test_the_tree_joins_the_nearest_first(self):
         distances = np.array([[0, 5, 1, 5], [5, 0, 5, 2], [1, 5, 0, 5], [5, 2, 5, 0]], dtype=float)
-        joins = analysis.tree_of(distances)
+        joins = analysis.average_linkage(distances)
         assert joins.tolist() == [[0, 2, 1, 2], [1, 3, 2, 2], [4, 5, 5, 4]]
 
     def test_similarities_are_no_distances(self):
-        for look in (analysis.map_of, analysis.tree_of):
+        for look in (analysis.classical_mds, analysis.average_linkage):
             for wrong in (np.eye(3), np.array([[0.0, 1.0], [2.0, 0.0]]), np.zeros((0, 0))):
                 with pytest.raises(ValueError, match="must be symmetric and 0"):
                     look(wrong)
         with pytest.raises(ValueError, match="at least two networks, got 1"):
-            analysis.tree_of(np.zeros((1, 1)))
+            analysis.average_linkage(np.zeros((1, 1)))

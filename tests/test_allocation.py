@@ -136,13 +136,13 @@ def test_density_one_is_dense(allocation):
 @pytest.mark.parametrize("allocation", ALLOCATIONS)
 @pytest.mark.parametrize("density", [0, -0.1, 1.0001, float("nan"), float("inf")])
 def test_densities_outside_their_range_are_refused(allocation, density):
-    with pytest.raises(ValueError, match=rf"density must lie in \(0, 1\], got {density}; it is the share"):
+    with pytest.raises(ValueError, match=rf"density must lie in \(0, 1\], got {density}. Give the share"):
         allocate(LENET, density, allocation)
 
 
 @pytest.mark.parametrize("allocation", ALLOCATIONS)
 def test_a_network_without_layers_is_refused(allocation):
-    with pytest.raises(ValueError, match="at least one layer to share connections among, got none; see left_dense"):
+    with pytest.raises(ValueError, match="at least one layer to share connections among, got none. See left_dense"):
         allocate({}, 0.5, allocation)
 
 

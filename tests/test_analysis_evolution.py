@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsekit import analysis
+from sparsekit.analysis.dynamics.exploration import coverage_curve, coverage_expected, reliable_exploration
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.selection import draw_distinct
 
@@ -126,20 +127,20 @@ class TestExploration:
 
     def test_reliable_exploration_waits_until_a_connection_has_lived_long_enough(self):
         history = path([0, 1], [0, 2], [0, 3], [0, 3])
-        found = analysis.reliable_exploration(history, 50, starts=[0, 30, 80, 90])["network"]
+        found = reliable_exploration(history, 50, starts=[0, 30, 80, 90])["network"]
         assert (found * SIZE).round().tolist() == [0, 0, 2, 2]  # 0 lived 80 steps, 2 lived 50, 1 only 30
-        one_more = analysis.reliable_exploration(history, 51, starts=[0, 30, 80, 90])["network"]
+        one_more = reliable_exploration(history, 51, starts=[0, 30, 80, 90])["network"]
         assert (one_more * SIZE).round().tolist() == [0, 0, 1, 1]
 
     def test_lives_are_not_added_up_over_a_break(self):
-        found = analysis.reliable_exploration(path([0], [1], [0], [1]), 2)["network"]
+        found = reliable_exploration(path([0], [1], [0], [1]), 2)["network"]
         assert found.iloc[-1] == 0
 
     @settings(max_examples=40, deadline=None)
     @given(states)
     def test_reliable_exploration_asks_for_nothing_at_tau_zero_and_for_more_with_each_step(self, history):
         topologies = path(*history)
-        tables = [analysis.reliable_exploration(topologies, tau)["network"] for tau in range(4)]
+        tables = [reliable_exploration(topologies, tau)["network"] for tau in range(4)]
         assert tables[0].tolist() == analysis.exploration(topologies)["network"].tolist()
         for shorter, longer in itertools.pairwise(tables):
             assert (longer <= shorter).all()
@@ -147,30 +148,30 @@ class TestExploration:
 
     def test_a_run_that_never_rewires_has_explored_its_topology_by_the_end(self):
         static = path([0, 1, 2])
-        assert analysis.reliable_exploration(static, 500, starts=[0])["network"].tolist() == [0]
+        assert reliable_exploration(static, 500, starts=[0])["network"].tolist() == [0]
         for end, found in ((499, 0), (500, 3), (1000, 3)):
-            table = analysis.reliable_exploration(static, 500, starts=[0], end=end)
+            table = reliable_exploration(static, 500, starts=[0], end=end)
             assert table["network"].tolist() == [found / SIZE]
 
     def test_only_the_last_row_waits_for_the_end(self):
         history = path([0, 1], [0, 2], [0, 3], [0, 3])
-        found = analysis.reliable_exploration(history, 50, starts=[0, 30, 80, 90], end=130)["network"]
+        found = reliable_exploration(history, 50, starts=[0, 30, 80, 90], end=130)["network"]
         assert (found * SIZE).round().tolist() == [0, 0, 2, 3]  # 3 was born at 80 and lived 50 steps
 
     @settings(max_examples=40, deadline=None)
     @given(states, st.integers(0, 4))
     def test_an_end_where_the_last_topology_begins_changes_nothing(self, history, tau):
         topologies = path(*history)
-        plain = analysis.reliable_exploration(topologies, tau)
-        assert analysis.reliable_exploration(iter(topologies), tau, end=len(history) - 1).equals(plain)
+        plain = reliable_exploration(topologies, tau)
+        assert reliable_exploration(iter(topologies), tau, end=len(history) - 1).equals(plain)
 
     def test_an_end_before_the_last_topology_is_refused(self):
         with pytest.raises(ValueError, match="end must be at least 30, .* got 20"):
-            analysis.reliable_exploration(path([0], [1]), 5, starts=[0, 30], end=20)
+            reliable_exploration(path([0], [1]), 5, starts=[0, 30], end=20)
 
     def test_a_negative_tau_is_refused(self):
         with pytest.raises(ValueError, match="at least 0 steps, got -1"):
-            analysis.reliable_exploration(path([0]), -1)
+            reliable_exploration(path([0]), -1)
 
 
 class TestExpectedCoverage:
@@ -184,7 +185,7 @@ class TestExpectedCoverage:
     )
     def test_expected_coverage_has_its_golden_values(self, density, fraction, allow_regrowth, expected):
         found = [
-            analysis.coverage_expected(density, fraction, num_rewirings=n, allow_regrowth=allow_regrowth)
+            coverage_expected(density, fraction, num_rewirings=n, allow_regrowth=allow_regrowth)
             for n in (1, 5, 10, 20, 50)
         ]
         assert found == pytest.approx(expected, abs=5e-5)
@@ -194,9 +195,7 @@ class TestExpectedCoverage:
         history = random_walk(0.05, 0.5, 20, allow_regrowth=allow_regrowth, seed=3)
         found = analysis.exploration(history)["network"].to_numpy()
         # 40,000 places: the standard deviation of the covered share is below 0.0025.
-        assert found == pytest.approx(
-            analysis.coverage_curve(0.05, [0.5] * 20, allow_regrowth=allow_regrowth), abs=0.008
-        )
+        assert found == pytest.approx(coverage_curve(0.05, [0.5] * 20, allow_regrowth=allow_regrowth), abs=0.008)
 
     @pytest.mark.parametrize("allow_regrowth", [True, False])
     def test_layers_of_unequal_density_are_expected_to_explore_at_their_own_speed(self, allow_regrowth):
@@ -204,7 +203,7 @@ class TestExpectedCoverage:
         history = [Topology({"thin": a["fc"], "wide": b["fc"]}) for a, b in zip(thin, wide, strict=True)]
         expected = analysis.exploration_expected(history[0], [0.5] * 10, allow_regrowth=allow_regrowth)
         assert analysis.exploration(history).to_numpy() == pytest.approx(expected.to_numpy(), abs=0.008)
-        blurred = analysis.coverage_expected(0.21, 0.5, num_rewirings=10, allow_regrowth=allow_regrowth)
+        blurred = coverage_expected(0.21, 0.5, num_rewirings=10, allow_regrowth=allow_regrowth)
         assert abs(expected["network"].iloc[-1] - blurred) > 0.05
 
     def test_dense_and_empty_layers_have_nothing_to_explore(self):
@@ -214,7 +213,7 @@ class TestExpectedCoverage:
         assert table["empty"].tolist() == [0, 0, 0]
 
     def test_a_curve_of_falling_fractions_flattens_out(self):
-        curve = analysis.coverage_curve(0.1, [0.5, 0.1, 0.0])
+        curve = coverage_curve(0.1, [0.5, 0.1, 0.0])
         assert curve[0] == pytest.approx(0.1)
         assert curve[1] - curve[0] > curve[2] - curve[1] > 0
         assert curve[3] == curve[2]
@@ -224,7 +223,7 @@ class TestExpectedCoverage:
     def test_coverage_is_a_share_never_falls_and_keeps_below_its_bound(self, density, fractions, allow_regrowth):
         if not allow_regrowth and density * max([0, *fractions]) > 1 - density:
             return
-        curve = analysis.coverage_curve(density, fractions, allow_regrowth=allow_regrowth)
+        curve = coverage_curve(density, fractions, allow_regrowth=allow_regrowth)
         assert (curve[1:] >= curve[:-1] - 1e-12).all()
         assert density - 1e-12 <= curve[-1] <= min(1, density * (1 + sum(fractions))) + 1e-12
 
@@ -239,4 +238,4 @@ class TestExpectedCoverage:
     )
     def test_impossible_numbers_are_refused(self, density, fraction, allow_regrowth, message):
         with pytest.raises(ValueError, match=message):
-            analysis.coverage_expected(density, fraction, num_rewirings=1, allow_regrowth=allow_regrowth)
+            coverage_expected(density, fraction, num_rewirings=1, allow_regrowth=allow_regrowth)

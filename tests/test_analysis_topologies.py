@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sparsekit import analysis
+from sparsekit.analysis.structure.chain_paths import cut_off_units
+from sparsekit.analysis.structure.metrics import fan_histogram
+from sparsekit.analysis.structure.topology_similarity import TopologySimilarity, topology_similarity_table
 from sparsekit.layers import sparsify
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.selection import draw_distinct, random_topology
@@ -23,6 +26,10 @@ def held(*tensors: torch.Tensor) -> int:
     """Return the bytes of the memory behind some tensors, what they share once."""
     memory = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
     return sum(memory.values())
+
+
+def alike(a: Topology | LayerTopology, b: Topology | LayerTopology, measure: str) -> TopologySimilarity:
+    return analysis.topology_similarity(a, b, measure=measure)
 
 
 def of_masks(*masks: list[list[int]]) -> Topology:
@@ -66,7 +73,7 @@ class TestLayerTable:
 
     def test_histograms_count_every_unit_once_and_every_connection_once(self):
         net = random_topology({"fc": (30, 20), "conv": (8, 4, 3, 3)}, 0.2, seed=1)
-        table = analysis.fan_histogram(net)
+        table = fan_histogram(net)
         for name, topology in net.items():
             for side, units in (("fan_in", topology.shape[0]), ("fan_out", topology.shape[1])):
                 part = table[(table["layer"] == name) & (table["side"] == side)]
@@ -75,18 +82,18 @@ class TestLayerTable:
 
     def test_a_network_without_sparse_layers_gives_empty_tables(self):
         assert analysis.layer_table(Topology()).empty
-        assert analysis.fan_histogram(Topology()).empty
+        assert fan_histogram(Topology()).empty
 
 
 class TestComparing:
     def test_all_measures_of_a_pair_worked_out_by_hand(self):
         a, b = layer(0, 1, shape=(2, 4)), layer(1, 2, 3, shape=(2, 4))
         assert analysis.iou(a, b).value == 1 / 4
-        assert analysis.overlap(a, b).value == 1 / 2
-        assert analysis.overlap(b, a).value == 1 / 3
-        assert analysis.dice(a, b).value == 2 / 5
-        assert analysis.hamming(a, b).value == 3 / 8
-        assert analysis.hamming(a, b, per="connections").value == 3 / 5
+        assert alike(a, b, "overlap").value == 1 / 2
+        assert alike(b, a, "overlap").value == 1 / 3
+        assert alike(a, b, "dice").value == 2 / 5
+        assert alike(a, b, "hamming_per_positions").value == 3 / 8
+        assert alike(a, b, "hamming_per_connections").value == 3 / 5
 
     @pytest.mark.parametrize(
         ("density", "baseline"), [(0.02, 0.0101), (0.05, 0.0256), (0.1, 0.0526), (0.2, 0.1111), (0.5, 0.3333)]
@@ -95,9 +102,9 @@ class TestComparing:
         a, b = (random_layer((50, 40), round(2000 * density), seed) for seed in range(2))
         assert analysis.iou(a, b).random_baseline == pytest.approx(baseline, abs=5e-5)
         assert analysis.iou(a, b).random_baseline == pytest.approx(density / (2 - density))
-        assert analysis.overlap(a, b).random_baseline == pytest.approx(density)
+        assert alike(a, b, "overlap").random_baseline == pytest.approx(density)
 
-    @pytest.mark.parametrize("measure", ["iou", "overlap", "dice", "hamming_per_places", "hamming_per_connections"])
+    @pytest.mark.parametrize("measure", ["iou", "overlap", "dice", "hamming_per_positions", "hamming_per_connections"])
     def test_baselines_agree_with_many_random_draws_for_unequal_densities(self, measure):
         shapes = {"thin": (10, 8), "wide": (40, 50)}
         first, second = {"thin": 60, "wide": 100}, {"thin": 20, "wide": 300}
@@ -105,7 +112,7 @@ class TestComparing:
         def draw(counts: dict[str, int], seed: int) -> Topology:
             return Topology({n: random_layer(s, counts[n], seed + i) for i, (n, s) in enumerate(shapes.items())})
 
-        draws = [analysis.compare(draw(first, 4 * i), draw(second, 4 * i + 2), measure=measure) for i in range(60)]
+        draws = [alike(draw(first, 4 * i), draw(second, 4 * i + 2), measure) for i in range(60)]
         mean = float(np.mean([found.value for found in draws]))
         error = float(np.std([found.value for found in draws])) / math.sqrt(len(draws))
         assert mean == pytest.approx(draws[0].layer_matched_baseline, abs=4 * error + 1e-3)
@@ -121,45 +128,45 @@ class TestComparing:
     @given(positions, positions)
     def test_measures_are_shares_and_all_but_overlap_are_symmetric(self, first, second):
         a, b = of_positions(first), of_positions(second)
-        for measure in ("iou", "overlap", "dice", "hamming_per_places", "hamming_per_connections"):
-            found = analysis.compare(a, b, measure=measure)
+        for measure in ("iou", "overlap", "dice", "hamming_per_positions", "hamming_per_connections"):
+            found = analysis.topology_similarity(a, b, measure=measure)
             for number in (found.value, found.random_baseline, found.layer_matched_baseline):
                 assert 0 <= number <= 1
             if measure != "overlap":
-                assert found == analysis.compare(b, a, measure=measure)
+                assert found == analysis.topology_similarity(b, a, measure=measure)
 
     @settings(max_examples=40, deadline=None)
     @given(positions, positions)
     def test_a_topology_is_like_itself_and_dice_follows_from_iou(self, first, second):
         a, b = of_positions(first), of_positions(second)
-        assert analysis.iou(a, a).value == analysis.overlap(a, a).value == analysis.dice(a, a).value == 1
-        assert analysis.hamming(a, a).value == analysis.hamming(a, a, per="connections").value == 0
+        assert analysis.iou(a, a).value == alike(a, a, "overlap").value == alike(a, a, "dice").value == 1
+        assert alike(a, a, "hamming_per_positions").value == alike(a, a, "hamming_per_connections").value == 0
         jaccard = analysis.iou(a, b).value
-        assert analysis.dice(a, b).value == pytest.approx(2 * jaccard / (1 + jaccard))
-        assert analysis.hamming(a, b, per="connections").value == pytest.approx(1 - analysis.dice(a, b).value)
+        assert alike(a, b, "dice").value == pytest.approx(2 * jaccard / (1 + jaccard))
+        assert alike(a, b, "hamming_per_connections").value == pytest.approx(1 - alike(a, b, "dice").value)
 
     def test_the_table_ends_with_the_network_and_its_layers_have_one_baseline(self):
         a, b = (random_topology({"x": (6, 6), "y": (5, 4)}, 0.4, seed=s) for s in (0, 1))
-        table = analysis.comparison_table(a, b, measure="dice")
+        table = topology_similarity_table(a, b, measure="dice")
         assert table.index.tolist() == ["x", "y", "network"]
         assert (table["random_baseline"] == table["layer_matched_baseline"])[:2].all()
-        assert table.loc["network", "value"] == analysis.dice(a, b).value
+        assert table.loc["network", "value"] == alike(a, b, "dice").value
 
     def test_the_matrix_holds_every_pair(self):
         tickets = [random_topology({"x": (6, 6)}, 0.3, seed=s) for s in range(3)]
-        values, baselines = analysis.comparison_matrix(tickets, measure="overlap")
+        values, baselines = analysis.topology_similarity_matrix(tickets, measure="overlap")
         assert values.diagonal().tolist() == [1, 1, 1]
-        assert values[0, 2] == analysis.overlap(tickets[0], tickets[2]).value
+        assert values[0, 2] == alike(tickets[0], tickets[2], "overlap").value
         assert baselines == pytest.approx(np.full((3, 3), tickets[0].density))
 
     def test_the_matrix_takes_either_baseline(self):
         tickets = [of_masks([[1, 0, 0, 0, 0]] * 2, [[1, 1]]), of_masks([[0, 1, 0, 0, 0]] * 2, [[1, 1]])]
         pair = analysis.iou(*tickets)
         for baseline, wanted in (("layer-matched", pair.layer_matched_baseline), ("random", pair.random_baseline)):
-            assert analysis.comparison_matrix(tickets, baseline=baseline)[1][0, 1] == wanted
+            assert analysis.topology_similarity_matrix(tickets, baseline=baseline)[1][0, 1] == wanted
         assert pair.layer_matched_baseline > pair.random_baseline
         with pytest.raises((ValueError, TypeError), match="layer-matched"):
-            analysis.comparison_matrix(tickets, baseline="none")
+            analysis.topology_similarity_matrix(tickets, baseline="none")
 
     def test_topologies_of_different_layers_are_refused(self):
         with pytest.raises(ValueError, match="same layers"):
@@ -167,7 +174,7 @@ class TestComparing:
 
     def test_an_unknown_measure_is_refused_with_the_known_ones(self):
         with pytest.raises(ValueError, match=r"one of iou, overlap, dice.*got 'cosine'"):
-            analysis.compare(layer(0), layer(0), measure="cosine")
+            analysis.topology_similarity(layer(0), layer(0), measure="cosine")
 
     def test_comparing_networks_without_layers_is_refused(self):
         with pytest.raises(ValueError, match="at least one layer"):
@@ -225,7 +232,7 @@ class TestEffective:
             assert torch.equal(paths > 0, analysis.effective_topology(net)[name].mask())
 
     def test_units_that_only_speak_by_their_bias_are_counted(self):
-        table = analysis.cut_off_units(of_masks([[1], [0], [1]], [[1, 1, 0]]))
+        table = cut_off_units(of_masks([[1], [0], [1]], [[1, 1, 0]]))
         assert table.loc["0"].tolist() == [3, 1, 1]
 
     def test_a_flattened_picture_and_a_grouped_convolution_belong_to_the_chain(self):
@@ -238,7 +245,7 @@ class TestEffective:
         assert effective["a"].indices.tolist() == [2, 3]
 
     def test_layers_that_form_no_chain_are_refused_by_name(self):
-        with pytest.raises(ValueError, match=r"got 1 with 3 inputs after 2 outputs.*effective_in"):
+        with pytest.raises(ValueError, match=r"got 1 with 3 inputs after 2 outputs.*effective_topology_of_model"):
             analysis.effective_topology(of_masks([[1], [1]], [[1, 1, 1]]))
 
     @pytest.mark.parametrize(
@@ -255,7 +262,7 @@ class TestEffective:
     )
     def test_sizes_that_do_not_fit_are_no_chain(self, first, second):
         net = Topology({"a": LayerTopology.full(first), "b": LayerTopology.full(second)})
-        for function in (analysis.effective_topology, analysis.cut_off_units, analysis.log10_num_paths):
+        for function in (analysis.effective_topology, cut_off_units, analysis.log10_num_paths):
             with pytest.raises(ValueError, match=f"got b with {second[1]} inputs after 10 outputs"):
                 function(net)
 

@@ -29,7 +29,8 @@ from sparsekit.analysis.costs.benchmark import (
 )
 from sparsekit.analysis.costs.benchmark.machine import about_machine
 from sparsekit.analysis.costs.benchmark.rivals import RIVALS, Unfolded
-from sparsekit.analysis.costs.benchmark.trends import break_even, break_even_text, slope
+from sparsekit.analysis.costs.benchmark.trends import break_even_sparsity, break_even_text
+from sparsekit.analysis.costs.speed import log_log_slope
 from sparsekit.layers import shapes_of, sparsify, topology_of
 from sparsekit.topology.selection import random_topology
 from sparsekit.utils.timing import Effort
@@ -245,17 +246,18 @@ def test_memory_that_is_shared_counts_once():
 
 @given(st.floats(0.2, 5), st.floats(-2, 2))
 def test_the_slope_is_the_exponent(factor, exponent):
-    assert slope({size: factor * size**exponent for size in (1, 2, 4, 32)}) == pytest.approx(exponent, abs=1e-6)
+    sizes = (1, 2, 4, 32)
+    assert log_log_slope(sizes, [factor * size**exponent for size in sizes]) == pytest.approx(exponent, abs=1e-6)
 
 
 @given(st.floats(0.05, 0.45))
 def test_break_even_is_exact_where_time_is_proportional_to_the_connections(density):
     speedups = {d: density / d for d in (0.5, 0.3, 0.1, 0.04)}
-    assert break_even(speedups) == pytest.approx(1 - density, abs=1e-3)
+    assert break_even_sparsity(speedups) == pytest.approx(1 - density, abs=1e-3)
 
 
 def test_break_even_is_not_extrapolated():
-    assert break_even({0.5: 2.0, 0.1: 9.0}) is None
+    assert break_even_sparsity({0.5: 2.0, 0.1: 9.0}) is None
     assert break_even_text({0.5: 2.0, 0.1: 9.0}) == "below 50 %"
     assert break_even_text({0.5: 0.2, 0.1: 0.9}) == "above 90 %"
 
@@ -368,7 +370,7 @@ def test_the_number_of_threads_is_as_before_after_a_suite(monkeypatch):
 
 
 def test_more_threads_than_the_sparse_kernels_may_use_are_refused():
-    with pytest.raises(ValueError, match="at most .* Numba may use, got 1000; unset OMP_PROC_BIND"):
+    with pytest.raises(ValueError, match="at most .* Numba may use, got 1000. Unset OMP_PROC_BIND"):
         next(measure("layers", Options(threads=1000)))
 
 

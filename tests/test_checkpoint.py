@@ -241,7 +241,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_no_other_file(saved, monkeypa
     before = saved.read_bytes()
     monkeypatch.setattr(torch, "save", half_written)
     with pytest.raises(
-        OSError, match=r"there must be room to write .*, got no space \(No space left on device\); what"
+        OSError, match=r"there must be room to write .*, got no space \(No space left on device\). What"
     ):
         save_checkpoint(saved, *trained(), step=9)
     assert saved.read_bytes() == before
@@ -251,7 +251,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_no_other_file(saved, monkeypa
 def test_a_full_disk_at_the_first_checkpoint_leaves_no_file_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "save", half_written)
     with pytest.raises(
-        OSError, match=r"there must be room to write .*, got no space \(No space left on device\); what"
+        OSError, match=r"there must be room to write .*, got no space \(No space left on device\). What"
     ):
         save_checkpoint(tmp_path / "c.pt", *trained(), step=9)
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.stats import ttest_rel
 
-from sparsekit.analysis import Claim, assess_claim
+from sparsekit.analysis.evidence.claims import Claim, assess_claim
 
 
 def test_a_difference_far_above_its_error_is_reproduced():

@@ -210,12 +210,12 @@ MISTAKES = {
     "settings of no rule": (("digits-mlp", "--rule", "dense", "--set", "every=3"), "got every with 'dense'"),
 }
 WRONG_VALUES = {
-    ("rigl", "every=abc"): "--set every of rigl must be a whole number, got 'abc'",
-    ("rigl", "every="): "--set every of rigl must be a whole number, got ''",
-    ("rigl", "every=2.5"): "--set every of rigl must be a whole number, got '2.5'",
-    ("rigl", "every=True"): "--set every of rigl must be a whole number, got 'True'",
-    ("rigl", "every={[]: 1}"): "--set every of rigl must be a whole number, got",
-    ("rigl", "stop=soon"): "--set stop of rigl must be a whole number or none, got 'soon'",
+    ("rigl", "every=abc"): "--set every of rigl must be an integer, got 'abc'",
+    ("rigl", "every="): "--set every of rigl must be an integer, got ''",
+    ("rigl", "every=2.5"): "--set every of rigl must be an integer, got '2.5'",
+    ("rigl", "every=True"): "--set every of rigl must be an integer, got 'True'",
+    ("rigl", "every={[]: 1}"): "--set every of rigl must be an integer, got",
+    ("rigl", "stop=soon"): "--set stop of rigl must be an integer or none, got 'soon'",
     (
         "rigl",
         "drop_fraction=abc",
@@ -575,7 +575,7 @@ def test_every_setting_of_every_score_can_be_given_as_it_would_be_printed(score)
         (("--set", "snip.rounds=5"), "--set snip.rounds must come with its score, got no --score snip; add it"),
         (("--score", "synflow", "--set", "snip.rounds=5"), "got no --score snip; add it"),
         (("--score", "force", "--set", "force.colour=5"), "settings of force must be among .*rounds.*, got 'colour'"),
-        (("--score", "snip", "--set", "snip.rounds=few"), "--set rounds of snip must be a whole number, got 'few'"),
+        (("--score", "snip", "--set", "snip.rounds=few"), "--set rounds of snip must be an integer, got 'few'"),
         (("--score", "snip", "--set", "snip.rounds=0"), "rounds must lie in .*, got 0"),
     ],
 )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import sparsekit as sk
 from sparsekit import analysis
-from sparsekit.analysis.landscape.curvature import Eigenvalue
+from sparsekit.analysis.landscape.curvature import Eigenvalue, Hessian
 from sparsekit.analysis.landscape.weight_vectors import support_of, vector_of
 from sparsekit.topology import LayerTopology, Topology
 
@@ -108,12 +108,12 @@ def test_products_are_those_of_the_whole_hessian_on_the_support(make, shape, sto
     model, batch = sparse(make(), storage), batch_for(shape)
     support = support_of(model)
     expected = whole_hessian(model, batch)[support][:, support]
-    hessian = analysis.Hessian(model, [batch])
+    hessian = Hessian(model, [batch])
     assert hessian.size == len(expected) < len(support)
     vector = torch.randn(hessian.size, dtype=torch.float64)
     torch.testing.assert_close(hessian @ vector, expected @ vector)
     halves = [(batch[0][:3], batch[1][:3]), (batch[0][3:], batch[1][3:])]
-    torch.testing.assert_close(analysis.Hessian(model, halves) @ vector, expected @ vector)
+    torch.testing.assert_close(Hessian(model, halves) @ vector, expected @ vector)
     values = torch.linalg.eigvalsh(expected)
     assert analysis.top_eigenvalue(model, [batch]).value == pytest.approx(float(values[-1]), rel=1e-3)
 
@@ -152,7 +152,7 @@ def by_differences(model: nn.Module, batch: tuple[Tensor, Tensor], vector: Tenso
     """`H v` from two gradients beside the network; no second derivative is taken."""
     steps = []
     for side in (1e-5, -1e-5):
-        moved = analysis.weights.network_at(model, vector_of(model) + side * vector)
+        moved = analysis.network_at(model, vector_of(model) + side * vector)
         loss = nn.functional.cross_entropy(moved(batch[0]), batch[1])
         steps.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(moved.parameters()))]))
     return (steps[0] - steps[1]) / 2e-5
@@ -161,7 +161,7 @@ def by_differences(model: nn.Module, batch: tuple[Tensor, Tensor], vector: Tenso
 @pytest.mark.parametrize("make", ATTENTIONS.values(), ids=ATTENTIONS)
 def test_products_through_attention_are_those_of_finite_differences(make):
     model, batch = made(make), batch_for((3, 4))
-    hessian = analysis.Hessian(model, [batch])
+    hessian = Hessian(model, [batch])
     vector = torch.randn(hessian.size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(hessian @ vector, by_differences(model, batch, vector), rtol=1e-5, atol=1e-7)
 
@@ -170,7 +170,7 @@ def test_products_through_attention_are_those_of_finite_differences(make):
 def test_curvature_of_a_sparse_network_with_attention_is_that_of_its_whole_hessian(storage):
     model, batch = sparse(made(ByHand), storage), batch_for((3, 4))
     support, vector = support_of(model), torch.zeros(len(support_of(model)), dtype=torch.float64)
-    hessian = analysis.Hessian(model, [batch])
+    hessian = Hessian(model, [batch])
     rows = []
     for place in support.nonzero().flatten().tolist()[:6]:
         vector.zero_()[place] = 1.0
@@ -194,7 +194,7 @@ def test_second_derivatives_leave_the_choice_of_attention_as_it_was_for_all_thre
                 asked.append(other.submit(fused_is_on).result())
             return super().forward(x)
 
-    analysis.Hessian(made(Asking), [batch_for((3, 4))]) @ torch.ones(147, dtype=torch.float64)
+    Hessian(made(Asking), [batch_for((3, 4))]) @ torch.ones(147, dtype=torch.float64)
     assert asked == [True]
     assert fused_is_on()
 
@@ -231,7 +231,7 @@ def test_frozen_parameters_do_not_count():
     model, batch = mlp(5, 6, 3), batch_for((5,))
     whole = whole_hessian(model, batch)[36:, 36:]
     model[0].requires_grad_(False)
-    hessian = analysis.Hessian(model, [batch])
+    hessian = Hessian(model, [batch])
     assert hessian.size == 21
     assert float(analysis.top_eigenvalue(model, [batch])) == pytest.approx(float(torch.linalg.eigvalsh(whole)[-1]))
 
@@ -262,6 +262,6 @@ def test_counts_that_give_nothing_are_refused(look, settings, said):
 
 def test_no_data_and_nothing_to_train_are_refused():
     with pytest.raises(ValueError, match="at least one batch"):
-        analysis.Hessian(mlp(5, 3), [])
+        Hessian(mlp(5, 3), [])
     with pytest.raises(ValueError, match="at least one parameter that is trained"):
-        analysis.Hessian(mlp(5, 3).requires_grad_(False), [batch_for((5,))])
+        Hessian(mlp(5, 3).requires_grad_(False), [batch_for((5,))])

@@ -30,8 +30,8 @@ def numbered(count: int, num_classes: int = 2) -> Split:
     return Split(inputs=torch.arange(float(count)), labels=torch.arange(count) % num_classes)
 
 
-def pictures(count: int, side: int = 6) -> Split:
-    """A split of random uint8 colour pictures."""
+def images(count: int, side: int = 6) -> Split:
+    """A split of random uint8 colour images."""
     pixels = torch.randint(256, (count, 3, side, side), generator=generator(0, "test"), dtype=torch.uint8)
     return Split(inputs=pixels, labels=torch.zeros(count, dtype=torch.int64))
 
@@ -44,12 +44,12 @@ def rows_of(inputs: Tensor) -> set[bytes]:
 
 
 def test_a_split_must_have_one_label_per_example():
-    with pytest.raises(ValueError, match=r"one label per example, got inputs \(3, 2\) and labels \(2,\); give"):
+    with pytest.raises(ValueError, match=r"one label per example, got inputs \(3, 2\) and labels \(2,\). Give"):
         Split(inputs=torch.zeros(3, 2), labels=torch.tensor([0, 1]))
 
 
 def test_an_empty_split_is_refused():
-    with pytest.raises(ValueError, match="at least one example, got 0; choose"):
+    with pytest.raises(ValueError, match="at least one example, got 0. Choose"):
         Split(inputs=torch.zeros(0, 2), labels=torch.zeros(0, dtype=torch.int64))
 
 
@@ -59,7 +59,7 @@ def test_take_returns_the_first_examples():
 
 @pytest.mark.parametrize("count", [0, -1, 6])
 def test_take_refuses_counts_that_the_split_does_not_have(count: int):
-    with pytest.raises(ValueError, match=f"1 to 5, the split's size, got {count}; ask"):
+    with pytest.raises(ValueError, match=f"1 to 5, the split's size, got {count}. Ask"):
         numbered(5).take(count)
 
 
@@ -72,19 +72,19 @@ def test_at_returns_examples_with_their_labels_in_the_order_asked_for():
 @pytest.mark.parametrize("label", [-1, 2])
 def test_labels_out_of_range_are_refused(label: int):
     wrong = Split(inputs=torch.zeros(2, 1), labels=torch.tensor([0, label]))
-    with pytest.raises(ValueError, match=r"labels must lie in 0 to 1, one per class name, got .*; renumber"):
+    with pytest.raises(ValueError, match=r"labels must lie in 0 to 1, one per class name, got .*. Renumber"):
         Dataset(name="wrong", train=numbered(2), test=wrong, classes=("no", "yes"), source="made up")
 
 
 def test_both_splits_must_hold_inputs_of_one_shape():
     test = Split(inputs=torch.zeros(2, 3), labels=torch.tensor([0, 1]))
-    with pytest.raises(ValueError, match=r"one shape, got \(\) to train and \(3,\) to test; cut"):
+    with pytest.raises(ValueError, match=r"one shape, got \(\) to train and \(3,\) to test. Cut"):
         Dataset(name="wrong", train=numbered(2), test=test, classes=("no", "yes"), source="made up")
 
 
 def test_normalisation_must_fit_the_channels():
-    split = pictures(2)
-    with pytest.raises(ValueError, match=r"one per channel of inputs .3, 6, 6., got 2; give"):
+    split = images(2)
+    with pytest.raises(ValueError, match=r"one per channel of inputs .3, 6, 6., got 2. Give"):
         Dataset(
             name="wrong",
             train=split,
@@ -101,7 +101,7 @@ def test_a_data_set_cannot_be_changed():
 
 
 def test_pixels_become_floats_of_mean_0_and_deviation_1_per_channel():
-    pixels = torch.tensor([[[[0, 255]], [[51, 102]]]], dtype=torch.uint8)  # one picture, two channels, 1 x 2
+    pixels = torch.tensor([[[[0, 255]], [[51, 102]]]], dtype=torch.uint8)  # one image, two channels, 1 x 2
     normal = Normalize(mean=(0.5, 0.2), std=(0.25, 0.1))(pixels)
     torch.testing.assert_close(normal, torch.tensor([[[[-2.0, 2.0]], [[0.0, 2.0]]]]))
 
@@ -114,9 +114,9 @@ def test_the_default_normalisation_leaves_floats_and_their_precision_alone():
 
 
 def test_normalisation_needs_positive_deviations_and_as_many_as_means():
-    with pytest.raises(ValueError, match=r"std must be positive, got .*; leave"):
+    with pytest.raises(ValueError, match=r"std must be positive, got .*. Leave"):
         Normalize(mean=(0.0,), std=(0.0,))
-    with pytest.raises(ValueError, match="one number per channel each, got 2 and 1; give"):
+    with pytest.raises(ValueError, match="one number per channel each, got 2 and 1. Give"):
         Normalize(mean=(0.0, 1.0), std=(1.0,))
 
 
@@ -177,7 +177,7 @@ def test_the_split_of_digits_never_changes():
     assert hashlib.sha256(labels).hexdigest().startswith("b427a84a227e4cd5")
 
 
-def test_digits_as_pictures_are_the_same_numbers():
+def test_digits_as_images_are_the_same_numbers():
     flat, square = load("digits"), load("digits", flat=False)
     assert square.shape == (1, 8, 8)
     assert torch.equal(square.train.inputs.flatten(1), flat.train.inputs)
@@ -236,9 +236,9 @@ def test_a_linear_model_learns_mnist1d_a_little_but_not_well():
 
 
 def test_settings_of_mnist1d_that_make_no_sense_are_refused():
-    with pytest.raises(ValueError, match="at least 1 and length at least 2, got 0, 1000 and 40; the published"):
+    with pytest.raises(ValueError, match="at least 1 and length at least 2, got 0, 1000 and 40. Try the published"):
         load("mnist1d", num_train=0)
-    with pytest.raises(ValueError, match="0 <= least <= most, got 36 and 10; exchange"):
+    with pytest.raises(ValueError, match="0 <= least <= most, got 36 and 10. Exchange"):
         load("mnist1d", most_padding=10)
     with pytest.raises(TypeError, match="noise"):
         load("mnist1d", noise=1.0)

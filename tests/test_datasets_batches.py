@@ -25,8 +25,8 @@ def numbered(count: int, num_classes: int = 2) -> Split:
     return Split(inputs=torch.arange(float(count)), labels=torch.arange(count) % num_classes)
 
 
-def pictures(count: int, side: int = 6) -> Split:
-    """A split of random uint8 colour pictures."""
+def images_of(count: int, side: int = 6) -> Split:
+    """A split of random uint8 colour images."""
     pixels = torch.randint(256, (count, 3, side, side), generator=generator(0, "test"), dtype=torch.uint8)
     return Split(inputs=pixels, labels=torch.zeros(count, dtype=torch.int64))
 
@@ -64,8 +64,8 @@ def test_the_order_changes_with_seed_and_epoch_and_with_nothing_else():
 
 @pytest.mark.parametrize("skip", range(5))
 def test_skipping_resumes_an_epoch_bit_for_bit_with_augmentation(skip: int):
-    whole = list(batches(pictures(10), 3, seed=0, epoch=2, augment=CropFlip(padding=2)))
-    rest = list(batches(pictures(10), 3, seed=0, epoch=2, augment=CropFlip(padding=2), skip=skip))
+    whole = list(batches(images_of(10), 3, seed=0, epoch=2, augment=CropFlip(padding=2)))
+    rest = list(batches(images_of(10), 3, seed=0, epoch=2, augment=CropFlip(padding=2), skip=skip))
     assert len(rest) == 4 - skip
     for (inputs, labels), (expected_inputs, expected_labels) in zip(rest, whole[skip:], strict=True):
         assert torch.equal(inputs, expected_inputs)
@@ -73,7 +73,7 @@ def test_skipping_resumes_an_epoch_bit_for_bit_with_augmentation(skip: int):
 
 
 def test_every_batch_of_every_epoch_is_augmented_differently():
-    same = Split(inputs=pictures(1).inputs.repeat(8, 1, 1, 1), labels=torch.zeros(8, dtype=torch.int64))
+    same = Split(inputs=images_of(1).inputs.repeat(8, 1, 1, 1), labels=torch.zeros(8, dtype=torch.int64))
     seen = [inputs for epoch in (0, 1) for inputs, _ in batches(same, 4, seed=0, epoch=epoch, augment=CropFlip())]
     for i in range(4):
         assert not any(torch.equal(seen[i], seen[j]) for j in range(i))
@@ -86,7 +86,7 @@ def test_augmentation_does_not_change_the_order():
 
 
 def test_walking_through_augmented_batches_leaves_the_stored_inputs_alone():
-    split = pictures(6)
+    split = images_of(6)
     before = split.inputs.clone()
     for inputs, _ in batches(split, 6, seed=0, epoch=0, augment=CropFlip()):
         inputs.zero_()
@@ -119,29 +119,29 @@ def test_the_number_of_batches_is_known_beforehand(count: int, batch_size: int, 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_batch_sizes_below_1_are_refused(batch_size: int):
-    with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}; 64"):
+    with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}. Try 64"):
         batches(numbered(3), batch_size, seed=0, epoch=0)
-    with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}; 64"):
+    with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}. Try 64"):
         batches_in_order(numbered(3), batch_size)
 
 
 @pytest.mark.parametrize("skip", [-1, 3])
 def test_skipping_more_than_an_epoch_is_refused(skip: int):
-    with pytest.raises(ValueError, match=f"0 to 2, the batches of an epoch, got {skip}; start"):
+    with pytest.raises(ValueError, match=f"0 to 2, the batches of an epoch, got {skip}. Start"):
         batches(numbered(3), 2, seed=0, epoch=0, skip=skip)
 
 
 def test_dropping_the_only_batch_is_refused():
     with pytest.raises(
-        ValueError, match="at least one batch, got 3 examples for batches of 4 with drop_last=True; use"
+        ValueError, match="at least one batch, got 3 examples for batches of 4 with drop_last=True. Use"
     ):
         batches(numbered(3), 4, seed=0, epoch=0, drop_last=True)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: are its batches those of the CPU?")
 def test_batches_on_a_gpu_are_those_of_the_cpu():
-    here = batches(pictures(20), 6, seed=0, epoch=0, augment=CropFlip())
-    there = batches(pictures(20).to("cuda"), 6, seed=0, epoch=0, augment=CropFlip())
+    here = batches(images_of(20), 6, seed=0, epoch=0, augment=CropFlip())
+    there = batches(images_of(20).to("cuda"), 6, seed=0, epoch=0, augment=CropFlip())
     for (inputs, labels), (gpu_inputs, gpu_labels) in zip(here, there, strict=True):
         assert gpu_inputs.is_cuda
         assert torch.equal(inputs, gpu_inputs.cpu())
@@ -152,7 +152,7 @@ def test_batches_on_a_gpu_are_those_of_the_cpu():
 
 
 def test_crops_are_those_that_a_loop_over_images_makes():
-    images = pictures(16).inputs
+    images = images_of(16).inputs
     found = CropFlip(padding=2, flip=0.5)(images, generator(0, "crop"))
     source = generator(0, "crop")
     down, right = torch.randint(5, (2, 16), generator=source)
@@ -165,7 +165,7 @@ def test_crops_are_those_that_a_loop_over_images_makes():
 
 
 def test_no_padding_and_no_flip_change_nothing():
-    images = pictures(4).inputs
+    images = images_of(4).inputs
     assert torch.equal(CropFlip(padding=0, flip=0.0)(images, generator(0, "crop")), images)
 
 
@@ -187,9 +187,9 @@ def test_augmentation_keeps_pixels_as_uint8_and_pads_with_black():
 
 
 def test_augmentation_settings_that_make_no_sense_are_refused():
-    with pytest.raises(ValueError, match="padding must be at least 0 pixels, got -1; 0"):
+    with pytest.raises(ValueError, match="padding must be at least 0 pixels, got -1. Give 0"):
         CropFlip(padding=-1)
-    with pytest.raises(ValueError, match=r"flip must be a probability, 0 to 1, got 1.5; 0"):
+    with pytest.raises(ValueError, match=r"flip must be a probability, 0 to 1, got 1.5. Give 0"):
         CropFlip(flip=1.5)
 
 
@@ -221,12 +221,12 @@ def test_holding_out_depends_on_the_seed_alone_and_keeps_the_order():
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 10])
 def test_shares_that_leave_nothing_are_refused(share: float):
-    with pytest.raises(ValueError, match=f"share must lie between 0 and 1, got {share}; 0.1"):
+    with pytest.raises(ValueError, match=f"share must lie between 0 and 1, got {share}. Give 0.1"):
         hold_out(numbered(10), share, seed=0)
 
 
 def test_a_share_too_small_for_one_example_is_refused():
-    with pytest.raises(ValueError, match="at least one example, got 0; choose a larger share"):
+    with pytest.raises(ValueError, match="at least one example, got 0. Choose a larger share"):
         hold_out(numbered(10), 0.01, seed=0)
 
 

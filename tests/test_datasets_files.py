@@ -47,7 +47,7 @@ def test_outside_a_checkout_digits_and_mnist1d_need_nothing(installed: None):
 
 
 def test_outside_a_checkout_a_download_must_be_told_where(installed: None):
-    with pytest.raises(FileNotFoundError, match=r"must know its data folder, got none .*; give root=.* or set"):
+    with pytest.raises(FileNotFoundError, match=r"must know its data folder, got none .*. Give root=.* or set"):
         load("cifar10", download=True)
 
 
@@ -128,13 +128,13 @@ def test_fashion_mnist_gets_a_channel(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "fashion-mnist"])
 def test_missing_files_are_named_with_the_way_to_get_them(name: str, tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=rf'looked in .* got nothing; load\("{name}", download=True\)'):
+    with pytest.raises(FileNotFoundError, match=rf'looked in .* got nothing. Call load\("{name}", download=True\)'):
         load(name, root=tmp_path)
 
 
 def test_files_that_differ_from_the_release_are_refused(tmp_path: Path):
     fake_cifar10(tmp_path)
-    with pytest.raises(ValueError, match=r"files of cifar10 must be those of the release, got others in .*; remove"):
+    with pytest.raises(ValueError, match=r"files of cifar10 must be those of the release, got others in .*. Remove"):
         load("cifar10", root=tmp_path)
 
 
@@ -148,7 +148,7 @@ def test_files_that_cannot_be_read_are_refused_with_their_folder(content: bytes,
         for kind in ("images-idx3", "labels-idx1"):
             (folder / f"{part}-{kind}-ubyte").write_bytes(content)
     with pytest.raises(
-        ValueError, match=rf"must be those of the release, got others in .*{folder.parent.name} .*; remove"
+        ValueError, match=rf"must be those of the release, got others in .*{folder.parent.name} .*. Remove"
     ):
         load("fashion-mnist", root=tmp_path)
 

@@ -112,7 +112,7 @@ def test_a_sparse_model_measures_as_its_plain_copy():
 @pytest.mark.parametrize("measure", [evaluate, predictions])
 @pytest.mark.parametrize("nothing", [list, lambda: iter(())])
 def test_no_batch_is_an_error(measure, nothing):
-    with pytest.raises(ValueError, match="got none; check the data set or the loader"):
+    with pytest.raises(ValueError, match="got none. Check the data set or the loader"):
         measure(plain_mlp(), nothing())
 
 

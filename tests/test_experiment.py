@@ -204,7 +204,7 @@ def test_an_experiment_of_an_unregistered_rule_says_what_to_do():
     class Mine(Static):
         pass
 
-    with pytest.raises(TypeError, match="Mine must be registered to be written as JSON; decorate it"):
+    with pytest.raises(TypeError, match="Mine must be registered to be written as JSON. Decorate it"):
         _ = replace(SMALL, rule=Mine()).folder_name
 
 

@@ -6,21 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sparsekit.analysis import design, factorial_effects
+from sparsekit.analysis import factorial_design, factorial_effects
 
 FACTORS = ["neurons", "skips", "init", "labels"]
 
 
 def runs(response, *, seeds=3, factors=FACTORS):
     rows = []
-    for seed, cell in product(range(seeds), design(factors)):
+    for seed, cell in product(range(seeds), factorial_design(factors)):
         row = {name: name in cell for name in factors}
         rows.append({**row, "seed": seed, "accuracy": response(row, seed)})
     return pd.DataFrame(rows)
 
 
 def test_every_combination_comes_once():
-    cells = list(design(FACTORS))
+    cells = list(factorial_design(FACTORS))
     assert len(cells) == len(set(cells)) == 16
     assert cells[0] == frozenset()
     assert cells[-1] == frozenset(FACTORS)

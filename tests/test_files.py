@@ -24,7 +24,7 @@ TOO_LONG = ["x" * 151, "é" * 76]
 
 @pytest.mark.parametrize("name", LEADING_OUT + TOO_LONG)
 def test_a_recipe_whose_name_would_leave_the_folder_of_runs_is_refused(name):
-    with pytest.raises(ValueError, match=r"recipe must be a plain name .*, got .*; use letters"):
+    with pytest.raises(ValueError, match=r"recipe must be a plain name .*, got .*. Use letters"):
         Experiment(recipe=name)
 
 
@@ -44,7 +44,7 @@ def test_a_start_a_teacher_and_a_table_stay_in_their_folders_too(tmp_path):
     model = torch.nn.Linear(2, 2)
     name = save_initial_state(tmp_path / "other", model)
     for outside in (f"../../other/initial_states/{name}", str(tmp_path / "other" / "initial_states" / name)):
-        with pytest.raises(ValueError, match="start must be a plain name"):
+        with pytest.raises(ValueError, match="init_from must be a plain name"):
             Experiment(init_from=outside)
         with pytest.raises(ValueError, match="the name of a state must be a plain name"):
             load_initial_state(tmp_path / "runs", outside, model)
@@ -70,14 +70,14 @@ def test_every_flipped_bit_and_every_cut_of_a_sealed_text_shows(tmp_path):
 
 
 def test_a_text_without_a_place_for_its_checksum_cannot_be_sealed():
-    with pytest.raises(ValueError, match='must hold the entry "checksum", got none; put CHECKSUM'):
+    with pytest.raises(ValueError, match='must hold the entry "checksum", got none. Put CHECKSUM'):
         sealed(b"{}")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"null", b"\xff\xfe", b'{"checksum": "12345678"}'])
 def test_json_that_is_damaged_or_foreign_is_refused_by_name(content, tmp_path):
     (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.json must hold what sparsekit wrote .*, got .*; put a good copy"):
+    with pytest.raises(ValueError, match=r"a\.json must hold what sparsekit wrote .*, got .*. Put a good copy"):
         read_json(tmp_path / "a.json")
 
 
@@ -196,7 +196,7 @@ def test_where_no_folder_for_locks_can_be_had_the_error_names_both(homes, tmp_pa
         home.parent.mkdir(parents=True, exist_ok=True)
         home.write_text("of somebody else")
     with pytest.raises(
-        OSError, match=r"folder for locks must belong to this user, got neither .* \(no folder\) nor .*; set TMPDIR"
+        OSError, match=r"folder for locks must belong to this user, got neither .* \(no folder\) nor .*. Set TMPDIR"
     ):
         run(Experiment(), tmp_path / "runs", progress=False)
     assert not (tmp_path / "runs").exists()
@@ -208,5 +208,5 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", homeless)
-    with pytest.raises(OSError, match="a cache must have a folder, got no home; set XDG_CACHE_HOME"):
+    with pytest.raises(OSError, match="a cache must have a folder, got no home. Set XDG_CACHE_HOME"):
         files.cache_folder()

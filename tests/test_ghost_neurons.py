@@ -1,4 +1,4 @@
-"""Ghost neurons: every ReLU, however it is called, is soft for a while and then the ReLU again, bit for bit."""
+"""With ghost neurons every ReLU, however it is called, is soft for a while and then the ReLU again, bit for bit."""
 
 import copy
 import re
@@ -45,7 +45,7 @@ def test_the_largest_distance_from_the_relu_is_the_gap(unit, beta):
     assert float((soft(X) - X.relu()).abs().max()) == pytest.approx(soft.gap, abs=2e-6)
 
 
-def test_pswish_has_its_golden_gap_at_its_golden_place():
+def test_pswish_has_its_golden_gap_at_its_golden_position():
     for beta in (1.0, 3.0, 20.0):
         distance = (Soft("pswish", beta)(X) - X.relu()).abs()
         assert float(distance.max()) == pytest.approx(0.278465 / beta, abs=1e-6)
@@ -87,13 +87,13 @@ def test_beta_goes_from_1_to_20_by_equal_factors():
 # --- where the ReLUs are ----------------------------------------------------------------------------------------
 
 
-def test_what_was_found_is_said_name_by_name():
-    found = find_relus(nn.Sequential(nn.ReLU(), Functional(), nn.ReLU6(), nn.GELU(), nn.RNN(2, 2, nonlinearity="relu")))
-    assert found.modules == ("0",)
-    assert found.callers == {"1": 3}
-    assert set(found.others) == {"2", "3", "4"}
-    assert "recurrent kernel" in found.others["4"]
-    assert str(found).startswith("modules: 0; calls: 1 (3); not replaced: 2 (ReLU6 is no ReLU), 3 (GELU is no ReLU)")
+def test_relus_are_listed_name_by_name():
+    relus = find_relus(nn.Sequential(nn.ReLU(), Functional(), nn.ReLU6(), nn.GELU(), nn.RNN(2, 2, nonlinearity="relu")))
+    assert relus.modules == ("0",)
+    assert relus.callers == {"1": 3}
+    assert set(relus.others) == {"2", "3", "4"}
+    assert "recurrent kernel" in relus.others["4"]
+    assert str(relus).startswith("modules: 0 | calls: 1 (3) | not replaced: 2 (ReLU6 is no ReLU), 3 (GELU is no ReLU)")
 
 
 class Calling(nn.Module):
@@ -105,9 +105,9 @@ class Calling(nn.Module):
 
 def test_activations_that_are_called_as_functions_and_are_no_relu_are_named():
     model = nn.Sequential(nn.Linear(2, 2), Calling())
-    said = "calls: none; not replaced: 1 (calls gelu and relu6 and clamp: no ReLU)"
-    assert str(find_relus(model)).endswith(said)
-    with pytest.raises(ValueError, match=re.escape(f"{said}); leave the trick out")):
+    listing = "calls: none | not replaced: 1 (calls gelu and relu6 and clamp: no ReLU)"
+    assert str(find_relus(model)).endswith(listing)
+    with pytest.raises(ValueError, match=re.escape(f"{listing}). Leave the trick out")):
         GhostNeurons(stop=3).apply(model)
 
 
@@ -116,8 +116,8 @@ def test_what_calls_relu_and_others_is_replaced_and_named():
         def forward(self, x):
             return torch.relu(x) + torch.tanh(x)
 
-    found = find_relus(Both())
-    assert (found.callers, found.others) == ({"": 1}, {"": "calls tanh: no ReLU"})
+    relus = find_relus(Both())
+    assert (relus.callers, relus.others) == ({"": 1}, {"": "calls tanh: no ReLU"})
 
 
 def test_a_function_held_as_an_attribute_is_found():
@@ -125,9 +125,9 @@ def test_a_function_held_as_an_attribute_is_found():
 
 
 def test_a_forward_that_cannot_be_traced_is_named():
-    found = find_relus(Undecided())
-    assert found.callers == {"": 0}
-    assert "the model (found when it runs)" in str(found)
+    relus = find_relus(Undecided())
+    assert relus.callers == {"": 0}
+    assert "the model (found when it runs)" in str(relus)
 
 
 def test_an_unreadable_forward_without_relu_is_named_as_unknown():
@@ -135,9 +135,9 @@ def test_an_unreadable_forward_without_relu_is_named_as_unknown():
         def forward(self, x):
             return x if x.sum() > 0 else -x
 
-    found = find_relus(Odd())
-    assert not found.callers
-    assert "must be traceable" in found.others[""]
+    relus = find_relus(Odd())
+    assert not relus.callers
+    assert "must be traceable" in relus.others[""]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_an_unreadable_forward_without_relu_is_named_as_unknown():
 )
 def test_a_model_without_relus_is_refused_with_the_reason(model):
     before = kinds_of(model)
-    with pytest.raises(ValueError, match=r"need ReLUs to stand in for, got none .* is no ReLU\).*leave the trick out"):
+    with pytest.raises(ValueError, match=r"need ReLUs to stand in for, got none .* is no ReLU\).*Leave the trick out"):
         GhostNeurons(stop=3).apply(model)
     assert kinds_of(model) == before
 
@@ -224,15 +224,15 @@ def test_a_copy_lives_by_itself():
     trick = GhostNeurons(stop=5)
     trick.apply(model)
     soft = model(x)
-    twin = copy.deepcopy(model)
-    trick.at(twin, 5)
-    assert torch.equal(twin(x), before)
+    clone = copy.deepcopy(model)
+    trick.at(clone, 5)
+    assert torch.equal(clone(x), before)
     assert torch.equal(model(x), soft)
 
 
 def test_ghost_neurons_are_put_in_once_and_before_they_are_set():
     model = plain_mlp()
-    with pytest.raises(ValueError, match="must be put in before step 0, got a model without; call apply first"):
+    with pytest.raises(ValueError, match="must be put in before step 0, got a model without. Call apply first"):
         GhostNeurons(stop=3).at(model, 0)
     GhostNeurons(stop=3).apply(model)
     with pytest.raises(ValueError, match="once, got one that has some"):

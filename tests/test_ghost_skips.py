@@ -1,4 +1,4 @@
-"""Ghost skips: around which layers they lead, what they add, what they cost, and that nothing of them is left."""
+"""These tests of ghost skips ask where they lead, what they add and cost, and whether anything of them is left."""
 
 import copy
 
@@ -15,8 +15,8 @@ from sparsekit.layers import densify, fuse_relus, shapes_of, sparsify, topology_
 from sparsekit.models import build
 from sparsekit.schedules import Constant, Cosine
 from sparsekit.topology.selection import random_topology
-from sparsekit.tricks import GhostNeurons, GhostSkips, Skip, Span, begin, find_spans, ghosts_of, set_step
-from sparsekit.tricks.ghost_skips import FIRST_WEIGHT
+from sparsekit.tricks import GhostNeurons, GhostSkips, Skip, SkipTarget, begin, find_skip_targets, ghosts_of, set_step
+from sparsekit.tricks.ghost_skips import INITIAL_WEIGHT
 
 WAYS = ("identity", "projection", "branch")
 every_way = pytest.mark.parametrize("way", WAYS)
@@ -26,7 +26,7 @@ def residual(**settings):
     return build("resnet20", **{"input_shape": (2, 8, 8), "num_classes": 3, "width": 4, **settings})
 
 
-def pictures(size=8):
+def images(size=8):
     return seeded(torch.randn, 3, 2, size, size)
 
 
@@ -35,35 +35,39 @@ def pictures(size=8):
 
 def test_a_skip_leads_from_a_layers_input_to_just_before_its_relu():
     net = build("small-cnn", input_shape=(1, 8, 8), num_classes=3, widths=(2, 3))
-    assert find_spans(net).spans == (Span("conv1", "bn1"), Span("conv2", "bn2"))
-    assert find_spans(net).others == {"head": "leads to no ReLU"}
-    assert find_spans(seeded(Functional)).spans == (Span("fc1", "fc1"), Span("fc2", "fc2"), Span("fc3", "fc3"))
+    assert find_skip_targets(net).layers == (SkipTarget("conv1", "bn1"), SkipTarget("conv2", "bn2"))
+    assert find_skip_targets(net).others == {"head": "leads to no ReLU"}
+    assert find_skip_targets(seeded(Functional)).layers == (
+        SkipTarget("fc1", "fc1"),
+        SkipTarget("fc2", "fc2"),
+        SkipTarget("fc3", "fc3"),
+    )
 
 
 def test_branches_stay_in_residual_blocks():
-    found = find_spans(build("resnet18", input_shape=(3, 8, 8), num_classes=3, width=2), blocks_only=True)
-    assert len(found.spans) == 16
-    assert all(".conv" in span.first and span.first.startswith("stage") for span in found.spans)
-    assert found.others["conv1"] == "in no residual block"
-    assert found.others["stage2.0.shortcut.conv"] == "leads to no ReLU"
+    targets = find_skip_targets(build("resnet18", input_shape=(3, 8, 8), num_classes=3, width=2), blocks_only=True)
+    assert len(targets.layers) == 16
+    assert all(".conv" in target.first and target.first.startswith("stage") for target in targets.layers)
+    assert targets.others["conv1"] == "in no residual block"
+    assert targets.others["stage2.0.shortcut.conv"] == "leads to no ReLU"
 
 
 def test_every_convolution_of_a_bottleneck_gets_a_branch():
     net = torchvision.models.ResNet(Bottleneck, [1, 1, 1, 1], 3)
-    assert len(find_spans(net, blocks_only=True).spans) == 12
+    assert len(find_skip_targets(net, blocks_only=True).layers) == 12
 
 
 def test_ghost_neurons_are_seen_as_relus():
     for model in (build("resnet20", input_shape=(1, 8, 8), num_classes=3, width=2), seeded(Functional)):
-        spans = find_spans(model).spans
+        layers = find_skip_targets(model).layers
         GhostNeurons(stop=3).apply(model)
-        assert find_spans(model).spans == spans
+        assert find_skip_targets(model).layers == layers
 
 
 def test_a_layer_that_is_used_twice_gets_none():
     layer = nn.Linear(4, 4)
     net = nn.Sequential(layer, nn.ReLU(), layer, nn.ReLU())
-    assert find_spans(net).others == {"0": "used more than once"}
+    assert find_skip_targets(net).others == {"0": "used more than once"}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +109,7 @@ def test_the_identity_averages_where_it_does_not_fit():
     assert wider(torch.tensor([[1.0, 3.0]])).tolist() == [[1.0, 1.0, 3.0, 3.0]]
 
 
-def test_pictures_are_averaged_over_channels_rows_and_columns():
+def test_images_are_averaged_over_channels_rows_and_columns():
     net = nn.Sequential(nn.Conv2d(2, 1, 3, stride=2, padding=1, bias=False), nn.ReLU())
     nn.init.zeros_(net[0].weight)
     GhostSkips(stop=2).apply(net)
@@ -141,13 +145,13 @@ def test_the_strength_falls_along_a_line_or_a_cosine_to_the_end():
     for strength, half in ((GhostSkips().strength, 0.5), (Cosine(1.0, 0.0), 0.5)):
         trick, net = GhostSkips(strength=strength, stop=4), plain_mlp()
         trick.apply(net)
-        seen = []
+        strengths = []
         for step in range(4):
             trick.at(net, step)
-            seen += {module.strength for module in net.modules() if isinstance(module, Skip)}
-        assert seen[0] == 1
-        assert seen[2] == pytest.approx(half)
-        assert seen == sorted(seen, reverse=True)
+            strengths += {module.strength for module in net.modules() if isinstance(module, Skip)}
+        assert strengths[0] == 1
+        assert strengths[2] == pytest.approx(half)
+        assert strengths == sorted(strengths, reverse=True)
 
 
 @every_way
@@ -156,7 +160,7 @@ def test_at_strength_0_and_after_the_removal_outputs_are_those_of_the_plain_netw
     plain = seeded(residual)
     net = sparsify(plain, random_topology(shapes_of(plain), 0.3), storage).eval()
     fuse_relus(net)
-    x, kinds, keys = pictures(), kinds_of(net), list(net.state_dict())
+    x, kinds, keys = images(), kinds_of(net), list(net.state_dict())
     count, before = sum(p.numel() for p in net.parameters()), net(x)
     trick = GhostSkips(way=way, strength=Constant(0.0), stop=3)
     trick.apply(net)
@@ -207,7 +211,7 @@ def test_branches_are_trained_while_they_live():
     train(model, [GhostSkips(way="branch", stop=50)], pictures_of(3), optimizer=optimizer)
     weights = [p for name, p in model.named_parameters() if "ghost.conv" in name]
     assert weights
-    assert all((weight != FIRST_WEIGHT).any() for weight in weights)
+    assert all((weight != INITIAL_WEIGHT).any() for weight in weights)
 
 
 def test_a_projection_is_fixed_and_not_saved():
@@ -218,7 +222,7 @@ def test_a_projection_is_fixed_and_not_saved():
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(400, 100), (100, 400)])
-def test_a_projection_keeps_the_size_of_what_goes_in(inputs, outputs):
+def test_a_projection_keeps_the_magnitude_of_its_input(inputs, outputs):
     """Each output is a sum over the inputs, so the variance of its weights is 1 / inputs, however many outputs."""
     net = nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU())
     GhostSkips(way="projection", stop=3).apply(net)
@@ -247,9 +251,9 @@ def test_a_copy_has_skips_of_its_own():
     x = batches_of(1)[0][0]
     before, trick = model(x), GhostSkips(stop=3)
     trick.apply(model)
-    ghosted, twin = model(x), copy.deepcopy(model)
-    trick.at(twin, 3)
-    assert torch.equal(twin(x), before)
+    ghosted, clone = model(x), copy.deepcopy(model)
+    trick.at(clone, 3)
+    assert torch.equal(clone(x), before)
     assert torch.equal(model(x), ghosted)
 
 
@@ -271,10 +275,10 @@ def test_the_plain_copy_of_a_network_has_its_skips(way, storage):
     model = sparsify(net, random_topology(shapes_of(net), 0.3), storage).eval()
     trick = GhostSkips(way=way, stop=3)
     trick.apply(model)
-    twin = densify(model)
-    torch.testing.assert_close(twin(pictures()), model(pictures()), rtol=1e-4, atol=1e-5)
-    trick.at(twin, 3)
-    assert not ghosts_of(twin)
+    clone = densify(model)
+    torch.testing.assert_close(clone(images()), model(images()), rtol=1e-4, atol=1e-5)
+    trick.at(clone, 3)
+    assert not ghosts_of(clone)
     assert ghosts_of(model)
 
 
@@ -296,10 +300,10 @@ def test_branches_of_resnet_18_have_the_golden_number_of_weights():
 def test_the_cost_of_branches_is_set_against_the_sparse_budget(storage):
     net = residual()
     net = sparsify(net, random_topology(shapes_of(net), 0.1), storage)
-    assert ghost_cost(net, pictures()).weights == 0
-    before = float(forward_flops(net, pictures())["sparse"].sum())
+    assert ghost_cost(net, images()).weights == 0
+    before = float(forward_flops(net, images())["sparse"].sum())
     GhostSkips(way="branch", stop=3).apply(net)
-    cost = ghost_cost(net, pictures())
+    cost = ghost_cost(net, images())
     added = [p for name, p in net.named_parameters() if "ghost" in name]
     assert cost.weights == sum(p.numel() for p in added if p.dim() == 4)
     assert cost.parameters == sum(p.numel() for p in added)

@@ -7,13 +7,13 @@ import torch
 from helpers import MODELS, STORAGES, batch_for, capture, dense_gradients, random_layer, sparse
 
 import sparsekit as sk
-from sparsekit.analysis import (
+from sparsekit.analysis.dynamics.guidance import (
     growth_recall,
     guidance,
     guidance_table,
     network_recall,
     relative_entropy,
-    sampled,
+    sample_counts,
     sampled_ratio_expected,
     sampled_ratios,
 )
@@ -47,7 +47,7 @@ def seen(make, shape, storage):
 def test_what_is_counted_is_what_a_rewiring_considers(make, shape, storage, guide):
     for view in seen(make, shape, storage)[2].values():
         for candidates in (guide(), guide(subset=0.5, sampler="exact"), guide(subset=math.inf)):
-            found = sampled(view, candidates, draws(3))
+            found = sample_counts(view, candidates, draws(3))
             parts = candidates(view, view.topology, 0, draws(3))
             assert found.candidates == sum(part.numel() for part in parts)
             assert found.candidates <= found.distinct <= found.draws
@@ -56,7 +56,7 @@ def test_what_is_counted_is_what_a_rewiring_considers(make, shape, storage, guid
 
 def test_draws_that_all_fall_on_one_place_are_all_but_one_duplicates():
     topology = random_layer((10, 20), 50)
-    found = sampled(LayerView(name="", topology=topology, values=torch.ones(50)), OnFirst(), draws())
+    found = sample_counts(LayerView(name="", topology=topology, values=torch.ones(50)), OnFirst(), draws())
     assert (found.draws, found.distinct) == (50, 1)
     assert found.duplicates == pytest.approx(0.98)
 
@@ -66,7 +66,7 @@ def test_the_expected_ratio_is_the_golden_one_and_duplicates_come_as_often_as_ch
         assert sampled_ratio_expected(0.3, subset) == pytest.approx(expected, abs=6e-4)
     assert sampled_ratio_expected(1.0) == 0
     topology = random_layer((400, 500), 40_000)
-    found = sampled(LayerView(name="", topology=topology, values=torch.ones(40_000)), Uniform(), draws())
+    found = sample_counts(LayerView(name="", topology=topology, values=torch.ones(40_000)), Uniform(), draws())
     assert found.ratio == pytest.approx(sampled_ratio_expected(0.2), abs=0.01)
     assert found.duplicates == pytest.approx(1 - (1 - math.exp(-0.2)) / 0.2, abs=0.01)
 

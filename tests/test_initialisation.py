@@ -1,4 +1,4 @@
-"""Tricks for first values: scales learnt on the masked network, and true fan-in; what signals make of them."""
+"""These tests of initialisations are about learnt scales, true fan-in, and how signals propagate afterwards."""
 
 import copy
 from dataclasses import replace
@@ -17,8 +17,8 @@ from sparsekit.topology.selection import random_topology
 from sparsekit.tricks import FanInInit, RescaledInit, TrickContext, begin
 from sparsekit.tricks.rescaled_init import _TwoStepAdam
 
-QUICK = RescaledInit(iterations=6, rate=0.1)
-GIVEN = TrickContext(batches=batches_of(5))
+FAST = RescaledInit(iterations=6, rate=0.1)
+CONTEXT = TrickContext(batches=batches_of(5))
 both_storages = pytest.mark.parametrize("storage", STORAGES)
 
 
@@ -33,7 +33,7 @@ def cosine(a, b):
 @pytest.mark.parametrize("variant", ["masked", "published"])
 def test_zeros_stay_zero_and_every_tensor_keeps_its_direction(variant, storage):
     before = sparse(plain_mlp(), storage)
-    after = replace(QUICK, variant=variant).apply(copy.deepcopy(before), GIVEN)
+    after = replace(FAST, variant=variant).apply(copy.deepcopy(before), CONTEXT)
     assert topology_of(after) == topology_of(before)
     dense_before, dense_after = densify(before).state_dict(), densify(after).state_dict()
     for name, tensor in dense_before.items():
@@ -42,21 +42,21 @@ def test_zeros_stay_zero_and_every_tensor_keeps_its_direction(variant, storage):
     assert any(not torch.equal(tensor, dense_after[name]) for name, tensor in dense_before.items())
 
 
-def test_both_storages_learn_the_same_numbers():
-    masked, csr = (QUICK.apply(sparse(plain_mlp(), storage), GIVEN) for storage in STORAGES)
+def test_both_storages_learn_the_same_scales():
+    masked, csr = (FAST.apply(sparse(plain_mlp(), storage), CONTEXT) for storage in STORAGES)
     assert largest_difference(masked, csr) < 1e-6
 
 
-def test_the_model_is_left_alone_while_numbers_are_learnt():
+def test_the_model_is_left_alone_while_scales_are_learnt():
     model = sparse(plain_mlp(dropout=0.5))
     before = states(model)
-    scales = QUICK.scales(model, batches_of(5))
+    scales = FAST.scales(model, batches_of(5))
     assert same(states(model), before)
     assert set(scales) == {name for name, _ in densify(model).named_parameters()}
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_a_parameter_outside_the_loss_keeps_its_number():
+def test_a_parameter_outside_the_loss_keeps_its_scale():
     class Spare(nn.Module):
         def __init__(self):
             super().__init__()
@@ -66,7 +66,7 @@ def test_a_parameter_outside_the_loss_keeps_its_number():
             return self.net(x)
 
     for limit in (0.0, 1e9):  # both kinds of step
-        scales = replace(QUICK, limit=limit).scales(seeded(Spare), batches_of(5))
+        scales = replace(FAST, limit=limit).scales(seeded(Spare), batches_of(5))
         assert scales["spare.weight"] == scales["spare.bias"] == 1
         assert scales["net.0.weight"] != 1
 
@@ -75,7 +75,7 @@ def test_attention_that_is_fused_can_be_rescaled():
     """The fused kernels of a CPU have no second derivative."""
     net = seeded(torchvision.models.VisionTransformer, 8, 4, 1, 2, 8, 8, num_classes=3)
     batch = seeded(torch.randn, 4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
-    scales = replace(QUICK, iterations=1, limit=0.0).scales(net, [batch])
+    scales = replace(FAST, iterations=1, limit=0.0).scales(net, [batch])
     assert scales["encoder.layers.encoder_layer_0.self_attention.in_proj_weight"] != 1
 
 
@@ -97,7 +97,7 @@ def loud_batches():
 @pytest.mark.parametrize("limit", [0.0, 100.0], ids=["gradient falls", "loss falls"])
 def test_masked_a_network_learns_what_it_would_if_missing_connections_were_not_there(limit):
     masked, small = without_first_input()
-    trick = replace(QUICK, limit=limit)
+    trick = replace(FAST, limit=limit)
     batches = loud_batches()
     learnt = trick.scales(masked, batches)
     assert learnt == pytest.approx(trick.scales(small, [(x[:, 1:], y) for x, y in batches]))
@@ -108,7 +108,7 @@ def test_masked_a_network_learns_what_it_would_if_missing_connections_were_not_t
 def test_as_published_missing_connections_have_their_say(limit):
     """A virtual step that forgets the mask must not pass for the masked one."""
     masked, _ = without_first_input()
-    trick = replace(QUICK, limit=limit, variant="published")
+    trick = replace(FAST, limit=limit, variant="published")
     batches = loud_batches()
     ours = replace(trick, variant="masked").scales(masked, batches)
     theirs = trick.scales(masked, batches)
@@ -116,20 +116,20 @@ def test_as_published_missing_connections_have_their_say(limit):
 
 
 def test_a_plain_network_has_one_variant():
-    scales = [replace(QUICK, variant=variant).scales(plain_mlp(), batches_of(5)) for variant in ("masked", "published")]
+    scales = [replace(FAST, variant=variant).scales(plain_mlp(), batches_of(5)) for variant in ("masked", "published")]
     assert scales[0] == scales[1]
 
 
-def test_the_numbers_stay_above_their_least():
-    scales = replace(QUICK, rate=10.0).scales(sparse(plain_mlp()), batches_of(5))
+def test_the_scales_stay_above_their_least():
+    scales = replace(FAST, rate=10.0).scales(sparse(plain_mlp()), batches_of(5))
     assert min(scale for name, scale in scales.items() if "weight" in name) >= 0.01 - 1e-8
     assert min(scales.values()) >= 0
 
 
-def test_tensors_of_zeros_have_no_number():
+def test_tensors_of_zeros_have_no_scale():
     model = plain_mlp()
     nn.init.zeros_(model[0].bias)
-    assert "0.bias" not in QUICK.scales(model, batches_of(5))
+    assert "0.bias" not in FAST.scales(model, batches_of(5))
 
 
 def test_a_steep_network_becomes_flatter():
@@ -184,8 +184,8 @@ def test_the_two_kinds_of_step_share_the_mean_square_only():
 
 
 def test_wrong_settings_and_missing_batches_are_refused():
-    with pytest.raises(ValueError, match="must see batches, got none; give Given"):
-        QUICK.apply(sparse(plain_mlp()))
+    with pytest.raises(ValueError, match="must see batches, got none. Give TrickContext"):
+        FAST.apply(sparse(plain_mlp()))
     with pytest.raises(ValueError, match=r"iterations must lie in \[1"):
         RescaledInit(iterations=0)
     with pytest.raises(ValueError, match="reach must be above 0, got 0"):
@@ -224,7 +224,7 @@ def test_a_neuron_without_inputs_stays_without():
 
 
 def test_a_plain_network_is_refused():
-    with pytest.raises(ValueError, match="needs sparse layers, got a model without; call sparsify first"):
+    with pytest.raises(ValueError, match="needs sparse layers, got a model without. Call sparsify first"):
         FanInInit().apply(plain_mlp())
 
 
@@ -237,11 +237,11 @@ def deep(density):
 
 def test_signals_shrink_by_the_root_of_the_density_from_layer_to_layer_unless_scaled():
     x, y = seeded(torch.randn, 256, 200), torch.zeros(256, dtype=torch.long)
-    dense, drawn, scaled = (
+    dense, unscaled, scaled = (
         signal_propagation(model, (x, y))["output_std"]
         for model in (deep(1.0), deep(0.04), FanInInit().apply(deep(0.04)))
     )
-    per_layer = (drawn / dense).to_numpy()
+    per_layer = (unscaled / dense).to_numpy()
     assert per_layer == pytest.approx([0.2**layer for layer in range(1, 7)], rel=0.4)
     assert (scaled / dense).to_numpy() == pytest.approx([1] * 6, rel=0.4)
 

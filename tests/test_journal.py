@@ -174,3 +174,11 @@ def test_walking_through_a_journal_holds_one_topology_at_a_time():
     for state in journal.topologies():
         alive.append(weakref.ref(state))
         assert sum(ref() is not None for ref in alive[1:]) <= 2
+
+
+def test_a_journal_that_was_read_names_the_layers_in_the_order_of_the_network(tmp_path):
+    shapes = {f"layer{number}": (3, 3) for number in (9, 2, 11, 1, 4, 30, 5)}
+    first, second = (random_topology(shapes, 0.5, seed=seed) for seed in (0, 1))
+    Journal.create(tmp_path / "journal", first).add(0, TopologyUpdate.between(first, second))
+    _, update = Journal.read(tmp_path / "journal").entries[0]
+    assert list(update.dropped) == list(update.grown) == list(shapes)

@@ -1,4 +1,4 @@
-"""Softer labels and teachers: identities of the losses, schedules, and what a teacher may not touch."""
+"""Label smoothing and distillation keep identities of the losses, and a teacher stays as it is."""
 
 import copy
 
@@ -85,14 +85,14 @@ def taught(**settings):
 
 
 def test_the_loss_is_the_mixture_of_the_formula():
-    trick, teacher, given = taught(share=Constant(0.3), temperature=2.0)
-    model = begin(sparse(plain_mlp()), [trick], given)
+    trick, teacher, context = taught(share=Constant(0.3), temperature=2.0)
+    model = begin(sparse(plain_mlp()), [trick], context)
     x, labels = batches_of(1)[0]
     outputs = model(x)
-    wanted = 0.7 * cross_entropy(outputs, labels) + 0.3 * 4 * kl_div(
+    mixture = 0.7 * cross_entropy(outputs, labels) + 0.3 * 4 * kl_div(
         (outputs / 2).log_softmax(1), (teacher(x) / 2).softmax(1), reduction="batchmean"
     )
-    torch.testing.assert_close(loss_at([trick], cross_entropy, model, 0)(outputs, labels), wanted)
+    torch.testing.assert_close(loss_at([trick], cross_entropy, model, 0)(outputs, labels), mixture)
 
 
 def test_a_network_that_is_its_own_teacher_has_nothing_to_learn_from_it():
@@ -105,9 +105,9 @@ def test_a_network_that_is_its_own_teacher_has_nothing_to_learn_from_it():
 
 
 def test_a_teacher_is_no_part_of_the_network_and_learns_nothing():
-    trick, teacher, given = taught()
+    trick, teacher, context = taught()
     before = states(teacher)
-    model = begin(sparse(plain_mlp()), [trick], given)
+    model = begin(sparse(plain_mlp()), [trick], context)
     assert list(model.state_dict()) == list(sparse(plain_mlp()).state_dict())
     assert len(list(model.parameters())) == len(list(sparse(plain_mlp()).parameters()))
     model, _ = trained(model, trick)
@@ -117,9 +117,9 @@ def test_a_teacher_is_no_part_of_the_network_and_learns_nothing():
 
 
 def test_a_taught_network_gets_nearer_to_its_teacher():
-    trick, teacher, given = taught(share=Constant(1.0), stop=40)
+    trick, teacher, context = taught(share=Constant(1.0), stop=40)
     x, _ = batches_of(1, seed=3)[0]
-    model = begin(sparse(plain_mlp(), density=0.6), [trick], given)
+    model = begin(sparse(plain_mlp(), density=0.6), [trick], context)
     before = (model(x).softmax(1) - teacher(x).softmax(1)).abs().mean()
     trained(model, trick, count=40)
     assert (model(x).softmax(1) - teacher(x).softmax(1)).abs().mean() < before / 2
@@ -131,9 +131,9 @@ def trained(model, trick, count=6):
 
 
 def test_without_a_name_or_a_way_to_load_there_is_no_teacher():
-    with pytest.raises(ValueError, match="needs a teacher, got no name; give teacher="):
+    with pytest.raises(ValueError, match="needs a teacher, got no name. Give teacher="):
         Distillation(stop=3).apply(plain_mlp())
-    with pytest.raises(ValueError, match=r"the teacher 'it' must be loaded, got no way to; give Given"):
+    with pytest.raises(ValueError, match=r"the teacher 'it' must be loaded, got no way to. Give TrickContext"):
         Distillation(teacher="it", stop=3).apply(plain_mlp())
     with pytest.raises(ValueError, match="must be applied before step 0, got a network without teacher"):
         Distillation(teacher="it", stop=3).loss(cross_entropy, plain_mlp(), 0)

@@ -92,7 +92,7 @@ class TestVectors:
 class TestPaths:
     def test_a_segment_begins_and_ends_in_its_networks_and_has_the_connections_of_both_between(self):
         a, b = nets(2)
-        table = analysis.along(analysis.segment(a, b), [BATCH])
+        table = analysis.evaluate_path(analysis.linear_path(a, b), [BATCH])
         assert table["position"].tolist() == pytest.approx(np.linspace(0, 1, 11))
         for net, row in ((a, table.iloc[0]), (b, table.iloc[-1])):
             measured = sk.evaluate(sk.densify(net), [BATCH])
@@ -108,7 +108,7 @@ class TestPaths:
             other = dict(sk.densify(b).named_parameters())[name]
             parameter.data.add_(other.data).div_(2)
         expected = sk.evaluate(middle, [BATCH]).loss
-        found = analysis.along(analysis.segment(a, b), [BATCH], positions=[0.5])["loss"].item()
+        found = analysis.evaluate_path(analysis.linear_path(a, b), [BATCH], positions=[0.5])["loss"].item()
         assert found == pytest.approx(expected, rel=1e-12)
 
     def test_a_network_is_connected_with_itself_and_barriers_are_the_same_in_both_directions(self):
@@ -127,7 +127,7 @@ class TestPaths:
             net[0].weight.data.copy_(4 * torch.eye(2)[rows])
             net[2].weight.data.copy_(4 * torch.eye(2)[:, rows])
         batch = (torch.eye(2, dtype=torch.float64), torch.tensor([0, 1]))
-        table = analysis.along(analysis.segment(plain, swapped), [batch], positions=5)
+        table = analysis.evaluate_path(analysis.linear_path(plain, swapped), [batch], positions=5)
         assert table["loss"].iloc[0] == table["loss"].iloc[-1]
         # In the middle all weights are 2: both classes get 8 and the loss is ln 2.
         assert analysis.barrier(table) == pytest.approx(np.log(2) - table["loss"].iloc[0])
@@ -147,7 +147,7 @@ class TestPaths:
 
     def test_fresh_statistics_are_taken_at_every_point(self):
         a, b = with_norm(0), with_norm(1)
-        table = analysis.along(analysis.segment(a, b), [BATCH], refresh_with=[OTHER], positions=3)
+        table = analysis.evaluate_path(analysis.linear_path(a, b), [BATCH], refresh_with=[OTHER], positions=3)
         middle = sk.densify(a)
         load_vector(middle, (vector_of(a) + vector_of(b)) / 2)
         expected = [sk.evaluate(net, [BATCH], refresh_with=[OTHER]).loss for net in (a, middle, b)]
@@ -159,9 +159,9 @@ class TestBezier:
         a, b = nets(2)
         for net in (a, b):
             sk.fit(net, torch.optim.SGD(net.parameters(), lr=0.3), [BATCH], epochs=60, progress=False)
-        straight = analysis.along(analysis.segment(a, b), [BATCH])
-        path = analysis.bezier(a, b, [BATCH], steps=80, learning_rate=0.3)
-        bent = analysis.along(path, [BATCH])
+        straight = analysis.evaluate_path(analysis.linear_path(a, b), [BATCH])
+        path = analysis.bezier_path(a, b, [BATCH], steps=80, learning_rate=0.3)
+        bent = analysis.evaluate_path(path, [BATCH])
         for end in (0, -1):
             assert bent["loss"].iloc[end] == straight["loss"].iloc[end]
         assert bent["loss"].mean() < straight["loss"].mean()
@@ -170,15 +170,15 @@ class TestBezier:
 
     def test_within_the_union_no_other_connection_is_used(self):
         a, b = nets(2)
-        free = analysis.bezier(a, b, [BATCH], steps=3)
-        bound = analysis.bezier(a, b, [BATCH], steps=3, within="union")
+        free = analysis.bezier_path(a, b, [BATCH], steps=3)
+        bound = analysis.bezier_path(a, b, [BATCH], steps=3, within="union")
         either = union_support([a, b])
         assert (bound.controls[1][~either] == 0).all()
         assert (free.controls[1][~either] != 0).any()
 
     def test_without_steps_it_is_the_straight_line(self):
         a, b = nets(2)
-        path, line = analysis.bezier(a, b, [BATCH], steps=0), analysis.segment(a, b)
+        path, line = analysis.bezier_path(a, b, [BATCH], steps=0), analysis.linear_path(a, b)
         for position in (0.25, 0.5, 0.9):
             torch.testing.assert_close(path.at(position), line.at(position))
 
@@ -190,7 +190,7 @@ class TestBezier:
 
     def test_an_unknown_space_is_refused(self):
         with pytest.raises(ValueError, match="'union' or 'everywhere', got 'here'"):
-            analysis.bezier(*nets(2), [BATCH], within="here")
+            analysis.bezier_path(*nets(2), [BATCH], within="here")
 
 
 class TestPlanes:
@@ -198,7 +198,7 @@ class TestPlanes:
         trio = nets()
         plane = analysis.plane_through(named(trio))
         a, b, c = (vector_of(net) for net in trio)
-        places = plane.places
+        places = plane.points
         assert (places["a"].x, places["a"].y) == (0, 0)
         assert (places["b"].x, places["b"].y) == pytest.approx((float((b - a).norm()), 0))
         assert np.hypot(places["c"].x, places["c"].y) == pytest.approx(float((c - a).norm()))
@@ -213,14 +213,14 @@ class TestPlanes:
         mean = torch.stack([vector_of(net) for net in trio]).mean(0)
         center = plane.project(mean)
         assert center.residual == pytest.approx(0, abs=1e-12)
-        assert center.x == pytest.approx(np.mean([place.x for place in plane.places.values()]))
-        away = plane.marked({"d": fourth}).places["d"]
+        assert center.x == pytest.approx(np.mean([place.x for place in plane.points.values()]))
+        away = plane.including({"d": fourth}).points["d"]
         distance = (vector_of(fourth) - plane.at(away.x, away.y)).norm()
         assert away.residual == pytest.approx(float(distance))
         from_origin = (vector_of(fourth) - plane.origin).norm()
         assert away.share == pytest.approx(float(distance / from_origin))
         assert 0 < away.share < 1
-        assert list(plane.places) == ["a", "b", "c"]  # a plane is a value
+        assert list(plane.points) == ["a", "b", "c"]  # a plane is a value
 
     def test_lines_and_other_networks_make_no_plane(self):
         a, b, _ = nets()
@@ -232,7 +232,7 @@ class TestPlanes:
             analysis.plane_through({"a": a, "b": b})
         plane = analysis.random_plane(a)
         with pytest.raises(ValueError, match="the same parameters"):
-            plane.marked({"odd": mlp(6, 9, 3)})
+            plane.including({"odd": mlp(6, 9, 3)})
 
     @pytest.mark.parametrize("make", [lambda: nets(1)[0], lambda: sparse(small_conv_net(), "csr")])
     def test_random_directions_have_the_length_of_every_filter_and_stay_inside_the_support(self, make):
@@ -264,7 +264,7 @@ class TestPlanes:
         x, y = plane.axes(9, margin=0.5)
         assert len(x) == len(y) == 9
         for axis, side in ((x, "x"), (y, "y")):
-            values = [getattr(place, side) for place in plane.places.values()]
+            values = [getattr(place, side) for place in plane.points.values()]
             assert axis[0] < min(values) < max(values) < axis[-1]
         assert [axis.tolist() for axis in analysis.random_plane(nets(1)[0]).axes(3)] == [[-1, 0, 1]] * 2
 
@@ -274,7 +274,7 @@ class TestSurfaces:
     def test_at_the_networks_own_places_it_is_their_measured_loss(self, storage):
         trio = nets(storage=storage)
         plane = analysis.plane_through(named(trio))
-        places = plane.places.values()
+        places = plane.points.values()
         axes = (np.array([place.x for place in places]), np.array([place.y for place in places]))
         found = analysis.surface(plane, [BATCH], axes=axes, progress=False)
         for place, net in enumerate(trio):
@@ -285,7 +285,7 @@ class TestSurfaces:
     def test_with_batch_norm_too(self):
         trio = [with_norm(seed) for seed in range(3)]
         plane = analysis.plane_through(named(trio))
-        third = plane.places["c"]
+        third = plane.points["c"]
         axes = (np.array([0.0, third.x]), np.array([0.0, third.y]))
         found = analysis.surface(plane, [BATCH], axes=axes, refresh_with=[OTHER], progress=False)
         for place, net in ((0, trio[0]), (1, trio[2])):
@@ -399,7 +399,7 @@ def test_nothing_here_changes_a_model():
     before, state = [copy.deepcopy(net.state_dict()) for net in trio], torch.get_rng_state()
     settings = {"refresh_with": [OTHER]}
     analysis.barrier_matrix(trio, [BATCH], positions=3, **settings)
-    analysis.along(analysis.bezier(trio[0], trio[1], [BATCH], steps=2), [BATCH], positions=2, **settings)
+    analysis.evaluate_path(analysis.bezier_path(trio[0], trio[1], [BATCH], steps=2), [BATCH], positions=2, **settings)
     for plane in (analysis.plane_through(named(trio)), analysis.random_plane(trio[0])):
         analysis.surface(plane, [BATCH], axes=plane.axes(2), progress=False, **settings)
     for net, kept in zip(trio, before, strict=True):
@@ -407,4 +407,4 @@ def test_nothing_here_changes_a_model():
         assert all(module.training for module in net.modules())
         assert all(parameter.grad is None for parameter in net.parameters())
     assert torch.equal(state, torch.get_rng_state())
-    assert landscape.Place(x=0.0, y=0.0).residual == 0
+    assert landscape.PlanePoint(x=0.0, y=0.0).residual == 0

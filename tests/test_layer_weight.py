@@ -542,11 +542,11 @@ def test_costs_of_weights_that_are_read_are_named_as_those_of_dense_ones(storage
 def test_paths_through_weights_that_are_read_are_counted_or_refused(storage):
     plain, x = ReadsOneWeight(), torch.randn(1, 8)
     model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.3, seed=0), storage)
-    same(sk.analysis.log10_num_paths_in(model, x), sk.analysis.log10_num_paths(sk.topology_of(model)))
+    same(sk.analysis.log10_num_paths_of_model(model, x), sk.analysis.log10_num_paths(sk.topology_of(model)))
     with pytest.raises(
         ValueError, match=r"sparse layers must be called .* weight of (Masked|Sparse)Linear.* layer\(x\)"
     ):
-        sk.analysis.effective_in(model, x)
+        sk.analysis.effective_topology_of_model(model, x)
 
 
 @both_storages

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from training_helpers import CLASSES, FEATURES, STORAGES, largest_difference, plain_mlp, sparse, tiny
 
-from sparsekit.analysis import Hessian
+from sparsekit.analysis.landscape.curvature import Hessian
 from sparsekit.evaluation.measuring import evaluate
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.rules import RigL, Static
@@ -201,7 +201,9 @@ def test_weights_of_the_samples_of_a_whole_batch_cannot_be_used_in_parts():
     def loss_fn(outputs, labels):
         return (by_sample * F.cross_entropy(outputs, labels, reduction="none")).mean()
 
-    with pytest.raises(ValueError, match="loss_fn must say what a batch weighs, got an error when it was asked for 4"):
+    with pytest.raises(
+        ValueError, match="loss_fn must say what a batch weighs, got an error when it was computed for 4"
+    ):
         backward(tiny(dtype=torch.float64), (INPUTS, LABELS), loss_fn, micro_batches=2)
 
 
@@ -238,7 +240,7 @@ def test_a_batch_in_which_no_label_counts_is_an_error_that_says_so(loss_fn, micr
 
 
 def test_a_loss_of_many_numbers_is_an_error_that_says_so():
-    with pytest.raises(ValueError, match=r"a single number, got a tensor of shape \(8,\); use reduction='mean'"):
+    with pytest.raises(ValueError, match=r"a single number, got a tensor of shape \(8,\). Use reduction='mean'"):
         backward(tiny(), (INPUTS.float(), LABELS), partial(F.cross_entropy, reduction="none"))
 
 
@@ -288,7 +290,7 @@ def test_a_loss_that_the_model_has_taken_itself_must_say_what_a_batch_weighs(for
         return outputs["loss"]
 
     batches = [((x, y), y) for x, y in zip(INPUTS.split(3), LABELS.split(3), strict=True)][:2]
-    with pytest.raises(ValueError, match=r"the loss told must say what a batch weighs.* set told.batch_weight"):
+    with pytest.raises(ValueError, match=r"the loss told must say what a batch weighs.* Set told.batch_weight"):
         evaluate(Model(), batches, told)
     told.batch_weight = lambda labels: (labels != PAD).sum()
     whole = F.cross_entropy(INPUTS[:6, :CLASSES], LABELS[:6])
@@ -299,7 +301,7 @@ def test_outputs_are_not_kept_without_end(monkeypatch):
     monkeypatch.setattr("sparsekit.evaluation.losses.mean.MOST_KEPT", 200)
     batches = list(zip(INPUTS.split(2), LABELS.split(2), strict=True))
     with pytest.raises(
-        ValueError, match="got more than 200 bytes of outputs to average over; set guarded.batch_weight"
+        ValueError, match="got more than 200 bytes of outputs to average over. Set guarded.batch_weight"
     ):
         evaluate(plain_mlp().double(), batches, guarded)
     evaluate(plain_mlp().double(), batches, nn.CrossEntropyLoss(WEIGHTS))

@@ -24,7 +24,7 @@ from sparsekit.utils import registry
 MODELS = registry.names("model")
 CIFAR = (3, 32, 32)
 SMALL = (3, 8, 8)
-LEAST = {  # smallest height and width of a picture
+LEAST = {  # smallest height and width of an image
     "small-cnn": 4,
     "resnet20": 4,
     "resnet32": 4,
@@ -142,14 +142,14 @@ def test_the_last_layer_is_called_head(name: str):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_single_class_is_refused(name: str):
-    with pytest.raises(ValueError, match=r"num_classes must be at least 2, got 1; give Dataset.num_classes"):
+    with pytest.raises(ValueError, match=r"num_classes must be at least 2, got 1. Give Dataset.num_classes"):
         small(name, num_classes=1)
 
 
 @pytest.mark.parametrize("name", LEAST)
 @pytest.mark.parametrize("shape", [(64,), (8, 8), (0, 8, 8)])
 def test_convolutions_refuse_what_is_no_image(name: str, shape: tuple[int, ...]):
-    with pytest.raises(ValueError, match=r"input_shape must be \(channels, height, width\), got .*; load images"):
+    with pytest.raises(ValueError, match=r"input_shape must be \(channels, height, width\), got .*. Load images"):
         build(name, input_shape=shape, num_classes=2)
 
 
@@ -157,12 +157,12 @@ def test_convolutions_refuse_what_is_no_image(name: str, shape: tuple[int, ...])
 def test_images_that_would_vanish_are_refused(name: str, least: int):
     model = build(name, input_shape=(1, least, least), num_classes=2, **FEWER.get(name, {})).eval()
     assert model(torch.zeros(1, 1, least, least)).isfinite().all()
-    with pytest.raises(ValueError, match=rf"at least {least} pixels, got \(1, {least - 1}, 32\); enlarge"):
+    with pytest.raises(ValueError, match=rf"at least {least} pixels, got \(1, {least - 1}, 32\). Enlarge"):
         build(name, input_shape=(1, least - 1, 32), num_classes=2)
 
 
 @pytest.mark.parametrize("name", LEAST)
-def test_larger_pictures_that_are_not_square_are_taken(name: str):
+def test_larger_images_that_are_not_square_are_taken(name: str):
     shape = (1, 2 * max(8, LEAST[name]), 3 * max(8, LEAST[name]))
     model = build(name, input_shape=shape, num_classes=3, **FEWER.get(name, {})).eval()
     assert model(torch.zeros(2, *shape)).shape == (2, 3)
@@ -204,7 +204,7 @@ def test_both_storages_of_a_model_give_the_same_outputs(name: str):
 
 
 @pytest.mark.parametrize("name", [name for name in LEAST if name not in ("small-cnn", "vit")])
-def test_the_width_of_a_network_for_pictures_can_be_chosen(name: str):
+def test_the_width_of_a_network_for_images_can_be_chosen(name: str):
     with torch.device("meta"):
         usual, wide = (
             build(name, input_shape=CIFAR, num_classes=10, **settings)
@@ -214,7 +214,7 @@ def test_the_width_of_a_network_for_pictures_can_be_chosen(name: str):
             )
         )
     assert 3 < count(wide, (4,)) / count(usual, (4,)) < 4
-    with pytest.raises(ValueError, match="width must be at least 1, got 0; raise it"):
+    with pytest.raises(ValueError, match="width must be at least 1, got 0. Raise it"):
         build(name, input_shape=CIFAR, num_classes=10, width=0)
 
 
@@ -251,7 +251,7 @@ def test_an_mlp_without_hidden_layers_is_linear():
 
 
 def test_an_mlp_refuses_layers_of_no_width():
-    with pytest.raises(ValueError, match=r"every width must be at least 1, got \(4, 0\) from the input on; raise"):
+    with pytest.raises(ValueError, match=r"every width must be at least 1, got \(4, 0\) from the input on. Raise"):
         build("mlp", input_shape=(4,), num_classes=2, hidden=(0,))
 
 
@@ -265,7 +265,7 @@ def test_the_small_cnn_has_the_size_worked_out_by_hand():
     assert count(model, (1,)) == 2 * (16 + 32 + 64) + 10
 
 
-def test_the_small_cnn_halves_the_picture_twice():
+def test_the_small_cnn_halves_the_image_twice():
     model = build("small-cnn", input_shape=(1, 28, 28), num_classes=10)
     sides = []
     for number in (1, 2, 3):
@@ -288,7 +288,7 @@ def test_the_small_cnn_learns_to_tell_a_batch_apart():
 
 def test_the_small_cnn_refuses_no_or_empty_layers():
     for widths in ((), (16, 0)):
-        with pytest.raises(ValueError, match=r"one positive width per convolution, got .*; \(16, 32, 64\) is usual"):
+        with pytest.raises(ValueError, match=r"one positive width per convolution, got .*. Try \(16, 32, 64\)"):
             build("small-cnn", input_shape=(1, 8, 8), num_classes=2, widths=widths)
 
 
@@ -304,7 +304,7 @@ def test_the_small_cnn_refuses_no_or_empty_layers():
         ("resnet56", 848_304, 853_018),
         # The convolutions as counted in the released code of ToST.
         ("resnet18", 11_159_232, 11_173_962),
-        # Worked out by hand: n = 17; and He et al. (2016), table 6: 1.7 million.
+        # Worked out by hand with n = 17. He et al. (2016), table 6, gives 1.7 million for the last.
         ("resnet104", 1_622_448, 1_630_746),
         ("resnet110", 1_719_216, 1_727_962),
     ],
@@ -331,7 +331,7 @@ def layers_of(model: nn.Module) -> int:
 
 
 @pytest.mark.parametrize(("name", "first", "stages"), [("resnet20", 16, 3), ("resnet18", 64, 4), ("resnet50", 256, 4)])
-def test_stages_halve_the_picture_and_double_the_channels(name: str, first: int, stages: int):
+def test_stages_halve_the_image_and_double_the_channels(name: str, first: int, stages: int):
     model = build(name, input_shape=CIFAR, num_classes=10).eval()
     shapes = []
     for number in range(1, stages + 1):
@@ -426,7 +426,7 @@ def test_a_wide_block_adds_its_input_before_any_activation():
 
 @pytest.mark.parametrize("depth", [4, 20])
 def test_wide_resnets_that_cannot_be_are_refused(depth: int):
-    with pytest.raises(ValueError, match=rf"depth must be 6 n \+ 4 with n at least 1, got {depth}; 16 and 28"):
+    with pytest.raises(ValueError, match=rf"depth must be 6 n \+ 4 with n at least 1, got {depth}. Try 16 or 28"):
         build("wide-resnet", input_shape=CIFAR, num_classes=10, depth=depth)
 
 
@@ -459,11 +459,11 @@ def test_the_number_in_a_vggs_name_counts_its_layers(depth: int):
 
 
 def test_a_vgg_refuses_a_linear_layer_of_no_width():
-    with pytest.raises(ValueError, match="hidden must be at least 1, got 0; raise it"):
+    with pytest.raises(ValueError, match="hidden must be at least 1, got 0. Raise it"):
         build("vgg16", input_shape=CIFAR, num_classes=2, hidden=(8, 0))
 
 
-def test_a_vgg_halves_the_picture_five_times_and_averages_what_is_left():
+def test_a_vgg_halves_the_image_five_times_and_averages_what_is_left():
     model = build("vgg16", input_shape=(3, 64, 96), num_classes=4, width=2, hidden=())
     assert model[:-3](torch.zeros(2, 3, 64, 96)).shape == (2, 16, 2, 3)
     assert model[:-2](torch.zeros(2, 3, 64, 96)).shape == (2, 16, 1, 1)
@@ -571,10 +571,10 @@ def test_patches_are_read_row_by_row_with_their_positions():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"patch": 5}, r"patch must divide height and width, got 5 for \(3, 32, 32\); crop"),
-        ({"dim": 10}, "dim must be a multiple of 4, .*, got 10; 512"),
-        ({"heads": 0}, "heads must be at least 1, got 0; raise it"),
-        ({"patch": 0}, "patch must be at least 1, got 0; raise it"),
+        ({"patch": 5}, r"patch must divide height and width, got 5 for \(3, 32, 32\). Crop"),
+        ({"dim": 10}, "dim must be a multiple of 4, .*, got 10. Try 512"),
+        ({"heads": 0}, "heads must be at least 1, got 0. Raise it"),
+        ({"patch": 0}, "patch must be at least 1, got 0. Raise it"),
     ],
 )
 def test_a_vit_that_cannot_be_is_refused(settings: dict, message: str):

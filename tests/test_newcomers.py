@@ -25,6 +25,8 @@ homes = {name: type(sk.__getattr__(name)).__name__ for name in asked["modules"]}
 import torch
 from torch import nn
 from sparsekit.analysis import *
+from sparsekit.analysis.structure.metrics import *
+from sparsekit.analysis.structure.topology_similarity import *
 from sparsekit.plots import *
 from sparsekit.experiments.recipes import *
 from sparsekit.topology.selection import *
@@ -55,7 +57,7 @@ FROM_MODEL = ("needs a Topology", "got Sequential", "use topology_of(model)")
 IN_ORDER = ("topologies must come in order", "journal.topologies()", "topology_of(model)")
 PAIRS = ("batches must be pairs of inputs and labels", "wrap one pair in a list: [(inputs, labels)]")
 RUNS = ("an Experiment", "recipes.digits_mlp() makes one")
-NO_DENSITY = ("count must be a whole number", "not a density", "got float", "round(0.1 * size)")
+NO_DENSITY = ("count must be an integer", "not a density", "got float", "round(0.1 * size)")
 
 MISTAKES: dict[str, dict[str, tuple[str, ...]]] = {  # a test's sentence -> code -> words of its error
     "sparsify says how to draw a topology when it gets a density": {
@@ -114,8 +116,8 @@ MISTAKES: dict[str, dict[str, tuple[str, ...]]] = {  # a test's sentence -> code
         "fan_histogram(model)": FROM_MODEL,
         "iou(model, model)": FROM_MODEL,
         "iou(topology, model)": FROM_MODEL,
-        "compare(model, topology)": FROM_MODEL,
-        "comparison_table(model, model)": FROM_MODEL,
+        "topology_similarity(model, topology)": FROM_MODEL,
+        "topology_similarity_table(model, model)": FROM_MODEL,
         "topology | model": FROM_MODEL,
     },
     "what holds a topology is told how to become one": {

@@ -22,7 +22,7 @@ from sparsekit.train.history import Row, append_rows, write_rows
 from sparsekit.utils import files
 from sparsekit.utils.files import append, write_json, write_text
 
-NO_SPACE = r"there must be room to write .*{name}, got no space \(File too large\); what was there before is whole"
+NO_SPACE = r"there must be room to write .*{name}, got no space \(File too large\)\. What was there before is whole"
 
 
 @contextmanager

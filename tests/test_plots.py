@@ -53,9 +53,9 @@ def effective() -> pd.DataFrame:
 
 
 def sampling() -> analysis.Guidance:
-    places = [LayerTopology((4, 6), torch.tensor(indices)) for indices in ([0, 7, 20], [1, 2, 10, 23], [2, 3, 23])]
+    layers = [LayerTopology((4, 6), torch.tensor(indices)) for indices in ([0, 7, 20], [1, 2, 10, 23], [2, 3, 23])]
     inputs, outputs = torch.arange(1, 7) / 21, torch.tensor([0.1, 0.2, 0.3, 0.4])
-    topology, candidates, best = places
+    topology, candidates, best = layers
     return analysis.Guidance(topology=topology, inputs=inputs, outputs=outputs, candidates=candidates, best=best)
 
 
@@ -64,11 +64,11 @@ def seconds() -> pd.DataFrame:
 
 
 def collapse() -> pd.DataFrame:
-    """Two scores on two layers at three densities; in the last one, one of them has emptied its second layer."""
-    kept = {"snip": [(20, 12), (9, 3), (4, 0)], "synflow": [(20, 12), (8, 6), (2, 2)]}
+    """Return two scores on two layers at three densities. In the last one, one of them has emptied its second layer."""
+    counts = {"snip": [(20, 12), (9, 3), (4, 0)], "synflow": [(20, 12), (8, 6), (2, 2)]}
     rows = [
         (score, density, layer, size, count, count if pair[1] else 0)
-        for score, pairs in kept.items()
+        for score, pairs in counts.items()
         for density, pair in zip((1.0, 0.5, 0.125), pairs, strict=True)
         for layer, size, count in zip(("first", "last"), (20, 12), pair, strict=True)
     ]
@@ -78,7 +78,10 @@ def collapse() -> pd.DataFrame:
 def hills() -> analysis.Surface:
     x, y = np.linspace(-1, 2, 7), np.linspace(-1, 1, 5)
     loss = 0.1 + x**2 + y[:, None] ** 2
-    places = {"a": analysis.Place(x=0.0, y=0.0), "mean": analysis.Place(x=1.0, y=0.5, residual=1.0, share=0.4)}
+    places = {
+        "a": analysis.PlanePoint(x=0.0, y=0.0),
+        "mean": analysis.PlanePoint(x=1.0, y=0.5, residual=1.0, share=0.4),
+    }
     return analysis.Surface(x, y, loss, 1 / (1 + loss), places)
 
 
@@ -88,12 +91,12 @@ def path_table() -> pd.DataFrame:
 
 SPECTRUM = pd.DataFrame({"probe": 0, "eigenvalue": [0.0, 1.0, 5.0], "weight": [0.9, 0.09, 0.01]})
 RELIABILITY = analysis.reliability(torch.arange(12.0).view(6, 2) * 0.3 - 2, torch.tensor([0, 1] * 3), bins=5)
-DISTANCES = 1 - analysis.comparison_matrix(NETS)[0]
+DISTANCES = 1 - analysis.topology_similarity_matrix(NETS)[0]
 
 
 def signals() -> dict[str, pd.DataFrame]:
     column = {"output_std": [1.0, 0.1, 0.01]}
-    return {name: pd.DataFrame(column, index=["fc1", "fc2", "head"]) for name in ("drawn", "scaled")}
+    return {name: pd.DataFrame(column, index=["fc1", "fc2", "head"]) for name in ("unscaled", "scaled")}
 
 
 def effects() -> pd.DataFrame:
@@ -120,7 +123,7 @@ FIGURES = {
     "ages": (plots.plot_ages, (analysis.ages(NETS),), {}),
     "exploration": (plots.plot_exploration, (analysis.exploration(NETS),), {"expected": [0.2, 0.3, 0.4, 0.5]}),
     "explorations": (plots.plot_exploration, ({"set": analysis.exploration(NETS)},), {}),
-    "comparison": (plots.plot_comparison_matrix, analysis.comparison_matrix(NETS), {"names": list("abcd")}),
+    "comparison": (plots.plot_comparison_matrix, analysis.topology_similarity_matrix(NETS), {"names": list("abcd")}),
     "effective": (plots.plot_effective_density, (effective(),), {}),
     "guidance": (plots.plot_guidance, (SAMPLING,), {}),
     "sampled ratio": (plots.plot_sampled_ratio, (analysis.sampled_ratios(1.0, (0.1, 0.5)),), {}),
@@ -138,7 +141,7 @@ FIGURES = {
     "matrix": (plots.plot_matrix, (DISTANCES,), {"measure": "1 - IoU"}),
     "map": (
         plots.plot_map,
-        (analysis.map_of(DISTANCES),),
+        (analysis.classical_mds(DISTANCES),),
         {"names": list("abcd"), "groups": list("xxyy"), "chosen": 1},
     ),
     "tree": (plots.plot_tree, (DISTANCES,), {"names": list("abcd")}),
@@ -152,7 +155,7 @@ FIGURES = {
 WITHOUT_AXES = {"masks", "changed masks", "scores"}
 
 
-def drawn(name: str, ax=None):
+def plot_of(name: str, ax=None):
     function, data, settings = FIGURES[name]
     return function(*data, ax=ax, **settings) if ax is not None else function(*data, **settings)
 
@@ -164,8 +167,8 @@ def pixels(figure: Figure) -> np.ndarray:
 
 
 @functools.cache
-def picture_of(name: str) -> np.ndarray:
-    return pixels(drawn(name).figure)
+def image_of(name: str) -> np.ndarray:
+    return pixels(plot_of(name).figure)
 
 
 def spread_of(line) -> tuple[float, float]:
@@ -188,17 +191,17 @@ def labels(ax) -> list[str]:
 @pytest.mark.parametrize("name", FIGURES)
 class TestEveryFigure:
     def test_it_makes_a_figure_of_its_own_that_shows_something(self, name):
-        picture = picture_of(name)
-        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 2
+        image = image_of(name)
+        assert len(np.unique(image.reshape(-1, 3), axis=0)) > 2
 
     def test_it_draws_on_the_axes_that_it_is_given(self, name):
         kind = {"projection": "3d"} if name.endswith("3d") else {}
         ax = Figure(figsize=(6, 4)).subplots(subplot_kw=kind)
-        assert drawn(name, ax) is ax
+        assert plot_of(name, ax) is ax
         assert ax.has_data()
 
     def test_its_axes_are_named_and_its_text_is_large_enough_to_read(self, name):
-        ax = drawn(name)
+        ax = plot_of(name)
         if name not in WITHOUT_AXES:
             assert ax.get_xlabel()
             assert ax.get_ylabel()
@@ -207,20 +210,20 @@ class TestEveryFigure:
         assert all(text.get_size() >= 8 for text in ax.texts)
 
     def test_nothing_is_cut_off_at_the_edge_of_the_figure(self, name):
-        picture = picture_of(name)
-        for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
+        image = image_of(name)
+        for edge in (image[0], image[-1], image[:, 0], image[:, -1]):
             assert (edge == 255).all()
 
     def test_a_notebook_shows_the_whole_figure_where_a_cell_ends_in_it(self, name):
-        ax = drawn(name)
-        shown = DisplayFormatter().format(ax)[0]
-        width, height = PIL.Image.open(io.BytesIO(shown["image/png"])).size
+        ax = plot_of(name)
+        formats = DisplayFormatter().format(ax)[0]
+        width, height = PIL.Image.open(io.BytesIO(formats["image/png"])).size
         assert (width, height) == tuple(round(100 * side) for side in ax.figure.get_size_inches())
-        assert shown["text/plain"].startswith("<picture: ")
+        assert formats["text/plain"].startswith("<figure: ")
 
     def test_it_leaves_no_trace_in_matplotlib(self, name):
         before = dict(matplotlib.rcParams)
-        drawn(name)
+        plot_of(name)
         assert dict(matplotlib.rcParams) == before
         if "matplotlib.pyplot" in sys.modules:
             assert not sys.modules["matplotlib.pyplot"].get_fignums()
@@ -228,7 +231,7 @@ class TestEveryFigure:
     def test_it_leaves_its_data_as_they_were(self, name):
         _, data, _ = FIGURES[name]
         before = copy.deepcopy(data)
-        drawn(name)
+        plot_of(name)
         for now, then in zip(data, before, strict=True):
             assert same(now, then)
 
@@ -254,32 +257,32 @@ def test_no_module_of_the_plots_touches_pyplot_or_the_global_settings():
 
 class TestMasks:
     @pytest.mark.parametrize("zoom", [1, 3])
-    def test_every_place_is_exactly_so_many_pixels_on_the_screen(self, zoom):
-        picture = pixels(plots.plot_masks(NETS[0], zoom=zoom).figure)
+    def test_every_position_is_exactly_so_many_pixels_on_the_screen(self, zoom):
+        image = pixels(plots.plot_masks(NETS[0], zoom=zoom).figure)
         ink, paper = (np.round(255 * np.array(to_rgb(c))) for c in (colours.INK, colours.PAPER))
-        assert (picture == ink).all(-1).sum() == NETS[0].count * zoom**2
-        assert (picture == paper).all(-1).sum() == (NETS[0].size - NETS[0].count) * zoom**2
+        assert (image == ink).all(-1).sum() == NETS[0].count * zoom**2
+        assert (image == paper).all(-1).sum() == (NETS[0].size - NETS[0].count) * zoom**2
 
     def test_grown_and_dropped_connections_have_colours_of_their_own(self):
         before = LayerTopology((1, 4), torch.tensor([0, 1]))
         now = LayerTopology((1, 4), torch.tensor([1, 2]))
-        picture = plots.mask_image(now, before) / 255
+        image = plots.mask_image(now, before) / 255
         expected = [colours.DROPPED, colours.INK, colours.GROWN, colours.PAPER]
-        assert picture[0] == pytest.approx(np.array([to_rgb(colour) for colour in expected]), abs=0.003)
+        assert image[0] == pytest.approx(np.array([to_rgb(colour) for colour in expected]), abs=0.003)
 
-    def test_a_row_of_the_picture_is_an_output(self):
-        picture = plots.mask_image(LayerTopology((2, 1, 1, 3), torch.tensor([3, 4, 5])))
-        assert picture.shape == (2, 3, 3)
-        assert len(np.unique(picture[1], axis=0)) == 1
-        assert (picture[0] != picture[1]).any()
+    def test_a_row_of_the_image_is_an_output(self):
+        image = plots.mask_image(LayerTopology((2, 1, 1, 3), torch.tensor([3, 4, 5])))
+        assert image.shape == (2, 3, 3)
+        assert len(np.unique(image[1], axis=0)) == 1
+        assert (image[0] != image[1]).any()
 
-    def test_layers_go_on_in_the_next_row_where_the_width_ends(self):
+    def test_layers_continue_in_the_next_row_where_the_width_ends(self):
         narrow = plots.plot_masks(NETS[0], zoom=2, width=100).figure
         wide = plots.plot_masks(NETS[0], zoom=2, width=2000).figure
         assert narrow.get_figheight() > wide.get_figheight()
         assert narrow.get_figwidth() < wide.get_figwidth()
 
-    def test_impossible_pictures_are_refused(self):
+    def test_impossible_figures_are_refused(self):
         with pytest.raises(ValueError, match="at least one layer"):
             plots.plot_masks(Topology())
         with pytest.raises(ValueError, match="at least 1 screen pixel"):
@@ -336,7 +339,7 @@ class TestLayers:
         ax = plots.plot_input_map(layer, (3, 2, 2))
         assert ax.images[0].get_array().tolist() == [[4, 0], [0, 1]]
 
-    def test_a_picture_of_another_size_is_refused(self):
+    def test_an_image_of_another_size_is_refused(self):
         with pytest.raises(ValueError, match="must have 16 pixels"):
             plots.plot_input_map(NETS[0]["first"], (5, 5))
 
@@ -348,20 +351,20 @@ class TestLayers:
 class TestScores:
     def test_scores_are_shown_as_ranks_in_the_whole_network_above_what_is_kept(self):
         scores = {"big": torch.tensor([[3.0, 2.5]]), "small": torch.tensor([[2.0, 0.0]])}
-        kept = Topology({"big": LayerTopology((1, 2), torch.tensor([0])), "small": LayerTopology.full((1, 2))})
-        ax = plots.plot_scores({"mine": scores}, {"mine": kept}, layer="small", zoom=5)
-        picture = np.asarray(ax.images[0].get_array())
+        topologies = Topology({"big": LayerTopology((1, 2), torch.tensor([0])), "small": LayerTopology.full((1, 2))})
+        ax = plots.plot_scores({"mine": scores}, {"mine": topologies}, layer="small", zoom=5)
+        image = np.asarray(ax.images[0].get_array())
         ranks = plots.rank_image(torch.tensor([[0.25, 0.0]]))[0]
         for colour, count in ((ranks[0], 25), (ranks[1], 25), (255 * np.array(to_rgb(colours.INK)), 50)):
-            assert (picture == np.round(colour)).all(-1).sum() == count
+            assert (image == np.round(colour)).all(-1).sum() == count
         assert [text.get_text() for text in ax.texts] == ["mine", "score, as a rank", "keeps 2 of 2"]
-        assert repr(ax) == "<picture: scores of small, and what they keep>"
+        assert repr(ax) == "<figure: scores of small, and what they keep>"
 
     def test_methods_without_masks_and_layers_that_are_not_there_are_refused(self):
         one, net = {"a": SCORES["a"]}, {"a": NETS[0]}
-        for scores, kept, layer in (({}, {}, "first"), (one, {}, "first"), (one, net, "x")):
+        for scores, topologies, layer in (({}, {}, "first"), (one, {}, "first"), (one, net, "x")):
             with pytest.raises(ValueError, match="must have scores and connections of layer"):
-                plots.plot_scores(scores, kept, layer=layer)
+                plots.plot_scores(scores, topologies, layer=layer)
 
     def test_every_layer_has_a_line_and_an_empty_one_stands_at_the_bottom(self):
         ax = plots.plot_layer_collapse(COLLAPSE, score="snip")
@@ -380,14 +383,14 @@ class TestScores:
 
     def test_the_map_has_a_strip_for_each_layer_and_a_cross_where_it_is_empty(self):
         ax = plots.plot_collapse_map(COLLAPSE)
-        picture = np.asarray(ax.images[0].get_array())
+        image = np.asarray(ax.images[0].get_array())
         assert ax.collections[0].get_offsets().tolist() == [[2, 1]]
-        assert picture.shape == (2 + 1 + 2, 3, 3)
-        assert (picture[2] == 1).all()  # between two scores
-        red = (np.abs(picture - np.array(to_rgb(colours.VERMILLION))) < 1e-9).all(-1)
+        assert image.shape == (2 + 1 + 2, 3, 3)
+        assert (image[2] == 1).all()  # between two scores
+        red = (np.abs(image - np.array(to_rgb(colours.VERMILLION))) < 1e-9).all(-1)
         assert np.argwhere(red).tolist() == [[1, 2]]
         whole = plots.rank_image(torch.tensor([[1.0]]))[0, 0] / 255
-        assert picture[0, 0] == pytest.approx(whole, abs=0.005)
+        assert image[0, 0] == pytest.approx(whole, abs=0.005)
 
     def test_the_share_on_a_path_has_the_colour_of_its_score(self):
         ax = plots.plot_useful(COLLAPSE)
@@ -494,7 +497,7 @@ class TestComparing:
         assert cells == ["1", "0.30\n3.0×", "0.30\n3.0×", "1"]
 
     def test_the_baseline_is_marked_on_the_colour_bar(self):
-        values, baselines = analysis.comparison_matrix(NETS)
+        values, baselines = analysis.topology_similarity_matrix(NETS)
         figure = plots.plot_comparison_matrix(values, baselines).figure
         marks = [line.get_ydata()[0] for line in figure.axes[1].lines]
         assert marks[-1] == pytest.approx(baselines.mean())
@@ -548,9 +551,9 @@ class TestColours:
     @pytest.mark.parametrize("cones", ["all", "protan", "deutan", "tritan"])
     def test_colour_blind_readers_tell_any_two_families_apart(self, cones):
         """Simulated after Machado, Oliveira and Fernandes (2009), severity 1.0, in linear light."""
-        seen = [(CONES[cones] @ np.array(to_rgb(c)) ** 2.4).clip(0, 1) ** (1 / 2.4) for c in colours.PALETTE]
-        # A tenth of an axis of the colour cube; the closest pair of this palette is 0.116 apart.
-        assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 0.1
+        simulated = [(CONES[cones] @ np.array(to_rgb(c)) ** 2.4).clip(0, 1) ** (1 / 2.4) for c in colours.PALETTE]
+        # This is a tenth of an axis of the colour cube. The closest pair of this palette is 0.116 apart.
+        assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(simulated, 2)) > 0.1
 
     def test_the_masks_have_the_colours_of_the_widgets(self):
         widgets = pytest.importorskip("sparsekit.widgets.colours")
@@ -577,12 +580,12 @@ def test_shares_are_written_with_no_more_digits_than_they_need():
 
 
 class TestGuidance:
-    def test_every_place_has_the_colour_of_what_became_of_it(self):
-        picture = np.asarray(plots.plot_guidance(SAMPLING).images[0].get_array())
-        assert picture.shape == (4, 6, 3)
-        colour = {place: tuple(picture[place // 6, place % 6]) for place in (0, 1, 2, 3, 5, 23)}
+    def test_every_position_has_the_colour_of_what_became_of_it(self):
+        image = np.asarray(plots.plot_guidance(SAMPLING).images[0].get_array())
+        assert image.shape == (4, 6, 3)
+        colour = {index: tuple(image[index // 6, index % 6]) for index in (0, 1, 2, 3, 5, 23)}
         expected = {0: colours.INK, 1: colours.SKY, 2: colours.GREEN, 3: colours.VERMILLION, 5: colours.PAPER}
-        assert {place: colour[place] for place in expected} == {p: to_rgb(c) for p, c in expected.items()}
+        assert {index: colour[index] for index in expected} == {i: to_rgb(c) for i, c in expected.items()}
         assert colour[23] == colour[2]
 
     def test_the_legend_counts_them(self):
@@ -641,7 +644,7 @@ class TestTricks:
         ax = plots.plot_signals(signals())
         assert ax.get_yscale() == "log"
         assert list(ax.lines[0].get_ydata()) == [1.0, 0.1, 0.01]
-        with pytest.raises(ValueError, match=r"must be tables with a column 'loudness', got drawn, scaled"):
+        with pytest.raises(ValueError, match=r"must be tables with a column 'loudness', got unscaled, scaled"):
             plots.plot_signals(signals(), column="loudness")
 
     def test_an_interval_that_leaves_out_zero_stands_out(self):
@@ -692,14 +695,16 @@ ODD_NAMES = {
     "collapse of a score": lambda: plots.plot_layer_collapse(renamed(COLLAPSE, "score"), score=FORMULA),
     "collapse map": lambda: plots.plot_collapse_map(renamed(COLLAPSE, "score")),
     "useful connections": lambda: plots.plot_useful(renamed(COLLAPSE, "score")),
-    "signals": lambda: plots.plot_signals({FORMULA: signals()["drawn"], HIDDEN: signals()["scaled"]}),
-    "layers of signals": lambda: plots.plot_signals({"a": signals()["drawn"].rename(index={"fc1": FORMULA})}),
+    "signals": lambda: plots.plot_signals({FORMULA: signals()["unscaled"], HIDDEN: signals()["scaled"]}),
+    "layers of signals": lambda: plots.plot_signals({"a": signals()["unscaled"].rename(index={"fc1": FORMULA})}),
     "effects": lambda: plots.plot_effects(effects().rename(index={"neurons": FORMULA})),
     "flops": lambda: plots.plot_flops(pd.DataFrame({"relative_to_dense": [0.5, 1.0]}, index=[FORMULA, "dense"])),
     "matrix": lambda: plots.plot_matrix(DISTANCES, names=[FORMULA, *"bcd"], measure=FORMULA),
-    "comparison": lambda: plots.plot_comparison_matrix(*analysis.comparison_matrix(NETS), names=[FORMULA, *"bcd"]),
+    "comparison": lambda: plots.plot_comparison_matrix(
+        *analysis.topology_similarity_matrix(NETS), names=[FORMULA, *"bcd"]
+    ),
     "map": lambda: plots.plot_map(
-        analysis.map_of(DISTANCES), names=[FORMULA, *"bcd"], groups=[FORMULA, HIDDEN, "x", "x"], space=FORMULA
+        analysis.classical_mds(DISTANCES), names=[FORMULA, *"bcd"], groups=[FORMULA, HIDDEN, "x", "x"], space=FORMULA
     ),
     "tree": lambda: plots.plot_tree(DISTANCES, names=[FORMULA, *"bcd"], measure=FORMULA),
     "reliability": lambda: plots.plot_reliability(RELIABILITY, title=FORMULA),
@@ -715,7 +720,7 @@ ODD_NAMES = {
 
 
 def odd_hills() -> analysis.Surface:
-    return dataclasses.replace(hills(), places=dict(zip((FORMULA, HIDDEN), hills().places.values(), strict=True)))
+    return dataclasses.replace(hills(), points=dict(zip((FORMULA, HIDDEN), hills().points.values(), strict=True)))
 
 
 ONE_NAME = {"what is drawn", "step times", "update times", "scores", "layers of signals", "effects", "flops", "matrix"}

@@ -1,4 +1,4 @@
-"""Figures of landscapes and of diversity show the numbers they were given."""
+"""Figures of landscapes and of diversity show the numbers of their data."""
 
 import numpy as np
 import pandas as pd
@@ -35,19 +35,19 @@ class TestMatrices:
 
 class TestMapsAndTrees:
     def test_points_lie_where_the_map_says_and_groups_have_a_look_each(self):
-        found = analysis.map_of(DISTANCES)
-        ax = plots.plot_map(found, names=list("abcd"), groups=list("xyxy"), chosen=3)
+        projection = analysis.classical_mds(DISTANCES)
+        ax = plots.plot_map(projection, names=list("abcd"), groups=list("xyxy"), chosen=3)
         first, second, ring = ax.collections
-        assert np.asarray(first.get_offsets()) == pytest.approx(found.points[[0, 2]])
-        assert np.asarray(second.get_offsets()) == pytest.approx(found.points[[1, 3]])
-        assert np.asarray(ring.get_offsets()) == pytest.approx(found.points[[3]])
+        assert np.asarray(first.get_offsets()) == pytest.approx(projection.points[[0, 2]])
+        assert np.asarray(second.get_offsets()) == pytest.approx(projection.points[[1, 3]])
+        assert np.asarray(ring.get_offsets()) == pytest.approx(projection.points[[3]])
         assert labels(ax) == ["x", "y"]
         assert texts(ax) == list("abcd")
-        assert f"{100 * found.share:.3g} % of the spread" in ax.get_title("left")
+        assert f"{100 * projection.share:.3g} % of the spread" in ax.get_title("left")
 
     def test_other_numbers_of_names_and_groups_are_refused(self):
         with pytest.raises(ValueError, match="for each of 4 networks, got 1 and 1"):
-            plots.plot_map(analysis.map_of(DISTANCES), names=["a"])
+            plots.plot_map(analysis.classical_mds(DISTANCES), names=["a"])
 
     def test_the_tree_joins_at_the_distances(self):
         distances = np.array([[0, 5, 1, 5], [5, 0, 5, 2], [1, 5, 0, 5], [5, 2, 5, 0]], dtype=float)
@@ -104,8 +104,8 @@ class TestLandscapes:
     def test_the_heights_of_the_landscape_are_those_of_the_surface(self):
         ax = plots.plot_surface_3d(hills())
         assert ax.get_zlabel() == "log10 of the loss"
-        place = ax.lines[0].get_data_3d()
-        assert [float(side[0]) for side in place] == pytest.approx([0, 0, np.log10(0.1)])
+        point = ax.lines[0].get_data_3d()
+        assert [float(side[0]) for side in point] == pytest.approx([0, 0, np.log10(0.1)])
         with pytest.raises(ValueError, match="three-dimensional axes, got Axes"):
             plots.plot_surface_3d(hills(), Figure().subplots())
 
@@ -116,7 +116,7 @@ class TestLandscapes:
         x, y, height = (np.asarray(side) for side in line.get_data_3d())
         assert (x.tolist(), y.tolist()) == (track[:, 0].tolist(), track[:, 1].tolist())
         nearest = [(np.abs(surface.y - b).argmin(), np.abs(surface.x - a).argmin()) for a, b in track]
-        assert height.tolist() == [np.log10(surface.loss[place]) for place in nearest]
+        assert height.tolist() == [np.log10(surface.loss[index]) for index in nearest]
         assert line.get_label() == "bent"
 
     def test_flat_surfaces_and_losses_without_bound_can_be_drawn(self):

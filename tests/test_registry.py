@@ -52,7 +52,7 @@ def test_every_file_of_a_package_is_found_by_itself(packages):
 
 def test_a_name_given_twice_is_refused_and_the_first_owner_stays(packages):
     write_package(packages, "found_by_tests", one="same", two="same")
-    with pytest.raises(ValueError, match=r"plugin-kind names must be unique, got 'same' twice; rename .*two.thing"):
+    with pytest.raises(ValueError, match=r"plugin-kind names must be unique, got 'same' twice. Rename .*two.thing"):
         registry.discover("found_by_tests")
     assert registry.get("plugin-kind", "same").__module__ == "found_by_tests.one"
 
@@ -68,7 +68,7 @@ def test_the_same_module_may_be_loaded_again(packages):
 def test_an_unknown_name_raises_and_lists_the_known_ones(packages):
     write_package(packages, "found_by_tests", one="first", two="second")
     registry.discover("found_by_tests")
-    with pytest.raises(ValueError, match="plugin-kind must be one of first, second, got 'third'; choose one of them"):
+    with pytest.raises(ValueError, match="plugin-kind must be one of first, second, got 'third'. Choose one of them"):
         registry.get("plugin-kind", "third")
 
 

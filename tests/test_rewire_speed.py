@@ -81,10 +81,10 @@ def works(count: int) -> dict[str, int]:
         "count sorted": work_of(sampling_loops.count_sorted, edges, np.sort(points)),
         "count indexed": work_of(sampling_loops.count_indexed, edges, points),
         "distinct outside": work_of(sampling_loops.distinct_outside, drawn, outputs, old),
-        "places": work_of(compiled._places, old, new, room(count)),
+        "positions_in": work_of(compiled._positions_in, old, new, room(count)),
         "union": work_of(compiled._union, old, new, room(2 * count)),
         "intersection": work_of(compiled._intersection, old, new, room(count + 1)),
-        "compare": work_of(compiled._compare, old, new, room(count), room(count + 1), room(count + 1)),
+        "match": work_of(compiled._match, old, new, room(count), room(count + 1), room(count + 1)),
         "missing_at": work_of(compiled._missing_at, old, ranks, room(ranks.size)),
         "compress": work_of(compiled._compress, old, width, room(rows + 1), room(count)),
         "count": work_of(compiled._count, cols, room(width + 1)),
@@ -129,8 +129,8 @@ def test_a_layer_eight_times_as_wide_takes_less_than_sixteen_times_as_long_to_re
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
 def test_where_connections_stood_is_found_once_however_many_tensors_move(storage, optimizer, monkeypatch):
     calls = []
-    compare = transition.compare
-    monkeypatch.setattr(transition, "compare", lambda old, new: calls.append(0) or compare(old, new))
+    match = transition.match
+    monkeypatch.setattr(transition, "match", lambda old, new: calls.append(0) or match(old, new))
     model = sk.sparsify(mlp(8, 9, 3), sk.random_topology({"0": (9, 8), "2": (3, 9)}, 0.3), storage)
     updates = OPTIMIZERS[optimizer](model.parameters())
     model(torch.ones(2, 8, dtype=torch.float64)).sum().backward()

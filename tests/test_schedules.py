@@ -81,7 +81,7 @@ def test_an_open_length_is_set_by_the_owner_once(make):
     assert schedule.lasting(9) == make(0.3, 0.0, 9)
     assert schedule.lasting(9).lasting(5) == make(0.3, 0.0, 9)
     assert schedule.lasting(0)(0) == 0.3
-    with pytest.raises(ValueError, match=r"must know how long it lasts, got steps=None; give steps, or stop"):
+    with pytest.raises(ValueError, match=r"must know how long it lasts, got steps=None. Give steps, or stop"):
         schedule(0)
 
 
@@ -126,9 +126,9 @@ def test_a_warm_up_hands_the_length_on():
     [
         (lambda: Linear(1.0, 0.0, 0), "steps must be at least 1 or None, got 0"),
         (lambda: Triangular(0.1, 0.2, cycle=1), "at least 2 steps to go up and down, got 1"),
-        (lambda: Triangular(0.2, 0.1, cycle=4), "low must not exceed high, got 0.2 and 0.1; exchange them"),
-        (lambda: Piecewise(0.1, (20, 10)), r"milestones must increase, got \(20, 10\); sort them"),
-        (lambda: Warmup(Constant(0.1), steps=0), "at least 1 step, got 0; leave Warmup out"),
+        (lambda: Triangular(0.2, 0.1, cycle=4), "low must not exceed high, got 0.2 and 0.1. Exchange them"),
+        (lambda: Piecewise(0.1, (20, 10)), r"milestones must increase, got \(20, 10\). Sort them"),
+        (lambda: Warmup(Constant(0.1), steps=0), "at least 1 step, got 0. Leave Warmup out"),
     ],
 )
 def test_impossible_schedules_are_refused_when_they_are_made(make, message):

@@ -59,7 +59,7 @@ def test_more_than_there_are_cannot_be_kept(count):
     ],
 )
 def test_scores_that_are_no_numbers_are_refused(keep):
-    with pytest.raises(ValueError, match="scores must be numbers, got NaN; look for an infinite loss or gradient"):
+    with pytest.raises(ValueError, match="scores must be numbers, got NaN. Look for an infinite loss or gradient"):
         keep(torch.tensor([[0.1, math.nan], [0.2, 0.3]]))
 
 
@@ -92,7 +92,7 @@ def test_the_overall_count_and_each_layers_minimum_are_exact_even_beside_infinit
 
 def test_a_minimum_beyond_the_budget_is_refused():
     scores = {"a": torch.ones(2, 2), "b": torch.ones(1, 1)}
-    with pytest.raises(ValueError, match=r"count must be at least 3 to keep 2 per layer, got 2; raise the density"):
+    with pytest.raises(ValueError, match=r"count must be at least 3 to keep 2 per layer, got 2. Raise the density"):
         keep_top_global(scores, 2, min_per_layer=2)
 
 
@@ -106,7 +106,7 @@ def test_every_output_keeps_as_many_inputs():
 
 def test_n_of_m_has_its_golden_values():
     assert keep_n_of_m(torch.tensor([[0.1, 0.5, 0.3, 0.2]]), 2, 4).indices.tolist() == [1, 2]
-    # Groups never reach over the end of an output; a shorter tail keeps up to n; ties go to the lower place.
+    # Groups never reach over the end of an output, a shorter tail keeps up to n, and ties go to the lower position.
     rows = torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]])
     assert keep_n_of_m(rows, 2, 4).cols.tolist() == [2, 3, 4, 5, 0, 1, 4, 5]
     assert keep_n_of_m(rows, 1, 4).cols.tolist() == [3, 5, 0, 4]

@@ -84,7 +84,7 @@ def test_a_dataclass_nobody_registered_is_refused():
     class Mine(Static):
         pass
 
-    with pytest.raises(TypeError, match=r"Mine must be registered to be written as JSON; decorate it with @register"):
+    with pytest.raises(TypeError, match=r"Mine must be registered to be written as JSON. Decorate it with @register"):
         to_plain(Mine())
 
 

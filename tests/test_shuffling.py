@@ -70,7 +70,7 @@ def test_more_than_half_of_the_connections_move_where_few_exist():
 
 def test_other_ways_and_things_are_refused():
     net = Topology({"a": LayerTopology.full((2, 2))})
-    with pytest.raises(ValueError, match="within must be one of layer, outputs, inputs, got 'rows'; choose"):
+    with pytest.raises(ValueError, match="within must be one of layer, outputs, inputs, got 'rows'. Choose"):
         shuffled(net, within="rows")
     with pytest.raises(TypeError, match="Topology"):
         shuffled(net["a"])

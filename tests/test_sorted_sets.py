@@ -38,7 +38,7 @@ def test_operations_are_those_of_sets(first, second):
 @settings(max_examples=150)
 def test_comparing_says_where_each_number_stood_and_what_only_one_has(old, new):
     a, b = tensor(old), tensor(new)
-    found, dropped_at, grown_at = sorted_sets.compare(a, b)
+    found, dropped_at, grown_at = sorted_sets.match(a, b)
     assert found.tolist() == [sorted(old).index(number) if number in old else -1 for number in sorted(new)]
     assert torch.equal(a[dropped_at], tensor(old - new))
     assert torch.equal(b[grown_at], tensor(new - old))
@@ -46,11 +46,11 @@ def test_comparing_says_where_each_number_stood_and_what_only_one_has(old, new):
 
 @given(members, st.lists(st.integers(-2, 62), max_size=30))
 @settings(max_examples=150)
-def test_places_are_found_whatever_the_order_of_the_queries_and_however_often_they_come(numbers, queries):
+def test_positions_are_found_whatever_the_order_of_the_queries_and_however_often_they_come(numbers, queries):
     expected = [sorted(numbers).index(query) if query in numbers else -1 for query in queries]
     for asked in (queries, sorted(set(queries))):
         expected = [sorted(numbers).index(query) if query in numbers else -1 for query in asked]
-        assert sorted_sets.places(tensor(numbers), torch.tensor(asked, dtype=torch.int64)).tolist() == expected
+        assert sorted_sets.positions_in(tensor(numbers), torch.tensor(asked, dtype=torch.int64)).tolist() == expected
 
 
 @given(members, st.lists(st.integers(0, 80), max_size=30))
@@ -94,14 +94,14 @@ def test_every_other_number_of_a_tensor_is_a_set_as_well():
     numbers, some = torch.arange(40)[::2], torch.arange(60)[::3]
     wanted = set(numbers.tolist()) | set(some.tolist())
     assert sorted_sets.union(numbers, some).tolist() == sorted(wanted)
-    assert sorted_sets.places(numbers, some).tolist() == [
+    assert sorted_sets.positions_in(numbers, some).tolist() == [
         n // 2 if n < 40 and n % 2 == 0 else -1 for n in some.tolist()
     ]
 
 
 def test_results_are_no_parts_of_larger_arrays_which_would_stay_in_memory():
     a, b = np.arange(0, 1000), np.arange(500, 1500)
-    for result in (compiled.union(a, b), compiled.intersection(a, b), *compiled.compare(a, b)):
+    for result in (compiled.union(a, b), compiled.intersection(a, b), *compiled.match(a, b)):
         assert result.base is None
 
 

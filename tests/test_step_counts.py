@@ -193,7 +193,7 @@ def test_what_would_go_wrong_later_is_refused_at_once():
     optimizer = ADAMS["adam"](model.parameters())
     with pytest.raises(ValueError, match="ramp must be at least 0, got -1"):
         own_step_counts(model, optimizer, ramp=-1)
-    with pytest.raises(TypeError, match="ramp must be a whole number, got True"):
+    with pytest.raises(TypeError, match="ramp must be an integer, got True"):
         own_step_counts(model, optimizer, ramp=True)
     own_step_counts(model, optimizer)
     with pytest.raises(ValueError, match="must be asked for own step counts once, got one that has them"):

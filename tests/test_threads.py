@@ -26,9 +26,9 @@ from sparsekit.rules import DropGrow, RigL, Static
 from sparsekit.rules.drop.magnitude import Magnitude
 from sparsekit.topology import LayerTopology
 from sparsekit.topology.selection import random_topology
-from sparsekit.tricks.fx_reader import UnreadableError, own_graph
+from sparsekit.tricks.fx_reader import UnreadableError, forward_graph
 from sparsekit.tricks.ghost_neurons import find_relus
-from sparsekit.tricks.skip_targets import find_spans
+from sparsekit.tricks.skip_targets import find_skip_targets
 from sparsekit.utils.registry import get, names, register
 from sparsekit.utils.seeds import derive, generator, seeded_rng
 
@@ -114,9 +114,9 @@ def test_reading_a_network_is_not_seen_by_a_training_in_another_thread():
 
     def read():
         try:
-            return [(len(find_spans(plain).spans), len(find_relus(plain).callers)) for _ in range(3)], fuse_relus(
-                sparse
-            )
+            return [
+                (len(find_skip_targets(plain).layers), len(find_relus(plain).callers)) for _ in range(3)
+            ], fuse_relus(sparse)
         finally:
             is_read.set()
 
@@ -138,7 +138,7 @@ def test_reading_leaves_the_network_and_torch_as_they_were():
 
     module = Counts()
     before = (dict(vars(module)), dict(module._modules), nn.Module.__call__, nn.Module.__getattr__, math.sqrt)
-    graph = own_graph(module)
+    graph = forward_graph(module)
     assert [node.target for node in graph.nodes if node.op == "call_module"] == ["fc", "relu"]
     assert math.sqrt in [node.target for node in graph.nodes]
     assert (dict(vars(module)), dict(module._modules), nn.Module.__call__, nn.Module.__getattr__, math.sqrt) == before
@@ -157,7 +157,7 @@ def test_parts_called_behind_the_back_of_a_module_are_not_read(hidden):
             return self.relu(self.bn(x)) + again
 
     with pytest.raises(UnreadableError, match="called as attributes"):
-        own_graph(Hides())
+        forward_graph(Hides())
     sparse = sparsify(nn.Sequential(nn.Linear(3, 3), Hides()), {"0": LayerTopology.full((3, 3))}, "csr")
     x = torch.randn(5, 3, generator=generator(0, "x"))
     before = sparse(x)

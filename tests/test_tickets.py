@@ -1,4 +1,4 @@
-"""Tickets are values: they fit in files, go into any model of the same layers, and superpose within an exact budget."""
+"""Tickets are values that fit in files, go into any model of the same layers, and superpose within an exact budget."""
 
 import math
 
@@ -28,7 +28,7 @@ STORAGES = ("masked", "csr")
 
 
 def ticket(row: list[float], *, step: int = 0, rest: dict | None = None, also: tuple[int, ...] = ()) -> Ticket:
-    """A ticket of one layer, zeros missing; `also` names places that are connections although their value is 0."""
+    """Return a ticket of one layer, zeros missing. `also` names positions that are connections of value 0."""
     weight = torch.tensor([row], dtype=torch.float64)
     exists = weight != 0
     exists[0, list(also)] = True
@@ -38,24 +38,24 @@ def ticket(row: list[float], *, step: int = 0, rest: dict | None = None, also: t
 
 
 def weight_of(one: Ticket, name: str = "fc") -> list[float]:
-    """The dense weight of a ticket's layer, in a row."""
+    """Return the dense weight of a ticket's layer, in a row."""
     layer = one.topology[name]
     return torch.zeros(layer.size, dtype=torch.float64).index_copy(0, layer.indices, one.values[name].double()).tolist()
 
 
-def drawn(seed: int, count: int = 30, shapes: tuple = ((6, 8), (4, 6))) -> Ticket:
-    """A random ticket of two layers with so many connections in all."""
-    source = torch.Generator().manual_seed(seed)
+def random_ticket(seed: int, count: int = 30, shapes: tuple = ((6, 8), (4, 6))) -> Ticket:
+    """Return a random ticket of two layers with so many connections in all."""
+    draws = torch.Generator().manual_seed(seed)
     sizes = [math.prod(shape) for shape in shapes]
-    chosen = torch.randperm(sum(sizes), generator=source)[: count - 2]
+    chosen = torch.randperm(sum(sizes), generator=draws)[: count - 2]
     flags = torch.zeros(sum(sizes), dtype=torch.bool)
     flags[chosen] = True
     for first in (0, sizes[0]):  # every layer has some
         flags[first + int(flags[first:].logical_not().nonzero()[0])] = True
     parts = flags.split(sizes)
     layers = {f"fc{i}": LayerTopology.of_mask(p.view(s)) for i, (p, s) in enumerate(zip(parts, shapes, strict=True))}
-    values = {name: torch.randn(layer.count, generator=source) for name, layer in layers.items()}
-    rest = {"bias": torch.randn(4, generator=source), "batches": torch.tensor(seed)}
+    values = {name: torch.randn(layer.count, generator=draws) for name, layer in layers.items()}
+    rest = {"bias": torch.randn(4, generator=draws), "batches": torch.tensor(seed)}
     return Ticket(topology=Topology(layers), values=values, rest=rest, step=seed)
 
 
@@ -67,7 +67,7 @@ FOUR = [ticket([1.0, 0, 2.0, 0]), ticket([0, 4.0, 2.0, 0]), ticket([0, 0, 2.0, 3
 
 
 @pytest.mark.parametrize(
-    ("tickets", "how", "wanted"),
+    ("tickets", "options", "expected"),
     [
         (THREE, {}, [0, 4 / 3]),
         (THREE, {"prune": "each"}, [1, 0]),
@@ -82,11 +82,11 @@ FOUR = [ticket([1.0, 0, 2.0, 0]), ticket([0, 4.0, 2.0, 0]), ticket([0, 0, 2.0, 3
         (THREE, {"density": 1.0}, [1, 4 / 3]),
     ],
 )
-def test_averages_are_those_worked_out_by_hand(tickets, how, wanted):
-    assert weight_of(superpose(tickets, **how)) == pytest.approx(wanted)
+def test_averages_are_those_worked_out_by_hand(tickets, options, expected):
+    assert weight_of(superpose(tickets, **options)) == pytest.approx(expected)
 
 
-def test_pruning_each_time_with_fading_weights_is_the_running_average_of_the_authors():
+def test_pruning_each_time_with_exponential_weights_is_the_running_average_of_the_authors():
     """`avg <- 0.5 ticket + 0.5 avg`, cut down to one connection each time."""
     running = [3.0, 0.0]
     for new in ([0.0, 2.0], [0.0, 2.0]):
@@ -96,7 +96,7 @@ def test_pruning_each_time_with_fading_weights_is_the_running_average_of_the_aut
 
 
 def test_a_connection_that_was_removed_starts_again_from_zero_when_active_ones_are_averaged():
-    # After two tickets 4 beats 1; the third brings the first connection back with 9, not with (1 + 9) / 2.
+    # After two tickets 4 beats 1. With the third the first connection regrows with 9, not with (1 + 9) / 2.
     tickets = [ticket([1.0, 0.0]), ticket([0.0, 4.0]), ticket([9.0, 0.0])]
     assert weight_of(superpose(tickets, average="active", prune="each")) == pytest.approx([9, 0])
 
@@ -122,7 +122,7 @@ def test_weights_that_average_to_nothing_are_no_reason_to_miss_the_budget():
     """The authors' code compares with a threshold, which is 0 here, and keeps everything."""
     a, b = ticket([1.0, 2.0, 0, 0]), ticket([-1.0, -2.0, 0, 0])
     assert superpose([a, b]).count == 2
-    opposite = [ticket([1.0, 1.0, 0, 0]), ticket([0, 0, 1.0, 1.0])]  # four equal averages, two places
+    opposite = [ticket([1.0, 1.0, 0, 0]), ticket([0, 0, 1.0, 1.0])]  # four equal averages for two connections
     assert superpose(opposite).topology["fc"].indices.tolist() == [0, 1]
 
 
@@ -144,10 +144,10 @@ WAYS = st.fixed_dictionaries(
 
 
 @settings(max_examples=60, deadline=None)
-@given(how=WAYS, seeds=st.lists(st.integers(0, 99), min_size=1, max_size=5, unique=True), count=st.integers(4, 60))
-def test_the_budget_is_exact_and_everything_lies_in_the_union(how, seeds, count):
-    tickets = [drawn(seed, count) for seed in seeds]
-    mixed = superpose(tickets, **how)
+@given(options=WAYS, seeds=st.lists(st.integers(0, 99), min_size=1, max_size=5, unique=True), count=st.integers(4, 60))
+def test_the_budget_is_exact_and_everything_lies_in_the_union(options, seeds, count):
+    tickets = [random_ticket(seed, count) for seed in seeds]
+    mixed = superpose(tickets, **options)
     union = tickets[0].topology
     for one in tickets[1:]:
         union = union | one.topology
@@ -158,10 +158,10 @@ def test_the_budget_is_exact_and_everything_lies_in_the_union(how, seeds, count)
 
 
 @settings(max_examples=30, deadline=None)
-@given(how=WAYS, weights=st.lists(st.floats(0.01, 10), min_size=3, max_size=3))
-def test_equal_tickets_superpose_to_themselves_bit_by_bit(how, weights):
-    one = drawn(5)
-    for mixed in (superpose([one] * 3, **how), superpose([one] * 3, weights=weights, **how)):
+@given(options=WAYS, weights=st.lists(st.floats(0.01, 10), min_size=3, max_size=3))
+def test_equal_tickets_superpose_to_themselves_bit_for_bit(options, weights):
+    one = random_ticket(5)
+    for mixed in (superpose([one] * 3, **options), superpose([one] * 3, weights=weights, **options)):
         assert mixed.topology == one.topology
         assert same(dict(mixed.values), dict(one.values))
         assert same(dict(mixed.rest), dict(one.rest))
@@ -170,9 +170,9 @@ def test_equal_tickets_superpose_to_themselves_bit_by_bit(how, weights):
 @settings(max_examples=30, deadline=None)
 @given(order=st.permutations(range(4)), average=st.sampled_from(["mean", "active"]))
 def test_the_order_does_not_matter_where_pruning_comes_once(order, average):
-    tickets = [drawn(seed) for seed in range(4)]
+    tickets = [random_ticket(seed) for seed in range(4)]
     first = superpose(tickets, average=average)
-    second = superpose([tickets[place] for place in order], average=average)
+    second = superpose([tickets[number] for number in order], average=average)
     assert first.topology == second.topology
     for name, values in first.values.items():
         torch.testing.assert_close(values, second.values[name])
@@ -183,7 +183,7 @@ def test_the_order_matters_where_pruning_comes_each_time():
 
 
 def test_without_pruning_it_is_the_plain_mean_of_the_dense_weights():
-    tickets = [drawn(seed) for seed in range(3)]
+    tickets = [random_ticket(seed) for seed in range(3)]
     mixed = superpose(tickets, prune="never")
     for name in mixed.topology:
         mean = torch.tensor([weight_of(one, name) for one in tickets]).mean(0)
@@ -191,7 +191,7 @@ def test_without_pruning_it_is_the_plain_mean_of_the_dense_weights():
 
 
 def test_ranking_within_layers_keeps_the_first_tickets_shares():
-    tickets = [drawn(seed) for seed in range(3)]
+    tickets = [random_ticket(seed) for seed in range(3)]
     counts = {name: layer.count for name, layer in tickets[0].topology.items()}
     assert {name: layer.count for name, layer in superpose(tickets, scope="layer").topology.items()} == counts
 
@@ -203,7 +203,7 @@ def test_plain_networks_are_averaged_without_any_pruning():
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("options", "message"),
     [
         ({"average": "median"}, "average must be one of mean, active, got 'median'"),
         ({"prune": "twice"}, "prune must be one of"),
@@ -216,9 +216,9 @@ def test_plain_networks_are_averaged_without_any_pruning():
         ({"density": 1.0}, "at most those of the union"),
     ],
 )
-def test_what_cannot_be_is_refused_with_a_sentence(how, said):
-    with pytest.raises(ValueError, match=said):
-        superpose(FOUR[:1] * 3 if "density" in how else FOUR, **how)
+def test_what_cannot_be_is_refused_with_a_sentence(options, message):
+    with pytest.raises(ValueError, match=message):
+        superpose(FOUR[:1] * 3 if "density" in options else FOUR, **options)
 
 
 def test_tickets_that_do_not_fit_each_other_are_refused():
@@ -231,7 +231,7 @@ def test_tickets_that_do_not_fit_each_other_are_refused():
     assert superpose([ticket([1.0, 0, 0, 0]), FOUR[0]], density=0.5).count == 2
 
 
-def test_fading_weights_sum_to_one_and_refuse_nonsense():
+def test_exponential_weights_sum_to_one_and_refuse_nonsense():
     assert sum(ema_weights(5, 0.3)) == pytest.approx(1)
     for num, keep in ((0, 0.5), (3, 0.0), (3, 1.0)):
         with pytest.raises(ValueError, match="must"):
@@ -255,7 +255,7 @@ def test_a_soup_takes_in_only_what_does_not_hurt():
 
 
 def test_a_search_takes_in_what_makes_it_no_worse():
-    """Algorithm 1 of the soups keeps an ingredient at equal accuracy; so does the interpolation."""
+    """Algorithm 1 of the soups keeps an ingredient at equal accuracy, and so does the interpolation."""
     some = [ticket([1.0, 0, 2.0, 0]), ticket([3.0, 0, 2.0, 0]), ticket([2.0, 0, 5.0, 0])]
     soup = greedy_soup(some, lambda one: 0.5)
     assert soup.weights == pytest.approx([1 / 3] * 3)
@@ -269,9 +269,9 @@ def test_interpolation_finds_the_best_rate_and_says_what_is_in_the_mix():
     def measure(one):
         return -abs(weight_of(one)[0] - 1.6)
 
-    found = greedy_interpolation([a, b], measure)
-    assert found.weights == pytest.approx([0.7, 0.3])
-    assert weight_of(found.ticket) == pytest.approx([1.6, 0, 2, 0])
+    result = greedy_interpolation([a, b], measure)
+    assert result.weights == pytest.approx([0.7, 0.3])
+    assert weight_of(result.ticket) == pytest.approx([1.6, 0, 2, 0])
     with pytest.raises(ValueError, match="between 0 and 1"):
         greedy_interpolation([a, b], measure, rates=[1.0])
 
@@ -304,10 +304,10 @@ def test_a_ticket_of_one_storage_goes_into_a_model_of_the_other(storage, target)
     for layer in sparse_layers(other).values():
         layer.param.data.zero_()
     before = {name: x.clone() for name, x in other.state_dict().items()}
-    moved = Ticket.of(net, step=3).model_like(other)
+    loaded = Ticket.of(net, step=3).model_like(other)
     x = torch.randn(4, 1, 8, 8)
-    torch.testing.assert_close(moved(x), net(x))
-    assert topology_of(moved) == topology_of(net)
+    torch.testing.assert_close(loaded(x), net(x))
+    assert topology_of(loaded) == topology_of(net)
     assert same(other.state_dict(), before)
 
 
@@ -334,7 +334,7 @@ def test_a_ticket_makes_a_plain_model_sparse():
     assert topology_of(one.model_like(plain_mlp())) == one.topology
 
 
-def test_what_a_rule_remembers_is_no_part_of_a_ticket():
+def test_the_state_of_a_rule_is_no_part_of_a_ticket():
     net = tiny()
     for layer in sparse_layers(net).values():
         layer.set_rule_state({"momentum": torch.ones(3)})
@@ -379,7 +379,7 @@ def test_damaged_files_and_other_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="a damaged one"):
         read_ticket(path)
     save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match="must hold a 'sparsekit ticket 2', got 'another file'; give"):
+    with pytest.raises(ValueError, match="must hold a 'sparsekit ticket 2', got 'another file'. Give"):
         read_ticket(path)
 
 
@@ -537,7 +537,7 @@ def test_everything_outside_of_sparse_layers_is_averaged_or_is_the_same(storage)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda net: net.order.copy_(torch.tensor([0, 1, 2])), "order: tickets must agree .* tensors of torch.int64"),
         (lambda net: net.bytes.add_(1), "bytes: tickets must agree"),
@@ -551,19 +551,19 @@ def test_everything_outside_of_sparse_layers_is_averaged_or_is_the_same(storage)
         ),
     ],
 )
-def test_what_has_no_average_and_differs_is_refused_by_its_name(change, said):
+def test_what_has_no_average_and_differs_is_refused_by_its_name(change, message):
     tickets = [Ticket.of(odd(extra={"name": "a"}), step=0)]
     net = odd(extra={"name": "a"})
     change(net)
     tickets.append(Ticket.of(net, step=1))
-    for how in (
+    for options in (
         superpose,
         lambda two: greedy_soup(two, lambda one: 0.0),
         lambda two: greedy_interpolation(two, lambda one: 0.0),
     ):
-        with pytest.raises(ValueError, match=said):
-            how(tickets)
-    if "agree" in said:  # a ticket that is left out need not agree
+        with pytest.raises(ValueError, match=message):
+            options(tickets)
+    if "agree" in message:  # a ticket that is left out need not agree
         assert superpose(tickets, weights=[0, 1]).count == 6
 
 
@@ -577,7 +577,7 @@ def test_the_book_keeps_extra_states(tmp_path):
 
 def test_what_no_file_of_numbers_can_hold_is_refused_by_its_name(tmp_path):
     with pytest.raises(
-        ValueError, match=r"_extra_state: a ticket's file takes numbers, .* got set; let get_extra_state"
+        ValueError, match=r"_extra_state: a ticket's file takes numbers, .* got set. Let get_extra_state"
     ):
         write_ticket(Ticket.of(odd(extra={"a": {1, 2}}), step=0), tmp_path / "a.safetensors")
     assert not list(tmp_path.iterdir())

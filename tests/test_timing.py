@@ -12,11 +12,11 @@ from sparsekit.utils.timing import (
     Effort,
     Quartiles,
     Sample,
-    compare,
     fastest,
     median_seconds,
     num_clean,
     speedups_of,
+    time_in_turns,
     times_of,
 )
 
@@ -36,9 +36,9 @@ class Clock:
 
         return run
 
-    def compare(self, effort: Effort, **methods: tuple[float, ...]):
+    def time_in_turns(self, effort: Effort, **methods: tuple[float, ...]):
         made = {name: self.method(name, *costs) for name, costs in methods.items()}
-        return compare(made, effort, clock=lambda: self.now, waiting=lambda: self.waited)
+        return time_in_turns(made, effort, clock=lambda: self.now, waiting=lambda: self.waited)
 
 
 def rounds_of(**seconds: list[float]) -> list[dict[str, Sample]]:
@@ -55,13 +55,13 @@ def rounds_of(**seconds: list[float]) -> list[dict[str, Sample]]:
 
 def test_every_other_round_goes_the_other_way():
     clock = Clock()
-    clock.compare(Effort(rounds=4, budget_seconds=100), a=(4.0,), b=(5.0,), c=(6.0,))
+    clock.time_in_turns(Effort(rounds=4, budget_seconds=100), a=(4.0,), b=(5.0,), c=(6.0,))
     assert "".join(clock.called).endswith("abc" + "cba" + "abc" + "cba")
 
 
 def test_a_sample_is_the_time_of_one_call_however_many_it_takes_after_as_many_that_do_not_count():
     clock = Clock()
-    rounds = clock.compare(Effort(rounds=6, sample_seconds=0.004), quick=(0.0005,), slow=(0.05,))
+    rounds = clock.time_in_turns(Effort(rounds=6, sample_seconds=0.004), quick=(0.0005,), slow=(0.05,))
     assert len(rounds) == 6
     assert times_of(rounds, "quick") == pytest.approx([0.0005] * 6)
     assert times_of(rounds, "slow") == pytest.approx([0.05] * 6)
@@ -71,18 +71,18 @@ def test_a_sample_is_the_time_of_one_call_however_many_it_takes_after_as_many_th
 
 def test_slow_methods_are_not_warmed_up_for_each_sample():
     clock = Clock()
-    clock.compare(Effort(rounds=5), slow=(3.0,))
+    clock.time_in_turns(Effort(rounds=5), slow=(3.0,))
     assert len(clock.called) == 1 + 5
 
 
 def test_no_round_begins_after_the_budget_but_the_least_number_is_run():
-    assert len(Clock().compare(Effort(rounds=50, budget_seconds=10), one=(2.0,))) == 5
-    assert len(Clock().compare(Effort(rounds=50, budget_seconds=10, min_rounds=8), one=(2.0,))) == 8
+    assert len(Clock().time_in_turns(Effort(rounds=50, budget_seconds=10), one=(2.0,))) == 5
+    assert len(Clock().time_in_turns(Effort(rounds=50, budget_seconds=10, min_rounds=8), one=(2.0,))) == 8
 
 
 def test_disturbed_samples_are_followed_by_more_rounds():
-    assert len(Clock().compare(Effort(rounds=5), one=(0.01, 0.0))) == 5
-    assert len(Clock().compare(Effort(rounds=5), one=(0.01, 0.5))) == 10
+    assert len(Clock().time_in_turns(Effort(rounds=5), one=(0.01, 0.0))) == 5
+    assert len(Clock().time_in_turns(Effort(rounds=5), one=(0.01, 0.5))) == 10
 
 
 def test_disturbed_samples_are_left_out():
@@ -111,13 +111,13 @@ def test_the_fastest_has_the_lowest_median():
 
 def test_garbage_is_collected_again_even_if_a_method_fails():
     with pytest.raises(ZeroDivisionError):
-        compare({"bad": lambda: 1 / 0})
+        time_in_turns({"bad": lambda: 1 / 0})
     assert gc.isenabled()
 
 
 def test_the_median_seconds_are_those_of_the_clean_samples(monkeypatch):
     rounds = rounds_of(one=[1, 2, 3, 4, 5, -99], two=[7, 7, 7, 7, 7, 7])
-    monkeypatch.setattr(timing, "compare", lambda methods, effort: rounds)
+    monkeypatch.setattr(timing, "time_in_turns", lambda methods, effort: rounds)
     assert median_seconds(dict.fromkeys(["one", "two"], print)) == {"one": 3, "two": 7}
 
 

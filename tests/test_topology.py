@@ -144,7 +144,7 @@ def test_a_topology_cannot_be_changed():
         ((4, 0), [], r"two or more positive sides, got \(4, 0\)"),
         ((2, 2), [0, 4], r"positions must lie in \[0, 4\), got 0 to 4"),
         ((2, 2), [-1, 2], r"positions must lie in \[0, 4\), got -1 to 2"),
-        ((2, 2), [0, 0], "strictly increasing, got unsorted or doubled ones; use torch.unique"),
+        ((2, 2), [0, 0], "strictly increasing, got unsorted or doubled ones. Use torch.unique"),
         ((2, 2), [0, 2, 1, 3], "strictly increasing"),
     ],
 )

@@ -325,7 +325,7 @@ def test_a_step_that_fails_leaves_everything_as_it_was(storage, failure, rule):
 @pytest.mark.parametrize("labels", [[0, 1, 2, 0, 1, 2, 0, 3], [-1, 1, 2, 0, 1, 2, 0, 0]])
 def test_labels_out_of_range_are_named_with_the_range(storage, labels):
     model, made = trained(storage)
-    with pytest.raises(ValueError, match=rf"labels must lie in \[0, 3\).*got {min(labels)} to {max(labels)}; renumber"):
+    with pytest.raises(ValueError, match=rf"labels must lie in \[0, 3\).*got {min(labels)} to {max(labels)}. Renumber"):
         step_once(model, made, Static(), (BATCH[0], torch.tensor(labels)))
 
 

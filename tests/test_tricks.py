@@ -1,4 +1,4 @@
-"""What every trick must do: work with any rule and storage, ride in checkpoints, and leave an ordinary network."""
+"""Every trick works with any rule and storage, survives checkpoints, and leaves an ordinary network."""
 
 import json
 from dataclasses import fields, replace
@@ -50,7 +50,7 @@ TRICKS = names("trick")
 STOP, STEPS = 5, 9
 every_trick = pytest.mark.parametrize("name", TRICKS)
 both_storages = pytest.mark.parametrize("storage", STORAGES)
-QUICK = {"rescaled-init": {"iterations": 4}}
+FAST_SETTINGS = {"rescaled-init": {"iterations": 4}}
 IN_ALL = {"distillation"}  # needs a teacher: see its own tests
 
 SMALL = Experiment(
@@ -65,22 +65,22 @@ SMALL = Experiment(
 )
 
 
-def quick(name):
+def fast_trick(name):
     """Return a named trick, which ends after five steps if it ends at all."""
     make = get("trick", name)
     stop = {"stop": STOP} if issubclass(make, TemporaryTrick) else {}
-    return make_trick(name, **stop, **QUICK.get(name, {}))
+    return make_trick(name, **stop, **FAST_SETTINGS.get(name, {}))
 
 
 def tricks_for(name, folder):
     """Return what a run takes: a trick, with a teacher where it needs one."""
     if name != "distillation":
-        return (quick(name),)
+        return (fast_trick(name),)
     teacher = run(replace(SMALL, recipe="teacher", epochs=1, rule=Static()), folder, progress=False)
-    return (replace(quick(name), teacher=teacher.folder.name),)
+    return (replace(fast_trick(name), teacher=teacher.folder.name),)
 
 
-def given():
+def context():
     return TrickContext(batches=batches_of(4), load=lambda name: plain_mlp(seed=1))
 
 
@@ -97,25 +97,25 @@ def test_a_trick_says_what_it_is_and_where_it_comes_from(name):
 
 @every_trick
 def test_a_trick_goes_to_json_and_back(name):
-    trick = quick(name)
+    trick = fast_trick(name)
     assert from_plain(json.loads(json.dumps(to_plain(trick)))) == trick
 
 
 @every_trick
 def test_a_trick_has_a_picker(name):
-    picker = SettingsPicker(quick(name))
-    assert picker.value == quick(name)
+    picker = SettingsPicker(fast_trick(name))
+    assert picker.value == fast_trick(name)
     assert not picker.error
 
 
 def test_something_else_is_no_trick():
-    with pytest.raises(TypeError, match=r"a trick must be a Trick, got 'ghost-neurons'; use tricks.make_trick"):
+    with pytest.raises(TypeError, match=r"a trick must be a Trick, got 'ghost-neurons'. Use tricks.make_trick"):
         check_tricks(["ghost-neurons"])
 
 
 def test_a_recipe_takes_names_and_tricks():
-    made = digits_mlp(tricks=("ghost-neurons", GhostNeurons(stop=3)))
-    assert made.tricks == (GhostNeurons(), GhostNeurons(stop=3))
+    experiment = digits_mlp(tricks=("ghost-neurons", GhostNeurons(stop=3)))
+    assert experiment.tricks == (GhostNeurons(), GhostNeurons(stop=3))
     assert digits_mlp(tricks="ghost-neurons").tricks == (GhostNeurons(),)
 
 
@@ -137,10 +137,10 @@ def test_an_open_end_is_a_share_of_the_training():
 @pytest.mark.parametrize("rule", RULES)
 @every_trick
 def test_afterwards_nothing_of_a_trick_is_left(name, rule, storage):
-    trick, plain = quick(name), sparse(plain_mlp(), storage)
+    trick, plain = fast_trick(name), sparse(plain_mlp(), storage)
     if name == "distillation":
         trick = replace(trick, teacher="teacher")
-    model = begin(sparse(plain_mlp(), storage), [trick], given())
+    model = begin(sparse(plain_mlp(), storage), [trick], context())
     optimizer = OPTIMIZERS["adamw"](model.parameters())
     train(model, [trick], batches_of(STEPS), rule=RULES[rule], optimizer=optimizer)
     assert kinds_of(model) == kinds_of(plain)
@@ -158,7 +158,7 @@ def test_afterwards_nothing_of_a_trick_is_left(name, rule, storage):
 def test_tricks_go_with_every_rule(rule, storage):
     if storage == "csr" and why_dense(rule_of(rule, every=2)):
         pytest.skip("needs the dense weights")
-    tricks = [quick(name) for name in ("ghost-neurons", "ghost-skips", "rescaled-init")]
+    tricks = [fast_trick(name) for name in ("ghost-neurons", "ghost-skips", "rescaled-init")]
     trained = {}
     for helped in ([], tricks):
         model = begin(begun(plain_cnn, storage, rule_of(rule, every=2)), helped, TrickContext(batches=pictures_of(4)))
@@ -175,7 +175,7 @@ def test_tricks_go_with_every_rule(rule, storage):
 
 @both_storages
 def test_a_run_with_branches_resumed_before_and_after_their_removal_ends_as_one_that_was_not(storage, tmp_path):
-    """The only ghosts with parameters and a place in the optimizer."""
+    """Branches are the only ghosts with parameters and an optimizer state."""
     branches = GhostSkips(way="branch", stop=2)
     small = {"model": "resnet20", "model_settings": {"width": 2}, "epochs": 1, "rule": SET(every=2, stop=2)}
     experiment = replace(SMALL, storage=storage, tricks=(branches,), **small)
@@ -201,8 +201,8 @@ def test_a_run_resumed_before_and_after_the_removal_ends_as_one_that_was_not(nam
     again = run(experiment, tmp_path / "cut", progress=False)
     for file in ("experiment.json", "metrics.jsonl", "journal"):
         assert (again.folder / file).read_bytes() == (whole.folder / file).read_bytes(), file
-    kept = [load_checkpoint(history.folder / "checkpoint.pt") for history in (whole, again)]
-    assert same(*kept)
+    checkpoints = [load_checkpoint(history.folder / "checkpoint.pt") for history in (whole, again)]
+    assert same(*checkpoints)
 
 
 @every_trick
@@ -221,16 +221,16 @@ def test_the_model_of_a_run_is_the_one_that_it_trained(name, tmp_path):
 @both_storages
 @every_trick
 def test_negative_weights_are_trained_with_a_trick_too(name, storage):
-    trick = replace(quick(name), teacher="teacher") if name == "distillation" else quick(name)
-    model = begin(sparse(plain_mlp(), storage, density=0.8), [trick], given())
+    trick = replace(fast_trick(name), teacher="teacher") if name == "distillation" else fast_trick(name)
+    model = begin(sparse(plain_mlp(), storage, density=0.8), [trick], context())
     before = {key: layer.values().clone() for key, layer in sparse_layers(model).items()}
     train(model, [trick], batches_of(4), rule=Static(), optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
-    moved = [(before[key] != layer.values())[before[key] < 0] for key, layer in sparse_layers(model).items()]
-    assert torch.cat(moved).double().mean() > 0.9
+    changes = [(before[key] != layer.values())[before[key] < 0] for key, layer in sparse_layers(model).items()]
+    assert torch.cat(changes).double().mean() > 0.9
 
 
 def test_several_tricks_go_together(tmp_path):
-    tricks = tuple(quick(name) for name in TRICKS if name not in IN_ALL)
+    tricks = tuple(fast_trick(name) for name in TRICKS if name not in IN_ALL)
     experiment = replace(SMALL, tricks=tricks, rule=SET(every=2, stop=7, drop_fraction=0.5), storage="csr")
     whole = run(experiment, tmp_path / "whole", progress=False)
     for until in (2, 5, 6):
@@ -240,10 +240,10 @@ def test_several_tricks_go_together(tmp_path):
     assert not ghosts_of(load_model(again.folder))
 
 
-def test_a_run_may_begin_from_a_kept_state_with_tricks(tmp_path):
+def test_a_run_may_begin_from_a_saved_state_with_tricks(tmp_path):
     first = run(SMALL, tmp_path, progress=False, until=6)
-    start = save_initial_state(tmp_path, load_model(first.folder))
-    experiment = replace(SMALL, init_from=start, first_step=3, tricks=(quick("ghost-neurons"),))
+    state = save_initial_state(tmp_path, load_model(first.folder))
+    experiment = replace(SMALL, init_from=state, first_step=3, tricks=(fast_trick("ghost-neurons"),))
     history = run(experiment, tmp_path, progress=False)
     assert not ghosts_of(load_model(history.folder))
     late = run(replace(experiment, first_step=STOP), tmp_path, progress=False)

@@ -1,4 +1,4 @@
-"""What the tests of tricks share: networks of other people, and training a little with and without tricks."""
+"""The tests of tricks share networks of other people, and short trainings with and without tricks."""
 
 import torch
 from torch import nn
@@ -27,14 +27,14 @@ class Functional(nn.Module):
 
 
 class Undecided(Functional):
-    """Its way depends on the numbers, so it cannot be traced."""
+    """Its forward depends on the numbers, so it cannot be traced."""
 
     def forward(self, x):
         return super().forward(x) if x.abs().sum() >= 0 else self.head(self.fc3(torch.relu(self.fc2(self.fc1(x)))))
 
 
 class Overwriting(nn.Module):
-    """An in-place ReLU whose input is read again afterwards: what is read must have been overwritten."""
+    """An in-place ReLU whose input is read again afterwards, when it must have been overwritten."""
 
     def __init__(self):
         super().__init__()
@@ -58,14 +58,14 @@ def seeded(make, *args, **settings):
 
 
 def train_with(model, tricks, batches, **settings):
-    """Begin and train; return model and optimizer."""
+    """Begin and train, then return model and optimizer."""
     model = begin(model, tricks)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     return train(model, tricks, batches, optimizer=optimizer, **settings)
 
 
 def train(model, tricks, batches, *, optimizer, rule=RULES["set"], first_step=0):
-    """Train by the visible loop; return model and optimizer."""
+    """Train by the visible loop, then return model and optimizer."""
     for _ in training(model, optimizer, batches, cross_entropy, rule, tricks=tricks, first_step=first_step):
         pass
     return model, optimizer

@@ -126,8 +126,8 @@ print(inspect.getsource(sk.train_step).rpartition('"""')[2].strip("\n"))
 #
 # - `rule.is_due(step)` says whether this is a rewiring step. A **rule** is a frozen value such as
 #   `RigL(stop=750, every=25)`.
-# - `backward` runs the batch forward and backward. It returns the loss and the accuracy, and in `io` what the layers saw,
-#   if the rule wants to look. SET never looks. RigL looks on rewiring steps.
+# - `backward` runs the batch forward and backward. It returns the loss and the accuracy, and `io` holds what the layers
+#   saw, if the rule wants to look. SET never looks. RigL looks on rewiring steps.
 # - `add_gradient_penalty` adds what a few rules want in the gradients, such as noise. Most rules want nothing.
 # - `optimizer.step()` updates the weights, as in any training. With RigL a rewiring takes its place, so the line is
 #   skipped then.

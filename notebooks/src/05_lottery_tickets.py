@@ -175,7 +175,7 @@ for control in ("reinit", "shuffle", "signs"):
 
 # %%
 tickets = [one.topologies[4] for one in histories]
-alike, chance = analysis.comparison_matrix(tickets, measure="iou")
+alike, chance = analysis.topology_similarity_matrix(tickets, measure="iou")
 
 # %% tags=["nbval-ignore-output"]
 plots.plot_comparison_matrix(alike, chance, names=["seed 0", "seed 1", "seed 2"])

@@ -144,7 +144,7 @@ print((100 * visited).round(2).to_string())
 
 # %%
 topologies = [ticket.topology for ticket in tickets]
-alike, chance = analysis.comparison_matrix(topologies, measure="iou")
+alike, chance = analysis.topology_similarity_matrix(topologies, measure="iou")
 times = [float(alike[i, i + 1] / chance[i, i + 1]) for i in range(3)]
 print("neighbours overlap more than five times as much as chance would have it:", min(times) > 5)
 

@@ -77,8 +77,8 @@ guess
 # %% tags=["nbval-ignore-output"]
 first, later = runs[0][1], runs[0][3]
 lines = {
-    "one run": analysis.along(analysis.segment(first, later), test),
-    "two seeds": analysis.along(analysis.segment(later, runs[1][3]), test),
+    "one run": analysis.evaluate_path(analysis.linear_path(first, later), test),
+    "two seeds": analysis.evaluate_path(analysis.linear_path(later, runs[1][3]), test),
 }
 fig, axes = plt.subplots(1, 2, figsize=(13, 3.6), layout="constrained")
 plots.plot_barriers(lines, axes[0], of="accuracy")
@@ -160,11 +160,11 @@ print(analysis.assess_claim("barriers between seeds are higher than within a run
 
 # %%
 superposed = collected[0].superposed().model_like(plain)
-near = analysis.plane_through({f"ticket {k}": runs[0][k] for k in (1, 2, 3)}).marked({"superposition": superposed})
+near = analysis.plane_through({f"ticket {k}": runs[0][k] for k in (1, 2, 3)}).including({"superposition": superposed})
 far = analysis.plane_through({f"seed {seed}": runs[seed][3] for seed in range(3)})
 grids = (near, near.axes(17)), (far, far.axes(17, margin=0.1))
 surfaces = [analysis.surface(plane, test, axes=axes, progress=False) for plane, axes in grids]
-shadow = near.places["superposition"]
+shadow = near.points["superposition"]
 print(f"superposition: {100 * shadow.share:.0f} % of its distance lies off the plane")
 print(f"its accuracy is {sk.evaluate(superposed, test).accuracy:.2f}, that of tickets {accuracies[0].mean():.2f}")
 
@@ -189,10 +189,10 @@ plt.show()
 
 # %%
 ends = runs[0][3], runs[1][3]
-paths = {"straight": analysis.segment(*ends)}
+paths = {"straight": analysis.linear_path(*ends)}
 for within in ("everywhere", "union"):
-    paths[f"bent, {within}"] = analysis.bezier(*ends, train, within=within, steps=300)
-lines = {name: analysis.along(path, test) for name, path in paths.items()}
+    paths[f"bent, {within}"] = analysis.bezier_path(*ends, train, within=within, steps=300)
+lines = {name: analysis.evaluate_path(path, test) for name, path in paths.items()}
 for name, line in lines.items():
     height, most = analysis.barrier(line, of="error"), line["connections"].max()
     print(f"{name}: error barrier {height:.3f}, at most {most} connections")

@@ -365,7 +365,7 @@ def accuracy_with(cell: frozenset, seed: int) -> float:
 rows = [
     {**{name: name in cell for name in TRICKS}, "seed": seed, "accuracy": accuracy_with(cell, seed)}
     for seed in range(2)
-    for cell in analysis.design(list(TRICKS))
+    for cell in analysis.factorial_design(list(TRICKS))
 ]
 runs = pd.DataFrame(rows)
 print(len(runs), "trainings")

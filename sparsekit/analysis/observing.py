@@ -1,4 +1,4 @@
-"""How analysis looks at a model without touching it: on a copy, and with the random streams kept."""
+"""How every part of the analysis looks at a model without changing it: on a copy, with the random streams restored."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +23,7 @@ def weighted_layers(model: nn.Module) -> dict[str, Any]:
 
 
 def layer_topology(module: Any) -> LayerTopology:
-    """Return which connections a layer has; a dense layer has all."""
+    """Return which connections a layer has. A dense layer has all of them."""
     if isinstance(module, SparseLayer):
         return module.topology
     return LayerTopology.full(tuple(module.weight.shape), module.weight.device)
@@ -44,13 +44,13 @@ def check_is_called(func: Callable, operands: Iterable[Any]) -> None:
     if layers := weights_read(func, operands):
         raise ValueError(
             "sparse layers must be called for their connections to be followed, got a forward that computes with the "
-            f"weight of {layers[0]} by itself; write layer(x)"
+            f"weight of {layers[0]} by itself. Write layer(x)"
         )
 
 
 @contextmanager
 def observed(model: nn.Module) -> Iterator[nn.Module]:
-    """Give a copy in evaluation mode to run and hook; gradients are off, random streams are kept."""
+    """Give a copy in evaluation mode to run and hook. Gradients are off, and random streams are restored after."""
     with seeded_rng(generator(0, "observing")), torch.no_grad():
         yield copy.deepcopy(model).eval()
 

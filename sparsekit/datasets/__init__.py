@@ -1,8 +1,9 @@
 """Data sets that fit in memory, their splits, and batches that are a pure function of seed and epoch.
 
-`load("digits")` gives a `Dataset`; `batches(data.train, 64, seed=0, epoch=0)` walks through it; `data.prepare(inputs)`
-turns stored inputs into the floats that a model sees, in training and in evaluation alike. A new data set is one file
-in this folder: a function registered with kind `"data"` that takes `root=None` and its own settings.
+`load("digits")` gives a `Dataset`, and `batches(data.train, 64, seed=0, epoch=0)` walks through it. Then
+`data.prepare(inputs)` turns stored inputs into the floats that a model sees, in training and in evaluation alike. To
+add a data set, write one file in this folder: a function registered with kind `"data"` that takes `root=None` and its
+own settings.
 """
 
 from pathlib import Path
@@ -32,13 +33,13 @@ __all__ = [
 def load(name: str, *, root: str | Path | None = None, **settings: Any) -> Dataset:
     """Return a data set by its registered name.
 
-    `digits` and `mnist1d` need no files, `fashion-mini` lies in the checkout's `data/`; `cifar10`, `cifar100` and
-    `fashion-mnist` are read from the data folder and fetched only when asked to, with `download=True`; `tiny-imagenet`
-    and `imagenet` are read from folders of pictures, and never fetched.
+    `digits` and `mnist1d` need no files, and `fashion-mini` lies in the checkout's `data/`. `cifar10`, `cifar100` and
+    `fashion-mnist` are read from the data folder, and fetched only if you give `download=True`. `tiny-imagenet` and
+    `imagenet` are read from folders of images, and never fetched.
 
     Args:
         name: one of `registry.names("data")`.
-        root: the data folder; else the environment variable `SPARSEKIT_DATA`, else the checkout's `data/`.
+        root: the data folder, by default the environment variable `SPARSEKIT_DATA`, or else the checkout's `data/`.
         settings: what this data set offers, for example `flat=False` for digits.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Augmentation: random changes of a training batch that keep its labels true. Works on whole batches of tensors.
+"""Augmentation: random changes of a training batch that keep its labels true. It works on whole batches of tensors.
 
 An augmentation is any callable `(inputs, generator) -> inputs` that draws from this generator only.
 """
@@ -40,12 +40,12 @@ class CropFlip:
 
     def __post_init__(self):
         if self.padding < 0:
-            raise ValueError(f"padding must be at least 0 pixels, got {self.padding}; 0 leaves images in place")
+            raise ValueError(f"padding must be at least 0 pixels, got {self.padding}. Give 0 to leave images in place")
         if not 0 <= self.flip <= 1:
-            raise ValueError(f"flip must be a probability, 0 to 1, got {self.flip}; 0 never mirrors")
+            raise ValueError(f"flip must be a probability, 0 to 1, got {self.flip}. Give 0 to mirror none")
 
     def __call__(self, images: Shaped[Tensor, "b c h w"], generator: torch.Generator) -> Shaped[Tensor, "b c h w"]:
-        # Drawn on the generator's own device, so that a batch on a GPU is changed exactly as one on the CPU.
+        # We draw on the generator's device, so that a batch on a GPU is changed exactly as one on the CPU.
         down, right = torch.randint(2 * self.padding + 1, (2, len(images)), generator=generator).to(images.device)
         mirrored = (torch.rand(len(images), generator=generator) < self.flip).to(images.device)
         cropped = self._crop(images, down, right)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
-BRIGHTEST = 255  # of a uint8 pixel; published means and deviations are given for pixels scaled to 0-1
+BRIGHTEST = 255  # of a uint8 pixel. Published means and deviations are those of pixels scaled to 0-1
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -14,7 +14,7 @@ class Split:
     """Examples and their labels, whole in memory.
 
     Args:
-        inputs: one example per row; images stay uint8 (a quarter of the memory), other data are floats.
+        inputs: one example per row. Images stay uint8 (a quarter of the memory), other data are floats.
         labels: the class of each example, 0 to `num_classes - 1`.
 
     Raises:
@@ -33,10 +33,10 @@ class Split:
         if self.labels.dim() != 1 or len(self.inputs) != len(self.labels):
             raise ValueError(
                 f"a split must have one label per example, got inputs {tuple(self.inputs.shape)} and "
-                f"labels {tuple(self.labels.shape)}; give labels of shape ({len(self.inputs)},)"
+                f"labels {tuple(self.labels.shape)}. Give labels of shape ({len(self.inputs)},)"
             )
         if len(self.labels) == 0:
-            raise ValueError("a split must hold at least one example, got 0; choose a larger share or count")
+            raise ValueError("a split must hold at least one example, got 0. Choose a larger share or count")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -48,7 +48,7 @@ class Split:
             ValueError: if there are not that many.
         """
         if not 1 <= count <= len(self):
-            raise ValueError(f"count must lie in 1 to {len(self)}, the split's size, got {count}; ask for fewer")
+            raise ValueError(f"count must lie in 1 to {len(self)}, the split's size, got {count}. Ask for fewer")
         return Split(inputs=self.inputs[:count], labels=self.labels[:count])
 
     def at(self, indices: Int64[Tensor, " chosen"]) -> "Split":
@@ -56,7 +56,7 @@ class Split:
         return Split(inputs=self.inputs[indices], labels=self.labels[indices])
 
     def to(self, device: torch.device | str) -> "Split":
-        """Return the split on another device; batches then come from there, in the same order."""
+        """Return the split on another device, from which batches then come in the same order."""
         return Split(inputs=self.inputs.to(device), labels=self.labels.to(device))
 
 
@@ -84,14 +84,14 @@ class Normalize:
     def __post_init__(self):
         if len(self.mean) != len(self.std) or not self.mean:
             raise ValueError(
-                f"mean and std must have one number per channel each, got {len(self.mean)} and {len(self.std)}; "
-                "give as many of one as of the other"
+                f"mean and std must have one number per channel each, got {len(self.mean)} and {len(self.std)}. "
+                "Give as many of one as of the other"
             )
         if min(self.std) <= 0:
-            raise ValueError(f"std must be positive, got {self.std}; leave constant channels at std 1")
+            raise ValueError(f"std must be positive, got {self.std}. Leave constant channels at std 1")
 
     def __call__(self, inputs: Shaped[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
-        # Scaling the two constants instead of every pixel saves a pass over the batch.
+        # To scale the two constants instead of every pixel saves a pass over the batch.
         unit = BRIGHTEST if inputs.dtype == torch.uint8 else 1
         shape = (-1, *[1] * (inputs.dim() - 2))
         dtype = inputs.dtype if inputs.is_floating_point() else torch.float32
@@ -105,10 +105,10 @@ class Dataset:
     """A classification problem: two splits, the names of the classes, and how inputs become floats.
 
     Args:
-        name: under which `load` finds it, or any name for data of your own.
-        train: what models learn from. For model selection take a part of it away with `hold_out`, never `test`.
+        name: the name by which `load` finds it, or any name for data of your own.
+        train: what models learn from. For model selection set a part of it aside with `hold_out`, never `test`.
         test: what the final accuracy is measured on.
-        classes: the name of each class; the label is the position.
+        classes: the name of each class, whose position is the label.
         normalize: applied by `prepare`, in training and evaluation alike.
         source: the citation, and in which respect this copy differs from it.
 
@@ -135,12 +135,12 @@ class Dataset:
         if self.train.inputs.shape[1:] != self.test.inputs.shape[1:]:
             raise ValueError(
                 f"both splits must hold inputs of one shape, got {self.shape} to train and "
-                f"{tuple(self.test.inputs.shape[1:])} to test; cut or pad one of them"
+                f"{tuple(self.test.inputs.shape[1:])} to test. Cut or pad one of them"
             )
         if len(self.normalize.mean) not in (1, *self.shape[:1]):
             raise ValueError(
                 f"normalize must have 1 number, or one per channel of inputs {self.shape}, got "
-                f"{len(self.normalize.mean)}; give constants made for these data"
+                f"{len(self.normalize.mean)}. Give constants made for these data"
             )
 
     @property
@@ -166,6 +166,6 @@ def _check_labels(labels: Int64[Tensor, " n"], num_classes: int) -> None:
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= num_classes:
         raise ValueError(
-            f"labels must lie in 0 to {num_classes - 1}, one per class name, got {low} to {high}; "
-            "renumber them or name the missing classes"
+            f"labels must lie in 0 to {num_classes - 1}, one per class name, got {low} to {high}. "
+            "Renumber them or name the missing classes"
         )

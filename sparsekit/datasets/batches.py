@@ -1,4 +1,4 @@
-"""Walk through a split in batches whose order is a pure function of seed and epoch: resuming needs no saved state."""
+"""Walk through a split in batches in an order set by seed and epoch alone, so that resuming needs no saved state."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -23,19 +23,19 @@ def batches(
     drop_last: bool = False,
     skip: int = 0,
 ) -> Iterator[Batch]:
-    """Yield `(inputs, labels)` in the shuffled order of one epoch; give the inputs to `Dataset.prepare`.
+    """Yield `(inputs, labels)` in the shuffled order of one epoch. Give the inputs to `Dataset.prepare`.
 
     The order comes from `generator(seed, "data", epoch)` and each batch's augmentation from
-    `generator(seed, "augment", epoch, batch)`, so a run that is resumed with `skip` in the middle of an epoch sees, bit
+    `generator(seed, "augment", epoch, batch)`. So a run that is resumed with `skip` in the middle of an epoch sees, bit
     for bit, what it would have seen.
 
     Args:
-        split: what to walk through; the batches lie on its device.
-        batch_size: examples per batch; the last one holds the rest.
+        split: what to walk through. The batches lie on its device.
+        batch_size: examples per batch. The last one holds the rest.
         seed: of the run.
         epoch: which pass over the data, from 0.
         augment: changes the stored inputs of each batch, for example `CropFlip()`.
-        drop_last: leave out a last batch that is not full. For training only: an accuracy needs every example.
+        drop_last: leave out a last batch that is not full. Use it in training only, as an accuracy needs all of them.
         skip: number of batches already done in this epoch.
 
     Raises:
@@ -50,7 +50,7 @@ def batches(
     """
     num = count_batches(len(split), batch_size, drop_last=drop_last)
     if not 0 <= skip <= num:
-        raise ValueError(f"skip must lie in 0 to {num}, the batches of an epoch, got {skip}; start the next epoch")
+        raise ValueError(f"skip must lie in 0 to {num}, the batches of an epoch, got {skip}. Start the next epoch")
     order = torch.randperm(len(split), generator=generator(seed, "data", epoch)).to(split.labels.device)
     return _walk(split, order.split(batch_size), range(skip, num), augment, (seed, epoch))
 
@@ -83,7 +83,7 @@ def batches_in_order(split: Split, batch_size: int) -> Iterator[Batch]:
 
 
 def count_batches(num_examples: int, batch_size: int, *, drop_last: bool = False) -> int:
-    """Return how many batches an epoch has: the steps of a schedule are this times the epochs.
+    """Return how many batches an epoch has. The steps of a schedule are this times the epochs.
 
     Raises:
         ValueError: if the batch size is below 1, or there would be no batch.
@@ -93,12 +93,12 @@ def count_batches(num_examples: int, batch_size: int, *, drop_last: bool = False
         (19, 18)
     """
     if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}; 64 suits small data")
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}. Try 64 for small data")
     count = num_examples // batch_size if drop_last else -(-num_examples // batch_size)
     if count == 0:
         raise ValueError(
             f"an epoch must have at least one batch, got {num_examples} examples for batches of {batch_size} with "
-            f"drop_last={drop_last}; use a smaller batch_size or drop_last=False"
+            f"drop_last={drop_last}. Use a smaller batch_size or drop_last=False"
         )
     return count
 
@@ -106,7 +106,7 @@ def count_batches(num_examples: int, batch_size: int, *, drop_last: bool = False
 def _walk(
     split: Split, chunks: tuple[Tensor, ...], indices: range, augment: Augment | None, stream: tuple[int, int]
 ) -> Iterator[Batch]:
-    # Apart from `batches`, so that wrong arguments raise at the call and not at the first step of the loop.
+    # It is apart from `batches`, so that wrong arguments raise at the call and not at the first step of the loop.
     seed, epoch = stream
     for index in indices:
         inputs, labels = split.inputs[chunks[index]], split.labels[chunks[index]]

@@ -9,7 +9,7 @@ from sparsekit.datasets.splits import hold_out
 from sparsekit.utils.registry import register
 
 DARKEST = 16  # each value counts the set pixels of a 4 x 4 block of the scan
-TEST_COUNT = 600  # of 1,797; leaves 1,197 to train on, about two thirds
+TEST_COUNT = 600  # of 1,797, which leaves 1,197 to train on, about two thirds
 SPLIT_SEED = 0
 
 
@@ -22,14 +22,14 @@ def digits(*, root: Path | None = None, flat: bool = True) -> Dataset:
     test part, through `sklearn.datasets.load_digits`.
 
     Args:
-        root: not needed; the data come with scikit-learn.
-        flat: inputs of shape `(64,)`; else `(1, 8, 8)` for convolutions.
+        root: not needed, since the data come with scikit-learn.
+        flat: inputs of shape `(64,)`, or else `(1, 8, 8)` for convolutions.
 
     Example:
         >>> digits(flat=False).shape
         (1, 8, 8)
     """
-    from sklearn.datasets import load_digits  # costs a second; only this data set needs it
+    from sklearn.datasets import load_digits  # costs a second, and only this data set needs it
 
     pixels, labels = load_digits(return_X_y=True)
     inputs = torch.from_numpy(pixels).float() / DARKEST

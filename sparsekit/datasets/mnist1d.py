@@ -1,4 +1,4 @@
-"""MNIST-1D: ten shapes of 40 numbers each, made by a formula. Small, yet it separates good models from weak ones.
+"""MNIST-1D: ten shapes of 40 numbers each, made by a formula. It is small, yet separates good models from weak ones.
 
 Legend: `N` examples, `W` width of the canvas on which a shape is drawn.
 """
@@ -15,8 +15,8 @@ from sparsekit.datasets.base import Dataset, Split
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import setting
 
-# Ten strokes, each 12 heights from top to bottom of a digit. Drawn for this project after the paper's figure and not
-# taken from its code; hence the shapes, and with them all accuracies, are near the published ones and not equal.
+# Ten strokes, each 12 heights from top to bottom of a digit. We drew them after the paper's figure and did not take
+# them from its code. So the shapes, and with them all accuracies, are near the published ones and not equal.
 TEMPLATES = (
     (5, 6.2, 7, 7.5, 7.8, 8, 8, 7.8, 7.5, 7, 6.2, 5),
     (5, 3.2, 2.6, 3.1, 3.6, 4.1, 4.6, 5.1, 5.6, 6.1, 6.6, 5),
@@ -58,12 +58,12 @@ class Drawing:
         if min(self.num_train, self.num_test) < 1 or self.length < 2:
             raise ValueError(
                 f"num_train and num_test must be at least 1 and length at least 2, got {self.num_train}, "
-                f"{self.num_test} and {self.length}; the published counts are 4000, 1000 and 40"
+                f"{self.num_test} and {self.length}. Try the published 4000, 1000 and 40"
             )
         if not 0 <= self.least_padding <= self.most_padding:
             raise ValueError(
-                f"paddings must satisfy 0 <= least <= most, got {self.least_padding} and {self.most_padding}; "
-                "exchange or raise them"
+                f"paddings must satisfy 0 <= least <= most, got {self.least_padding} and {self.most_padding}. "
+                "Exchange or raise them"
             )
 
     @property
@@ -74,16 +74,16 @@ class Drawing:
 
 @register("data", "mnist1d")
 def mnist1d(*, root: Path | None = None, **settings: Any) -> Dataset:
-    """Ten synthetic shapes of 40 numbers, 4,000 to train and 1,000 to test; needs no file.
+    """Ten synthetic shapes of 40 numbers, 4,000 to train and 1,000 to test, which needs no file.
 
-    Each example is one of ten strokes, padded and stretched to 12 + 60 points, scaled in height, shifted, surrounded by
-    smooth noise, tilted, and read off at 40 points. Published test accuracies: logistic regression 32 %, MLP 68 %,
-    convolutional network 94 %. Our strokes are not the authors' (see `TEMPLATES`), so compare within this project only;
-    here models of these kinds reach about 30, 64 and 92 %.
+    Each example is one of ten strokes, padded and stretched to 12 + 60 points, scaled in height and shifted. It is then
+    surrounded by smooth noise, tilted, and read off at 40 points. Published test accuracies: logistic regression 32 %,
+    MLP 68 %, convolutional network 94 %. Our strokes are not the authors' (see `TEMPLATES`), so compare within this
+    project only. Here models of these kinds reach about 30, 64 and 92 %.
     Source: Greydanus (2020), "Scaling down deep learning", arXiv:2011.14439, section 2.
 
     Args:
-        root: not needed; the examples are made.
+        root: not needed, since the examples are made.
         settings: fields of `Drawing`, for example `shear=0.0`.
 
     Raises:
@@ -116,17 +116,17 @@ def draw(drawing: Drawing) -> tuple[Float[np.ndarray, "n length"], Int64[np.ndar
         >>> inputs.shape, np.bincount(labels).tolist()
         ((50, 40), [5, 5, 5, 5, 5, 5, 5, 5, 5, 5])
     """
-    # NumPy promises that RandomState's numbers never change between its versions; default_rng's may.
+    # NumPy promises that RandomState's numbers never change between its versions, while default_rng's may.
     random = np.random.RandomState(drawing.seed)
     count = drawing.num_train + drawing.num_test
     labels = random.permutation(np.arange(count) % len(TEMPLATES)).astype(np.int64)
     shapes = _stretch(_strokes()[labels], drawing, random)
     shapes *= 1 - drawing.scaling * (random.rand(count, 1) - 0.5)
     shapes = _shift(shapes, random.randint(0, drawing.most_shift + 1, size=(count, 1)))
-    drawn = np.where(shapes == 0, drawing.waves * _smooth_noise(random, shapes.shape), shapes)
-    drawn += drawing.grain * random.randn(*drawn.shape)
-    drawn -= drawing.shear * (random.rand(count, 1) - 0.5) * np.linspace(-0.5, 0.5, drawing.width)
-    sampled = _resample(drawn, np.linspace(0, drawing.width - 1, drawing.length)[None])
+    curves = np.where(shapes == 0, drawing.waves * _smooth_noise(random, shapes.shape), shapes)
+    curves += drawing.grain * random.randn(*curves.shape)
+    curves -= drawing.shear * (random.rand(count, 1) - 0.5) * np.linspace(-0.5, 0.5, drawing.width)
+    sampled = _resample(curves, np.linspace(0, drawing.width - 1, drawing.length)[None])
     return (sampled - sampled.mean()) / sampled.std(), labels
 
 
@@ -139,7 +139,7 @@ def _strokes() -> np.ndarray:
 
 
 def _stretch(strokes: np.ndarray, drawing: Drawing, random: np.random.RandomState) -> np.ndarray:
-    """Pad each stroke (N, 12) with some zeros; stretch to the canvas (N, W): less padding, wider shape."""
+    """Pad each stroke (N, 12) with some zeros and stretch it to the canvas (N, W). Less padding gives a wider shape."""
     padding = random.randint(drawing.least_padding, drawing.most_padding + 1, size=(len(strokes), 1))
     last = strokes.shape[1] + padding - 1
     padded = np.pad(strokes, ((0, 0), (0, drawing.most_padding)))
@@ -147,23 +147,23 @@ def _stretch(strokes: np.ndarray, drawing: Drawing, random: np.random.RandomStat
 
 
 def _shift(shapes: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Move each row (N, W) along by its number of steps (N, 1); what leaves at the end comes back at the start."""
+    """Move each row (N, W) along by its number of steps (N, 1). What leaves at the end comes back at the start."""
     columns = (np.arange(shapes.shape[1]) - steps) % shapes.shape[1]
     return np.take_along_axis(shapes, columns, axis=1)
 
 
 def _smooth_noise(random: np.random.RandomState, shape: tuple[int, int]) -> np.ndarray:
     """Return noise whose neighbours are alike: white noise under a Gaussian window of deviation 2 points."""
-    reach = 8  # four deviations; what lies beyond weighs less than 0.001
+    reach = 8  # four deviations. What lies beyond weighs less than 0.001
     window = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * 2**2))
     white = random.randn(shape[0], shape[1] + 2 * reach)
     return np.lib.stride_tricks.sliding_window_view(white, len(window), axis=1) @ (window / window.sum())
 
 
-def _resample(rows: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Read each row (N, W) at fractional places (N or 1, P), straight lines between its points."""
-    places = np.broadcast_to(places, (len(rows), places.shape[1]))
-    left = np.minimum(places.astype(np.int64), rows.shape[1] - 2)
-    weight = places - left
-    before, after = (np.take_along_axis(rows, left + side, axis=1) for side in (0, 1))
+def _resample(rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Read each row (N, W) at fractional positions (N or 1, P), with straight lines between its points."""
+    positions = np.broadcast_to(positions, (len(rows), positions.shape[1]))
+    columns = np.minimum(positions.astype(np.int64), rows.shape[1] - 2)
+    weight = positions - columns
+    before, after = (np.take_along_axis(rows, columns + side, axis=1) for side in (0, 1))
     return (1 - weight) * before + weight * after

@@ -11,14 +11,14 @@ from sparsekit.utils.seeds import generator
 def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     """Cut a split in two disjoint ones, `(rest, held)`, with the same mix of classes in both.
 
-    For choosing settings, train on the rest and compare on what is held out; the test split is for the last number
-    only. `held` has exactly `round(share * len(split))` examples; within a class they are drawn at random. Both keep
-    the stored order.
+    To choose settings, train on the rest and compare on what is held out. The test split is for the last number only.
+    `held` has exactly `round(share * len(split))` examples, which are drawn at random within a class. Both keep the
+    stored order.
 
     Args:
         split: what to cut.
         share: of the examples to hold out, between 0 and 1.
-        seed: which examples; the same seed gives the same cut whatever else is random.
+        seed: of the draw. The same seed gives the same cut whatever else is random.
 
     Raises:
         ValueError: if the share is outside (0, 1), or so small or large that one part would be empty.
@@ -30,7 +30,7 @@ def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
         (6, [0, 1])
     """
     if not 0 < share < 1:
-        raise ValueError(f"share must lie between 0 and 1, got {share}; 0.1 holds out a tenth")
+        raise ValueError(f"share must lie between 0 and 1, got {share}. Give 0.1 to hold out a tenth")
     quotas = _quotas(torch.bincount(split.labels.cpu()), round(share * len(split)))
     source = generator(seed, "hold_out")
     is_held = torch.zeros(len(split), dtype=torch.bool)
@@ -42,12 +42,12 @@ def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
 
 
 def few_per_class(dataset: Dataset, count: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return `count` prepared training examples of every class as one batch: what scores before training look at.
+    """Return `count` prepared training examples of every class as one batch, which scores before training use.
 
     Args:
-        dataset: where they come from.
+        dataset: the source of the examples.
         count: examples of each class (SNIP and GraSP: 10).
-        seed: which ones.
+        seed: of the draw.
 
     Raises:
         ValueError: if a class has fewer.
@@ -64,14 +64,14 @@ def few_per_class(dataset: Dataset, count: int, *, seed: int = 0) -> tuple[Tenso
         raise ValueError(f"count must lie in 1 to {smallest}, the examples of the smallest class, got {count}")
     draws = generator(seed, "few_per_class")
     members = [(labels == label).nonzero().flatten() for label in range(dataset.num_classes)]
-    chosen = torch.cat([own[torch.randperm(len(own), generator=draws)[:count]] for own in members])
+    chosen = torch.cat([rows[torch.randperm(len(rows), generator=draws)[:count]] for rows in members])
     few = dataset.train.at(chosen.to(dataset.train.labels.device))
     return dataset.prepare(few.inputs), few.labels
 
 
 def _quotas(sizes: Int64[Tensor, " k"], total: int) -> Int64[Tensor, " k"]:
-    """Share `total` among classes in proportion to their sizes, by largest remainder: the sum is exact."""
-    products = sizes * total  # integers until the last moment: no rounding error can change who gets the rest
+    """Share `total` among classes in proportion to their sizes, by largest remainder, so that the sum is exact."""
+    products = sizes * total  # integers until the last moment, so no rounding error can change who gets the rest
     quotas = products // sizes.sum()
     remainders = products % sizes.sum()
     first = torch.argsort(remainders, descending=True, stable=True)[: total - int(quotas.sum())]

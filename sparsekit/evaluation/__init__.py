@@ -1,4 +1,4 @@
-"""What outputs are worth: losses of whole batches and of parts of them, accuracy, and odd batches made pairs."""
+"""Evaluation says what outputs are worth. It has losses of batches and of their parts, accuracy, and an adaptor."""
 
 from sparsekit.evaluation.adaptor import Adaptor
 from sparsekit.evaluation.measuring import Evaluation, evaluate, predictions, refresh_batch_norm

@@ -1,4 +1,4 @@
-"""From the batches and outputs that a user has to those that training and measuring know.
+"""An adaptor turns the batches and outputs that you have into those that training and measuring know.
 
 A batch is a pair of inputs and labels. Inputs are one tensor, a tuple or list of several (the model's arguments in
 order), or a dict of several (its arguments by name). `Adaptor` makes such pairs of anything else.
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from sparsekit.utils.checks import check_types, must_be
+from sparsekit.utils.checks import must_be
+from sparsekit.utils.settings import CheckedSettings
 
 PLAIN = (str, bytes, bool, int, float, complex, type(None), torch.dtype, torch.device)  # without samples in them
 
@@ -23,12 +24,12 @@ def _unchanged(thing: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adaptor:
+class Adaptor(CheckedSettings):
     """How to read batches that are no pairs, and outputs that are no class scores.
 
     Args:
-        batch: `batch -> (inputs, labels)`; several inputs are a tuple (in order) or a dict (by name).
-        outputs: `outputs -> logits`: what the loss and the accuracy see of what the model returns.
+        batch: `batch -> (inputs, labels)`, where several inputs are a tuple (in order) or a dict (by name).
+        outputs: `outputs -> logits`, what the loss and the accuracy see of what the model returns.
 
     Example:
         >>> adaptor = Adaptor(batch=lambda batch: (batch["x"], batch["y"]), outputs=lambda outputs: outputs["logits"])
@@ -39,16 +40,13 @@ class Adaptor:
     batch: Callable[[Any], Any] = _unchanged
     outputs: Callable[[Any], Any] = _unchanged
 
-    def __post_init__(self):
-        check_types(self)
-
     @classmethod
-    def of(cls, given: "Adaptor | None") -> "Adaptor":
-        """Return the adaptor that was given, or one that changes nothing; anything else is a TypeError."""
-        if given is None:
+    def of(cls, adaptor: "Adaptor | None") -> "Adaptor":
+        """Return the adaptor, or for None one that changes nothing. Anything else is a TypeError."""
+        if adaptor is None:
             return cls()
-        must_be("adaptor", given, cls, "write Adaptor(batch=...), or Adaptor(outputs=...)")
-        return given
+        must_be("adaptor", adaptor, cls, "Write Adaptor(batch=...), or Adaptor(outputs=...)")
+        return adaptor
 
     def pair(self, batch: Any) -> tuple[Any, Any]:
         """Return inputs and labels of a batch.
@@ -62,7 +60,7 @@ class Adaptor:
         inputs, labels = (dict(part) if isinstance(part, Mapping) else part for part in pair)
         if any(isinstance(leaf, np.ndarray | np.generic) for leaf in tree_flatten((inputs, labels))[0]):
             raise TypeError(
-                "inputs and labels must be tensors, got numpy arrays; give adaptor=Adaptor(batch=lambda batch: "
+                "inputs and labels must be tensors, got numpy arrays. Give adaptor=Adaptor(batch=lambda batch: "
                 "(torch.from_numpy(batch[0]).float(), torch.from_numpy(batch[1])))"
             )
         return inputs, labels
@@ -81,13 +79,13 @@ class Adaptor:
 
 
 def walk(batches: Any) -> Iterator[Any]:
-    """Iterate over batches; what are none, or one alone, is a single batch, which `pair` says more about."""
+    """Iterate over batches. What is none, or one alone, counts as a single batch, for which `pair` has the message."""
     several = not isinstance(batches, Mapping) and any(hasattr(batches, way) for way in ("__iter__", "__getitem__"))
     return iter(batches if several else [batches])
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
-    """Return the model's outputs: several inputs are its arguments, in order or by name.
+    """Return the model's outputs, where several inputs are its arguments, in order or by name.
 
     Example:
         >>> call(nn.Bilinear(2, 3, 4), (torch.zeros(5, 2), torch.zeros(5, 3))).shape
@@ -111,11 +109,11 @@ def size_of(*trees: Any) -> int:
     for leaf in tree_flatten(trees)[0]:
         if isinstance(leaf, Tensor) and leaf.dim():
             return len(leaf)
-    raise ValueError("a batch must hold at least one tensor with a row per sample, got none; see Adaptor(batch=...)")
+    raise ValueError("a batch must hold at least one tensor with a row per sample, got none. See Adaptor(batch=...)")
 
 
 def split(tree: Any, sizes: Sequence[int]) -> list[Any]:
-    """Cut the tensors of a batch into parts of so many samples; single numbers, words and the like go to every part.
+    """Cut the tensors of a batch into parts of so many samples. Single numbers, words and the like go to every part.
 
     Raises:
         ValueError: if a tensor has not one row per sample, or something else may hold samples.
@@ -133,7 +131,7 @@ def join(trees: Sequence[Any]) -> Any:
     """Join what `split` has cut.
 
     Raises:
-        ValueError: if there is something beside tensors with a row per sample that is not the same in all parts.
+        ValueError: if something that is no tensor with a row per sample is not the same in all parts.
 
     Example:
         >>> join([(torch.zeros(2),), (torch.ones(1),)])
@@ -141,10 +139,10 @@ def join(trees: Sequence[Any]) -> Any:
     """
     if len(trees) == 1:
         return trees[0]
-    return tree_map(_glued, *trees)
+    return tree_map(_joined, *trees)
 
 
-def _glued(*leaves: Any) -> Any:
+def _joined(*leaves: Any) -> Any:
     first = leaves[0]
     if all(isinstance(leaf, Tensor) and leaf.dim() for leaf in leaves):
         return torch.cat(leaves)
@@ -159,9 +157,9 @@ def _cut(leaf: Any, sizes: list[int]) -> Sequence[Any]:
     if isinstance(leaf, Tensor) and len(leaf) == sum(sizes):
         return leaf.split(sizes)
     is_other = not isinstance(leaf, Tensor)
-    got = f"{described(leaf)}, in which none is seen" if is_other else f"{len(leaf)} rows and {sum(sizes)} samples"
+    fault = f"{described(leaf)}, in which none is seen" if is_other else f"{len(leaf)} rows and {sum(sizes)} samples"
     raise ValueError(
-        f"a batch that is split must hold tensors with one row per sample, got {got}; use micro_batches=1, or let "
+        f"a batch that is split must hold tensors with one row per sample, got {fault}. Use micro_batches=1, or let "
         "Adaptor(batch=...) take out what has, and leave out the rest"
     )
 
@@ -170,17 +168,17 @@ def _no_pair(batch: object) -> str:
     kind = type(batch).__name__
     if isinstance(batch, Mapping):
         return (
-            f"{kind}; take the pair out of each: ((b['inputs'], b['labels']) for b in batches), or give "
+            f"{kind}. Take the pair out of each: ((b['inputs'], b['labels']) for b in batches), or give "
             "adaptor=Adaptor(batch=lambda b: (b['inputs'], b['labels']))"
         )
     if isinstance(batch, tuple | list):
         several = ", or give adaptor=Adaptor(batch=lambda b: (b[:-1], b[-1])) for several inputs"
-        return f"{kind} of {len(batch)}; wrap one pair in a list: [(inputs, labels)]{several if len(batch) > 2 else ''}"
-    return f"{kind}; wrap one pair in a list: [(inputs, labels)]"
+        return f"{kind} of {len(batch)}. Wrap one pair in a list: [(inputs, labels)]{several if len(batch) > 2 else ''}"
+    return f"{kind}. Wrap one pair in a list: [(inputs, labels)]"
 
 
 def described(thing: Any) -> str:
-    """Return what an error says that came."""
+    """Return a value as an error can show it."""
     if isinstance(thing, Tensor):
         return f"a tensor of shape {tuple(thing.shape)}"
     names = f" of {', '.join(map(str, thing))}" if isinstance(thing, dict) else ""

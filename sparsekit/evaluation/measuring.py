@@ -1,4 +1,4 @@
-"""Measuring a model: loss, accuracy, predictions, and fresh batch-norm statistics. Models stay as they were."""
+"""Measure a model's loss, accuracy, predictions, and fresh batch-norm statistics. Models stay as they were."""
 
 import contextlib
 import copy
@@ -26,10 +26,10 @@ class Evaluation:
     """What a model achieves on a data set.
 
     Args:
-        loss: mean loss of all batches together, whatever their sizes; see `sparsekit.evaluation.losses`.
-        accuracy: share of the labels that count (no padding, no void pixels) whose class has the largest output, 0 to
-            1; NaN where outputs are no scores of classes.
-        count: number of labels that count: samples, or pixels or tokens where each has its own.
+        loss: mean loss of all batches together, whatever their sizes, as in `sparsekit.evaluation.losses`.
+        accuracy: share, 0 to 1, of the labels that count (no padding, no void pixels) whose class has the largest
+            output. It is NaN where outputs are no scores of classes.
+        count: number of labels that count, one for each sample, or for each pixel or token where these have their own.
     """
 
     loss: float
@@ -45,14 +45,15 @@ def evaluate(
     refresh_with: Batches | None = None,
     adaptor: Adaptor | None = None,
 ) -> Evaluation:
-    """Return mean loss and accuracy in evaluation mode; they do not depend on how the samples are put into batches.
+    """Return mean loss and accuracy in evaluation mode, however the samples are put into batches.
 
     Args:
         model: gives one row of class scores per sample.
         batches: pairs of inputs and labels, on the model's device.
-        loss_fn: `(outputs, labels) -> mean loss`. Torch's own are averaged by what they divide by; one of your own may
-            say that by an attribute `batch_weight`, a function of the labels, or all outputs are kept to the end.
-        refresh_with: training batches; a copy of the model is measured after `refresh_batch_norm` with them.
+        loss_fn: `(outputs, labels) -> mean loss`. Torch's own are averaged by what they divide by. One of your own may
+            say that by an attribute `batch_weight`, a function of the labels, or else all outputs are kept to the end.
+        refresh_with: training batches. If you give them, `refresh_batch_norm` is called with them on a copy of the
+            model, which is then measured.
         adaptor: makes pairs of other batches, and class scores of other outputs.
 
     Raises:
@@ -68,10 +69,10 @@ def evaluate(
         for inputs, labels in adaptor.pairs(batches):
             outputs = adaptor.run(model, inputs)
             mean.add(outputs, labels)
-            met, counted = num_correct(outputs, labels, loss_fn)
-            samples, correct, count = samples + size_of(labels, inputs), correct + met, count + counted
+            hits, num_labels = num_correct(outputs, labels, loss_fn)
+            samples, correct, count = samples + size_of(labels, inputs), correct + hits, count + num_labels
         if samples == 0:
-            raise ValueError("evaluation needs at least one sample, got none; check the data set or the loader")
+            raise ValueError("evaluation needs at least one sample, got none. Check the data set or the loader")
         return Evaluation(loss=mean.value(), accuracy=correct / count if count else math.nan, count=count)
 
 
@@ -86,11 +87,11 @@ def predictions(model: nn.Module, batches: Batches, *, adaptor: Adaptor | None =
     with evaluating(model), torch.no_grad():
         pairs = [(adaptor.run(model, inputs), labels) for inputs, labels in adaptor.pairs(batches)]
     if not pairs:
-        raise ValueError("predictions need at least one batch, got none; check the data set or the loader")
+        raise ValueError("predictions need at least one batch, got none. Check the data set or the loader")
     for thing in pairs[0]:
         if not isinstance(thing, Tensor):
             raise TypeError(
-                f"outputs and labels must be tensors, got {type(thing).__name__}; give adaptor=Adaptor(...)"
+                f"outputs and labels must be tensors, got {type(thing).__name__}. Give adaptor=Adaptor(...)"
             )
     outputs, labels = zip(*pairs, strict=True)
     return torch.cat(outputs), torch.cat(labels)
@@ -100,20 +101,20 @@ def refresh_batch_norm(model: nn.Module, batches: Batches, *, adaptor: Adaptor |
     """Recompute the batch-norm statistics from scratch with one pass, in place.
 
     Weights that were averaged, pruned or interpolated meet activations that the old statistics do not describe.
-    Nothing else changes: neither which modules train, nor torch's random state, from which dropout draws.
+    Nothing else changes, neither which modules train, nor torch's random state, from which dropout draws.
 
     Raises:
         TypeError: if a batch is no pair.
-        ValueError: if there is not a single batch; the statistics are as before then.
+        ValueError: if there is not a single batch, when the statistics stay as before.
     """
     if not any(isinstance(module, _BatchNorm) for module in model.modules()):
         return
-    walk = ([inputs] for inputs, _ in Adaptor.of(adaptor).pairs(batches))
-    first = next(walk, None)
+    inputs_of = ([inputs] for inputs, _ in Adaptor.of(adaptor).pairs(batches))
+    first = next(inputs_of, None)
     if first is None:
-        raise ValueError("refreshing batch norm needs at least one batch, got none; check the data set or the loader")
+        raise ValueError("refreshing batch norm needs at least one batch, got none. Check the data set or the loader")
     with _keeping_modes(model), seeded_rng(generator(0, "batch norm")):
-        torch.optim.swa_utils.update_bn(itertools.chain([first], walk), _Called(model))
+        torch.optim.swa_utils.update_bn(itertools.chain([first], inputs_of), _Called(model))
 
 
 class _Called(nn.Module):
@@ -129,7 +130,7 @@ class _Called(nn.Module):
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put every module in evaluation mode, and back into its own mode afterwards."""
+    """Put every module in evaluation mode, and afterwards back into the mode it was in."""
     with _keeping_modes(model):
         model.eval()
         yield
@@ -137,7 +138,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _keeping_modes(model: nn.Module) -> Iterator[None]:
-    must_be("model", model, nn.Module, "give the network itself")
+    must_be("model", model, nn.Module, "Give the network itself")
     modes = [(module, module.training) for module in model.modules()]
     try:
         yield

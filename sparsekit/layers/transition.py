@@ -7,7 +7,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from sparsekit.topology import LayerTopology
-from sparsekit.topology.sorted_sets import compare, true_positions
+from sparsekit.topology.sorted_sets import match, true_positions
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,4 +57,4 @@ class Transition:
 
     @cached_property
     def _compared(self) -> tuple[Tensor, Tensor, Tensor]:
-        return compare(self.old.indices, self.new.indices)
+        return match(self.old.indices, self.new.indices)

@@ -1,8 +1,8 @@
-"""Plain dense networks, to be made sparse by `sparsify`: nothing here knows about masks.
+"""Plain dense networks, which `sparsify` makes sparse. Nothing here knows about masks.
 
-`build("resnet20", input_shape=(3, 32, 32), num_classes=10)` gives a `torch.nn.Module`. A new model is one file in this
-folder: a function registered with kind `"model"` that takes `input_shape`, `num_classes` and its own settings by
-keyword. Every activation is a module used once, so that a trick can replace a single one.
+`build("resnet20", input_shape=(3, 32, 32), num_classes=10)` gives a `torch.nn.Module`. To add a model, write one file
+in this folder: a function registered with kind `"model"` that takes `input_shape`, `num_classes` and its own settings
+by keyword. Use a module of its own for every activation, so that a trick can replace a single one.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from sparsekit.utils.registry import discover, get
 def build(name: str, *, input_shape: tuple[int, ...], num_classes: int, **settings: Any) -> nn.Module:
     """Return a new, randomly initialised model by its registered name.
 
-    Weights come from torch's global random numbers, as in any `nn.Module`: call `torch.manual_seed` before.
+    Weights come from torch's global random numbers, as in any `nn.Module`, so call `torch.manual_seed` before.
 
     Args:
         name: one of `registry.names("model")`.

@@ -14,12 +14,12 @@ BLOCKS = (3, 4, 6, 3)  # He et al. (2016), table 1
 class Bottleneck(nn.Module):
     """Convolutions 1 x 1, 3 x 3 and 1 x 1, the first two with a quarter of the channels, added to the block's input.
 
-    `relu3(bn3(conv3(relu2(bn2(conv2(relu1(bn1(conv1(x)))))))) + shortcut(x))`. The stride is that of the 3 x 3
-    convolution, as in torchvision: at the first 1 x 1 it would skip three quarters of the input.
+    It computes `relu3(bn3(conv3(relu2(bn2(conv2(relu1(bn1(conv1(x)))))))) + shortcut(x))`. The 3 x 3 convolution has
+    the stride, as in torchvision. At the first 1 x 1 a stride would skip three quarters of the input.
     Source: He et al. (2016), arXiv:1512.03385, figure 5.
     """
 
-    adds_in_norm = False  # `sk.fuse_relus` sets it in sparse networks: the same in fewer passes over memory
+    adds_in_norm = False  # `sk.fuse_relus` sets it in sparse networks, for the same result in fewer passes over memory
 
     def __init__(self, inputs: int, outputs: int, *, stride: int, shortcut: nn.Module):
         super().__init__()
@@ -48,14 +48,14 @@ class Bottleneck(nn.Module):
 def resnet50(*, input_shape: tuple[int, ...], num_classes: int, width: int = WIDTH) -> nn.Sequential:
     """ResNet-50 for small images: a 3 x 3 stem with stride 1 and no max-pooling, about 23.5 million parameters.
 
-    4 stages of 3, 4, 6 and 3 bottleneck blocks with 256 to 2048 channels; where the shape changes, the shortcut is a
-    convolution 1 x 1 with batch norm. Apart from the stem it is torchvision's `resnet50`.
+    It has 4 stages of 3, 4, 6 and 3 bottleneck blocks with 256 to 2048 channels. Where the shape changes, the shortcut
+    is a convolution 1 x 1 with batch norm. Apart from the stem it is torchvision's `resnet50`.
     Source: He et al. (2016), arXiv:1512.03385, table 1 and section 4.1 (shortcuts of option B).
 
     Args:
         input_shape: `(channels, height, width)` of one example.
         num_classes: number of outputs.
-        width: channels within the blocks of the first stage; the others double it.
+        width: channels within the blocks of the first stage, which each further stage doubles.
 
     Raises:
         ValueError: if the input is no image or too small, the width is below 1, or there are fewer than two classes.

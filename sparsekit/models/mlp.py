@@ -20,15 +20,15 @@ def mlp(
 ) -> nn.Sequential:
     """A multi-layer perceptron: fully connected layers with ReLU between them.
 
-    Modules: `flatten`, `fc1`, `relu1`, `fc2`, `relu2`, ..., `head`. Initialised as torch does, uniformly with variance
-    `1 / (3 fan_in)`.
+    Modules: `flatten`, `fc1`, `relu1`, `fc2`, `relu2`, ..., `head`. Weights are initialised as torch does it, uniformly
+    with variance `1 / (3 fan_in)`.
     Source: LeCun et al. (1998), "Gradient-based learning applied to document recognition", section III.C.2, where
-    `hidden=(300, 100)` is known as LeNet-300-100; the ReLU is Nair and Hinton (2010)'s, the default widths are ours.
+    `hidden=(300, 100)` is known as LeNet-300-100. The ReLU is Nair and Hinton (2010)'s, the default widths are ours.
 
     Args:
-        input_shape: of one example, any shape; it is flattened.
+        input_shape: of one example, which may have any shape and is flattened.
         num_classes: number of outputs.
-        hidden: width of each hidden layer; none at all gives logistic regression.
+        hidden: width of each hidden layer. Without any you get logistic regression.
         bias: whether every layer adds one.
 
     Raises:
@@ -42,7 +42,7 @@ def mlp(
     check_classes(num_classes)
     widths = (math.prod(input_shape), *hidden)
     if min(widths) < 1:
-        raise ValueError(f"every width must be at least 1, got {widths} from the input on; raise or remove the others")
+        raise ValueError(f"every width must be at least 1, got {widths} from the input on. Raise or remove the others")
     modules: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     for number, (inputs, outputs) in enumerate(pairwise(widths), start=1):
         modules[f"fc{number}"] = nn.Linear(inputs, outputs, bias=bias)

@@ -1,4 +1,4 @@
-"""MobileNet (version 1) for small images: each channel is filtered by itself, then the channels are mixed."""
+"""MobileNet (version 1) for small images: it filters each channel by itself, then mixes the channels."""
 
 from collections import OrderedDict
 from itertools import pairwise
@@ -17,17 +17,17 @@ LEAST_SIDE = 16  # pixels that four halvings reduce to one
 
 @register("model", "mobilenet")
 def mobilenet(*, input_shape: tuple[int, ...], num_classes: int, width: int = WIDTH) -> nn.Sequential:
-    """MobileNet for small images: a 3 x 3 stem with stride 1, then 13 pairs of convolutions; 3.2 million parameters.
+    """MobileNet for small images: a 3 x 3 stem with stride 1, then 13 pairs of convolutions, 3.2 million parameters.
 
     Modules: `conv1`, `bn1`, `relu1`, then per pair `pair1.depthwise` (3 x 3, one filter a channel), `pair1.bn1`,
-    `pair1.relu1`, `pair1.pointwise` (1 x 1), `pair1.bn2`, `pair1.relu2`, ...; `pool`, `flatten`, `head`. The depthwise
+    `pair1.relu1`, `pair1.pointwise` (1 x 1), `pair1.bn2`, `pair1.relu2`, ..., `pool`, `flatten`, `head`. The depthwise
     layers hold 1.4 % of the weights. The stem of the ImageNet network would halve a 32 x 32 image once more.
     Source: Howard et al. (2017), arXiv:1704.04861, table 1.
 
     Args:
         input_shape: `(channels, height, width)` of one example.
         num_classes: number of outputs.
-        width: channels of the first convolution; the others have up to 32 times as many.
+        width: channels of the first convolution. The others have up to 32 times as many.
 
     Raises:
         ValueError: if the input is no image or too small, the width is below 1, or there are fewer than two classes.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sparsekit.models.checks import check_classes, check_image, check_positive
+from sparsekit.models.families import Factory, member
 from sparsekit.models.initial import he_initialised
 from sparsekit.utils.registry import register
 
@@ -18,11 +19,25 @@ RESNET18_WIDTH = 64  # He et al. (2016), table 1: 64, 128, 256, 512
 Shortcut = Callable[[int, int, int], nn.Module]
 Block = Callable[..., nn.Module]  # (inputs, outputs, *, stride, shortcut)
 
+CIFAR_DOC = """
+The stages have 16, 32 and 64 channels. Modules: `conv1`, `bn1`, `relu1`, `stage1.0.conv1`, ..., `stage3.{last}.bn2`,
+`pool`, `flatten`, `head`.
+Source: He et al. (2016), arXiv:1512.03385, section 4.2 (n = {blocks}, shortcuts of option A).
+
+Args:
+    input_shape: `(channels, height, width)` of one example.
+    num_classes: number of outputs.
+    width: channels of the first stage, which each further stage doubles.
+
+Raises:
+    ValueError: if the input is no image or too small, the width is below 1, or there are fewer than two classes.
+"""
+
 
 class PadShortcut(nn.Module):
     """The shortcut without parameters ("option A"): every `stride`-th pixel, and zeros for the new channels.
 
-    The paper does not say where the zeros go; half before and half after, as is usual.
+    The paper does not say where the zeros go. Here half of them come before and half after, as is usual.
     Source: He et al. (2016), arXiv:1512.03385, sections 3.3 and 4.2.
     """
 
@@ -34,7 +49,7 @@ class PadShortcut(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
         """Return the input at the shape of the block's output, in the same memory format."""
-        # Dimensions in the order of memory: padding, and the gradients of both, keep the order in which they find them.
+        # Dimensions in the order of memory, because padding and the gradients of both keep the order that they find.
         order = sorted(range(4), key=lambda dim: -x.stride(dim))
         margins = [(self.before, self.after) if dim == 1 else (0, 0) for dim in reversed(order)]
         steps = [slice(None, None, self.stride if dim > 1 else None) for dim in order]
@@ -45,11 +60,11 @@ class PadShortcut(nn.Module):
 class BasicBlock(nn.Module):
     """Two convolutions 3 x 3 whose result is added to the block's own input.
 
-    `relu2(bn2(conv2(relu1(bn1(conv1(x))))) + shortcut(x))`
+    It computes `relu2(bn2(conv2(relu1(bn1(conv1(x))))) + shortcut(x))`.
     Source: He et al. (2016), arXiv:1512.03385, figure 2.
     """
 
-    adds_in_norm = False  # `sk.fuse_relus` sets it in sparse networks: the same in fewer passes over memory
+    adds_in_norm = False  # `sk.fuse_relus` sets it in sparse networks, for the same result in fewer passes over memory
 
     def __init__(self, inputs: int, outputs: int, *, stride: int, shortcut: nn.Module):
         super().__init__()
@@ -70,110 +85,38 @@ class BasicBlock(nn.Module):
         return self.relu2(self.bn2(self.conv2(inner)) + added)
 
 
-@register("model", "resnet20")
-def resnet20(*, input_shape: tuple[int, ...], num_classes: int, width: int = CIFAR_WIDTH) -> nn.Sequential:
-    """ResNet-20: 3 stages of 3 blocks with 16, 32 and 64 channels, about 0.27 million parameters.
+def _cifar_resnet(depth: int, millions: float, note: str = "") -> Factory:
+    """Return the factory of one depth of He et al.'s CIFAR family."""
+    blocks = (depth - 2) // 6  # 2 layers each in 3 stages, beside the stem and the head
 
-    Modules: `conv1`, `bn1`, `relu1`, `stage1.0.conv1`, ..., `stage3.2.bn2`, `pool`, `flatten`, `head`.
-    Source: He et al. (2016), arXiv:1512.03385, section 4.2 (n = 3, shortcuts of option A).
+    def factory(*, input_shape: tuple[int, ...], num_classes: int, width: int = CIFAR_WIDTH) -> nn.Sequential:
+        return residual_network(input_shape, num_classes, width=width, blocks=(blocks,) * 3, shortcut=PadShortcut)
 
-    Args:
-        input_shape: `(channels, height, width)` of one example.
-        num_classes: number of outputs.
-        width: channels of the first stage; the others double it.
-
-    Raises:
-        ValueError: if the input is no image or too small, the width is below 1, or there are fewer than two classes.
-
-    Example:
-        >>> sum(weight.numel() for weight in resnet20(input_shape=(3, 32, 32), num_classes=10).parameters())
-        269722
-    """
-    return _cifar_resnet(input_shape, num_classes, width=width, blocks=3)
+    summary = f"ResNet-{depth}: 3 stages of {blocks} blocks each, about {millions} million parameters."
+    return member(f"resnet{depth}", factory, summary, note, CIFAR_DOC.format(blocks=blocks, last=blocks - 1))
 
 
-@register("model", "resnet32")
-def resnet32(*, input_shape: tuple[int, ...], num_classes: int, width: int = CIFAR_WIDTH) -> nn.Sequential:
-    """ResNet-32: as ResNet-20 with 5 blocks a stage, about 0.46 million parameters.
-
-    Source: He et al. (2016), arXiv:1512.03385, section 4.2 (n = 5, shortcuts of option A).
-
-    Args:
-        input_shape: `(channels, height, width)` of one example.
-        num_classes: number of outputs.
-        width: channels of the first stage; the others double it.
-
-    Raises:
-        ValueError: if the input is no image or too small, the width is below 1, or there are fewer than two classes.
-    """
-    return _cifar_resnet(input_shape, num_classes, width=width, blocks=5)
-
-
-@register("model", "resnet56")
-def resnet56(*, input_shape: tuple[int, ...], num_classes: int, width: int = CIFAR_WIDTH) -> nn.Sequential:
-    """ResNet-56: as ResNet-20 with 9 blocks a stage, about 0.85 million parameters.
-
-    Source: He et al. (2016), arXiv:1512.03385, section 4.2 (n = 9, shortcuts of option A).
-
-    Args:
-        input_shape: `(channels, height, width)` of one example.
-        num_classes: number of outputs.
-        width: channels of the first stage; the others double it.
-
-    Raises:
-        ValueError: if the input is no image or too small, the width is below 1, or there are fewer than two classes.
-    """
-    return _cifar_resnet(input_shape, num_classes, width=width, blocks=9)
-
-
-@register("model", "resnet104")
-def resnet104(*, input_shape: tuple[int, ...], num_classes: int, width: int = CIFAR_WIDTH) -> nn.Sequential:
-    """ResNet-104: as ResNet-20 with 17 blocks a stage, about 1.6 million parameters.
-
-    Named in ToST (ICML 2022), whose code does not contain it; we take it for the member of He et al.'s CIFAR family of
-    that depth, `6 n + 2` layers.
-    Source: He et al. (2016), arXiv:1512.03385, section 4.2 (n = 17, shortcuts of option A).
-
-    Args:
-        input_shape: `(channels, height, width)` of one example.
-        num_classes: number of outputs.
-        width: channels of the first stage; the others double it.
-
-    Raises:
-        ValueError: if the input is no image or too small, the width is below 1, or there are fewer than two classes.
-    """
-    return _cifar_resnet(input_shape, num_classes, width=width, blocks=17)
-
-
-@register("model", "resnet110")
-def resnet110(*, input_shape: tuple[int, ...], num_classes: int, width: int = CIFAR_WIDTH) -> nn.Sequential:
-    """ResNet-110: as ResNet-20 with 18 blocks a stage, about 1.7 million parameters.
-
-    Source: He et al. (2016), arXiv:1512.03385, section 4.2 (n = 18, shortcuts of option A).
-
-    Args:
-        input_shape: `(channels, height, width)` of one example.
-        num_classes: number of outputs.
-        width: channels of the first stage; the others double it.
-
-    Raises:
-        ValueError: if the input is no image or too small, the width is below 1, or there are fewer than two classes.
-    """
-    return _cifar_resnet(input_shape, num_classes, width=width, blocks=18)
+resnet20 = _cifar_resnet(20, 0.27)
+resnet32 = _cifar_resnet(32, 0.46)
+resnet56 = _cifar_resnet(56, 0.85)
+resnet104 = _cifar_resnet(
+    104, 1.6, "ToST (ICML 2022) names it, but its code does not contain it. We take it for the member of this depth."
+)
+resnet110 = _cifar_resnet(110, 1.7)
 
 
 @register("model", "resnet18")
 def resnet18(*, input_shape: tuple[int, ...], num_classes: int, width: int = RESNET18_WIDTH) -> nn.Sequential:
     """ResNet-18 for small images: a 3 x 3 stem with stride 1 and no max-pooling, about 11 million parameters.
 
-    4 stages of 2 blocks with 64 to 512 channels; where the shape changes, the shortcut is a convolution 1 x 1 with
-    batch norm. The stem of the ImageNet network would shrink a 32 x 32 image to 8 x 8 before the first block.
+    It has 4 stages of 2 blocks with 64 to 512 channels. Where the shape changes, the shortcut is a convolution 1 x 1
+    with batch norm. The stem of the ImageNet network would shrink a 32 x 32 image to 8 x 8 before the first block.
     Source: He et al. (2016), arXiv:1512.03385, table 1 and section 4.1 (shortcuts of option B).
 
     Args:
         input_shape: `(channels, height, width)` of one example.
         num_classes: number of outputs.
-        width: channels of the first stage; the others double it.
+        width: channels of the first stage, which each further stage doubles.
 
     Raises:
         ValueError: if the input is no image or too small, the width is below 1, or there are fewer than two classes.
@@ -196,7 +139,7 @@ def residual_network(
     Args:
         input_shape: `(channels, height, width)` of one example.
         num_classes: number of outputs.
-        width: channels of the first convolution and stage; each further stage doubles them and halves the picture.
+        width: channels of the first convolution and stage. Each further stage doubles them and halves the image.
         blocks: number of blocks of each stage.
         shortcut: `(inputs, outputs, stride) -> module`, for blocks that change the shape.
         block: `(inputs, outputs, *, stride, shortcut) -> module`.
@@ -226,10 +169,6 @@ def project(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(
         OrderedDict(conv=nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), bn=nn.BatchNorm2d(outputs))
     )
-
-
-def _cifar_resnet(input_shape: tuple[int, ...], num_classes: int, *, width: int, blocks: int) -> nn.Sequential:
-    return residual_network(input_shape, num_classes, width=width, blocks=(blocks,) * 3, shortcut=PadShortcut)
 
 
 def _stage(inputs: int, outputs: int, strides: tuple[int, ...], shortcut: Shortcut, block: Block) -> nn.Sequential:

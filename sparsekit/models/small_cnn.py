@@ -8,7 +8,7 @@ from torch import nn
 from sparsekit.models.checks import check_classes, check_image
 from sparsekit.utils.registry import register
 
-KERNEL = 3  # pixels; the smallest that sees a neighbour on each side
+KERNEL = 3  # pixels, the smallest that sees a neighbour on each side
 LEAST_SIDE = 4  # pixels that two halvings reduce to one
 
 
@@ -21,9 +21,9 @@ def small_cnn(
 ) -> nn.Sequential:
     """Convolutions 3 x 3, each with batch norm and ReLU, the first at full size and the others with stride 2.
 
-    Modules: `conv1`, `bn1`, `relu1`, `conv2`, ..., `pool` (mean over the picture), `flatten`, `head`. Convolutions have
-    no bias, since batch norm would remove it. Initialised as torch does.
-    Source: sparsekit's own standard set-up for quick experiments; an all-convolutional network in the manner of
+    Modules: `conv1`, `bn1`, `relu1`, `conv2`, ..., `pool` (mean over the image), `flatten`, `head`. Convolutions have
+    no bias, since batch norm would remove it. Weights are initialised as torch does it.
+    Source: sparsekit's own standard set-up for fast experiments, an all-convolutional network in the manner of
     Springenberg et al. (2015), arXiv:1412.6806.
 
     Args:
@@ -42,7 +42,7 @@ def small_cnn(
     check_classes(num_classes)
     check_image(input_shape, least_side=LEAST_SIDE)
     if not widths or min(widths) < 1:
-        raise ValueError(f"widths must name one positive width per convolution, got {widths}; (16, 32, 64) is usual")
+        raise ValueError(f"widths must name one positive width per convolution, got {widths}. Try (16, 32, 64)")
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     for number, (inputs, outputs) in enumerate(pairwise((input_shape[0], *widths)), start=1):
         stride = 1 if number == 1 else 2

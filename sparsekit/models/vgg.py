@@ -6,92 +6,71 @@ from itertools import pairwise
 from torch import nn
 
 from sparsekit.models.checks import check_classes, check_image, check_positive
+from sparsekit.models.families import Factory, member
 from sparsekit.models.initial import he_initialised
-from sparsekit.utils.registry import register
 
 VGG16 = (2, 2, 3, 3, 3)  # convolutions before each pooling: Simonyan and Zisserman (2015), table 1, column D
 VGG19 = (2, 2, 4, 4, 4)  # column E
-FACTORS = (1, 2, 4, 8, 8)  # times the width of the first; table 1: 64, 128, 256, 512, 512
+FACTORS = (1, 2, 4, 8, 8)  # times the width of the first. Table 1 has 64, 128, 256, 512, 512
 WIDTH = 64
-HIDDEN = (
-    512,
-    512,
-)  # as in the released code of GSE, arXiv:2401.06898; the original has 4,096 twice, for 7 x 7 pictures
+# Linear layers as in the released code of GSE, arXiv:2401.06898. The original has 4,096 twice, for 7 x 7 images.
+HIDDEN = (512, 512)
 LEAST_SIDE = 32  # pixels that five halvings reduce to one
 
+DOC = """
+Modules: `conv1`, `bn1`, `relu1`, ..., `conv{last}`, `bn{last}`, `relu{last}`, among them `pool1` to `pool5`, each of
+which halves the image. Then come `mean` (over what remains of it), `flatten`, `fc1`, `relu{first}`, `fc2`,
+`relu{second}` and `head`. Convolutions have no bias, since batch norm would remove it.
+Source: {source}
 
-@register("model", "vgg16")
-def vgg16(
-    *, input_shape: tuple[int, ...], num_classes: int, width: int = WIDTH, hidden: tuple[int, ...] = HIDDEN
-) -> nn.Sequential:
-    """VGG-16 for small images: 13 convolutions 3 x 3 with batch norm, then 3 linear layers; 15.2 million parameters.
+Args:
+    input_shape: `(channels, height, width)` of one example.
+    num_classes: number of outputs.
+    width: channels of the first convolution. The others have up to eight times as many.
+    hidden: width of each linear layer before the last.
 
-    Modules: `conv1`, `bn1`, `relu1`, ..., `conv13`, `bn13`, `relu13`, among them `pool1` to `pool5`, each of which
-    halves the picture; `mean` (over what is left of it), `flatten`, `fc1`, `relu14`, `fc2`, `relu15`, `head`.
-    Convolutions have no bias, since batch norm would remove it.
-    Source: Simonyan and Zisserman (2015), arXiv:1409.1556, table 1, column D; batch norm of Ioffe and Szegedy (2015),
-    arXiv:1502.03167.
-
-    Args:
-        input_shape: `(channels, height, width)` of one example.
-        num_classes: number of outputs.
-        width: channels of the first convolution; the others have up to eight times as many.
-        hidden: width of each linear layer before the last.
-
-    Raises:
-        ValueError: if the input is no image or too small, a width is below 1, or there are fewer than two classes.
-
-    Example:
-        >>> model = vgg16(input_shape=(3, 32, 32), num_classes=10, width=4, hidden=())
-        >>> sum(isinstance(module, nn.Conv2d) for module in model), model.head.in_features
-        (13, 32)
-    """
-    return _vgg(VGG16, input_shape, num_classes, width=width, hidden=hidden)
+Raises:
+    ValueError: if the input is no image or too small, a width is below 1, or there are fewer than two classes.
+"""
 
 
-@register("model", "vgg16-small")
-def vgg16_small(
-    *, input_shape: tuple[int, ...], num_classes: int, width: int = WIDTH // 4, hidden: tuple[int, ...] = HIDDEN
-) -> nn.Sequential:
-    """VGG-16 with a quarter of the channels, 16 to 128, and the same linear layers; 1.3 million parameters.
+def _vgg(name: str, stages: tuple[int, ...], summary: str, *, source: str, width: int = WIDTH) -> Factory:
+    """Return the factory of one network, with its usual width."""
+    usual = width
 
-    Modules as in `vgg16`.
-    Source: the network of the released code of GSE, arXiv:2401.06898; after Simonyan and Zisserman (2015),
-    arXiv:1409.1556.
+    def factory(
+        *, input_shape: tuple[int, ...], num_classes: int, width: int = usual, hidden: tuple[int, ...] = HIDDEN
+    ) -> nn.Sequential:
+        return _network(stages, input_shape, num_classes, width=width, hidden=hidden)
 
-    Args:
-        input_shape: `(channels, height, width)` of one example.
-        num_classes: number of outputs.
-        width: channels of the first convolution; the others have up to eight times as many.
-        hidden: width of each linear layer before the last.
-
-    Raises:
-        ValueError: if the input is no image or too small, a width is below 1, or there are fewer than two classes.
-    """
-    return _vgg(VGG16, input_shape, num_classes, width=width, hidden=hidden)
+    last = sum(stages)
+    return member(name, factory, summary, DOC.format(last=last, first=last + 1, second=last + 2, source=source))
 
 
-@register("model", "vgg19")
-def vgg19(
-    *, input_shape: tuple[int, ...], num_classes: int, width: int = WIDTH, hidden: tuple[int, ...] = HIDDEN
-) -> nn.Sequential:
-    """VGG-19 for small images: as `vgg16` with 16 convolutions; 20.6 million parameters.
+vgg16 = _vgg(
+    "vgg16",
+    VGG16,
+    "VGG-16 for small images: 13 convolutions 3 x 3 with batch norm, then 3 linear layers, 15.2 million parameters.",
+    source="Simonyan and Zisserman (2015), arXiv:1409.1556, table 1, column D. Batch norm is that of Ioffe and\n"
+    "Szegedy (2015), arXiv:1502.03167.",
+)
+vgg16_small = _vgg(
+    "vgg16-small",
+    VGG16,
+    "VGG-16 with a quarter of the channels, 16 to 128, and the same linear layers: 1.3 million parameters.",
+    source="the network of the released code of GSE, arXiv:2401.06898, after Simonyan and Zisserman (2015),\n"
+    "arXiv:1409.1556.",
+    width=WIDTH // 4,
+)
+vgg19 = _vgg(
+    "vgg19",
+    VGG19,
+    "VGG-19 for small images: as `vgg16` with 16 convolutions, 20.6 million parameters.",
+    source="Simonyan and Zisserman (2015), arXiv:1409.1556, table 1, column E.",
+)
 
-    Source: Simonyan and Zisserman (2015), arXiv:1409.1556, table 1, column E.
 
-    Args:
-        input_shape: `(channels, height, width)` of one example.
-        num_classes: number of outputs.
-        width: channels of the first convolution; the others have up to eight times as many.
-        hidden: width of each linear layer before the last.
-
-    Raises:
-        ValueError: if the input is no image or too small, a width is below 1, or there are fewer than two classes.
-    """
-    return _vgg(VGG19, input_shape, num_classes, width=width, hidden=hidden)
-
-
-def _vgg(
+def _network(
     stages: tuple[int, ...], input_shape: tuple[int, ...], num_classes: int, *, width: int, hidden: tuple[int, ...]
 ) -> nn.Sequential:
     check_classes(num_classes)

@@ -15,12 +15,12 @@ LONGEST = 10_000.0  # longest wave of the positions, over 2 pi, in patches: Vasw
 
 
 class PatchEmbedding(nn.Module):
-    """Cut pictures into square patches and give each its features, and its position.
+    """Cut images into square patches and give each its features, and its position.
 
-    Positions are fixed sine and cosine waves over rows and columns: nothing to learn, and no weight that stays dense.
+    Positions are fixed sine and cosine waves over rows and columns, so there is no weight to learn or to keep dense.
 
     Raises:
-        ValueError: if the patches do not fill the picture, or the features cannot be shared among four kinds of waves.
+        ValueError: if the patches do not fill the image, or the features cannot be shared among four kinds of waves.
     """
 
     position: Tensor
@@ -30,12 +30,12 @@ class PatchEmbedding(nn.Module):
         channels, height, width = input_shape
         if height % patch or width % patch:
             raise ValueError(
-                f"patch must divide height and width, got {patch} for {tuple(input_shape)}; crop the images"
+                f"patch must divide height and width, got {patch} for {tuple(input_shape)}. Crop the images"
             )
         if dim % 4:
-            raise ValueError(f"dim must be a multiple of 4, for four kinds of waves, got {dim}; 512 is usual")
+            raise ValueError(f"dim must be a multiple of 4, for four kinds of waves, got {dim}. Try 512")
         self.patches = nn.Conv2d(channels, dim, patch, stride=patch)
-        # Not saved: it follows from the settings.
+        # It is not saved, because it follows from the settings.
         self.register_buffer("position", waves(height // patch, width // patch, dim), persistent=False)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
@@ -44,10 +44,10 @@ class PatchEmbedding(nn.Module):
 
 
 def waves(height: int, width: int, dim: int) -> Float[Tensor, "n d"]:
-    """Return the position of each patch, row by row: sine and cosine of its column, then of its row, slower and slower.
+    """Return the position of each patch, row by row: waves of its column, then of its row, slower and slower.
 
-    Source: Beyer et al. (2022), arXiv:2205.01580, and its code; one dimension: Vaswani et al. (2017),
-    arXiv:1706.03762, section 3.5.
+    Source: Beyer et al. (2022), arXiv:2205.01580, and its code. In one dimension it is that of Vaswani
+    et al. (2017), arXiv:1706.03762, section 3.5.
 
     Example:
         >>> [round(number, 2) for number in waves(1, 2, 8)[1].tolist()]  # column 1, row 0
@@ -55,7 +55,7 @@ def waves(height: int, width: int, dim: int) -> Float[Tensor, "n d"]:
     """
     speeds = LONGEST ** -torch.linspace(0, 1, dim // 4)
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    angles = [place.flatten()[:, None] * speeds for place in (columns, rows)]
+    angles = [position.flatten()[:, None] * speeds for position in (columns, rows)]
     return torch.cat([part for angle in angles for part in (angle.sin(), angle.cos())], dim=1)
 
 
@@ -87,7 +87,7 @@ class Attention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then two linear layers for each patch by itself; both see their input normalised and add to it.
+    """Attention, then two linear layers for each patch by itself, which both normalise their input and add to it.
 
     Source: Dosovitskiy et al. (2021), arXiv:2010.11929, equations 2 and 3.
     """
@@ -111,7 +111,7 @@ class PatchMean(nn.Module):
     """Mean over the patches."""
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
-        """Return one row of features per picture."""
+        """Return one row of features per image."""
         return x.mean(1)
 
 
@@ -127,19 +127,20 @@ def vit(
     head_width: int = HEAD_WIDTH,
     hidden: int = 256,
 ) -> nn.Sequential:
-    """A small vision transformer: patches of 4 x 4 pixels, 4 blocks of 6 heads; 4.2 million parameters.
+    """A small vision transformer: patches of 4 x 4 pixels, 4 blocks of 6 heads, 4.2 million parameters.
 
     Modules: `embed`, `block1.norm1`, `block1.attention.query`, `key`, `value`, `softmax`, `output`, `block1.norm2`,
-    `block1.fc1`, `gelu`, `fc2`, ..., `norm`, `pool` (mean over the patches), `head`. Initialised as torch does.
-    Source: the settings are those of the released code of GSE, arXiv:2401.06898, the width of a head ours; fixed
-    positions and mean in place of a class token: Beyer et al. (2022), arXiv:2205.01580; the network is that of
-    Dosovitskiy et al. (2021), arXiv:2010.11929.
+    `block1.fc1`, `gelu`, `fc2`, ..., `norm`, `pool` (mean over the patches), `head`. Weights are
+    initialised as torch does it.
+    Source: the settings are those of the released code of GSE, arXiv:2401.06898, the width of a head is ours. The fixed
+    positions, and the mean in place of a class token, are those of Beyer et al. (2022), arXiv:2205.01580. The network
+    is that of Dosovitskiy et al. (2021), arXiv:2010.11929.
 
     Args:
         input_shape: `(channels, height, width)` of one example.
         num_classes: number of outputs.
-        patch: side of a patch in pixels; divides height and width.
-        dim: features of a patch; a multiple of 4.
+        patch: side of a patch in pixels, which must divide height and width.
+        dim: features of a patch, a multiple of 4.
         depth: number of blocks.
         heads: of each attention.
         head_width: features of a head.

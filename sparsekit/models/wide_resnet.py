@@ -10,16 +10,16 @@ from sparsekit.models.checks import check_classes, check_image, check_positive
 from sparsekit.models.initial import he_initialised
 from sparsekit.utils.registry import register
 
-WIDTHS = (16, 32, 64)  # Zagoruyko and Komodakis (2016), table 1; all but the stem's 16 are multiplied
+WIDTHS = (16, 32, 64)  # Zagoruyko and Komodakis (2016), table 1. All but the stem's 16 are multiplied
 LEAST_SIDE = 4  # pixels that two halvings reduce to one
 
 
 class WideBlock(nn.Module):
     """Two convolutions 3 x 3, each after batch norm and ReLU, added to the block's own input.
 
-    `conv2(relu2(bn2(conv1(relu1(bn1(x)))))) + x`; where the shape changes, a convolution 1 x 1 takes the place of `x`,
-    and reads what comes out of the first ReLU, as in the authors' code.
-    Source: Zagoruyko and Komodakis (2016), arXiv:1605.07146, figure 1 (c); the order is that of He et al. (2016),
+    It computes `conv2(relu2(bn2(conv1(relu1(bn1(x)))))) + x`. Where the shape changes, a convolution 1 x 1 takes the
+    place of `x`. It reads what comes out of the first ReLU, as in the authors' code.
+    Source: Zagoruyko and Komodakis (2016), arXiv:1605.07146, figure 1 (c). The order is that of He et al. (2016),
     arXiv:1603.05027.
     """
 
@@ -68,7 +68,7 @@ def wide_resnet(*, input_shape: tuple[int, ...], num_classes: int, depth: int = 
     check_image(input_shape, LEAST_SIDE)
     check_positive(width=width)
     if depth < 10 or depth % 6 != 4:
-        raise ValueError(f"depth must be 6 n + 4 with n at least 1, got {depth}; 16 and 28 are usual")
+        raise ValueError(f"depth must be 6 n + 4 with n at least 1, got {depth}. Try 16 or 28")
     modules: OrderedDict[str, nn.Module] = OrderedDict(
         conv1=nn.Conv2d(input_shape[0], WIDTHS[0], 3, padding=1, bias=False)
     )

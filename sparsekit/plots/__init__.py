@@ -1,4 +1,4 @@
-"""One function per figure: data in, axes out. No plot changes a model, `rcParams` or pyplot's figures."""
+"""Each function draws one figure and returns its axes. None changes a model, `rcParams` or pyplot's figures."""
 
 from sparsekit.plots.collapse import plot_collapse_map, plot_layer_collapse, plot_useful
 from sparsekit.plots.colours import STYLES, Style, numbered, style_of

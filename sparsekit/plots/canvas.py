@@ -1,7 +1,7 @@
-"""What all figures share: axes without any global state, readable text, a quiet frame.
+"""All figures share axes without any global state, readable text, and a quiet frame.
 
-Figures are made directly, not through pyplot, and text sizes are set on the axes, not in `rcParams`: a plot
-leaves no trace outside the axes it draws on.
+Figures are made directly, not through pyplot, and text sizes are set on the axes, not in `rcParams`. So a plot leaves
+no trace outside the axes it draws on.
 """
 
 import io
@@ -9,36 +9,38 @@ from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import Formatter, FuncFormatter, LogLocator, NullLocator
 from mpl_toolkits.mplot3d import Axes3D
 
-TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 12, 11, 10  # points; 10 is the smallest size that stays readable on a slide
+TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 12, 11, 10  # points, of which 10 stay readable on a slide
 FRAME = "#888888"
 GRID = "#e3e3e3"
 
 
-class Shown(Axes):
-    """Axes that a notebook shows as their whole figure where a cell ends in them; nothing global is made."""
+class NotebookAxes(Axes):
+    """Axes that a notebook shows as their whole figure if a cell ends in them, without any global state."""
 
     def _repr_png_(self) -> bytes:
-        picture, figure = io.BytesIO(), self.get_figure(root=True)
+        png, figure = io.BytesIO(), self.get_figure(root=True)
         assert figure is not None
-        figure.savefig(picture, format="png")
-        return picture.getvalue()
+        figure.savefig(png, format="png")
+        return png.getvalue()
 
     def __repr__(self) -> str:
         # No numbers or addresses, so that nbval can compare it.
-        said = self.get_title("left") or self.get_title() or self.get_ylabel() or "masks"
-        return f"<picture: {said.replace(chr(92) + '$', '$')}>"
+        name = self.get_title("left") or self.get_title() or self.get_ylabel() or "masks"
+        return f"<figure: {name.replace(chr(92) + '$', '$')}>"
 
 
-class Shown3D(Shown, Axes3D):
-    """The same with a third dimension."""
+class NotebookAxes3D(NotebookAxes, Axes3D):
+    """The same axes with a third dimension."""
 
 
 def axes_for(ax: Axes | None, *, width: float = 6.4, height: float = 4.0) -> Axes:
-    """Return the given axes, or those of a new figure of this size in inches, which nobody else holds.
+    """Return these axes, or else those of a new figure of this size in inches, which nobody else holds.
 
     Example:
         >>> axes_for(None).figure.get_size_inches().tolist()
@@ -47,11 +49,11 @@ def axes_for(ax: Axes | None, *, width: float = 6.4, height: float = 4.0) -> Axe
     if ax is not None:
         return ax
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
-    return figure.subplots(subplot_kw={"axes_class": Shown})
+    return figure.subplots(subplot_kw={"axes_class": NotebookAxes})
 
 
 def finish(ax: Axes, *, x: str, y: str, title: str = "", grid: Literal["x", "y", "both", ""] = "y") -> Axes:
-    """Label the axes (with units) and quieten the frame; `grid` is `"x"`, `"y"`, `"both"` or empty."""
+    """Label the axes (with units) and quieten the frame. `grid` is `"x"`, `"y"`, `"both"` or empty."""
     ax.set_xlabel(plain(x), fontsize=LABEL_SIZE)
     ax.set_ylabel(plain(y), fontsize=LABEL_SIZE)
     if title:
@@ -78,15 +80,42 @@ def plain(text: str) -> str:
     return hidden + text.replace("$", r"\$")
 
 
-def legend(ax: Axes, *, title: str = "", **settings) -> None:
-    """Add a legend without a box, if anything on the axes has a name."""
+def legend(
+    ax: Axes,
+    *,
+    title: str = "",
+    loc: Literal["upper left", "lower center", "lower right"] | None = None,
+    bbox_to_anchor: tuple[float, float] | None = None,
+    borderaxespad: float | None = None,
+    ncols: int = 1,
+) -> None:
+    """Add a legend without a box, if anything on the axes has a name. Other arguments are those of `Axes.legend`."""
     if ax.get_legend_handles_labels()[1]:
-        ax.legend(frameon=False, fontsize=TICK_SIZE, title=title or None, title_fontsize=TICK_SIZE, **settings)
+        ax.legend(
+            frameon=False,
+            fontsize=TICK_SIZE,
+            title=title or None,
+            title_fontsize=TICK_SIZE,
+            loc=loc,
+            bbox_to_anchor=bbox_to_anchor,
+            borderaxespad=borderaxespad,
+            ncols=ncols,
+        )
 
 
 def legend_beside(ax: Axes, *, title: str = "") -> None:
     """Add a legend to the right of the axes, where it hides no line however many there are."""
     legend(ax, title=title, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
+
+
+def colour_bar(
+    ax: Axes, colours: ScalarMappable, label: str, *, shrink: float = 1.0, format: str | Formatter | None = None
+) -> Colorbar:
+    """Add a bar that says what the colours of an image mean."""
+    bar = ax.figure.colorbar(colours, ax=ax, shrink=shrink, format=format)
+    bar.set_label(plain(label), fontsize=TICK_SIZE)
+    bar.ax.tick_params(labelsize=TICK_SIZE)
+    return bar
 
 
 def percent(axis: Axis) -> None:
@@ -105,11 +134,11 @@ def in_percent(share: float) -> str:
 
 
 def log_ticks(axis: Axis, *, base_digits: tuple[float, ...] = (1.0, 2.0, 5.0)) -> None:
-    """Label a logarithmic axis at 1, 2 and 5 of every decade: one decade alone would leave it nearly bare."""
+    """Label a logarithmic axis at 1, 2 and 5 of every decade, because one label per decade leaves it nearly bare."""
     axis.set_major_locator(LogLocator(subs=base_digits))
     axis.set_minor_locator(NullLocator())
 
 
 def note(ax: Axes, text: str) -> None:
-    """Write one sentence across empty axes, in the place of a picture."""
+    """Write one sentence across empty axes, instead of a plot."""
     ax.text(0.5, 0.5, plain(text), ha="center", va="center", fontsize=LABEL_SIZE, transform=ax.transAxes, wrap=True)

@@ -1,10 +1,9 @@
-"""Figures of layer collapse: what scores before training leave of each layer as a network shrinks.
+"""Figures of layer collapse show what scores before training leave of each layer as a network shrinks.
 
-All take the table of `analysis.collapse_table`: a row for each score, density and layer.
+All take the table of `analysis.collapse_table`, which has a row for each score, density and layer.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,7 @@ from sparsekit.analysis.dynamics.score_collapse import check_table, critical_com
 from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, legend_beside, percent, plain
 from sparsekit.plots.colours import BASELINE, DASHED, VERMILLION, numbered, style_of
 
-NONE = 0.5  # where a logarithmic axis shows that a layer has no connection: below 1, the fewest it can have
+NONE = 0.5  # a logarithmic axis shows a layer without connections here, below 1, the fewest it can have
 COMPRESSION = "compression (1 / density)"
 
 
@@ -30,7 +29,7 @@ def plot_layer_collapse(table: pd.DataFrame, ax: Axes | None = None, *, score: s
 
     Args:
         table: from `analysis.collapse_table`.
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
         score: which of its scores.
 
     Raises:
@@ -39,12 +38,12 @@ def plot_layer_collapse(table: pd.DataFrame, ax: Axes | None = None, *, score: s
     check_table(table)
     rows = table.loc[table["score"] == score]
     if rows.empty:
-        raise ValueError(f"score must be one of {', '.join(_scores_of(table))}, got {score!r}; choose one of them")
+        raise ValueError(f"score must be one of {', '.join(_scores_of(table))}, got {score!r}. Choose one of them")
     ax = axes_for(ax, width=7.2, height=3.8)
-    for place, (layer, line) in enumerate(rows.groupby("layer", sort=False)):
-        _layer_line(ax, str(layer), line.sort_values("density", ascending=False), place)
+    for number, (layer, line) in enumerate(rows.groupby("layer", sort=False)):
+        _layer_line(ax, str(layer), line.sort_values("density", ascending=False), number)
     ax.axhline(NONE, color=BASELINE, linestyle=DASHED, linewidth=1.0)
-    finish(ax, x=COMPRESSION, y="connections in the layer", title=_what_happened(rows, score), grid="x")
+    finish(ax, x=COMPRESSION, y="connections in the layer", title=_collapse_title(rows, score), grid="x")
     _compression_axis(ax.xaxis, rows)
     _count_axis(ax, int(max(rows["kept"])))
     legend_beside(ax, title="layer")
@@ -54,11 +53,11 @@ def plot_layer_collapse(table: pd.DataFrame, ax: Axes | None = None, *, score: s
 def plot_collapse_map(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw for every score and compression how dense each layer still is, as a strip per layer, from input to output.
 
-    Bright is dense, dark is sparse, on a logarithmic scale; a layer without any connection is orange and crossed.
+    Bright is dense and dark is sparse, on a logarithmic scale. A layer without any connection is orange and crossed.
 
     Args:
         table: from `analysis.collapse_table`.
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
 
     Raises:
         ValueError: if a column is missing.
@@ -70,12 +69,12 @@ def plot_collapse_map(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     strips = _strips(table, scores, layers, densities)
     ax.imshow(_colours(strips), interpolation="nearest", aspect="auto")
     rows, columns = np.nonzero(strips == 0)
-    ax.scatter(columns, rows, s=9, marker="x", color="white", linewidths=0.8)  # for who does not see the colour
+    ax.scatter(columns, rows, s=9, marker="x", color="white", linewidths=0.8)  # for readers who do not see the colour
     finish(ax, x=COMPRESSION, y="", grid="")
-    title = "connections / places of each layer, the first layer on top; crosses: none"
+    title = "connections / positions of each layer, the first layer on top (crosses: none)"
     ax.set_title(title, fontsize=TICK_SIZE, loc="left")
     step = len(layers) + 1  # a white strip between two scores
-    ax.set_yticks([place * step + (len(layers) - 1) / 2 for place in range(len(scores))], map(plain, scores))
+    ax.set_yticks([number * step + (len(layers) - 1) / 2 for number in range(len(scores))], map(plain, scores))
     ax.set_ylabel("score", fontsize=TICK_SIZE + 1)
     ax.set_xticks(_some(range(len(densities))), [_times(1 / density) for density in _some(densities)])
     ax.tick_params(length=0)
@@ -88,7 +87,7 @@ def plot_useful(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
     Args:
         table: from `analysis.collapse_table`.
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
 
     Raises:
         ValueError: if a column is missing.
@@ -99,8 +98,16 @@ def plot_useful(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         sums = table.loc[table["score"] == score].groupby("density")[["kept", "effective"]].agg("sum")
         share = sums["effective"] / np.maximum(1, sums["kept"])
         style = style_of(score)
-        look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "linestyle": style.dashes}
-        ax.plot(1 / sums.index, share, label=plain(score), markersize=6, alpha=0.9, **look)
+        ax.plot(
+            1 / sums.index,
+            share,
+            color=style.colour,
+            marker=style.marker,
+            linestyle=style.dashes,
+            label=plain(score),
+            markersize=6,
+            alpha=0.9,
+        )
     finish(ax, x=COMPRESSION, y="connections on a path", grid="both")
     _compression_axis(ax.xaxis, table)
     percent(ax.yaxis)
@@ -108,16 +115,17 @@ def plot_useful(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _layer_line(ax: Axes, layer: str, line: pd.DataFrame, place: int) -> None:
-    style, x = numbered(place), 1 / line["density"]
-    kept, effective = (line[name].clip(lower=NONE) for name in ("kept", "effective"))
-    look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 6}
-    ax.plot(x, kept, linestyle=style.dashes, label=plain(layer), **look)
-    fewer = line["effective"] < line["kept"]
-    ax.plot(x[fewer], effective[fewer], linestyle="", markerfacecolor="white", **look)
+def _layer_line(ax: Axes, layer: str, line: pd.DataFrame, number: int) -> None:
+    style, x = numbered(number), 1 / line["density"]
+    colour, marker = style.colour, style.marker
+    count, effective = (line[name].clip(lower=NONE) for name in ("kept", "effective"))
+    ax.plot(x, count, color=colour, marker=marker, markersize=6, linestyle=style.dashes, label=plain(layer))
+    is_less = line["effective"] < line["kept"]
+    hollow = effective[is_less]
+    ax.plot(x[is_less], hollow, color=colour, marker=marker, markersize=6, linestyle="", markerfacecolor="white")
 
 
-def _what_happened(rows: pd.DataFrame, score: str) -> str:
+def _collapse_title(rows: pd.DataFrame, score: str) -> str:
     end = critical_compression(rows).loc[score]
     if not end["first_empty"]:
         return f"{score}: no layer loses its last connection"
@@ -125,22 +133,22 @@ def _what_happened(rows: pd.DataFrame, score: str) -> str:
 
 
 def _strips(table: pd.DataFrame, scores: list[str], layers: list[str], densities: list[float]) -> np.ndarray:
-    """Return the density of every layer, a row each, and between two scores a row that is not a number."""
+    """Return the density of every layer, a row each, and a row of NaN between two scores."""
     shares = table.assign(share=table["kept"] / table["size"]).set_index(["score", "layer", "density"])["share"]
-    wanted = pd.MultiIndex.from_product([scores, layers, densities])
+    order = pd.MultiIndex.from_product([scores, layers, densities])
     values = np.full((len(scores), len(layers) + 1, len(densities)), np.nan)
-    values[:, :-1] = shares.reindex(wanted).to_numpy().reshape(len(scores), len(layers), len(densities))
+    values[:, :-1] = shares.reindex(order).to_numpy().reshape(len(scores), len(layers), len(densities))
     return values.reshape(-1, len(densities))[:-1]
 
 
 def _colours(densities: np.ndarray) -> np.ndarray:
-    """From the lowest density that occurs to 1 on a logarithmic scale; what is not a number is white."""
+    """Return colours from the lowest density that occurs to 1 on a logarithmic scale. NaN is white."""
     lowest = np.min(densities, initial=1.0, where=densities > 0)
     bright = 1 - np.log(np.fmax(densities, lowest)) / min(np.log(lowest), -1e-9)
-    picture = colormaps["cividis"](bright)[..., :3]
-    picture[densities == 0] = to_rgb(VERMILLION)
-    picture[np.isnan(densities)] = 1.0
-    return picture
+    image = colormaps["cividis"](bright)[..., :3]
+    image[densities == 0] = to_rgb(VERMILLION)
+    image[np.isnan(densities)] = 1.0
+    return image
 
 
 def _compression_axis(axis: Axis, rows: pd.DataFrame) -> None:
@@ -159,9 +167,9 @@ def _count_axis(ax: Axes, highest: int) -> None:
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: "none" if value == NONE else f"{value:,.0f}"))
 
 
-def _some(places: Sequence) -> list:
-    """Return every place or every second, third, ... one: labels of more than ten would touch each other."""
-    return list(places[:: 1 + (len(places) - 1) // 10])
+def _some(labels: Sequence) -> list:
+    """Return every label, or every second, third, ... one, because more than ten would touch each other."""
+    return list(labels[:: 1 + (len(labels) - 1) // 10])
 
 
 def _scores_of(table: pd.DataFrame) -> list[str]:

@@ -1,12 +1,13 @@
-"""Figures that set topologies against each other, and against chance."""
+"""These figures compare topologies with each other, and with chance."""
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
+from matplotlib.image import AxesImage
 
-from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, legend, log_ticks, percent, plain
+from sparsekit.plots.canvas import TICK_SIZE, axes_for, colour_bar, finish, legend, log_ticks, percent, plain
 from sparsekit.plots.colours import BASELINE, DASHED, numbered, style_of
 
 PALE = "#f0f0f0"
@@ -25,10 +26,10 @@ def plot_comparison_matrix(
     The baseline is also marked on the colour bar. A topology compared with itself is left pale.
 
     Args:
-        values: similarity of each pair, from `analysis.comparison_matrix`.
+        values: similarity of each pair, from `analysis.topology_similarity_matrix`.
         baselines: what two random topologies of the same layer densities would have, from the same function.
-        ax: where to draw; a new figure if None.
-        names: of the topologies; numbers if None.
+        ax: where to draw, or None for a new figure.
+        names: of the topologies, or None for numbers.
         measure: its name, for the colour bar.
 
     Raises:
@@ -44,27 +45,28 @@ def plot_comparison_matrix(
     others = np.ma.masked_array(values, np.eye(len(names), dtype=bool))
     highest = max(float(others.max()) if others.count() else 1.0, 2 * float(baselines.mean()), 1e-9)
     ax.set_facecolor(PALE)
-    shown = ax.imshow(others, cmap="cividis", vmin=0.0, vmax=min(1.0, highest))
-    _mark_baseline(ax.figure.colorbar(shown, ax=ax, shrink=0.85), float(baselines.mean()), measure)
-    _write_cells(ax, values, baselines, shown)
+    image = ax.imshow(others, cmap="cividis", vmin=0.0, vmax=min(1.0, highest))
+    label = measure.replace("_", " ").replace("iou", "intersection over union")
+    _mark_baseline(colour_bar(ax, image, label, shrink=0.85), float(baselines.mean()))
+    _write_cells(ax, values, baselines, image)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_ticks(range(len(names)), map(plain, names))
     return finish(ax, x="second topology", y="first topology", grid="")
 
 
 def plot_effective_density(densities: pd.DataFrame, ax: Axes | None = None, *, by: str = "method") -> Axes:
-    """Draw effective against nominal density: how many of the connections lie on a path through the network.
+    """Draw effective against nominal density, and so how many connections lie on a path through the network.
 
     Args:
         densities: one row per topology, with columns `nominal`, `effective` (0 to 1) and, where there are
             several kinds, `method`. Rows of one method and nominal density are averaged.
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
         by: the column whose values get a line each.
 
     Raises:
         ValueError: if a column is missing.
 
-    Source: figure 1 of Vysogorets and Kempe (2023), arXiv:2107.02306, sets the same two against each other.
+    Source: figure 1 of Vysogorets and Kempe (2023), arXiv:2107.02306, compares the same two.
     """
     missing = {"nominal", "effective"} - set(densities)
     if missing:
@@ -75,7 +77,7 @@ def plot_effective_density(densities: pd.DataFrame, ax: Axes | None = None, *, b
         _effective_line(ax, str(method), rows)
     ends = [densities["nominal"].min(), densities["nominal"].max()]
     ax.plot(ends, ends, color=BASELINE, linestyle=DASHED, linewidth=1.4, label="all effective")
-    finish(ax, x="nominal density (connections / places)", y="effective density", grid="both")
+    finish(ax, x="nominal density (connections / positions)", y="effective density", grid="both")
     ax.set_xscale("log")
     ax.set_yscale("log")
     log_ticks(ax.xaxis)
@@ -85,9 +87,7 @@ def plot_effective_density(densities: pd.DataFrame, ax: Axes | None = None, *, b
     return ax
 
 
-def _mark_baseline(bar: Colorbar, baseline: float, measure: str) -> None:
-    bar.set_label(plain(measure.replace("_", " ").replace("iou", "intersection over union")), fontsize=TICK_SIZE)
-    bar.ax.tick_params(labelsize=TICK_SIZE)
+def _mark_baseline(bar: Colorbar, baseline: float) -> None:
     bar.ax.axhline(baseline, color="white", linewidth=3.5)
     bar.ax.axhline(baseline, color="black", linewidth=1.5)
     bar.ax.annotate(
@@ -102,13 +102,13 @@ def _mark_baseline(bar: Colorbar, baseline: float, measure: str) -> None:
     )
 
 
-def _write_cells(ax: Axes, values: np.ndarray, baselines: np.ndarray, shown) -> None:
+def _write_cells(ax: Axes, values: np.ndarray, baselines: np.ndarray, image: AxesImage) -> None:
     for (row, column), value in np.ndenumerate(values):
         if row == column:
             ax.text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=TICK_SIZE, color=BASELINE)
             continue
         times = value / baselines[row, column] if baselines[row, column] else float("nan")
-        dark = shown.norm(value) < 0.5
+        is_dark = float(np.asarray(image.norm(value))) < 0.5
         ax.text(
             column,
             row,
@@ -116,7 +116,7 @@ def _write_cells(ax: Axes, values: np.ndarray, baselines: np.ndarray, shown) -> 
             ha="center",
             va="center",
             fontsize=TICK_SIZE,
-            color="white" if dark else "black",
+            color="white" if is_dark else "black",
         )
 
 

@@ -1,4 +1,4 @@
-"""Figures of what methods cost."""
+"""These figures show what methods cost."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -21,13 +21,12 @@ from sparsekit.plots.colours import BASELINE, DASHED, numbered, style_of
 def plot_flops(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw each method's arithmetic per training step relative to dense training, cheapest at the top.
 
-    The axis is logarithmic where the methods differ more than twentyfold; the line marks static sparse
-    training.
+    The axis is logarithmic if the methods differ more than twentyfold. The line marks static sparse training.
 
     Args:
-        table: from `analysis.training_flops_table`; any table indexed by method with a column
+        table: from `analysis.training_flops_table`, or any table indexed by method with a column
             `relative_to_dense`.
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
 
     Raises:
         ValueError: if there is no such column, or no method.
@@ -40,9 +39,9 @@ def plot_flops(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     costs = dict(zip(map(str, by_cost.index), by_cost["relative_to_dense"].tolist(), strict=True))
     ax = axes_for(ax, height=1.1 + 0.36 * len(costs))
     ax.barh(range(len(costs)), list(costs.values()), height=0.72, color=[style_of(name).colour for name in costs])
-    for place, cost in enumerate(costs.values()):
+    for number, cost in enumerate(costs.values()):
         ax.annotate(
-            in_percent(cost), (cost, place), (4, 0), textcoords="offset points", va="center", fontsize=TICK_SIZE
+            in_percent(cost), (cost, number), (4, 0), textcoords="offset points", va="center", fontsize=TICK_SIZE
         )
     ax.set_yticks(range(len(costs)), map(plain, costs))
     finish(ax, x="operations per training step (dense training: 100 %)", y="method", grid="x")
@@ -69,13 +68,13 @@ def _scale(ax: Axes, lowest: float, highest: float) -> None:
 
 
 def plot_step_times(times: pd.DataFrame, ax: Axes | None = None, *, even: float | None = None) -> Axes:
-    """Draw the time of a training step against sparsity, a line for each way of computing, and what is promised.
+    """Draw the time of a training step against sparsity, with a line for each way of computing.
 
-    The dashed line is the dense time times the density: what fewer operations alone would give.
+    The dashed line is the dense time times the density, which fewer operations alone would promise.
 
     Args:
-        times: indexed by density, with a column of seconds per way; one must be `dense`.
-        ax: where to draw; a new figure if None.
+        times: indexed by density, with a column of seconds per way, one of them `dense`.
+        ax: where to draw, or None for a new figure.
         even: a density to mark, such as `analysis.break_even` gives.
 
     Raises:
@@ -86,8 +85,8 @@ def plot_step_times(times: pd.DataFrame, ax: Axes | None = None, *, even: float 
     ax = axes_for(ax)
     times = times.sort_index(ascending=False)
     sparsity = 1 - times.index.to_numpy(dtype=float)
-    for place, (name, seconds) in enumerate(times.items()):
-        style = numbered(place)
+    for number, (name, seconds) in enumerate(times.items()):
+        style = numbered(number)
         ax.plot(sparsity, 1000 * seconds, color=style.colour, marker=style.marker, label=plain(str(name)))
     promised = 1000 * times["dense"].median() * (1 - sparsity)
     ax.plot(sparsity, promised, color=BASELINE, linestyle=DASHED, label="promised by operations")
@@ -104,14 +103,14 @@ def plot_update_times(seconds: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw how long rules take to choose new connections against the width of the layer, in logarithmic scales.
 
     Args:
-        seconds: from `analysis.update_seconds`: indexed by width, with a column per rule.
-        ax: where to draw; a new figure if None.
+        seconds: from `analysis.update_seconds`, indexed by width, with a column per rule.
+        ax: where to draw, or None for a new figure.
 
     Raises:
         ValueError: if there is nothing to draw.
     """
     if seconds.empty:
-        raise ValueError("there must be at least one width and one rule, got none; see analysis.update_seconds")
+        raise ValueError("there must be at least one width and one rule, got none. See analysis.update_seconds")
     ax = axes_for(ax, height=3.8)
     for name, column in seconds.items():
         style = style_of(str(name))

@@ -1,18 +1,18 @@
-"""Figures of how several networks differ: matrices, maps, trees, and how sure they are of themselves."""
+"""Matrices, maps, trees and reliability diagrams show how several networks differ."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from sparsekit.analysis.behaviour.calibration import gap_of
-from sparsekit.analysis.structure.maps import Map, tree_of
+from sparsekit.analysis.behaviour.calibration import calibration_error_of_table
+from sparsekit.analysis.structure.maps import MdsEmbedding, average_linkage
 from sparsekit.plots.canvas import (
     TICK_SIZE,
     axes_for,
+    colour_bar,
     finish,
     in_percent,
     legend,
@@ -30,7 +30,7 @@ CORNERS = (
     ((7, -4), "left", "top"),
     ((-7, -4), "right", "top"),
 )
-CELL = 0.85  # inches of a matrix for each network: two lines of numbers fit in
+CELL = 0.85  # inches of a matrix for each network, in which two lines of numbers fit
 
 
 def plot_matrix(
@@ -45,23 +45,21 @@ def plot_matrix(
     """Draw a measure of every pair of networks (or layers) as coloured cells with their numbers.
 
     Args:
-        values: a cell for each pair; a table brings its own names.
-        ax: where to draw; a new figure if None.
-        names: of rows and columns of a square matrix; numbers if None.
+        values: a cell for each pair. A table brings its own names.
+        ax: where to draw, or None for a new figure.
+        names: of rows and columns of a square matrix, or None for numbers.
         measure: what the numbers are, for the colour bar.
-        low, high: ends of the colours; None is the least and the greatest value.
+        low, high: ends of the colours. None is the least and the greatest value.
 
     Raises:
         ValueError: if there is another number of names.
     """
     numbers, rows, columns = _named_matrix(values, names)
     ax = axes_for(ax, width=2.6 + CELL * len(columns), height=1.0 + CELL * 0.8 * len(rows))
-    shown = ax.imshow(numbers, cmap="cividis", vmin=low, vmax=high, aspect="auto")
-    bar = ax.figure.colorbar(shown, ax=ax)
-    bar.set_label(plain(measure), fontsize=TICK_SIZE)
-    bar.ax.tick_params(labelsize=TICK_SIZE)
+    image = ax.imshow(numbers, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+    colour_bar(ax, image, measure)
     for (row, column), value in np.ndenumerate(numbers):
-        colour = "white" if float(np.asarray(shown.norm(value))) < 0.5 else "black"
+        colour = "white" if float(np.asarray(image.norm(value))) < 0.5 else "black"
         ax.text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=TICK_SIZE, color=colour)
     ax.set_xticks(range(len(columns)), map(plain, columns))
     ax.set_yticks(range(len(rows)), map(plain, rows))
@@ -70,7 +68,7 @@ def plot_matrix(
 
 
 def plot_map(
-    found: Map,
+    found: MdsEmbedding,
     ax: Axes | None = None,
     *,
     names: Sequence[str] | None = None,
@@ -78,13 +76,13 @@ def plot_map(
     chosen: int | None = None,
     space: str = "masks",
 ) -> Axes:
-    """Draw networks as points: near ones are alike. The share that the map shows stands in its title.
+    """Draw networks as points, with similar ones near each other. The title says which share the map shows.
 
     Args:
-        found: from `analysis.map_of`.
-        ax: where to draw; a new figure if None.
-        names: of the networks; numbers if None.
-        groups: of each network, for example its run; a colour and marker each.
+        found: from `analysis.classical_mds`.
+        ax: where to draw, or None for a new figure.
+        names: of the networks, or None for numbers.
+        groups: of each network, for example its run. Each group gets a colour and a marker.
         chosen: the network to put a ring around.
         space: what the distances are of, for the title.
 
@@ -99,13 +97,13 @@ def plot_map(
             f"got {len(names)} and {len(groups)}"
         )
     ax = axes_for(ax, width=6.2, height=4.4)
-    for place, group in enumerate(dict.fromkeys(groups)):
-        style, points = numbered(place), found.points[[one == group for one in groups]]
+    for number, group in enumerate(dict.fromkeys(groups)):
+        style, points = numbered(number), found.points[[one == group for one in groups]]
         ax.scatter(*points.T, color=style.colour, marker=style.marker, s=60, zorder=3, label=plain(group) or None)
-    _name_points(ax, names, found)
+    _name_points(ax, names, found.points)
     if chosen is not None:
-        look: dict[str, Any] = {"s": 220, "facecolors": "none", "edgecolors": VERMILLION, "linewidths": 2, "zorder": 4}
-        ax.scatter(*found.points[chosen], **look)
+        x, y = found.points[chosen]
+        ax.scatter(x, y, s=220, facecolors="none", edgecolors=VERMILLION, linewidths=2, zorder=4)
     reach = 1.3 * float(np.abs(found.points).max()) or 1.0
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     title = f"{space}: the map shows {in_percent(found.share)} of the spread"
@@ -125,37 +123,36 @@ def plot_tree(
 
     Args:
         distances: of every pair, for example `1 - IoU`.
-        ax: where to draw; a new figure if None.
-        names: of the networks; numbers if None.
+        ax: where to draw, or None for a new figure.
+        names: of the networks, or None for numbers.
         measure: what the distances are, for the axis.
 
     Raises:
         ValueError: if the distances are none, or there is another number of names.
     """
-    from scipy.cluster.hierarchy import dendrogram  # costs a second; only this picture needs it
+    from scipy.cluster.hierarchy import dendrogram  # costs a second, and only this figure needs it
 
     _, names, _ = _named_matrix(distances, names)
-    drawn = dendrogram(tree_of(distances), labels=names, no_plot=True)
+    tree = dendrogram(average_linkage(distances), labels=names, no_plot=True)
     ax = axes_for(ax, width=2.6 + 0.6 * len(names), height=3.4)
-    for across, up in zip(drawn["icoord"], drawn["dcoord"], strict=True):
+    for across, up in zip(tree["icoord"], tree["dcoord"], strict=True):
         ax.plot(across, up, color=INK, linewidth=1.6)
-    ax.set_xticks(
-        [5 + 10 * place for place in range(len(names))], map(plain, drawn["ivl"])
-    )  # where scipy puts the leaves
+    leaves = [5 + 10 * number for number in range(len(names))]  # where scipy puts them
+    ax.set_xticks(leaves, map(plain, tree["ivl"]))
     ax.set_xlim(0, 10 * len(names))
-    ax.set_ylim(0, 1.08 * max(map(max, drawn["dcoord"])) or 1.0)
+    ax.set_ylim(0, 1.08 * max(map(max, tree["dcoord"])) or 1.0)
     return finish(ax, x="network", y=measure)
 
 
 def plot_reliability(table: pd.DataFrame, ax: Axes | None = None, *, title: str = "") -> Axes:
-    """Draw how often a network is right against how sure it is; on the diagonal it is as good as it says.
+    """Draw the accuracy of a network against its confidence. On the diagonal it is as good as it says.
 
-    Bars are the accuracy of each bin; their paleness says how few samples are in it. Where a bar ends below the
-    diagonal the network is too sure of itself.
+    Bars are the accuracy of each bin, the paler the fewer samples are in it. If a bar ends below the diagonal, the
+    network is overconfident there.
 
     Args:
         table: from `analysis.reliability`.
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
         title: before the expected calibration error.
     """
     ax = axes_for(ax, width=5.0, height=4.2)
@@ -169,7 +166,7 @@ def plot_reliability(table: pd.DataFrame, ax: Axes | None = None, *, title: str 
     ax.plot([0, 1], [0, 1], color=BASELINE, linestyle=DASHED, linewidth=1.4)
     ax.plot(filled["confidence"], filled["accuracy"], "o", color=GREY, markersize=4, label="mean of a bin")
     ax.set(xlim=(0, 1), ylim=(0, 1.02))
-    gap = f"calibration error {gap_of(table):.3f}" if len(filled) else ""
+    gap = f"calibration error {calibration_error_of_table(table):.3f}" if len(filled) else ""
     finish(ax, x="confidence (largest probability)", y="accuracy", title=f"{title}: {gap}" if title else gap)
     for axis in (ax.xaxis, ax.yaxis):
         percent(axis)
@@ -177,11 +174,10 @@ def plot_reliability(table: pd.DataFrame, ax: Axes | None = None, *, title: str 
     return ax
 
 
-def _name_points(ax: Axes, names: Sequence[str], found: Map) -> None:
-    for place, (name, point) in enumerate(zip(names, found.points, strict=True)):
-        corner, side, edge = CORNERS[place % len(CORNERS)]
-        look: dict[str, Any] = {"textcoords": "offset points", "ha": side, "va": edge, "fontsize": TICK_SIZE}
-        ax.annotate(plain(name), point, corner, **look)
+def _name_points(ax: Axes, names: Sequence[str], points: np.ndarray) -> None:
+    for number, (name, point) in enumerate(zip(names, points, strict=True)):
+        corner, side, edge = CORNERS[number % len(CORNERS)]
+        ax.annotate(plain(name), point, corner, textcoords="offset points", ha=side, va=edge, fontsize=TICK_SIZE)
 
 
 def _named_matrix(

@@ -1,4 +1,4 @@
-"""Figures of a changing topology: what is exchanged, what survives, and how much has been tried."""
+"""Figures of a changing topology show what is exchanged, what survives, and how much has been explored."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,9 +17,9 @@ def plot_churn(churn: pd.DataFrame, ax: Axes | None = None, *, fractions: Sequen
 
     Args:
         churn: from `analysis.churn`.
-        ax: where to draw; a new figure if None.
-        fractions: the drop fraction of each rewiring, drawn beside it. Churn stays below where a rule may
-            grow back what it has just dropped.
+        ax: where to draw, or None for a new figure.
+        fractions: the drop fraction of each rewiring, drawn beside it. Churn stays below if a rule may regrow
+            what it has just dropped.
 
     Raises:
         ValueError: if there are more or fewer fractions than rewirings.
@@ -35,9 +35,8 @@ def plot_survival(survival: pd.DataFrame, ax: Axes | None = None, *, fractions: 
 
     Args:
         survival: from `analysis.survival`.
-        ax: where to draw; a new figure if None.
-        fractions: the drop fraction of each rewiring; what would survive if dropping were blind is drawn
-            beside it.
+        ax: where to draw, or None for a new figure.
+        fractions: the drop fraction of each rewiring. The survival under blind dropping is drawn beside it.
 
     Raises:
         ValueError: if there are more or fewer fractions than rewirings.
@@ -56,7 +55,7 @@ def plot_ages(ages: Mapping[str, Tensor], ax: Axes | None = None, *, unit: str =
 
     Args:
         ages: from `analysis.ages`.
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
         unit: what ages are counted in, `"rewirings"` or `"steps"`.
 
     Raises:
@@ -64,12 +63,12 @@ def plot_ages(ages: Mapping[str, Tensor], ax: Axes | None = None, *, unit: str =
     """
     everything = torch.cat([layer.flatten() for layer in ages.values()]) if ages else torch.empty(0)
     if not everything.numel():
-        raise ValueError("ages need at least one connection, got none; look at an earlier topology")
+        raise ValueError("ages need at least one connection, got none. Look at an earlier topology")
     ax = axes_for(ax, width=7.4)
     oldest = int(everything.max())
     edges = np.arange(oldest + 2) - 0.5 if oldest < 40 else np.linspace(0, oldest, 41)
     weights = [np.full(layer.numel(), 1 / everything.numel()) for layer in ages.values()]
-    colours = [numbered(place).colour for place in range(len(ages))]
+    colours = [numbered(number).colour for number in range(len(ages))]
     values = [layer.cpu().numpy() for layer in ages.values()]
     ax.hist(values, bins=list(edges), weights=weights, stacked=True, color=colours, label=list(map(plain, ages)))
     finish(ax, x=f"age ({unit} since a connection was grown)", y="connections (share of all)")
@@ -84,11 +83,11 @@ def plot_exploration(
     *,
     expected: Sequence[float] | None = None,
 ) -> Axes:
-    """Draw the in-time over-parameterisation R_s: which share of the dense network has been tried so far.
+    """Draw the in-time over-parameterisation R_s, the share of the dense network that has been explored so far.
 
     Args:
-        explored: from `analysis.exploration`: one table (its layers are drawn), or tables by method.
-        ax: where to draw; a new figure if None.
+        explored: from `analysis.exploration`, one table (its layers are drawn), or tables by method.
+        ax: where to draw, or None for a new figure.
         expected: R_s to expect of random growth, for example `exploration_expected(first,
             fractions)["network"]`.
 
@@ -107,15 +106,15 @@ def plot_exploration(
         for method, table in explored.items():
             _method_line(ax, method, table)
     _expected_line(ax, first, expected, "random growth (expected)", strict=False)
-    _finish_shares(ax, first, "explored, R_s (share of all places)")
+    _finish_shares(ax, first, "explored, R_s (share of all positions)")
     ax.set_ylim(bottom=0)
     return ax
 
 
 def _layer_lines(ax: Axes, table: pd.DataFrame) -> None:
     layers = [name for name in table if name != "network"]
-    for place, name in enumerate(layers):
-        style = numbered(place)
+    for number, name in enumerate(layers):
+        style = numbered(number)
         ax.plot(
             table.index, table[name], color=style.colour, linestyle=style.dashes, linewidth=1.3, label=plain(str(name))
         )
@@ -145,8 +144,8 @@ def _expected_line(
         raise ValueError(
             f"there must be one drop fraction per rewiring, got {len(values)} values for {len(table)} rows"
         )
-    shown = min(len(values), len(table))
-    ax.plot(table.index[:shown], values[:shown], color=BASELINE, linestyle=DASHED, linewidth=1.6, label=name)
+    length = min(len(values), len(table))
+    ax.plot(table.index[:length], values[:length], color=BASELINE, linestyle=DASHED, linewidth=1.6, label=name)
 
 
 def _finish_shares(ax: Axes, table: pd.DataFrame, y: str) -> Axes:

@@ -1,4 +1,4 @@
-"""Figures of guided sampling: where candidates were drawn, and how many remain."""
+"""Figures of guided sampling show where candidates were sampled, and how many remain."""
 
 import numpy as np
 import pandas as pd
@@ -14,14 +14,14 @@ KINDS = {"connection": INK, "candidate": SKY, "missed": VERMILLION, "found": GRO
 
 
 def plot_guidance(found: Guidance, ax: Axes | None = None) -> Axes:
-    """Draw one sampling of a layer: rows are outputs, columns inputs, and beside them the probabilities that guide.
+    """Draw one sampling of a layer with outputs as rows, inputs as columns, and the guiding probabilities beside them.
 
-    Connections are dark. Of the missing places those drawn are pale blue, and of those with the largest gradients the
-    ones that were drawn are green and the others red.
+    Connections are dark. Missing positions that were sampled are pale blue. Of those with the largest gradients the
+    sampled ones are green and the others red.
 
     Args:
         found: from `analysis.guidance`.
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
     """
     ax = axes_for(ax, width=7.6, height=5.2)
     ax.imshow(_kinds(found), interpolation="nearest", aspect="auto")
@@ -43,11 +43,11 @@ def plot_guidance(found: Guidance, ax: Axes | None = None) -> Axes:
 
 
 def plot_sampled_ratio(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw candidates per existing connection against density: dots as measured, the line as the formula says.
+    """Draw candidates per existing connection against density, as measured (dots) and from the formula (line).
 
     Args:
-        table: from `analysis.sampled_ratios`: indexed by density, with columns `measured` and `expected`.
-        ax: where to draw; a new figure if None.
+        table: from `analysis.sampled_ratios`, indexed by density, with columns `measured` and `expected`.
+        ax: where to draw, or None for a new figure.
 
     Raises:
         ValueError: if a column is missing.
@@ -69,11 +69,11 @@ def plot_sampled_ratio(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_recall(runs: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw accuracy against recall: a mean over seeds with one standard error for each method, named beside it.
+    """Draw accuracy against recall as the mean over seeds with one standard error, each method named beside it.
 
     Args:
         runs: one row per run, with columns `method`, `recall` and `accuracy` (0 to 1).
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
 
     Raises:
         ValueError: if a column is missing.
@@ -94,8 +94,8 @@ def plot_recall(runs: pd.DataFrame, ax: Axes | None = None) -> Axes:
         capsize=3,
     )
     points = zip(recall["mean"].tolist(), accuracy["mean"].tolist(), recall.index, strict=True)
-    for place, (x, y, method) in enumerate(sorted(points)):
-        aside = (6, 7 if place % 2 else -13)  # neighbours write above and below, so that names stay apart
+    for number, (x, y, method) in enumerate(sorted(points)):
+        aside = (6, 7 if number % 2 else -13)  # neighbours write above and below, so that names stay apart
         ax.annotate(plain(str(method)), (x, y), aside, textcoords="offset points", fontsize=TICK_SIZE)
     finish(ax, x="recall (share of RigL's choice among the candidates)", y="test accuracy (share correct)", grid="both")
     ax.margins(x=0.15, y=0.15)
@@ -104,26 +104,26 @@ def plot_recall(runs: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _kinds(found: Guidance) -> np.ndarray:
-    places = {
-        "candidate": found.candidates,
-        "missed": found.best - found.candidates,
-        "found": found.best & found.candidates,
-        "connection": found.topology,
+def _kinds(sampling: Guidance) -> np.ndarray:
+    layers = {
+        "candidate": sampling.candidates,
+        "missed": sampling.best - sampling.candidates,
+        "found": sampling.best & sampling.candidates,
+        "connection": sampling.topology,
     }
-    picture = np.empty((found.topology.size, 3))
-    picture[:] = to_rgb(PAPER)
-    for name, layer in places.items():
-        picture[layer.indices.cpu().numpy()] = to_rgb(KINDS[name])
-    return picture.reshape(found.topology.num_outputs, -1, 3)
+    image = np.empty((sampling.topology.size, 3))
+    image[:] = to_rgb(PAPER)
+    for name, layer in layers.items():
+        image[layer.indices.cpu().numpy()] = to_rgb(KINDS[name])
+    return image.reshape(sampling.topology.num_outputs, -1, 3)
 
 
-def _legend(found: Guidance) -> list[tuple[tuple[str, int], str]]:
-    hits = (found.best & found.candidates).count
+def _legend(sampling: Guidance) -> list[tuple[tuple[str, int], str]]:
+    hits = (sampling.best & sampling.candidates).count
     counts = (
-        ("connections", found.topology.count),
-        ("candidates", found.candidates.count),
-        ("largest gradients, missed", found.best.count - hits),
+        ("connections", sampling.topology.count),
+        ("candidates", sampling.candidates.count),
+        ("largest gradients, missed", sampling.best.count - hits),
         ("found", hits),
     )
     return list(zip(counts, KINDS.values(), strict=True))

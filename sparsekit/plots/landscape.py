@@ -1,8 +1,7 @@
-"""Figures of the loss between networks, around them, and of how it bends."""
+"""These figures show the loss between networks and around them, and its curvature."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,13 +10,15 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from mpl_toolkits.mplot3d import Axes3D
 
-from sparsekit.analysis.landscape.planes import Place, Surface
+from sparsekit.analysis.landscape.planes import PlanePoint, Surface
 from sparsekit.plots.canvas import (
     TICK_SIZE,
-    Shown3D,
+    NotebookAxes3D,
     axes_for,
+    colour_bar,
     finish,
     in_percent,
     legend,
@@ -29,17 +30,17 @@ from sparsekit.plots.canvas import (
 from sparsekit.plots.colours import BASELINE, DASHED, VERMILLION, numbered
 
 Track = Float[np.ndarray, "n 2"]
-LEVELS = 14  # contour lines; more cannot be told apart at this size
-WIDE = 30.0  # times the least loss: from there on a linear scale shows nothing but the heights
+LEVELS = 14  # contour lines, as more cannot be distinguished at this size
+WIDE = 30.0  # times the least loss, from where a linear scale shows nothing but the heights
 AWAY = 0.01  # share of its distance beyond which a network does not lie on the plane
 
 
 def plot_barriers(paths: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, of: str = "loss") -> Axes:
-    """Draw what networks along paths achieve; the thin line between the ends is what no barrier would be.
+    """Draw what networks along paths achieve. The thin line between the ends shows a path without a barrier.
 
     Args:
-        paths: tables of `analysis.along` by name.
-        ax: where to draw; a new figure if None.
+        paths: tables of `analysis.evaluate_path` by name.
+        ax: where to draw, or None for a new figure.
         of: `"loss"`, `"accuracy"` or `"connections"`.
 
     Raises:
@@ -48,15 +49,17 @@ def plot_barriers(paths: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, 
     if not paths or any(of not in table for table in paths.values()):
         raise ValueError(f"there must be a path, each with a column {of!r}, got {', '.join(paths) or 'none'}")
     ax = axes_for(ax, width=6.8, height=3.8)
-    for place, (name, table) in enumerate(paths.items()):
-        style, ends = numbered(place), table.iloc[[0, -1]]
-        look: dict[str, Any] = {
-            "color": style.colour,
-            "linestyle": style.dashes,
-            "marker": style.marker,
-            "markersize": 5,
-        }
-        ax.plot(table["position"], table[of], label=plain(name), **look)
+    for number, (name, table) in enumerate(paths.items()):
+        style, ends = numbered(number), table.iloc[[0, -1]]
+        ax.plot(
+            table["position"],
+            table[of],
+            color=style.colour,
+            linestyle=style.dashes,
+            marker=style.marker,
+            markersize=5,
+            label=plain(name),
+        )
         if of != "connections":
             ax.plot(ends["position"], ends[of], color=style.colour, linewidth=0.8, alpha=0.6)
     finish(ax, x="position on the path (0: first network, 1: second)", y=of, grid="both")
@@ -78,7 +81,7 @@ def plot_surface(
 
     Args:
         surface: from `analysis.surface`.
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
         of: `"loss"` or `"accuracy"`.
         tracks: paths on the plane by name, a row of x and y for each point.
         cut: a y at which to draw a line across.
@@ -88,17 +91,16 @@ def plot_surface(
     """
     values, scale = _values_of(surface, of), _scale_of(_values_of(surface, of), of)
     ax = axes_for(ax, width=6.6, height=4.6)
-    look: dict[str, Any] = {"levels": scale.levels, "norm": scale.norm}
-    filled = ax.contourf(surface.x, surface.y, values, cmap=_colours(of), extend="both", **look)
-    ax.contour(surface.x, surface.y, values, colors="white", linewidths=0.5, **look)
-    bar = ax.figure.colorbar(filled, ax=ax, format=_as_percent if of == "accuracy" else scale.format)
-    bar.set_label(of, fontsize=TICK_SIZE)
-    bar.ax.tick_params(labelsize=TICK_SIZE)
-    for place, (name, track) in enumerate((tracks or {}).items()):
-        dashes = numbered(place * 8).dashes
+    levels, norm = scale.levels, scale.norm
+    areas = ax.contourf(surface.x, surface.y, values, cmap=_colours(of), extend="both", levels=levels, norm=norm)
+    ax.contour(surface.x, surface.y, values, colors="white", linewidths=0.5, levels=levels, norm=norm)
+    as_percent = FuncFormatter(lambda share, _: in_percent(share))
+    colour_bar(ax, areas, of, format=as_percent if of == "accuracy" else scale.format)
+    for number, (name, track) in enumerate((tracks or {}).items()):
+        dashes = numbered(number * 8).dashes
         ax.plot(*track.T, color="black", linestyle=dashes, linewidth=1.8, label=plain(name))
-    for place, (name, one) in enumerate(surface.places.items()):
-        _mark(ax, place, name, one)
+    for number, (name, place) in enumerate(surface.points.items()):
+        _mark(ax, number, name, place)
     if cut is not None:
         ax.axhline(cut, color=VERMILLION, linestyle=DASHED, linewidth=1.6)
     ax.set(xlim=surface.x[[0, -1]], ylim=surface.y[[0, -1]])
@@ -116,13 +118,13 @@ def plot_surface_3d(
     cut: float | None = None,
     turn: float = -60.0,
 ) -> Axes:
-    """Draw loss or accuracy on a plane as a landscape; heights are those of the contours' colours.
+    """Draw loss or accuracy on a plane as a landscape. Heights are those of the contours' colours.
 
     Args:
         surface: from `analysis.surface`.
-        ax: where to draw, three-dimensional; a new figure if None.
+        ax: where to draw, three-dimensional, or None for a new figure.
         of: `"loss"` or `"accuracy"`.
-        tracks: paths on the plane by name, a row of x and y for each point; each lies on the landscape.
+        tracks: paths on the plane by name, a row of x and y for each point. Each lies on the landscape.
         cut: a y at which to draw the line of the cut.
         turn: from where to look, in degrees.
 
@@ -132,13 +134,13 @@ def plot_surface_3d(
     values, scale = _values_of(surface, of), _scale_of(_values_of(surface, of), of)
     heights, ax = heights_of(surface, of), _axes_3d(ax)
     x, y = np.meshgrid(surface.x, surface.y)
-    look: dict[str, Any] = {"rstride": 1, "cstride": 1, "shade": False, "linewidth": 0}
-    ax.plot_surface(x, y, heights, facecolors=colormaps[_colours(of)](scale.norm(values)), **look)
+    colours = colormaps[_colours(of)](scale.norm(values))
+    ax.plot_surface(x, y, heights, facecolors=colours, rstride=1, cstride=1, shade=False, linewidth=0)
     _draw_tracks(ax, surface, heights, tracks or {})
-    for place, (name, one) in enumerate(surface.places.items()):
-        height = _height_at(surface, heights, np.array([[one.x, one.y]]))[0]
-        style, spot = numbered(place), ([one.x], [one.y], [height])
-        ax.plot(*spot, marker=style.marker, color=style.colour, markersize=8, zorder=10, label=plain(name))
+    for number, (name, place) in enumerate(surface.points.items()):
+        height = _height_at(surface, heights, np.array([[place.x, place.y]]))[0]
+        style, point = numbered(number), ([place.x], [place.y], [height])
+        ax.plot(*point, marker=style.marker, color=style.colour, markersize=8, zorder=10, label=plain(name))
     if cut is not None:
         row = np.abs(surface.y - cut).argmin()
         ax.plot(surface.x, np.full(len(surface.x), surface.y[row]), heights[row], color=VERMILLION, zorder=9)
@@ -155,7 +157,7 @@ def plot_cut(surface: Surface, ax: Axes | None = None, *, of: str = "loss", y: f
 
     Args:
         surface: from `analysis.surface`.
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
         of: `"loss"` or `"accuracy"`.
         y: where to cut.
 
@@ -180,13 +182,13 @@ def plot_cut(surface: Surface, ax: Axes | None = None, *, of: str = "loss", y: f
 def plot_spectrum(
     spectra: pd.DataFrame | Mapping[str, pd.DataFrame], ax: Axes | None = None, *, points: int = 400
 ) -> Axes:
-    """Draw how the eigenvalues of Hessians are spread, on logarithmic height: a large bulk near 0, a few far out.
+    """Draw the density of a Hessian's eigenvalues on a logarithmic axis, with a large bulk near 0 and a few far out.
 
     Each point of the quadrature is drawn as a bell, as wide as 1 % of the range.
 
     Args:
         spectra: a table of `analysis.hessian_spectrum`, or several by name.
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
         points: of each line.
     """
     tables = {"": spectra} if isinstance(spectra, pd.DataFrame) else dict(spectra)
@@ -196,11 +198,12 @@ def plot_spectrum(
     width = 0.01 * (high - low) or 1.0
     x = np.linspace(low - 5 * width, high + 5 * width, points)
     highest = 0.0
-    for place, (name, table) in enumerate(tables.items()):
-        away = (x[:, None] - table["eigenvalue"].to_numpy()) / width
-        density = np.exp(-(away**2) / 2) @ table["weight"].to_numpy() / (width * np.sqrt(2 * np.pi))
+    for number, (name, table) in enumerate(tables.items()):
+        distance = (x[:, None] - table["eigenvalue"].to_numpy()) / width
+        density = np.exp(-(distance**2) / 2) @ table["weight"].to_numpy() / (width * np.sqrt(2 * np.pi))
         highest = max(highest, float(density.max()))
-        ax.plot(x, density, color=numbered(place).colour, linestyle=numbered(place).dashes, label=plain(name) or None)
+        style = numbered(number)
+        ax.plot(x, density, color=style.colour, linestyle=style.dashes, label=plain(name) or None)
     ax.axvline(0, color=BASELINE, linestyle=DASHED, linewidth=1.0)
     ax.set_yscale("log")
     ax.set_ylim(1e-6 / width, 3 * highest)  # below are only the bells' own tails
@@ -210,7 +213,7 @@ def plot_spectrum(
 
 
 def heights_of(surface: Surface, of: str = "loss") -> Float[np.ndarray, "y x"]:
-    """Return the heights that `plot_surface_3d` draws: the values, or their logarithm where the range is wide.
+    """Return the heights that `plot_surface_3d` draws, which are the values, or their logarithm if the range is wide.
 
     Raises:
         ValueError: if `of` is neither `"loss"` nor `"accuracy"`.
@@ -220,11 +223,9 @@ def heights_of(surface: Surface, of: str = "loss") -> Float[np.ndarray, "y x"]:
 
 
 def _draw_tracks(ax: Axes3D, surface: Surface, heights: np.ndarray, tracks: Mapping[str, Track]) -> None:
-    for place, (name, track) in enumerate(tracks.items()):
-        dashes = numbered(place * 8).dashes
-        ax.plot(
-            *track.T, _height_at(surface, heights, track), color="black", linestyle=dashes, zorder=8, label=plain(name)
-        )
+    for number, (name, track) in enumerate(tracks.items()):
+        height, style = _height_at(surface, heights, track), numbered(number * 8)
+        ax.plot(*track.T, height, color="black", linestyle=style.dashes, zorder=8, label=plain(name))
 
 
 def _height_at(surface: Surface, heights: Float[np.ndarray, "y x"], points: Track) -> Float[np.ndarray, " n"]:
@@ -241,7 +242,7 @@ def _values_of(surface: Surface, of: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Scale:
-    """From the lowest to the highest value, and whether by its logarithm."""
+    """A scale from the lowest to the highest value, which may be logarithmic."""
 
     low: float
     high: float
@@ -261,7 +262,7 @@ class _Scale:
 
 
 def _scale_of(values: np.ndarray, of: str) -> _Scale:
-    """Accuracy and flat losses are shown as they are, losses over a wide range by their logarithm."""
+    """Return a linear scale for accuracy and flat losses, and a logarithmic one for losses over a wide range."""
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     return _Scale(low, high if high > low else low + 1.0, of == "loss" and low > 0 and WIDE * low < high)
@@ -271,23 +272,27 @@ def _colours(of: str) -> str:
     return "cividis_r" if of == "loss" else "cividis"  # what is good is bright
 
 
-def _mark(ax: Axes, place: int, name: str, one: Place) -> None:
-    style = numbered(place)
-    away = f" ({in_percent(one.share)} off)" if one.share > AWAY else ""
-    look: dict[str, Any] = {"color": style.colour, "markeredgecolor": style.colour if away else "white"}
-    fill = "white" if away else style.colour
-    ax.plot(one.x, one.y, style.marker, markersize=10, markerfacecolor=fill, label=plain(name + away), zorder=5, **look)
+def _mark(ax: Axes, number: int, name: str, place: PlanePoint) -> None:
+    style = numbered(number)
+    is_off = place.share > AWAY
+    ax.plot(
+        place.x,
+        place.y,
+        style.marker,
+        color=style.colour,
+        markersize=10,
+        markerfacecolor="white" if is_off else style.colour,
+        markeredgecolor=style.colour if is_off else "white",
+        label=plain(f"{name} ({in_percent(place.share)} off)" if is_off else name),
+        zorder=5,
+    )
 
 
 def _axes_3d(ax: Axes | None) -> Axes3D:
     if ax is None:
-        ax = Shown3D(Figure(figsize=(6.4, 4.8), dpi=100), (0.0, 0.02, 0.92, 0.96))
+        ax = NotebookAxes3D(Figure(figsize=(6.4, 4.8), dpi=100), (0.0, 0.02, 0.92, 0.96))
         ax.figure.add_axes(ax)
         return ax
     if not isinstance(ax, Axes3D):
-        raise ValueError(f"a landscape needs three-dimensional axes, got {type(ax).__name__}; use projection='3d'")
+        raise ValueError(f"a landscape needs three-dimensional axes, got {type(ax).__name__}. Use projection='3d'")
     return ax
-
-
-def _as_percent(share: float, _place: object) -> str:
-    return in_percent(share)

@@ -1,4 +1,4 @@
-"""Figures of one topology: how dense its layers are, and how connections spread over units."""
+"""Figures of one topology show how dense its layers are, and how its connections spread over units."""
 
 import math
 
@@ -10,6 +10,7 @@ from sparsekit.analysis import layer_table, unit_fan_out
 from sparsekit.plots.canvas import (
     TICK_SIZE,
     axes_for,
+    colour_bar,
     finish,
     in_percent,
     legend,
@@ -27,7 +28,7 @@ def plot_layer_densities(topologies: dict[str, Topology] | Topology, ax: Axes | 
 
     Args:
         topologies: one, or several by name (methods, allocations), whose bars stand beside each other.
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
 
     Raises:
         TypeError: if one of them is no topology.
@@ -39,11 +40,11 @@ def plot_layer_densities(topologies: dict[str, Topology] | Topology, ax: Axes | 
     for topology in groups.values():
         check_topology(topology)
     if not groups or not any(groups.values()):
-        raise ValueError("bars need at least one topology with a layer, got none; sparsify the model first")
+        raise ValueError("bars need at least one topology with a layer, got none. Sparsify the model first")
     layers = list(next(iter(groups.values())))
     ax = axes_for(ax, width=max(5.0, 1.6 + 0.45 * len(layers) * len(groups)))
-    for place, (name, topology) in enumerate(groups.items()):
-        _density_bars(ax, name, topology, offset=place, groups=len(groups))
+    for number, (name, topology) in enumerate(groups.items()):
+        _density_bars(ax, name, topology, offset=number, groups=len(groups))
     _name_layers(ax, layers)
     finish(ax, x="layer", y="compression (1 / density)")
     ax.set_yscale("log")
@@ -58,27 +59,26 @@ def plot_layer_densities(topologies: dict[str, Topology] | Topology, ax: Axes | 
 def plot_fan_histogram(layer: LayerTopology, ax: Axes | None = None, *, side: str = "fan_in") -> Axes:
     """Draw how many units of a layer have how many connections, beside what chance would give.
 
-    The line is what to expect of a uniformly random topology with as many connections: a unit with `p` of
-    the layer's `n` places then has a hypergeometric number of its `e` connections. At low density that is
-    nearly the Poisson distribution of Mocanu et al.; at high density it is far narrower. Learnt topologies
-    leave it for a long tail.
+    The line is what to expect of a uniformly random topology with as many connections. A unit with `p` of the layer's
+    `n` positions then has a hypergeometric number of its `e` connections. At low density that is nearly the Poisson
+    distribution of Mocanu et al., while at high density it is far narrower. Learnt topologies have a long tail instead.
 
     Args:
         layer: the topology of one layer.
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
         side: `"fan_in"` (connections into each output) or `"fan_out"` (out of each input, kernels summed).
 
     Raises:
         ValueError: if the side is neither.
 
-    Source: the degree distributions of Mocanu et al. (2018), arXiv:1707.04780; the exact distribution is ours.
+    Source: the degree distributions of Mocanu et al. (2018), arXiv:1707.04780. The exact distribution is ours.
     """
     if side not in ("fan_in", "fan_out"):
-        raise ValueError(f"side must be 'fan_in' or 'fan_out', got {side!r}; choose one of them")
+        raise ValueError(f"side must be 'fan_in' or 'fan_out', got {side!r}. Choose one of them")
     fan = (layer.fan_in() if side == "fan_in" else unit_fan_out(layer)).cpu().numpy()
     ax = axes_for(ax)
     unit = "output" if side == "fan_in" else "input"
-    edges = _whole_edges(int(fan.min()), int(fan.max()))
+    edges = _integer_edges(int(fan.min()), int(fan.max()))
     ax.hist(fan, bins=list(edges), color=BLUE, alpha=0.85, label=f"this layer, {len(fan)} {unit}s")
     _expected_line(ax, layer, len(fan), edges)
     finish(ax, x=f"{side.replace('_', '-')} (connections per {unit})", y=f"units ({unit}s)")
@@ -89,28 +89,26 @@ def plot_fan_histogram(layer: LayerTopology, ax: Axes | None = None, *, side: st
 
 
 def plot_input_map(layer: LayerTopology, image: tuple[int, int] | tuple[int, int, int], ax: Axes | None = None) -> Axes:
-    """Draw how many connections leave each pixel of the input picture: the first layer's fan-out.
+    """Draw how many connections leave each pixel of the input image, which is the first layer's fan-out.
 
-    Dynamic sparse training moves connections to where pictures differ, mostly their centre.
+    Dynamic sparse training moves connections to where images differ, mostly their centre.
 
     Args:
         layer: the topology of the first, linear layer.
-        image: height and width of the picture, or channels, height and width (channels are summed).
-        ax: where to draw; a new figure if None.
+        image: height and width of the image, or channels, height and width (channels are summed).
+        ax: where to draw, or None for a new figure.
 
     Raises:
-        ValueError: if the picture has another number of pixels than the layer has inputs.
+        ValueError: if the image has another number of pixels than the layer has inputs.
 
     Source: the input connectivity of Mocanu et al. (2018), arXiv:1707.04780, and its released code.
     """
     if math.prod(image) != layer.num_inputs:
-        raise ValueError(f"the picture must have {layer.num_inputs} pixels like the layer's inputs, got {image}")
+        raise ValueError(f"the image must have {layer.num_inputs} pixels like the layer's inputs, got {image}")
     counts = layer.fan_out().cpu().numpy().reshape(-1, *image[-2:]).sum(0)
     ax = axes_for(ax, width=4.8)
-    shown = ax.imshow(counts, cmap="viridis", vmin=0, interpolation="nearest")
-    bar = ax.figure.colorbar(shown, ax=ax, shrink=0.9)
-    bar.set_label("connections per pixel", fontsize=TICK_SIZE)
-    bar.ax.tick_params(labelsize=TICK_SIZE)
+    heatmap = ax.imshow(counts, cmap="viridis", vmin=0, interpolation="nearest")
+    bar = colour_bar(ax, heatmap, "connections per pixel", shrink=0.9)
     bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
@@ -120,15 +118,15 @@ def plot_input_map(layer: LayerTopology, image: tuple[int, int] | tuple[int, int
 def _density_bars(ax: Axes, name: str, topology: Topology, *, offset: int, groups: int) -> None:
     width = 0.8 / groups
     table = layer_table(topology)
-    places = np.arange(len(table)) + (offset - (groups - 1) / 2) * width
-    empty = table["count"] == 0
-    heights = np.where(empty, table["size"], table["compression"])
+    centres = np.arange(len(table)) + (offset - (groups - 1) / 2) * width
+    is_empty = table["count"] == 0
+    heights = np.where(is_empty, table["size"], table["compression"])
     colour = style_of(name).colour if name else BLUE
-    bars = ax.bar(places, heights, width * 0.92, color=colour, label=plain(name) or None)
-    for bar, is_empty, density in zip(bars, empty, table["density"], strict=True):
-        bar.set(hatch="//", facecolor="white", edgecolor=colour) if is_empty else None
+    bars = ax.bar(centres, heights, width * 0.92, color=colour, label=plain(name) or None)
+    for bar, empty, density in zip(bars, is_empty, table["density"], strict=True):
+        bar.set(hatch="//", facecolor="white", edgecolor=colour) if empty else None
         if groups <= 2:
-            text = "empty" if is_empty else in_percent(density)
+            text = "empty" if empty else in_percent(density)
             ax.annotate(
                 text,
                 (bar.get_x() + bar.get_width() / 2, bar.get_height()),
@@ -145,8 +143,8 @@ def _name_layers(ax: Axes, names: list[str]) -> None:
     ax.set_xticks(range(len(names)), map(plain, names), rotation=45 if long else 0, ha="right" if long else "center")
 
 
-def _whole_edges(lowest: int, highest: int) -> np.ndarray:
-    """Return edges between whole numbers, so that every bar holds equally many of them; 40 bars at most."""
+def _integer_edges(lowest: int, highest: int) -> np.ndarray:
+    """Return edges between integers, so that every bar holds equally many of them, with 40 bars at most."""
     step = max(1, math.ceil((highest - lowest + 1) / 40))
     return np.arange(lowest, highest + step + 1, step) - 0.5
 
@@ -155,7 +153,7 @@ def _expected_line(ax: Axes, layer: LayerTopology, units: int, edges: np.ndarray
     if layer.count == 0:
         note(ax, "no connections")
         return
-    from scipy.stats import hypergeom  # costs a second; only this picture needs it
+    from scipy.stats import hypergeom  # costs a second, and only this figure needs it
 
     counts = np.arange(int(edges[0] + 0.5), int(edges[-1] + 0.5))
     shares = hypergeom.pmf(counts, layer.size, layer.count, layer.size // units)

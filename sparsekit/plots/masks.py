@@ -1,4 +1,4 @@
-"""Masks and scores as pictures: every place of a layer is one square of screen pixels."""
+"""Masks and scores are drawn as images, with every position of a layer as one square of screen pixels."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from sparsekit.analysis import score_ranks
-from sparsekit.plots.canvas import LABEL_SIZE, TICK_SIZE, Shown, in_percent, plain
+from sparsekit.plots.canvas import LABEL_SIZE, TICK_SIZE, NotebookAxes, in_percent, plain
 from sparsekit.plots.colours import DROPPED, GROWN, INK, PAPER
 from sparsekit.topology import LayerTopology, Topology, check_same_layers, check_topology
 
@@ -25,12 +25,11 @@ NAME_WIDTH = 130  # screen pixels that a layer's name and numbers need
 
 
 def mask_image(layer: LayerTopology, before: LayerTopology | None = None) -> UInt8[np.ndarray, "o f 3"]:
-    """Return a layer's mask as a picture: a row per output, a pixel per place.
+    """Return a layer's mask as an image with a row per output and a pixel per position.
 
     Args:
-        layer: the topology to show; convolutions are laid out with a column per input channel and kernel
-            place.
-        before: an earlier topology; connections grown and dropped since then get colours of their own.
+        layer: the topology to show. Convolutions are laid out with a column per input channel and kernel position.
+        before: an earlier topology. Connections grown and dropped since then get colours of their own.
 
     Raises:
         ValueError: if the shapes differ.
@@ -40,11 +39,11 @@ def mask_image(layer: LayerTopology, before: LayerTopology | None = None) -> UIn
         >>> mask_image(LayerTopology((2, 3), torch.tensor([0]))).shape
         (2, 3, 3)
     """
-    picture = np.full((layer.size, 3), _bytes(PAPER), dtype=np.uint8)
+    image = np.full((layer.size, 3), _bytes(PAPER), dtype=np.uint8)
     parts = [(layer, INK)] if before is None else [(layer, INK), (layer - before, GROWN), (before - layer, DROPPED)]
     for part, colour in parts:
-        picture[part.indices.cpu().numpy()] = _bytes(colour)
-    return picture.reshape(layer.num_outputs, layer.num_inputs, 3)
+        image[part.indices.cpu().numpy()] = _bytes(colour)
+    return image.reshape(layer.num_outputs, layer.num_inputs, 3)
 
 
 def plot_masks(
@@ -55,15 +54,15 @@ def plot_masks(
     zoom: int | None = None,
     width: int = 1000,
 ) -> Axes:
-    """Draw the masks of all layers, each place a square of `zoom` by `zoom` screen pixels.
+    """Draw the masks of all layers, with each position as a square of `zoom` by `zoom` screen pixels.
 
     Args:
-        topology: the connections; rows are outputs, columns inputs (channels times kernel places).
-        ax: where to draw; a new figure of the right size if None. On given axes the picture is fitted in, so
-            that places need not be whole screen pixels any more.
-        before: an earlier topology; what was grown and dropped since then is coloured.
-        zoom: screen pixels per place; None chooses the largest up to 6 with which the widest layer fits.
-        width: screen pixels after which layers go on in the next row.
+        topology: the connections, with outputs as rows and inputs as columns (channels times kernel positions).
+        ax: where to draw, or None for a new figure of the right size. On your own axes the image is fitted in, so
+            positions need not be whole screen pixels any more.
+        before: an earlier topology. Connections grown and dropped since then are coloured.
+        zoom: screen pixels per position. None chooses the largest up to 6 with which the widest layer fits.
+        width: screen pixels after which layers continue in the next row.
 
     Raises:
         TypeError: if it is no topology.
@@ -83,7 +82,7 @@ def plot_masks(
 
 
 def rank_image(ranks: Float[Tensor, "o *f"]) -> UInt8[np.ndarray, "o f 3"]:
-    """Return a layer's score ranks as a picture: a row per output, dark blue for 0 to yellow for 1.
+    """Return a layer's score ranks as an image with a row per output, from dark blue (0) to yellow (1).
 
     Args:
         ranks: from `analysis.score_ranks`, 0 to 1.
@@ -104,17 +103,17 @@ def plot_scores(
     layer: str,
     zoom: int | None = None,
 ) -> Axes:
-    """Draw what several methods score one layer's weights with, and below it the connections that each keeps.
+    """Draw the scores that several methods give one layer's weights, and below them the connections that each keeps.
 
-    A place is the brighter, the more of the **network's** weights score lower, so that methods with different units can
-    be compared. A layer that is dark all over is the first to lose its connections.
+    A position is the brighter, the more of the **network's** weights score lower, so that methods with different units
+    can be compared. A layer that is dark everywhere is the first to lose its connections.
 
     Args:
         scores: for each method a tensor per layer, for example from `scores.score_whole`.
         kept: for each method the connections that it keeps.
-        ax: where to draw; a new figure of the right size if None.
-        layer: which layer; rows are outputs, columns inputs.
-        zoom: screen pixels per place; None chooses the largest up to 6 with which the layer is not too large.
+        ax: where to draw, or None for a new figure of the right size.
+        layer: which layer, with outputs as rows and inputs as columns.
+        zoom: screen pixels per position. None chooses the largest up to 6 with which the layer is not too large.
 
     Raises:
         ValueError: if there is no method, one is missing among `kept`, or there is no such layer.
@@ -124,61 +123,60 @@ def plot_scores(
             f"every method must have scores and connections of layer {layer!r}, got scores of "
             f"{', '.join(scores) or '(none)'} and connections of {', '.join(kept) or '(none)'}"
         )
-    shown = {name: (rank_image(score_ranks(one)[layer]), mask_image(kept[name][layer])) for name, one in scores.items()}
-    rows, cols = next(iter(shown.values()))[0].shape[:2]
-    zoom = zoom or max(1, min(6, 200 // max(rows, cols)))  # 200 pixels: five methods beside each other fit a page
+    pairs = {name: (rank_image(score_ranks(one)[layer]), mask_image(kept[name][layer])) for name, one in scores.items()}
+    rows, cols = next(iter(pairs.values()))[0].shape[:2]
+    zoom = zoom or max(1, min(6, 200 // max(rows, cols)))  # so that five methods fit on a page
     wide, tall = max(cols * zoom, NAME_WIDTH) + GAP, rows * zoom + CAPTION
-    sheet = np.full((EDGE + 2 * tall + EDGE, EDGE + wide * len(shown), 3), 255, dtype=np.uint8)
-    for number, pictures in enumerate(shown.values()):
-        for below, picture in enumerate(pictures):
+    sheet = np.full((EDGE + 2 * tall + EDGE, EDGE + wide * len(pairs), 3), 255, dtype=np.uint8)
+    for number, images in enumerate(pairs.values()):
+        for below, image in enumerate(images):
             top, left = EDGE + CAPTION + below * tall, EDGE + number * wide
-            sheet[top : top + rows * zoom, left : left + cols * zoom] = picture.repeat(zoom, 0).repeat(zoom, 1)
+            sheet[top : top + rows * zoom, left : left + cols * zoom] = image.repeat(zoom, 0).repeat(zoom, 1)
     ax = _exact_axes(sheet) if ax is None else ax
     ax.imshow(sheet, interpolation="none", aspect="equal")
-    for number, name in enumerate(shown):
+    for number, name in enumerate(pairs):
         _name_score(ax, name, kept[name][layer], EDGE + number * wide, tall)
-    ax.set_ylabel(plain(f"scores of {layer}, and what they keep"))  # not drawn: for who cannot see the picture
+    ax.set_ylabel(plain(f"scores of {layer}, and what they keep"))  # not drawn, but read out to those who cannot see it
     ax.set_axis_off()
     return ax
 
 
 def _name_score(ax: Axes, name: str, layer: LayerTopology, left: int, below: int) -> None:
     ax.text(left, EDGE + 4, plain(name), fontsize=LABEL_SIZE, va="top", clip_on=False)
-    small = {"fontsize": TICK_SIZE - 2, "va": "top", "color": "#555555"}
-    ax.text(left, EDGE + 19, "score, as a rank", **small)
-    ax.text(left, EDGE + below + 19, f"keeps {layer.count:,} of {layer.size:,}", **small)
+    _small_text(ax, left, EDGE + 19, "score, as a rank")
+    _small_text(ax, left, EDGE + below + 19, f"keeps {layer.count:,} of {layer.size:,}")
 
 
 def _check(topology: Topology, before: Topology | None, zoom: int | None) -> None:
     check_topology(topology)
     if not len(topology):
-        raise ValueError("a picture needs at least one layer, got none; sparsify the model first")
+        raise ValueError("a figure needs at least one layer, got none. Sparsify the model first")
     if before is not None:
         check_same_layers(topology, before)
     if zoom is not None and zoom < 1:
-        raise ValueError(f"zoom must be at least 1 screen pixel per place, got {zoom}")
+        raise ValueError(f"zoom must be at least 1 screen pixel per position, got {zoom}")
 
 
 def _largest_zoom(topology: Topology, width: int) -> int:
     widest = max(layer.num_inputs for layer in topology.values())
     tallest = max(layer.num_outputs for layer in topology.values())
-    # 6 pixels are plenty to see a place; 600 are what fits below each other on a laptop's screen.
+    # 6 pixels are plenty to see a position, and 600 fit below each other on a laptop's screen.
     return max(1, min(6, width // widest, 600 // tallest))
 
 
 def _sheet(
     topology: Topology, before: Topology | None, zoom: int, width: int
 ) -> tuple[UInt8[np.ndarray, "h w 3"], dict[str, tuple[int, int]]]:
-    """Lay the pictures out from left to right in rows, and say where each layer's top left corner lies."""
+    """Lay the images out from left to right in rows, and return them with each layer's top left corner."""
     sizes = {name: (layer.num_outputs * zoom, layer.num_inputs * zoom) for name, layer in topology.items()}
     corners = _corners(sizes, width, EDGE if before is None else EDGE + LEGEND)
     height = max(corners[name][0] + size[0] for name, size in sizes.items()) + EDGE
     across = max(corners[name][1] + size[1] for name, size in sizes.items()) + EDGE
     sheet = np.full((height, across, 3), 255, dtype=np.uint8)
     for name, layer in topology.items():
-        picture = mask_image(layer, before[name] if before is not None else None)
+        image = mask_image(layer, before[name] if before is not None else None)
         (top, left), (tall, wide) = corners[name], sizes[name]
-        sheet[top : top + tall, left : left + wide] = picture.repeat(zoom, 0).repeat(zoom, 1)
+        sheet[top : top + tall, left : left + wide] = image.repeat(zoom, 0).repeat(zoom, 1)
     return sheet, corners
 
 
@@ -197,20 +195,17 @@ def _exact_axes(sheet: np.ndarray) -> Axes:
     height, width = sheet.shape[:2]
     least = max(width, 330)  # room for the colours' names
     figure = Figure(figsize=(least / DPI, height / DPI), dpi=DPI)
-    return figure.add_axes((0, 0, width / least, 1), axes_class=Shown)
+    return figure.add_axes((0, 0, width / least, 1), axes_class=NotebookAxes)
 
 
-def _name_layer(ax: Axes, name: str, layer: LayerTopology, place: tuple[int, int]) -> None:
+def _name_layer(ax: Axes, name: str, layer: LayerTopology, corner: tuple[int, int]) -> None:
     shape = "×".join(str(side) for side in layer.shape)
-    ax.text(*place, plain(name), fontsize=LABEL_SIZE, va="top", clip_on=False)
-    ax.text(
-        place[0],
-        place[1] + 15,
-        f"{shape}, {in_percent(layer.density)}",
-        fontsize=TICK_SIZE - 2,
-        va="top",
-        color="#555555",
-    )
+    ax.text(*corner, plain(name), fontsize=LABEL_SIZE, va="top", clip_on=False)
+    _small_text(ax, corner[0], corner[1] + 15, f"{shape}, {in_percent(layer.density)}")
+
+
+def _small_text(ax: Axes, x: float, y: float, text: str) -> None:
+    ax.text(x, y, text, fontsize=TICK_SIZE - 2, va="top", color="#555555")
 
 
 def _explain_colours(ax: Axes) -> None:

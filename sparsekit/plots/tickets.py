@@ -1,4 +1,4 @@
-"""Figures of cheap tickets: where they are taken, what a superposition of them does, and which connections survive."""
+"""Figures of cheap tickets show where they are taken, what their superposition does, and which connections survive."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from sparsekit.plots.canvas import LABEL_SIZE, TICK_SIZE, axes_for, finish, lege
 from sparsekit.plots.colours import BASELINE, BLUE, PAPER, VERMILLION
 from sparsekit.schedules import Schedule
 
-LEFT_OUT = "#c8d4dc"  # a pale blue: a ticket that takes no part
+LEFT_OUT = "#c8d4dc"  # a pale blue for a ticket that takes no part
 
 
 def plot_cycles(
@@ -20,16 +20,16 @@ def plot_cycles(
     Args:
         table: rows of a training, from `history.frame()`.
         learning_rate: by step.
-        ends: after which steps tickets are taken.
-        ax: where to draw; a new figure if None.
+        ends: steps after which tickets are taken.
+        ax: where to draw, or None for a new figure.
         first: step to begin at, to see the cycles from near.
     """
     ax = axes_for(ax, width=8.0, height=3.6)
     rows = table[(table["name"] == "test accuracy") & (table["step"] >= first)]
     ax.plot(rows["step"] + 1, rows["value"], color=BLUE, label="test accuracy")
     at_end = {row.step + 1: row.value for row in rows.itertuples()}  # type: ignore[operator]
-    taken = [end for end in ends if end in at_end]
-    ax.plot(taken, [at_end[end] for end in taken], "o", color=VERMILLION, markersize=8, label="a ticket is taken")
+    measured = [end for end in ends if end in at_end]
+    ax.plot(measured, [at_end[end] for end in measured], "o", color=VERMILLION, markersize=8, label="a ticket is taken")
     percent(ax.yaxis)
     finish(ax, x="step", y="test accuracy")
     rates = ax.twinx()
@@ -44,20 +44,20 @@ def plot_cycles(
 
 
 def plot_superposition(accuracies: Mapping[str, float], chosen: Sequence[int], ax: Axes | None = None) -> Axes:
-    """Draw the accuracy of tickets, ensemble and superposition as bars; tickets that take no part are faint.
+    """Draw the accuracy of tickets, ensemble and superposition as bars. Tickets that take no part are faint.
 
     Args:
         accuracies: share of right answers by name, as in `Trial.accuracies`.
         chosen: numbers of the tickets that take part.
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
     """
     ax = axes_for(ax, width=6.4, height=1.0 + 0.3 * len(accuracies))
     names = list(accuracies)
-    for place, name in enumerate(names):
+    for row, name in enumerate(names):
         part = name.partition("ticket ")[2]
         colour = VERMILLION if not part else BLUE if int(part) in chosen else LEFT_OUT
-        ax.barh(place, accuracies[name], color=colour, height=0.7)
-        ax.text(accuracies[name], place, f" {accuracies[name]:.1%}", va="center", fontsize=TICK_SIZE)
+        ax.barh(row, accuracies[name], color=colour, height=0.7)
+        ax.text(accuracies[name], row, f" {accuracies[name]:.1%}", va="center", fontsize=TICK_SIZE)
     ax.set_yticks(range(len(names)), map(plain, names))
     ax.invert_yaxis()
     low, high = min(accuracies.values()), max(accuracies.values())
@@ -73,9 +73,9 @@ def plot_votes(votes: Sequence[int], survivors: Sequence[int], ax: Axes | None =
     """Draw how many connections are in 1, 2, ... of the tickets, and how many of each survive the pruning.
 
     Args:
-        votes: place k tells how many connections are in exactly k tickets, as in `Trial.votes`.
+        votes: `votes[k]` connections are in exactly k tickets, as in `Trial.votes`.
         survivors: how many of those stay.
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
 
     Raises:
         ValueError: if there is not one survivor count per vote count, or there are more survivors than connections.
@@ -83,13 +83,13 @@ def plot_votes(votes: Sequence[int], survivors: Sequence[int], ax: Axes | None =
     if len(votes) != len(survivors) or any(s > v for v, s in zip(votes, survivors, strict=False)):
         raise ValueError(f"survivors must be some of the connections, got {list(survivors)} of {list(votes)}")
     ax = axes_for(ax, width=4.8, height=3.4)
-    places = range(1, len(votes))
-    ax.bar(places, votes[1:], color=PAPER, edgecolor=BASELINE, label="in the union")
-    ax.bar(places, survivors[1:], color=VERMILLION, label="survive")
-    for place in places:
-        if votes[place]:
-            share = survivors[place] / votes[place]
-            ax.text(place, votes[place], f"{share:.0%}", ha="center", va="bottom", fontsize=TICK_SIZE)
-    ax.set_xticks(list(places))
+    counts = range(1, len(votes))
+    ax.bar(counts, votes[1:], color=PAPER, edgecolor=BASELINE, label="in the union")
+    ax.bar(counts, survivors[1:], color=VERMILLION, label="survive")
+    for count in counts:
+        if votes[count]:
+            share = survivors[count] / votes[count]
+            ax.text(count, votes[count], f"{share:.0%}", ha="center", va="bottom", fontsize=TICK_SIZE)
+    ax.set_xticks(list(counts))
     legend(ax)
     return finish(ax, x="tickets that have a connection", y="connections")

@@ -1,7 +1,7 @@
-"""Figures of training runs: curves with the spread over seeds, and accuracy against density.
+"""Figures of training runs show curves with the spread over seeds, and accuracy against density.
 
-Runs come as one long table: a row per measured number, with the columns of `History.frame()` (`step`,
-`epoch`, `name`, `value`) and, where there are several runs, `method` and `seed`.
+Runs come as one long table with a row per measured number. It has the columns of `History.frame()` (`step`, `epoch`,
+`name`, `value`) and, if there are several runs, `method` and `seed`.
 """
 
 import pandas as pd
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from sparsekit.plots.canvas import axes_for, finish, legend, log_ticks, percent, plain
 from sparsekit.plots.colours import Style, numbered, style_of
 
-SHARES = ("accuracy", "density")  # numbers whose names end so are written in per cent
+SHARES = ("accuracy", "density")  # numbers with names that end so are written in per cent
 
 
 def plot_curves(
@@ -21,20 +21,20 @@ def plot_curves(
     x: str = "step",
     by: str = "method",
 ) -> Axes:
-    """Draw a number over the training: each method's mean over its seeds, and a band of one standard error.
+    """Draw a number over the training, as each method's mean over its seeds with a band of one standard error.
 
-    What a run measured several times at one `x`, every batch's loss within an epoch, is averaged first: the
-    band is the spread over runs, and one run has none.
+    If a run measured it several times at one `x`, for example the loss of every batch of an epoch, these are averaged
+    first. So the band is the spread over runs, and one run has none.
 
     Args:
-        runs: the long table. Without a column `by` everything is one method; without `seed`, one run.
-        ax: where to draw; a new figure if None.
+        runs: the long table. Without a column `by` everything is one method, and without `seed` one run.
+        ax: where to draw, or None for a new figure.
         name: which number.
         x: `"step"` (batches) or `"epoch"`.
         by: the column whose values get a line each.
 
     Raises:
-        ValueError: if nothing of this name was measured; the message lists what was.
+        ValueError: if nothing of this name was measured. The message lists what was.
     """
     chosen = _chosen(runs, name)
     ax = axes_for(ax)
@@ -49,12 +49,12 @@ def plot_curves(
 
 
 def plot_accuracy_density(runs: pd.DataFrame, ax: Axes | None = None, *, by: str = "method") -> Axes:
-    """Draw final accuracy against density: each method's mean over its seeds with one standard error.
+    """Draw final accuracy against density, as each method's mean over its seeds with one standard error.
 
     Args:
         runs: one row per run, with columns `density` (0 to 1), `accuracy` (0 to 1), and `method` and `seed`
             where there are several.
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
         by: the column whose values get a line each.
 
     Raises:
@@ -66,7 +66,7 @@ def plot_accuracy_density(runs: pd.DataFrame, ax: Axes | None = None, *, by: str
     ax = axes_for(ax)
     for method, rows in _groups(runs, by):
         _error_bars(ax, method, rows)
-    finish(ax, x="density (share of weights that exist); sparser to the right", y="accuracy (share correct)")
+    finish(ax, x="density (share of weights that exist), sparser to the right", y="accuracy (share correct)")
     ax.set_xscale("log")
     log_ticks(ax.xaxis)
     ax.invert_xaxis()
@@ -80,8 +80,8 @@ def _chosen(runs: pd.DataFrame, name: str) -> pd.DataFrame:
     _check_columns(runs, "name", "value")
     chosen = runs.loc[runs["name"] == name]
     if chosen.empty:
-        known = ", ".join(sorted(runs["name"].unique())) or "(nothing measured)"
-        raise ValueError(f"the name must be one of {known}, got {name!r}; choose one of them")
+        measured = ", ".join(sorted(runs["name"].unique())) or "(nothing measured)"
+        raise ValueError(f"the name must be one of {measured}, got {name!r}. Choose one of them")
     return chosen
 
 
@@ -92,7 +92,7 @@ def _check_columns(runs: pd.DataFrame, *columns: str) -> None:
 
 
 def _groups(runs: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
-    """Split by method in the order of first appearance; no method at all is one without a name."""
+    """Split by method in the order of first appearance. Without a column there is one method without a name."""
     if by not in runs:
         return [("", runs)]
     return [(str(method), rows) for method, rows in runs.groupby(by, sort=False)]

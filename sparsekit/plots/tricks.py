@@ -1,4 +1,4 @@
-"""Figures of training tricks: smooth units, how signals fare, and effects with their intervals."""
+"""Figures of training tricks show smooth units, how signals propagate, and effects with their intervals."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,21 +10,21 @@ from sparsekit.plots.canvas import axes_for, finish, legend, plain
 from sparsekit.plots.colours import BASELINE, BLUE, DASHED, GREY, numbered
 from sparsekit.tricks import Soft
 
-FURTHEST = 4.0  # input up to which units are drawn: beyond it they are straight
+FURTHEST = 4.0  # input up to which units are drawn, as they are straight beyond it
 
 
 def plot_soft_units(units: Sequence[Soft], ax: Axes | None = None) -> Axes:
-    """Draw smooth units over the ReLU that they become; the legend says how far each is from it at most.
+    """Draw smooth units over the ReLU that they become. The legend says how far each is from it at most.
 
     Args:
         units: for example `[Soft("pswish", beta) for beta in (1, 3, 20)]`.
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
     """
     ax = axes_for(ax)
     x = torch.linspace(-FURTHEST, FURTHEST, 801)
     ax.plot(x.numpy(), x.relu().numpy(), color=BASELINE, linestyle=DASHED, label="ReLU")
-    for place, unit in enumerate(units):
-        style = numbered(place)
+    for number, unit in enumerate(units):
+        style = numbered(number)
         name = f"{unit.unit}, beta {unit.beta:g}: gap {unit.gap:.3f}"
         ax.plot(x.numpy(), unit(x).numpy(), color=style.colour, linestyle=style.dashes, label=name)
     finish(ax, x="input", y="output", grid="both")
@@ -33,11 +33,11 @@ def plot_soft_units(units: Sequence[Soft], ax: Axes | None = None) -> Axes:
 
 
 def plot_signals(tables: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, column: str = "output_std") -> Axes:
-    """Draw how strong signals are from layer to layer, a line for each way to begin.
+    """Draw how strong signals are from layer to layer, with a line for each initialisation.
 
     Args:
         tables: by name, each from `analysis.signal_propagation` for the same network.
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
         column: `"output_std"` or `"gradient_norm"`.
 
     Raises:
@@ -46,8 +46,8 @@ def plot_signals(tables: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, 
     if not tables or any(column not in table for table in tables.values()):
         raise ValueError(f"there must be tables with a column {column!r}, got {', '.join(tables) or 'none'}")
     ax = axes_for(ax)
-    for place, (name, table) in enumerate(tables.items()):
-        style = numbered(place)
+    for number, (name, table) in enumerate(tables.items()):
+        style = numbered(number)
         ax.plot(
             [plain(str(layer)) for layer in table.index],
             table[column],
@@ -64,11 +64,11 @@ def plot_signals(tables: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, 
 
 
 def plot_effects(effects: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw effects with their intervals, in points of accuracy; an interval that leaves out zero is blue.
+    """Draw effects with their intervals, in points of accuracy. An interval that leaves out zero is blue.
 
     Args:
         effects: from `analysis.factorial_effects`.
-        ax: where to draw; a new figure if None.
+        ax: where to draw, or None for a new figure.
 
     Raises:
         ValueError: if a column is missing.
@@ -77,10 +77,10 @@ def plot_effects(effects: pd.DataFrame, ax: Axes | None = None) -> Axes:
         raise ValueError(f"the table must come from factorial_effects, got one without {', '.join(sorted(missing))}")
     ax = axes_for(ax, height=1.2 + 0.28 * len(effects))
     rows = 100 * effects[["effect", "low", "high"]].iloc[::-1]
-    for place, (effect, low, high) in enumerate(rows.itertuples(index=False)):
+    for row, (effect, low, high) in enumerate(rows.itertuples(index=False)):
         colour = BLUE if low > 0 or high < 0 else GREY
-        ax.plot([low, high], [place, place], color=colour)
-        ax.plot([effect], [place], color=colour, marker="o" if colour == BLUE else "s")
+        ax.plot([low, high], [row, row], color=colour)
+        ax.plot([effect], [row], color=colour, marker="o" if colour == BLUE else "s")
     ax.axvline(0, color=BASELINE, linestyle=DASHED, linewidth=1)
     ax.set_yticks(range(len(rows)), map(plain, map(str, rows.index)))
     return finish(ax, x="effect on test accuracy, points", y="trick or pair", grid="x")

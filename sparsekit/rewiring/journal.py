@@ -32,7 +32,7 @@ class Journal:
 
     Args:
         initial: the topology before the first rewiring.
-        entries: step and change of each rewiring.
+        entries: step and update of each rewiring.
         path: where records are appended, or None to keep them in memory only.
 
     Example:
@@ -63,20 +63,20 @@ class Journal:
         if not 0 <= number <= len(self):
             raise IndexError(f"the number of rewirings must lie in [0, {len(self)}], got {number}")
         topology = self.initial
-        for _, change in self.entries[:number]:
-            topology = change.apply(topology)
+        for _, update in self.entries[:number]:
+            topology = update.apply(topology)
         return topology
 
     def topologies(self) -> Iterator[Topology]:
         """Yield the initial topology and the one after each rewiring: `len(journal) + 1` in all."""
         topology = self.initial
         yield topology
-        for _, change in self.entries:
-            topology = change.apply(topology)
+        for _, update in self.entries:
+            topology = update.apply(topology)
             yield topology
 
-    def add(self, step: int, change: TopologyUpdate) -> None:
-        """Record a rewiring, in memory and, where there is a path, at the end of the file. In both or in neither.
+    def add(self, step: int, update: TopologyUpdate) -> None:
+        """Record a rewiring, in memory and, where there is a path, at the end of the file, in both or in neither.
 
         Raises:
             ValueError: if the step does not come after the last one.
@@ -84,15 +84,15 @@ class Journal:
         """
         if self.entries and step <= self.entries[-1][0]:
             raise ValueError(f"rewirings must come in order, got step {step} after step {self.entries[-1][0]}")
-        change = TopologyUpdate(
-            *({name: at.cpu() for name, at in part.items()} for part in (change.dropped, change.grown))
+        update = TopologyUpdate(
+            *({name: at.cpu() for name, at in part.items()} for part in (update.dropped, update.grown))
         )
         if self._ends_torn:
             # Appended behind half a record, this one could never be read.
             self._rewrite()
         if self.path is not None:
-            append(self.path, _block(_pack_change(step, change)))
-        self.entries.append((step, change))
+            append(self.path, _block(_pack_update(step, update)))
+        self.entries.append((step, update))
 
     @classmethod
     def create(cls, path: str | Path, initial: Topology) -> Self:
@@ -113,8 +113,9 @@ class Journal:
         records, end = _records(data, Path(path))
         if not records:
             raise ValueError(f"a journal must begin with its initial topology, got none in {path}. The file is damaged")
-        entries = [_unpack_change(record) for record in records[1:]]
-        return cls(_unpack_topology(records[0]), entries, Path(path), _ends_torn=end < len(data))
+        initial = _unpack_topology(records[0])
+        entries = [_unpack_update(record, list(initial)) for record in records[1:]]
+        return cls(initial, entries, Path(path), _ends_torn=end < len(data))
 
     def cut_at(self, step: int) -> None:
         """Forget every rewiring at or after a step: a resumed run records them again."""
@@ -124,7 +125,7 @@ class Journal:
     def _rewrite(self) -> None:
         if self.path is None:
             return
-        blocks = [_pack_topology(self.initial), *(_pack_change(*entry) for entry in self.entries)]
+        blocks = [_pack_topology(self.initial), *(_pack_update(*entry) for entry in self.entries)]
         write_bytes(self.path, MAGIC + b"".join(map(_block, blocks)))
         self._ends_torn = False
 
@@ -146,19 +147,19 @@ def _unpack_topology(record: dict[str, Tensor]) -> Topology:
     )
 
 
-def _pack_change(step: int, change: TopologyUpdate) -> dict[str, Tensor]:
-    dropped = {f"dropped/{name}": _gaps(positions) for name, positions in change.dropped.items()}
-    grown = {f"grown/{name}": _gaps(positions) for name, positions in change.grown.items()}
+def _pack_update(step: int, update: TopologyUpdate) -> dict[str, Tensor]:
+    dropped = {f"dropped/{name}": _gaps(positions) for name, positions in update.dropped.items()}
+    grown = {f"grown/{name}": _gaps(positions) for name, positions in update.grown.items()}
     return {"step": torch.tensor(step), **dropped, **grown}
 
 
-def _unpack_change(record: dict[str, Tensor]) -> tuple[int, TopologyUpdate]:
-    parts: dict[str, dict[str, Tensor]] = {"dropped": {}, "grown": {}}
-    for key, gaps in record.items():
-        part, _, name = key.partition("/")
-        if part in parts:
-            parts[part][name] = _positions(gaps)
-    return int(record["step"]), TopologyUpdate(parts["dropped"], parts["grown"])
+def _unpack_update(record: dict[str, Tensor], names: list[str]) -> tuple[int, TopologyUpdate]:
+    # The layers in the order of the network: safetensors gives them in any order.
+    dropped, grown = (
+        {name: _positions(record[f"{part}/{name}"]) for name in names if f"{part}/{name}" in record}
+        for part in ("dropped", "grown")
+    )
+    return int(record["step"]), TopologyUpdate(dropped, grown)
 
 
 def _gaps(positions: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Numbers that change during training: `step -> float`.
+"""Schedules are numbers that change during training, as functions `step -> float`.
 
-One word for learning rates, drop fractions, densities, label smoothing and ghost strengths. Each schedule is a frozen
-value. Where `steps` is None its owner says how long it lasts: a rule with `stop=500` evaluates
+Learning rates, drop fractions, densities, label smoothing and ghost strengths are all schedules. Each one is a frozen
+value. Where `steps` is None its owner says how long it lasts. For example, a rule with `stop=500` evaluates
 `schedule.lasting(500)`, and lets its density run `schedule.between(start, 500)`.
 """
 

@@ -1,23 +1,20 @@
-"""What every schedule can do, and schedules that are made of others."""
+"""The base of all schedules, and schedules that are made of others."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Self
 
-from sparsekit.utils.checks import check_types
 from sparsekit.utils.registry import register
+from sparsekit.utils.settings import CheckedSettings
 
 
-class Schedule(ABC):
-    """A function of the step. Values before step 0 or after the end are those at the ends.
+class Schedule(CheckedSettings, ABC):
+    """A function of the step. Its values before step 0 or after the end are those at the ends.
 
     Raises:
         TypeError: if a setting of a subclass that is a dataclass is of another type than annotated.
         ValueError: if a number is not finite.
     """
-
-    def __post_init__(self):
-        check_types(self)
 
     @abstractmethod
     def __call__(self, step: int) -> float:
@@ -30,7 +27,7 @@ class Schedule(ABC):
     def between(self, start: int, stop: int | None) -> "Schedule":
         """Return this schedule with its open length, where it has one, running from step `start` to step `stop`.
 
-        Before `start` it has its first value. A schedule without an open length keeps the training's own clock.
+        Before `start` it has its first value. A schedule without an open length keeps the training's clock.
         """
         return self.lasting(stop)
 
@@ -54,7 +51,7 @@ class Constant(Schedule):
 class Warmup(Schedule):
     """A straight rise from `first` times the schedule's value during `steps`, then the schedule itself.
 
-    The inner schedule keeps its own clock: it is evaluated at the same step.
+    The inner schedule keeps its own clock, which means that it is evaluated at the same step.
     Source: Goyal et al. (2017), arXiv:1706.02677, section 2.2.
 
     Example:
@@ -69,7 +66,7 @@ class Warmup(Schedule):
     def __post_init__(self):
         super().__post_init__()
         if self.steps < 1:
-            raise ValueError(f"a warm-up must last at least 1 step, got {self.steps}; leave Warmup out instead")
+            raise ValueError(f"a warm-up must last at least 1 step, got {self.steps}. Leave Warmup out instead")
 
     def lasting(self, steps: int | None) -> "Warmup":
         return replace(self, then=self.then.lasting(steps))
@@ -87,7 +84,7 @@ class Warmup(Schedule):
 class Joined(Schedule):
     """One schedule up to step `at`, another from there on, which begins at its own step 0.
 
-    An open length of the first is `at`; one of the second is what is left.
+    If the length of the first is open, it becomes `at`. If that of the second is open, it becomes the remaining steps.
     Source: the learning rate of Sup-tickets, Yin et al. (2022), arXiv:2205.15322: steps down, then triangles.
 
     Example:
@@ -104,7 +101,7 @@ class Joined(Schedule):
     def __post_init__(self):
         super().__post_init__()
         if self.at < 1:
-            raise ValueError(f"schedules must be joined at step 1 or later, got {self.at}; use the second one alone")
+            raise ValueError(f"schedules must be joined at step 1 or later, got {self.at}. Use the second one alone")
 
     def lasting(self, steps: int | None) -> "Joined":
         rest = None if steps is None else steps - self.at
@@ -120,7 +117,7 @@ class Joined(Schedule):
 
 
 class Lasting(Schedule):
-    """A schedule with a last step, which its owner says where `steps` is None."""
+    """A schedule with a last step, which its owner sets where `steps` is None."""
 
     steps: int | None
 
@@ -132,13 +129,17 @@ class Lasting(Schedule):
     def between(self, start: int, stop: int | None) -> Schedule:
         if self.steps is not None or stop is None:
             return self
-        own = self.lasting(stop - start)
-        then = own if stop > start else Constant(own(1))  # without a step in between it arrives at once
-        return Joined(Constant(own(0)), at=start, then=then) if start else then
+        closed = self.lasting(stop - start)
+        then = closed if stop > start else Constant(closed(1))  # without a step in between it arrives at once
+        return Joined(Constant(closed(0)), at=start, then=then) if start else then
+
+    def _check_steps(self) -> None:
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps must be at least 1 or None, got {self.steps}. Use None to let the owner set it")
 
     def _length(self) -> int:
         if self.steps is None:
             raise ValueError(
-                f"{self} must know how long it lasts, got steps=None; give steps, or stop to the rule that owns it"
+                f"{self} must know how long it lasts, got steps=None. Give steps, or stop to the rule that owns it"
             )
         return self.steps

@@ -11,7 +11,7 @@ from sparsekit.utils.settings import exact_fraction
 
 @dataclass(frozen=True)
 class _Timed(Lasting):
-    """A schedule from `start` to `end` within `steps`; its subclasses say how the way between bends."""
+    """A schedule from `start` to `end` within `steps`, whose subclasses say how the way between bends."""
 
     start: float
     end: float = 0.0
@@ -19,8 +19,7 @@ class _Timed(Lasting):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"steps must be at least 1 or None, got {self.steps}; None leaves the length to the owner")
+        self._check_steps()
 
     def __call__(self, step: int) -> float:
         progress = min(max(step / self._length(), 0.0), 1.0)
@@ -50,9 +49,9 @@ class Linear(_Timed):
 @register("schedule", "cosine")
 @dataclass(frozen=True)
 class Cosine(_Timed):
-    """Half a cosine wave from `start` to `end`: flat at both ends.
+    """Half a cosine wave from `start` to `end`, which is flat at both ends.
 
-    `end + (start - end) / 2 * (1 + cos(pi * step / steps))`.
+    Its formula is `end + (start - end) / 2 * (1 + cos(pi * step / steps))`.
     Source: the drop fraction of RigL, Evci et al. (2020), arXiv:1911.11134, section 3.
 
     Example:
@@ -83,10 +82,10 @@ class Cubic(_Timed):
 @register("schedule", "geometric")
 @dataclass(frozen=True)
 class Geometric(_Timed):
-    """The same factor at every step: `start * (end / start) ** (step / steps)`, for what changes its size.
+    """The same factor at every step: `start * (end / start) ** (step / steps)`, over orders of magnitude.
 
     Both ends must be above zero.
-    Source: the usual way between two sizes; ours for the sharpness of soft units.
+    Source: the usual way between two orders of magnitude, and our choice for the sharpness of soft units.
 
     Raises:
         ValueError: if an end is not above zero.
@@ -101,7 +100,7 @@ class Geometric(_Timed):
     def __post_init__(self):
         super().__post_init__()
         if self.start <= 0 or self.end <= 0:
-            raise ValueError(f"both ends must be above 0, got {self.start} and {self.end}; use Linear to reach zero")
+            raise ValueError(f"both ends must be above 0, got {self.start} and {self.end}. Use Linear to reach zero")
 
     def __call__(self, step: int) -> float:
         progress = Linear(0.0, 1.0, self.steps)(step)
@@ -130,13 +129,13 @@ class Triangular(Schedule):
     def __post_init__(self):
         super().__post_init__()
         if self.cycle < 2:
-            raise ValueError(f"a cycle must last at least 2 steps to go up and down, got {self.cycle}; 2 or more")
+            raise ValueError(f"a cycle must last at least 2 steps to go up and down, got {self.cycle}. Give 2 or more")
         if self.low > self.high:
-            raise ValueError(f"low must not exceed high, got {self.low} and {self.high}; exchange them")
+            raise ValueError(f"low must not exceed high, got {self.low} and {self.high}. Exchange them")
 
     def __call__(self, step: int) -> float:
-        place = (max(step, 0) % self.cycle) / self.cycle
-        return self.low + (self.high - self.low) * (1.0 - abs(2.0 * place - 1.0))
+        phase = (max(step, 0) % self.cycle) / self.cycle
+        return self.low + (self.high - self.low) * (1.0 - abs(2.0 * phase - 1.0))
 
 
 @register("schedule", "piecewise")
@@ -144,7 +143,7 @@ class Triangular(Schedule):
 class Piecewise(Schedule):
     """A value that is multiplied by `factor` at each milestone: the classic step decay of learning rates.
 
-    Milestones are steps, in increasing order; the new value holds from the milestone on.
+    Milestones are steps, in increasing order. The new value holds from the milestone on.
     Source: He et al. (2016), arXiv:1512.03385, section 4.2.
 
     Example:
@@ -159,7 +158,7 @@ class Piecewise(Schedule):
     def __post_init__(self):
         super().__post_init__()
         if list(self.milestones) != sorted(self.milestones):
-            raise ValueError(f"milestones must increase, got {self.milestones}; sort them")
+            raise ValueError(f"milestones must increase, got {self.milestones}. Sort them")
 
     def __call__(self, step: int) -> float:
         return self.value * self.factor ** sum(step >= milestone for milestone in self.milestones)
@@ -168,7 +167,7 @@ class Piecewise(Schedule):
 @register("schedule", "stages")
 @dataclass(frozen=True)
 class Stages(Lasting):
-    """One value after the other; each change comes after a share of `steps`.
+    """One value after the other, where each change comes after a share of `steps`.
 
     Source: the sparsity schedules of MEST, Yuan et al. (2021), arXiv:2110.14032, as in its code.
 
@@ -183,14 +182,13 @@ class Stages(Lasting):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"steps must be at least 1 or None, got {self.steps}; None leaves the length to the owner")
+        self._check_steps()
         if len(self.values) != len(self.changes) + 1:
             raise ValueError(
-                f"there must be one value more than changes, got {self.values} and {self.changes}; add one"
+                f"there must be one value more than changes, got {self.values} and {self.changes}. Add one"
             )
         if list(self.changes) != sorted(self.changes) or not all(0 <= change <= 1 for change in self.changes):
-            raise ValueError(f"changes must be increasing shares of the steps, 0 to 1, got {self.changes}; sort them")
+            raise ValueError(f"changes must be increasing shares of the steps, 0 to 1, got {self.changes}. Sort them")
 
     def __call__(self, step: int) -> float:
         steps = self._length()

@@ -1,12 +1,12 @@
-"""Tickets: networks as values in small files, and ways to superpose several of them in one of the same size."""
+"""Tickets are networks as values in small files, and several of them can be superposed in one of the same size."""
 
 from sparsekit.tickets.book import TicketBook
-from sparsekit.tickets.greedy import Greedy, greedy_interpolation, greedy_soup
+from sparsekit.tickets.greedy_search import GreedyResult, greedy_interpolation, greedy_soup
 from sparsekit.tickets.superpose import ema_weights, superpose
 from sparsekit.tickets.ticket import Ticket, read_ticket, write_ticket
 
 __all__ = [
-    "Greedy",
+    "GreedyResult",
     "Ticket",
     "TicketBook",
     "ema_weights",

@@ -1,4 +1,4 @@
-"""A folder of tickets, collected from any training loop."""
+"""A ticket book is a folder of tickets, collected from any training loop."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class TicketBook(Sequence[Ticket]):
-    """Tickets in a folder, in the order of their steps. Every ticket is a file of its own; nothing else is kept.
+    """Tickets in a folder, in the order of their steps. Every ticket is a file of its own, and there are no others.
 
     Args:
-        folder: where the files are; made with the first ticket.
+        folder: where the files are. It is created with the first ticket.
 
     Example:
         >>> book = TicketBook("tickets")
@@ -29,10 +29,10 @@ class TicketBook(Sequence[Ticket]):
         self.folder = Path(folder)
 
     def add(self, model: nn.Module, *, step: int, accuracy: float = math.nan) -> Ticket:
-        """Copy a model as it is now into a file; a ticket of the same step is replaced.
+        """Copy a model as it is now into a file. A ticket of the same step is replaced.
 
         Args:
-            model: sparse or plain; it stays as it is.
+            model: sparse or plain. It stays as it is.
             step: number of steps trained.
             accuracy: share of right answers, 0 to 1, where it was measured.
 
@@ -40,7 +40,7 @@ class TicketBook(Sequence[Ticket]):
             ValueError: if the step is negative.
         """
         if step < 0:
-            raise ValueError(f"the step must be at least 0, got {step}; count the steps trained so far")
+            raise ValueError(f"the step must be at least 0, got {step}. Count the steps trained so far")
         ticket = Ticket.of(model, step=step, accuracy=accuracy)
         write_ticket(ticket, self.path_of(step))
         return ticket
@@ -51,7 +51,7 @@ class TicketBook(Sequence[Ticket]):
 
     @property
     def steps(self) -> list[int]:
-        """After which steps there is a ticket, in increasing order.
+        """The steps that have a ticket, in increasing order.
 
         Raises:
             ValueError: if a file is called like a ticket, but has no step in its name.
@@ -68,12 +68,12 @@ class TicketBook(Sequence[Ticket]):
         ticket = read_ticket(path := self.path_of(step))
         if ticket.step != step:
             raise ValueError(
-                f"{path} must hold the ticket of step {step}, got that of step {ticket.step}; rename the file"
+                f"{path} must hold the ticket of step {step}, got that of step {ticket.step}. Rename the file"
             )
         return ticket
 
     def frame(self) -> "pd.DataFrame":
-        """Return a row per ticket: connections, density, accuracy, and the size of its file in bytes; by step."""
+        """Return by step a row per ticket: connections, density, accuracy, and the size of its file in bytes."""
         import pandas as pd
 
         rows = [
@@ -89,15 +89,15 @@ class TicketBook(Sequence[Ticket]):
         return map(self.at, self.steps)
 
     @overload
-    def __getitem__(self, place: int) -> Ticket: ...
+    def __getitem__(self, position: int) -> Ticket: ...
 
     @overload
-    def __getitem__(self, place: slice) -> list[Ticket]: ...
+    def __getitem__(self, position: slice) -> list[Ticket]: ...
 
-    def __getitem__(self, place: int | slice) -> Ticket | list[Ticket]:
-        if isinstance(place, slice):
-            return [self.at(step) for step in self.steps[place]]
-        return self.at(self.steps[place])
+    def __getitem__(self, position: int | slice) -> Ticket | list[Ticket]:
+        if isinstance(position, slice):
+            return [self.at(step) for step in self.steps[position]]
+        return self.at(self.steps[position])
 
     def __repr__(self) -> str:
         return f"TicketBook({str(self.folder)!r}): {len(self)} tickets"
@@ -107,6 +107,6 @@ def _step_of(path: Path) -> int:
     digits = path.stem.removeprefix("ticket-")
     if not (digits.isascii() and digits.isdigit()):
         raise ValueError(
-            f"the files of tickets must be called ticket-STEP.safetensors, got {path}; rename it, or move it elsewhere"
+            f"the files of tickets must be called ticket-STEP.safetensors, got {path}. Rename it, or move it elsewhere"
         )
     return int(digits)

@@ -1,4 +1,4 @@
-"""A ticket: what a network is at one moment of its training. Which connections, their values, and all the rest."""
+"""A ticket is a network at one step of its training: its topology, the values, and the rest of its state."""
 
 import copy
 import json
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from sparsekit.layers import SparseLayer, sparse_layers, sparsify, topology_of
 from sparsekit.layers.base import STATE
-from sparsekit.tickets.packing import packed, unpacked
-from sparsekit.tickets.rest import check_dense, copied, layout_of
+from sparsekit.tickets.encoding import decode, encode
+from sparsekit.tickets.state_entries import check_dense, copy_entry, layout_of
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.utils.checks import check_types
 from sparsekit.utils.files import CHECKSUM, is_sealed, sealed, write_bytes
@@ -25,22 +25,22 @@ FORMAT = "sparsekit ticket 2"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ticket:
-    """A sparse network as a value: it fits in a small file, and can be put into any model of the same layers.
+    """A sparse network as a value, which fits in a small file and can be put into any model of the same layers.
 
     Args:
         topology: which connections exist.
         values: their values, of shape (e,), in the order of `topology[name].indices`, by layer name.
-        rest: every other tensor of the model's `state_dict`: biases, batch norm, layers that are dense. Buffers that
+        rest: every other tensor of the model's `state_dict`, for example biases, batch norm, dense layers. Buffers that
             are not saved (`persistent=False`) follow from the model's settings, and are no part of a ticket either.
         step: number of steps trained.
-        accuracy: share of right answers, 0 to 1, where it was measured; NaN where not.
-        extra: what else is in the `state_dict`: what modules say of themselves (`get_extra_state`).
+        accuracy: share of right answers, 0 to 1, or NaN if it was not measured.
+        extra: what else is in the `state_dict`, which is the extra states of modules (`get_extra_state`).
 
     Raises:
         TypeError: if a part is of another type.
         ValueError: unless there is one value per connection.
 
-    Source: the cheap tickets of Yin et al. (2022), arXiv:2205.15322; the word is that of Frankle and Carbin (2019),
+    Source: the cheap tickets of Yin et al. (2022), arXiv:2205.15322. The word is that of Frankle and Carbin (2019),
         arXiv:1803.03635.
     """
 
@@ -56,14 +56,14 @@ class Ticket:
         for name, layer in self.topology.items():
             values = self.values.get(name)
             if values is None or tuple(values.shape) != (layer.count,):
-                came = "none" if values is None else f"shape {tuple(values.shape)}"
+                shape = "none" if values is None else f"shape {tuple(values.shape)}"
                 raise ValueError(
-                    f"{name}: values must have shape ({layer.count},), one per connection, got {came}; see Ticket.of"
+                    f"{name}: values must have shape ({layer.count},), one per connection, got {shape}. See Ticket.of"
                 )
 
     @classmethod
     def of(cls, model: nn.Module, *, step: int, accuracy: float = math.nan) -> "Ticket":
-        """Copy a model as it is now; of a plain model everything is in `rest`.
+        """Copy a model as it is now. Of a plain model everything is in `rest`.
 
         Raises:
             ValueError: if a tensor outside of sparse layers is sparse or quantized.
@@ -76,15 +76,15 @@ class Ticket:
             (4, ['0.bias'])
         """
         layers = sparse_layers(model)
-        others = {name: x for name, x in model.state_dict().items() if not _is_layers_own(name, layers)}
+        others = {name: x for name, x in model.state_dict().items() if not _belongs_to_layer(name, layers)}
         check_dense(others)
         return cls(
             topology=topology_of(model).to("cpu"),
-            values={name: copied(layer.values()) for name, layer in layers.items()},
-            rest={name: copied(x) for name, x in others.items() if isinstance(x, Tensor)},
+            values={name: copy_entry(layer.values()) for name, layer in layers.items()},
+            rest={name: copy_entry(x) for name, x in others.items() if isinstance(x, Tensor)},
             step=step,
             accuracy=accuracy,
-            extra={name: copied(x) for name, x in others.items() if not isinstance(x, Tensor)},
+            extra={name: copy_entry(x) for name, x in others.items() if not isinstance(x, Tensor)},
         )
 
     @property
@@ -94,7 +94,7 @@ class Ticket:
 
     @property
     def density(self) -> float:
-        """Share of the sparse layers' places that are connections."""
+        """Share of the sparse layers' positions that are connections."""
         return self.topology.density
 
     def state(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class Ticket:
         """Return a copy of a model with this ticket's connections and values in it.
 
         Args:
-            model: sparse or plain, with the layers of the one the ticket is of; it stays as it is. The storage is the
+            model: sparse or plain, with the layers of the one the ticket is of. It stays as it is. The storage is the
                 model's, and masked for a plain one.
 
         Raises:
@@ -117,33 +117,33 @@ class Ticket:
         new = copy.deepcopy(model) if is_ready else sparsify(model, self.topology)
         _check_kinds(self.rest, new.state_dict())
         try:
-            new.load_state_dict({name: copied(x) for name, x in self.state().items()})
+            new.load_state_dict({name: copy_entry(x) for name, x in self.state().items()})
         except RuntimeError as error:
             raise ValueError(f"a ticket needs a model with the layers it is of, got another: {error}") from error
         return new
 
 
 def write_ticket(ticket: Ticket, path: str | Path) -> None:
-    """Write a ticket to a file; an old one is replaced as a whole or not at all.
+    """Write a ticket to a file. An old one is replaced as a whole or not at all.
 
-    The file is in safetensors format: it holds numbers and words, and nothing in it is ever run. Its metadata have a
+    The file is in safetensors format, so it holds numbers and texts, and nothing in it is ever run. Its metadata have a
     checksum.
 
     Raises:
-        ValueError: if a module's extra state is more than numbers, words, bytes, tensors, and lists and dicts of those.
-        OSError: if there is no space; the message says so.
+        ValueError: if a module's extra state is more than numbers, texts, bytes, tensors, and lists and dicts of those.
+        OSError: if there is no space, as the message says.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     shapes = json.dumps({name: list(shape) for name, shape in ticket.topology.shapes.items()})
     facts = {"format": FORMAT, "step": str(ticket.step), "accuracy": repr(ticket.accuracy), "shapes": shapes}
     tensors = {name: value for name, value in ticket.state().items() if name not in ticket.extra}
-    words, arrays = packed(tensors, ticket.extra)
-    write_bytes(path, sealed(save(arrays, metadata={**CHECKSUM, **facts, **words})))
+    texts, arrays = encode(tensors, ticket.extra)
+    write_bytes(path, sealed(save(arrays, metadata={**CHECKSUM, **facts, **texts})))
 
 
 def read_ticket(path: str | Path) -> Ticket:
-    """Read a ticket from a file; what is read is in memory, whatever becomes of the file.
+    """Read a ticket from a file into memory, so that the file may change later.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -151,10 +151,10 @@ def read_ticket(path: str | Path) -> Ticket:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"a ticket must exist at {path}, got none; give a path that write_ticket wrote")
+        raise FileNotFoundError(f"a ticket must exist at {path}, got none. Give a path that write_ticket wrote")
     facts, state = _read(path)
     shapes = {name: tuple(shape) for name, shape in json.loads(facts["shapes"]).items()}
-    state, extra = unpacked(facts, state)
+    state, extra = decode(facts, state)
     layers = {name: LayerTopology(shape, state.pop(_entry(name, "indices"))) for name, shape in shapes.items()}
     return Ticket(
         topology=Topology(layers),
@@ -167,49 +167,49 @@ def read_ticket(path: str | Path) -> Ticket:
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Return a ticket's facts and tensors. `load` copies: a tensor that is part of the file would change with it."""
+    """Return a ticket's facts and tensors. `load` copies, because a mapped tensor would change with the file."""
     data = path.read_bytes()
     try:
         facts, state = _metadata(data), load(data)
-    except (SafetensorError, ValueError, KeyError) as error:  # KeyError: a type of numbers that it does not know
+    except (SafetensorError, ValueError, KeyError) as error:  # KeyError means a type that it lacks
         raise _damaged(path, str(error)) from error
-    found = facts.get("format", "another file")
-    if found == FORMAT and not is_sealed(data):
+    format = facts.get("format", "another file")
+    if format == FORMAT and not is_sealed(data):
         raise _damaged(path, "the checksum differs")
-    if found != FORMAT:
-        raise ValueError(f"{path} must hold a {FORMAT!r}, got {found!r}; give the path of a ticket of this version")
+    if format != FORMAT:
+        raise ValueError(f"{path} must hold a {FORMAT!r}, got {format!r}. Give the path of a ticket of this version")
     return facts, state
 
 
 def _metadata(data: bytes) -> dict[str, str]:
-    """Return the texts in a safetensors file: 8 bytes tell the length of its head, which is JSON."""
+    """Return the texts in a safetensors file. Its first 8 bytes tell the length of its head, which is JSON."""
     head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return head.get("__metadata__", {}) if isinstance(head, dict) else {}
 
 
 def _damaged(path: Path, why: str) -> ValueError:
-    return ValueError(f"{path} must be a whole ticket file, got a damaged one: {why}; make it anew")
+    return ValueError(f"{path} must be a whole ticket file, got a damaged one: {why}. Make it anew")
 
 
 def _entry(layer: str, part: str) -> str:
-    """Return what a part of a layer is called in a `state_dict`; a model may be a layer itself, without a name."""
+    """Return the name of a part of a layer in a `state_dict`. A model may be a layer itself, without a name."""
     return f"{layer}.{part}".removeprefix(".")
 
 
-def _is_layers_own(name: str, layers: Mapping[str, SparseLayer]) -> bool:
-    """Whether an entry is a sparse layer's topology, its values, or what a rule remembers about it."""
+def _belongs_to_layer(name: str, layers: Mapping[str, SparseLayer]) -> bool:
+    """Whether an entry is a sparse layer's topology, its values, or the state of a rule."""
     owner, _, part = name.rpartition(".")
     return owner in layers and (part in ("indices", layers[owner].param_name) or part.startswith(STATE))
 
 
-def _check_kinds(entries: Mapping[str, Tensor], own: Mapping[str, Any]) -> None:
-    """Refuse to load real numbers into whole ones, or truth values into real ones: torch would convert them."""
+def _check_kinds(entries: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Refuse to load real numbers into integers, or truth values into reals, because torch would convert them."""
     for name, entry in entries.items():
-        if not isinstance(own.get(name), Tensor) or name.endswith("_extra_state"):  # a module takes these as they are
+        if not isinstance(state.get(name), Tensor) or name.endswith("_extra_state"):  # modules take these as they are
             continue
-        given, wanted = (layout_of({name: value})[name][-1] for value in (entry, own[name]))
-        if given != wanted:
+        kind, needed = (layout_of({name: value})[name][-1] for value in (entry, state[name]))
+        if kind != needed:
             raise ValueError(
-                f"{name}: a ticket needs a model with the same kinds of numbers, got {given} ones for {wanted} ones; "
-                "give a model as the ticket's was"
+                f"{name}: a ticket needs a model with the same kinds of numbers, got {kind} ones for {needed} ones. "
+                "Give a model as the ticket's was"
             )

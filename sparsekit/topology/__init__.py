@@ -1,4 +1,4 @@
-"""Which connections exist: topologies as sorted positions, how many each layer gets, and which ones are chosen."""
+"""What says which connections exist: topologies as sorted positions, allocations, and selections by score."""
 
 from sparsekit.topology.allocation import allocate, check_density, share_out
 from sparsekit.topology.selection import keep_top_global, keep_top_per_layer, random_topology

@@ -1,7 +1,7 @@
-"""Topology: which connections exist. An immutable value from which masks, pictures and overlaps are derived.
+"""A topology says which connections exist. It is an immutable value from which masks and overlaps are derived.
 
 Legend: `O` outputs, `F` inputs per output (all weight dimensions but the first), `E` existing connections,
-`C` any positions asked about. A position is the flat index `o * F + f` into the weight tensor.
+`C` any positions in question. A position is the flat index `o * F + f` into the weight tensor.
 """
 
 import math
@@ -48,14 +48,14 @@ class LayerTopology:
 
     @classmethod
     def of_mask(cls, mask: Bool[Tensor, "o *f"]) -> "LayerTopology":
-        """Return the topology whose connections are the true entries of a mask; any other is a TypeError."""
+        """Return the topology whose connections are a mask's true entries, or raise TypeError if it is no mask."""
         if getattr(mask, "dtype", None) != torch.bool:
-            raise TypeError(f"a mask must be a tensor of truth values, got {shown(mask)}; compare, as in weight != 0")
+            raise TypeError(f"a mask must be a tensor of truth values, got {shown(mask)}. Compare, as in weight != 0")
         return cls(tuple(mask.shape), sorted_sets.true_positions(mask.flatten()))
 
     @property
     def size(self) -> int:
-        """Number of places a connection could take: the dense layer's weights."""
+        """Number of positions a connection could have: the dense layer's weights."""
         return math.prod(self.shape)
 
     @property
@@ -65,7 +65,7 @@ class LayerTopology:
 
     @property
     def density(self) -> float:
-        """Share of the places that are taken, 0 to 1."""
+        """Share of the positions that have a connection, 0 to 1."""
         return self.count / self.size
 
     @property
@@ -75,7 +75,7 @@ class LayerTopology:
 
     @property
     def num_inputs(self) -> int:
-        """Number of inputs per output, `F`: for convolutions channels times kernel places."""
+        """Number of inputs per output, `F`: for convolutions channels times kernel positions."""
         return self.size // self.shape[0]
 
     @property
@@ -94,37 +94,37 @@ class LayerTopology:
         return self.indices.numel() * self.indices.element_size()
 
     def fan_in(self) -> Int64[Tensor, " o"]:
-        """Number of connections into each output."""
+        """Return the number of connections into each output."""
         return self.csr()[0].diff()
 
     def fan_out(self) -> Int64[Tensor, " f"]:
-        """Number of connections out of each input."""
+        """Return the number of connections out of each input."""
         return torch.bincount(self.cols, minlength=self.num_inputs)
 
     def mask(self) -> Bool[Tensor, "o *f"]:
-        """The dense picture: true where a connection exists. As large as the dense layer."""
+        """Return the dense mask, true where a connection exists. It is as large as the dense layer."""
         flat = torch.zeros(self.size, dtype=torch.bool, device=self.indices.device)
         flat.index_fill_(0, self.indices, True)
         return flat.view(self.shape)
 
     def csr(self) -> tuple[Int64[Tensor, " rows"], Int64[Tensor, " e"]]:
-        """Row pointers `(O + 1,)` and the column of each connection: compressed sparse rows."""
+        """Return row pointers `(O + 1,)` and the column of each connection: compressed sparse rows."""
         return sorted_sets.compress(self.indices, self.num_outputs, self.num_inputs)
 
     def csc(self) -> tuple[Int64[Tensor, " columns"], Int64[Tensor, " e"], Int64[Tensor, " e"]]:
-        """Column pointers `(F + 1,)`, the row of each connection by column, and where its value lies in `indices`."""
+        """Return column pointers `(F + 1,)`, each connection's row by column, and where it lies in `indices`."""
         return sorted_sets.transpose(*self.csr(), self.num_inputs)
 
     def position_of(self, positions: Int64[Tensor, " c"]) -> Int64[Tensor, " c"]:
-        """Where each position stands in `indices`, or -1 where no such connection exists."""
-        return sorted_sets.places(self.indices, positions)
+        """Return where each position stands in `indices`, or -1 where no such connection exists."""
+        return sorted_sets.positions_in(self.indices, positions)
 
     def missing_at(self, ranks: Int64[Tensor, " c"]) -> Int64[Tensor, " c"]:
         """Return the r-th missing position for each rank, counted from 0, without listing all missing ones."""
         return sorted_sets.missing_at(self.indices, ranks)
 
     def missing(self) -> Int64[Tensor, " c"]:
-        """All positions without a connection. Nearly as large as the dense layer."""
+        """Return all positions without a connection, which are nearly as many as the dense layer has."""
         return self.missing_at(torch.arange(self.size - self.count, device=self.indices.device))
 
     def to(self, device: torch.device | str) -> "LayerTopology":
@@ -145,7 +145,7 @@ class LayerTopology:
         return self._with(sorted_sets.difference(self.indices, other.indices))
 
     def _with(self, indices: Tensor) -> "LayerTopology":
-        # Not checked again: an operation on sorted positions of this shape made these.
+        # These are not checked again, because an operation on sorted positions of this shape made them.
         new = object.__new__(LayerTopology)
         object.__setattr__(new, "shape", self.shape)
         object.__setattr__(new, "indices", indices)
@@ -165,7 +165,7 @@ class LayerTopology:
 
 
 class Topology(Mapping[str, LayerTopology]):
-    """The topologies of a network's sparse layers, by layer name. Immutable.
+    """The topologies of a network's sparse layers, by layer name. It is immutable.
 
     Raises:
         TypeError: if a layer has anything but a `LayerTopology`.
@@ -180,11 +180,11 @@ class Topology(Mapping[str, LayerTopology]):
         try:
             self._layers = dict(layers)
         except (TypeError, ValueError):
-            raise TypeError(f"layers must come by name, got {shown(layers)}; give {{'name': layer}}") from None
+            raise TypeError(f"layers must come by name, got {shown(layers)}. Give {{'name': layer}}") from None
         for name, layer in self._layers.items():
             if not isinstance(layer, LayerTopology):
-                way = "make it of a mask: LayerTopology.of_mask(mask)"
-                raise TypeError(f"{name!r} must be a LayerTopology, got {type(layer).__name__}; {way}")
+                way = "Make it of a mask with LayerTopology.of_mask(mask)"
+                raise TypeError(f"{name!r} must be a LayerTopology, got {type(layer).__name__}. {way}")
 
     def __getitem__(self, name: str) -> LayerTopology:
         if name not in self._layers:
@@ -204,12 +204,12 @@ class Topology(Mapping[str, LayerTopology]):
 
     @property
     def size(self) -> int:
-        """Number of places in all layers."""
+        """Number of positions in all layers."""
         return sum(layer.size for layer in self.values())
 
     @property
     def density(self) -> float:
-        """Share of all places that are taken, 0 to 1 (0 for a network without sparse layers)."""
+        """Share of all positions that have a connection, 0 to 1 (0 for a network without sparse layers)."""
         return self.count / self.size if self.size else 0.0
 
     @property
@@ -222,17 +222,17 @@ class Topology(Mapping[str, LayerTopology]):
         return Topology({name: layer.to(device) for name, layer in self.items()})
 
     def to_dict(self) -> dict[str, dict]:
-        """Return plain values (`shape`, `indices`), fit for JSON; `from_dict` takes them back."""
+        """Return plain values (`shape`, `indices`), fit for JSON, which `from_dict` reads."""
         return {name: {"shape": list(layer.shape), "indices": layer.indices.tolist()} for name, layer in self.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Mapping]) -> "Topology":
         """Return the topology that `to_dict` wrote."""
-        must_be("what to_dict wrote", values, Mapping, "read it with json.load")
+        must_be("what to_dict wrote", values, Mapping, "Read it with json.load")
         for name, layer in values.items():
-            must_be(f"what to_dict wrote for {name}", layer, Mapping, "read it with json.load")
+            must_be(f"what to_dict wrote for {name}", layer, Mapping, "Read it with json.load")
         parts = {name: (tuple(layer["shape"]), layer["indices"]) for name, layer in values.items()}
-        return cls({name: LayerTopology(shape, torch.tensor(at).long()) for name, (shape, at) in parts.items()})
+        return cls({name: LayerTopology(shape, torch.tensor(flat).long()) for name, (shape, flat) in parts.items()})
 
     def __or__(self, other: "Topology") -> "Topology":
         return self._combine(other, LayerTopology.__or__)
@@ -258,17 +258,17 @@ class Topology(Mapping[str, LayerTopology]):
 
 
 def check_topology(thing: object) -> None:
-    """Raise TypeError unless a thing is a topology; the message says how to come by one."""
+    """Raise TypeError unless a thing is a topology, and say how to come by one."""
     if not isinstance(thing, Topology):
-        way = next((way for kind, way in _WAYS.items() if isinstance(thing, kind)), "use topology_of(model)")
-        raise TypeError(f"this needs a Topology, got {type(thing).__name__}; {way}")
+        way = next((way for kind, way in _WAYS.items() if isinstance(thing, kind)), "Use topology_of(model)")
+        raise TypeError(f"this needs a Topology, got {type(thing).__name__}. {way}")
 
 
 _WAYS = {
-    LayerTopology: "name the layer: Topology({'layer': layer})",
-    Mapping: "use Topology(layers)",
-    Tensor: "use LayerTopology.of_mask(mask)",
-    int | float: "draw one, for example random_topology(shapes_of(model), 0.1)",
+    LayerTopology: "Name the layer, as in Topology({'layer': layer})",
+    Mapping: "Use Topology(layers)",
+    Tensor: "Use LayerTopology.of_mask(mask)",
+    int | float: "Draw one, for example random_topology(shapes_of(model), 0.1)",
 }
 
 
@@ -288,13 +288,13 @@ def _check_same_shape(first: LayerTopology, second: LayerTopology) -> None:
 
 def _check_positions(indices: Tensor, size: int) -> None:
     if not isinstance(indices, Tensor):
-        raise TypeError(f"positions must be a tensor, sorted and int64, got {type(indices).__name__}; use torch.tensor")
+        raise TypeError(f"positions must be a tensor, sorted and int64, got {type(indices).__name__}. Use torch.tensor")
     if indices.dtype != torch.int64 or indices.dim() != 1:
         way = "LayerTopology.of_mask(mask)" if indices.dtype == torch.bool else ".long()"
-        raise TypeError(f"positions must be a 1-D int64 tensor, got {indices.dtype} {tuple(indices.shape)}; use {way}")
+        raise TypeError(f"positions must be a 1-D int64 tensor, got {indices.dtype} {tuple(indices.shape)}. Use {way}")
     if indices.numel() == 0:
         return
     if int(indices[0]) < 0 or int(indices[-1]) >= size:
         raise ValueError(f"positions must lie in [0, {size}), got {int(indices[0])} to {int(indices[-1])}")
     if not bool((indices[1:] > indices[:-1]).all()):
-        raise ValueError("positions must be strictly increasing, got unsorted or doubled ones; use torch.unique")
+        raise ValueError("positions must be strictly increasing, got unsorted or doubled ones. Use torch.unique")

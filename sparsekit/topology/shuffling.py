@@ -1,4 +1,4 @@
-"""Shuffled topologies: as many connections in the same layers, at other places. The control for any mask."""
+"""Shuffled topologies are the control for any mask: as many connections in the same layers, at other positions."""
 
 import torch
 from jaxtyping import Int64
@@ -12,17 +12,17 @@ WITHIN = ("layer", "outputs", "inputs")
 
 
 def shuffled(topology: Topology, *, within: str = "layer", seed: int = 0) -> Topology:
-    """Put the connections of each layer at random places, as many as there were.
+    """Put the connections of each layer at random positions, as many as there were.
 
-    What a method owes to how many connections each layer gets, it keeps on a shuffled topology; what it owes to where
-    they are, it loses.
+    On a shuffled topology a method keeps what it owes to how many connections each layer gets. It loses what it owes
+    to where they are.
     Source: Frankle et al. (2021), arXiv:2009.08576, section 5.
 
     Args:
         topology: which connections exist.
-        within: `"layer"` puts them anywhere in their layer; `"outputs"` anywhere among the inputs of their own output,
-            so that every fan-in stays; `"inputs"` anywhere among the outputs of their own input (of a convolution: of
-            a channel's place in the kernel), so that every fan-out stays.
+        within: `"layer"` puts them anywhere in their layer. `"outputs"` puts them anywhere among the inputs of the same
+            output, so that every fan-in stays. `"inputs"` puts them anywhere among the outputs of the same input (in a
+            convolution, of a channel's position in the kernel), so that every fan-out stays.
         seed: the same seed gives the same topology.
 
     Raises:
@@ -36,17 +36,17 @@ def shuffled(topology: Topology, *, within: str = "layer", seed: int = 0) -> Top
     """
     check_topology(topology)
     if within not in WITHIN:
-        raise ValueError(f"within must be one of {', '.join(WITHIN)}, got {within!r}; choose one of them")
+        raise ValueError(f"within must be one of {', '.join(WITHIN)}, got {within!r}. Choose one of them")
     return Topology(
         {
-            name: LayerTopology(layer.shape, _places(layer, within, generator(seed, "shuffle", name)).to(layer.indices))
+            name: LayerTopology(layer.shape, _sample(layer, within, generator(seed, "shuffle", name)).to(layer.indices))
             for name, layer in topology.items()
         }
     )
 
 
-def _places(layer: LayerTopology, within: str, draws: torch.Generator) -> Int64[Tensor, " e"]:
-    """Draw as many different places as there are connections, sorted."""
+def _sample(layer: LayerTopology, within: str, draws: torch.Generator) -> Int64[Tensor, " e"]:
+    """Draw as many different positions as there are connections, sorted."""
     if within == "layer":
         return draw_distinct(layer.size, layer.count, draws)
     if within == "outputs":

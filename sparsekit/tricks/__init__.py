@@ -1,11 +1,11 @@
-"""Tricks that help a sparse network to train, whatever its topology: ghosts, first values, labels. One file each.
+"""Tricks help a sparse network to train, whatever its topology: they add ghosts, rescale weights, or soften labels.
 
-A new trick is one new file in this package: it is found by itself, checked by the contract tests, and offered by the
-pickers and the command line.
+A new trick is one new file in this package. The registry finds it, the contract tests check it, and the pickers and the
+command line offer it.
 """
 
 from sparsekit.tricks.base import (
-    Ghosts,
+    GhostTrick,
     TemporaryTrick,
     Trick,
     TrickContext,
@@ -23,7 +23,7 @@ from sparsekit.tricks.ghost_neurons import GhostNeurons, ReLUs, Soft, SoftReLU, 
 from sparsekit.tricks.ghost_skips import GhostSkips, Skip
 from sparsekit.tricks.labels import LabelSmoothing, spread_of
 from sparsekit.tricks.rescaled_init import RescaledInit
-from sparsekit.tricks.skip_targets import SkipTargets, Span, find_spans
+from sparsekit.tricks.skip_targets import SkipTarget, SkipTargets, find_skip_targets
 from sparsekit.utils.registry import discover, names
 
 discover(__name__)
@@ -33,22 +33,22 @@ __all__ = [
     "FanInInit",
     "GhostNeurons",
     "GhostSkips",
-    "Ghosts",
+    "GhostTrick",
     "LabelSmoothing",
     "ReLUs",
     "RescaledInit",
     "Skip",
+    "SkipTarget",
     "SkipTargets",
     "Soft",
     "SoftReLU",
-    "Span",
     "TemporaryTrick",
     "Trick",
     "TrickContext",
     "begin",
     "check_tricks",
     "find_relus",
-    "find_spans",
+    "find_skip_targets",
     "ghosts_of",
     "loss_at",
     "make_trick",

@@ -1,4 +1,4 @@
-"""Reading what a module's own `forward` does with its children, without numbers (`torch.fx`)."""
+"""`torch.fx` reads what a module's own `forward` does with its children, without running it on numbers."""
 
 import inspect
 from collections.abc import Sequence
@@ -12,30 +12,30 @@ from sparsekit.layers.tracing import traced
 IN_PLACE = {torch.relu_, Tensor.relu_, functional.relu_}
 CALLS = IN_PLACE | {torch.relu, Tensor.relu, functional.relu}
 METHODS = {"relu", "relu_"}
-# Activations that are called as functions, and what models use as one; by name, with and without "_" in the end.
+# These are functions that act as activations, by name, with and without "_" at the end.
 OTHERS = {"gelu", "relu6", "silu", "mish", "elu", "selu", "celu", "leaky_relu", "prelu", "rrelu", "softplus"}
 OTHERS |= {"hardswish", "hardtanh", "sigmoid", "tanh", "clamp", "clamp_min", "clip"}
 MOST_NAMED = 5  # in a sentence
 
 
 class UnreadableError(ValueError):
-    """A `forward` that depends on numbers, or does what cannot be written down as a graph."""
+    """A `forward` depends on numbers, or does something that no graph can record."""
 
 
-def own_graph(module: nn.Module) -> torch.fx.Graph:
-    """Return what a module's own `forward` calls; each child is one node, whatever it does inside.
+def forward_graph(module: nn.Module) -> torch.fx.Graph:
+    """Return what a module's own `forward` calls. Each child is one node, whatever it does inside.
 
     Raises:
-        UnreadableError: if the forward cannot be traced; it needs torch's symbolic tracing.
+        UnreadableError: if torch's symbolic tracing cannot trace the forward.
 
     Example:
-        >>> [node.target for node in own_graph(nn.Sequential(nn.Linear(2, 2), nn.ReLU())).nodes][1:-1]
+        >>> [node.target for node in forward_graph(nn.Sequential(nn.Linear(2, 2), nn.ReLU())).nodes][1:-1]
         ['0', '1']
     """
     try:
-        # Without what checks the types of arguments: a traced value is no tensor.
+        # The wrapper that checks the types of arguments is left out, because a traced value is no tensor.
         return traced(module, lambda part: True, inspect.unwrap(type(module).forward))
-    except Exception as error:  # whatever a model of somebody else raises when it is given no numbers
+    except Exception as error:  # a model of somebody else may raise anything when it gets no numbers
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UnreadableError(f"its forward must be traceable by torch.fx, got: {reason}") from error
 
@@ -52,13 +52,13 @@ def is_relu_call(node: torch.fx.Node) -> bool:
 
 
 def other_calls(graph: torch.fx.Graph) -> list[str]:
-    """Return the names of functions called in a graph that act like an activation and are no ReLU, each once."""
+    """Return the names of activations other than ReLU that a graph calls as functions, each once."""
     calls = [node.target for node in graph.nodes if node.op in ("call_function", "call_method")]
-    called = [call if isinstance(call, str) else getattr(call, "__name__", "") for call in calls]
-    return list(dict.fromkeys(name.rstrip("_") for name in called if name.rstrip("_") in OTHERS))
+    call_names = [call if isinstance(call, str) else getattr(call, "__name__", "") for call in calls]
+    return list(dict.fromkeys(name.rstrip("_") for name in call_names if name.rstrip("_") in OTHERS))
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return some names as a sentence has room for them."""
+def abbreviate(names: Sequence[str]) -> str:
+    """Return the first few of some names, as a sentence has room for them."""
     more = [f"and {len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
     return ", ".join([*names[:MOST_NAMED], *more]) or "none"

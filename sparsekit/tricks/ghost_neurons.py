@@ -1,4 +1,4 @@
-"""Ghost neurons: every ReLU of a network is a smooth unit for a while, and then a ReLU again."""
+"""Ghost neurons make every ReLU of a network a smooth unit for a while, and then a ReLU again."""
 
 import types
 from collections.abc import Callable
@@ -14,40 +14,40 @@ from torch.overrides import TorchFunctionMode
 from sparsekit.layers.companions import FusedReLU
 from sparsekit.layers.masked import ForwardMask
 from sparsekit.schedules import Geometric, Schedule
-from sparsekit.tricks.base import GHOST, Ghosts, ghosts_of
+from sparsekit.tricks.base import GHOST, GhostTrick, ghosts_of
 from sparsekit.tricks.fx_reader import (
     CALLS,
     IN_PLACE,
     METHODS,
     UnreadableError,
+    abbreviate,
+    forward_graph,
     is_ours_or_torchs,
     is_relu_call,
-    listed,
     other_calls,
-    own_graph,
 )
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import setting
 
 NO_RELU = {"Softmax", "Softmax2d", "Softmin", "LogSoftmax", "MultiheadAttention", "Threshold"}
 
-# Each unit is x * gate(beta * x): the gate opens where x is above zero, the more abruptly the larger beta.
+# Each unit is x * gate(beta * x). The gate opens where x is above zero, the more abruptly the larger beta is.
 GATES: dict[str, Callable[[Tensor], Tensor]] = {
     "pswish": torch.sigmoid,
     "mish": lambda z: torch.tanh(functional.softplus(z)),
     "gelu": torch.special.ndtr,
 }
-# Largest distance from the ReLU at beta = 1, found numerically; at any other beta it is this over beta.
+# These are the largest distances from the ReLU at beta = 1, found numerically. At any other beta divide by beta.
 GAPS = {"pswish": 0.278465, "mish": 0.308843, "gelu": 0.169971}
 
 
 @dataclass(frozen=True)
 class Soft:
-    """A smooth unit: `x * gate(beta * x)`, which becomes the ReLU as beta grows.
+    """A smooth unit `x * gate(beta * x)`, which becomes the ReLU as beta grows.
 
     Args:
         unit: `"pswish"`, `"mish"` or `"gelu"`.
-        beta: its sharpness; 0 makes it a straight line.
+        beta: its sharpness. At 0 the unit is a straight line.
 
     Example:
         >>> Soft("pswish", 1.0)(torch.tensor([-1.0, 0.0, 1.0]))
@@ -60,7 +60,7 @@ class Soft:
     beta: float
 
     def __call__(self, x: Float[Tensor, "*shape"], *, in_place: bool = False) -> Float[Tensor, "*shape"]:
-        """Return the unit's output; `in_place` writes it over the input, as an in-place ReLU does."""
+        """Return the unit's output. `in_place` writes it over the input, as an in-place ReLU does."""
         if in_place:
             return x.copy_(self(x.clone()))
         return x * GATES[self.unit](self.beta * x)
@@ -84,7 +84,7 @@ class ReLUs:
 
     Args:
         modules: names of `nn.ReLU` modules.
-        callers: modules that call relu as a function, and how often; 0 where only running them can tell.
+        callers: modules that call relu as a function, and how often, or 0 where only running them can tell.
         others: what is no ReLU, or cannot become soft, and why.
     """
 
@@ -96,38 +96,38 @@ class ReLUs:
         calls = [f"{name or 'the model'} ({count or 'found when it runs'})" for name, count in self.callers.items()]
         others = [f"{name or 'the model'} ({reason})" for name, reason in self.others.items()]
         parts = {"modules": list(self.modules), "calls": calls, "not replaced": others}
-        return "; ".join(f"{what}: {listed(each)}" for what, each in parts.items())
+        return " | ".join(f"{what}: {abbreviate(each)}" for what, each in parts.items())
 
 
 def find_relus(model: nn.Module) -> ReLUs:
-    """Return where the ReLUs of a model are: modules, functional calls in the `forward` of others, and what is none.
+    """Return where the ReLUs of a model are: as modules, and as functional calls in the `forward` of others.
 
-    Functional calls are read from each module's own forward (`torch.fx`). Where that cannot be traced but its class
-    names relu, whatever it calls is replaced while it runs.
+    `torch.fx` reads the functional calls from each module's own forward. If that cannot be traced but its class
+    mentions relu, its calls are replaced while it runs.
 
     Example:
         >>> print(find_relus(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.GELU())))
-        modules: 1; calls: none; not replaced: 2 (GELU is no ReLU)
+        modules: 1 | calls: none | not replaced: 2 (GELU is no ReLU)
     """
     modules, callers, others = [], {}, {}
     for name, module in model.named_modules():
         if type(module) in (nn.ReLU, SoftReLU, FusedReLU):
             modules.append(name)
-        elif reason := _why_not(module):
+        elif reason := _reason_against(module):
             others[name] = reason
         else:
-            _note_calls(module, name, callers, others)
+            _record_calls(module, name, callers, others)
     return ReLUs(modules=tuple(modules), callers=callers, others=others)
 
 
 @register("trick", "ghost-neurons")
 @dataclass(frozen=True, kw_only=True)
-class GhostNeurons(Ghosts):
-    """Every ReLU is a smooth unit at first; it is sharpened, and from `stop` on it is the ReLU again.
+class GhostNeurons(GhostTrick):
+    """Every ReLU is a smooth unit at first, becomes sharper, and from `stop` on it is the ReLU again.
 
-    Modules and functional calls alike, also in-place ones. PSwish is `x * sigmoid(beta * x)`; with
+    This holds for modules and functional calls alike, also for in-place ones. PSwish is `x * sigmoid(beta * x)`. With
     `beta=Constant(1.0)` it is Swish, and with `Constant(2.0)` what the released code uses, which never returns to
-    ReLU. Mish and GELU are sharpened the same way: `unit(beta * x) / beta`. At `stop` the unit jumps by at most
+    ReLU. Mish and GELU are sharpened the same way, as `unit(beta * x) / beta`. At `stop` the unit jumps by at most
     `Soft.gap`.
 
     Raises:
@@ -135,7 +135,8 @@ class GhostNeurons(Ghosts):
         TypeError: if beta is no schedule.
 
     Source: ghost soft neurons of ToST, Jaiswal et al. (2022), "Training Your Sparse Neural Network Better with Any
-        Mask", ICML; units as in the released code. The schedule is ours: the paper's text could not be consulted.
+        Mask", ICML. Units are those of the released code. The schedule is ours, because the paper's text could not
+        be consulted.
     """
 
     unit: Literal["pswish", "mish", "gelu"] = setting("pswish", "the smooth unit")
@@ -144,9 +145,9 @@ class GhostNeurons(Ghosts):
     def __post_init__(self):
         super().__post_init__()
         if self.unit not in GATES:
-            raise ValueError(f"unit must be one of {', '.join(GATES)}, got {self.unit!r}; Swish is pswish at beta 1")
+            raise ValueError(f"unit must be one of {', '.join(GATES)}, got {self.unit!r}. Swish is pswish at beta 1")
         if not isinstance(self.beta, Schedule):
-            raise TypeError(f"beta must be a Schedule, got {self.beta!r}; Constant(...) keeps a number")
+            raise TypeError(f"beta must be a Schedule, got {self.beta!r}. Use Constant(...) for a fixed number")
 
     def soft_at(self, step: int) -> Soft:
         """Return the unit of a step before the end.
@@ -159,39 +160,39 @@ class GhostNeurons(Ghosts):
             raise ValueError(f"beta must not be below 0, got {beta} at step {step}")
         return Soft(self.unit, beta)
 
-    def put_in(self, model: nn.Module) -> None:
+    def insert(self, model: nn.Module) -> None:
         """Make every ReLU soft.
 
         Raises:
             ValueError: if there is none, or they are soft already.
         """
         if any(isinstance(ghost, SoftReLU) for ghost in ghosts_of(model).values()):
-            raise ValueError("a model must get its ghost neurons once, got one that has some; set them by `at`")
-        found = find_relus(model)
-        if not found.modules and not found.callers:
-            raise ValueError(f"ghost neurons need ReLUs to stand in for, got none ({found}); leave the trick out")
+            raise ValueError("a model must get its ghost neurons once, got one that has some. Set them by `at`")
+        relus = find_relus(model)
+        if not relus.modules and not relus.callers:
+            raise ValueError(f"ghost neurons need ReLUs to stand in for, got none ({relus}). Leave the trick out")
         first = self.soft_at(0) if self.stop is not None else Soft(self.unit, 1.0)
-        for name in found.modules:
+        for name in relus.modules:
             relu = model.get_submodule(name)
             object.__setattr__(relu, "__class__", SoftReLU)
             vars(relu)[GHOST] = first
-        for name in found.callers:
+        for name in relus.callers:
             caller = model.get_submodule(name)
             vars(caller).update({GHOST: first, "forward": types.MethodType(_run_softly, caller)})
 
-    def set_to(self, model: nn.Module, step: int) -> None:
+    def set_strength(self, model: nn.Module, step: int) -> None:
         """Sharpen the units.
 
         Raises:
             ValueError: if there are none.
         """
-        soft, found = self.soft_at(step), _softened(model)
-        if not found:
-            raise ValueError(f"ghost neurons must be put in before step {step}, got a model without; call apply first")
-        for module in found:
+        soft, units = self.soft_at(step), _softened(model)
+        if not units:
+            raise ValueError(f"ghost neurons must be put in before step {step}, got a model without. Call apply first")
+        for module in units:
             vars(module)[GHOST] = soft
 
-    def take_out(self, model: nn.Module) -> list[nn.Parameter]:
+    def remove(self, model: nn.Module) -> list[nn.Parameter]:
         for module in _softened(model):
             del vars(module)[GHOST]
             if isinstance(module, SoftReLU):
@@ -206,13 +207,13 @@ def _softened(model: nn.Module) -> list[nn.Module]:
 
 
 def _run_softly(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    """The forward of a module that calls relu as a function."""
+    """Run the forward of a module that calls relu as a function, with smooth units in its place."""
     with _SoftCalls(vars(self)[GHOST]):
         return type(self).forward(self, *args, **kwargs)
 
 
 class _SoftCalls(TorchFunctionMode):
-    """Puts a smooth unit in the place of every relu that is called meanwhile."""
+    """While this mode is on, a smooth unit replaces every relu that is called."""
 
     def __init__(self, soft: Soft):
         super().__init__()
@@ -227,8 +228,8 @@ class _SoftCalls(TorchFunctionMode):
         return self.soft(x, in_place=in_place)
 
 
-def _why_not(module: nn.Module) -> str:
-    """Say why a module that acts like an activation is left alone; nothing where it does not."""
+def _reason_against(module: nn.Module) -> str:
+    """Return why a module that acts like an activation is left alone, or nothing if it does not."""
     kind = type(module)
     if isinstance(module, torch.jit.ScriptModule):
         return "compiled: it cannot be looked into"
@@ -243,17 +244,17 @@ def _why_not(module: nn.Module) -> str:
     return ""
 
 
-def _note_calls(module: nn.Module, name: str, callers: dict[str, int], others: dict[str, str]) -> None:
-    """Write down how often a module calls relu as a function, or why nobody knows."""
-    held = sum(value in CALLS for value in vars(module).values() if callable(value))
+def _record_calls(module: nn.Module, name: str, callers: dict[str, int], others: dict[str, str]) -> None:
+    """Record how often a module calls relu as a function, or why that is unknown."""
+    attribute_count = sum(value in CALLS for value in vars(module).values() if callable(value))
     if is_ours_or_torchs(module):
-        if held:
-            callers[name] = held
+        if attribute_count:
+            callers[name] = attribute_count
         return
     try:
-        graph = own_graph(module)
+        graph = forward_graph(module)
     except UnreadableError as error:
-        if held or _names_relu(type(module)):
+        if attribute_count or _mentions_relu(type(module)):
             callers[name] = 0
         else:
             others[name] = f"unknown: {error}"
@@ -264,8 +265,8 @@ def _note_calls(module: nn.Module, name: str, callers: dict[str, int], others: d
         others[name] = f"calls {' and '.join(names)}: no ReLU"
 
 
-def _names_relu(kind: type) -> bool:
-    """Whether a method of a class says relu."""
-    own = [one for one in kind.__mro__ if issubclass(one, nn.Module) and not one.__module__.startswith("torch.")]
-    codes = [getattr(method, "__code__", None) for one in own for method in vars(one).values()]
+def _mentions_relu(kind: type) -> bool:
+    """Whether a method of a class mentions relu."""
+    classes = [one for one in kind.__mro__ if issubclass(one, nn.Module) and not one.__module__.startswith("torch.")]
+    codes = [getattr(method, "__code__", None) for one in classes for method in vars(one).values()]
     return any(METHODS & set(code.co_names) for code in codes if code is not None)

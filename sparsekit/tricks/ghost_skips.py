@@ -1,4 +1,4 @@
-"""Ghost skips: ways around single layers that fade while the network learns, and are then taken out."""
+"""Ghost skips lead around single layers, become weaker while the network learns, and are then removed."""
 
 import types
 from dataclasses import dataclass
@@ -9,50 +9,50 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sparsekit.schedules import Linear, Schedule
-from sparsekit.tricks.base import GHOST, Ghosts, ghosts_of
-from sparsekit.tricks.skip_targets import Span, find_spans, settings_of
+from sparsekit.tricks.base import GHOST, GhostTrick, ghosts_of
+from sparsekit.tricks.skip_targets import SkipTarget, find_skip_targets, settings_of
 from sparsekit.utils.registry import register
 from sparsekit.utils.seeds import generator
 from sparsekit.utils.settings import setting
 
-FIRST_WEIGHT = 1e-4  # of every weight of a branch, as in the released code of ToST
+INITIAL_WEIGHT = 1e-4  # of every weight of a branch, as in the released code of ToST
 NAME = "ghost"  # of the skip, among the parts of the module it adds to
 
 
 class Skip(nn.Module):
-    """A way around a span: remembers what goes in, and adds what it makes of it to what comes out.
+    """A skip records the input of a skip target, and adds what it makes of it to the output.
 
     Args:
-        strength: the factor in front of it; at 0 what comes out is left as it is.
+        strength: the factor in front of it. At 0 the output stays as it is.
     """
 
     def __init__(self):
         super().__init__()
         self.strength = 1.0
-        self.seen: Tensor | None = None
+        self.input: Tensor | None = None
 
     def added_to(self, out: Tensor) -> Tensor:
-        """Return what comes out of the span, with the skip."""
-        x, self.seen = self.seen, None
+        """Return the output with the skip added to it."""
+        x, self.input = self.input, None
         if self.strength == 0 or x is None:
             return out
         return out + self.strength * self(x, out).to(out.dtype)
 
 
 class Identity(Skip):
-    """The input itself where the shapes agree, else its mean over neighbours (and repeated where there are too few)."""
+    """The skip is the input itself if the shapes agree, else its mean over neighbours, repeated if needed."""
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         if x.shape == out.shape:
             return x
-        if out.dim() == 4:  # pictures: channels, rows and columns at once
+        if out.dim() == 4:  # images, over channels, rows and columns at once
             channels, height, width = out.shape[1:]
             return functional.adaptive_avg_pool3d(x.unsqueeze(1), (channels, height, width)).squeeze(1)
         return functional.adaptive_avg_pool1d(x.reshape(-1, 1, x.shape[-1]), out.shape[-1]).view(out.shape)
 
 
 class Projection(Skip):
-    """The input times a random matrix that is never trained, and not saved; pictures are averaged to their new size."""
+    """The skip is the input times a random matrix, neither trained nor saved. Images are averaged to their new size."""
 
     matrix: Tensor
 
@@ -69,15 +69,15 @@ class Projection(Skip):
 
 
 class Branch(Skip):
-    """The published branch: a trained convolution 1 x 1 and batch norm."""
+    """The published branch is a trained convolution 1 x 1 with batch norm."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: tuple[int, ...], like: Tensor):
         super().__init__()
-        where = {"device": like.device, "dtype": like.dtype}
+        device, dtype = like.device, like.dtype
         with torch.device("meta"):  # no random numbers for weights that start at a constant
             self.conv = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)  # type: ignore[arg-type]
-        self.conv.weight = nn.Parameter(torch.full(self.conv.weight.shape, FIRST_WEIGHT, **where))
-        self.bn = nn.BatchNorm2d(outputs, **where)
+        self.conv.weight = nn.Parameter(torch.full(self.conv.weight.shape, INITIAL_WEIGHT, device=device, dtype=dtype))
+        self.bn = nn.BatchNorm2d(outputs, device=device, dtype=dtype)
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         return self.bn(self.conv(x))
@@ -85,12 +85,12 @@ class Branch(Skip):
 
 @register("trick", "ghost-skips")
 @dataclass(frozen=True, kw_only=True)
-class GhostSkips(Ghosts):
-    """Ways around single layers: `z = norm(layer(x)) + strength * skip(x)`, before the ReLU; from `stop` on none.
+class GhostSkips(GhostTrick):
+    """Skips lead around single layers until `stop`: `z = norm(layer(x)) + strength * skip(x)`, before the ReLU.
 
-    `identity` has no parameters and fits any network: the input itself where the shapes agree, else averaged to the
-    output's shape. `projection` multiplies by a fixed random matrix instead of averaging. `branch` is what was
-    published: in residual blocks, around each convolution, a dense convolution 1 x 1 with batch norm; `ghost_cost` in
+    `identity` has no parameters and fits any network. It adds the input itself if the shapes agree, else its average of
+    the output's shape. `projection` multiplies by a fixed random matrix instead of averaging. `branch` is what was
+    published, a dense convolution 1 x 1 with batch norm around each convolution in residual blocks. `ghost_cost` in
     `analysis` says how many weights that is beside the sparse budget. At strength 0 outputs are those of the plain
     network.
 
@@ -98,9 +98,9 @@ class GhostSkips(Ghosts):
         ValueError: if the kind is unknown.
         TypeError: if the strength is no schedule.
 
-    Source: ghost skip connections of ToST, Jaiswal et al. (2022), ICML; `branch` as in the released code, in which its
-        strength is always 1 and it is never removed. Schedule and parameter-free skips are ours: the paper's text
-        could not be consulted.
+    Source: ghost skip connections of ToST, Jaiswal et al. (2022), ICML. `branch` is as in the released code, where
+        its strength is always 1 and it is never removed. Schedule and parameter-free skips are ours, as the paper's
+        text could not be consulted.
     """
 
     way: Literal["identity", "projection", "branch"] = setting("identity", "what the input becomes on its way around")
@@ -108,26 +108,26 @@ class GhostSkips(Ghosts):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.way not in (known := ("identity", "projection", "branch")):
-            raise ValueError(f"way must be one of {', '.join(known)}, got {self.way!r}")
+        if self.way not in (ways := ("identity", "projection", "branch")):
+            raise ValueError(f"way must be one of {', '.join(ways)}, got {self.way!r}")
         if not isinstance(self.strength, Schedule):
-            raise TypeError(f"strength must be a Schedule, got {self.strength!r}; Constant(...) keeps a number")
+            raise TypeError(f"strength must be a Schedule, got {self.strength!r}. Use Constant(...) for a fixed number")
 
-    def put_in(self, model: nn.Module) -> None:
-        """Add a skip to each span.
+    def insert(self, model: nn.Module) -> None:
+        """Add a skip to each skip target.
 
         Raises:
             ValueError: if there is none, or they have skips already.
         """
         if any(isinstance(ghost, Skip) for ghost in model.modules()):
-            raise ValueError("a model must get its ghost skips once, got one that has some; set them by `at`")
-        found = find_spans(model, blocks_only=self.way == "branch")
-        if not found.spans:
-            raise ValueError(f"ghost skips need {found.needed}, got none ({found}); leave the trick out")
-        for span in found.spans:
-            _wrap(model.get_submodule(span.first), model.get_submodule(span.last), self._skip(model, span))
+            raise ValueError("a model must get its ghost skips once, got one that has some. Set them by `at`")
+        targets = find_skip_targets(model, blocks_only=self.way == "branch")
+        if not targets.layers:
+            raise ValueError(f"ghost skips need {targets.needed}, got none ({targets}). Leave the trick out")
+        for target in targets.layers:
+            _wrap(model.get_submodule(target.first), model.get_submodule(target.last), self._skip(model, target))
 
-    def set_to(self, model: nn.Module, step: int) -> None:
+    def set_strength(self, model: nn.Module, step: int) -> None:
         """Give the skips their strength.
 
         Raises:
@@ -135,40 +135,40 @@ class GhostSkips(Ghosts):
         """
         skips = [module for module in model.modules() if isinstance(module, Skip)]
         if not skips:
-            raise ValueError(f"ghost skips must be put in before step {step}, got a model without; call apply first")
+            raise ValueError(f"ghost skips must be put in before step {step}, got a model without. Call apply first")
         for skip in skips:
             skip.strength = self.strength.lasting(self.end)(step)
 
-    def take_out(self, model: nn.Module) -> list[nn.Parameter]:
-        gone: list[nn.Parameter] = []
+    def remove(self, model: nn.Module) -> list[nn.Parameter]:
+        removed: list[nn.Parameter] = []
         for module in ghosts_of(model).values():
             if isinstance(skip := vars(module)[GHOST], Skip):
                 del vars(module)[GHOST], vars(module)["forward"]
                 if NAME in module._modules:
                     delattr(module, NAME)
-                    gone += skip.parameters()
-        return gone
+                    removed += skip.parameters()
+        return removed
 
-    def _skip(self, model: nn.Module, span: Span) -> Skip:
+    def _skip(self, model: nn.Module, target: SkipTarget) -> Skip:
         if self.way == "identity":
             return Identity()
-        layer = settings_of(model.get_submodule(span.first))
-        like = next(model.get_submodule(span.first).parameters())
+        layer = settings_of(model.get_submodule(target.first))
+        like = next(model.get_submodule(target.first).parameters())
         if self.way == "projection":
-            return Projection(layer.inputs, layer.outputs, name=span.first, like=like)
+            return Projection(layer.inputs, layer.outputs, name=target.first, like=like)
         return Branch(layer.inputs, layer.outputs, stride=layer.stride, like=like)
 
 
 def _wrap(first: nn.Module, last: nn.Module, skip: Skip) -> None:
-    """Let the skip see what goes into the first module, and add to what comes out of the last."""
-    for module, forward in ((first, _noting), (last, _adding)):
+    """Let the skip record the input of the first module, and add to the output of the last."""
+    for module, forward in ((first, _recording), (last, _adding)):
         vars(module)[GHOST] = skip
-        vars(module)["forward"] = types.MethodType(_around if first is last else forward, module)
+        vars(module)["forward"] = types.MethodType(_recording_and_adding if first is last else forward, module)
     last.add_module(NAME, skip.train(last.training))
 
 
-def _noting(self: nn.Module, input: Tensor) -> Tensor:
-    vars(self)[GHOST].seen = input
+def _recording(self: nn.Module, input: Tensor) -> Tensor:
+    vars(self)[GHOST].input = input
     return type(self).forward(self, input)
 
 
@@ -176,6 +176,6 @@ def _adding(self: nn.Module, *args: Any) -> Tensor:
     return vars(self)[GHOST].added_to(type(self).forward(self, *args))
 
 
-def _around(self: nn.Module, input: Tensor) -> Tensor:
-    vars(self)[GHOST].seen = input
+def _recording_and_adding(self: nn.Module, input: Tensor) -> Tensor:
+    vars(self)[GHOST].input = input
     return _adding(self, input)

@@ -1,4 +1,4 @@
-"""Softer labels: part of the target goes to the other classes."""
+"""Label smoothing gives part of the target to the other classes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ def spread_of(amount: float, num_classes: int, convention: str = "others") -> fl
     """Return the share of the target that is spread over all classes alike: torch's `label_smoothing`.
 
     Args:
-        amount: what is taken, 0 to 1.
+        amount: share that is taken from the target, 0 to 1.
         num_classes: at least 2.
         convention: `"others"` takes the amount from the true class and shares it among the others, so the true class
-            keeps `1 - amount`; `"all"` shares it among all classes, the true one included.
+            keeps `1 - amount`. `"all"` shares it among all classes, the true one included.
 
     Raises:
         ValueError: if there is no such convention, or only one class.
@@ -42,22 +42,22 @@ def spread_of(amount: float, num_classes: int, convention: str = "others") -> fl
 @register("trick", "label-smoothing")
 @dataclass(frozen=True, kw_only=True)
 class LabelSmoothing(TemporaryTrick):
-    """Part of the target goes to the other classes, so that no output need grow without end.
+    """Part of the target goes to the other classes, so that no output needs to grow without end.
 
     The loss is `(1 - e) * loss + e * u`, with u the mean over all classes of the negative log-probability and e from
-    `spread_of`; for cross-entropy that is torch's `label_smoothing=e`. Which of the two conventions a paper means
-    matters little at many classes; the released code of ToST takes 0.1 from the true class for all epochs.
+    `spread_of`. For cross-entropy that is torch's `label_smoothing=e`. Which of the two conventions a paper means
+    matters little at many classes. The released code of ToST takes 0.1 from the true class for all epochs.
 
     Raises:
         ValueError: if the convention is unknown.
         TypeError: if the amount is no schedule.
 
-    Source: ToST, Jaiswal et al. (2022), ICML, as in the released code; Szegedy et al. (2016), arXiv:1512.00567, has
+    Source: ToST, Jaiswal et al. (2022), ICML, as in the released code. Szegedy et al. (2016), arXiv:1512.00567, have
         the other convention. A schedule is our addition.
     """
 
     changes = "loss"
-    usual_stop = 1.0  # the released code smooths for all epochs
+    default_stop_fraction = 1.0  # the released code smooths for all epochs
     amount: Schedule = setting(Constant(0.1), "what is taken from the target, until stop", range=(0, 1))
     convention: Literal["others", "all"] = setting("others", "who gets it: the other classes, or all of them")
 
@@ -65,10 +65,10 @@ class LabelSmoothing(TemporaryTrick):
         super().__post_init__()
         spread_of(0.0, 2, self.convention)
         if not isinstance(self.amount, Schedule):
-            raise TypeError(f"amount must be a Schedule, got {self.amount!r}; Constant(...) keeps a number")
+            raise TypeError(f"amount must be a Schedule, got {self.amount!r}. Use Constant(...) for a fixed number")
 
     def amount_at(self, step: int) -> float:
-        """Return what is taken at a step; nothing from `stop` on.
+        """Return what is taken at a step, which is nothing from `stop` on.
 
         Raises:
             ValueError: if the schedule leaves [0, 1].
@@ -91,18 +91,18 @@ class LabelSmoothing(TemporaryTrick):
 
 
 def _smoother_cross_entropy(loss_fn: LossFn, spread: Callable[[Tensor], float]) -> LossFn:
-    """Cross entropy with more label smoothing: class weights and labels that are passed over enter as torch says."""
+    """Return cross entropy with more label smoothing. Class weights and ignored labels count as in torch."""
     settings = torchs(loss_fn)[1]
 
     def smoothed(outputs: Tensor, labels: Tensor) -> Tensor:
-        kept = (1 - settings.get("label_smoothing", 0.0)) * (1 - spread(outputs))
-        return nn.functional.cross_entropy(outputs, labels, **{**settings, "label_smoothing": 1 - kept})
+        true_share = (1 - settings.get("label_smoothing", 0.0)) * (1 - spread(outputs))
+        return nn.functional.cross_entropy(outputs, labels, **{**settings, "label_smoothing": 1 - true_share})
 
     return like(loss_fn, smoothed)
 
 
 def _surprise(loss_fn: LossFn) -> LossFn:
-    """The mean negative log-probability of all classes, over the samples whose labels count."""
+    """Return the mean negative log-probability of all classes, over the samples whose labels count."""
     ignored = ignore_index_of(loss_fn)
 
     def counts(labels: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ def _surprise(loss_fn: LossFn) -> LossFn:
         if bool((labels[counts(labels)] >= outputs.shape[1]).any()):
             raise ValueError(
                 f"label smoothing must know which labels do not count, got {int(labels.max())} with {outputs.shape[1]} "
-                "classes; give cross_entropy itself (functools.partial gives it settings), or set loss_fn.ignore_index"
+                "classes. Give cross_entropy itself (functools.partial gives it settings), or set loss_fn.ignore_index"
             )
         return each[counts(labels)].mean()
 

@@ -1,4 +1,4 @@
-"""Rescaled initialisation: one learnt number per tensor, so that a first step of the masked network helps most."""
+"""Rescaled initialisation learns one scale per tensor, so that a first step of the masked network helps most."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,50 +18,50 @@ from sparsekit.utils.substitutes import twice_differentiable
 
 BETAS = (0.9, 0.999)  # of Adam, as torch's own and as in the released code
 TINY = 1e-8
-MOST_CHANGE = 1.0  # a scale's gradient is clipped to this; released code
+MOST_CHANGE = 1.0  # a scale's gradient is clipped to this, as in the released code
 
 
 @register("trick", "rescaled-init")
 @dataclass(frozen=True, kw_only=True)
 class RescaledInit(Trick):
-    """Before the first step every tensor is multiplied by a number of its own, learnt on the masked network.
+    """Before the first step every tensor is multiplied by a scale of its own, learnt on the masked network.
 
-    Missing connections stay missing, and every tensor keeps its direction. The numbers begin at 1. Each iteration takes
-    the gradient G of the loss on two batches. Is its norm above `limit`, the numbers are moved so that it falls;
-    otherwise so that the loss falls after one step of length `reach` along `-G`, on one of the two batches and a new
-    one. In `masked` G belongs to existing connections only. `published` is what the released code does on a masked
-    network: norm and step count missing connections too, so the network it looks ahead to is dense.
+    Missing connections stay missing, and every tensor keeps its direction. The scales begin at 1. Each iteration takes
+    the gradient G of the loss on two batches. If its norm is above `limit`, the scales change so that it falls.
+    Otherwise they change so that the loss falls after one step of length `reach` along `-G`, on one of the two batches
+    and a new one. In `masked` G belongs to existing connections only. `published` is what the released code does on a
+    masked network: norm and step count missing connections too, so the network it looks ahead to is dense.
 
-    On the dense network before it is made sparse, the other published order, it is applied to a plain model. The
+    You can apply it to a plain model as well, before you make that sparse, which is the other published order. The
     learning makes a dense copy of the weights, whatever the storage.
 
     Raises:
         ValueError: if a setting is out of range, or the variant is unknown.
 
     Source: layer-wise rescaled initialisation of ToST, Jaiswal et al. (2022), ICML, after GradInit, Zhu et al. (2021),
-        arXiv:2102.08098; settings are those of the released code's README. Masking the gradient is ours.
+        arXiv:2102.08098. The settings are those of the released code's README. Masking the gradient is ours.
     """
 
     changes = "values"
     variant: Literal["masked", "published"] = setting("masked", "whose gradients count: existing connections', or all")
-    iterations: int = setting(180, "how often the numbers are moved", range=(1, 1000))
-    rate: float = setting(0.01, "Adam's learning rate for the numbers", range=(0, 1))
+    iterations: int = setting(180, "how often the scales are changed", range=(1, 1000))
+    rate: float = setting(0.01, "Adam's learning rate for the scales", range=(0, 1))
     reach: float = setting(0.1, "length of the step that is looked ahead", range=(0, 1))
     limit: float = setting(1.0, "largest norm that the gradient may have", range=(0, 100))
-    least: float = setting(0.01, "smallest number for a weight; biases may vanish", range=(0, 1))
+    least: float = setting(0.01, "smallest scale of a weight, while biases may vanish", range=(0, 1))
 
     def __post_init__(self):
         super().__post_init__()
         many = float("inf")
         check_range(self, iterations=(1, many), rate=(0, many), limit=(0, many), least=(0, many))
         if self.reach <= 0:
-            raise ValueError(f"reach must be above 0, got {self.reach}; the released code takes 0.1")
+            raise ValueError(f"reach must be above 0, got {self.reach}. The released code takes 0.1")
         if self.variant not in ("masked", "published"):
             raise ValueError(f"variant must be masked or published, got {self.variant!r}")
 
-    def apply(self, model: nn.Module, given: TrickContext | None = None) -> nn.Module:
-        given = given or TrickContext()
-        scales = self.scales(model, given.batches, given.loss_fn)
+    def apply(self, model: nn.Module, context: TrickContext | None = None) -> nn.Module:
+        context = context or TrickContext()
+        scales = self.scales(model, context.batches, context.loss_fn)
         with torch.no_grad():
             for name, scale in scales.items():
                 _parameter(model, name).mul_(scale)
@@ -70,11 +70,11 @@ class RescaledInit(Trick):
     def scales(
         self, model: nn.Module, batches: Iterable[Batch], loss_fn: LossFn = nn.functional.cross_entropy
     ) -> dict[str, float]:
-        """Return the number for each tensor that is not zero; the model stays as it is.
+        """Return the scale of each tensor that is not zero. The model stays as it is.
 
         Args:
             model: sparse or plain.
-            batches: two and a half are looked at in each iteration; they are walked through again when they end.
+            batches: each iteration takes two or three. They are iterated over again when they end.
             loss_fn: `(outputs, labels) -> mean loss`.
 
         Raises:
@@ -84,31 +84,31 @@ class RescaledInit(Trick):
         stream = _endless(batches)
         with seeded_rng(generator(0, "rescaled-init")), twice_differentiable():
             for _ in range(self.iterations):
-                search.move(next(stream), next(stream), stream)
+                search.step(next(stream), next(stream), stream)
         return dict(zip(search.names, search.scales.tolist(), strict=True))
 
 
 class _Search:
-    """The numbers on their way: a dense twin of the network whose weights are first values times numbers."""
+    """The search for the scales, on a dense copy of the network whose weights are the initial ones times the scales."""
 
     def __init__(self, settings: RescaledInit, model: nn.Module, loss_fn: LossFn):
         self.settings, self.loss_fn = settings, loss_fn
-        self.twin = densify(model).train()
-        for module in self.twin.modules():
+        self.dense = densify(model).train()
+        for module in self.dense.modules():
             if isinstance(module, _DropoutNd):
                 module.eval()
         layers = sparse_layers(model) if settings.variant == "masked" else {}
         self.masks = {f"{name}.weight": layer.topology.mask() for name, layer in layers.items()}
-        self.first = {name: parameter.detach() for name, parameter in self.twin.named_parameters()}
-        self.names = [name for name, tensor in self.first.items() if float(tensor.norm()) > 0]
-        like = next(iter(self.first.values()))
+        self.initial = {name: parameter.detach() for name, parameter in self.dense.named_parameters()}
+        self.names = [name for name, tensor in self.initial.items() if float(tensor.norm()) > 0]
+        like = next(iter(self.initial.values()))
         self.scales = torch.ones(len(self.names), dtype=like.dtype, device=like.device)
-        least = [settings.least if self.first[name].dim() > 1 or "bias" not in name else 0.0 for name in self.names]
+        least = [settings.least if self.initial[name].dim() > 1 or "bias" not in name else 0.0 for name in self.names]
         self.least = self.scales.new_tensor(least)
         self.adam = _TwoStepAdam(settings.rate, torch.zeros_like(self.scales))
 
-    def move(self, one: Batch, other: Batch, stream: Iterator[Batch]) -> None:
-        """Move the numbers once."""
+    def step(self, one: Batch, other: Batch, stream: Iterator[Batch]) -> None:
+        """Change the scales once."""
         scales = self.scales.clone().requires_grad_()
         weights = self._weights(scales)
         gradients = self._gradients(weights, _joined(one, other))
@@ -120,33 +120,33 @@ class _Search:
             ahead = self._ahead(weights, gradients, float(norm.detach()))
             objective = self._loss(ahead, _joined(one, next(stream))) / self.settings.reach
         (slope,) = torch.autograd.grad(objective, scales)
-        step = self.adam.step(slope.clamp(-MOST_CHANGE, MOST_CHANGE), "constraint" if is_steep else "objective")
-        self.scales = torch.maximum(self.scales - step, self.least)
+        descent = self.adam.step(slope.clamp(-MOST_CHANGE, MOST_CHANGE), "constraint" if is_steep else "objective")
+        self.scales = torch.maximum(self.scales - descent, self.least)
 
     def _weights(self, scales: Tensor) -> dict[str, Tensor]:
-        scaled = {name: self.first[name] * scale for name, scale in zip(self.names, scales, strict=True)}
-        # What is zero all over has no number, but a gradient.
-        return {name: scaled.get(name, tensor.clone().requires_grad_()) for name, tensor in self.first.items()}
+        scaled = {name: self.initial[name] * scale for name, scale in zip(self.names, scales, strict=True)}
+        # A tensor of zeros has no scale, but it has a gradient.
+        return {name: scaled.get(name, tensor.clone().requires_grad_()) for name, tensor in self.initial.items()}
 
     def _gradients(self, weights: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         loss = self._loss(weights, batch)
-        found = torch.autograd.grad(loss, list(weights.values()), create_graph=True, materialize_grads=True)
-        pairs = zip(weights, found, strict=True)
+        gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True, materialize_grads=True)
+        pairs = zip(weights, gradients, strict=True)
         return {name: grad * self.masks[name] if name in self.masks else grad for name, grad in pairs}
 
     def _ahead(self, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], norm: float) -> dict[str, Tensor]:
-        """The weights after one step of the given length; the step itself counts as constant."""
+        """Return the weights after one step of length `reach`, which counts as constant."""
         length = self.settings.reach / max(norm, TINY)
         return {name: weight - length * gradients[name].detach() for name, weight in weights.items()}
 
     def _loss(self, weights: Mapping[str, Tensor], batch: Batch) -> Tensor:
         inputs, labels = batch
-        return self.loss_fn(functional_call(self.twin, dict(weights), (inputs,)), labels)
+        return self.loss_fn(functional_call(self.dense, dict(weights), (inputs,)), labels)
 
 
 @dataclass
 class _TwoStepAdam:
-    """Adam whose two kinds of step keep a mean each and share the mean square, as in the released code."""
+    """Adam with two kinds of step, which have a mean each and share the mean square, as in the released code."""
 
     rate: float
     square: Tensor
@@ -154,7 +154,7 @@ class _TwoStepAdam:
     counts: dict[str, int] = field(default_factory=dict)
 
     def step(self, slope: Tensor, kind: str) -> Tensor:
-        """Return how far to go down."""
+        """Return how far to descend."""
         first, second = BETAS
         self.counts[kind] = self.counts.get(kind, 0) + 1
         self.means[kind] = first * self.means.get(kind, torch.zeros_like(slope)) + (1 - first) * slope
@@ -166,9 +166,9 @@ class _TwoStepAdam:
 
 def _parameter(model: nn.Module, name: str) -> Tensor:
     """Return a parameter by its name in the plain network."""
-    path, _, own = name.rpartition(".")
+    path, _, leaf = name.rpartition(".")
     module = model.get_submodule(path)
-    return module.param if isinstance(module, SparseLayer) and own == "weight" else module.get_parameter(own)
+    return module.param if isinstance(module, SparseLayer) and leaf == "weight" else module.get_parameter(leaf)
 
 
 def _joined(one: Batch, other: Batch) -> Batch:
@@ -183,5 +183,5 @@ def _endless(batches: Iterable[Batch]) -> Iterator[Batch]:
             yield batch
         if ended_at_once:
             raise ValueError(
-                "rescaled initialisation must see batches, got none; give Given(batches=[...]), or a loader"
+                "rescaled initialisation must see batches, got none. Give TrickContext(batches=[...]), or a loader"
             )

@@ -1,4 +1,4 @@
-"""Where a skip may lead around a layer: from its input to just before the ReLU that follows."""
+"""A skip target is a layer that a skip may lead around, from its input to just before the ReLU that follows."""
 
 import operator
 from collections import Counter
@@ -11,7 +11,7 @@ import torch.fx
 from torch import Tensor, nn
 
 from sparsekit.layers import SparseLayer
-from sparsekit.tricks.fx_reader import UnreadableError, is_ours_or_torchs, is_relu_call, listed, own_graph
+from sparsekit.tricks.fx_reader import UnreadableError, abbreviate, forward_graph, is_ours_or_torchs, is_relu_call
 
 LAYERS = (SparseLayer, nn.Linear, nn.Conv2d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
@@ -19,8 +19,8 @@ SUMS = {operator.add, operator.iadd, torch.add, Tensor.add, Tensor.add_, "add", 
 
 
 @dataclass(frozen=True)
-class Span:
-    """A layer, and the normalisation behind it if there is one, up to the ReLU or the sum before it.
+class SkipTarget:
+    """A layer and the normalisation behind it, if there is one, up to the ReLU or the sum before it.
 
     Args:
         first: name of the layer.
@@ -33,26 +33,26 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class SkipTargets:
-    """Where skips may go, and for every other layer why not.
+    """The layers that a skip may lead around, and for every other layer the reason against it.
 
     Args:
-        spans: in the model's order.
-        others: by layer.
-        needed: what a span must be, in words.
+        layers: in the model's order.
+        others: the reasons, by layer.
+        needed: what a target must be, in words.
     """
 
-    spans: tuple[Span, ...]
+    layers: tuple[SkipTarget, ...]
     others: dict[str, str]
     needed: str
 
     def __str__(self) -> str:
-        found = listed([span.first for span in self.spans])
-        return f"around: {found}; not around: {listed([f'{name} ({why})' for name, why in self.others.items()])}"
+        layers = abbreviate([target.first for target in self.layers])
+        return f"around: {layers} | not around: {abbreviate([f'{name} ({why})' for name, why in self.others.items()])}"
 
 
 @dataclass(frozen=True)
 class LayerSettings:
-    """What a skip must know of a layer."""
+    """The settings of a layer that its skip depends on."""
 
     inputs: int
     outputs: int
@@ -60,40 +60,40 @@ class LayerSettings:
     keeps_size: bool = True
 
 
-def find_spans(model: nn.Module, *, blocks_only: bool = False) -> SkipTargets:
-    """Return where skips may lead around a layer; each module's own `forward` is read by `torch.fx`.
+def find_skip_targets(model: nn.Module, *, blocks_only: bool = False) -> SkipTargets:
+    """Return the layers that skips may lead around. `torch.fx` reads each module's own `forward`.
 
     Args:
         model: sparse or plain.
-        blocks_only: only around convolutions with normalisation in blocks that add something up, and such that a
-            convolution 1 x 1 of the same stride gives pictures of the same size.
+        blocks_only: only convolutions with normalisation in blocks that add something up. A convolution 1 x 1 of the
+            same stride must give images of the same size.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
-        >>> print(find_spans(net))
-        around: 0; not around: 2 (leads to no ReLU)
+        >>> print(find_skip_targets(net))
+        around: 0 | not around: 2 (leads to no ReLU)
     """
-    found, others, used = [], {}, Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
+    targets, others, used = [], {}, Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
     for prefix, module in model.named_modules():
         if not isinstance(module, nn.Sequential) and is_ours_or_torchs(module):
             continue
         try:
-            graph = own_graph(module)
+            graph = forward_graph(module)
         except UnreadableError as error:
             others |= {_join(prefix, name): str(error) for name, child in module.named_children() if _is_layer(child)}
             continue
-        reader = _Reader(module, graph, used, blocks_only)
+        reader = _ForwardReader(module, graph, used, blocks_only)
         for name, last, why in reader.layers():
             if why:
                 others[_join(prefix, name)] = why
             else:
-                found.append(Span(_join(prefix, name), _join(prefix, last)))
+                targets.append(SkipTarget(_join(prefix, name), _join(prefix, last)))
     needed = "convolutions in residual blocks" if blocks_only else "layers that lead to a ReLU"
-    return SkipTargets(spans=tuple(found), others=others, needed=needed)
+    return SkipTargets(layers=tuple(targets), others=others, needed=needed)
 
 
 def settings_of(layer: Any) -> LayerSettings:
-    """Return what a skip must know of a linear layer or convolution, sparse or not."""
+    """Return the settings of a linear layer or convolution, sparse or not, that its skip depends on."""
     shape = layer.shape if isinstance(layer, SparseLayer) else tuple(layer.weight.shape)
     if len(shape) == 2:
         return LayerSettings(shape[1], shape[0])
@@ -103,8 +103,8 @@ def settings_of(layer: Any) -> LayerSettings:
     return LayerSettings(shape[1] * conv.groups, shape[0], tuple(conv.stride), keeps_size)
 
 
-class _Reader:
-    """One module's own forward."""
+class _ForwardReader:
+    """A reader of one module's own forward."""
 
     def __init__(self, module: nn.Module, graph: torch.fx.Graph, used: Counter, blocks_only: bool):
         self.module, self.used, self.blocks_only = module, used, blocks_only
@@ -114,20 +114,20 @@ class _Reader:
         self.is_block = is_sum and not isinstance(module, nn.Sequential)
 
     def layers(self) -> Iterator[tuple[str, str, str]]:
-        """Yield the name of each layer, where its span ends, and why it is none, if so."""
+        """Yield the name of each layer, the module before the ReLU, and the reason against a skip, if there is one."""
         for node in self.nodes:
             if isinstance(layer := self._child(node), LAYERS):
                 last = self._last(node)
-                yield str(node.target), str(last.target), self._why_not(node, last, layer)
+                yield str(node.target), str(last.target), self._reason_against(node, last, layer)
 
-    def _why_not(self, node: torch.fx.Node, last: torch.fx.Node, layer: nn.Module) -> str:
+    def _reason_against(self, node: torch.fx.Node, last: torch.fx.Node, layer: nn.Module) -> str:
         if any(self.calls[one.target] > 1 or self.used[id(self._child(one))] > 1 for one in (node, last)):
             return "used more than once"
         if not self._leads_to_relu(last):
             return "leads to no ReLU"
-        return self._why_no_branch(node, last, settings_of(layer)) if self.blocks_only else ""
+        return self._reason_against_branch(node, last, settings_of(layer)) if self.blocks_only else ""
 
-    def _why_no_branch(self, node: torch.fx.Node, last: torch.fx.Node, layer: LayerSettings) -> str:
+    def _reason_against_branch(self, node: torch.fx.Node, last: torch.fx.Node, layer: LayerSettings) -> str:
         if not self.is_block:
             return "in no residual block"
         if last is node or not layer.stride:

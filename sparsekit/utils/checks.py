@@ -1,4 +1,4 @@
-"""What comes from outside is what it must be, or is refused with a sentence: types and numbers."""
+"""Checks of types and numbers that come from outside, each of which is refused with a sentence if it is wrong."""
 
 import collections.abc
 import dataclasses
@@ -8,31 +8,31 @@ import numbers
 import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", types.NoneType: "none"}
-# What to do instead, by the type that is asked for.
+WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text", types.NoneType: "none"}
+# What to do instead, by the type that a setting needs.
 WAYS = {
-    "int": "round it",
-    "float": "write it without quotes, and take .item() of a tensor",
-    "bool": "write True or False",
-    "str": "put it in quotes",
-    "tuple": "write (one,) for a single one",
-    "Mapping": "write {'name': value}",
-    "Literal": "choose one of them",
-    "Callable": "write lambda ...: ..., or the name of a function",
-    "DropScore": "make one, as in Magnitude()",
-    "GrowScore": "make one, as in Gradient()",
-    "Candidates": "make one, as in AllMissing()",
-    "Experiment": "take one of the recipes",
-    "Schedule": "Constant(...) keeps a number",
-    "Rule": "use rules.make_rule, or a recipe, which takes names",
-    "Score": "use scores.SNIP(), or a recipe, which takes names",
+    "int": "Round it",
+    "float": "Write it without quotes, and take .item() of a tensor",
+    "bool": "Write True or False",
+    "str": "Put it in quotes",
+    "tuple": "Write (one,) for a single one",
+    "Mapping": "Write {'name': value}",
+    "Literal": "Choose one of them",
+    "Callable": "Write lambda ...: ..., or the name of a function",
+    "DropScore": "Make one, as in Magnitude()",
+    "GrowScore": "Make one, as in Gradient()",
+    "Candidates": "Make one, as in AllMissing()",
+    "Experiment": "Take one of the recipes",
+    "Schedule": "Write Constant(...) to keep a number",
+    "Rule": "Use rules.make_rule, or a recipe, which takes names",
+    "Score": "Use scores.SNIP(), or a recipe, which takes names",
 }
 
 
 def check_types(owner: Any, *, any_number: tuple[str, ...] = ()) -> None:
-    """Check that every field of a settings object is of its annotated type; numbers of numpy become plain ones.
+    """Check that every field of a settings object is of its annotated type, and make numbers of numpy plain ones.
 
-    True and false are no numbers here, and a list will do for a tuple.
+    True and false are no numbers here. You may give a list where a tuple is expected.
 
     Args:
         owner: a dataclass object, frozen or not.
@@ -40,7 +40,7 @@ def check_types(owner: Any, *, any_number: tuple[str, ...] = ()) -> None:
 
     Raises:
         TypeError: if a field is of another type.
-        ValueError: if a number is not finite, or a text none of those that are known.
+        ValueError: if a number is not finite, or a text is none of the known ones.
     """
     for field, hint in _hints(type(owner)):
         value = getattr(owner, field.name)
@@ -56,20 +56,20 @@ def check_integer(what: str, value: Any, *, least: int | None = None) -> int:
     """Return a number as a plain int, for example one of numpy.
 
     Raises:
-        TypeError: if it is no whole number.
+        TypeError: if it is no integer.
         ValueError: if it is below the least.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{what} must be a whole number, got {shown(value)}; round it")
+        raise TypeError(f"{what} must be an integer, got {shown(value)}. Round it")
     if least is not None and value < least:
-        raise ValueError(f"{what} must be at least {least}, got {value}; raise it")
+        raise ValueError(f"{what} must be at least {least}, got {value}. Raise it")
     return int(value)
 
 
 def number(what: str, value: Any) -> Any:
-    """Return a number as a plain one, for example one of numpy; anything else is a TypeError."""
+    """Return a number as a plain one, for example one of numpy, or raise TypeError if it is no number."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{what} must be a number, got {shown(value)}; {WAYS['float']}")
+        raise TypeError(f"{what} must be a number, got {shown(value)}. {WAYS['float']}")
     return _unboxed(value)
 
 
@@ -81,33 +81,33 @@ def check_finite_number(what: str, value: Any) -> Any:
         ValueError: if it is infinite or NaN.
     """
     if not math.isfinite(number(what, value)):
-        raise ValueError(f"{what} must be finite, got {value}; look where it was computed")
+        raise ValueError(f"{what} must be finite, got {value}. Look where it was computed")
     return _unboxed(value)
 
 
 def must_be(what: str, value: Any, kind: type, way: str) -> None:
-    """Raise TypeError unless a value is of a class; `way` says what to do instead."""
+    """Raise TypeError unless a value is of a class. The `way` says what to do instead, as in "give the network"."""
     if not isinstance(value, kind):
-        raise TypeError(f"{what} must be a {kind.__name__}, got {shown(value)}; {way}")
+        raise TypeError(f"{what} must be a {kind.__name__}, got {shown(value)}. {way[:1].upper()}{way[1:]}")
 
 
 def sides_of(shape: Any) -> tuple[int, ...]:
     """Return a weight's shape, `(outputs, inputs, *kernel)`, as plain numbers.
 
     Raises:
-        TypeError: if it is no sequence of whole numbers.
+        TypeError: if it is no sequence of integers.
         ValueError: if it has fewer than two sides, or one that is not positive.
     """
     if not isinstance(shape, collections.abc.Sequence) or isinstance(shape, str):
-        raise TypeError(f"a weight's shape must be (outputs, inputs, *kernel), got {shown(shape)}; use weight.shape")
+        raise TypeError(f"a weight's shape must be (outputs, inputs, *kernel), got {shown(shape)}. Use weight.shape")
     sides = tuple(check_integer("a side of a weight's shape", side) for side in shape)
     if len(sides) < 2 or min(sides) < 1:
-        raise ValueError(f"a weight's shape must have two or more positive sides, got {sides}; use weight.shape")
+        raise ValueError(f"a weight's shape must have two or more positive sides, got {sides}. Use weight.shape")
     return sides
 
 
 def suits(value: Any, hint: Any) -> bool:
-    """Whether a value is of an annotated type; whole numbers are numbers, true and false are not."""
+    """Whether a value is of an annotated type, where integers are numbers, but true and false are not."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Literal:
         return any(
@@ -121,14 +121,14 @@ def suits(value: Any, hint: Any) -> bool:
         return len(value) == len(each) and all(map(suits, value, each))
     if origin is collections.abc.Callable or hint is collections.abc.Callable:
         return callable(value)
-    wanted = (int, float) if hint is float else origin or hint
-    if hint is Any or not isinstance(wanted, type | tuple):
-        return True  # nothing that could be asked here
-    return isinstance(value, wanted) and (hint is bool or wanted is object or not isinstance(value, bool))
+    classes = (int, float) if hint is float else origin or hint
+    if hint is Any or not isinstance(classes, type | tuple):
+        return True  # because there is nothing to check here
+    return isinstance(value, classes) and (hint is bool or classes is object or not isinstance(value, bool))
 
 
 def type_in_words(hint: Any, *, quoted: bool = False) -> str:
-    """Say in words what a type asks for."""
+    """Return a type in words."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Literal:
         return " or ".join(map(repr if quoted else str, parts))
@@ -141,7 +141,7 @@ def type_in_words(hint: Any, *, quoted: bool = False) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value as a message can show it: a long one by its type."""
+    """Return a value as a message can show it, where a long one is named by its type."""
     if isinstance(value, type):
         return f"the class {value.__name__}, which must be called"
     text = repr(value)
@@ -150,17 +150,16 @@ def shown(value: Any) -> str:
 
 def _check(what: str, value: Any, plain: Any, hint: Any, *, finite: bool) -> None:
     if not suits(plain, hint):
-        known = _literals(hint)
-        error = ValueError if isinstance(value, str) and known else TypeError
+        error = ValueError if isinstance(value, str) and _has_literals(hint) else TypeError
         way = _way(hint)
-        raise error(f"{what} must be {type_in_words(hint, quoted=True)}, got {shown(value)}; {way}")
+        raise error(f"{what} must be {type_in_words(hint, quoted=True)}, got {shown(value)}. {way}")
     several = plain if isinstance(plain, tuple) else (plain,)
     if finite and any(isinstance(one, float) and not math.isfinite(one) for one in several):
-        raise ValueError(f"{what} must be finite, got {shown(value)}; look where it was computed")
+        raise ValueError(f"{what} must be finite, got {shown(value)}. Look where it was computed")
 
 
 def _plain(value: Any, hint: Any) -> Any:
-    """Return numbers of numpy as plain ones, and a list as a tuple where that is asked for."""
+    """Return numbers of numpy as plain ones, and a list as a tuple where the type is one."""
     wants_tuple = any(tuple in (one, get_origin(one)) for one in (hint, *get_args(hint)))
     if isinstance(value, list | tuple) and wants_tuple:
         return tuple(map(_unboxed, value))
@@ -168,11 +167,11 @@ def _plain(value: Any, hint: Any) -> Any:
 
 
 def _unboxed(value: Any) -> Any:
-    """Return a number of numpy as a plain one; without importing numpy, which takes long."""
+    """Return a number of numpy as a plain one, without importing numpy, which takes long."""
     return value.item() if type(value).__module__ == "numpy" and not getattr(value, "ndim", 1) else value
 
 
-def _literals(hint: Any) -> bool:
+def _has_literals(hint: Any) -> bool:
     return Literal in (get_origin(hint), *map(get_origin, get_args(hint)))
 
 
@@ -180,11 +179,11 @@ def _way(hint: Any) -> str:
     for one in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
         if way := WAYS.get(getattr(get_origin(one) or one, "__name__", "")):
             return way
-    return "make one and hand it in"
+    return "Make one and give it"
 
 
 @functools.cache
 def _hints(cls: type) -> tuple[tuple[dataclasses.Field, Any], ...]:
-    """Return the fields of a dataclass with their types; those written as strings are for type checkers."""
+    """Return the fields of a dataclass with their types, but those written as strings, which type checkers read."""
     fields = [field for field in dataclasses.fields(cls) if not isinstance(field.type, str)]
     return tuple((f, get_args(f.type)[0] if get_origin(f.type) is Annotated else f.type) for f in fields)

@@ -1,7 +1,7 @@
-"""Numba functions whose machine code is kept between processes: compiled anew where it is damaged or out of date.
+"""Keep the machine code of Numba functions between processes, and compile it anew if it is damaged or out of date.
 
-Numba by itself runs whatever its files hold: half a file ends in an error of pickle, a flipped bit in other machine
-code. It also takes no notice when a function changes that another file's functions have been compiled with.
+Numba by itself runs whatever its files hold, so half a file ends in an error of pickle, and a flipped bit in other
+machine code. It also takes no notice when a function changes that another file's functions were compiled with.
 """
 
 # The parts of Numba used here have no types.
@@ -22,21 +22,21 @@ END = struct.Struct("<I")  # the CRC-32 of all before
 
 
 def compiled(**options: Any) -> Callable[[Callable], Any]:
-    """Return a decorator that compiles a function on its first call and keeps the code; options are those of `njit`."""
+    """Return a decorator that compiles a function on its first call and keeps the code, with options as for `njit`."""
 
     def decorate(function: Callable) -> Any:
-        made = njit(cache=True, nogil=True, boundscheck=False, **options)(function)
-        kept = getattr(made, "_cache", None)  # there is none where NUMBA_DISABLE_JIT is set
-        if kept is not None:
-            stamp = kept._cache_file._source_stamp, _stamps(Path(function.__code__.co_filename).parent)
-            kept._cache_file = KeptCode(kept.cache_path, kept._impl.filename_base, stamp)
-        return made
+        dispatcher = njit(cache=True, nogil=True, boundscheck=False, **options)(function)
+        cache = getattr(dispatcher, "_cache", None)  # there is none where NUMBA_DISABLE_JIT is set
+        if cache is not None:
+            stamp = cache._cache_file._source_stamp, _stamps(Path(function.__code__.co_filename).parent)
+            cache._cache_file = CheckedCode(cache.cache_path, cache._impl.filename_base, stamp)
+        return dispatcher
 
     return decorate
 
 
-class KeptCode(IndexDataCacheFile):
-    """Numba's files of a function, with checksums; what is not whole counts as not there."""
+class CheckedCode(IndexDataCacheFile):
+    """Numba's files of a function, with checksums. A file that is not whole counts as not there."""
 
     def _load_index(self) -> dict:
         try:
@@ -58,7 +58,7 @@ class KeptCode(IndexDataCacheFile):
         """Keep compiled code, where there is room for it."""
         try:
             super().save(key, data)
-        except OSError:  # no space, say: the code is in memory, and the next process compiles it again
+        except OSError:  # for lack of space, say. The code is in memory, and the next process compiles it again
             return
 
 
@@ -66,7 +66,7 @@ def _content(data: bytes) -> bytes:
     """Return what is before the checksum.
 
     Raises:
-        OSError: if it differs; Numba then goes on as if the file had been removed.
+        OSError: if it differs, when Numba continues as if the file had been removed.
     """
     content, end = data[: -END.size], data[-END.size :]
     if end != END.pack(zlib.crc32(content)):
@@ -76,6 +76,6 @@ def _content(data: bytes) -> bytes:
 
 @functools.cache
 def _stamps(folder: Path) -> tuple:
-    """When each file beside a compiled function was changed that has compiled functions too, for it may use them."""
+    """Return when each file in the folder that has compiled functions was changed, for others may use them."""
     files = [path for path in sorted(folder.glob("*.py")) if "numba" in path.read_text(encoding="utf-8")]
     return tuple((path.name, path.stat().st_mtime, path.stat().st_size) for path in files)

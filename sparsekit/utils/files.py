@@ -19,39 +19,39 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-# A disk that is full, a user's share of it, and a limit on the size of files (`ulimit -f`).
+# The disk is full, or a user's share of it, or a file is larger than a limit (`ulimit -f`).
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-CHECKSUM = {"checksum": "0" * 8}  # what a text that is going to be sealed begins with
+CHECKSUM = {"checksum": "0" * 8}  # with which a text begins that will be sealed
 _SEAL = re.compile(rb'"checksum": ?"([0-9a-f]{8})"')
-_FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')  # some of them on Windows only, where runs may be copied to
-_LONGEST = 150  # bytes of a name; systems take 255, and a run's folder adds a hash
+_FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')  # some of them on Windows only, to which you may copy runs
+_LONGEST = 150  # bytes of a name. Systems take 255, and a run's folder adds a hash
 
 
 def check_name(name: str, what: str) -> None:
-    """Raise unless a name can be that of a file or folder, and cannot lead out of the folder it is kept in.
+    """Raise unless a name can be that of a file or folder, and cannot lead out of its folder.
 
     Raises:
         TypeError: if it is no text.
-        ValueError: if it is empty or too long, holds a separator or another character that some system forbids, or
-            begins or ends with a dot or a space.
+        ValueError: if it is empty or too long, begins or ends with a dot or a space, or holds a separator or another
+            character that some system forbids.
 
     Example:
         >>> check_name("digits-mlp", "recipe")
     """
     if not isinstance(name, str):
-        raise TypeError(f"{what} must be a text, got {name!r}; it becomes the name of a file or folder")
+        raise TypeError(f"{what} must be a text, got {name!r}. It becomes the name of a file or folder")
     if not 0 < len(name.encode(errors="replace")) <= _LONGEST or _FORBIDDEN.search(name) or name != name.strip(" ."):
         raise ValueError(
-            f"{what} must be a plain name of a file or folder, at most {_LONGEST} bytes, got {name!r}; use letters, "
+            f"{what} must be a plain name of a file or folder, at most {_LONGEST} bytes, got {name!r}. Use letters, "
             "digits and hyphens, and give the folder elsewhere"
         )
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Call `write(temporary)`, then rename the temporary file to `path`; on failure nothing is left behind.
+    """Call `write(temporary)`, then rename the temporary file to `path`, or leave nothing behind on failure.
 
     Raises:
-        OSError: if there is no space; the message says so.
+        OSError: if there is no space, which the message says.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.new")
     try:
@@ -73,10 +73,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def append(path: Path, data: bytes) -> None:
-    """Add to the end of a file; where that fails, take away again what was written of it.
+    """Add to the end of a file, and where that fails, remove again what was added.
 
     Raises:
-        OSError: if there is no space; the message says so.
+        OSError: if there is no space, which the message says.
     """
     size = path.stat().st_size if path.exists() else 0
     with _saying_no_space(path):
@@ -101,35 +101,35 @@ def _saying_no_space(path: Path) -> Iterator[None]:
             raise
         raise OSError(
             cause.errno,
-            f"there must be room to write {path}, got no space ({os.strerror(cause.errno or 0)}); what was there "
-            "before is whole: free some space, or raise the limit on files, and call again",
+            f"there must be room to write {path}, got no space ({os.strerror(cause.errno or 0)}). What was "
+            "there before is whole. Free some space, or raise the limit on files, and call again",
         ) from error
 
 
 def sealed(data: bytes) -> bytearray:
-    """Fill in the checksum of a text that holds the entry `CHECKSUM`: a CRC-32 of all bytes, itself counted as zeros.
+    """Fill in the checksum of a text that holds the entry `CHECKSUM`: a CRC-32 of all bytes, where it counts as zeros.
 
     Raises:
         ValueError: if there is no such entry.
     """
     whole = bytearray(data)
-    found = _SEAL.search(whole)
-    if found is None:
-        raise ValueError('what is to be sealed must hold the entry "checksum", got none; put CHECKSUM into it first')
-    whole[found.start(1) : found.end(1)] = _checksum(whole, found)
+    seal = _SEAL.search(whole)
+    if seal is None:
+        raise ValueError('what is to be sealed must hold the entry "checksum", got none. Put CHECKSUM into it first')
+    whole[seal.start(1) : seal.end(1)] = _checksum(whole, seal)
     return whole
 
 
 def is_sealed(data: bytes) -> bool:
-    """Whether bytes are those that `sealed` returned; every flipped bit shows."""
-    found = _SEAL.search(data)
-    return found is not None and found[1] == _checksum(data, found)
+    """Whether bytes are those that `sealed` returned, which every flipped bit changes."""
+    seal = _SEAL.search(data)
+    return seal is not None and seal[1] == _checksum(data, seal)
 
 
-def _checksum(data: bytes | bytearray, found: re.Match[bytes]) -> bytes:
+def _checksum(data: bytes | bytearray, seal: re.Match[bytes]) -> bytes:
     view = memoryview(data)
-    before = zlib.crc32(b"0" * 8, zlib.crc32(view[: found.start(1)]))
-    return b"%08x" % zlib.crc32(view[found.end(1) :], before)
+    before = zlib.crc32(b"0" * 8, zlib.crc32(view[: seal.start(1)]))
+    return b"%08x" % zlib.crc32(view[seal.end(1) :], before)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -142,7 +142,7 @@ def read_json(path: Path, *, remedy: str = "delete it") -> dict[str, Any]:
 
     Args:
         path: the file.
-        remedy: what to do if it is damaged and there is no good copy.
+        remedy: what to do if it is damaged and there is no good copy, as the end of a sentence.
 
     Raises:
         ValueError: if the file is another, or damaged.
@@ -152,7 +152,7 @@ def read_json(path: Path, *, remedy: str = "delete it") -> dict[str, Any]:
     if not is_sealed(data):
         raise ValueError(
             f"{path} must hold what sparsekit wrote with its checksum, got a file that is damaged, changed by hand or "
-            f"of an older version; put a good copy in its place, or {remedy}"
+            f"of an older version. Put a good copy in its place, or {remedy}"
         )
     values = json.loads(data)
     del values["checksum"]
@@ -168,20 +168,20 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with zipfile.ZipFile(path) as file:
-            # Whole members: their checksums are compared at their ends only, where an array may not reach.
+            # We read whole members, because zipfile compares their checksums at their ends only.
             members = {name.removesuffix(".npy"): file.read(name) for name in file.namelist()}
         return {name: np.lib.format.read_array(io.BytesIO(member)) for name, member in members.items()}
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged files
         raise ValueError(
-            f"{path} must be a whole .npz file, got a damaged or foreign one ({error}); put a good copy in its place, "
+            f"{path} must be a whole .npz file, got a damaged or foreign one ({error}). Put a good copy in its place, "
             "or delete it"
         ) from error
 
 
 def cache_folder() -> Path:
-    """Return where things are kept that can be made anew; it need not exist.
+    """Return the folder of things that can be made anew, which need not exist.
 
     Raises:
         OSError: if the user has no home.
@@ -189,19 +189,19 @@ def cache_folder() -> Path:
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError as error:  # a user without a name, as in some containers
-        raise OSError("a cache must have a folder, got no home; set XDG_CACHE_HOME to a folder of yours") from error
+        raise OSError("a cache must have a folder, got no home. Set XDG_CACHE_HOME to a folder of yours") from error
     return home / "sparsekit"
 
 
 @contextmanager
 def alone(folder: Path, waiting: Callable[[], Any] = lambda: None) -> Iterator[None]:
-    """Be the only one on this machine within such a block for this folder, which need not exist.
+    """Be the only one on this machine that works with a folder, which need not exist, for as long as a `with` lasts.
 
-    Others wait for their turn; a process that dies gives its turn away.
+    Others wait for their turn. A process that dies gives its turn away.
 
     Args:
-        folder: what is written to; nothing is put there.
-        waiting: called once if somebody else is at it.
+        folder: where you will write. Nothing is put there by this.
+        waiting: called once if somebody else works with it.
 
     Raises:
         OSError: if there is no folder of this user's own to keep the locks in.
@@ -219,22 +219,22 @@ def alone(folder: Path, waiting: Callable[[], Any] = lambda: None) -> Iterator[N
 
 
 def _lock_folder() -> Path:
-    """Return a folder that is this user's own: what others could put there would be written to or waited for."""
+    """Return a folder that is this user's own, since we would write to, or wait for, what others put there."""
     user = os.getuid() if hasattr(os, "getuid") else "own"  # not by name, which a container's user may lack
     first = Path(tempfile.gettempdir()) / f"sparsekit-locks-{user}"
     if not (fault := _fault_of(first)):
         return first
-    second = cache_folder() / "locks"  # not the first choice: homes on a network may know no locks
+    second = cache_folder() / "locks"  # not the first choice, because homes on a network may know no locks
     if not (other := _fault_of(second)):
         return second
     raise OSError(
-        f"a folder for locks must belong to this user, got neither {first} ({fault}) nor {second} ({other}); set "
+        f"a folder for locks must belong to this user, got neither {first} ({fault}) nor {second} ({other}). Set "
         "TMPDIR or XDG_CACHE_HOME to a folder of yours"
     )
 
 
 def _fault_of(folder: Path) -> str:
-    """Say what is wrong with a folder: nothing if it is this user's own, be it made now; a link to one is not one."""
+    """Return what is wrong with a folder, nothing if it is this user's own or just made. A link to one is not one."""
     try:
         if not os.path.lexists(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Find things by name: rules, scores, allocations, models, data sets, recipes.
 
-A file registers what it defines; `discover` imports every file of a package, so that a new method is one new file
-and no list anywhere has to be edited.
+A file registers what it defines, and `discover` imports every file of a package. So a new method is one new file, and
+you need not edit any list.
 """
 
 import importlib
@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# Where each kind of thing is defined. A kind is imported when it is first asked for, so that looking up a rule does not
-# load every data set, and `import sparsekit` stays quick. Kinds of your own need no entry.
+# Where each kind of thing is defined. A kind is imported when you first look one up, so that looking up a rule does not
+# load every data set, and `import sparsekit` stays fast. Kinds of your own need no entry.
 HOMES = {
     "allocation": "sparsekit.topology.allocation",
     "augment": "sparsekit.datasets",
@@ -59,7 +59,7 @@ def register(kind: str, name: str) -> Callable[[T], T]:
     def add(thing: T) -> T:
         known = _registered.setdefault(kind, {})
         if name in known and _origin(known[name]) != _origin(thing):
-            raise ValueError(f"{kind} names must be unique, got {name!r} twice; rename {_origin(thing)}")
+            raise ValueError(f"{kind} names must be unique, got {name!r} twice. Rename {_origin(thing)}")
         known[name] = thing
         return thing
 
@@ -70,12 +70,12 @@ def get(kind: str, name: str) -> Any:
     """Return what was registered under this name.
 
     Raises:
-        ValueError: if there is no such name; the message lists the known ones.
+        ValueError: if there is no such name, when the message lists the known ones.
     """
     known = _known(kind)
     if not isinstance(name, str) or name not in known:
         raise ValueError(
-            f"{kind} must be one of {', '.join(names(kind)) or '(none)'}, got {name!r}; choose one of them"
+            f"{kind} must be one of {', '.join(names(kind)) or '(none)'}, got {name!r}. Choose one of them"
         )
     return known[name]
 
@@ -96,7 +96,7 @@ def kinds() -> list[str]:
 
 
 def num_registered() -> int:
-    """Return how many things have a name so far: whoever keeps a list of them sees when it is out of date."""
+    """Return how many things have a name so far, so that whoever keeps a list sees when it is out of date."""
     return sum(map(len, _registered.values()))
 
 

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def derive(seed: int, *purpose: str | int) -> int:
-    """Return a 63-bit seed for one purpose: a hash of the seed and the names.
+    """Return a 63-bit seed for one purpose, a hash of the seed and the names.
 
     Example:
         >>> derive(0, "data", 3) == derive(0, "data", 3), derive(0, "data", 3) == derive(0, "rewire", 3)
@@ -26,8 +26,8 @@ def derive(seed: int, *purpose: str | int) -> int:
 def generator(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
     """Return an independent generator for one purpose, for example `generator(0, "rewire", step)`.
 
-    A stream per purpose (and per step) has two uses: adding a rule never changes the order of the data, and a run that
-    is resumed at step 700 draws what it would have drawn, with no generator state to save.
+    A stream per purpose (and per step) has two uses. If you add a rule, the order of the data stays the same. And a run
+    that is resumed at step 700 draws what it would have drawn, so there is no generator state to save.
     """
     return torch.Generator(device=device).manual_seed(derive(seed, *purpose))
 
@@ -35,13 +35,13 @@ def generator(seed: int, *purpose: str | int, device: torch.device | str = "cpu"
 class seeded_rng(TorchDispatchMode):  # used like a function
     """Let what draws from torch's global random state (dropout, initial weights) draw from a generator instead.
 
-    Only the thread that enters it is concerned, and the global state is neither read nor set, so trainings in several
+    It concerns only the thread that enters it, and neither reads nor sets the global state. So trainings in several
     threads draw what they would draw alone. On a CPU the numbers are those that follow `torch.manual_seed` with the
-    generator's seed. Another device has a generator of its own with the same seed. It may be entered again and goes on
-    where it was.
+    generator's seed. Another device has a generator of its own with the same seed. You may enter it again, and it
+    continues where it was.
 
     Args:
-        generator: what is drawn from; what has been given another generator keeps it.
+        generator: what is drawn from. An operation that has another generator keeps it.
 
     Raises:
         RuntimeError: if something draws that takes no generator, or inside of `torch.utils.checkpoint`, which would
@@ -57,7 +57,7 @@ class seeded_rng(TorchDispatchMode):  # used like a function
 
     def __init__(self, generator: torch.Generator):
         super().__init__()
-        self._generators = {_place(generator.device): generator}
+        self._generators = {_key_of(generator.device): generator}
         self._seed = generator.initial_seed()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
@@ -75,34 +75,34 @@ class seeded_rng(TorchDispatchMode):  # used like a function
         return _with_generator(func)(*args, **{**kwargs, "generator": self._on(device)})
 
     def _on(self, device: torch.device) -> torch.Generator:
-        place = _place(device)
-        if place not in self._generators:
-            self._generators[place] = torch.Generator(device=device).manual_seed(self._seed)
-        return self._generators[place]
+        key = _key_of(device)
+        if key not in self._generators:
+            self._generators[key] = torch.Generator(device=device).manual_seed(self._seed)
+        return self._generators[key]
 
 
-def _place(device: torch.device) -> tuple[str, int]:
+def _key_of(device: torch.device) -> tuple[str, int]:
     return device.type, device.index or 0
 
 
 def _device_of(args: tuple, kwargs: dict[str, Any]) -> torch.device:
-    """Where the numbers are needed: on a device that is named, else that of the first tensor, else the CPU."""
+    """Return where the numbers are needed: a device that is named, else that of the first tensor, else the CPU."""
     if kwargs.get("device") is not None:
         return torch.device(kwargs["device"])
-    given = [kwargs.get("out"), *args, *kwargs.values()]
-    return next((value.device for value in given if isinstance(value, Tensor)), torch.device("cpu"))
+    values = [kwargs.get("out"), *args, *kwargs.values()]
+    return next((value.device for value in values if isinstance(value, Tensor)), torch.device("cpu"))
 
 
 def _probability_of(func: Any, args: tuple, kwargs: dict[str, Any]) -> float | None:
-    """Return with what probability a fused operation drops, or None if it is none; 0 draws nothing."""
+    """Return with what probability a fused operation drops, or None if it drops nothing. With 0 it draws nothing."""
     names = [argument.name for argument in func._schema.arguments]
-    given = dict(zip(names, args, strict=False)) | kwargs
+    arguments = dict(zip(names, args, strict=False)) | kwargs
     if func is torch.ops.aten.native_dropout.default:
-        return given["p"] if given["train"] in (True, None) else 0.0
+        return arguments["p"] if arguments["train"] in (True, None) else 0.0
     if "dropout_p" in names:
-        return given.get("dropout_p", 0.0)
+        return arguments.get("dropout_p", 0.0)
     if "dropout" in names:
-        return given["dropout"] if given["train"] else 0.0
+        return arguments["dropout"] if arguments["train"] else 0.0
     return None
 
 
@@ -117,15 +117,15 @@ def _with_generator(func: Any) -> Callable[..., Any]:
         if "generator" in others and [name for name in others if name != "generator"] == names:
             return other
     raise RuntimeError(
-        f"what draws random numbers must take a generator here, got {func}, which draws from torch's global state; "
-        "draw with torch.rand, torch.bernoulli and the like"
+        f"what draws random numbers must take a generator here, got {func}, which draws from torch's global state. "
+        "Draw with torch.rand, torch.bernoulli and the like"
     )
 
 
 def _dropout(x: Tensor, p: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """As torch's fused dropout, which takes no generator: what is left, and the mask of it."""
-    kept = torch.empty_like(x, dtype=torch.bool).bernoulli_(1 - p, generator=generator)
-    return (x * kept / (1 - p) if p < 1 else torch.zeros_like(x)), kept
+    """Compute torch's fused dropout, which takes no generator, and return its output and its mask."""
+    mask = torch.empty_like(x, dtype=torch.bool).bernoulli_(1 - p, generator=generator)
+    return (x * mask / (1 - p) if p < 1 else torch.zeros_like(x)), mask
 
 
 def _refuse_recomputation(func: Any) -> None:
@@ -134,6 +134,6 @@ def _refuse_recomputation(func: Any) -> None:
         if frame.f_code.co_filename == checkpoint.__file__:
             raise RuntimeError(
                 f"torch.utils.checkpoint must recompute what it computed, got {func} in it, which would draw other "
-                "numbers then; keep dropout out of it, or train without it"
+                "numbers then. Keep dropout out of it, or train without it"
             )
         frame = frame.f_back

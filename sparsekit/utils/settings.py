@@ -29,20 +29,20 @@ class CheckedSettings:
 def check_range(owner: Any, **ranges: tuple[float, float]) -> None:
     """Raise ValueError unless the named attributes of a settings object lie in their ranges, ends included.
 
-    An infinite end is not: numbers must be finite.
+    An infinite end is not included, because numbers must be finite.
     """
     for name, (low, high) in ranges.items():
         value = getattr(owner, name)
         if not low <= number(f"{type(owner).__name__}.{name}", value) <= high or math.isinf(value):
-            raise ValueError(f"{type(owner).__name__}.{name} must lie in [{low}, {high}], got {value}; see its help")
+            raise ValueError(f"{type(owner).__name__}.{name} must lie in [{low}, {high}], got {value}. See its help")
 
 
 def exact_fraction(share: float) -> Fraction:
     """Return the fraction that a float stands for: 29/100 for 0.29, 3/28 for 12 / 112.
 
-    Floats are rounded: `0.29 * 100` is a little less than 29, and rounded down it would be one too few. Meant is the
-    fraction with a denominator of up to a million that is within the rounding of a few operations; where there is
-    none, the decimal as it is written.
+    Floats are rounded, so `0.29 * 100` is a little less than 29, and rounded down it would be one too few. This finds
+    the fraction with a denominator of up to a million that is within the rounding of a few operations. Where there is
+    none, it is the decimal as it is written.
 
     Raises:
         ValueError: if the share is not finite.
@@ -52,13 +52,13 @@ def exact_fraction(share: float) -> Fraction:
         [Fraction(29, 100), Fraction(1, 3), Fraction(1, 20)]
     """
     if not math.isfinite(share):
-        raise ValueError(f"a share must be finite, got {share}; look where it was computed")
-    written = Fraction(str(share))
-    simple = written.limit_denominator(1_000_000)
-    return simple if abs(simple - written) <= max(2**-52, 4 * math.ulp(share)) else written
+        raise ValueError(f"a share must be finite, got {share}. Look where it was computed")
+    decimal = Fraction(str(share))
+    simple = decimal.limit_denominator(1_000_000)
+    return simple if abs(simple - decimal) <= max(2**-52, 4 * math.ulp(share)) else decimal
 
 
-# What libraries read as they are loaded; each starts as many threads as it is told, which may end the process.
+# What libraries read as they are loaded. Each starts as many threads as these say, which may end the process.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -75,8 +75,8 @@ def check_threads(threads: int, what: str = "threads") -> int:
     most = os.cpu_count() or 1
     if not 1 <= threads <= most:
         raise ValueError(
-            f"{what} must lie between 1 and {most}, the processors of this machine, got {threads}; more would wait for "
-            "each other, and thousands end the process"
+            f"{what} must lie between 1 and {most}, the processors of this machine, got {threads}. Ask for "
+            "fewer, since more would wait for each other, and thousands end the process"
         )
     return threads
 
@@ -90,7 +90,7 @@ def check_thread_variables() -> None:
 
 
 def to_plain(value: Any) -> Any:
-    """Return a value as JSON can hold it; registered dataclasses become their kind, name and fields.
+    """Return a value as JSON can hold it, where registered dataclasses become their kind, name and fields.
 
     Raises:
         TypeError: for a dataclass that is not registered, or any other object JSON does not know.
@@ -116,7 +116,7 @@ def to_plain(value: Any) -> Any:
 def changed_settings(value: Any) -> Any:
     """Return `to_plain(value)` without the settings that have their default, however deep: what a choice consists of.
 
-    A new setting with a default changes the answer for no choice made before it was there.
+    So a new setting with a default changes the answer for no choice made before it was there.
 
     Example:
         >>> from sparsekit.schedules import Linear
@@ -125,9 +125,9 @@ def changed_settings(value: Any) -> Any:
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind, name = _registered_as(type(value))
-        given = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        settings = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         defaults = {f.name: default_of(f) for f in dataclasses.fields(value)}
-        changed = {key: changed_settings(item) for key, item in given.items() if item != defaults[key]}
+        changed = {key: changed_settings(item) for key, item in settings.items() if item != defaults[key]}
         return {"kind": kind, "name": name, **changed}
     if isinstance(value, Mapping):
         return {str(key): changed_settings(item) for key, item in value.items()}
@@ -142,7 +142,7 @@ def default_of(field: dataclasses.Field) -> Any:
 
 
 def from_plain(value: Any) -> Any:
-    """Return what `to_plain` wrote; lists come back as tuples.
+    """Return the value of which `to_plain` made a plain one, with tuples in place of lists.
 
     Raises:
         ValueError: if a kind or name is not known here.
@@ -162,4 +162,4 @@ def _registered_as(cls: type) -> tuple[str, str]:
         for name in names(kind):
             if get(kind, name) is cls:
                 return kind, name
-    raise TypeError(f"{cls.__name__} must be registered to be written as JSON; decorate it with @register(kind, name)")
+    raise TypeError(f"{cls.__name__} must be registered to be written as JSON. Decorate it with @register(kind, name)")

@@ -1,4 +1,4 @@
-"""Other functions in place of torch's own, for as long as a `with` lasts and in this thread only."""
+"""Call other functions in place of torch's own, for as long as a `with` lasts and in this thread only."""
 
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -11,16 +11,16 @@ from torch import Tensor
 from torch.nn.functional import multi_head_attention_forward
 from torch.overrides import TorchFunctionMode
 
-ASKED = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
 
 class Substitutes(TorchFunctionMode):
-    """Calls of some torch functions go to others, those inside of `nn.MultiheadAttention` too.
+    """A mode in which calls of some torch functions go to others, those inside of `nn.MultiheadAttention` too.
 
-    No setting of the process is touched, so whatever other threads compute meanwhile is as it would be without.
+    This changes no setting of the process, so whatever other threads compute meanwhile is as it would be without.
 
     Args:
-        others: what to call instead, by the name that torch's function goes by.
+        others: what to call instead, by the name of torch's function.
 
     Example:
         >>> with Substitutes({"tanh": torch.neg}):
@@ -48,10 +48,10 @@ class Substitutes(TorchFunctionMode):
 def twice_differentiable() -> Iterator[None]:
     """Compute attention in the one way whose derivative can itself be differentiated, on every device.
 
-    The fused ways have a first derivative only. Values are the same up to rounding.
+    The fused ways have a first derivative only. Their values are the same up to rounding.
 
     Raises:
-        ValueError: if second derivatives are asked of an operation that has none.
+        ValueError: if an operation has no second derivative.
 
     Example:
         >>> x = torch.ones(1, 1, 2, 4, requires_grad=True)
@@ -83,17 +83,16 @@ def _plain_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    if attn_mask is not None and attn_mask.dtype == torch.bool:  # this operator would take it for zeros and ones
+    if attn_mask is not None and attn_mask.dtype == torch.bool:  # which this operator would take for zeros and ones
         attn_mask = query.new_zeros(()).where(attn_mask, -torch.inf)
     attend = torch.ops.aten._scaled_dot_product_attention_math
-    how: dict[str, Any] = {"scale": scale, "enable_gqa": enable_gqa}
-    return attend(query, key, value, attn_mask, dropout_p, is_causal, None, **how)[0]
+    return attend(query, key, value, attn_mask, dropout_p, is_causal, None, scale=scale, enable_gqa=enable_gqa)[0]
 
 
 @cache
 def _body_of(func: types.FunctionType) -> Callable:
-    """Return a function of torch's that does not ask whether somebody wants to replace it, but runs what it is."""
-    asked = dict.fromkeys(ASKED, lambda *_: False)
-    body = types.FunctionType(func.__code__, {**func.__globals__, **asked}, func.__name__, func.__defaults__)
+    """Return a function of torch's that runs itself, without a check whether somebody replaces it."""
+    checks = dict.fromkeys(CHECKS, lambda *_: False)
+    body = types.FunctionType(func.__code__, {**func.__globals__, **checks}, func.__name__, func.__defaults__)
     body.__kwdefaults__ = func.__kwdefaults__
     return body

@@ -1,7 +1,7 @@
 """Let methods take turns, and compare only what ran side by side.
 
 Shared machines change their speed by a factor of two from one second to the next. So every method is timed once in each
-round, in alternating order; ratios are taken within a round, and only then their median.
+round, in alternating order. Ratios are taken within a round, and only then their median.
 """
 
 import gc
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MAX_WAITED = 0.03  # share of a sample that our threads may wait for a core
-MIN_CLEAN = 4  # samples; with fewer that were not disturbed, all are taken, and the report says so
+MIN_CLEAN = 4  # samples. If fewer were not disturbed, all count, and the report says so
 MORE_ROUNDS = 2  # times as many rounds at most where samples were disturbed
-# Seconds; what takes longer is timed at once. Anything else is called before, as often as it is timed: in a training
-# each step follows others like it, with its numbers in the cache and memory in the pieces that it needs.
+# Seconds. What takes longer is timed at once. Anything else is called before, as often as it is timed. So it is timed
+# as in a training, where each step follows others like it, with its numbers in the cache and memory in fitting pieces.
 WARM_BELOW = 2.0
 TASKS = Path("/proc/self/task")
 
@@ -25,13 +25,13 @@ Method = Callable[[], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How long to measure.
+    """How long a measurement lasts.
 
     Args:
-        rounds: in which every method takes its turn.
-        sample_seconds: that one sample takes at least; quick methods are called several times.
-        budget_seconds: after which no further round begins.
-        min_rounds: that are run whatever they take.
+        rounds: number of rounds, in each of which every method takes its turn.
+        sample_seconds: least time of one sample, for which fast methods are called several times.
+        budget_seconds: time after which no further round begins.
+        min_rounds: number of rounds to run however long they take.
     """
 
     rounds: int = 15
@@ -79,11 +79,11 @@ class Quartiles:
 
 
 def run_queue_seconds() -> float:
-    """Return how long all threads of this process have waited for a core so far; 0 where the system does not tell."""
+    """Return how long all threads of this process have waited for a core so far, or 0 if the system does not tell."""
     return sum(map(_waited_by, TASKS.glob("*/schedstat"))) * 1e-9
 
 
-def compare(
+def time_in_turns(
     methods: Mapping[str, Method],
     effort: Effort | None = None,
     *,
@@ -93,46 +93,46 @@ def compare(
     """Time methods in turns, each round in the opposite order of the one before.
 
     Args:
-        methods: what is timed, by name; each is called at least twice before its time counts, or once if it is slow.
-        effort: how long.
-        clock: seconds, from anywhere.
-        waiting: seconds for which this process has waited for a core.
+        methods: what is timed, by name. Each is called at least twice before its time counts, or once if it is slow.
+        effort: how long to measure.
+        clock: a function that returns seconds, counted from any moment.
+        waiting: a function that returns for how many seconds this process has waited for a core.
 
     Returns:
         One sample of each method for each round, disturbed ones included.
     """
     effort = effort or Effort()
     begin, rounds = clock(), []
-    needed = {name: _seconds_of(method, clock) for name, method in methods.items()}
+    seconds = {name: _seconds_of(method, clock) for name, method in methods.items()}
     with _without_garbage_collection():
-        while _goes_on(rounds, effort, clock() - begin):
+        while _continues(rounds, effort, clock() - begin):
             order = list(methods) if len(rounds) % 2 == 0 else list(methods)[::-1]
-            rounds.append({name: _sample(methods[name], needed[name], effort, clock, waiting) for name in order})
+            rounds.append({name: _sample(methods[name], seconds[name], effort, clock, waiting) for name in order})
     return rounds
 
 
 def times_of(rounds: Sequence[Round], name: str) -> list[float]:
-    """Return a method's seconds per call: of the clean samples, or of all if hardly any is clean."""
-    clean = [one[name].seconds for one in rounds if one[name].is_clean]
-    return clean if len(clean) >= MIN_CLEAN else [one[name].seconds for one in rounds]
+    """Return a method's seconds per call, from the clean samples, or from all if hardly any is clean."""
+    clean = [samples[name].seconds for samples in rounds if samples[name].is_clean]
+    return clean if len(clean) >= MIN_CLEAN else [samples[name].seconds for samples in rounds]
 
 
 def speedups_of(rounds: Sequence[Round], name: str, baseline: str) -> list[float]:
     """Return how many times faster than the baseline a method was, round by round, where both samples are clean."""
-    clean = [one for one in rounds if one[name].is_clean and one[baseline].is_clean]
+    clean = [samples for samples in rounds if samples[name].is_clean and samples[baseline].is_clean]
     chosen = clean if len(clean) >= MIN_CLEAN else rounds
-    return [one[baseline].seconds / one[name].seconds for one in chosen]
+    return [samples[baseline].seconds / samples[name].seconds for samples in chosen]
 
 
 def median_seconds(methods: Mapping[str, Method], effort: Effort | None = None) -> dict[str, float]:
-    """Time methods in turns, as `compare` does, and return the median seconds of one call of each.
+    """Time methods in turns, as `time_in_turns` does, and return the median seconds of one call of each.
 
     Example:
         >>> seconds = median_seconds({"short": lambda: sum(range(10)), "long": lambda: sum(range(10_000))})
         >>> seconds["short"] < seconds["long"]
         True
     """
-    rounds = compare(methods, effort)
+    rounds = time_in_turns(methods, effort)
     return {name: statistics.median(times_of(rounds, name)) for name in methods}
 
 
@@ -143,10 +143,10 @@ def fastest(rounds: Sequence[Round], names: Sequence[str]) -> str:
 
 def num_clean(rounds: Sequence[Round], name: str) -> int:
     """Return how many samples of a method nothing disturbed."""
-    return sum(one[name].is_clean for one in rounds)
+    return sum(samples[name].is_clean for samples in rounds)
 
 
-def _goes_on(rounds: Sequence[Round], effort: Effort, elapsed: float) -> bool:
+def _continues(rounds: Sequence[Round], effort: Effort, elapsed: float) -> bool:
     if len(rounds) < effort.min_rounds:
         return True
     if elapsed > effort.budget_seconds or len(rounds) >= MORE_ROUNDS * effort.rounds:
@@ -155,7 +155,7 @@ def _goes_on(rounds: Sequence[Round], effort: Effort, elapsed: float) -> bool:
 
 
 def _seconds_of(method: Method, clock: Callable[[], float]) -> float:
-    """Return about how long a call takes: of the second one, because the first may compile."""
+    """Return about how long a call takes, by the second one, because the first may compile."""
     seconds = _once(method, clock)
     if seconds < 1:  # what takes longer is called once per sample anyway
         seconds = _once(method, clock)
@@ -169,10 +169,10 @@ def _once(method: Method, clock: Callable[[], float]) -> float:
 
 
 def _sample(
-    method: Method, needed: float, effort: Effort, clock: Callable[[], float], waiting: Callable[[], float]
+    method: Method, seconds: float, effort: Effort, clock: Callable[[], float], waiting: Callable[[], float]
 ) -> Sample:
-    calls = max(1, round(effort.sample_seconds / needed))
-    if needed < WARM_BELOW:
+    calls = max(1, round(effort.sample_seconds / seconds))
+    if seconds < WARM_BELOW:
         for _ in range(calls):
             method()
     waited, begin = waiting(), clock()

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from sparsekit.analysis import comparison_matrix, map_of
+from sparsekit.analysis import classical_mds, topology_similarity_matrix
 from sparsekit.plots import plot_map
 from sparsekit.topology import Topology
 from sparsekit.widgets import rendering
@@ -25,9 +25,9 @@ MASKS = "masks"  # 1 - IoU
 class DiversityMap(StaticPreview):
     """Networks stand as points on a map, with the masks of the chosen one below it.
 
-    This is a view over `analysis.map_of`, which `plots.plot_map` draws. The arrow keys go from network to network, and
-    a ring follows on the map. A list chooses between several matrices of distances, because the same networks may lie
-    in another order in mask space and in function space.
+    This is a view over `analysis.classical_mds`, which `plots.plot_map` draws. The arrow keys go from network to
+    network, and a ring follows on the map. A list chooses between several matrices of distances, because the same
+    networks may lie in another order in mask space and in function space.
 
     Args:
         topologies: of the networks, by name.
@@ -54,8 +54,8 @@ class DiversityMap(StaticPreview):
         if not topologies:
             raise ValueError("a map needs at least one network, got none. Give a topology by its name")
         self._topologies, self._groups = dict(topologies), groups
-        self.distances = {MASKS: 1 - comparison_matrix(list(topologies.values()))[0], **(distances or {})}
-        self.maps = {space: map_of(matrix) for space, matrix in self.distances.items()}
+        self.distances = {MASKS: 1 - topology_similarity_matrix(list(topologies.values()))[0], **(distances or {})}
+        self.maps = {space: classical_mds(matrix) for space, matrix in self.distances.items()}
         self._compositors: dict[str, Compositor] = {}
         self._rings: dict[str, Any] = {}
         self._lock = threading.Lock()  # because two controls may answer on two threads

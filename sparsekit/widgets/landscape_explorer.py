@@ -87,7 +87,7 @@ class LandscapeExplorer(StaticPreview):
         values = self.controls.values
         heights = self.surface.loss if values["of"] == "loss" else self.surface.accuracy
         row = int(values["cut"])
-        off = [f"{name} {in_percent(one.share)}" for name, one in self.surface.places.items() if one.share > AWAY]
+        off = [f"{name} {in_percent(one.share)}" for name, one in self.surface.points.items() if one.share > AWAY]
         away = f". Some networks lie off the plane: {', '.join(off)} of the distance" if off else ""
         return (
             f"The {values['of']} on the plane goes from {heights.min():.3g} to {heights.max():.3g}. The cut at "

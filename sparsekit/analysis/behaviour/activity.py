@@ -1,4 +1,4 @@
-"""What a model does on data: which units stay silent, and which filters have hardly any weight."""
+"""Which units of a model stay silent on data, and which filters have only tiny weights."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -25,17 +25,17 @@ ACTIVATIONS = frozenset(
 
 
 def activity(model: nn.Module, batches: Iterable[Any], *, near_zero: float = 1e-2) -> pd.DataFrame:
-    """Return, for each activation function of a model, how many of its units say nothing on the given data.
+    """Return, for each activation function of a model, how many of its units are silent on the data.
 
     Args:
-        model: any model; it is not changed, and runs in evaluation mode.
-        batches: inputs, or tuples that begin with inputs: the whole evaluation set.
-        near_zero: an activation counts as zero if its size is at most this. The default is that of ToST's
+        model: any model. It is not changed, and runs in evaluation mode.
+        batches: the whole evaluation set, as inputs or as tuples that begin with inputs.
+        near_zero: an activation counts as zero if its magnitude is at most this. The default is that of ToST's
             released code.
 
     Returns:
-        One row per activation function, named after the last layer with weights before it. Columns: `units`
-        (features or channels), `silent` (units whose output was exactly 0 for every sample and position),
+        One row per activation function, named after the last layer with weights before it. The columns are `units`
+        (features or channels), `silent` (units whose output was exactly 0 for every sample and position) and
         `near_zero_share` (of all outputs, 0 to 1).
 
     Raises:
@@ -50,13 +50,13 @@ def activity(model: nn.Module, batches: Iterable[Any], *, near_zero: float = 1e-
     Source: activation sparsity as in the released code of ToST, Jaiswal et al. (2022), ICML.
     """
     recorder = _Recorder(near_zero)
-    with observed(model) as twin:
-        for name, module in weighted_layers(twin).items():
-            module.register_forward_hook(recorder.passed(name))
+    with observed(model) as model_copy:
+        for name, module in weighted_layers(model_copy).items():
+            module.register_forward_hook(recorder.hook_for(name))
         for inputs in inputs_of(batches):
-            recorder.run(twin, inputs)
+            recorder.run(model_copy, inputs)
     if not recorder.batches:
-        raise ValueError("activity needs data to be measured on, got no batch; give the evaluation set's batches")
+        raise ValueError("activity needs data to be measured on, got no batch. Give the evaluation set's batches")
     rows = {name: tally.row() for name, tally in recorder.tallies.items()}
     columns = ["units", "silent", "near_zero_share"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("activation")
@@ -65,13 +65,13 @@ def activity(model: nn.Module, batches: Iterable[Any], *, near_zero: float = 1e-
 def small_filters(model: nn.Module, *, threshold: float = 1e-5, share: float = 0.9) -> pd.DataFrame:
     """Return how many outputs of each layer have (nearly) only tiny weights.
 
-    An output (a convolution's filter) is small if at least `share` of its weights are smaller than
-    `threshold` in size. Missing connections are weights of 0.
+    An output (a convolution's filter) is small if at least `share` of its weights are smaller than `threshold` in
+    magnitude. Missing connections are weights of 0.
 
     Args:
-        model: any model; it is not changed.
-        threshold: sizes below it are tiny; the default is that of ToST's released code.
-        share: of an output's weights, in (0, 1]; ToST's released code uses 0.9 and 0.95.
+        model: any model. It is not changed.
+        threshold: magnitudes below it are tiny. The default is that of ToST's released code.
+        share: of an output's weights, in (0, 1]. ToST's released code uses 0.9 and 0.95.
 
     Raises:
         ValueError: if the share lies outside (0, 1].
@@ -85,7 +85,7 @@ def small_filters(model: nn.Module, *, threshold: float = 1e-5, share: float = 0
     Source: the released code of ToST, Jaiswal et al. (2022), ICML.
     """
     if not 0 < share <= 1:
-        raise ValueError(f"share must lie in (0, 1], got {share}; 0.9 means nine weights in ten")
+        raise ValueError(f"share must lie in (0, 1], got {share}. For example, 0.9 means nine weights in ten")
     rows = {}
     for name, module in weighted_layers(model).items():
         tiny = _tiny_weights(module, threshold)
@@ -104,12 +104,12 @@ def _tiny_weights(module: Any, threshold: float) -> Tensor:
 
 @dataclass(kw_only=True)
 class _Tally:
-    heard: Bool[Tensor, " units"]
+    ever_active: Bool[Tensor, " units"]
     near_zero: Int64[Tensor, ""]
     outputs: int
 
     def row(self) -> tuple[int, int, float]:
-        return self.heard.numel(), int((~self.heard).sum()), int(self.near_zero) / max(1, self.outputs)
+        return self.ever_active.numel(), int((~self.ever_active).sum()), int(self.near_zero) / max(1, self.outputs)
 
 
 class _Recorder(TorchFunctionMode):
@@ -120,19 +120,19 @@ class _Recorder(TorchFunctionMode):
         self.near_zero = near_zero
         self.tallies: dict[str, _Tally] = {}
         self.batches = 0
-        self._last_layer, self._used = "input", Counter()
+        self._last_layer, self._uses = "input", Counter()
 
     def run(self, model: nn.Module, inputs: Tensor) -> None:
-        self._last_layer, self._used = "input", Counter()
+        self._last_layer, self._uses = "input", Counter()
         self.batches += 1
         with self:
             model(inputs)
 
-    def passed(self, name: str) -> Callable:
-        def note_name(*_):
+    def hook_for(self, name: str) -> Callable:
+        def record_name(*_):
             self._last_layer = name
 
-        return note_name
+        return record_name
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         output = func(*args, **(kwargs or {}))
@@ -141,20 +141,20 @@ class _Recorder(TorchFunctionMode):
         return output
 
     def _add(self, output: Tensor) -> None:
-        self._used[self._last_layer] += 1
-        times = self._used[self._last_layer]
+        self._uses[self._last_layer] += 1
+        times = self._uses[self._last_layer]
         name = self._last_layer if times == 1 else f"{self._last_layer} ({times})"
-        heard = _by_unit(output != 0).any(0)
+        is_active = _by_unit(output != 0).any(0)
         near_zero = (output.abs() <= self.near_zero).sum()
-        old = self.tallies.get(name, _Tally(heard=heard, near_zero=near_zero * 0, outputs=0))
+        old = self.tallies.get(name, _Tally(ever_active=is_active, near_zero=near_zero * 0, outputs=0))
         self.tallies[name] = _Tally(
-            heard=old.heard | heard,
+            ever_active=old.ever_active | is_active,
             near_zero=old.near_zero + near_zero,
             outputs=old.outputs + output.numel(),
         )
 
 
 def _by_unit(values: Tensor) -> Tensor:
-    """Return one column per unit: channels of pictures, features of vectors and of sequences."""
+    """Return one column per unit: channels of images, features of vectors and of sequences."""
     last = values if values.dim() in (2, 3) else values.movedim(1, -1)
     return last.reshape(-1, last.shape[-1])

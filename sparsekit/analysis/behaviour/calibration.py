@@ -1,4 +1,4 @@
-"""Whether a network is right as often as it says it is."""
+"""How well the confidence of a network agrees with its accuracy: the calibration."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-BINS = 15  # Guo et al. (2017), section 4; FreeTickets asks for 15 edges, which gives 14 bins
+BINS = 15  # Guo et al. (2017), section 4. FreeTickets asks for 15 edges, which gives 14 bins
 
 
-def counting(outputs: Float[Tensor, "*t n classes"], labels: Int64[Tensor, " n"]) -> tuple[Tensor, Tensor]:
-    """Return the outputs and labels of the samples whose label is a class; padding does not count.
+def without_padding(outputs: Float[Tensor, "*t n classes"], labels: Int64[Tensor, " n"]) -> tuple[Tensor, Tensor]:
+    """Return the outputs and labels of the samples whose label is a class, because padding does not count.
 
     Example:
-        >>> counting(torch.zeros(3, 2), torch.tensor([0, -100, 1]))[1].tolist()
+        >>> without_padding(torch.zeros(3, 2), torch.tensor([0, -100, 1]))[1].tolist()
         [0, 1]
     """
-    counts = (labels >= 0) & (labels < outputs.shape[-1])
-    return outputs[..., counts, :], labels[counts]
+    is_class = (labels >= 0) & (labels < outputs.shape[-1])
+    return outputs[..., is_class, :], labels[is_class]
 
 
 def nll(outputs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> float:
@@ -29,7 +29,7 @@ def nll(outputs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> flo
         >>> round(nll(torch.zeros(1, 2), torch.tensor([0])), 6)
         0.693147
     """
-    outputs, labels = counting(outputs, labels)
+    outputs, labels = without_padding(outputs, labels)
     return float(nn.functional.cross_entropy(outputs.double(), labels))
 
 
@@ -42,7 +42,7 @@ def brier(outputs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> f
 
     Source: Brier (1950), Verification of forecasts expressed in terms of probability.
     """
-    outputs, labels = counting(outputs, labels)
+    outputs, labels = without_padding(outputs, labels)
     truth = nn.functional.one_hot(labels, outputs.shape[-1]).double()
     return float((outputs.double().softmax(-1) - truth).square().sum(-1).mean())
 
@@ -52,12 +52,12 @@ def reliability(outputs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]
 
     Args:
         outputs: before softmax.
-        labels: the right classes; other numbers do not count.
+        labels: the right classes. Other numbers do not count.
         bins: parts of equal width into which the largest probability, 0 to 1, is split.
 
     Returns:
-        One row per bin. Columns: `low`, `high` (its edges), `count` (samples), `confidence` (their mean largest
-        probability) and `accuracy`; both NaN where there is no sample.
+        One row per bin. The columns are `low`, `high` (its edges), `count` (samples), `confidence` (their mean largest
+        probability) and `accuracy`. The last two are NaN where there is no sample.
 
     Raises:
         ValueError: if there is no sample, or fewer than one bin.
@@ -73,12 +73,14 @@ def reliability(outputs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]
 
     Source: Guo et al. (2017), On calibration of modern neural networks, arXiv:1706.04599, section 2.
     """
-    outputs, labels = counting(outputs, labels)
-    confidence, chosen = outputs.double().softmax(-1).max(-1)
-    return reliability_of(confidence, chosen == labels, bins=bins)
+    outputs, labels = without_padding(outputs, labels)
+    confidence, predicted = outputs.double().softmax(-1).max(-1)
+    return reliability_of_confidences(confidence, predicted == labels, bins=bins)
 
 
-def reliability_of(confidence: Float[Tensor, " n"], is_right: Bool[Tensor, " n"], *, bins: int = BINS) -> pd.DataFrame:
+def reliability_of_confidences(
+    confidence: Float[Tensor, " n"], is_right: Bool[Tensor, " n"], *, bins: int = BINS
+) -> pd.DataFrame:
     """Return the table of `reliability` from confidences, 0 to 1, and whether each was justified.
 
     A confidence on the edge of two bins belongs to the lower one.
@@ -89,22 +91,22 @@ def reliability_of(confidence: Float[Tensor, " n"], is_right: Bool[Tensor, " n"]
     if bins < 1 or len(confidence) == 0:
         raise ValueError(f"calibration needs a bin and a sample at least, got {bins} bins, {len(confidence)} samples")
     edges = np.linspace(0, 1, bins + 1)
-    place = torch.bucketize(confidence.double(), torch.from_numpy(edges[1:-1]).to(confidence.device))
-    counts = torch.bincount(place, minlength=bins)
+    bin_of_sample = torch.bucketize(confidence.double(), torch.from_numpy(edges[1:-1]).to(confidence.device))
+    counts = torch.bincount(bin_of_sample, minlength=bins)
     sums: dict[str, Any] = {
-        name: torch.bincount(place, weights=values.double(), minlength=bins).cpu().numpy()
+        name: torch.bincount(bin_of_sample, weights=values.double(), minlength=bins).cpu().numpy()
         for name, values in (("confidence", confidence), ("accuracy", is_right))
     }
-    sizes = counts.cpu().numpy()
+    bin_sizes = counts.cpu().numpy()
     with np.errstate(invalid="ignore"):
-        means = {name: total / sizes for name, total in sums.items()}
-    return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": sizes, **means})
+        means = {name: total / bin_sizes for name, total in sums.items()}
+    return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": bin_sizes, **means})
 
 
 def calibration_error(outputs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"], *, bins: int = BINS) -> float:
     """Return the expected calibration error (ECE), 0 to 1: how far confidence and accuracy are apart in a bin.
 
-    `sum_b (n_b / n) |accuracy_b - confidence_b|`.
+    It is `sum_b (n_b / n) |accuracy_b - confidence_b|`.
 
     Args:
         outputs: before softmax.
@@ -120,15 +122,16 @@ def calibration_error(outputs: Float[Tensor, "n classes"], labels: Int64[Tensor,
 
     Source: Guo et al. (2017), On calibration of modern neural networks, arXiv:1706.04599, section 2.
     """
-    return gap_of(reliability(outputs, labels, bins=bins))
+    return calibration_error_of_table(reliability(outputs, labels, bins=bins))
 
 
-def gap_of(table: pd.DataFrame) -> float:
+def calibration_error_of_table(table: pd.DataFrame) -> float:
     """Return the expected calibration error from the table of `reliability`.
 
     Example:
         >>> right = torch.tensor([True, False, True, True])
-        >>> round(gap_of(reliability_of(torch.tensor([0.95, 0.95, 0.55, 0.65]), right, bins=10)), 6)
+        >>> table = reliability_of_confidences(torch.tensor([0.95, 0.95, 0.55, 0.65]), right, bins=10)
+        >>> round(calibration_error_of_table(table), 6)
         0.425
     """
     gaps = np.abs(table["accuracy"].to_numpy() - table["confidence"].to_numpy())
@@ -138,8 +141,8 @@ def gap_of(table: pd.DataFrame) -> float:
 def best_temperature(outputs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> float:
     """Return the number by which the outputs must be divided for the least negative log-likelihood.
 
-    Above 1 the network is too sure of itself. Accuracy does not change. Found between 1/1000 and 1000, on the samples
-    given: choose it on others than you judge it on.
+    Above 1 the network is too sure of itself. Accuracy does not change. The number is searched between 1/1000 and 1000,
+    so that it fits these samples best. Choose it on other samples than those on which you assess it.
 
     Example:
         >>> labels = torch.tensor([0, 0, 0, 1])  # right three times in four
@@ -149,11 +152,11 @@ def best_temperature(outputs: Float[Tensor, "n classes"], labels: Int64[Tensor, 
 
     Source: Guo et al. (2017), On calibration of modern neural networks, arXiv:1706.04599, section 4.2.
     """
-    from scipy.optimize import minimize_scalar  # costs a second; only this needs it
+    from scipy.optimize import minimize_scalar  # here, as the import costs a second
 
     outputs = outputs.double()
     widest = float(np.log(1000))
-    found: Any = minimize_scalar(
+    optimum: Any = minimize_scalar(
         lambda power: nll(outputs / float(np.exp(power)), labels), bounds=(-widest, widest), method="bounded"
     )
-    return float(np.exp(found.x))
+    return float(np.exp(optimum.x))

@@ -7,12 +7,12 @@ import pandas as pd
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sparsekit.analysis.behaviour.calibration import brier, calibration_error, counting, nll
-from sparsekit.analysis.behaviour.prediction_diversity import named
+from sparsekit.analysis.behaviour.calibration import brier, calibration_error, nll, without_padding
+from sparsekit.analysis.behaviour.prediction_diversity import network_names
 
 
 def _accuracy(outputs: Tensor, labels: Tensor) -> float:
-    outputs, labels = counting(outputs, labels)
+    outputs, labels = without_padding(outputs, labels)
     return float((outputs.argmax(-1) == labels).double().mean())
 
 
@@ -27,7 +27,7 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], float]] = {
 def ensemble(outputs: Float[Tensor, "t n classes"]) -> Float[Tensor, "n classes"]:
     """Return the log of the mean probabilities of several networks: outputs of the ensemble, before softmax.
 
-    Probabilities are averaged, not outputs. Then the ensemble's negative log-likelihood is at most the mean of its
+    Probabilities are averaged, not outputs. Therefore the ensemble's negative log-likelihood is at most the mean of its
     members' (Jensen's inequality), whatever they are.
 
     Raises:
@@ -55,21 +55,21 @@ def ensemble_table(
     Args:
         outputs: before softmax, of several networks on the same samples.
         labels: the right classes.
-        names: of the networks; numbers if None.
+        names: of the networks, or numbers if None.
 
     Returns:
         A row for each network, then `"mean"`, `"best"` (in each column the best value among them) and `"ensemble"`.
-        Columns: `accuracy`, `nll`, `ece` (expected calibration error) and `brier`.
+        The columns are `accuracy`, `nll`, `ece` (expected calibration error) and `brier`.
 
     Raises:
         ValueError: if there is no network, or another number of names.
     """
-    whole = ensemble(outputs)
-    rows = {name: _row(one, labels) for name, one in zip(named(names, len(outputs)), outputs, strict=True)}
+    together = _row(ensemble(outputs), labels)
+    rows = {name: _row(one, labels) for name, one in zip(network_names(names, len(outputs)), outputs, strict=True)}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("network")
     best = {name: table[name].max() if name == "accuracy" else table[name].min() for name in table}
-    more = pd.DataFrame.from_dict({"mean": table.mean(), "best": best, "ensemble": _row(whole, labels)}, orient="index")
-    return pd.concat([table, more]).rename_axis("network")
+    summary = pd.DataFrame.from_dict({"mean": table.mean(), "best": best, "ensemble": together}, orient="index")
+    return pd.concat([table, summary]).rename_axis("network")
 
 
 def _row(outputs: Tensor, labels: Tensor) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """How differently several networks decide, in matrices with a row and a column for each network.
 
-All take outputs before softmax, of every network on the same samples. Two networks that are right equally often may
-be wrong together or in turn; only in turn is there something to gain from asking both.
+All functions take outputs before softmax, of every network on the same samples. Two networks that are right equally
+often may be wrong on the same samples or on different ones. Only in the second case do you gain from asking both.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sparsekit.analysis.behaviour.calibration import counting
+from sparsekit.analysis.behaviour.calibration import without_padding
 from sparsekit.evaluation.measuring import Batches, predictions
 
 Matrix = Float[np.ndarray, "t t"]
@@ -37,10 +37,9 @@ def outputs_of(
     """
     if not models:
         raise ValueError("there must be at least one network, got none")
-    found = [predictions(model, batches) for model in models]
-    outputs, labels = zip(*found, strict=True)
+    outputs, labels = zip(*(predictions(model, batches) for model in models), strict=True)
     if any(not torch.equal(other, labels[0]) for other in labels):
-        raise ValueError("all networks must see the samples in one order, got another for each; do not shuffle them")
+        raise ValueError("all networks must see the samples in one order, got another for each. Do not shuffle them")
     return torch.stack(outputs), labels[0]
 
 
@@ -52,17 +51,17 @@ def disagreement(outputs: Float[Tensor, "t n classes"]) -> Matrix:
         [[0.0, 0.5], [0.5, 0.0]]
 
     Source: Fort et al. (2019), Deep ensembles: a loss landscape perspective, arXiv:1912.02757, section 4. The released
-        code of FreeTickets adds 0.001 to the entries that are not zero; here nothing is added.
+        code of FreeTickets adds 0.001 to the entries that are not zero, but we add nothing.
     """
-    chosen = outputs.argmax(-1)
-    return _numbers((chosen[:, None] != chosen[None]).double().mean(-1))
+    predicted = outputs.argmax(-1)
+    return _numbers((predicted[:, None] != predicted[None]).double().mean(-1))
 
 
 def disagreement_bounds(accuracies: Sequence[float]) -> tuple[Matrix, Matrix]:
     """Return the least and the most that networks of these accuracies can disagree.
 
-    `|a1 - a2| <= disagreement <= (1 - a1) + (1 - a2)`: where both are right they agree. A network does not disagree
-    with itself, so both are 0 on the diagonal.
+    `|a1 - a2| <= disagreement <= (1 - a1) + (1 - a2)`, because two networks agree where both are right. A network does
+    not disagree with itself, so both bounds are 0 on the diagonal.
 
     Raises:
         ValueError: if an accuracy lies outside [0, 1].
@@ -82,9 +81,9 @@ def disagreement_bounds(accuracies: Sequence[float]) -> tuple[Matrix, Matrix]:
 
 
 def kl_divergence(outputs: Float[Tensor, "t n classes"]) -> Matrix:
-    """Return `KL(row || column)` of the predicted probabilities, the mean over the samples, in nats; not symmetric.
+    """Return `KL(row || column)` of the predicted probabilities, the mean over the samples, in nats.
 
-    `KL(p || q) = sum_c p_c log(p_c / q_c)`.
+    `KL(p || q) = sum_c p_c log(p_c / q_c)` is not symmetric.
 
     Example:
         >>> kl_divergence(torch.tensor([[[0.5, 0.5]], [[0.9, 0.1]]]).log()).round(6).tolist()
@@ -99,7 +98,7 @@ def kl_divergence(outputs: Float[Tensor, "t n classes"]) -> Matrix:
 def js_divergence(outputs: Float[Tensor, "t n classes"]) -> Matrix:
     """Return the Jensen-Shannon divergence of the predicted probabilities, the mean over the samples, 0 to ln 2.
 
-    `(KL(p || m) + KL(q || m)) / 2` with `m = (p + q) / 2`: symmetric, and finite where one network excludes a class.
+    `(KL(p || m) + KL(q || m)) / 2` with `m = (p + q) / 2` is symmetric, and finite where one network excludes a class.
 
     Example:
         >>> js_divergence(torch.tensor([[[0.5, 0.5]], [[0.9, 0.1]]]).log()).round(6).tolist()
@@ -117,37 +116,37 @@ def js_divergence(outputs: Float[Tensor, "t n classes"]) -> Matrix:
 
 
 def error_correlation(outputs: Float[Tensor, "t n classes"], labels: Int64[Tensor, " n"]) -> Matrix:
-    """Return the correlation of two networks' errors over the samples, -1 to 1; NaN if one is never or always right.
+    """Return the correlation of two networks' errors over the samples, -1 to 1, or NaN if one always or never errs.
 
-    Near 1 they fail on the same samples, and an average of the two repairs little.
+    Near 1 they fail on the same samples, so an average of the two repairs little.
 
     Example:
         >>> outputs = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]])
         >>> error_correlation(outputs, torch.tensor([0, 0])).round(6).tolist()
         [[1.0, -1.0], [-1.0, 1.0]]
     """
-    outputs, labels = counting(outputs, labels)
+    outputs, labels = without_padding(outputs, labels)
     wrong = (outputs.argmax(-1) != labels).double()
-    parts = wrong - wrong.mean(1, keepdim=True)
-    sizes = parts.norm(dim=1)
-    return _numbers(parts @ parts.T / (sizes[:, None] * sizes[None]))
+    deviations = wrong - wrong.mean(1, keepdim=True)
+    norms = deviations.norm(dim=1)
+    return _numbers(deviations @ deviations.T / (norms[:, None] * norms[None]))
 
 
 def kappa(outputs: Float[Tensor, "t n classes"]) -> Matrix:
-    """Return Cohen's kappa: how far two networks agree beyond chance; 1 is always, 0 is what chance gives.
+    """Return Cohen's kappa: how far two networks agree beyond chance, from 0 for chance to 1 for always.
 
-    Chance is that each chooses its classes as often as it does, but on random samples. NaN where chance already
-    agrees always.
+    By chance each network chooses its classes as often as it does, but on random samples. The result is NaN where
+    networks that choose by chance always agree.
 
     Example:
-        >>> chosen = torch.tensor([[0, 0, 1, 1], [0, 1, 0, 1], [0, 0, 1, 1]])
-        >>> kappa(torch.nn.functional.one_hot(chosen).double())[0].tolist()
+        >>> predicted = torch.tensor([[0, 0, 1, 1], [0, 1, 0, 1], [0, 0, 1, 1]])
+        >>> kappa(torch.nn.functional.one_hot(predicted).double())[0].tolist()
         [1.0, 0.0, 1.0]
 
     Source: Cohen (1960), A coefficient of agreement for nominal scales.
     """
-    chosen = nn.functional.one_hot(outputs.argmax(-1), outputs.shape[-1]).double()
-    shares = chosen.mean(1)
+    predicted = nn.functional.one_hot(outputs.argmax(-1), outputs.shape[-1]).double()
+    shares = predicted.mean(1)
     chance = shares @ shares.T
     agree = 1 - torch.from_numpy(disagreement(outputs)).to(chance.device)
     return _numbers((agree - chance) / (1 - chance))
@@ -161,17 +160,17 @@ def diversity_table(
     Args:
         outputs: before softmax, of several networks on the same samples.
         labels: the right classes.
-        names: of the networks; numbers if None.
+        names: of the networks, or numbers if None.
 
     Returns:
-        Columns: `first`, `second`, `disagreement`, `least` and `most` (its bounds at these accuracies), `per_error`
-        (the disagreement over the mean error of the two: 0 for networks that agree, at most 2), `kl`
+        The columns are `first`, `second`, `disagreement`, `least` and `most` (its bounds at these accuracies),
+        `per_error` (the disagreement over the mean error of the two, 0 for networks that agree, at most 2), `kl`
         (first || second), `kl_back`, `js`, `error_correlation` and `kappa`.
 
     Raises:
         ValueError: if there is another number of names.
     """
-    names = named(names, len(outputs))
+    names = network_names(names, len(outputs))
     accuracies = (outputs.argmax(-1) == labels).double().mean(1).tolist()
     least, most = disagreement_bounds(accuracies)
     forth = kl_divergence(outputs)
@@ -195,29 +194,29 @@ def diversity_table(
 
 
 def _divergence(first: Tensor, second: Tensor) -> Tensor:
-    """Return `KL(first || second)` of log-probabilities; what has no probability adds nothing."""
+    """Return `KL(first || second)` of log-probabilities. A class without probability adds nothing."""
     shares = first.exp()
     return torch.where(shares > 0, shares * (first - second), 0.0).sum(-1).mean()
 
 
 def _pairwise(logs: Tensor, measure: Callable[[Tensor, Tensor], Tensor], *, symmetric: bool = True) -> Matrix:
-    found = np.zeros((len(logs), len(logs)))
-    for row, column in np.ndindex(found.shape):
+    matrix = np.zeros((len(logs), len(logs)))
+    for row, column in np.ndindex(matrix.shape):
         if row < column or (row > column and not symmetric):
-            found[row, column] = max(0.0, float(measure(logs[row], logs[column])))  # rounding may go below 0
-    return np.maximum(found, found.T) if symmetric else found
+            matrix[row, column] = max(0.0, float(measure(logs[row], logs[column])))  # rounding may go below 0
+    return np.maximum(matrix, matrix.T) if symmetric else matrix
 
 
-def named(names: Sequence[str] | None, count: int) -> list[str]:
+def network_names(names: Sequence[str] | None, count: int) -> list[str]:
     """Return the names of so many networks, which are their numbers if there are none.
 
     Raises:
         ValueError: if there is another number of names.
     """
-    found = [str(number) for number in range(count)] if names is None else list(names)
-    if len(found) != count:
-        raise ValueError(f"there must be a name for each of {count} networks, got {len(found)}")
-    return found
+    listed = [str(number) for number in range(count)] if names is None else list(names)
+    if len(listed) != count:
+        raise ValueError(f"there must be a name for each of {count} networks, got {len(listed)}")
+    return listed
 
 
 def _numbers(matrix: Tensor) -> Matrix:

@@ -1,4 +1,4 @@
-"""How alike what two networks make of the same data is, whatever the order and scale of their units."""
+"""How alike the representations of two networks are, whatever the order and scale of their units."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,13 +16,13 @@ from sparsekit.evaluation.measuring import Batches
 def linear_cka(x: Float[Tensor, "n p"], y: Float[Tensor, "n q"], *, debiased: bool = False) -> float:
     """Return the linear centred kernel alignment of two sets of features of the same samples.
 
-    `|Y'X|^2 / (|X'X| |Y'Y|)` in Frobenius norms, with centred columns: 0 to 1, and 1 where one is a rotated and scaled
-    copy of the other.
+    It is `|Y'X|^2 / (|X'X| |Y'Y|)` in Frobenius norms, with centred columns. It lies between 0 and 1, and is 1 where
+    one set is a rotated and scaled copy of the other.
 
     Args:
         x, y: a row per sample, in the same order.
-        debiased: estimate without the bias that makes few samples look alike; it may fall below 0. Needed with fewer
-            than about ten samples per feature. NaN if a set is constant.
+        debiased: estimate without the bias that makes few samples look alike. You need this with fewer than about ten
+            samples per feature. The estimate may fall below 0, and is NaN if a set is constant.
 
     Raises:
         ValueError: if there are fewer samples than the estimate needs: 2, or 4 without bias.
@@ -33,7 +33,8 @@ def linear_cka(x: Float[Tensor, "n p"], y: Float[Tensor, "n q"], *, debiased: bo
         0.474342
 
     Source: Kornblith et al. (2019), Similarity of neural network representations revisited, arXiv:1905.00414,
-        section 3; without bias Song et al. (2012), Feature selection via dependence maximization, JMLR 13.
+        section 3. The estimate without bias is that of Song et al. (2012), Feature selection via dependence
+        maximization, JMLR 13.
     """
     least = 4 if debiased else 2
     if len(x) < least:
@@ -45,8 +46,8 @@ def cka_table(first: nn.Module, second: nn.Module, batches: Batches, *, debiased
     """Return how alike each layer of one network is to each of another: a row and a column for each layer.
 
     Args:
-        first, second: of any architecture; they stay as they are, and run in evaluation mode.
-        batches: inputs and labels, in an order that stays; some hundred samples.
+        first, second: of any architecture. They stay as they are, and run in evaluation mode.
+        batches: inputs and labels of some hundred samples, in an order that stays.
         debiased: as for `linear_cka`.
 
     Raises:
@@ -69,11 +70,11 @@ def cka_table(first: nn.Module, second: nn.Module, batches: Batches, *, debiased
 def cka_matrix(
     models: Sequence[nn.Module], batches: Batches, *, layer: str, debiased: bool = True
 ) -> Float[np.ndarray, "t t"]:
-    """Return how alike one layer's outputs are in every pair of networks; symmetric.
+    """Return how alike one layer's outputs are in every pair of networks, as a symmetric matrix.
 
     Args:
         models: each with a layer of this name.
-        batches: inputs and labels, in an order that stays; some hundred samples.
+        batches: inputs and labels of some hundred samples, in an order that stays.
         layer: with weights, for example `"fc1"`.
         debiased: as for `linear_cka`.
 
@@ -90,26 +91,26 @@ def cka_matrix(
 
 
 def layer_outputs(model: nn.Module, batches: Batches) -> dict[str, Float[Tensor, "n p"]]:
-    """Return what every layer with weights puts out, before any activation, a row per sample; pictures are flattened.
+    """Return the outputs of every layer with weights, before any activation, a flattened row per sample.
 
     The model stays as it is, and runs in evaluation mode.
 
     Raises:
         ValueError: if there is no batch.
     """
-    found: dict[str, list[Tensor]] = {}
+    parts_of: dict[str, list[Tensor]] = {}
 
-    def note(name: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
-        found.setdefault(name, []).append(output.detach().flatten(1))
+    def record(name: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+        parts_of.setdefault(name, []).append(output.detach().flatten(1))
 
-    with observed(model) as twin:
-        for name, module in weighted_layers(twin).items():
-            module.register_forward_hook(partial(note, name))
+    with observed(model) as model_copy:
+        for name, module in weighted_layers(model_copy).items():
+            module.register_forward_hook(partial(record, name))
         for inputs in inputs_of(batches):
-            twin(inputs)
-    if not found:
+            model_copy(inputs)
+    if not parts_of:
         raise ValueError("the outputs of layers need at least one batch and one layer with weights, got none")
-    return {name: torch.cat(parts) for name, parts in found.items()}
+    return {name: torch.cat(parts) for name, parts in parts_of.items()}
 
 
 def _grams(outputs: dict[str, Tensor], *, debiased: bool) -> dict[str, Tensor]:

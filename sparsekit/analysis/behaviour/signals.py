@@ -16,16 +16,17 @@ def signal_propagation(
 ) -> pd.DataFrame:
     """Return, for each layer in the order of the model, how strong its outputs and its weights' gradients are.
 
-    With first values drawn for dense layers, both shrink by about `sqrt(density)` from layer to layer.
+    With initial weights that were drawn for dense layers, both shrink by about `sqrt(density)` from layer to layer.
 
     Args:
-        model: sparse or plain; a copy of it runs in training mode.
+        model: sparse or plain. A copy of it runs in training mode.
         batch: inputs and labels.
         loss_fn: `(outputs, labels) -> mean loss`.
 
     Returns:
-        One row per layer. Columns: `output_std` (over the samples, before any activation; root mean square over units,
-        so that biases, which every sample has in common, are no signal), `gradient_norm` (of existing connections).
+        One row per layer. The columns are `output_std` (standard deviation over the samples, before any activation) and
+        `gradient_norm` (of existing connections). The deviation is the root mean square over units, so biases, which
+        all samples have in common, are no signal.
 
     Example:
         >>> import torch
@@ -35,12 +36,12 @@ def signal_propagation(
     """
     spread: dict[str, float] = {}
     with seeded_rng(generator(0, "signals")):
-        twin = copy.deepcopy(model).train()
-        for name, module in weighted_layers(twin).items():
-            module.register_forward_hook(_noting(spread, name))
+        model_copy = copy.deepcopy(model).train()
+        for name, module in weighted_layers(model_copy).items():
+            module.register_forward_hook(_recorder(spread, name))
         inputs, labels = batch
-        loss_fn(twin(inputs), labels).backward()
-    rows = {name: (spread.get(name, 0.0), _norm(module)) for name, module in weighted_layers(twin).items()}
+        loss_fn(model_copy(inputs), labels).backward()
+    rows = {name: (spread.get(name, 0.0), _norm(module)) for name, module in weighted_layers(model_copy).items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["output_std", "gradient_norm"]).rename_axis("layer")
 
 
@@ -57,11 +58,11 @@ def gradient_norm(model: nn.Module, batch: tuple[Tensor, Tensor], loss_fn: Any =
     return float((table["gradient_norm"].to_numpy() ** 2).sum() ** 0.5)
 
 
-def _noting(spread: dict[str, float], name: str):
-    def note(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+def _recorder(spread: dict[str, float], name: str):
+    def record(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
         spread[name] = float(output.detach().var(0, correction=0).mean().sqrt())
 
-    return note
+    return record
 
 
 def _norm(module: Any) -> float:

@@ -1,9 +1,9 @@
-"""Arithmetic of a forward pass, counted from shapes: multiply and add are two operations.
+"""Arithmetic of a forward pass, counted from shapes, where multiply and add are two operations.
 
-`2 * places of the weight * output positions`, times the density for the sparse figure. What has no weight of
-its own (activations, normalisation, pooling, the products inside attention) and biases are left out, as the
-papers do. Weights that are multiplied outside of linear and convolutional layers, as those of
-`MultiheadAttention` are, cannot be counted this way; a warning names them.
+A layer costs `2 * positions of the weight * output positions`, times the density for the sparse number. As in the
+papers, we leave out biases and what has no weight of its own (activations, normalisation, pooling, the products inside
+attention). Weights that are multiplied outside of linear and convolutional layers, as those of `MultiheadAttention`
+are, cannot be counted this way, so a warning names them.
 """
 
 import warnings
@@ -22,7 +22,7 @@ from sparsekit.topology import LayerTopology
 
 
 class NotCountedWarning(UserWarning):
-    """Some weights of a model take part in products that are not counted; the message names them."""
+    """Some weights of a model take part in products that are not counted. The message names them."""
 
 
 def forward_flops(
@@ -33,15 +33,14 @@ def forward_flops(
     """Return the operations that one sample costs in each linear and convolutional layer.
 
     Args:
-        model: plain or sparse; it is not changed.
-        example: a batch as the model takes it; only its shape matters.
-        topology: densities to count with instead of the model's own, for layers named in it: one of a
-            journal's, say.
+        model: plain or sparse. It is not changed.
+        example: a batch as the model takes it. Only its shape matters.
+        topology: for example from a journal. Its densities replace the model's own in the layers that it names.
 
     Returns:
-        One row per layer. Columns: `positions` (how often a sample uses each weight: output pixels or
-        tokens), `density` (0 to 1), `dense` and `sparse` (operations per sample). The columns' sums are what
-        `training_flops` takes. A layer that the pass does not reach has 0 positions.
+        One row per layer. The columns are `positions` (how often a sample uses each weight: output pixels or tokens),
+        `density` (0 to 1), `dense` and `sparse` (operations per sample). The columns' sums are what `training_flops`
+        takes. A layer that the pass does not reach has 0 positions.
 
     Raises:
         ValueError: if the topology names a layer that the model does not have.
@@ -79,17 +78,16 @@ def output_positions(model: nn.Module, example: Float[Tensor, "n *input"]) -> di
         >>> output_positions(nn.Sequential(nn.Conv2d(1, 2, 3)), torch.zeros(5, 1, 8, 8))
         {'0': 36}
     """
-    with observed(model) as twin:
-        positions = dict.fromkeys(weighted_layers(twin), 0)
-        for name, module in weighted_layers(twin).items():
+    with observed(model) as model_copy:
+        positions = dict.fromkeys(weighted_layers(model_copy), 0)
+        for name, module in weighted_layers(model_copy).items():
             module.register_forward_hook(_counter(positions, name, example.shape[0]))
         with _Products() as products:
-            twin(example.to(_dtype_of(twin)))
-    missed = _missed(twin, positions, products.memory)
-    if missed:
+            model_copy(example.to(_dtype_of(model_copy)))
+    if uncounted := _uncounted(model_copy, positions, products.memory):
         warnings.warn(
-            f"not counted, since no linear or convolutional layer multiplies them: {', '.join(missed)}; "
-            "add what they cost by hand",
+            f"not counted, since no linear or convolutional layer multiplies them: {', '.join(uncounted)}. "
+            "Add their cost by hand",
             NotCountedWarning,
             stacklevel=2,
         )
@@ -105,7 +103,7 @@ _PRODUCTS = {
 
 
 class _Products(TorchFunctionMode):
-    """Notes the memory of all tensors that are multiplied: a transposed weight is known by it."""
+    """Records the memory of all tensors that are multiplied, which identifies a transposed weight too."""
 
     def __init__(self):
         super().__init__()
@@ -113,7 +111,7 @@ class _Products(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        # Later it is an ordinary tensor.
+        # After this call it is an ordinary tensor.
         self.memory |= {_memory(layer.param) for layer in weights_read(func, tree_leaves((args, kwargs)))}
         if getattr(func, "__name__", "") in _PRODUCTS:
             factors = [part for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)]
@@ -125,18 +123,18 @@ def _memory(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def _missed(twin: nn.Module, positions: Mapping[str, int], multiplied: set[int]) -> list[str]:
+def _uncounted(model: nn.Module, positions: Mapping[str, int], multiplied: set[int]) -> list[str]:
     """Return the names of matrices that were multiplied, but not by a layer that was counted."""
-    counted = {_memory(parameter) for name, count in positions.items() if count for parameter in _weights(twin, name)}
-    named = defaultdict(list)
-    for name, parameter in twin.named_parameters():
+    counted = {_memory(parameter) for name, count in positions.items() if count for parameter in _weights(model, name)}
+    names_at = defaultdict(list)
+    for name, parameter in model.named_parameters():
         if parameter.dim() > 1:
-            named[_memory(parameter)].append(name)
-    return [name for memory, names in named.items() if memory in multiplied - counted for name in names]
+            names_at[_memory(parameter)].append(name)
+    return [name for memory, names in names_at.items() if memory in multiplied - counted for name in names]
 
 
-def _weights(twin: nn.Module, name: str) -> list[nn.Parameter]:
-    return list(twin.get_submodule(name).parameters())
+def _weights(model: nn.Module, name: str) -> list[nn.Parameter]:
+    return list(model.get_submodule(name).parameters())
 
 
 def _counter(positions: dict[str, int], name: str, samples: int):

@@ -16,8 +16,8 @@ class GhostCost:
     """Weights and operations of ghost skips, beside those of the network.
 
     Args:
-        weights: of the ghosts' convolutions; all dense.
-        parameters: all that is trained in them.
+        weights: of the ghosts' convolutions, which are all dense.
+        parameters: all that are trained in them.
         budget: connections of the network's sparse layers, or all weights of its layers where none is sparse.
         flops: operations of the ghosts' convolutions for one sample, forward.
         network_flops: those of the network's own layers.
@@ -42,11 +42,13 @@ class GhostCost:
 
 
 def ghost_cost(model: nn.Module, example: Float[Tensor, "n *input"]) -> GhostCost:
-    """Return what the ghosts that are in a model now cost; ghost neurons and parameter-free skips have no weights.
+    """Return what the ghosts that are in a model now cost.
+
+    Ghost neurons and parameter-free skips have no weights.
 
     Args:
         model: sparse or plain, with ghosts in it or without.
-        example: a batch as the model takes it; only its shape matters.
+        example: a batch as the model takes it. Only its shape matters.
 
     Example:
         >>> import torch
@@ -56,14 +58,14 @@ def ghost_cost(model: nn.Module, example: Float[Tensor, "n *input"]) -> GhostCos
         0 ghost weights beside 16 connections (0.00 times the budget), 0.00 times the operations
     """
     skips = [module for module in model.modules() if isinstance(module, Skip)]
-    trained = [parameter for skip in skips for parameter in skip.parameters()]
+    parameters = [parameter for skip in skips for parameter in skip.parameters()]
     operations = forward_flops(model, example)["sparse"].to_dict()
     of_ghosts = [float(count) for name, count in operations.items() if f".{NAME}." in f".{name}"]
-    own = {name: module for name, module in weighted_layers(model).items() if f".{NAME}." not in f".{name}"}
+    network_layers = {name: module for name, module in weighted_layers(model).items() if f".{NAME}." not in f".{name}"}
     return GhostCost(
-        weights=sum(parameter.numel() for parameter in trained if parameter.dim() > 1),
-        parameters=sum(parameter.numel() for parameter in trained),
-        budget=sum(layer_topology(layer).count for layer in (sparse_layers(model) or own).values()),
+        weights=sum(parameter.numel() for parameter in parameters if parameter.dim() > 1),
+        parameters=sum(parameter.numel() for parameter in parameters),
+        budget=sum(layer_topology(layer).count for layer in (sparse_layers(model) or network_layers).values()),
         flops=sum(of_ghosts),
         network_flops=sum(map(float, operations.values())) - sum(of_ghosts),
     )

@@ -17,22 +17,21 @@ POSITION_BYTES = 8  # int64, in which torch, and so our layers, hold positions
 def memory_bytes(topology: Topology, *, optimizer_values: int = 0) -> pd.DataFrame:
     """Return the bytes of each layer's weights in each storage: in theory, and in this package's own layers.
 
-    In theory, with values of 4 bytes and, where nothing else is said, indices of 4: `dense` (a value per
-    place), `masked` (that, and a bit per place), `bit_mask` (values of connections and a bit per place), `csr`
-    (value and column per connection, a pointer per row), `coo` (value and two 8-byte positions per connection,
-    as torch stores it).
+    In theory values take 4 bytes, and indices too unless we say otherwise. `dense` has a value per position, `masked`
+    that and a bit per position, and `bit_mask` the values of connections and a bit per position. `csr` has a value and
+    a column per connection and a pointer per row. `coo` has a value and two 8-byte positions per connection, as torch
+    stores it.
 
-    In this package, once a layer has run on a CPU: `masked_layer` (a value and a byte of mask per place, an 8-byte
-    position per connection) and `csr_layer` (value, 8-byte position, and what the compiled kernels read: three
-    indices per connection of a linear layer, four of a convolution, and a pointer per row and per column). A
-    `csr_layer` takes 24 or 28 bytes per connection, so it is smaller than `dense` below a density of about 1/6: it is
-    kept ready for fast passes in both directions, not small. A convolution that also runs on a second size of batch
-    holds four more indices per connection; in a grouped one columns count once per group, which a topology does not
-    tell.
+    In this package, once a layer has run on a CPU, `masked_layer` has a value and a byte of mask per position and an
+    8-byte position per connection. A `csr_layer` has a value, an 8-byte position and what the compiled kernels read.
+    These are three indices per connection of a linear layer or four of a convolution, and a pointer per row and column.
+    It is made for fast passes in both directions and not for small size. At 24 or 28 bytes per connection, it is
+    smaller than `dense` only below a density of about 1/6. A convolution that also runs on a second batch size holds
+    four more indices per connection. In a grouped one columns count once per group, which a topology does not record.
 
     Args:
         topology: of the network.
-        optimizer_values: numbers that the optimizer keeps per stored value: 0, 1 (momentum), 2 (Adam).
+        optimizer_values: numbers that the optimizer keeps per stored value, 0, 1 (momentum) or 2 (Adam).
 
     Raises:
         ValueError: if `optimizer_values` is negative.
@@ -44,7 +43,7 @@ def memory_bytes(topology: Topology, *, optimizer_values: int = 0) -> pd.DataFra
         {'dense': 128, 'masked': 132, 'bit_mask': 12, 'csr': 32, 'coo': 40, 'masked_layer': 176, 'csr_layer': 104}
     """
     if optimizer_values < 0:
-        raise ValueError(f"optimizer_values must be at least 0, got {optimizer_values}; Adam keeps 2 per value")
+        raise ValueError(f"optimizer_values must be at least 0, got {optimizer_values}. Adam keeps 2 per value")
     per_value = VALUE_BYTES * (1 + optimizer_values)
     rows = {name: _layer_bytes(layer, per_value) for name, layer in topology.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")

@@ -1,7 +1,7 @@
 """What sparse layers promise in operations, and what the clock of this machine says.
 
 Steps are timed in turn, so that whatever disturbs one way of computing disturbs all. Times differ from machine to
-machine and from hour to hour; ratios of what was measured together differ less.
+machine and from hour to hour, but ratios of times that were measured together differ less.
 """
 
 import math
@@ -52,19 +52,19 @@ def step_seconds(
     """Return the seconds of a training step of one layer, forward and backward, in each way of computing it.
 
     `dense` is the layer of PyTorch, without any connection missing. `masked` and `csr` are the two storages. The last
-    is csr again, but input and output lie in memory as its kernels like them (see `kernels.layout`), as they do between
-    two csr layers; nothing is transposed then.
+    is csr again, but input and output lie in memory as its kernels like them (see `kernels.layout`), so nothing is
+    transposed. Between two csr layers they always do.
 
     Args:
         layer: a plain linear layer or 2-D convolution.
         density: share of its weights that exist in the sparse ones, in (0, 1].
         example: a batch of inputs.
         seed: of the connections.
-        rounds: samples of each way, taken in turn; twice as many at most where other work disturbs them.
+        rounds: samples of each way, measured in turn, and at most twice as many where other work disturbs them.
     """
-    made = storages_of(layer, density, seed=seed)
-    inputs = {name: example.contiguous() for name in made} | {WAYS[-1]: feature_major(example)}
-    modules = made | {WAYS[-1]: made["csr"]}
+    modules = storages_of(layer, density, seed=seed)
+    inputs = {name: example.contiguous() for name in modules} | {WAYS[-1]: feature_major(example)}
+    modules |= {WAYS[-1]: modules["csr"]}
     return median_seconds({name: training_step(modules[name], inputs[name]) for name in WAYS}, Effort(rounds=rounds))
 
 
@@ -78,8 +78,8 @@ def speed_table(layer: nn.Module, density: float, example: Float[Tensor, "n *inp
         seed: of the connections.
 
     Returns:
-        Rows `dense`, `masked`, `csr` and `csr, feature-major`; columns `promised` (times fewer operations than dense),
-        `milliseconds`, `measured` (times quicker than dense) and `bytes` of the weights and all that finds them.
+        Rows `dense`, `masked`, `csr` and `csr, feature-major`, and columns `promised` (times fewer operations than
+        dense), `milliseconds`, `measured` (times faster than dense) and `bytes` (of the weights and their indices).
     """
     model = storages_of(layer, density, seed=seed)["masked"]
     flops = forward_flops(model, example).sum()
@@ -94,9 +94,9 @@ def speed_table(layer: nn.Module, density: float, example: Float[Tensor, "n *inp
 
 
 def break_even(densities: Sequence[float], sparse: Sequence[float], dense: Sequence[float]) -> float | None:
-    """Return the density below which the sparse way was always the quicker one, or None where it never was.
+    """Return the density below which the sparse way was always the faster one, or None where it never was.
 
-    Between two measured densities the times are taken as straight lines in logarithmic scales.
+    Between two measured densities the times count as straight lines in logarithmic scales.
 
     Args:
         densities: at which both were measured, above 0.
@@ -115,8 +115,8 @@ def break_even(densities: Sequence[float], sparse: Sequence[float], dense: Seque
             f"{len(dense)}"
         )
     last, last_gap = None, 0.0
-    for density, one, other in sorted(zip(densities, sparse, dense, strict=True)):
-        gap = math.log(one / other)
+    for density, sparse_time, dense_time in sorted(zip(densities, sparse, dense, strict=True)):
+        gap = math.log(sparse_time / dense_time)
         if gap > 0:
             return last and last * (density / last) ** (-last_gap / (gap - last_gap))
         last, last_gap = density, gap
@@ -128,29 +128,29 @@ def update_seconds(
 ) -> pd.DataFrame:
     """Return how long rules take to choose the new connections of a square layer, as it grows wider.
 
-    The layer keeps the same number of connections per output, in storage csr: nothing dense exists beside what a rule
-    makes. Measured is `rule.propose` at step 0, after a captured backward pass.
+    The layer keeps the same number of connections per output, in storage csr, so nothing dense exists but what a rule
+    makes. We measure `rule.propose` at step 0, after a captured backward pass.
 
     Args:
         rules: what to measure, by name.
         widths: inputs, and outputs, of each layer.
         fan_in: connections per output, on average.
         batch_size: of the random inputs.
-        rounds: samples of each, of which the smallest counts; two where they take longer than a second.
+        rounds: samples of each, of which the smallest counts, or two where they take longer than a second.
 
     Returns:
         A row per width, a column of seconds per rule.
     """
     rows = {}
     for width in widths:
-        seen = _wide_views(width, fan_in, batch_size)
-        steps = {name: _proposal(rule, seen) for name, rule in rules.items()}
+        layer_views = _wide_views(width, fan_in, batch_size)
+        steps = {name: _proposal(rule, layer_views) for name, rule in rules.items()}
         rows[width] = {name: _least_seconds(step, rounds) for name, step in steps.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("width")
 
 
 def log_log_slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """Return the power of `x` with which `y` grows: 1 is in proportion, 2 with the square.
+    """Return the power of `x` with which `y` grows, for example 1 for in proportion and 2 for with the square.
 
     It is the slope of the straight line that fits the logarithms best (least squares).
 
@@ -161,11 +161,11 @@ def log_log_slope(x: Sequence[float], y: Sequence[float]) -> float:
     return statistics.linear_regression([math.log(one) for one in x], [math.log(one) for one in y]).slope
 
 
-ENOUGH = 1.0  # seconds: more samples of something so slow would try a reader's patience
+ENOUGH = 1.0  # seconds, after which more samples would try a reader's patience
 
 
 def _least_seconds(step: Callable[[], object], rounds: int) -> float:
-    """The quickest of two samples or more: the first pays for compiling, and others may be disturbed."""
+    """Return the fastest of two samples or more, because the first pays for compiling and others may be disturbed."""
     samples = [_seconds(step), _seconds(step)]
     while len(samples) < rounds and sum(samples) < ENOUGH:
         samples.append(_seconds(step))
@@ -178,8 +178,8 @@ def _seconds(step: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _proposal(rule: Rule, seen: Mapping[str, LayerView]) -> Callable[[], object]:
-    return lambda: rule.propose(seen, 0, generator(0, "update"))
+def _proposal(rule: Rule, layer_views: Mapping[str, LayerView]) -> Callable[[], object]:
+    return lambda: rule.propose(layer_views, 0, generator(0, "update"))
 
 
 def _wide_views(width: int, fan_in: int, batch_size: int) -> dict[str, LayerView]:

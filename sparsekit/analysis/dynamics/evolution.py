@@ -1,8 +1,8 @@
 """How a topology changes during training: what is exchanged, what survives, how old connections are.
 
-All functions take the topologies in order, the first being the one before the first rewiring;
-`journal.topologies()` yields them, and `[0, *journal.steps]` are their `starts`. A connection that a rewiring
-drops and grows back at once looks as if it had never gone.
+All functions take the topologies in order, and the first is the one before the first rewiring. `journal.topologies()`
+yields them, and `[0, *journal.steps]` are their `starts`. A connection that regrows in the rewiring that drops it looks
+as if it had never been away.
 """
 
 import itertools
@@ -19,8 +19,8 @@ from sparsekit.topology import Topology, check_same_layers
 def churn(topologies: Iterable[Topology]) -> pd.DataFrame:
     """Return, for each rewiring, the share of connections that are new: `|new - old| / |new|`, 0 to 1.
 
-    One row per rewiring (the first is 1), one column per layer and one, `"network"`, for all together. Where
-    a rule may grow back what it has just dropped, churn is smaller than its drop fraction.
+    There is one row per rewiring (the first is 1), one column per layer and one, `"network"`, for all together. Where a
+    rule may regrow what it has just dropped, churn is smaller than its drop fraction.
 
     Raises:
         TypeError: if they are no topologies in order.
@@ -40,9 +40,9 @@ def churn(topologies: Iterable[Topology]) -> pd.DataFrame:
 def survival(topologies: Iterable[Topology]) -> pd.DataFrame:
     """Return the share of the first topology's connections that are there after each rewiring, 0 to 1.
 
-    `|first & now| / |first|`; row 0 is before the first rewiring, so it is 1. A connection that left and came
-    back counts. If dropping were blind the curve would fall by `1 - r` per rewiring; magnitude dropping
-    spares the old.
+    This is `|first & now| / |first|`. Row 0 is before the first rewiring, so it is 1. A connection that was dropped and
+    regrew counts. If dropping were random, the curve would fall by `1 - r` per rewiring, but magnitude dropping spares
+    the old connections.
 
     Raises:
         TypeError: if they are no topologies in order.
@@ -66,16 +66,15 @@ def ages(topologies: Iterable[Topology], *, starts: Sequence[int] | None = None)
 
     Args:
         topologies: in order, the first before the first rewiring.
-        starts: the step at which each topology began; ages are then in steps, at the start of the last
-            topology. Without it ages are counted in rewirings.
+        starts: the step at which each topology began. Ages are then in steps, at the start of the last topology.
+            Without it ages are counted in rewirings.
 
     Returns:
-        For each layer the ages in the order of the last topology's `indices`; the newest have age 0.
+        For each layer the ages in the order of the last topology's `indices`. The newest have age 0.
 
     Raises:
         TypeError: if they are no topologies in order.
-        ValueError: if there is no topology, layers differ, or `starts` has another length or
-            falls.
+        ValueError: if there is no topology, layers differ, or `starts` has another length or falls.
 
     Example:
         >>> import torch
@@ -84,24 +83,24 @@ def ages(topologies: Iterable[Topology], *, starts: Sequence[int] | None = None)
         >>> ages(path)["fc"].tolist(), ages(path, starts=[0, 100])["fc"].tolist()
         ([1, 0], [100, 0])
     """
-    lives, now, topology = Lives(), 0, Topology()
+    births, now, topology = BirthSteps(), 0, Topology()
     for now, topology in timed(topologies, starts):
-        lives.advance(topology, now)
-    return {name: now - lives.born[name][layer.indices] for name, layer in topology.items()}
+        births.advance(topology, now)
+    return {name: now - births.born[name][layer.indices] for name, layer in topology.items()}
 
 
-class Lives:
+class BirthSteps:
     """Since when each connection has existed without a break. Advance it through the topologies in order.
 
-    `born` holds, by layer and for every place, the step at which the connection there was born, or -1 where
-    there is none.
+    `born` holds, by layer and for every position, the step at which the connection there was born, or -1 where there is
+    none.
     """
 
     def __init__(self):
-        self.born: dict[str, Int64[Tensor, " places"]] = {}
+        self.born: dict[str, Int64[Tensor, " positions"]] = {}
 
     def advance(self, topology: Topology, now: int) -> None:
-        """Take in the topology that begins at step `now`: forget what was dropped, note what was grown."""
+        """Enter the topology that begins at step `now`: forget what was dropped, record what was grown."""
         for name, layer in topology.items():
             here = layer.indices
             before = self.born.get(name, here.new_full((layer.size,), -1))
@@ -117,11 +116,11 @@ def in_order(topologies: Iterable[Topology]) -> Iterator[Topology]:
         TypeError: if there is one topology instead of several, or something else.
         ValueError: if there is none, or layers or shapes differ.
     """
-    several = any(hasattr(topologies, way) for way in ("__iter__", "__getitem__"))
+    several = any(hasattr(topologies, name) for name in ("__iter__", "__getitem__"))
     if not several or isinstance(topologies, Mapping | nn.Module):
         raise TypeError(
-            f"topologies must come in order, as in journal.topologies(), got {type(topologies).__name__}; "
-            "list them: [before, after], each from topology_of(model)"
+            f"topologies must come in order, as in journal.topologies(), got {type(topologies).__name__}. "
+            "List them as [before, after], each from topology_of(model)"
         )
     first = None
     for topology in topologies:
@@ -129,11 +128,11 @@ def in_order(topologies: Iterable[Topology]) -> Iterator[Topology]:
         check_same_layers(first, topology)
         yield topology
     if first is None:
-        raise ValueError("a history must hold at least one topology, got none; start it before the first rewiring")
+        raise ValueError("a history must hold at least one topology, got none. Start it before the first rewiring")
 
 
 def timed(topologies: Iterable[Topology], starts: Sequence[int] | None) -> Iterator[tuple[int, Topology]]:
-    """Yield each topology with the step at which it began; without `starts`, with its number, from 0.
+    """Yield each topology with the step at which it began, or with its number from 0 if there are no `starts`.
 
     Raises:
         ValueError: if there are more or fewer starts than topologies, or they fall.
@@ -142,12 +141,12 @@ def timed(topologies: Iterable[Topology], starts: Sequence[int] | None) -> Itera
         yield from enumerate(in_order(topologies))
         return
     if any(later < earlier for earlier, later in itertools.pairwise(starts)):
-        raise ValueError(f"starts must be steps that never fall, got {list(starts)}; give each topology's first step")
+        raise ValueError(f"starts must be steps that never fall, got {list(starts)}. Give each topology's first step")
     yield from zip(starts, in_order(topologies), strict=True)
 
 
 def shares(part: Topology, whole: Topology) -> dict[str, float]:
-    """Return `|part| / |whole|` for each layer and, as `"network"`, for all; 0 where there is nothing."""
+    """Return `|part| / |whole|` for each layer and, as `"network"`, for all, and 0 where there is nothing."""
     by_layer = {name: _share(part[name].count, layer.count) for name, layer in whole.items()}
     return {**by_layer, "network": _share(part.count, whole.count)}
 

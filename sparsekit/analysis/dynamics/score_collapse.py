@@ -1,7 +1,7 @@
 """How scores before training share connections among layers as a network shrinks, and when a layer loses its last one.
 
-A score ranks all weights of a network. Layers whose weights score low lose theirs first, and one empty layer cuts the
-network in two, however many connections the others have: layer collapse.
+A score ranks all weights of a network. Layers whose weights score low lose theirs first. One empty layer cuts the
+network in two, however many connections the others have, and this is called layer collapse.
 """
 
 import itertools
@@ -30,7 +30,7 @@ class Pruning:
 
     Args:
         score: its name.
-        density: what was asked for, in (0, 1].
+        density: the target density, in (0, 1].
         topology: the connections.
     """
 
@@ -40,12 +40,12 @@ class Pruning:
 
     @cached_property
     def effective(self) -> Topology:
-        """The connections on a path from an input to an output; the layers must form a chain."""
+        """The connections on a path from an input to an output. The layers must form a chain."""
         return effective_topology(self.topology)
 
     @property
     def useful(self) -> float:
-        """Share of the connections that lie on a path, 0 to 1; 0 where there is no connection."""
+        """Share of the connections that lie on a path, 0 to 1, and 0 where there is no connection."""
         return self.effective.count / max(1, self.topology.count)
 
     @property
@@ -59,13 +59,13 @@ def prunings(
 ) -> Iterator[Pruning]:
     """Yield what each score keeps at each density: all scores at the first density, then at the next.
 
-    A score of a single round is taken once for all densities, one of many rounds anew for each. Scores with
+    A score of a single round is computed once for all densities, and one of many rounds anew for each. Scores with
     `min_per_layer=0` may empty a layer.
 
     Args:
         model: plain.
-        scores: by the name under which they are to be found.
-        densities: in the order in which they are wanted.
+        scores: by the names that the results will carry.
+        densities: in the order of the results.
         settings: `batches`, `loss_fn`, `allocation`, `exclude`, `seed`, as for `scores.prune`.
 
     Raises:
@@ -73,23 +73,23 @@ def prunings(
 
     Example:
         >>> from sparsekit.scores import Magnitude
-        >>> found = prunings(nn.Sequential(nn.Linear(8, 4)), {"size": Magnitude()}, (1.0, 0.25))
-        >>> [(one.score, one.topology.count) for one in found]
-        [('size', 32), ('size', 8)]
+        >>> results = prunings(nn.Sequential(nn.Linear(8, 4)), {"magnitude": Magnitude()}, (1.0, 0.25))
+        >>> [(pruning.score, pruning.topology.count) for pruning in results]
+        [('magnitude', 32), ('magnitude', 8)]
     """
     densities = list(densities)
     settings["batches"] = list(settings.get("batches", ()))
-    ways = {name: prune_each(model, score, densities, **settings) for name, score in scores.items()}
+    topologies = {name: prune_each(model, score, densities, **settings) for name, score in scores.items()}
     for density in densities:
-        for name, way in ways.items():
-            yield Pruning(score=name, density=density, topology=next(way))
+        for name, of_score in topologies.items():
+            yield Pruning(score=name, density=density, topology=next(of_score))
 
 
 def collapse_table(found: Iterable[Pruning]) -> pd.DataFrame:
     """Return a row for each score, density and layer.
 
-    Columns: `score`; `density` of the network as asked for; `layer`; `size`, places in the layer; `kept`, its
-    connections; `effective`, those of them on a path from an input to an output.
+    The columns are `score`, `density` (the target density of the network), `layer`, `size` (positions in the layer),
+    `kept` (its connections) and `effective` (those of them on a path from an input to an output).
 
     Args:
         found: for example from `prunings`.
@@ -99,14 +99,14 @@ def collapse_table(found: Iterable[Pruning]) -> pd.DataFrame:
 
     Example:
         >>> net = {"a": LayerTopology((2, 1), torch.tensor([0])), "b": LayerTopology((1, 2), torch.tensor([1]))}
-        >>> one = Pruning(score="mine", density=0.5, topology=Topology(net))
-        >>> collapse_table([one])[["layer", "kept", "effective"]].to_numpy().tolist()
+        >>> pruning = Pruning(score="mine", density=0.5, topology=Topology(net))
+        >>> collapse_table([pruning])[["layer", "kept", "effective"]].to_numpy().tolist()
         [['a', 1, 0], ['b', 1, 0]]
     """
     rows = [
-        (one.score, one.density, name, layer.size, layer.count, one.effective[name].count)
-        for one in found
-        for name, layer in one.topology.items()
+        (pruning.score, pruning.density, name, layer.size, layer.count, pruning.effective[name].count)
+        for pruning in found
+        for name, layer in pruning.topology.items()
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -114,10 +114,10 @@ def collapse_table(found: Iterable[Pruning]) -> pd.DataFrame:
 def critical_compression(table: pd.DataFrame) -> pd.DataFrame:
     """Return how far each score can shrink the network before it falls apart, among the densities that were tried.
 
-    One row per score. Columns: `compression` (1 / density), the largest one up to which every layer has a connection;
-    `connected`, the largest one up to which a path leads from an input to an output, where a network ends to be one;
-    `first_empty`, the first layer to lose its last connection, or an empty text. Where not even the largest density
-    will do, the compression is 0.
+    There is one row per score. Compression is 1 / density. The column `compression` is the largest one up to which
+    every layer has a connection, and `connected` the largest one up to which a path leads from an input to an output.
+    Where a score fails even at the largest density, they are 0. The column `first_empty` is the first layer to lose its
+    last connection, or an empty text.
 
     Args:
         table: from `collapse_table`.
@@ -131,23 +131,22 @@ def critical_compression(table: pd.DataFrame) -> pd.DataFrame:
         2.0 1.0 a
     """
     check_table(table)
-    found = {str(score): _critical(rows) for score, rows in table.groupby("score", sort=False)}
-    return pd.DataFrame.from_dict(found, orient="index").rename_axis("score")
+    critical = {str(score): _critical(rows) for score, rows in table.groupby("score", sort=False)}
+    return pd.DataFrame.from_dict(critical, orient="index").rename_axis("score")
 
 
 def score_ranks(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return for each weight the share of the network's weights that score lower, 0 to below 1.
 
-    Scores of different methods come in different units; their ranks can be looked at side by side. Equal scores have
-    equal ranks.
+    Scores of different methods come in different units, but you can compare their ranks. Equal scores have equal ranks.
 
     Example:
         >>> score_ranks({"a": torch.tensor([[5.0, 0.0]]), "b": torch.tensor([[0.0, 7.0]])})["a"].tolist()
         [[0.5, 0.0]]
     """
     flat = torch.cat([tensor.flatten() for tensor in scores.values()])
-    _, place, counts = flat.unique(return_inverse=True, return_counts=True)
-    shares = ((counts.cumsum(0) - counts) / len(flat))[place]
+    _, rank, counts = flat.unique(return_inverse=True, return_counts=True)
+    shares = ((counts.cumsum(0) - counts) / len(flat))[rank]
     pieces = shares.split([tensor.numel() for tensor in scores.values()])
     return {name: piece.view(scores[name].shape) for name, piece in zip(scores, pieces, strict=True)}
 
@@ -161,10 +160,10 @@ def conservation_table(
 ) -> pd.DataFrame:
     """Return for each layer the sums over its weights of what scores are made of, in double precision.
 
-    One row per layer. Columns: `signed`, of gradient times weight; `snip`, of its size; `synflow`. In a chain of layers
-    without biases, with ReLU between them, the signed sums are all the same, whatever the loss, and so are those of
-    SynFlow. SNIP takes sizes one by one, and nothing conserves their sum. Biases carry a part of the signed sum away;
-    SynFlow leaves them out.
+    There is one row per layer. The columns are `signed` (of gradient times weight), `snip` (of the magnitude of that
+    product) and `synflow`. In a chain of layers without biases, with ReLU between them, the signed sums are all the
+    same, whatever the loss, and so are those of SynFlow. SNIP takes the magnitudes one by one, so nothing conserves
+    their sum. Biases carry a part of the signed sum away, but SynFlow leaves them out.
 
     Args:
         model: plain.
@@ -177,11 +176,11 @@ def conservation_table(
     Source: Tanaka et al. (2020), arXiv:2006.05467, theorems 1 and 2.
     """
     whole = Topology({name: LayerTopology.full(shape) for name, shape in shapes_of(model).items()})
-    doubled = [(tree_map(_as_double, inputs), labels) for inputs, labels in batches]
-    twin = masked_copy(model, whole).double().eval()
-    gradients = mean_gradients(twin, doubled, loss_fn, whole)
-    products = {name: gradients[name] * weight.detach() for name, weight in weights_of(twin, whole).items()}
-    flow = score_whole(twin, SynFlow(), batches=doubled)
+    batches = [(tree_map(_as_double, inputs), labels) for inputs, labels in batches]
+    model_copy = masked_copy(model, whole).double().eval()
+    gradients = mean_gradients(model_copy, batches, loss_fn, whole)
+    products = {name: gradients[name] * weight.detach() for name, weight in weights_of(model_copy, whole).items()}
+    flow = score_whole(model_copy, SynFlow(), batches=batches)
     rows = {
         name: {
             "signed": float(product.sum()),
@@ -211,6 +210,6 @@ def _critical(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _furthest(groups: Iterable[tuple[Any, pd.DataFrame]], column: str) -> float:
-    """Go on from the largest density as long as this number is above 0 in all layers."""
+    """Continue from the largest density as long as this number is above 0 in all layers."""
     good = itertools.takewhile(lambda group: (group[1][column] > 0).all(), groups)
     return max((1 / density for density, _ in good), default=0.0)

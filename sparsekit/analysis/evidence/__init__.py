@@ -1,1 +1,1 @@
-"""Whether what was measured bears out what a paper says."""
+"""Whether measurements support what a paper says."""

@@ -1,4 +1,4 @@
-"""Does what was measured here bear out what a paper says? One rule decides for every claim."""
+"""Do our measurements support what a paper says? One rule decides for every claim."""
 
 import math
 import statistics
@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from sparsekit.utils.checks import number, shown
 
-SURE = 0.975  # of each verdict: where nothing differs, one claim in forty is called reproduced and one contradicted
-ROUNDING = 1e-12  # accuracies are shares of whole examples: smaller differences are none
+SURE = 0.975  # of each verdict. Where nothing differs, one claim in 40 counts as reproduced and one as contradicted
+ROUNDING = 1e-12  # accuracies are shares of examples, so smaller differences are rounding
 
 Verdict = Literal["reproduced", "contradicted", "undecided"]
 
@@ -34,7 +34,7 @@ class Claim:
 
     @property
     def t(self) -> float:
-        """How many standard errors the mean lies above the bound; infinite where all seeds differ by the same."""
+        """How many standard errors the mean lies above the bound, infinite where all seeds differ by the same."""
         gap = self.mean - self.above
         if abs(gap) < ROUNDING:
             return 0.0
@@ -44,17 +44,17 @@ class Claim:
     def verdict(self) -> Verdict:
         """`"reproduced"` or `"contradicted"` where the mean is surely above or below the bound, else `"undecided"`.
 
-        Sure is what Student's t says at 97.5 % with one degree of freedom less than seeds: two seeds must lie 12.7
-        standard errors off, three 4.3, ten 2.3.
+        We are sure where Student's t exceeds its 97.5 % quantile, with one degree of freedom less than seeds. Two seeds
+        must lie 12.7 standard errors off, three 4.3, ten 2.3.
 
         Source: Student (1908), The probable error of a mean, Biometrika 6(1), for paired differences.
         """
-        from scipy.stats import t as student  # costs a second; only this needs it
+        from scipy.stats import t as student  # here, as the import costs a second
 
-        enough = float(student.ppf(SURE, self.seeds - 1)) if self.seeds > 1 else math.inf
-        if self.t > enough:
+        quantile = float(student.ppf(SURE, self.seeds - 1)) if self.seeds > 1 else math.inf
+        if self.t > quantile:
             return "reproduced"
-        return "contradicted" if self.t < -enough else "undecided"
+        return "contradicted" if self.t < -quantile else "undecided"
 
     @property
     def is_reproduced(self) -> bool:
@@ -73,7 +73,7 @@ def assess_claim(text: str, ours: Iterable[Any], theirs: Iterable[Any], *, above
     Args:
         text: the claim in words.
         ours, theirs: accuracies as shares, one per seed, in the same order of seeds.
-        above: what the difference must exceed; below 0 for "hardly worse".
+        above: what the difference must exceed, below 0 for "hardly worse".
 
     Raises:
         TypeError: if something is no number.
@@ -88,9 +88,9 @@ def assess_claim(text: str, ours: Iterable[Any], theirs: Iterable[Any], *, above
         raise ValueError(f"there must be two runs or more of each, in pairs, got {len(ours)} and {len(theirs)}")
     for runs in (ours, theirs):
         if not all(map(math.isfinite, runs)):
-            raise ValueError(f"runs must have measured numbers, got {list(runs)}; leave out the seeds that have none")
+            raise ValueError(f"runs must have measured numbers, got {list(runs)}. Leave out the seeds that have none")
     if not math.isfinite(number("above", above)):
-        raise ValueError(f"above must be a number, got {above}; 0 asks whether ours is better at all")
+        raise ValueError(f"above must be a number, got {above}. Use 0 to ask whether ours is better at all")
     gaps = [one - other for one, other in zip(ours, theirs, strict=True)]
     error = statistics.stdev(gaps) / len(gaps) ** 0.5
     return Claim(text=text, mean=statistics.fmean(gaps), error=error, seeds=len(gaps), above=above)
@@ -100,5 +100,5 @@ def _numbers(runs: Any) -> list[float]:
     """Return accuracies as plain numbers, from a list, an array, a tensor or a column of a table."""
     listed = runs.tolist() if hasattr(runs, "tolist") else runs
     if not isinstance(listed, Sequence) or isinstance(listed, str):
-        raise TypeError(f"accuracies must be sequences of numbers, got {shown(runs)}; give one number per seed")
+        raise TypeError(f"accuracies must be sequences of numbers, got {shown(runs)}. Give one number per seed")
     return [float(number("an accuracy", one)) for one in listed]

@@ -1,4 +1,4 @@
-"""What each of several settings does when all of them are tried together: effects, interactions, intervals."""
+"""What each of several settings does when you try all of them together: effects, interactions, intervals."""
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations, product
@@ -9,11 +9,11 @@ import pandas as pd
 JOINT = " x "  # between the names of two settings that act together
 
 
-def design(factors: Sequence[str]) -> Iterator[frozenset[str]]:
-    """Yield every combination of settings that are on: 2^k cells, none first.
+def factorial_design(factors: Sequence[str]) -> Iterator[frozenset[str]]:
+    """Yield every combination of settings that are on, which are 2^k cells. The empty one comes first.
 
     Example:
-        >>> [sorted(cell) for cell in design(["a", "b"])]
+        >>> [sorted(cell) for cell in factorial_design(["a", "b"])]
         [[], ['b'], ['a'], ['a', 'b']]
     """
     for choice in product((False, True), repeat=len(factors)):
@@ -31,8 +31,8 @@ def factorial_effects(
     """Return the main effect of each factor and the interaction of each pair, with intervals, by least squares.
 
     An effect is the mean with the factor on minus that with it off, over all combinations of the others. The
-    interaction of two says by how much the effect of one is larger where the other is on. Each block (seed) has a
-    level of its own, so that what its runs have in common is nobody's effect. Interactions of three and more count as
+    interaction of two tells by how much the effect of one is larger where the other is on. Each block (seed) has a
+    level of its own, so what its runs have in common counts for no effect. Interactions of three and more count as
     noise.
 
     Args:
@@ -43,8 +43,8 @@ def factorial_effects(
         confidence: of the intervals, by Student's t, in (0, 1).
 
     Returns:
-        One row per effect, named after its factor or factors. Columns: `effect`, `error` (standard error), `low` and
-        `high`.
+        One row per effect, named after its factor or factors. The columns are `effect`, `error` (standard error), `low`
+        and `high`.
 
     Raises:
         ValueError: if a column is missing, the runs cannot tell the effects apart, or there are too few of them.
@@ -61,7 +61,7 @@ def factorial_effects(
     Source: Box, Hunter and Hunter (2005), "Statistics for experimenters", chapter 5, with interactions twice as large
         as there.
     """
-    from scipy.stats import t as student  # costs a second; only this needs it
+    from scipy.stats import t as student  # here, as the import costs a second
 
     _check(runs, factors, response, block, confidence)
     names, columns = _columns(runs, factors)
@@ -72,7 +72,7 @@ def factorial_effects(
     if np.linalg.matrix_rank(matrix) < matrix.shape[1] or spare < 1:
         raise ValueError(
             f"the runs must tell {matrix.shape[1]} effects and blocks apart and leave some over, got {len(values)} "
-            "runs; give every combination for two seeds or more"
+            "runs. Give every combination for two seeds or more"
         )
     fitted, *_ = np.linalg.lstsq(matrix, values, rcond=None)
     variance = float(np.square(values - matrix @ fitted).sum()) / spare
@@ -84,7 +84,7 @@ def factorial_effects(
 
 
 def _columns(runs: pd.DataFrame, factors: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """Each factor as -1/2 and 1/2, so that a coefficient is a difference; then the product of each pair."""
+    """Return each factor as -1/2 and 1/2, so that a coefficient is a difference, and the product of each pair."""
     signs = {name: runs[name].to_numpy(dtype=float) - 0.5 for name in factors}
     pairs = {JOINT.join(pair): signs[pair[0]] * signs[pair[1]] for pair in combinations(factors, 2)}
     both = {**signs, **pairs}
@@ -97,4 +97,4 @@ def _check(runs: pd.DataFrame, factors: Sequence[str], response: str, block: str
     if not factors:
         raise ValueError("there must be at least one factor, got none")
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}; 0.95 is usual")
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}. The usual value is 0.95")

@@ -1,7 +1,7 @@
-"""Can one walk from one network to another without climbing?
+"""Can you walk from one network to another without climbing?
 
-Two sparse networks have different topologies, so every point between them has the connections of both: the paths run
-through plain copies, and each table says how many connections there are at every point.
+Two sparse networks have different topologies, so every point between them has the connections of both. Therefore the
+paths run through plain copies, and each table tells how many connections there are at every point.
 """
 
 import itertools
@@ -44,21 +44,21 @@ class Path:
     controls: Float[Tensor, "c p"]
 
     def at(self, position: float) -> Float[Tensor, " p"]:
-        """Return the parameters at a position: 0 is the start, 1 the end; a straight line goes on beyond both."""
+        """Return the parameters at a position. 0 is the start and 1 the end, and a path continues beyond both."""
         points = self.controls
         while len(points) > 1:
             points = (1 - position) * points[:-1] + position * points[1:]
         return points[0]
 
 
-def segment(first: nn.Module, second: nn.Module) -> Path:
+def linear_path(first: nn.Module, second: nn.Module) -> Path:
     """Return the straight line between two networks.
 
     Raises:
         ValueError: if their parameters have different names or shapes.
 
     Example:
-        >>> path = segment(nn.Linear(1, 1), nn.Linear(1, 1))
+        >>> path = linear_path(nn.Linear(1, 1), nn.Linear(1, 1))
         >>> bool(torch.allclose(path.at(0.5), path.controls.mean(0)))
         True
     """
@@ -66,7 +66,7 @@ def segment(first: nn.Module, second: nn.Module) -> Path:
     return Path(first, torch.stack([vector_of(first), vector_of(second)]))
 
 
-def bezier(
+def bezier_path(
     first: nn.Module,
     second: nn.Module,
     batches: Batches,
@@ -85,9 +85,9 @@ def bezier(
     Args:
         first: the start.
         second: the end.
-        batches: training data; walked through as often as the steps need.
+        batches: training data, repeated as often as the steps need.
         loss_fn: `(outputs, labels) -> mean loss`.
-        within: which weights the control point may have: those of either network, or all (the dense space).
+        within: which weights the control point may have, `"union"` (those of either network) or `"everywhere"`.
         steps: of SGD with momentum 0.9, the learning rate falling to 0 along a line.
         learning_rate: of the first step.
         seed: of the positions.
@@ -96,14 +96,14 @@ def bezier(
         ValueError: if the networks differ, there is no batch, or `within` is neither word.
 
     Source: Garipov et al. (2018), Loss surfaces, mode connectivity, and fast ensembling of DNNs, arXiv:1802.10026,
-        section 3.2, equation 2 with a quadratic Bezier curve; steps and learning rate are ours.
+        section 3.2, equation 2 with a quadratic Bezier curve. Steps and learning rate are ours.
     """
     if within not in ("union", "everywhere"):
         raise ValueError(f"within must be 'union' or 'everywhere', got {within!r}")
-    straight, batches = segment(first, second), listed(batches)
+    straight, batches = linear_path(first, second), listed(batches)
     allowed = union_support([first, second]) if within == "union" else torch.ones_like(straight.at(0.5)) > 0
     plain, bend = plain_copy(first).train(), straight.at(0.5)
-    speed, draws = torch.zeros_like(bend), generator(seed, "bezier")
+    velocity, draws = torch.zeros_like(bend), generator(seed, "bezier")
     for step in range(steps):
         position = float(torch.rand((), generator=draws))
         path = Path(first, torch.stack([straight.controls[0], bend, straight.controls[1]]))
@@ -113,12 +113,13 @@ def bezier(
             loss = loss_fn(plain(inputs), labels)
             grads = torch.autograd.grad(loss, list(plain.parameters()), materialize_grads=True)
         gradient = torch.cat([grad.double().flatten() for grad in grads]) * allowed
-        speed = 0.9 * speed + 2 * position * (1 - position) * gradient  # how the point moves with its control point
-        bend = bend - learning_rate * (1 - step / steps) * speed
+        # The factor is how far the point moves with its control point.
+        velocity = 0.9 * velocity + 2 * position * (1 - position) * gradient
+        bend = bend - learning_rate * (1 - step / steps) * velocity
     return Path(first, torch.stack([straight.controls[0], bend, straight.controls[1]]))
 
 
-def along(
+def evaluate_path(
     path: Path,
     batches: Batches,
     loss_fn: LossFn = nn.functional.cross_entropy,
@@ -129,15 +130,15 @@ def along(
     """Return what networks along a path achieve.
 
     Args:
-        path: from `segment` or `bezier`.
+        path: from `linear_path` or `bezier_path`.
         batches: inputs and labels.
         loss_fn: `(outputs, labels) -> mean loss`.
         positions: on the path, or how many evenly from 0 to 1.
-        refresh_with: training batches for fresh batch-norm statistics at every point; needed with batch norm only.
+        refresh_with: training batches for fresh batch-norm statistics at every point, needed with batch norm only.
 
     Returns:
-        A row per position. Columns: `position`, `loss`, `accuracy` and `connections` (weights that are not zero in
-        layers that can be sparse).
+        A row per position. The columns are `position`, `loss`, `accuracy` and `connections` (weights that are not zero
+        in layers that can be sparse).
 
     Raises:
         ValueError: if there is no batch, or batch norm and nothing to refresh it with.
@@ -145,22 +146,22 @@ def along(
     Source: the 11 to 29 points that are usual include the 29 from -0.2 to 1.2 of the released code of RigL.
     """
     bench = Bench(path.model, batches, loss_fn, refresh_with=refresh_with)
-    found = np.linspace(0, 1, positions) if isinstance(positions, int) else np.asarray(positions, dtype=float)
+    points = np.linspace(0, 1, positions) if isinstance(positions, int) else np.asarray(positions, dtype=float)
     rows = []
-    for position in found.tolist():
+    for position in points.tolist():
         measured = bench.at(path.at(position))
         rows.append((position, measured.loss, measured.accuracy, _connections(bench.plain)))
     return pd.DataFrame(rows, columns=["position", "loss", "accuracy", "connections"])
 
 
 def barrier(table: pd.DataFrame, *, of: str = "loss") -> float:
-    """Return how high a path rises above the straight line between the values of its ends; at least 0.
+    """Return how high a path rises above the straight line between the values of its ends, at least 0.
 
-    `max_a [E(a) - ((1 - a) E(0) + a E(1))]`, for positions a from 0 to 1.
+    The barrier is `max_a [E(a) - ((1 - a) E(0) + a E(1))]`, for positions a from 0 to 1.
 
     Args:
-        table: from `along`, with the ends.
-        of: the loss, or the error, which is 1 - accuracy.
+        table: from `evaluate_path`, with the ends.
+        of: `"loss"`, or `"error"`, which is 1 - accuracy.
 
     Raises:
         ValueError: if the table lacks an end, or `of` is neither word.
@@ -191,32 +192,32 @@ def barrier_matrix(
     positions: int = 11,
     refresh_with: Batches | None = None,
 ) -> Float[np.ndarray, "t t"]:
-    """Return the barrier on the straight line between every pair of networks; symmetric, 0 on the diagonal.
+    """Return the barrier on the straight line between every pair of networks, 0 on the diagonal.
 
-    Networks with barriers near 0 lie in one basin, and their average is good. How near is near: less than twice the
-    standard deviation between seeds is usual.
+    The matrix is symmetric. Networks with barriers near 0 lie in one basin, and their average is good. Less than twice
+    the standard deviation between seeds usually counts as near.
 
     Args:
-        models: networks of one architecture, their topologies may differ.
+        models: networks of one architecture, whose topologies may differ.
         batches: inputs and labels.
         loss_fn: `(outputs, labels) -> mean loss`.
-        of: the loss, or the error, which is 1 - accuracy.
+        of: `"loss"`, or `"error"`, which is 1 - accuracy.
         positions: points on each line, 3 or more.
-        refresh_with: training batches for fresh batch-norm statistics at every point; needed with batch norm only.
+        refresh_with: training batches for fresh batch-norm statistics at every point, needed with batch norm only.
 
     Raises:
         ValueError: if the networks differ, there are fewer than two, or fewer than three positions.
     """
     check_alike(models)
     if positions < 3:
-        raise ValueError(f"a barrier needs at least 3 positions, got {positions}: there must be one between the ends")
+        raise ValueError(f"a barrier needs at least 3 positions, got {positions}. There must be one between the ends")
     batches, refresh_with = listed(batches), None if refresh_with is None else listed(refresh_with)
-    found = np.zeros((len(models), len(models)))
+    barriers = np.zeros((len(models), len(models)))
     for row, column in itertools.combinations(range(len(models)), 2):
-        path = segment(models[row], models[column])
-        table = along(path, batches, loss_fn, positions=positions, refresh_with=refresh_with)
-        found[row, column] = found[column, row] = barrier(table, of=of)
-    return found
+        path = linear_path(models[row], models[column])
+        table = evaluate_path(path, batches, loss_fn, positions=positions, refresh_with=refresh_with)
+        barriers[row, column] = barriers[column, row] = barrier(table, of=of)
+    return barriers
 
 
 def _connections(plain: nn.Module) -> int:

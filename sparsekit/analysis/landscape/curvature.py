@@ -1,8 +1,8 @@
-"""How a loss bends around a network: the Hessian of its existing connections, seen through products with vectors.
+"""How a loss bends around a network: the Hessian of its existing connections, through its products with vectors.
 
-The Hessian of a sparse network is that of the dense one with only the rows and columns of what exists. It is never
-formed. Vectors have a number per existing parameter and no others, so products stay within the topology by
-themselves. Networks are looked at in evaluation mode: dropout is off, batch-norm statistics stay as they are.
+The Hessian of a sparse network is that of the dense one with only the rows and columns of the existing parameters. It
+is never formed. Vectors have one number per existing parameter, so products stay within the topology by themselves.
+Networks are in evaluation mode, so dropout is off and batch-norm statistics stay as they are.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from sparsekit.utils.substitutes import twice_differentiable
 class Hessian:
     """The second derivatives of the mean loss by all existing trainable parameters: `Hessian(...) @ vector`.
 
-    `H v = d/dw (g . v)`, with the gradient `g`: two backward passes. The model stays as it is.
+    `H v = d/dw (g . v)`, with the gradient `g`, takes two backward passes. The model stays as it is.
 
     Args:
         model: plain or sparse, in any storage.
@@ -31,10 +31,10 @@ class Hessian:
         loss_fn: `(outputs, labels) -> mean loss`.
 
     Attributes:
-        size: number of parameters, that is of rows.
+        size: number of parameters, and so of rows.
 
     Raises:
-        ValueError: if there is no batch, nothing that is trained, or an operation has no second derivative.
+        ValueError: if there is no batch, no trainable parameter, or an operation has no second derivative.
 
     Example:
         >>> net = nn.Linear(2, 1, bias=False)
@@ -49,13 +49,13 @@ class Hessian:
         self._plain, self._batches, self._loss_fn = plain_copy(model), listed(batches), loss_fn
         self._weights = [weight for weight in self._plain.parameters() if weight.requires_grad]
         trained = torch.cat([torch.full_like(w, w.requires_grad).flatten() for w in self._plain.parameters()]) > 0
-        self._places = support_of(model)[trained].nonzero().flatten()
+        self._positions = support_of(model)[trained].nonzero().flatten()
         with torch.no_grad():
             labels = [labels for _, labels in self._batches]
             self._shares = shares(loss_fn, labels, lambda: self._plain(self._batches[0][0]))
-        self.size = len(self._places)
+        self.size = len(self._positions)
         if self.size == 0:
-            raise ValueError("a Hessian needs at least one parameter that is trained, got none; see requires_grad")
+            raise ValueError("a Hessian needs at least one parameter that is trained, got none. See requires_grad")
 
     def __matmul__(self, vector: Float[Tensor, " e"]) -> Float[Tensor, " e"]:
         parts = self._unpacked(vector)
@@ -65,14 +65,14 @@ class Hessian:
                 total += share * self._product(inputs, labels, parts)
         return total
 
-    def start(self, draws: torch.Generator) -> Float[Tensor, " e"]:
+    def random_signs(self, draws: torch.Generator) -> Float[Tensor, " e"]:
         """Return a vector of random signs, of length 1, on the device of the weights."""
         signs = torch.randint(2, (self.size,), generator=draws) * 2 - 1
         return signs.to(self._weights[0]) / self.size**0.5
 
     def _unpacked(self, vector: Tensor) -> list[Tensor]:
         sizes = [weight.numel() for weight in self._weights]
-        flat = vector.new_zeros(sum(sizes)).index_copy(0, self._places, vector)
+        flat = vector.new_zeros(sum(sizes)).index_copy(0, self._positions, vector)
         return [part.view_as(weight) for part, weight in zip(flat.split(sizes), self._weights, strict=True)]
 
     def _product(self, inputs: Tensor, labels: Tensor, parts: list[Tensor]) -> Tensor:
@@ -83,12 +83,12 @@ class Hessian:
             if not slope.requires_grad:  # the loss is a straight line
                 return self._weights[0].new_zeros(self.size)
             bent = torch.autograd.grad(slope, self._weights, materialize_grads=True)
-        return torch.cat([part.flatten() for part in bent])[self._places]
+        return torch.cat([part.flatten() for part in bent])[self._positions]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Eigenvalue:
-    """An eigenvalue of the Hessian, and how well it is known.
+    """An estimate of an eigenvalue of the Hessian, and how accurate it is.
 
     Args:
         value: the estimate, never above the true largest eigenvalue.
@@ -117,19 +117,19 @@ def top_eigenvalue(
 ) -> Eigenvalue:
     """Return the largest eigenvalue of the Hessian on the network's existing parameters: its sharpest curvature.
 
-    Found by Lanczos' method. Power iteration takes the same products, converges later, and finds the eigenvalue of
-    the largest size, which may be a negative one. A smaller support never has a larger top eigenvalue.
+    We use Lanczos' method. Power iteration takes the same products, converges later, and finds the eigenvalue of the
+    largest magnitude, which may be a negative one. A smaller support never has a larger top eigenvalue.
 
     Args:
-        model: plain or sparse, in any storage; it stays as it is.
-        batches: inputs and labels; a few hundred samples of the training data are usual.
+        model: plain or sparse, in any storage. It stays as it is.
+        batches: inputs and labels, usually a few hundred samples of the training data.
         loss_fn: `(outputs, labels) -> mean loss`.
         tolerance: stop when the residual is at most this share of the value.
         most: Hessian-vector products after which to stop anyway.
         seed: of the first vector.
 
     Raises:
-        ValueError: if there is no batch, nothing that is trained, or fewer than one product.
+        ValueError: if there is no batch, no trainable parameter, or fewer than one product.
 
     Example:
         >>> net = nn.Linear(2, 1, bias=False)
@@ -141,15 +141,15 @@ def top_eigenvalue(
     """
     _check_count("most", most)
     hessian = Hessian(model, batches, loss_fn)
-    found = Eigenvalue(value=0.0, residual=float("inf"), products=0, is_converged=False)
-    for projected, rest in _lanczos(hessian, hessian.start(generator(seed, "curvature")), most):
+    estimate = Eigenvalue(value=0.0, residual=float("inf"), products=0, is_converged=False)
+    for projected, rest in _lanczos(hessian, hessian.random_signs(generator(seed, "curvature")), most):
         values, vectors = torch.linalg.eigh(projected)
         value, residual = float(values[-1]), abs(rest * float(vectors[-1, -1]))
-        done = residual <= tolerance * abs(value) or len(projected) == hessian.size
-        found = Eigenvalue(value=value, residual=residual, products=len(projected), is_converged=done)
-        if done:
+        is_converged = residual <= tolerance * abs(value) or len(projected) == hessian.size
+        estimate = Eigenvalue(value=value, residual=residual, products=len(projected), is_converged=is_converged)
+        if is_converged:
             break
-    return found
+    return estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,17 +177,17 @@ def hessian_trace(
 ) -> Trace:
     """Return the trace of the Hessian on the network's existing parameters: the sum of all curvatures.
 
-    The mean of `v . H v` over vectors of random signs (Hutchinson's estimator).
+    It is the mean of `v . H v` over vectors of random signs (Hutchinson's estimator).
 
     Args:
-        model: plain or sparse, in any storage; it stays as it is.
+        model: plain or sparse, in any storage. It stays as it is.
         batches: inputs and labels.
         loss_fn: `(outputs, labels) -> mean loss`.
-        probes: how many vectors, 2 or more; 50 to 100 are usual.
+        probes: how many vectors, 2 or more. 50 to 100 are usual.
         seed: of the vectors.
 
     Raises:
-        ValueError: if there is no batch, nothing that is trained, or fewer than two probes.
+        ValueError: if there is no batch, no trainable parameter, or fewer than two probes.
 
     Example:
         >>> net = nn.Linear(1, 1, bias=False)
@@ -198,8 +198,8 @@ def hessian_trace(
     """
     _check_count("probes", probes, least=2)
     hessian = Hessian(model, batches, loss_fn)
-    starts = (hessian.start(generator(seed, "probe", probe)) for probe in range(probes))
-    traces = torch.stack([hessian.size * (start @ (hessian @ start)) for start in starts]).double()
+    vectors = (hessian.random_signs(generator(seed, "probe", probe)) for probe in range(probes))
+    traces = torch.stack([hessian.size * (vector @ (hessian @ vector)) for vector in vectors]).double()
     return Trace(mean=float(traces.mean()), error=float(traces.std()) / probes**0.5, probes=probes)
 
 
@@ -212,13 +212,14 @@ def hessian_spectrum(
     steps: int = 30,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return how the eigenvalues of the Hessian are spread: points with weights that add up to 1.
+    """Return how the eigenvalues of the Hessian are spread, as points with weights that add up to 1.
 
-    Stochastic Lanczos quadrature: each probe gives `steps` points whose weights match the first `2 * steps` moments
-    as that probe sees them. The weighted sum of the points, times the number of parameters, is the trace.
+    The method is stochastic Lanczos quadrature. Each probe gives `steps` points whose weights match the first
+    `2 * steps` moments as that probe measures them. The weighted sum of the points, times the number of parameters, is
+    the trace.
 
     Args:
-        model: plain or sparse, in any storage; it stays as it is.
+        model: plain or sparse, in any storage. It stays as it is.
         batches: inputs and labels.
         loss_fn: `(outputs, labels) -> mean loss`.
         probes: how many random first vectors.
@@ -226,10 +227,10 @@ def hessian_spectrum(
         seed: of the vectors.
 
     Returns:
-        Columns: `probe`, `eigenvalue`, `weight` (share of all eigenvalues near it).
+        The columns `probe`, `eigenvalue` and `weight` (share of all eigenvalues near it).
 
     Raises:
-        ValueError: if there is no batch, nothing that is trained, or fewer than one probe or step.
+        ValueError: if there is no batch, no trainable parameter, or fewer than one probe or step.
 
     Example:
         >>> net = nn.Linear(2, 1, bias=False)
@@ -246,7 +247,7 @@ def hessian_spectrum(
     hessian = Hessian(model, batches, loss_fn)
     tables = []
     for probe in range(probes):
-        *_, (projected, _) = _lanczos(hessian, hessian.start(generator(seed, "probe", probe)), steps)
+        *_, (projected, _) = _lanczos(hessian, hessian.random_signs(generator(seed, "probe", probe)), steps)
         values, vectors = torch.linalg.eigh(projected)
         weights = vectors[0].square() / probes
         tables.append(pd.DataFrame({"probe": probe, "eigenvalue": values.numpy(), "weight": weights.numpy()}))
@@ -256,28 +257,28 @@ def hessian_spectrum(
 def _lanczos(hessian: Hessian, start: Tensor, most: int) -> Iterator[tuple[Tensor, float]]:
     """Yield after each product the Hessian projected on the vectors so far, and how much of it leads out of them.
 
-    Each new vector is made orthogonal to all before it, twice: in single precision once is not enough.
+    Each new vector is made orthogonal to all before it twice, because once is not enough in single precision.
     """
     basis = start[None] / start.norm()
     diagonal: list[float] = []
-    beside: list[float] = []
+    off_diagonal: list[float] = []
     while len(diagonal) < min(most, hessian.size):
         product = hessian @ basis[-1]
         diagonal.append(float(product @ basis[-1]))
         for _ in range(2):
             product = product - basis.T @ (basis @ product)
         rest = float(product.norm())
-        yield _tridiagonal(diagonal, beside), rest
-        # What is left of rounding is no direction: the vectors so far hold all that the start can reach.
+        yield _tridiagonal(diagonal, off_diagonal), rest
+        # A rest of rounding is no direction, because the vectors so far hold all that the start can reach.
         if rest <= 1e-6 * max(map(abs, diagonal), default=0.0) or rest == 0:
             return
-        beside.append(rest)
+        off_diagonal.append(rest)
         basis = torch.cat([basis, product[None] / rest])
 
 
-def _tridiagonal(diagonal: list[float], beside: list[float]) -> Float[Tensor, "k k"]:
-    middle, side = torch.tensor(diagonal, dtype=torch.float64), torch.tensor(beside, dtype=torch.float64)
-    return middle.diag() + side.diag(1) + side.diag(-1) if len(beside) else middle.diag()
+def _tridiagonal(diagonal: list[float], off_diagonal: list[float]) -> Float[Tensor, "k k"]:
+    middle, side = torch.tensor(diagonal, dtype=torch.float64), torch.tensor(off_diagonal, dtype=torch.float64)
+    return middle.diag() + side.diag(1) + side.diag(-1) if len(off_diagonal) else middle.diag()
 
 
 def _check_count(name: str, count: int, *, least: int = 1) -> None:

@@ -1,7 +1,7 @@
-"""A network as one vector of all its parameters, and back: what mixing, walking and bending networks needs.
+"""A network as one vector of all its parameters, and back, so that networks can be mixed and paths followed.
 
-Everything happens on plain copies: a missing connection is a zero there, so that networks of different topologies lie
-in one space. Vectors are of double precision: a point that is reached by adding directions is then the very network.
+Everything happens on plain copies. A missing connection is a zero there, so networks of different topologies lie in one
+space. Vectors have double precision, so a point that is reached by adding directions is exactly the network.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from sparsekit.layers import active_topology, densify
 
 
 def plain_copy(model: nn.Module) -> nn.Module:
-    """Return a plain copy in evaluation mode; missing connections are zeros.
+    """Return a plain copy in evaluation mode, with zeros for missing connections.
 
     Example:
         >>> plain_copy(nn.Linear(2, 1)).training
@@ -74,7 +74,7 @@ def union_support(models: Sequence[nn.Module]) -> Bool[Tensor, " p"]:
 
 
 def check_alike(models: Sequence[nn.Module], *, least: int = 2) -> None:
-    """Refuse networks that cannot be mixed: parameters must have the same names and shapes.
+    """Refuse networks that cannot be mixed, because their parameters differ in names or shapes.
 
     Raises:
         ValueError: if there are too few networks, or they differ.
@@ -82,10 +82,10 @@ def check_alike(models: Sequence[nn.Module], *, least: int = 2) -> None:
     if len(models) < least:
         raise ValueError(f"there must be at least {least} networks, got {len(models)}")
     layouts = [_layout(model) for model in models]
-    for place, layout in enumerate(layouts):
+    for number, layout in enumerate(layouts):
         if layout != layouts[0]:
             odd = next(iter(dict(layout.items() ^ layouts[0].items())), "their order")
-            raise ValueError(f"networks must have the same parameters, got another {odd} in number {place}")
+            raise ValueError(f"networks must have the same parameters, got another {odd} in number {number}")
 
 
 def _layout(model: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -93,16 +93,16 @@ def _layout(model: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 class Bench:
-    """A plain copy of a network on which other parameters are tried, with the data that judge them.
+    """A plain copy of a network on which other parameters are evaluated.
 
-    Data are walked through once and kept. Batch-norm statistics belong to the weights they were taken with, so a
-    network with batch norm is refreshed with training batches at each try.
+    Data are read once and held. Batch-norm statistics belong to the weights they were measured with, so a network with
+    batch norm is refreshed with training batches each time.
 
     Args:
-        model: whose architecture and settings to take; it stays as it is.
+        model: whose architecture and settings to use. It stays as it is.
         batches: inputs and labels.
         loss_fn: `(outputs, labels) -> mean loss`.
-        refresh_with: training batches; needed with batch norm, not looked at without.
+        refresh_with: training batches, needed with batch norm and ignored without it.
 
     Raises:
         ValueError: if there is no batch, or batch norm and nothing to refresh it with.
@@ -117,7 +117,7 @@ class Bench:
         if has_statistics and refresh_with is None:
             raise ValueError(
                 "other weights of a network with batch norm must be measured with fresh statistics, got refresh_with "
-                "None; give some training batches"
+                "None. Give some training batches"
             )
         self.refresh_with = listed(refresh_with) if has_statistics and refresh_with is not None else []
 
@@ -127,7 +127,7 @@ class Bench:
         return evaluate(self.plain, self.batches, self.loss_fn)
 
     def load(self, vector: Float[Tensor, " p"]) -> nn.Module:
-        """Return the plain network with these parameters and fresh statistics; the next call changes it."""
+        """Return the plain network with these parameters and fresh statistics. The next call changes it."""
         load_vector(self.plain, vector)
         if self.refresh_with:
             refresh_batch_norm(self.plain, self.refresh_with)
@@ -135,22 +135,22 @@ class Bench:
 
 
 def network_at(model: nn.Module, vector: Float[Tensor, " p"]) -> nn.Module:
-    """Return a plain network of its own with these parameters; batch-norm statistics are the model's."""
+    """Return a new plain network with these parameters, and with the batch-norm statistics of the model."""
     plain = plain_copy(model)
     load_vector(plain, vector)
     return plain
 
 
 def listed(batches: Iterable[Batch]) -> list[Batch]:
-    """Return the batches as a list: measuring many networks walks through them many times.
+    """Return the batches as a list, because many networks are measured on them.
 
     Raises:
         ValueError: if there is none.
     """
-    found = list(batches)
-    if not found:
-        raise ValueError("measuring needs at least one batch of inputs and labels, got none; check the data set")
-    return found
+    batches = list(batches)
+    if not batches:
+        raise ValueError("measuring needs at least one batch of inputs and labels, got none. Check the data set")
+    return batches
 
 
 def _keeps_statistics(module: nn.Module) -> bool:

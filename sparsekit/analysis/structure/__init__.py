@@ -1,1 +1,1 @@
-"""What a topology looks like: of one layer, of a whole network, and beside another one."""
+"""What a topology looks like: its layers, its paths, and its similarity to another one."""

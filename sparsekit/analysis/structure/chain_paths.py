@@ -1,13 +1,13 @@
 """Nominal and effective density of a chain of layers, from the topology alone.
 
-A connection is effective if it lies on a path from an input of the network to an output. Others carry
-nothing: they leave a unit that never hears an input, or lead to one that nobody reads. In very sparse random
-networks most connections are of that kind.
+A connection is effective if it lies on a path from an input of the network to an output. Others carry nothing, because
+they leave a unit that receives no input, or lead to one that nobody reads. In very sparse random networks most
+connections are of that kind.
 
-The functions here read a topology as a chain: each layer's outputs are the next layer's inputs, as many of
-them. There are two exceptions. A linear layer after a convolution may have several inputs per channel
-(flattened positions), and a convolution with fewer input channels than the convolution before has outputs is
-taken for a grouped one. Residual networks are no chains: `reachable.effective_in` asks the model itself.
+The functions here read a topology as a chain, in which each layer has as many inputs as the layer before has outputs.
+There are two exceptions. A linear layer after a convolution may have several inputs per channel (flattened positions).
+A convolution with fewer input channels than the convolution before has outputs counts as a grouped one. A residual
+network is no chain, so use `model_paths.effective_topology_of_model` there, which asks the model itself.
 """
 
 import itertools
@@ -46,7 +46,7 @@ def effective_topology(topology: Topology) -> Topology:
     """Return the connections that lie on a path from an input to an output.
 
     Args:
-        topology: of a chain, the layers in the order in which the signal passes them.
+        topology: of a chain, with the layers in the order in which the signal passes them.
 
     Raises:
         ValueError: if the shapes do not form a chain.
@@ -65,12 +65,13 @@ def effective_topology(topology: Topology) -> Topology:
     """
     links = chain(topology)
     reached, read = _reached(links), _read(links)
-    kept = {link.name: reached[i][link.source] & read[i + 1][link.target] for i, link in enumerate(links)}
-    return Topology({name: LayerTopology(layer.shape, layer.indices[kept[name]]) for name, layer in topology.items()})
+    on_path = {link.name: reached[i][link.source] & read[i + 1][link.target] for i, link in enumerate(links)}
+    indices = {name: layer.indices[on_path[name]] for name, layer in topology.items()}
+    return Topology({name: LayerTopology(layer.shape, indices[name]) for name, layer in topology.items()})
 
 
 def effective_density(topology: Topology) -> float:
-    """Return the share of all places that hold an effective connection, 0 to the (nominal) density.
+    """Return the share of all positions that hold an effective connection, 0 to the (nominal) density.
 
     Raises:
         ValueError: if the shapes do not form a chain.
@@ -90,8 +91,8 @@ def effective_density(topology: Topology) -> float:
 def cut_off_units(topology: Topology) -> pd.DataFrame:
     """Return how many outputs of each layer no input reaches, and how many lead to no output of the network.
 
-    Columns: `outputs`; `bias_only`, units that no input reaches: with a bias they emit a constant, without
-    one zero; `unread`, units from which no path leads on.
+    The columns are `outputs`, `bias_only` (units that no input reaches) and `unread` (units from which no path leads
+    on). A unit that no input reaches emits a constant if it has a bias, and 0 if not.
 
     Raises:
         ValueError: if the shapes do not form a chain.
@@ -113,9 +114,9 @@ def cut_off_units(topology: Topology) -> pd.DataFrame:
 
 
 def log10_num_paths(topology: Topology) -> float:
-    """Return log10 of the number of paths from inputs to outputs; minus infinity if there is none.
+    """Return log10 of the number of paths from inputs to outputs, minus infinity if there is none.
 
-    Every kernel place counts as a connection of its own; positions of the picture are not told apart.
+    Every kernel position counts as a connection of its own. Positions in the image are not told apart.
 
     Raises:
         ValueError: if the shapes do not form a chain.
@@ -133,7 +134,7 @@ def log10_num_paths(topology: Topology) -> float:
     links = chain(topology)
     paths, exponent = torch.ones(links[0].num_sources, dtype=torch.float64), 0.0
     for link in links:
-        paths = _passed_on(paths, link)
+        paths = _paths_after(paths, link)
         largest = float(paths.max())
         if largest == 0:
             return -math.inf
@@ -149,15 +150,15 @@ def chain(topology: Topology) -> list[Link]:
         ValueError: if there is no layer, or a layer's inputs do not fit the outputs of the one before.
     """
     if not len(topology):
-        raise ValueError("a chain must have at least one layer, got none; sparsify the model first")
+        raise ValueError("a chain must have at least one layer, got none. Sparsify the model first")
     names = list(topology)
     links = [_link(names[0], topology[names[0]], topology[names[0]].shape[1])]
     for before, name in itertools.pairwise(names):
         layer, sources = topology[name], topology[before].num_outputs
         if not _fits(layer, topology[before]):
             raise ValueError(
-                f"the layers must form a chain, got {name} with {layer.shape[1]} inputs after {sources} outputs; "
-                "for networks with branches use effective_in(model, example)"
+                f"the layers must form a chain, got {name} with {layer.shape[1]} inputs after {sources} outputs. "
+                "For networks with branches use effective_topology_of_model(model, example)"
             )
         links.append(_link(name, layer, sources))
     return links
@@ -208,5 +209,5 @@ def _step_back(alive: Tensor, link: Link) -> Tensor:
     return torch.zeros(link.num_sources, dtype=torch.bool).index_fill(0, link.source[alive[link.target]], True)
 
 
-def _passed_on(paths: Float[Tensor, " sources"], link: Link) -> Float[Tensor, " targets"]:
+def _paths_after(paths: Float[Tensor, " sources"], link: Link) -> Float[Tensor, " targets"]:
     return torch.zeros(link.num_targets, dtype=paths.dtype).index_add(0, link.target, paths[link.source])

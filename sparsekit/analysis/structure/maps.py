@@ -9,34 +9,34 @@ Distances = Float[np.ndarray, "t t"]
 
 
 @dataclass(frozen=True, eq=False)
-class Map:
-    """Points in the plane whose distances are as near as can be to given ones.
+class MdsEmbedding:
+    """Points in the plane whose distances are as near as possible to the distances of the networks.
 
     Args:
         points: a row for each network.
-        share: of the spread that two dimensions show, 0 to 1; a map with a small share misleads.
+        share: of the spread that two dimensions show, 0 to 1. A map with a small share misleads.
     """
 
     points: Float[np.ndarray, "t 2"]
     share: float
 
 
-def map_of(distances: Distances) -> Map:
-    """Return the map that a matrix of distances describes: classical multidimensional scaling.
+def classical_mds(distances: Distances) -> MdsEmbedding:
+    """Return a map of networks from a matrix of their distances, by classical multidimensional scaling (MDS).
 
-    Any distances will do: `1 - IoU` of masks gives a map of mask space, disagreement of outputs one of function space.
-    For Euclidean distances it is their principal components. Which way is up says nothing: each axis is turned so that
-    its longest arm is positive, or else machines would differ.
+    You may use any distances. For example, `1 - IoU` of masks gives a map of mask space, and the disagreement of
+    outputs one of function space. For Euclidean distances the map is their principal components. The directions of the
+    axes mean nothing. Each is turned so that its longest arm is positive, because machines would differ otherwise.
 
     Args:
         distances: symmetric, 0 on the diagonal.
 
     Raises:
-        ValueError: if the matrix is not so.
+        ValueError: if the matrix is not like that.
 
     Example:
-        >>> found = map_of(np.array([[0.0, 3.0, 0.0], [3.0, 0.0, 3.0], [0.0, 3.0, 0.0]]))
-        >>> found.points.round(6)[:, 0].tolist(), round(found.share, 6)
+        >>> embedding = classical_mds(np.array([[0.0, 3.0, 0.0], [3.0, 0.0, 3.0], [0.0, 3.0, 0.0]]))
+        >>> embedding.points.round(6)[:, 0].tolist(), round(embedding.share, 6)
         ([-1.0, 2.0, -1.0], 1.0)
 
     Source: Torgerson (1952), Multidimensional scaling, I: theory and method.
@@ -45,35 +45,35 @@ def map_of(distances: Distances) -> Map:
     squares = distances**2
     centred = -(squares - squares.mean(0) - squares.mean(1)[:, None] + squares.mean()) / 2
     values, vectors = np.linalg.eigh(centred)
-    # Distances that no plane has give negative values; networks that are equal leave fewer than two dimensions.
+    # Distances that no plane has give negative values, and equal networks leave fewer than two dimensions.
     spread = np.maximum(values[::-1], 0.0)
     points = np.zeros((len(distances), 2))
-    kept = min(2, len(distances))
-    points[:, :kept] = vectors[:, ::-1][:, :kept] * np.sqrt(spread[:kept])
+    dimensions = min(2, len(distances))
+    points[:, :dimensions] = vectors[:, ::-1][:, :dimensions] * np.sqrt(spread[:dimensions])
     longest = points[np.abs(points).argmax(0), [0, 1]]
     share = spread[:2].sum() / spread.sum() if spread.sum() else 1.0
-    return Map(points=points * np.where(longest < 0, -1.0, 1.0), share=float(share))
+    return MdsEmbedding(points=points * np.where(longest < 0, -1.0, 1.0), share=float(share))
 
 
-def tree_of(distances: Distances) -> Float[np.ndarray, "joins 4"]:
-    """Return the tree that joins the nearest groups of networks first, each as far apart as its members on average.
+def average_linkage(distances: Distances) -> Float[np.ndarray, "joins 4"]:
+    """Return the tree that joins the nearest groups of networks first, by the mean distance of their members.
 
-    A row per join: the two groups, their distance, and the size of the new group, as `scipy.cluster.hierarchy` draws
-    it. Networks are groups 0 to t - 1, joins the next ones.
+    There is a row per join with the two groups, their distance and the size of the new group, as
+    `scipy.cluster.hierarchy` draws it. The networks are groups 0 to t - 1, and the joins are the next ones.
 
     Args:
         distances: symmetric, 0 on the diagonal, of two networks or more.
 
     Raises:
-        ValueError: if the matrix is not so.
+        ValueError: if the matrix is not like that.
 
     Example:
-        >>> tree_of(np.array([[0.0, 1.0, 4.0], [1.0, 0.0, 4.0], [4.0, 4.0, 0.0]])).tolist()
+        >>> average_linkage(np.array([[0.0, 1.0, 4.0], [1.0, 0.0, 4.0], [4.0, 4.0, 0.0]])).tolist()
         [[0.0, 1.0, 1.0, 2.0], [2.0, 3.0, 4.0, 3.0]]
 
     Source: Sokal and Michener (1958), A statistical method for evaluating systematic relationships.
     """
-    from scipy.cluster.hierarchy import linkage  # costs a second; only this needs it
+    from scipy.cluster.hierarchy import linkage  # here, as the import costs a second
     from scipy.spatial.distance import squareform
 
     _check(distances)
@@ -85,6 +85,6 @@ def tree_of(distances: Distances) -> Float[np.ndarray, "joins 4"]:
 def _check(distances: Distances) -> None:
     if len(distances) == 0 or not np.allclose(distances, distances.T) or not np.allclose(np.diag(distances), 0):
         raise ValueError(
-            "distances must be symmetric and 0 from each network to itself, got a matrix that is not so; a similarity "
-            "such as IoU becomes a distance as 1 - IoU"
+            "distances must be symmetric and 0 from each network to itself, got a matrix that is not like that. Use "
+            "1 - IoU to turn a similarity such as IoU into a distance"
         )

@@ -1,7 +1,7 @@
 """What one topology looks like: a table with a row per layer, and how connections spread over units.
 
-A unit is an output or input of a layer: a feature of a linear layer, a channel of a convolution. `fan_out` is
-counted per input unit here, over all places of the kernel; for linear layers that is `LayerTopology.fan_out`.
+A unit is an output or input of a layer: a feature of a linear layer, or a channel of a convolution. We count `fan_out`
+per input unit here, over all positions of the kernel. For linear layers that is `LayerTopology.fan_out`.
 """
 
 import pandas as pd
@@ -12,7 +12,7 @@ from sparsekit.topology import LayerTopology, Topology, check_topology
 
 
 def unit_fan_out(layer: LayerTopology) -> Int64[Tensor, " i"]:
-    """Return the number of connections out of each input unit, summed over the kernel's places.
+    """Return the number of connections out of each input unit, summed over the kernel's positions.
 
     Example:
         >>> import torch
@@ -47,10 +47,9 @@ def dead_inputs(layer: LayerTopology) -> Bool[Tensor, " i"]:
 def layer_table(topology: Topology) -> pd.DataFrame:
     """Return one row per layer: how many connections it has, and how they spread over its units.
 
-    Columns: `count`, `size` (connections, places), `density` (0 to 1), `compression` (1/density, infinite for
-    an empty layer), `share` (of the network's connections), `fan_in_min`, `fan_in_mean`, `fan_in_max`, the
-    same three for `fan_out` (connections per unit), `dead_outputs` (units with fan-in 0) and `dead_inputs`
-    (units with fan-out 0).
+    The columns are `count`, `size` (connections, positions), `density` (0 to 1), `compression` (1/density, infinite for
+    an empty layer), `share` (of the network's connections), `fan_in_min`, `fan_in_mean`, `fan_in_max`, the same three
+    for `fan_out` (connections per unit), `dead_outputs` (units with fan-in 0) and `dead_inputs` (units with fan-out 0).
 
     Raises:
         TypeError: if it is no topology.
@@ -71,8 +70,8 @@ def layer_table(topology: Topology) -> pd.DataFrame:
 def fan_histogram(topology: Topology) -> pd.DataFrame:
     """Return how many units have each fan-in and each fan-out.
 
-    Columns: `layer`, `side` (`"fan_in"` or `"fan_out"`), `connections` (per unit) and `units` (how many have
-        so many).
+    The columns are `layer`, `side` (`"fan_in"` or `"fan_out"`), `connections` (per unit) and `units` (how many have so
+    many).
 
     Raises:
         TypeError: if it is no topology.

@@ -1,14 +1,14 @@
-"""Effective connections of any model, residual ones included: the model itself is asked, on a copy.
+"""Effective connections of any model, residual ones included, because a copy of the model itself is run.
 
 Each value is replaced by how much arrives there from the inputs: 1 at an input, 0 where nothing depends on one
-(biases, tokens). Connections weigh 1, and behind every layer with weights what arrives is cut to 0 or 1. So a
-value above 0 says "an input reaches this place", a gradient above 0 "this place reaches an output", and a
-connection is effective where both hold: SynFlow's pass with masks for weights, exact at any depth.
+(biases, tokens). Connections weigh 1, and behind every layer with weights what arrives is cut to 0 or 1. So a value
+above 0 says "an input reaches this unit", a gradient above 0 says "this unit reaches an output", and a connection is
+effective where both hold. This is SynFlow's pass with masks for weights, exact at any depth.
 
-A function passes on what arrives at any of its arguments, whatever their values: activations, differences,
-products, comparisons, statistics. Only a constant factor of 0 cuts. What the table below does not know is
-refused. Two conventions: torch's normalisations are functions of single values (the mean and spread they take
-from others are no paths; written by hand they are), and masks of attention count as open.
+A function passes on what arrives at any of its arguments, whatever their values. That holds for activations,
+differences, products, comparisons and statistics, and only a constant factor of 0 cuts. A function that the table below
+does not list is refused. We follow two conventions. Torch's normalisations are functions of single values, so the mean
+and spread of the others are no paths (in a hand-written one they are), and masks of attention count as open.
 """
 
 import math
@@ -28,12 +28,12 @@ from sparsekit.layers import SparseLayer, sparse_layers, topology_of
 from sparsekit.topology import LayerTopology, Topology
 
 
-def effective_in(model: nn.Module, example: Float[Tensor, "n *input"]) -> Topology:
+def effective_topology_of_model(model: nn.Module, example: Float[Tensor, "n *input"]) -> Topology:
     """Return the connections of a model's sparse layers that lie on a path from an input to an output.
 
     Args:
-        model: with sparse layers in either storage; it is not changed. Dense layers connect everything.
-        example: a batch as the model takes it; only its shape matters. One sample is enough.
+        model: with sparse layers in either storage. It is not changed, and dense layers connect everything.
+        example: a batch as the model takes it. Only its shape matters, and one sample is enough.
 
     Raises:
         ValueError: if the model has no sparse layer, or an operation is not known to let paths through.
@@ -43,65 +43,65 @@ def effective_in(model: nn.Module, example: Float[Tensor, "n *input"]) -> Topolo
         >>> net = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 1))
         >>> cut = Topology({"2": LayerTopology((1, 2), torch.tensor([0]))})
         >>> first = Topology({"0": LayerTopology((2, 1), torch.tensor([0, 1])), **cut})
-        >>> effective_in(sparsify(net, first), torch.zeros(1, 1))["0"].indices.tolist()
+        >>> effective_topology_of_model(sparsify(net, first), torch.zeros(1, 1))["0"].indices.tolist()
         [0]
 
-    Source: the pass of SynFlow, Tanaka et al. (2020), arXiv:2006.05467, with masks for weights; the quantity
-    is that of Vysogorets and Kempe (2023), arXiv:2107.02306.
+    Sources: the pass of SynFlow, Tanaka et al. (2020), arXiv:2006.05467, with masks for weights. The quantity is that
+    of Vysogorets and Kempe (2023), arXiv:2107.02306.
     """
     if not topology_of(model):
-        raise ValueError("the model must have a sparse layer, got none; call sparsify first")
-    with observed(model) as twin, torch.enable_grad():
-        _arriving(twin, example, cut=True).backward()
-    return Topology({name: _with_gradient(layer) for name, layer in sparse_layers(twin).items()})
+        raise ValueError("the model must have a sparse layer, got none. Call sparsify first")
+    with observed(model) as model_copy, torch.enable_grad():
+        _arriving(model_copy, example, cut=True).backward()
+    return Topology({name: _with_gradient(layer) for name, layer in sparse_layers(model_copy).items()})
 
 
-def log10_num_paths_in(model: nn.Module, example: Float[Tensor, "n *input"]) -> float:
-    """Return log10 of the number of paths from inputs to outputs; minus infinity if there is none.
+def log10_num_paths_of_model(model: nn.Module, example: Float[Tensor, "n *input"]) -> float:
+    """Return log10 of the number of paths from inputs to outputs, minus infinity if there is none.
 
-    Every position of a picture is an input and output of its own; a pooling window of n places counts as a
-    mean, 1/n path from each; a `MultiheadAttention` has one path to each of its outputs that is reached.
+    Every position of an image is an input and output of its own. A pooling window of n positions counts as a mean, with
+    1/n path from each. A `MultiheadAttention` has one path to each of its outputs that is reached.
 
     Args:
-        model: plain, or with sparse layers in either storage; it is not changed.
-        example: a batch as the model takes it; only its shape matters. One sample is enough.
+        model: plain, or with sparse layers in either storage. It is not changed.
+        example: a batch as the model takes it. Only its shape matters, and one sample is enough.
 
     Raises:
         ValueError: if there are more than float64 counts (1e308), or an operation is not known to let paths through.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-        >>> round(10 ** log10_num_paths_in(net, torch.ones(1, 3)))
+        >>> round(10 ** log10_num_paths_of_model(net, torch.ones(1, 3)))
         24
     """
-    with observed(model) as twin, torch.enable_grad():
-        paths = _arriving(twin, example[:1], cut=False).item()
+    with observed(model) as model_copy, torch.enable_grad():
+        paths = _arriving(model_copy, example[:1], cut=False).item()
     if not math.isfinite(paths):
-        raise ValueError("paths must number less than 1e308, got more; count them by log10_num_paths(topology)")
+        raise ValueError("paths must number less than 1e308, got more. Count them by log10_num_paths(topology)")
     return math.log10(paths) if paths > 0 else -math.inf
 
 
-def _arriving(twin: nn.Module, example: Tensor, *, cut: bool) -> Tensor:
+def _arriving(model_copy: nn.Module, example: Tensor, *, cut: bool) -> Tensor:
     """Return how much arrives at all outputs of a copy together."""
-    _prepare(twin, with_gradients=cut)
-    for layer in sparse_layers(twin).values():  # all of whose own arithmetic is sums of what arrives
+    _prepare(model_copy, with_gradients=cut)
+    for layer in sparse_layers(model_copy).values():  # all of whose own arithmetic is sums of what arrives
         layer.forward = partial(_apart, layer.forward)
-    for module in weighted_layers(twin).values():
+    for module in weighted_layers(model_copy).values():
         if cut:
             module.register_forward_hook(lambda _, inputs, y: _apart(_Cut.apply, y) if _is_signal(y) else y)
     with _Arrivals():
-        outputs = twin(torch.ones_like(example, dtype=torch.float64).requires_grad_().clone())
+        outputs = model_copy(torch.ones_like(example, dtype=torch.float64).requires_grad_().clone())
     if not (arriving := [output.sum() for output in tree_leaves(outputs) if _is_signal(output)]):
-        raise ValueError("the model must return tensors that depend on its input, got none; return what it computes")
+        raise ValueError("the model must return tensors that depend on its input, got none. Return what it computes")
     return torch.stack(arriving).sum()
 
 
-def _prepare(twin: nn.Module, *, with_gradients: bool) -> None:
-    """Turn a copy into float64; sparse layers get weights of 1 and biases of 0, all else anything but 0."""
-    twin.double().requires_grad_(False)
-    for parameter in twin.parameters():
+def _prepare(model_copy: nn.Module, *, with_gradients: bool) -> None:
+    """Turn a copy into float64. Sparse layers get weights of 1 and biases of 0, all else anything but 0."""
+    model_copy.double().requires_grad_(False)
+    for parameter in model_copy.parameters():
         nn.init.uniform_(parameter, 0.5, 1.5)  # unequal, so that no difference between them is 0
-    for layer in sparse_layers(twin).values():
+    for layer in sparse_layers(model_copy).values():
         for parameter in layer.parameters():  # the bias among them
             nn.init.zeros_(parameter)
         nn.init.ones_(layer.param).requires_grad_(with_gradients).grad = None
@@ -145,7 +145,7 @@ def _apart(function: Callable, *args: Any) -> Any:
 
 
 def _name(func: Callable) -> str:
-    """Return the name that a function shares with its likes: add for torch.add, Tensor.add_ and `+`."""
+    """Return the name that a function shares with its variants: `add` for torch.add, Tensor.add_ and `+`."""
     name = func.__self__.__name__ if func.__name__ == "__get__" else func.__name__  # type: ignore[attr-defined]
     return name if name in _RULES else name.strip("_")
 
@@ -159,10 +159,10 @@ def _is_constant(value: Any) -> bool:
 
 
 def _refuse(func: Callable, *args: Any, **settings: Any) -> NoReturn:
-    where = "" if torch.is_grad_enabled() else " without gradients (in no_grad, or a Function of one's own)"
+    where = "" if torch.is_grad_enabled() else " without gradients (in no_grad, or a custom Function)"
     raise ValueError(
-        f"every operation must be known to let paths through, got {resolve_name(func) or func.__name__}{where}; "
-        "write it with others, or, where the layers form a chain, use effective_topology(topology)"
+        f"every operation must be known to let paths through, got {resolve_name(func) or func.__name__}{where}. "
+        "Write it with others, or, where the layers form a chain, use effective_topology(topology)"
     )
 
 
@@ -206,7 +206,7 @@ def _product(func: Callable, *args: Any, **settings: Any) -> Tensor:
     return torch.stack([with_factor(x, x) - with_factor(x, torch.zeros_like(x)) for x in signals]).sum(0)
 
 
-def _moved(func: Callable, input: Any, *rest: Any, **settings: Any) -> Any:
+def _rearranged(func: Callable, input: Any, *rest: Any, **settings: Any) -> Any:
     flags = tree_leaves((rest, settings))
     # Bicubic interpolation has negative weights, and where a value goes may not depend on the input.
     if any(_is_signal(flag) or (isinstance(flag, str) and flag == "bicubic") for flag in flags):
@@ -220,7 +220,7 @@ def _like(func: Callable, first: Any, *rest: Any, **settings: Any) -> Any:
     return first.to(result.device) if keeps_values else result
 
 
-def _written(func: Callable, x: Tensor, *rest: Any) -> Any:
+def _assigned(func: Callable, x: Tensor, *rest: Any) -> Any:
     *where, value = rest
     if any(map(_is_signal, tree_leaves(where))):
         _refuse(func)
@@ -237,7 +237,7 @@ def _statistic(func: Callable, x: Tensor, *dims: Any, dim: Any = None, keepdim: 
     mean = x.mean(tuple(range(x.dim())) if dim is None else dim, keepdim)
     if dim is None or _name(func) not in ("max", "min", "median"):
         return mean
-    return getattr(torch.return_types, _name(func))((mean, None))  # nobody knows the place
+    return getattr(torch.return_types, _name(func))((mean, None))  # the position is unknown
 
 
 def _pooled(func: Callable, input: Tensor, size: Any, *rest: Any, dilation: Any = 1, **settings: Any) -> Tensor:
@@ -253,7 +253,7 @@ def _attend(func: Callable, query: Tensor, key: Tensor, value: Tensor, *rest: An
 
 
 def _multi_head(func: Callable, query: Tensor, key: Tensor, value: Tensor, *rest: Any, **settings: Any) -> Any:
-    # Its projections are dense; tokens come first, then samples. It is cut as layers with weights are.
+    # Its projections are dense, and tokens come before samples. It is cut as layers with weights are.
     sums = [part.sum(-1, keepdim=True).transpose(0, -2) for part in (query, key, value)]
     return _Cut.apply(_attend(func, *sums)).transpose(0, -2).expand(query.shape), None
 
@@ -277,7 +277,7 @@ _NAMES: dict[Callable[..., Any], str] = {
         "linear bilinear matmul rmatmul mm bmm mv dot inner outer einsum tensordot conv1d conv2d conv3d "
         "conv_transpose1d conv_transpose2d conv_transpose3d"
     ),
-    _moved: (
+    _rearranged: (
         "view reshape flatten unflatten ravel permute transpose swapaxes t T mT movedim moveaxis squeeze unsqueeze "
         "expand broadcast_to repeat repeat_interleave tile chunk split tensor_split unbind cat concat stack hstack "
         "vstack narrow select getitem index_select gather flip roll rot90 diagonal tril triu contiguous unfold fold "
@@ -285,7 +285,7 @@ _NAMES: dict[Callable[..., Any], str] = {
         "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d"
     ),
     lambda func, input, pad, mode="constant", value=None: func(input, pad, mode): "pad",
-    _written: "setitem copy",
+    _assigned: "setitem copy",
     _statistic: "amax amin max min median std var prod logsumexp any all",
     _pooled: "max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d",
     lambda func, input, dim=-1: torch.stack(input.chunk(2, dim)).sum(0): "glu",

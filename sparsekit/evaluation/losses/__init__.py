@@ -1,4 +1,4 @@
-"""What a mean loss is the mean of: how the losses of several batches, or of the parts of one, become one.
+"""Losses know what their mean is over, so that the losses of several batches, or of parts of one, become one.
 
 A mean loss is `sum_i w_i l_i / sum_i w_i`. Padding and void pixels have the weight 0, and class weights are weights. So
 a batch counts by `W = sum_i w_i` and not by its samples, and the loss of all batches together is `sum_b W_b L_b / W`.

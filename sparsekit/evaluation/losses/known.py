@@ -1,4 +1,4 @@
-"""What is known of a loss: which of torch's it is, what its mean is divided by, and which labels it passes over."""
+"""What is known of a loss: which of torch's it is, what its mean is divided by, and which labels it ignores."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ SETTINGS = ("weight", "pos_weight", "ignore_index", "reduction", "label_smoothin
 
 
 def torchs(loss_fn: Any) -> tuple[Callable | None, dict[str, Any]]:
-    """Return which of torch's functions a loss is, and with which settings; None where it is none of them.
+    """Return which of torch's functions a loss is, or None if it is none of them, and its settings.
 
     Example:
         >>> torchs(partial(F.cross_entropy, ignore_index=255))[1]
@@ -49,35 +49,35 @@ def torchs(loss_fn: Any) -> tuple[Callable | None, dict[str, Any]]:
 
 
 def ignore_index_of(loss_fn: Any) -> int | None:
-    """Return the label that a loss passes over, if it says so: as an attribute, a setting, or by being torch's.
+    """Return the label that a loss ignores, as an attribute or a setting says, or torch's own default.
 
     Example:
         >>> ignore_index_of(nn.CrossEntropyLoss(ignore_index=0)), ignore_index_of(F.cross_entropy)
         (0, -100)
     """
     if isinstance(loss_fn, Sum):
-        return next((found for term in loss_fn.terms if (found := ignore_index_of(term)) is not None), None)
+        return next((index for term in loss_fn.terms if (index := ignore_index_of(term)) is not None), None)
     if isinstance(loss_fn, Scaled):
         return ignore_index_of(loss_fn.loss_fn)
     function, settings = torchs(loss_fn)
     if function in CLASSIFYING:
         return settings.get("ignore_index", -100)
-    return _said(loss_fn, "ignore_index")
+    return _attribute(loss_fn, "ignore_index")
 
 
 def batch_weight(loss_fn: Any, labels: Any) -> float | None:
-    """Return what the mean loss of a batch was divided by, up to a factor; None where nobody can know.
+    """Return what the mean loss of a batch was divided by, up to a factor, or None where nobody can know.
 
-    Cross entropy divides by the weights of the labels that it does not ignore, and by the number of samples where
-    labels are probabilities, label smoothing or not.
+    Cross entropy divides by the weights of the labels that it does not ignore, with or without label smoothing. Where
+    labels are probabilities, it divides by the number of samples.
 
     Example:
         >>> weighted = nn.CrossEntropyLoss(torch.tensor([1.0, 3.0]))
         >>> batch_weight(weighted, torch.tensor([0, 1, -100]))
         4.0
     """
-    if (say := _said(loss_fn, "batch_weight")) is not None:
-        return float(say(labels))
+    if (weigh := _attribute(loss_fn, "batch_weight")) is not None:
+        return float(weigh(labels))
     function, settings = torchs(loss_fn)
     if function is None or settings.get("reduction", "mean") != "mean" or not isinstance(labels, Tensor):
         return None
@@ -88,8 +88,8 @@ def batch_weight(loss_fn: Any, labels: Any) -> float | None:
 
 
 def like(loss_fn: Any, other: Callable) -> Callable:
-    """Return a loss made of another one, which weighs batches and passes over labels as that one does."""
-    if torchs(loss_fn)[0] is not None or _said(loss_fn, "batch_weight") is not None:
+    """Return a loss made of another one, which weighs batches and ignores labels as that one does."""
+    if torchs(loss_fn)[0] is not None or _attribute(loss_fn, "batch_weight") is not None:
         other.batch_weight = partial(batch_weight, loss_fn)  # type: ignore[attr-defined]
     other.ignore_index = ignore_index_of(loss_fn)  # type: ignore[attr-defined]
     return other
@@ -97,7 +97,7 @@ def like(loss_fn: Any, other: Callable) -> Callable:
 
 @dataclass(frozen=True)
 class Scaled:
-    """A loss times a factor, which may depend on the outputs; a factor of 0 leaves the loss out, whatever it is.
+    """A loss times a factor, which may depend on the outputs. A factor of 0 leaves the loss out, whatever it is.
 
     Example:
         >>> float(Scaled(F.mse_loss, 0.5)(torch.ones(1), torch.zeros(1)))
@@ -113,7 +113,7 @@ class Scaled:
             return factor * self.loss_fn(outputs, labels)
         if not floats(outputs):
             raise unknown(self.loss_fn, "got outputs in which no tensor was found")
-        # What is summed is empty: 0 / 0 of a part without labels, and infinite outputs, do not come through.
+        # The sum is over nothing, so that 0 / 0 of a part without labels, and infinite outputs, do not come through.
         return torch.stack([leaf.flatten()[:0].sum() for leaf in floats(outputs)]).sum()
 
 
@@ -141,7 +141,7 @@ def loss_of(loss_fn: LossFn, outputs: Any, labels: Any) -> Tensor:
     """
     if not callable(loss_fn) or isinstance(loss_fn, type):
         raise TypeError(
-            f"a loss must be a function of outputs and labels, got {shown(loss_fn)}; give torch.nn.CrossEntropyLoss()"
+            f"a loss must be a function of outputs and labels, got {shown(loss_fn)}. Give torch.nn.CrossEntropyLoss()"
         )
     try:
         loss = loss_fn(outputs, labels)
@@ -150,24 +150,24 @@ def loss_of(loss_fn: LossFn, outputs: Any, labels: Any) -> Tensor:
             raise
         raise ValueError(
             f"labels must lie in [0, {outputs.shape[1]}), one per output, got {int(labels.min())} to "
-            f"{int(labels.max())}; renumber them or give the model more outputs"
+            f"{int(labels.max())}. Renumber them or give the model more outputs"
         ) from error
     except (TypeError, AttributeError) as error:
         if isinstance(outputs, Tensor):
             raise
         raise TypeError(
-            f"the loss must understand the model's outputs, got {described(outputs)}; give "
+            f"the loss must understand the model's outputs, got {described(outputs)}. Give "
             "adaptor=Adaptor(outputs=lambda outputs: ...) that takes the logits out"
         ) from error
     if isinstance(loss, int | float):
         return torch.tensor(float(loss))
     if not (isinstance(loss, Tensor) and loss.numel() == 1):
-        raise ValueError(f"a loss must be a single number, got {described(loss)}; use reduction='mean'")
+        raise ValueError(f"a loss must be a single number, got {described(loss)}. Use reduction='mean'")
     return loss
 
 
-def _said(loss_fn: Any, name: str) -> Any:
-    """What a loss says about itself; a partial says what it was given, or what its function says."""
+def _attribute(loss_fn: Any, name: str) -> Any:
+    """Return what a loss says about itself. A partial says what its keywords say, or else what its function says."""
     while loss_fn is not None and getattr(loss_fn, name, None) is None:
         if isinstance(loss_fn, partial) and name in loss_fn.keywords:
             return loss_fn.keywords[name]
@@ -176,19 +176,19 @@ def _said(loss_fn: Any, name: str) -> Any:
 
 
 def _weight_of_classes(labels: Tensor, weight: Tensor | None, ignored: int) -> float:
-    if labels.is_floating_point():  # probabilities: torch divides by the samples, whatever the classes weigh
+    if labels.is_floating_point():  # for probabilities torch divides by the samples, whatever the classes weigh
         return labels.numel() / labels.shape[1] if labels.dim() > 1 and labels.numel() else float(labels.numel())
-    whole = labels.long()  # -100 is no number of a byte
-    counts = whole != ignored
+    classes = labels.long()  # because -100 is no number of a byte
+    counts = classes != ignored
     if weight is None:
         return float(counts.sum())
-    # A label that is no class is told of where the loss is taken.
+    # A label that is no class raises an error where the loss is computed.
     wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
-    return float(wide[whole[counts].clamp(0, len(weight) - 1)].sum())
+    return float(wide[classes[counts].clamp(0, len(weight) - 1)].sum())
 
 
 def floats(tree: Any) -> list[Tensor]:
-    """Return the tensors of numbers among outputs."""
+    """Return the floating-point tensors among outputs."""
     return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor) and leaf.is_floating_point()]
 
 
@@ -196,6 +196,6 @@ def unknown(loss_fn: Any, got: str) -> ValueError:
     """Return the error about a loss whose batches cannot be put together."""
     name = getattr(loss_fn, "__name__", type(loss_fn).__name__)
     return ValueError(
-        f"the loss {name} must say what a batch weighs, {got}; set {name}.batch_weight, a function of the labels (len "
+        f"the loss {name} must say what a batch weighs, {got}. Set {name}.batch_weight, a function of the labels (len "
         "for a mean over samples), or use torch's own loss (functools.partial gives it settings)"
     )

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_flatten
 from sparsekit.evaluation.adaptor import join
 from sparsekit.evaluation.losses.known import batch_weight, floats, loss_of, unknown
 
-MOST_KEPT = 2**30  # bytes of outputs that are kept to take a loss that nobody knows over all of them
+MOST_KEPT = 2**30  # bytes of outputs that are kept, where a loss is unknown and computed over all of them
 
 
 @dataclass
@@ -18,7 +18,7 @@ class MeanLoss:
     """The loss of all batches together, whatever their sizes, as if they had been one.
 
     Args:
-        loss_fn: `(outputs, labels) -> mean loss`. Where nobody knows it, outputs are kept until the end.
+        loss_fn: `(outputs, labels) -> mean loss`. Where its weights are unknown, outputs are kept until the end.
 
     Example:
         >>> import torch
@@ -33,14 +33,14 @@ class MeanLoss:
     total: float = 0.0
     weight: float = 0.0
     first: float | None = None
-    kept: list[tuple[Any, Any]] = field(default_factory=list)
+    batches: list[tuple[Any, Any]] = field(default_factory=list)
     bytes_kept: int = 0
 
     def add(self, outputs: Any, labels: Any) -> None:
         """Take in one batch.
 
         Raises:
-            ValueError: if nobody knows the loss and there are too many outputs to keep.
+            ValueError: if the weights of the loss are unknown and there are too many outputs to keep.
         """
         weight = batch_weight(self.loss_fn, labels)
         if weight is None:
@@ -53,29 +53,29 @@ class MeanLoss:
         """Return the mean loss.
 
         Raises:
-            ValueError: if no label counts, or the loss is not one of outputs and labels alone.
+            ValueError: if no label counts, or the loss does not depend on outputs and labels alone.
         """
         if self.first is not None:
             return self._of_all(self.first)
         if not self.weight:
-            raise ValueError("a mean loss needs at least one label that counts, got none; check the labels")
+            raise ValueError("a mean loss needs at least one label that counts, got none. Check the labels")
         return self.total / self.weight
 
     def _keep(self, outputs: Any, labels: Any) -> None:
         if self.first is None:
             self.first = float(loss_of(self.loss_fn, outputs, labels))
-        self.kept.append((outputs, labels))
+        self.batches.append((outputs, labels))
         self.bytes_kept += sum(leaf.nbytes for leaf in tree_flatten((outputs, labels))[0] if isinstance(leaf, Tensor))
-        if len(self.kept) > 1 and self.bytes_kept > MOST_KEPT:
+        if len(self.batches) > 1 and self.bytes_kept > MOST_KEPT:
             raise unknown(self.loss_fn, f"got more than {MOST_KEPT} bytes of outputs to average over")
 
     def _of_all(self, first: float) -> float:
-        if len(self.kept) == 1:
+        if len(self.batches) == 1:
             return first
-        again = float(self.loss_fn(*self.kept[0]))
+        again = float(self.loss_fn(*self.batches[0]))
         if not np.isclose(again, first, rtol=1e-4, equal_nan=True):
             raise unknown(self.loss_fn, "got another loss when the first batch was measured again")
-        outputs, labels = zip(*self.kept, strict=True)
+        outputs, labels = zip(*self.batches, strict=True)
         if len({tuple(leaf.shape[1:] for leaf in floats(one)) for one in outputs}) > 1:
             raise unknown(self.loss_fn, "got outputs of several shapes to average over")
         try:

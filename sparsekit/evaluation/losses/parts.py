@@ -1,4 +1,4 @@
-"""The loss of a whole as the sum of its parts' losses: micro-batches, or several batches that count as one."""
+"""Write the loss of a whole as the sum of its parts' losses, for micro-batches or batches that count as one."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,8 +20,8 @@ def losses_of_parts(loss_fn: Any, labels: Sequence[Any], outputs: Callable[[], A
 
     Args:
         loss_fn: `(outputs, labels) -> mean loss`.
-        labels: of each part.
-        outputs: gives those of the first part, where nobody knows the loss.
+        labels: those of each part.
+        outputs: a function that returns those of the first part, for a loss whose weights are unknown.
 
     Raises:
         ValueError: if the loss of all is no weighted sum of the parts' losses.
@@ -45,13 +45,13 @@ def losses_of_parts(loss_fn: Any, labels: Sequence[Any], outputs: Callable[[], A
 def shares(loss_fn: Any, labels: Sequence[Any], outputs: Callable[[], Any]) -> list[float]:
     """Return by what the loss of each part must be multiplied to add up to the loss of all parts together.
 
-    Where nobody knows the loss, its gradient by the outputs tells: in a weighted mean the gradient of the whole is,
-    within each part, a multiple of the part's own. Where it is none, parts do not make a whole.
+    Where the weights of the loss are unknown, its gradient by the outputs tells. In a weighted mean the gradient of the
+    whole is, within each part, a multiple of the part's own. Where it is none, parts do not make a whole.
 
     Args:
         loss_fn: `(outputs, labels) -> mean loss`.
-        labels: of each part.
-        outputs: gives those of the first part, where nobody knows the loss.
+        labels: those of each part.
+        outputs: a function that returns those of the first part, for a loss whose weights are unknown.
 
     Raises:
         ValueError: if the loss of all is no weighted sum of the parts' losses.
@@ -65,15 +65,15 @@ def shares(loss_fn: Any, labels: Sequence[Any], outputs: Callable[[], Any]) -> l
     if len(labels) == 1:
         return [1.0]
     weights = [batch_weight(loss_fn, part) for part in labels]
-    known = [weight for weight in weights if weight is not None]
-    if len(known) < len(weights):
-        return _found_shares(loss_fn, labels, outputs())
-    total = sum(known)
-    return [weight / total for weight in known] if total else [1.0] * len(known)  # 0 / 0, as the whole is
+    numbers = [weight for weight in weights if weight is not None]
+    if len(numbers) < len(weights):
+        return _measured_shares(loss_fn, labels, outputs())
+    total = sum(numbers)
+    return [weight / total for weight in numbers] if total else [1.0] * len(numbers)  # 0 / 0, as the whole is
 
 
-def _found_shares(loss_fn: Any, labels: Sequence[Any], outputs: Any) -> list[float]:
-    """Shares of a loss that nobody knows; parts are given the outputs of the first, for only their labels matter."""
+def _measured_shares(loss_fn: Any, labels: Sequence[Any], outputs: Any) -> list[float]:
+    """Return shares of an unknown loss. Every part has the outputs of the first, because only its labels matter."""
     sizes = [size_of(part) for part in labels]
     first, second = (_shares_at(loss_fn, labels, _rows(outputs, sum(sizes), least), sizes) for least in (1.0, 0.5))
     if any(abs(one - other) > TOLERANCE * abs(one) for one, other in zip(first, second, strict=True)):
@@ -85,27 +85,27 @@ def _shares_at(loss_fn: Any, labels: Sequence[Any], outputs: Any, sizes: list[in
     loss, gradients = _gradients(loss_fn, outputs, join(labels))
     if not (math.isfinite(loss) and all(bool(leaf.isfinite().all()) for leaf in gradients)):
         raise FloatingPointError(
-            "the loss must be finite, and its gradients, got inf or NaN; lower the learning rate, look at the inputs, "
+            "the loss must be finite, and its gradients, got inf or NaN. Lower the learning rate, look at the inputs, "
             "and leave out batches in which no label counts"
         )
     parts = zip(split(outputs, sizes), labels, split(gradients, sizes), strict=True)
-    found = [_share(loss_fn, *part) for part in parts]
-    if not math.isclose(sum(share * part for share, part in found), loss, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+    pairs = [_share(loss_fn, *part) for part in parts]
+    if not math.isclose(sum(share * part for share, part in pairs), loss, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
         raise unknown(loss_fn, "got one whose parts add up to something else")  # a sum and a penalty, for example
-    return [share for share, _ in found]
+    return [share for share, _ in pairs]
 
 
 def _share(loss_fn: Any, outputs: Any, labels: Any, wholes: list[Tensor]) -> tuple[float, float]:
-    """What a part counts for (how many times its own gradient the whole's is there), and the part's loss."""
-    loss, owns = _gradients(loss_fn, outputs, labels)
-    whole, own = (torch.cat([leaf.flatten() for leaf in leaves]) for leaves in (wholes, owns))
+    """Return a part's share (the whole's gradient there as a multiple of the part's), and the part's loss."""
+    loss, gradients = _gradients(loss_fn, outputs, labels)
+    whole, part = (torch.cat([leaf.flatten() for leaf in leaves]) for leaves in (wholes, gradients))
     if not whole.any() and (math.isnan(loss) or _none_counts(loss_fn, outputs, labels)):
         return 0.0, 0.0
-    if not own.any():
+    if not part.any():
         raise unknown(loss_fn, "got a part whose loss is flat, which tells nothing")
-    whole, own = whole / own.abs().max(), own / own.abs().max()  # squares of small numbers would vanish
-    share = float((whole * own).sum() / own.square().sum())
-    if not (whole - share * own).norm() <= TOLERANCE * whole.norm():
+    whole, part = whole / part.abs().max(), part / part.abs().max()  # squares of small numbers would vanish
+    share = float((whole * part).sum() / part.square().sum())
+    if not (whole - share * part).norm() <= TOLERANCE * whole.norm():
         raise unknown(loss_fn, "got one that is no weighted mean over samples")
     return share, loss
 
@@ -116,7 +116,7 @@ def _none_counts(loss_fn: Any, outputs: Any, labels: Any) -> bool:
 
 
 def _gradients(loss_fn: Any, outputs: Any, labels: Any) -> tuple[float, list[Tensor]]:
-    """The loss and its gradients by the outputs; halves are widened, whose rounding would hide the ratio."""
+    """Return the loss and its gradients by the outputs, in single precision where half would hide the ratio."""
     wide = tree_map(_leaf, outputs)
     leaves = floats(wide)
     if not leaves:
@@ -126,7 +126,7 @@ def _gradients(loss_fn: Any, outputs: Any, labels: Any) -> tuple[float, list[Ten
             loss = loss_of(loss_fn, wide, labels)
             return float(loss.detach()), list(torch.autograd.grad(loss, leaves, materialize_grads=True))
     except RuntimeError as error:
-        raise unknown(loss_fn, f"got an error when it was asked for {size_of(labels)} samples") from error
+        raise unknown(loss_fn, f"got an error when it was computed for {size_of(labels)} samples") from error
 
 
 def _leaf(thing: Any) -> Any:
@@ -137,18 +137,18 @@ def _leaf(thing: Any) -> Any:
 
 
 def _rows(outputs: Any, size: int, least: float) -> Any:
-    """As many rows of outputs as asked for, each moved on by one, so that they do not fit their labels too well.
+    """Return so many rows of outputs, each moved on by one, so that they do not fit their labels too well.
 
-    They are shrunk to `least` to 1 of what they are, each row by another factor: what was a probability stays one.
+    They are shrunk to `least` to 1 of what they are, each row by another factor. So probabilities stay probabilities.
     """
 
     def rows(leaf: Any) -> Any:
         if not (isinstance(leaf, Tensor) and leaf.dim()):
             return leaf
-        found = leaf.detach()[(torch.arange(size, device=leaf.device) + 1) % len(leaf)]
+        samples = leaf.detach()[(torch.arange(size, device=leaf.device) + 1) % len(leaf)]
         if not leaf.is_floating_point():
-            return found
+            return samples
         factors = torch.linspace(1, least, size, device=leaf.device, dtype=leaf.dtype)
-        return found * factors.view(-1, *[1] * (leaf.dim() - 1))
+        return samples * factors.view(-1, *[1] * (leaf.dim() - 1))
 
     return tree_map(rows, outputs)

@@ -14,7 +14,7 @@ from sparsekit.rules.static import Static
 from sparsekit.schedules import Joined, Piecewise, Schedule, Triangular
 from sparsekit.tickets import TicketBook
 from sparsekit.train import History, load_checkpoint
-from sparsekit.tricks import Ghosts
+from sparsekit.tricks import GhostTrick
 
 TICKETS = "tickets"  # folder of the tickets, inside that of the run
 
@@ -116,7 +116,7 @@ def _cycling(sup: SupTickets, after: int, length: int) -> Rule:
 def _check_no_ghosts(experiment: Experiment, first: int, steps: int) -> None:
     """A ticket is an ordinary network: with ghosts in it, it would later be measured as another than was trained."""
     for trick in experiment.tricks_over(experiment.epochs * steps):
-        if isinstance(trick, Ghosts) and trick.end > first:
+        if isinstance(trick, GhostTrick) and trick.end > first:
             raise ValueError(
                 f"{type(trick).__name__} must be gone when the first ticket is taken, at step {first}, got "
                 f"stop={trick.end}; give it an earlier stop, or a smaller cycle_rate"

@@ -1,13 +1,13 @@
-"""Sets of whole numbers as sorted tensors: what topologies are made of, in time linear in their sizes."""
+"""Sets of integers as sorted tensors, of which topologies are made. Operations take time linear in their sizes."""
 
 from sparsekit.topology.sorted_sets.operations import (
-    compare,
     compress,
     difference,
     distinct,
     intersection,
+    match,
     missing_at,
-    places,
+    positions_in,
     rows_of,
     transpose,
     true_positions,
@@ -15,13 +15,13 @@ from sparsekit.topology.sorted_sets.operations import (
 )
 
 __all__ = [
-    "compare",
     "compress",
     "difference",
     "distinct",
     "intersection",
+    "match",
     "missing_at",
-    "places",
+    "positions_in",
     "rows_of",
     "transpose",
     "true_positions",

@@ -1,6 +1,6 @@
 """Operations on sorted int64 tensors without doubles, in two ways that give the same numbers.
 
-Large ones on the CPU are merged by compiled loops in linear time, all others sorted and searched.
+Compiled loops merge large ones on the CPU in linear time. All others are sorted and searched.
 
 Legend: `A`, `B` members of the sets, `Q` queries, `E` connections.
 """
@@ -14,25 +14,25 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-# Numbers in all arrays together from which on loading compiled code (once, half a second) pays within a training: here
-# sorting and searching take about a millisecond.
+# From so many numbers in all arrays together on, it pays within a training to load compiled code, which takes half a
+# second once. Sorting and searching so many takes about a millisecond.
 LARGE = 2**15
 
 
-def places(array: Int64[Tensor, " a"], queries: Int64[Tensor, " q"]) -> Int64[Tensor, " q"]:
+def positions_in(array: Int64[Tensor, " a"], queries: Int64[Tensor, " q"]) -> Int64[Tensor, " q"]:
     """Return where each query stands in the array, or -1.
 
     Example:
-        >>> places(torch.tensor([2, 5, 9]), torch.tensor([5, 6])).tolist()
+        >>> positions_in(torch.tensor([2, 5, 9]), torch.tensor([5, 6])).tolist()
         [1, -1]
     """
     fast = _compiled_for(array, queries) if _worth_merging(array, queries) else None
     if fast and bool((queries[1:] > queries[:-1]).all()):
-        return _run(fast.places, array, queries)
+        return _run(fast.positions_in, array, queries)
     if array.numel() == 0:
         return torch.full_like(queries, -1)
-    place = _search(array, queries).clamp_(max=array.numel() - 1)
-    return place.masked_fill_(array.index_select(0, place) != queries, -1)
+    positions = _search(array, queries).clamp_(max=array.numel() - 1)
+    return positions.masked_fill_(array.index_select(0, positions) != queries, -1)
 
 
 def union(first: Int64[Tensor, " a"], second: Int64[Tensor, " b"]) -> Int64[Tensor, " c"]:
@@ -56,7 +56,7 @@ def intersection(first: Int64[Tensor, " a"], second: Int64[Tensor, " b"]) -> Int
     """
     if fast := _compiled_for(first, second):
         return _run(fast.intersection, first, second)
-    return first.index_select(0, true_positions(places(second, first) >= 0))
+    return first.index_select(0, true_positions(positions_in(second, first) >= 0))
 
 
 def difference(first: Int64[Tensor, " a"], second: Int64[Tensor, " b"]) -> Int64[Tensor, " c"]:
@@ -66,31 +66,31 @@ def difference(first: Int64[Tensor, " a"], second: Int64[Tensor, " b"]) -> Int64
         >>> difference(torch.tensor([2, 5]), torch.tensor([3, 5])).tolist()
         [2]
     """
-    return first.index_select(0, compare(second, first)[2])
+    return first.index_select(0, match(second, first)[2])
 
 
-def compare(
+def match(
     old: Int64[Tensor, " a"], new: Int64[Tensor, " b"]
 ) -> tuple[Int64[Tensor, " b"], Int64[Tensor, " d"], Int64[Tensor, " g"]]:
-    """Return where each number of `new` stands in `old` or -1, and the places of what only one of them has.
+    """Return where each number of `new` stands in `old` or -1, and the positions of what only one of them has.
 
     Example:
-        >>> [part.tolist() for part in compare(torch.tensor([2, 5]), torch.tensor([3, 4, 5]))]
+        >>> [part.tolist() for part in match(torch.tensor([2, 5]), torch.tensor([3, 4, 5]))]
         [[-1, -1, 1], [0], [0, 1]]
     """
     if fast := _compiled_for(old, new):
-        return _run(fast.compare, old, new)
-    found = places(old, new)
-    is_gone = torch.ones_like(old, dtype=torch.bool)
-    is_gone[found.index_select(0, true_positions(found >= 0))] = False
-    return found, true_positions(is_gone), true_positions(found < 0)
+        return _run(fast.match, old, new)
+    positions = positions_in(old, new)
+    is_dropped = torch.ones_like(old, dtype=torch.bool)
+    is_dropped[positions.index_select(0, true_positions(positions >= 0))] = False
+    return positions, true_positions(is_dropped), true_positions(positions < 0)
 
 
 def missing_at(array: Int64[Tensor, " a"], ranks: Int64[Tensor, " q"]) -> Int64[Tensor, " q"]:
     """Return the r-th number, counted from 0, that the array lacks, for each rank r.
 
-    Before the i-th member lie `array[i] - i` missing numbers, an increasing sequence; how many of these are at most r
-    says how many members stand before the wanted number.
+    Before the i-th member lie `array[i] - i` missing numbers, an increasing sequence. How many of these are at most r
+    tells how many members stand before the r-th missing number.
 
     Example:
         >>> missing_at(torch.tensor([0, 2, 3]), torch.tensor([0, 1])).tolist()
@@ -112,7 +112,7 @@ def distinct(numbers: Int64[Tensor, " a"]) -> Int64[Tensor, " b"]:
     """
     if numbers.device.type != "cpu" or numbers.numel() == 0:
         return torch.unique(numbers)
-    # numpy's sort of whole numbers compares many at once: a tenth of the time of torch.unique.
+    # numpy's sort of integers compares many at once, which takes a tenth of the time of torch.unique.
     ordered = torch.from_numpy(np.sort(numbers.numpy()))
     is_last = torch.ones_like(ordered, dtype=torch.bool)
     torch.ne(ordered[1:], ordered[:-1], out=is_last[:-1])
@@ -120,7 +120,7 @@ def distinct(numbers: Int64[Tensor, " a"]) -> Int64[Tensor, " b"]:
 
 
 def true_positions(mask: Bool[Tensor, " a"]) -> Int64[Tensor, " b"]:
-    """Return the places where a mask is true.
+    """Return the positions where a mask is true.
 
     Example:
         >>> true_positions(torch.tensor([True, False, True])).tolist()
@@ -167,7 +167,7 @@ def transpose(
         >>> [part.tolist() for part in transpose(torch.tensor([0, 1, 3]), torch.tensor([1, 0, 1]), 2)]
         [[0, 1, 3], [1, 0, 1], [1, 0, 2]]
     """
-    fits = cols.numel() * pointers.numel() < 2**50  # row and place share a number with room for the column
+    fits = cols.numel() * pointers.numel() < 2**50  # row and position share a number with room for the column
     if fits and (fast := _compiled_for(cols)):
         return _run(fast.transpose, pointers, cols, width)
     order = torch.argsort(cols, stable=True)
@@ -179,9 +179,8 @@ def transpose(
 def _search(array: Tensor, queries: Tensor, *, side: Literal["left", "right"] = "left") -> Tensor:
     if array.device.type != "cpu":
         return torch.searchsorted(array, queries, side=side)
-    return torch.from_numpy(
-        np.searchsorted(array.numpy(), queries.numpy(), side=side)
-    )  # begins where the last one ended
+    # Each search begins where the last one ended.
+    return torch.from_numpy(np.searchsorted(array.numpy(), queries.numpy(), side=side))
 
 
 def _compiled_for(*arrays: Tensor) -> ModuleType | None:
@@ -200,10 +199,10 @@ def _compiled() -> ModuleType | None:
 
 def _run(function: Any, *arguments: Any) -> Any:
     arrays = [x.contiguous().numpy() if isinstance(x, Tensor) else x for x in arguments]
-    found = function(*arrays)
-    return tuple(map(torch.from_numpy, found)) if isinstance(found, tuple) else torch.from_numpy(found)
+    result = function(*arrays)
+    return tuple(map(torch.from_numpy, result)) if isinstance(result, tuple) else torch.from_numpy(result)
 
 
 def _worth_merging(array: Tensor, queries: Tensor) -> bool:
-    # Merging walks through the whole array; a few queries are found sooner by halving it again and again.
+    # Merging walks through the whole array, so a few queries are found sooner by halving it again and again.
     return queries.numel() * array.numel().bit_length() >= array.numel()

@@ -1,7 +1,7 @@
-"""How fast and how small sparse training is on this machine, beside what else there is: `sparsekit bench`.
+"""How fast and how small sparse training is on this machine, beside other kernels: `sparsekit bench`.
 
-`layers`, `networks`, `update` and `memory` say what is measured, `rivals` holds the other people's kernels, and
-`report` writes what was found. Methods take turns, as `sparsekit.utils.timing` lets them.
+`layers`, `networks`, `update` and `memory` define what is measured, `rivals` holds other people's kernels, and `report`
+writes the results. Methods take turns, as `sparsekit.utils.timing` lets them.
 """
 
 from sparsekit.analysis.costs.benchmark.report import render

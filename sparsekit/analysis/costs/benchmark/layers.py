@@ -1,4 +1,4 @@
-"""One layer: forward pass and both gradients, by every method there is."""
+"""What one layer costs: its forward pass and both gradients, by every method there is."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ FORMATS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A layer to measure: its words in the report, the plain module, and the shape of a batch."""
+    """A layer to measure: its title in the report, the plain module, and the shape of a batch."""
 
     title: str
     make: Callable[[], nn.Module]
@@ -50,11 +50,11 @@ QUICK_LAYERS = {
 
 
 class Step:
-    """A call is one step: forward, gradient of the input, gradient of the weight.
+    """Each call is one step: forward, gradient of the input, gradient of the weight.
 
     Args:
         forward: from input to output.
-        weight: what `forward` reads besides; gets a gradient.
+        weight: what `forward` reads besides. It gets a gradient.
         x: an input.
         memory: in which format input, output and their gradients lie.
     """
@@ -74,7 +74,7 @@ class Step:
 
 
 def layer_steps(layer: Layer, density: float, *, inductor: bool = False) -> dict[str, Step]:
-    """Return the steps to compare, by method; all but sparselab's compute with the same connections and values.
+    """Return the steps to compare, by method. All but sparselab's compute with the same connections and values.
 
     Args:
         layer: what is measured.
@@ -102,7 +102,7 @@ def _dense_steps(plain: nn.Module, x: Tensor) -> dict[str, Step]:
         steps["dense, oneDNN"] = Step(lambda x: F.linear(x.to_mkldnn(), weight).to_dense(), weight, x)
         steps["dense, oneDNN convolution"] = Step(lambda x: _by_convolution(x, weight), weight, x, "feature-major")
         return steps
-    # torch has no such convolution: it would copy to one of the other two and back.
+    # torch has no such convolution, so it would copy to one of the other two formats and back.
     del steps["dense, feature-major"]
     return steps
 
@@ -139,13 +139,13 @@ def _only_parameter(module: nn.Module) -> nn.Parameter:
 
 
 def _by_convolution(x: Tensor, weight: Tensor) -> Tensor:
-    """A linear layer as a convolution 1 x 1 over one picture, as high as the batch: oneDNN computes it."""
-    picture = F.conv2d(x.T[None, :, :, None], weight[:, :, None, None])
-    return picture[0, :, :, 0].T
+    """Compute a linear layer by oneDNN, as a convolution 1 x 1 over one image that is as high as the batch."""
+    image = F.conv2d(x.T[None, :, :, None], weight[:, :, None, None])
+    return image[0, :, :, 0].T
 
 
 class _Ordinary(torch.autograd.Function):
-    """Give a feature-major output back as an ordinary tensor; the gradient comes as one, and the layer takes it so."""
+    """Return a feature-major output as an ordinary tensor. The gradient arrives as one, and the layer takes it so."""
 
     @staticmethod
     def forward(ctx, y: Tensor, memory: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""On what was measured: processor, versions, settings. Nothing that names a person's machine."""
+"""The machine of the measurements: processor, versions and settings, but nothing that names a person's machine."""
 
 import datetime
 import os
@@ -14,7 +14,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def about_machine() -> dict[str, str]:
-    """Return what a reader must know to judge the numbers, in words.
+    """Return what a reader must know to assess the numbers, in words.
 
     Example:
         >>> sorted(about_machine())[:3]

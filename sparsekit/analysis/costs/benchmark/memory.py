@@ -19,40 +19,40 @@ PARTS = ("values", "gradient", "momentum", "positions", "structure")
 def bytes_per_connection(layer: Layer, density: float) -> dict[str, float]:
     """Return what a layer keeps after one step of SGD with momentum, per connection and part.
 
-    `positions` are the indices that travel with checkpoints; `structure` is everything derived from them for the
+    `positions` are the indices that are saved in checkpoints. `structure` is everything derived from them for the
     kernels: arrays by row and by column, and the plans of a convolution. Activations and scratch are left out.
     """
     torch.manual_seed(0)
     plain, x = layer.make(), torch.randn(layer.batch_shape)
-    made = sparsify(plain, random_topology(shapes_of(plain), density, allocation="uniform", seed=0), "csr")
-    assert isinstance(made, CsrLayer)
-    optimizer = torch.optim.SGD(made.parameters(), lr=0.1, momentum=0.9)
-    made(x).square().mean().backward()
+    layer_csr = sparsify(plain, random_topology(shapes_of(plain), density, allocation="uniform", seed=0), "csr")
+    assert isinstance(layer_csr, CsrLayer)
+    optimizer = torch.optim.SGD(layer_csr.parameters(), lr=0.1, momentum=0.9)
+    layer_csr(x).square().mean().backward()
     optimizer.step()
-    return {part: size / made.topology.count for part, size in live_bytes(made, optimizer).items()}
+    return {part: size / layer_csr.topology.count for part, size in live_bytes(layer_csr, optimizer).items()}
 
 
 def live_bytes(layer: CsrLayer, optimizer: torch.optim.Optimizer) -> dict[str, int]:
-    """Return the bytes of each part of a layer in training; memory that two parts share counts for the first."""
-    seen: set[int] = set()
+    """Return the bytes of each part of a layer in training. Memory that two parts share counts for the first."""
+    counted: set[int] = set()
     parts = (layer.param.data, layer.param.grad, optimizer.state.get(layer.param, {}), layer.indices, layer.structure)
-    return {name: sum(_sizes(part, seen)) for name, part in zip(PARTS, parts, strict=True)}
+    return {name: sum(_sizes(part, counted)) for name, part in zip(PARTS, parts, strict=True)}
 
 
-def _sizes(thing: Any, seen: set[int]) -> Iterator[int]:
-    """Yield the size of each block of memory below a thing that was not met before."""
+def _sizes(thing: Any, counted: set[int]) -> Iterator[int]:
+    """Yield the size of each block of memory in a thing that was not counted before."""
     if isinstance(thing, np.ndarray) and isinstance(thing.base, Tensor | np.ndarray):
-        yield from _sizes(thing.base, seen)
+        yield from _sizes(thing.base, counted)
     elif isinstance(thing, Tensor | np.ndarray):
         is_tensor = isinstance(thing, Tensor)
-        place = thing.untyped_storage().data_ptr() if is_tensor else thing.ctypes.data
-        if place not in seen:
-            seen.add(place)
+        address = thing.untyped_storage().data_ptr() if is_tensor else thing.ctypes.data
+        if address not in counted:
+            counted.add(address)
             yield thing.untyped_storage().nbytes() if is_tensor else thing.nbytes
-    elif id(thing) not in seen:
-        seen.add(id(thing))
+    elif id(thing) not in counted:
+        counted.add(id(thing))
         for part in _parts(thing):
-            yield from _sizes(part, seen)
+            yield from _sizes(part, counted)
 
 
 def _parts(thing: Any) -> list[Any]:
@@ -60,5 +60,5 @@ def _parts(thing: Any) -> list[Any]:
         return list(thing.values())
     if isinstance(thing, list | tuple):
         return list(thing)
-    # What a cached property has made stands beside the fields.
+    # The values of cached properties stand beside the fields.
     return list(vars(thing).values()) if dataclasses.is_dataclass(thing) else []

@@ -1,4 +1,4 @@
-"""Whole networks: a training step with its optimizer, end to end."""
+"""What whole networks cost: a training step with its optimizer, end to end."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ class Network:
     """A network to measure.
 
     Args:
-        title: its words in the report.
+        title: its name in the report.
         model: its name in the registry.
         input_shape: of one example.
         batch_size: examples in a step.
@@ -77,7 +77,7 @@ QUICK_NETWORKS = {
 
 
 class TrainingStep:
-    """A call is one training step: loss, backward pass, SGD with momentum."""
+    """Each call is one training step: loss, backward pass, SGD with momentum."""
 
     def __init__(self, model: nn.Module, x: Tensor, labels: Tensor):
         self.model, self.x, self.labels = model.train(), x, labels
@@ -92,18 +92,18 @@ class TrainingStep:
 
 
 def network_steps(network: Network, density: float, *, inductor: bool = False) -> dict[str, TrainingStep]:
-    """Return the training steps to compare, by method; all start from the same weights.
+    """Return the training steps to compare, by method. All start from the same weights.
 
     Args:
         network: what is measured.
-        density: share of the weights that exist in its thinned layers.
+        density: share of the weights that exist in its sparse layers.
         inductor: whether to compile the dense network too, which takes up to minutes.
     """
     torch.manual_seed(0)
     plain = models.build(network.model, input_shape=network.input_shape, num_classes=CLASSES, **network.settings)
     x, labels = torch.randn(network.batch_size, *network.input_shape), torch.randint(CLASSES, (network.batch_size,))
     topology = topology_for(plain, density, network.full)
-    csr, masked = sparsify(plain, topology, "csr"), sparsify(plain, _thinned(topology), "masked")
+    csr, masked = sparsify(plain, topology, "csr"), sparsify(plain, _without_full(topology), "masked")
     auto = sparsify(plain, topology, "auto", example=x)
     for model in (csr, auto):
         fuse_relus(model)
@@ -111,9 +111,10 @@ def network_steps(network: Network, density: float, *, inductor: bool = False) -
     if x.dim() == 4:
         steps["dense, channels-last"] = TrainingStep(*_channels_last(plain, x), labels)
     if inductor:
-        model, same = _channels_last(plain, x) if x.dim() == 4 else (copy.deepcopy(plain), x)
-        steps["dense, inductor"] = TrainingStep(compiled(model.train(), same), same, labels)
-    steps |= {name: TrainingStep(made, x, labels) for name, made in (("masked", masked), ("csr", csr), ("auto", auto))}
+        model, inputs = _channels_last(plain, x) if x.dim() == 4 else (copy.deepcopy(plain), x)
+        steps["dense, inductor"] = TrainingStep(compiled(model.train(), inputs), inputs, labels)
+    sparse_models = {"masked": masked, "csr": csr, "auto": auto}
+    steps |= {name: TrainingStep(model, x, labels) for name, model in sparse_models.items()}
     if x.dim() == 4:
         return steps
     return steps | {name: TrainingStep(_rival(plain, topology, make), x, labels) for name, make in _makers().items()}
@@ -122,11 +123,12 @@ def network_steps(network: Network, density: float, *, inductor: bool = False) -
 def topology_for(plain: nn.Module, density: float, full: tuple[str, ...]) -> Topology:
     """Return a topology of one density for all layers but those that keep all connections."""
     shapes = shapes_of(plain)
-    thin = random_topology(shapes_of(plain, exclude=full), density, allocation="uniform", seed=0)
-    return Topology({name: thin[name] if name in thin else LayerTopology.full(shape) for name, shape in shapes.items()})
+    sparse = random_topology(shapes_of(plain, exclude=full), density, allocation="uniform", seed=0)
+    full_layers = {name: LayerTopology.full(shape) for name, shape in shapes.items() if name not in sparse}
+    return Topology({name: sparse[name] if name in sparse else full_layers[name] for name in shapes})
 
 
-def _thinned(topology: Topology) -> Topology:
+def _without_full(topology: Topology) -> Topology:
     return Topology({name: layer for name, layer in topology.items() if layer.density < 1})
 
 
@@ -155,9 +157,9 @@ class _Biased(nn.Module):
 
 
 def _rival(plain: nn.Module, topology: Topology, make: Callable[[LayerTopology, Tensor], nn.Module]) -> nn.Module:
-    """Return a copy of a perceptron in which a rival computes the thinned layers; full ones stay dense."""
+    """Return a copy of a perceptron in which a rival computes the sparse layers. Full ones stay dense."""
     model = copy.deepcopy(plain)
-    for name, layer in _thinned(topology).items():
+    for name, layer in _without_full(topology).items():
         module = model.get_submodule(name)
         values = module.get_parameter("weight").detach().flatten()[layer.indices]
         model.set_submodule(name, _Biased(make(layer, values), module.get_parameter("bias")))

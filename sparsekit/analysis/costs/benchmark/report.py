@@ -1,18 +1,19 @@
-"""The report: tables in Markdown, from nothing but the files of results."""
+"""The report of the benchmarks, as tables in Markdown made from nothing but the files of results."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sparsekit.analysis.costs.benchmark.memory import PARTS
-from sparsekit.analysis.costs.benchmark.trends import break_even_text, slope
+from sparsekit.analysis.costs.benchmark.trends import break_even_text
 from sparsekit.analysis.costs.benchmark.update import STEP
+from sparsekit.analysis.costs.speed import log_log_slope
 from sparsekit.utils.timing import MAX_WAITED, MIN_CLEAN, WARM_BELOW
 
-Found = Mapping[str, Any]
+Results = Mapping[str, Any]
 Rows = Sequence[Mapping[str, Any]]
 
-# What this package wants to reach at least against the best dense torch: speed-ups by case, method and sparsity. They
-# were set by a prototype on another processor (Zen 5), on which dense kernels gain less from AVX-512.
+# The speed-ups over the best dense torch that this package aims at, by case, method and sparsity. They were set by a
+# prototype on another processor (Zen 5), on which dense kernels gain less from AVX-512.
 FLOORS = {
     ("linear", "csr, feature-major"): {0.8: 2.2, 0.9: 4.0, 0.95: 7.5, 0.98: 14.0},
     ("linear", "csr, contiguous"): {0.8: 2.0, 0.9: 3.0, 0.95: 4.5, 0.98: 7.0},
@@ -23,57 +24,57 @@ FLOORS = {
     ("resnet20", "csr"): {0.8: 1.6, 0.9: 2.0, 0.95: 2.6, 0.98: 2.8},
     ("resnet18", "csr"): {0.8: 2.0, 0.9: 3.3, 0.95: 4.3, 0.98: 5.0},
 }
-WIDE = 0.2  # share of the median; ratios of a machine left in peace lie closer together
+WIDE = 0.2  # share of the median, as ratios lie closer together on a machine without other work
 SLOPE_FLOOR = 1.15  # at most, of GSE's whole update
 INTRODUCTION = f"""# Benchmarks
 
-Written by `sparsekit bench`; do not edit. All methods of a case take turns in one process, round by round, in
-alternating order; before each sample as many calls come that are not timed, unless one takes {WARM_BELOW:.0f} s. Times
-are medians with quartiles; a speed-up is the median of the ratios *within* the rounds, to the dense variant with the
-lowest median ("best dense"). Samples during which threads waited for a core more than {100 * MAX_WAITED:.0f} % of the
-time are left out. Marked cells are doubtful: `*` has fewer than {MIN_CLEAN} clean samples, and `~` quartiles more than
-{100 * WIDE:.0f} % of the median apart. All numbers are float32.
+This report is written by `sparsekit bench`, so do not edit it. All methods of a case take turns in one process, round
+by round, in alternating order. Before each sample as many calls come that are not timed, unless one takes
+{WARM_BELOW:.0f} s. Times are medians with quartiles. A speed-up is the median of the ratios *within* the rounds, to the
+dense variant with the lowest median ("best dense"). Samples during which threads waited for a core more than
+{100 * MAX_WAITED:.0f} % of the time are left out. Marked cells are doubtful: `*` has fewer than {MIN_CLEAN} clean
+samples, and `~` quartiles more than {100 * WIDE:.0f} % of the median apart. All numbers are float32.
 """
 
 
-def render(found: Mapping[str, Found]) -> str:
+def render(results: Mapping[str, Results]) -> str:
     """Return the report on results by suite.
 
     Args:
-        found: what the files of results hold, by suite; missing ones are left out.
+        results: what the files of results hold, by suite. Missing ones are left out.
     """
     parts = [INTRODUCTION]
     for what, title in (("layers", "Layers"), ("networks", "Networks"), ("update", "Update"), ("memory", "Memory")):
-        if what in found and found[what]["rows"]:
+        if what in results and results[what]["rows"]:
             parts += [
                 f"## {title}",
                 EXPLAINED[what],
-                _machine(found[what]["about"]),
-                *SECTIONS[what](found[what]["rows"]),
+                _machine(results[what]["about"]),
+                *SECTIONS[what](results[what]["rows"]),
             ]
     return "\n".join(part.rstrip() + "\n" for part in parts)
 
 
 EXPLAINED = {
-    "layers": "One step: forward pass, gradient of the input, gradient of the weights or values. `contiguous` and\n"
-    "`channels-last` have input, output and both gradients in that format, so csr's conversions are counted;\n"
+    "layers": "One step is a forward pass, the gradient of the input, and that of the weights or values. `contiguous`\n"
+    "and `channels-last` have input, output and both gradients in that format, so csr's conversions are counted.\n"
     "`feature-major` is the format in which csr layers hand activations to each other. `inductor` is the layer under\n"
     "`torch.compile`, where that works: linear ones `contiguous`, convolutions `channels-last`. Torch CSR and scipy\n"
-    "compute convolutions on the unfolded input; sparselab has none.",
-    "networks": "One training step: loss, backward pass, SGD with momentum. The head, and the first layer of the\n"
+    "compute convolutions on the unfolded input, and sparselab has none.",
+    "networks": "One training step is loss, backward pass and SGD with momentum. The head, and the first layer of the\n"
     "convolutional networks, keep all connections (as csr in `csr`, dense elsewhere). `inductor` is the model under\n"
     '`torch.compile`, where that works, convolutional ones `channels-last`. `auto` is what `storage="auto"` chose\n'
-    "among `masked` and `csr` before: it should be as quick as the better of the two.",
+    "among `masked` and `csr` before, so it should be as fast as the better of the two.",
     "update": "One whole change of topology of one layer: choose by captured activations, move values and momentum,\n"
-    "make the kernels' index arrays anew. 20 % of the connections are exchanged. In brackets: in training steps of\n"
-    "the same bare layer.",
+    "make the kernels' index arrays anew. 20 % of the connections are exchanged. Brackets give the time in training\n"
+    "steps of the same bare layer.",
     "memory": "Bytes per connection that a csr layer holds while it trains with SGD and momentum, counted from the\n"
-    "live tensors after one step; activations are left out. A dense layer takes 12 per place.",
+    "live tensors after one step. Activations are left out. A dense layer takes 12 per position.",
 }
 
 
 def _machine(about: Mapping[str, str]) -> str:
-    return "Measured on: " + "; ".join(f"{name} {value}" for name, value in about.items()) + "."
+    return "Measured on: " + ", ".join(f"{name} {value}" for name, value in about.items()) + "."
 
 
 # --- layers and networks ----------------------------------------------------------------------------------------
@@ -82,40 +83,40 @@ def _machine(about: Mapping[str, str]) -> str:
 def _speed_sections(rows: Rows) -> list[str]:
     parts = []
     for case, threads in _distinct((row["case"], row["threads"]) for row in rows):
-        chosen = [row for row in rows if (row["case"], row["threads"]) == (case, threads)]
-        heading = f"### {chosen[0]['title']}; {_threads(threads)}"
-        parts += [heading, _speed_table(chosen), _time_table(chosen)]
+        case_rows = [row for row in rows if (row["case"], row["threads"]) == (case, threads)]
+        heading = f"### {case_rows[0]['title']}, {_threads(threads)}"
+        parts += [heading, _speed_table(case_rows), _time_table(case_rows)]
     return parts
 
 
 def _speed_table(rows: Rows) -> str:
-    """Speed-up over the best dense variant, by method and sparsity; floors and break-even beside."""
+    """Return the speed-up over the best dense variant, by method and sparsity, with floors and break-even."""
     densities = _distinct(row["density"] for row in rows)
     heads = ["speed-up over best dense", *(_percent(1 - density) for density in densities), "break-even", "floor"]
     lines = []
     for method in _distinct(row["method"] for row in rows):
         cells = {row["density"]: row for row in rows if row["method"] == method}
         speeds = {density: row["speedup"][1] for density, row in cells.items()}
-        shown = [_speed(cells.get(density)) for density in densities]
+        columns = [_speed(cells.get(density)) for density in densities]
         is_dense = method.startswith("dense")
         lines.append(
-            [method, *shown, "" if is_dense else break_even_text(speeds), _floor(rows[0]["case"], method, speeds)]
+            [method, *columns, "" if is_dense else break_even_text(speeds), _floor(rows[0]["case"], method, speeds)]
         )
     return _table(heads, lines)
 
 
 def _floor(case: str, method: str, speeds: Mapping[float, float]) -> str:
     """Return the floor of a method, and whether it holds."""
-    said = []
+    verdicts = []
     for sparsity, floor in FLOORS.get((case, method), {}).items():
         speed = speeds.get(round(1 - sparsity, 6))
         if speed is not None:
-            said.append(f"{floor:g} at {_percent(sparsity)}: {'holds' if speed >= floor else 'missed'}")
-    return "; ".join(said)
+            verdicts.append(f"{floor:g} at {_percent(sparsity)}: {'holds' if speed >= floor else 'missed'}")
+    return ", ".join(verdicts)
 
 
 def _time_table(rows: Rows) -> str:
-    """Milliseconds with quartiles, by method and sparsity."""
+    """Return the milliseconds with quartiles, by method and sparsity."""
     densities = _distinct(row["density"] for row in rows)
     heads = ["milliseconds (quartiles)", *(_percent(1 - density) for density in densities)]
     lines = []
@@ -131,15 +132,15 @@ def _time_table(rows: Rows) -> str:
 def _update_sections(rows: Rows) -> list[str]:
     parts = []
     for threads in _distinct(row["threads"] for row in rows):
-        chosen = [row for row in rows if row["threads"] == threads and row["case"] != "skipped"]
-        left_out = [row for row in rows if row["threads"] == threads and row["case"] == "skipped"]
-        parts += [f"### {_threads(threads)}", _update_table(chosen)]
-        parts += [f"{row['method']} is left out: {row['skipped']}." for row in left_out]
+        measured = [row for row in rows if row["threads"] == threads and row["case"] != "skipped"]
+        skipped = [row for row in rows if row["threads"] == threads and row["case"] == "skipped"]
+        parts += [f"### {_threads(threads)}", _update_table(measured)]
+        parts += [f"{row['method']} is left out: {row['skipped']}." for row in skipped]
     return parts
 
 
 def _update_table(rows: Rows) -> str:
-    """Milliseconds by rule and width, the slope, and that of the wider half."""
+    """Return the milliseconds by rule and width, the slope, and that of the wider half."""
     widths = _distinct(row["case"] for row in rows)
     heads = ["milliseconds", *map(str, widths), "slope", "slope, wider half", "floor"]
     lines = []
@@ -147,8 +148,8 @@ def _update_table(rows: Rows) -> str:
         cells = {row["case"]: row for row in rows if row["method"] == method}
         costs = {width: row["ms"][1] for width, row in cells.items()}
         half = dict(list(costs.items())[len(costs) // 2 :])
-        shown = [_update_cell(cells.get(width)) for width in widths]
-        lines.append([method, *shown, _slope(costs), _slope(half), _slope_floor(method, costs)])
+        columns = [_update_cell(cells.get(width)) for width in widths]
+        lines.append([method, *columns, _slope(costs), _slope(half), _slope_floor(method, costs)])
     return _table(heads, lines)
 
 
@@ -160,13 +161,17 @@ def _update_cell(row: Mapping[str, Any] | None) -> str:
 
 
 def _slope(costs: Mapping[int, float]) -> str:
-    return f"{slope(costs):.2f}" if len(costs) > 1 else ""
+    return f"{_log_log_slope(costs):.2f}" if len(costs) > 1 else ""
+
+
+def _log_log_slope(costs: Mapping[int, float]) -> float:
+    return log_log_slope(list(costs), list(costs.values()))
 
 
 def _slope_floor(method: str, costs: Mapping[int, float]) -> str:
     if method != "gse" or len(costs) < 2:
         return ""
-    return f"at most {SLOPE_FLOOR:g}: {'holds' if slope(costs) <= SLOPE_FLOOR else 'missed'}"
+    return f"at most {SLOPE_FLOOR:g}: {'holds' if _log_log_slope(costs) <= SLOPE_FLOOR else 'missed'}"
 
 
 # --- memory -----------------------------------------------------------------------------------------------------
@@ -216,7 +221,7 @@ def _mark(row: Mapping[str, Any], what: str) -> str:
 
 
 def _digits(number: float) -> str:
-    """Three digits that count."""
+    """Return a number with three significant digits."""
     return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
 
 

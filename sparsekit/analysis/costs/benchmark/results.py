@@ -1,4 +1,4 @@
-"""What is measured, one row a method; and the file in which rows of several runs come together."""
+"""What is measured, one row a method, and the file that collects the rows of several runs."""
 
 import json
 import os
@@ -14,7 +14,17 @@ from sparsekit.analysis.costs.benchmark import layers, networks, rivals, update
 from sparsekit.analysis.costs.benchmark.machine import about_machine
 from sparsekit.analysis.costs.benchmark.memory import bytes_per_connection
 from sparsekit.utils.files import write_text
-from sparsekit.utils.timing import Effort, Method, Quartiles, Round, compare, fastest, num_clean, speedups_of, times_of
+from sparsekit.utils.timing import (
+    Effort,
+    Method,
+    Quartiles,
+    Round,
+    fastest,
+    num_clean,
+    speedups_of,
+    time_in_turns,
+    times_of,
+)
 
 Row = dict[str, Any]
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
@@ -29,8 +39,8 @@ class Options:
 
     Args:
         threads: that every method may use.
-        sparsities: shares of missing weights; none takes the suite's own.
-        only: the one case to measure; none takes all.
+        sparsities: shares of missing weights, or the suite's own if None.
+        only: the one case to measure, or all if None.
         quick: fewer and smaller cases, few rounds.
 
     Raises:
@@ -44,24 +54,22 @@ class Options:
 
     def __post_init__(self):
         if wrong := [value for value in self.sparsities or () if not 0 <= value < 1]:
-            raise ValueError(
-                f"sparsities must lie in [0, 1), got {wrong[0]}; 0.9 means that a tenth of the weights exist"
-            )
+            raise ValueError(f"sparsities must lie in [0, 1), got {wrong[0]}. With 0.9 a tenth of the weights exist")
         if self.threads < 1:
             raise ValueError(f"there must be at least 1 thread, got {self.threads}")
 
     @property
     def densities(self) -> tuple[float, ...]:
         """Shares of existing weights."""
-        chosen = self.sparsities or (QUICK_SPARSITIES if self.quick else SPARSITIES)
-        return tuple(round(1 - sparsity, 6) for sparsity in chosen)
+        sparsities = self.sparsities or (QUICK_SPARSITIES if self.quick else SPARSITIES)
+        return tuple(round(1 - sparsity, 6) for sparsity in sparsities)
 
     @property
     def effort(self) -> Effort:
         """How long to measure each case."""
         return Effort(rounds=5, budget_seconds=4.0, min_rounds=2) if self.quick else Effort()
 
-    def chosen(self, cases: Mapping[Any, Any]) -> dict[Any, Any]:
+    def selected(self, cases: Mapping[Any, Any]) -> dict[Any, Any]:
         """Return the cases to measure.
 
         Raises:
@@ -69,14 +77,14 @@ class Options:
         """
         if self.only is None:
             return dict(cases)
-        found = {name: case for name, case in cases.items() if str(name) == self.only}
-        if not found:
+        matches = {name: case for name, case in cases.items() if str(name) == self.only}
+        if not matches:
             raise ValueError(f"the case must be one of {', '.join(map(str, cases))}, got {self.only!r}")
-        return found
+        return matches
 
 
 def measure(what: str, options: Options) -> Iterator[Row]:
-    """Measure a suite and yield its rows, a case as soon as it is done; the number of threads is set back in the end.
+    """Measure a suite and yield its rows, each case as soon as it is done. The number of threads is restored after.
 
     Raises:
         ValueError: if there is no such suite or case, or the sparse kernels may not use so many threads.
@@ -94,25 +102,25 @@ def measure(what: str, options: Options) -> Iterator[Row]:
 
 
 def _check_cores(threads: int) -> None:
-    """Make sure that no method is held back: where OpenMP has bound this process, Numba sees a single core."""
+    """Make sure that no method is held back, because Numba sees a single core where OpenMP has bound this process."""
     from numba import config  # here, because torch's OpenMP must be loaded first
 
-    # Numba sets its own as it reads its settings, without asking how many there are.
+    # Numba reads this from its settings, without asking how many cores there are.
     allowed: int = min(config.NUMBA_NUM_THREADS, os.cpu_count() or 1)  # type: ignore[attr-defined]
     if threads > allowed:
         raise ValueError(
-            f"there must be at most {allowed} threads, those that Numba may use, got {threads}; "
-            "unset OMP_PROC_BIND and NUMBA_NUM_THREADS, or free more cores for this process"
+            f"there must be at most {allowed} threads, those that Numba may use, got {threads}. "
+            "Unset OMP_PROC_BIND and NUMBA_NUM_THREADS, or free more cores for this process"
         )
 
 
 def _layer_rows(options: Options) -> Iterator[Row]:
-    cases = options.chosen(layers.QUICK_LAYERS if options.quick else layers.LAYERS)
+    cases = options.selected(layers.QUICK_LAYERS if options.quick else layers.LAYERS)
     yield from _step_rows(cases, partial(layers.layer_steps, inductor=_with_inductor(options)), options)
 
 
 def _network_rows(options: Options) -> Iterator[Row]:
-    cases = options.chosen(networks.QUICK_NETWORKS if options.quick else networks.NETWORKS)
+    cases = options.selected(networks.QUICK_NETWORKS if options.quick else networks.NETWORKS)
     yield from _step_rows(cases, partial(networks.network_steps, inductor=_with_inductor(options)), options)
 
 
@@ -125,23 +133,23 @@ def _step_rows(
 ) -> Iterator[Row]:
     for name, case in cases.items():
         for density in options.densities:
-            rounds = compare(make(case, density), options.effort)
+            rounds = time_in_turns(make(case, density), options.effort)
             best = fastest(rounds, [method for method in rounds[0] if method.startswith("dense")])
             yield from _rows(rounds, best, case=name, title=case.title, density=density)
 
 
 def _update_rows(options: Options) -> Iterator[Row]:
-    widths = options.chosen({width: width for width in (update.QUICK_WIDTHS if options.quick else update.WIDTHS)})
+    widths = options.selected({width: width for width in (update.QUICK_WIDTHS if options.quick else update.WIDTHS)})
     effort = Effort(rounds=7, budget_seconds=12.0, min_rounds=1)
     title = f"square layer, {update.FAN_IN} connections per neuron, batch {update.BATCH}"
-    known = [rule for rule in update.RULES if rule not in update.missing_rules()]
+    rules = [rule for rule in update.RULES if rule not in update.missing_rules()]
     yield from (_skipped(rule, "not registered in this version", title) for rule in update.missing_rules())
     for width in widths:
-        rounds = compare(update.update_methods(width, known), effort)
+        rounds = time_in_turns(update.update_methods(width, rules), effort)
         rows = list(_rows(rounds, update.STEP, case=width, title=title, density=update.FAN_IN / width))
         yield from rows
-        slow = [row["method"] for row in rows if update.too_slow(row["ms"][1] / 1000) and row["method"] in known]
-        known = [rule for rule in known if rule not in slow]
+        slow = [row["method"] for row in rows if update.too_slow(row["ms"][1] / 1000) and row["method"] in rules]
+        rules = [rule for rule in rules if rule not in slow]
         if width != list(widths)[-1]:
             yield from (
                 _skipped(rule, f"would take over {update.MAX_SECONDS:g} s beyond {width}", title) for rule in slow
@@ -149,7 +157,7 @@ def _update_rows(options: Options) -> Iterator[Row]:
 
 
 def _memory_rows(options: Options) -> Iterator[Row]:
-    for name, case in options.chosen(layers.QUICK_LAYERS if options.quick else layers.LAYERS).items():
+    for name, case in options.selected(layers.QUICK_LAYERS if options.quick else layers.LAYERS).items():
         for density in options.densities:
             yield {
                 "case": name,
@@ -191,19 +199,19 @@ def _skipped(method: str, reason: str, title: str) -> Row:
 
 
 def save(file: Path, what: str, rows: Sequence[Row]) -> dict[str, Any]:
-    """Write rows to a file, in place of older ones of the same case, density and threads; return all it holds.
+    """Write rows to a file, in place of older ones of the same case, density and threads, and return all it holds.
 
-    What another machine or another version measured is thrown away.
+    The rows of another machine or another version are removed.
     """
     about = about_machine()
     old = load(file) if file.exists() else {"about": about, "rows": []}
     is_same = all(old["about"].get(name) == about.get(name) for name in SAME)
     new = {_group(row) for row in rows}
-    kept = [row for row in old["rows"] if is_same and _group(row) not in new]
-    found = {"what": what, "about": about, "rows": sorted(kept + list(rows), key=_order)}
+    other_rows = [row for row in old["rows"] if is_same and _group(row) not in new]
+    results = {"what": what, "about": about, "rows": sorted(other_rows + list(rows), key=_order)}
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, json.dumps(found, indent=1) + "\n")
-    return found
+    write_text(file, json.dumps(results, indent=1) + "\n")
+    return results
 
 
 def load(file: Path) -> dict[str, Any]:
@@ -213,14 +221,14 @@ def load(file: Path) -> dict[str, Any]:
         ValueError: if it is no such file.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        _ = found["about"].get, [_group(row) for row in found["rows"]]
+        results = json.loads(file.read_text(encoding="utf-8"))
+        _ = results["about"].get, [_group(row) for row in results["rows"]]
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         raise ValueError(
-            f"{file} must hold results that bench wrote, got a damaged or foreign file ({error!r}); put a good copy in "
+            f"{file} must hold results that bench wrote, got a damaged or foreign file ({error!r}). Put a good copy in "
             "its place, or delete it and measure again"
         ) from error
-    return found
+    return results
 
 
 def _group(row: Row) -> tuple:

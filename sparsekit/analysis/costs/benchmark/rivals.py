@@ -1,7 +1,7 @@
-"""Other people's kernels for the same sparse layer: torch's own CSR, scipy, and the package sparselab; and Inductor.
+"""Other people's kernels for the same sparse layer: torch's own CSR, scipy, the package sparselab, and Inductor.
 
-Each sparse one is a module with one value per connection and no bias, at its best: activations feature-major where it
-likes that, index arrays made once.
+Each sparse one is a module with one value per connection and no bias, used at its best. Activations are feature-major
+where that is faster, and index arrays are made once.
 
 Legend: `B` batch, `W` inputs, `O` outputs, `E` connections, `N` batch times positions.
 """
@@ -24,7 +24,7 @@ from sparsekit.topology import LayerTopology
 
 
 class TorchCsr(nn.Module):
-    """A linear layer by `torch.sparse_csr_tensor @ x`; `sampled_addmm` gives the gradient of the values."""
+    """A linear layer by `torch.sparse_csr_tensor @ x`, with `sampled_addmm` for the gradient of the values."""
 
     def __init__(self, topology: LayerTopology, values: Tensor):
         super().__init__()
@@ -57,7 +57,7 @@ class _TorchCsr(torch.autograd.Function):
 
 
 class ScipyCsr(nn.Module):
-    """A linear layer by `scipy.sparse.csr_matrix @ x`; the reference kernel gives the gradient of the values."""
+    """A linear layer by `scipy.sparse.csr_matrix @ x`, with the reference kernel for the gradient of the values."""
 
     def __init__(self, topology: LayerTopology, values: Tensor):
         super().__init__()
@@ -110,8 +110,8 @@ def has_sparselab() -> bool:
 
 
 def sparselab_linear(topology: LayerTopology) -> nn.Module:
-    """Return sparselab's linear layer of the same shape and density; it draws its connections and values itself."""
-    import sparselab  # type: ignore[import-not-found]  # optional: nobody needs it but this comparison
+    """Return sparselab's linear layer of the same shape and density. It draws its connections and values itself."""
+    import sparselab  # type: ignore[import-not-found]  # optional, as only this comparison needs it
 
     with _no_beta_warning():
         return sparselab.SparseLinear(
@@ -128,7 +128,7 @@ def _no_beta_warning() -> Iterator[None]:
 
 @functools.cache
 def has_inductor() -> bool:
-    """Whether `torch.compile` works here: it needs a C++ compiler. Tried once, with a function of one line.
+    """Whether `torch.compile` works here, because it needs a C++ compiler. We try once, with a function of one line.
 
     Warns:
         UserWarning: if it does not, and why.

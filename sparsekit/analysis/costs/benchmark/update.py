@@ -21,7 +21,7 @@ BATCH = 128
 FRACTION = 0.2  # share of the connections exchanged
 WIDTHS = tuple(2**power for power in range(10, 17))
 QUICK_WIDTHS = WIDTHS[:2]
-MAX_SECONDS = 20.0  # of one update; a method that would take longer goes no wider
+MAX_SECONDS = 20.0  # of one update. A method that would take longer goes no wider
 
 
 def missing_rules() -> list[str]:
@@ -30,7 +30,7 @@ def missing_rules() -> list[str]:
 
 
 def wide_layer(width: int) -> SparseLinear:
-    """Return a square csr layer with `FAN_IN` connections per neuron at random places; nothing dense is made."""
+    """Return a square csr layer with `FAN_IN` connections per neuron at random positions, without a dense tensor."""
     draws = torch.Generator().manual_seed(0)
     count = FAN_IN * width
     topology = LayerTopology((width, width), draw_distinct(width * width, count, draws))
@@ -40,8 +40,8 @@ def wide_layer(width: int) -> SparseLinear:
 
 def update_methods(width: int, rules: Sequence[str]) -> dict[str, "Step | Update"]:
     """Return what to time at a width: a training step, and one whole change of topology by each rule."""
-    made = {name: make_rule(name, total_steps=1_000_000, drop_fraction=FRACTION) for name in rules}
-    return {STEP: Step(width)} | {name: Update(rule, width) for name, rule in made.items()}
+    built = {name: make_rule(name, total_steps=1_000_000, drop_fraction=FRACTION) for name in rules}
+    return {STEP: Step(width)} | {name: Update(rule, width) for name, rule in built.items()}
 
 
 def too_slow(seconds: float, growth: float = 4.0) -> bool:
@@ -50,7 +50,7 @@ def too_slow(seconds: float, growth: float = 4.0) -> bool:
 
 
 class Step:
-    """A call is one training step of the bare layer: what an update is compared with."""
+    """Each call is one training step of the bare layer, with which an update is compared."""
 
     def __init__(self, width: int):
         self.model, self.optimizer, self.x = _set_up(width)
@@ -63,7 +63,7 @@ class Step:
 
 
 class Update:
-    """A call does all that a rewiring step adds: choose, move values and momentum, make the index arrays anew."""
+    """Each call does what a rewiring step adds: choose, move values and momentum, make the index arrays anew."""
 
     def __init__(self, rule: Rule, width: int):
         self.rule, self.draws = rule, torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""Tiny-ImageNet and ImageNet, in made-up folders of a few pictures: every pixel and label where it belongs."""
+"""Tiny-ImageNet and ImageNet, in made-up folders of a few images: every pixel and label where it belongs."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def paint(path: Path, colour: int | tuple[int, int, int], size: tuple[int, int] 
 
 
 def tiny(root: Path) -> Path:
-    """Write Tiny-ImageNet with three classes: two pictures of each to train, one to test, the last class first."""
+    """Write Tiny-ImageNet with three classes: two images of each to train, one to test, the last class first."""
     folder = root / "tiny-imagenet-200"
     for label, kind in enumerate(KINDS):
         for number in range(2):
@@ -33,7 +33,7 @@ def tiny(root: Path) -> Path:
 
 
 def imagenet(root: Path) -> Path:
-    """Write ImageNet with three classes, one picture of each to train and one to test."""
+    """Write ImageNet with three classes, one image of each to train and one to test."""
     folder = root / "imagenet"
     for label, kind in enumerate(KINDS):
         for part, colour in (("train", label), ("val", 50 + label)):
@@ -44,7 +44,7 @@ def imagenet(root: Path) -> Path:
 # ------------------------------------------------------------------------------------------------------- Tiny-ImageNet
 
 
-def test_tiny_imagenet_keeps_every_picture_with_its_label(tmp_path: Path):
+def test_tiny_imagenet_keeps_every_image_with_its_label(tmp_path: Path):
     tiny(tmp_path)
     data = load("tiny-imagenet", root=tmp_path)
     assert (data.shape, data.train.inputs.dtype) == ((3, 64, 64), torch.uint8)
@@ -60,7 +60,7 @@ def test_the_labels_of_tiny_imagenets_test_split_come_from_its_annotations(tmp_p
         [102] * 3,
         [101] * 3,
         [100] * 3,
-    ]  # grey pictures get three channels
+    ]  # grey images get three channels
 
 
 def test_classes_of_tiny_imagenet_have_names_where_the_release_gives_them(tmp_path: Path):
@@ -76,7 +76,7 @@ def test_a_val_that_was_sorted_into_folders_is_read_as_well(tmp_path: Path):
     for label, kind in enumerate(KINDS):
         to = folder / "val" / kind / "images"
         to.mkdir(parents=True)
-        (folder / "val" / "images" / f"val_{2 - label}.JPEG").rename(to / "picture.JPEG")
+        (folder / "val" / "images" / f"val_{2 - label}.JPEG").rename(to / "image.JPEG")
     (folder / "val" / "val_annotations.txt").unlink()
     (folder / "val" / "images").rmdir()
     sorted_ones = load("tiny-imagenet", root=tmp_path).test
@@ -95,13 +95,13 @@ def test_the_first_classes_of_tiny_imagenet_can_be_taken_alone(tmp_path: Path):
 @pytest.mark.parametrize("num_classes", [1, 4])
 def test_more_classes_than_there_are_or_a_single_one_are_refused(num_classes: int, tmp_path: Path):
     tiny(tmp_path)
-    with pytest.raises(ValueError, match=rf"num_classes must lie in 2 to 3, .*, got {num_classes}; None is all"):
+    with pytest.raises(ValueError, match=rf"num_classes must lie in 2 to 3, .*, got {num_classes}. Give None for all"):
         load("tiny-imagenet", root=tmp_path, num_classes=num_classes)
 
 
 def test_a_missing_tiny_imagenet_is_named_with_its_layout(tmp_path: Path):
     with pytest.raises(
-        FileNotFoundError, match=r"must hold tiny-imagenet-200, looked in .* got nothing; unpack it .*val"
+        FileNotFoundError, match=r"must hold tiny-imagenet-200, looked in .* got nothing. Unpack it .*val"
     ):
         load("tiny-imagenet", root=tmp_path)
 
@@ -109,10 +109,10 @@ def test_a_missing_tiny_imagenet_is_named_with_its_layout(tmp_path: Path):
 def test_tiny_imagenet_without_a_part_of_its_layout_says_which(tmp_path: Path):
     folder = tiny(tmp_path)
     (folder / "val" / "val_annotations.txt").rename(tmp_path / "elsewhere.txt")
-    with pytest.raises(FileNotFoundError, match=r"val must hold val_annotations.txt, got none; lay it out as train/"):
+    with pytest.raises(FileNotFoundError, match=r"val must hold val_annotations.txt, got none. Lay it out as train/"):
         load("tiny-imagenet", root=tmp_path)
     (folder / "train").rename(folder / "training")
-    with pytest.raises(FileNotFoundError, match=r"train must hold a folder of pictures .*, got no such folder; lay"):
+    with pytest.raises(FileNotFoundError, match=r"train must hold a folder of images .*, got no such folder. Lay"):
         load("tiny-imagenet", root=tmp_path)
 
 
@@ -120,14 +120,14 @@ def test_tiny_imagenet_without_a_part_of_its_layout_says_which(tmp_path: Path):
 def test_an_annotation_that_names_no_class_is_refused_with_its_line(line: str, tmp_path: Path):
     annotations = tiny(tmp_path) / "val" / "val_annotations.txt"
     annotations.write_text(annotations.read_text() + line + "\n")
-    with pytest.raises(ValueError, match=r"line 4 of .* must name a file and a class of train, .*; unpack"):
+    with pytest.raises(ValueError, match=r"line 4 of .* must name a file and a class of train, .*. Unpack"):
         load("tiny-imagenet", root=tmp_path)
 
 
-def test_an_annotated_picture_that_is_not_there_is_named(tmp_path: Path):
+def test_an_annotated_image_that_is_not_there_is_named(tmp_path: Path):
     folder = tiny(tmp_path)
     (folder / "val" / "images" / "val_1.JPEG").unlink()
-    with pytest.raises(FileNotFoundError, match=r"names pictures that must exist, got no .*val_1.JPEG; unpack"):
+    with pytest.raises(FileNotFoundError, match=r"names images that must exist, got no .*val_1.JPEG. Unpack"):
         load("tiny-imagenet", root=tmp_path)
 
 
@@ -143,7 +143,7 @@ def test_imagenet_is_read_from_a_folder_for_each_class(tmp_path: Path):
     assert data.test.inputs[:, 0, 3, 3].tolist() == [50, 51, 52]
 
 
-def test_the_middle_of_a_picture_is_kept_and_scaled_to_its_shorter_side(tmp_path: Path):
+def test_the_middle_of_a_image_is_kept_and_scaled_to_its_shorter_side(tmp_path: Path):
     folder = imagenet(tmp_path)
     pixels = np.zeros((8, 16, 3), np.uint8)
     pixels[:, :4], pixels[:, 4:8], pixels[:, 8:12], pixels[:, 12:] = 10, 20, 30, 40
@@ -163,7 +163,7 @@ def test_imagenet_is_normalised_with_the_usual_constants(tmp_path: Path):
 
 
 @pytest.mark.parametrize("error", [OSError("cut off"), SyntaxError("broken PNG file"), ValueError("bad size")])
-def test_whatever_a_damaged_picture_makes_of_its_reader_its_file_is_named(error, tmp_path: Path, monkeypatch):
+def test_whatever_a_damaged_image_makes_of_its_reader_its_file_is_named(error, tmp_path: Path, monkeypatch):
     import torchvision.datasets.folder
 
     def failing(_):
@@ -171,7 +171,7 @@ def test_whatever_a_damaged_picture_makes_of_its_reader_its_file_is_named(error,
 
     imagenet(tmp_path)
     monkeypatch.setattr(torchvision.datasets.folder, "default_loader", failing)
-    with pytest.raises(ValueError, match=r"_\d.JPEG must be a whole picture, got a file that cannot be read; fetch"):
+    with pytest.raises(ValueError, match=r"_\d.JPEG must be a whole image, got a file that cannot be read. Fetch"):
         load("imagenet", root=tmp_path, num_classes=2)
 
 
@@ -185,33 +185,33 @@ def test_lists_that_are_no_text_are_refused_by_their_line(tmp_path: Path):
 
 def test_what_would_not_fit_into_memory_is_refused_before_a_file_is_opened(tmp_path: Path):
     folder = imagenet(tmp_path)
-    (folder / "train" / "n01" / "train_0.JPEG").write_bytes(b"no picture")
-    size = 4 * 3 * 64**2 / 2**30  # two classes, one picture each in both splits
+    (folder / "train" / "n01" / "train_0.JPEG").write_bytes(b"no image")
+    size = 4 * 3 * 64**2 / 2**30  # two classes, one image each in both splits
     with pytest.raises(
-        ValueError, match=rf"most_gib={0.9 * size} of memory, got {size:.3g} GiB at side=64; lower side"
+        ValueError, match=rf"most_gib={0.9 * size} of memory, got {size:.3g} GiB at side=64. Lower side"
     ):
         load("imagenet", root=tmp_path, num_classes=2, most_gib=0.9 * size)
-    with pytest.raises(ValueError, match=r"train_0.JPEG must be a whole picture, got a file that .*; fetch"):
+    with pytest.raises(ValueError, match=r"train_0.JPEG must be a whole image, got a file that .*. Fetch"):
         load("imagenet", root=tmp_path, num_classes=2, most_gib=1.1 * size)
 
 
-def test_pictures_of_no_size_are_refused(tmp_path: Path):
+def test_images_of_no_size_are_refused(tmp_path: Path):
     imagenet(tmp_path)
-    with pytest.raises(ValueError, match="side must be at least 1 pixel, got 0; 64"):
+    with pytest.raises(ValueError, match="side must be at least 1 pixel, got 0. Try 64"):
         load("imagenet", root=tmp_path, side=0)
 
 
 def test_a_missing_imagenet_is_named_with_its_layout(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"must hold imagenet, looked in .*; unpack it there \(train/<class>/"):
+    with pytest.raises(FileNotFoundError, match=r"must hold imagenet, looked in .*. Unpack it there \(train/<class>/"):
         load("imagenet", root=tmp_path)
 
 
-def test_a_val_whose_pictures_lie_in_no_folders_is_refused(tmp_path: Path):
+def test_a_val_whose_images_lie_in_no_folders_is_refused(tmp_path: Path):
     folder = imagenet(tmp_path)
     for label, kind in enumerate(KINDS):
         (folder / "val" / kind / f"val_{label}.JPEG").rename(folder / "val" / f"val_{label}.JPEG")
         (folder / "val" / kind).rmdir()
-    with pytest.raises(FileNotFoundError, match=r"val must hold a folder .* got 3 files and no folder; lay it out as"):
+    with pytest.raises(FileNotFoundError, match=r"val must hold a folder .* got 3 files and no folder. Lay it out as"):
         load("imagenet", root=tmp_path)
 
 
@@ -219,15 +219,13 @@ def test_splits_with_different_classes_are_refused(tmp_path: Path):
     folder = imagenet(tmp_path)
     (folder / "val" / "n03").rename(folder / "val" / "n04")
     with pytest.raises(
-        ValueError, match=r"val must hold the classes that train holds, got .* n03, n04 \(2 in all\); lay"
+        ValueError, match=r"val must hold the classes that train holds, got .* n03, n04 \(2 in all\). Lay"
     ):
         load("imagenet", root=tmp_path)
 
 
-def test_a_class_without_a_picture_is_named(tmp_path: Path):
+def test_a_class_without_a_image_is_named(tmp_path: Path):
     folder = imagenet(tmp_path)
     (folder / "val" / "n02" / "val_1.JPEG").unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"every class must have a picture in .*val, got .*n02.*; lay it out as"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"every class must have an image in .*val, got .*n02.*. Lay it out as"):
         load("imagenet", root=tmp_path)

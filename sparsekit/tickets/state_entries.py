@@ -1,4 +1,4 @@
-"""What of a network is no connection of a sparse layer: averaged where an average exists, and compared where not."""
+"""Entries of a `state_dict` that are no connections are averaged if they have an average, else they must agree."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 
-def copied(value: Any) -> Any:
-    """Return a copy on the processor of a tensor, or of anything with tensors in it."""
+def copy_entry(value: Any) -> Any:
+    """Return a copy on the CPU of a tensor, or of anything with tensors in it."""
     return tree_map(lambda x: x.detach().cpu().clone() if isinstance(x, Tensor) else copy.deepcopy(x), value)
 
 
 def check_dense(entries: Mapping[str, Any]) -> None:
-    """Refuse tensors that are no plain array of numbers.
+    """Refuse tensors that are no dense arrays of numbers.
 
     Raises:
         ValueError: if one is sparse or quantized.
@@ -25,34 +25,34 @@ def check_dense(entries: Mapping[str, Any]) -> None:
         if isinstance(value, Tensor) and (value.layout != torch.strided or value.is_quantized):
             kind = "quantized" if value.is_quantized else str(value.layout)
             raise ValueError(
-                f"{name}: a ticket only takes dense arrays of numbers, got {kind}; register it as a dense tensor, or "
+                f"{name}: a ticket only takes dense arrays of numbers, got {kind}. Register it as a dense tensor, or "
                 "with persistent=False if it follows from settings"
             )
 
 
-def averaged(entries: Sequence[Mapping[str, Any]], shares: Float[Tensor, " t"]) -> dict[str, Any]:
-    """Average entry by entry what several networks have under the same names.
+def average_entries(entries: Sequence[Mapping[str, Any]], shares: Float[Tensor, " t"]) -> dict[str, Any]:
+    """Average the entries of several networks name by name.
 
-    Real and complex numbers are averaged, wherever they are. A single whole number is a count (of batches, of steps),
-    and that of the last stays. All else must be the same in all networks.
+    Real and complex numbers are averaged, wherever they are. A single integer is a count (of batches, of steps), and
+    the last one stays. All else must be the same in all networks.
 
     Args:
         entries: of each network, tensors or anything with tensors in it.
-        shares: of the networks in the average.
+        shares: weights of the networks in the average.
 
     Raises:
-        ValueError: if there is something of which no average exists, and which is not the same in all.
+        ValueError: if an entry has no average and is not the same in all.
 
     Example:
         >>> networks = [{"bias": torch.tensor([float(i)]), "steps": torch.tensor(i)} for i in (1, 3)]
-        >>> averaged(networks, torch.ones(2).double())
+        >>> average_entries(networks, torch.ones(2).double())
         {'bias': tensor([2.]), 'steps': tensor(3)}
     """
     return {name: _average(name, [one[name] for one in entries], shares) for name in entries[0]}
 
 
 def layout_of(entries: Mapping[str, Any]) -> dict[str, Any]:
-    """Return by name what must be the same for an average to make sense: shapes, and kinds of numbers."""
+    """Return by name what must agree for an average to make sense, which is shapes and kinds of numbers."""
     return {name: _layout(value) for name, value in entries.items()}
 
 
@@ -80,13 +80,13 @@ def _mean(name: str, values: Sequence[Any], shares: Tensor) -> Any:
         if first.ndim == 0 and first.dtype != torch.bool:
             return values[-1]
     raise ValueError(
-        f"{name}: tickets must agree in what has no average, got different {_kind(values[0])}; superpose tickets in "
+        f"{name}: tickets must agree in what has no average, got different {_kind(values[0])}. Superpose tickets in "
         "which it is the same, or let the module keep it as real numbers"
     )
 
 
 def _number(value: Any) -> Tensor | None:
-    """Return a tensor, or a number as one in double precision; None for all else."""
+    """Return a tensor, or a number as one in double precision, or None for all else."""
     if isinstance(value, Tensor):
         return value
     wide = {bool: torch.bool, int: torch.int64, float: torch.float64, complex: torch.complex128}.get(type(value))
