@@ -161,10 +161,12 @@ def local_names(source: str) -> set[tuple[int, str]]:
 
 def inside(function: ast.AST) -> Iterator[ast.AST]:
     """Yield what lies in a function, but not in functions and classes inside it."""
-    for child in ast.iter_child_nodes(function):
-        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield child
-            yield from inside(child)
+    nodes = [*ast.iter_child_nodes(function)]
+    while nodes:
+        node = nodes.pop()
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node
+            nodes += ast.iter_child_nodes(node)
 
 
 def is_target(node: ast.AST) -> bool:
