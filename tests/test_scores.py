@@ -13,6 +13,7 @@ from torch import nn
 
 import sparsekit as sk
 from sparsekit.datasets import few_per_class
+from sparsekit.experiments import build_model
 from sparsekit.scores import (
     FORCE,
     SNIP,
@@ -21,6 +22,7 @@ from sparsekit.scores import (
     Magnitude,
     Random,
     Score,
+    ScoreView,
     SynFlow,
     Taylor,
     make_score,
@@ -35,7 +37,10 @@ def full(model: nn.Module) -> Topology:
 
 
 def scored(score, model, batches, loss_fn=nn.functional.cross_entropy, kept: Topology | None = None):
-    return score(model, batches, loss_fn, torch.Generator().manual_seed(0), kept=kept or full(model))
+    generator = torch.Generator().manual_seed(0)
+    return score(
+        ScoreView(model=model, topology=kept or full(model), generator=generator, batches=batches, loss_fn=loss_fn)
+    )
 
 
 def toy() -> tuple[nn.Module, list, object]:
@@ -140,12 +145,14 @@ class Noting(Magnitude):
 
     seen: list = field(default_factory=list)
 
-    def __call__(self, model, batches, loss_fn, generator, *, kept):
-        self.seen.append(kept.count / kept.size)
-        return super().__call__(model, batches, loss_fn, generator, kept=kept)
+    def __call__(self, view):
+        self.seen.append(view.topology.count / view.topology.size)
+        return super().__call__(view)
 
 
-@pytest.mark.parametrize(("spacing", "left"), [("exponential", [1, 0.2**0.25, 0.2**0.5]), ("linear", [1, 0.8, 0.6])])
+@pytest.mark.parametrize(
+    ("density_schedule", "left"), [("exponential", [1, 0.2**0.25, 0.2**0.5]), ("linear", [1, 0.8, 0.6])]
+)
 def test_prune_lets_the_density_fall_as_it_is_told(density_schedule, left):
     score = Noting(rounds=4, density_schedule=density_schedule)
     assert prune(mlp(6, 40, 3), score, 0.2).density == pytest.approx(0.2, abs=0.002)
@@ -408,7 +415,7 @@ def test_an_experiment_begins_with_the_mask_of_its_score(tmp_path):
     experiment = sk.recipes.digits_mlp(rule="static", score="snip", density=0.1, epochs=1)
     history = sk.run(experiment, tmp_path, progress=False)
     digits = sk.datasets.load("digits")
-    plain = sk.train.build_model(
+    plain = build_model(
         dataclasses.replace(experiment, density=1.0, score=None), input_shape=digits.shape, num_classes=10
     )
     wanted = prune(plain, SNIP(), 0.1, batches=[few_per_class(digits, 10, seed=0)])
@@ -421,9 +428,9 @@ def test_an_experiment_begins_with_the_mask_of_its_score(tmp_path):
 class CollapsingScore(Score):
     """All that is left is worth nothing from the second round on, as in a network whose layers have collapsed."""
 
-    def __call__(self, model, batches, loss_fn, generator, *, kept):
-        is_whole = all(layer.density == 1 for layer in kept.values())
-        return {name: torch.full(layer.shape, float(is_whole)) for name, layer in kept.items()}
+    def __call__(self, view):
+        is_whole = all(layer.density == 1 for layer in view.topology.values())
+        return {name: torch.full(layer.shape, float(is_whole)) for name, layer in view.topology.items()}
 
 
 def test_layers_that_have_collapsed_in_an_earlier_round_are_no_error():

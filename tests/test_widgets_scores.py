@@ -1,7 +1,6 @@
 """Scores under a slider: the masks are those of `prune`, found in the background; no control ever waits for one."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 import sparsekit as sk
 from sparsekit.plots import style_of
-from sparsekit.scores import SNIP, Magnitude, Score, SynFlow, prune
+from sparsekit.scores import SNIP, Magnitude, Score, ScoreView, SynFlow, prune
 from sparsekit.utils import registry
 from sparsekit.widgets import Curve, LivePanel, ScoreExplorer
 
@@ -112,8 +111,8 @@ def test_training_the_model_meanwhile_changes_nothing():
 def test_every_registered_score_can_be_chosen_even_one_of_today(monkeypatch):
     @dataclass(frozen=True, kw_only=True)
     class Mine(Score):
-        def __call__(self, model: nn.Module, batches: Sequence, loss_fn, generator, *, kept) -> dict[str, Tensor]:
-            return {name: torch.ones(layer.shape) for name, layer in kept.items()}
+        def __call__(self, view: ScoreView) -> dict[str, Tensor]:
+            return {name: torch.ones(layer.shape) for name, layer in view.topology.items()}
 
     monkeypatch.setitem(registry._registered["score"], "mine", Mine)
     shown = ScoreExplorer(model(), batches=[batch_for((6,))], halvings=2, halving=1, score="mine")
