@@ -12,7 +12,7 @@ from sparsekit.utils.registry import register
 from sparsekit.utils.settings import setting
 
 
-@register("score", "random")
+@register("score", "random", is_method=False)  # as a method it is `static`, which draws the same
 @dataclass(frozen=True, kw_only=True)
 class Random(Score):
     """A random number for each weight. The allocation says how many each layer gets.

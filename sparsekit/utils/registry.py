@@ -24,6 +24,7 @@ HOMES = {
     "experiment": "sparsekit.experiments",
     "grow": "sparsekit.rules",
     "lottery": "sparsekit.experiments.lottery",
+    "method": "sparsekit.experiments.methods",
     "model": "sparsekit.models",
     "optimizer": "sparsekit.experiments",
     "recipe": "sparsekit.experiments.recipes",
@@ -36,14 +37,18 @@ HOMES = {
 }
 
 _registered: dict[str, dict[str, Any]] = {}
+_facts: dict[tuple[str, str], dict[str, Any]] = {}
 
 
-def register(kind: str, name: str) -> Callable[[T], T]:
+def register(kind: str, name: str, **facts: Any) -> Callable[[T], T]:
     """Give a class or function a name under which users find it.
 
     Args:
         kind: what it is, for example `"rule"`, `"model"`, `"data"`.
         name: lower case, words joined by hyphens, for example `"rigl"`.
+        facts: what others must know about this name. All may be left out. `colour`, in figures (any of matplotlib's).
+            `is_method=False`, for a rule or score that `compare` leaves out. `trains`, the data set that a recipe
+            trains in the shortest time.
 
     Raises:
         ValueError: if another object of this kind already has the name.
@@ -61,6 +66,7 @@ def register(kind: str, name: str) -> Callable[[T], T]:
         if name in known and _origin(known[name]) != _origin(thing):
             raise ValueError(f"{kind} names must be unique, got {name!r} twice; rename {_origin(thing)}")
         known[name] = thing
+        _facts[kind, name] = facts
         return thing
 
     return add
@@ -78,6 +84,16 @@ def get(kind: str, name: str) -> Any:
             f"{kind} must be one of {', '.join(names(kind)) or '(none)'}, got {name!r}; choose one of them"
         )
     return known[name]
+
+
+def fact(kind: str, name: str, about: str, default: Any = None) -> Any:
+    """Return what was registered about a name, or the default where nothing was.
+
+    Example:
+        >>> fact("score", "random", "is_method", True), fact("score", "snip", "is_method", True)
+        (False, True)
+    """
+    return _facts.get((kind, name), {}).get(about, default) if is_registered(kind, name) else default
 
 
 def is_registered(kind: str, name: str) -> bool:
