@@ -236,9 +236,8 @@ def compare(
         recipe, method, densities=density or (0.05,), seeds=seeds, folder=folder, root=data_root, **settings
     ):
         cells.append(cell)
-        typer.echo(
-            f"{cell.method:18} density {cell.target_density:<6g} seed {cell.seed:<3} {100 * cell.accuracy:6.2f} %"
-        )
+        run = f"{cell.method:18} density {cell.target_density:<6g} seed {cell.seed:<3}"
+        typer.echo(f"{run} {100 * cell.accuracy:6.2f} %")
     table = table_of(cells)
     typer.echo("\n" + markdown_of(table))
     for file in write_comparison(table, folder, recipe):

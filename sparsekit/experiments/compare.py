@@ -130,7 +130,7 @@ def compare(
     ]
     for rule in {id(experiment.rule): experiment.rule for experiment in experiments}.values():
         training_flops(rule, Pass(dense=1.0, sparse=1.0))  # what cannot say its cost is refused before training
-    for (method, density, seed), experiment in zip(plan, experiments, strict=True):
+    for (method, density, _), experiment in zip(plan, experiments, strict=True):
         history, seconds = _timed_run(experiment, Path(folder), root)
         yield _cell(method, density, experiment, history, seconds, root)
 
