@@ -9,7 +9,6 @@ from sparsekit.evaluation.losses import like
 from sparsekit.scores.base import Score
 from sparsekit.scores.view import ScoreView, gradients_of
 from sparsekit.utils.registry import register
-from sparsekit.utils.seeds import fork, seeded_rng
 from sparsekit.utils.settings import check_range, setting
 from sparsekit.utils.substitutes import twice_differentiable
 
@@ -39,7 +38,7 @@ class GraSP(Score):
         def tempered(outputs: Tensor, labels: Tensor) -> Tensor:
             return view.loss_fn(outputs / self.temperature, labels)
 
-        with seeded_rng(fork(view.generator)), twice_differentiable():
+        with twice_differentiable():
             network = view.masked_copy()
             products = _hessian_times_gradient(network, replace(view, loss_fn=like(view.loss_fn, tempered)))
         return {name: weight * products[name] for name, weight in view.weights.items()}

@@ -7,7 +7,6 @@ from torch import Tensor
 from sparsekit.scores.base import Score
 from sparsekit.scores.view import ScoreView
 from sparsekit.utils.registry import register
-from sparsekit.utils.seeds import fork, seeded_rng
 
 
 @register("score", "snip")
@@ -24,8 +23,7 @@ class SNIP(Score):
     passes = 3
 
     def __call__(self, view: ScoreView) -> dict[str, Tensor]:
-        with seeded_rng(fork(view.generator)):
-            grads = view.mean_gradients(view.masked_copy())
+        grads = view.mean_gradients(view.masked_copy())
         return {name: (grads[name] * weight).abs() for name, weight in view.weights.items()}
 
 

@@ -12,7 +12,6 @@ from sparsekit.rewiring.flow import flow_through, ones_for, positive_twin
 from sparsekit.scores.base import Score
 from sparsekit.scores.view import Batch, ScoreView, gradients_of
 from sparsekit.utils.registry import register
-from sparsekit.utils.seeds import fork, seeded_rng
 from sparsekit.utils.settings import setting
 
 
@@ -41,7 +40,7 @@ class SynFlow(Score):
         for name, weight in weights.items():
             weight.mul_(view.topology[name].mask().to(weight.device)).requires_grad_(True)
         ones = _ones_like_one_of(view.batches)
-        with seeded_rng(fork(view.generator)):
+        with view.rng:
             flow = flow_through(lambda: call(network, ones))
         if not bool(flow.isfinite()):
             raise ValueError(f"the flow through the network must be finite, got {flow.item()}. Scale its weights down")

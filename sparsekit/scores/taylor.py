@@ -1,6 +1,6 @@
 """Keep the weights whose removal would change the loss of a batch most."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,7 +8,6 @@ from torch import Tensor
 from sparsekit.scores.base import Score
 from sparsekit.scores.view import ScoreView
 from sparsekit.utils.registry import register
-from sparsekit.utils.seeds import fork, seeded_rng
 
 
 @register("score", "taylor")
@@ -28,10 +27,9 @@ class Taylor(Score):
     def __call__(self, view: ScoreView) -> dict[str, Tensor]:
         weights = view.weights
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        with seeded_rng(fork(view.generator)):
-            # Batch statistics are those of each batch, so every batch can have a copy of its own.
-            for share, batch in view.weighted_batches(view.masked_copy()):
-                grads = replace(view, batches=[batch]).mean_gradients(view.masked_copy())
-                for name, weight in weights.items():
-                    total[name] += share * (grads[name] * weight).square()
+        # Batch statistics are those of each batch, so every batch can have a copy of its own.
+        for share, batch in view.weighted_batches(view.masked_copy()):
+            grads = view.mean_gradients(view.masked_copy(), [batch])
+            for name, weight in weights.items():
+                total[name] += share * (grads[name] * weight).square()
         return total

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from sparsekit.evaluation.adaptor import Adaptor, call
 from sparsekit.evaluation.losses import LossFn, loss_of, shares
 from sparsekit.topology import Topology
+from sparsekit.utils.seeds import fork, seeded_rng
 
 Batch = Any  # a pair of inputs and labels
 
@@ -20,7 +22,7 @@ class ScoreView:
     """All that a score may see, and what most scores do with it.
 
     The helpers that take a `network` work on any copy of the model, for example on `masked_copy()`. A score changes
-    such copies only, and the model itself stays as it is.
+    such copies only, and the model itself stays as it is. What their forward passes draw (dropout) comes from `rng`.
 
     Args:
         model: a plain model.
@@ -45,6 +47,11 @@ class ScoreView:
     batches: Sequence[Batch] = ()
     loss_fn: LossFn = nn.functional.cross_entropy
 
+    @cached_property
+    def rng(self) -> seeded_rng:
+        """A context in which modules draw from a stream that `generator` seeds, and not from torch's global state."""
+        return seeded_rng(fork(self.generator))
+
     @property
     def weights(self) -> dict[str, Tensor]:
         """The model's weights by layer, without gradients, and whole: nothing is masked."""
@@ -61,28 +68,36 @@ class ScoreView:
             weight.requires_grad_(True).data.mul_(self.topology[name].mask().to(weight.device))
         return network
 
-    def mean_gradients(self, network: nn.Module) -> dict[str, Tensor]:
+    def mean_gradients(self, network: nn.Module, batches: Sequence[Batch] | None = None) -> dict[str, Tensor]:
         """Return the gradient of the mean loss over all samples, by the weights of each layer; nothing is masked.
 
         It is 0 in a layer that the forward pass does not use.
+
+        Args:
+            network: a copy of the model.
+            batches: other batches than those of the view.
         """
         weights = self.weights_of(network)
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        for share, loss in self.losses(network):
+        for share, loss in self.losses(network, batches):
             for name, grad in zip(weights, gradients_of(loss, list(weights.values())), strict=True):
                 total[name] += share * grad
         return total
 
-    def losses(self, network: nn.Module) -> Iterator[tuple[float, Tensor]]:
+    def losses(self, network: nn.Module, batches: Sequence[Batch] | None = None) -> Iterator[tuple[float, Tensor]]:
         """Yield what each batch's mean loss counts for in that of all samples, and the loss.
 
         Raises:
             ValueError: if there is no batch.
         """
-        for share, (inputs, labels) in self.weighted_batches(network):
-            yield share, loss_of(self.loss_fn, call(network, inputs), labels)
+        for share, (inputs, labels) in self.weighted_batches(network, batches):
+            with self.rng:
+                loss = loss_of(self.loss_fn, call(network, inputs), labels)
+            yield share, loss
 
-    def weighted_batches(self, network: nn.Module) -> Iterator[tuple[float, Batch]]:
+    def weighted_batches(
+        self, network: nn.Module, batches: Sequence[Batch] | None = None
+    ) -> Iterator[tuple[float, Batch]]:
         """Yield each batch with what its mean loss counts for in that of all samples.
 
         Batches in which no label counts are left out.
@@ -90,13 +105,14 @@ class ScoreView:
         Raises:
             ValueError: if there is no batch.
         """
-        if not self.batches:
+        batches = self.batches if batches is None else batches
+        if not batches:
             raise ValueError(
                 "this score must see examples, got no batch. Give batches=[(inputs, labels)], for example from "
                 "datasets.few_per_class(data, 10)"
             )
-        pairs = [Adaptor().pair(batch) for batch in self.batches]
-        with torch.no_grad():
+        pairs = [Adaptor().pair(batch) for batch in batches]
+        with self.rng, torch.no_grad():
             counts = shares(self.loss_fn, [labels for _, labels in pairs], lambda: call(network, pairs[0][0]))
         yield from ((share, pair) for share, pair in zip(counts, pairs, strict=True) if share)
 
