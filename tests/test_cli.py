@@ -564,7 +564,7 @@ def test_every_setting_of_every_score_can_be_given_as_it_would_be_printed(score)
     made = get("score", score)()
     pairs = {f"{score}.{f.name}": f"{getattr(made, f.name)}" for f in fields(made)}
     assert values.score_of(score, {**pairs, "every": "5"}) == (made, {"every": "5"})
-    changed, _ = values.score_of(score, {f"{score}.rounds": "7", f"{score}.comeback": "true"})
+    changed, _ = values.score_of(score, {f"{score}.rounds": "7", f"{score}.allow_regrowth": "true"})
     assert (changed.rounds, changed.allow_regrowth) == (7, True)
 
 

@@ -578,7 +578,7 @@ class TestColours:
 
     def test_a_method_may_be_registered_with_a_colour_of_its_own(self, monkeypatch):
         monkeypatch.setitem(registry._registered["rule"], "mine", Static)
-        monkeypatch.setitem(registry._facts, ("rule", "mine"), {"colour": "#123456"})
+        monkeypatch.setitem(registry._facts, ("rule", "mine"), registry.Facts(colour="#123456"))
         assert plots.style_of("Mine").colour == "#123456"
 
     def test_numbered_things_begin_with_different_colours(self):

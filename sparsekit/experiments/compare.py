@@ -23,7 +23,7 @@ from sparsekit.experiments.recipes import recipe_named
 from sparsekit.layers.base import MEMORY
 from sparsekit.train import History, load_checkpoint
 from sparsekit.utils.files import read_json, write_json
-from sparsekit.utils.registry import fact, get, names
+from sparsekit.utils.registry import facts_of, get, names
 
 COST_FILE = "cost.json"
 
@@ -65,7 +65,7 @@ def methods() -> list[str]:
         ['set', 'set-itop', 'snfs', 'sr-ste', 'srigl', 'static', 'str', 'snip', 'synflow']
     """
     kinds = ("method", "rule", "score")
-    return [name for kind in kinds for name in names(kind) if fact(kind, name, "is_method", True)]
+    return [name for kind in kinds for name in names(kind) if facts_of(kind, name).is_method]
 
 
 def experiment_of(

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sparsekit.utils.registry import fact
+from sparsekit.utils.registry import facts_of
 
 # Okabe and Ito (2008), Color Universal Design: the palette without its yellow, which is too pale for lines on white.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#e69f00", "#56b4e9", "#009e73"
@@ -74,7 +74,7 @@ STYLES: dict[str, Style] = {
     "granet": Style(colour=GREEN, marker="^", dashes=DASHED),
     "str": Style(colour=GREEN, marker="D", dashes=DOTTED),
     "sr-ste": Style(colour=GREEN, marker="v", dashes=DASH_DOT),
-    # Scores before training are looked at together: each has a colour of its own, random's and seven more.
+    # Scores before training are compared with each other, so each has a colour of its own, random's and seven more.
     "magnitude": Style(colour=BLACK, marker="D", dashes=DOTTED),
     "snip": Style(colour=VERMILLION, marker="s"),
     "iterative-snip": Style(colour=ORANGE, marker="P", dashes=DASHED),
@@ -89,7 +89,7 @@ STYLES: dict[str, Style] = {
 
 
 def style_of(method: str) -> Style:
-    """Return how a method is drawn alone; upper case, spaces and underscores make no difference.
+    """Return how a method is drawn alone. Upper case, spaces and underscores make no difference.
 
     A method without a line in `STYLES` gets a style from its name. It is the same in every session, and never that of
     a known method.
@@ -169,5 +169,5 @@ def _new_style(name: str, others: list[Style]) -> Style:
 
 
 def _registered_colour(name: str) -> str | None:
-    colours = (fact(kind, name, "colour") for kind in ("method", "rule", "score"))
+    colours = (facts_of(kind, name).colour for kind in ("method", "rule", "score"))
     return next(filter(None, colours), None)

@@ -22,7 +22,7 @@ from sparsekit.utils.settings import check_range, setting
 
 @dataclass(frozen=True, kw_only=True)
 class Score(ABC):
-    """A number for each weight of a plain model; higher means keep.
+    """A number for each weight of a plain model, where higher means keep.
 
     Subclasses are frozen keyword-only dataclasses, registered under the kind `"score"`, with `Source:` in their
     docstring. What all have in common is how `prune` uses them.
@@ -92,7 +92,7 @@ def prune(
 ) -> Topology:
     """Return the connections with the highest scores: exactly `round(density * size)` of them.
 
-    With `score.rounds` above 1 the score is taken again and again while the density falls: what a round leaves out
+    With `score.rounds` above 1 the score is taken again and again while the density falls. What a round leaves out
     counts as zero in the next ones, and stays out unless `score.allow_regrowth`. Parameters, buffers, training mode and
     random state of the model are as before. A layer that the forward pass does not use scores 0, so it keeps
     `score.min_per_layer` connections.
@@ -140,7 +140,7 @@ def prune_each(
     exclude: tuple[str, ...] = (),
     seed: int = 0,
 ) -> Iterator[Topology]:
-    """Yield what `prune` gives at each density; a score of a single round is taken once for all of them.
+    """Yield what `prune` gives at each density. A score of a single round is taken once for all of them.
 
     Arguments and errors are those of `prune`.
 
@@ -205,9 +205,9 @@ def _first_view(
 
 
 def _scores_of(score: Score, view: ScoreView) -> dict[str, Tensor]:
-    """Take a score, whatever is switched off outside; where it is 0 for every weight it cannot rank any.
+    """Take a score, whatever is switched off outside. Where it is 0 for every weight it cannot rank any.
 
-    In a later round that is a finding: the layers have collapsed, and no remaining weight does anything.
+    In a later round this is no mistake, because the layers have collapsed and no remaining weight does anything.
     """
     with torch.inference_mode(False), torch.enable_grad():
         scores = score(view)

@@ -69,7 +69,7 @@ class ScoreView:
         return network
 
     def mean_gradients(self, network: nn.Module, batches: Sequence[Batch] | None = None) -> dict[str, Tensor]:
-        """Return the gradient of the mean loss over all samples, by the weights of each layer; nothing is masked.
+        """Return the gradient of the mean loss over all samples, by the weights of each layer, none of them masked.
 
         It is 0 in a layer that the forward pass does not use.
 

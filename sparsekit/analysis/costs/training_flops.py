@@ -18,7 +18,7 @@ from sparsekit.utils.registry import get, names, register
 
 
 def training_flops(method: str | Rule, cost: Pass) -> float:
-    """Return the mean operations of one training step per sample; NaN for a rule of your own that does not say.
+    """Return the mean operations of one training step per sample, or NaN for a rule that does not say.
 
     Args:
         method: a rule, or a name such as `"dense"`, `"static"` or `"rigl"`, which is one of
@@ -66,7 +66,7 @@ USUAL_STEPS = 1000  # of a rule that is only named, because what a step costs do
 
 
 def one_off_flops(score: str | Score, dense: float, *, samples: int = 1, rounds: int | None = None) -> float:
-    """Return the operations of a score that is taken before training; NaN for a score that does not say.
+    """Return the operations of a score that is taken before training, or NaN if it does not say.
 
     In each round `"snip"` and `"taylor"` cost a forward and a backward pass over the samples. `"grasp"` with its
     Hessian-vector product costs about 8 forward passes. `"synflow"` sees one input of ones, whatever the samples.

@@ -9,7 +9,7 @@ from sparsekit import datasets
 from sparsekit.experiments.experiment import Experiment
 from sparsekit.experiments.recipes.base import experiment, with_defaults
 from sparsekit.rules import Rule
-from sparsekit.utils.registry import fact, get, is_registered, names
+from sparsekit.utils.registry import facts_of, get, is_registered, names
 
 
 def recipe_for(data: str) -> str:
@@ -26,7 +26,7 @@ def recipe_for(data: str) -> str:
         ('digits-mlp', 'tiny-imagenet')
     """
     get("data", data)
-    return next((recipe for recipe in names("recipe") if fact("recipe", recipe, "trains") == data), data)
+    return next((recipe for recipe in names("recipe") if facts_of("recipe", recipe).trains == data), data)
 
 
 def recipe_named(name: str, root: Path | None = None) -> Callable[..., Experiment]:
@@ -61,7 +61,7 @@ def mlp_on(
     rule_settings: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Experiment:
-    """MLP with two hidden layers of 256 units on any data set; the data are loaded to count them.
+    """MLP with two hidden layers of 256 units on any data set, which is loaded to count its examples.
 
     SGD 0.1 with momentum 0.9 and weight decay 1e-4, batch 64, cosine to 0, and rewiring every 25 steps until three
     quarters of the training, as on digits.

@@ -9,8 +9,8 @@ from sparsekit.utils.registry import register
 
 @register("method", "brand-new-method")
 def brand_new_method(recipe: Callable[..., Experiment], **settings: Any) -> Experiment:
-    """RigL with smoothed labels.
+    """RigL that begins with the connections that SNIP keeps.
 
     Source: nobody would publish this.
     """
-    return recipe(rule="rigl", label_smoothing=0.1, **settings)
+    return recipe(rule="rigl", score="snip", **settings)
