@@ -153,7 +153,7 @@ def test_a_density_reaches_a_pattern(rule, tmp_path):
         ("every=50", "every", 50),
         ("drop_fraction=0.2", "drop_fraction", Cosine(0.2, 0.0)),
         ("drop_fraction=1", "drop_fraction", Cosine(1.0, 0.0)),
-        ("scope=overall", "scope", "global"),
+        ("scope=global", "scope", "global"),
         ("scope='global'", "scope", "global"),
         ("allow_regrowth=False", "allow_regrowth", False),
         ("allow_regrowth=false", "allow_regrowth", False),
@@ -225,7 +225,7 @@ WRONG_VALUES = {
         "drop_fraction=0.2",
     ): "--set drop_fraction of drop-grow must be a Schedule, which only Python .*, got '0.2'",
     ("rigl", "allow_regrowth=maybe"): "--set allow_regrowth of rigl must be true or false, got 'maybe'",
-    ("rigl", "scope=all"): "--set scope of rigl must be layer or overall, got 'all'",
+    ("rigl", "scope=all"): "--set scope of rigl must be layer or global, got 'all'",
     ("set", "grow=nothing"): "--set grow of set must be one of gradient, random, got 'nothing'",
 }
 

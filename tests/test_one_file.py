@@ -43,6 +43,7 @@ def passed(folder: Path, *words: str) -> int:
     return int(done.stdout.splitlines()[-1].split()[0])
 
 
+@pytest.mark.slow
 def test_one_more_of_each_is_one_file_and_first_class_everywhere(tmp_path):
     copy_of_the_package(tmp_path)
     for file in new_files():

@@ -105,9 +105,9 @@ def test_force_with_one_round_is_snip_and_many_rounds_are_something_else():
     assert nested != once
 
 
-def test_what_force_left_out_may_come_back_and_what_iterative_snip_left_out_may_not():
+def test_what_force_left_out_may_regrow_and_what_iterative_snip_left_out_may_not():
     model, batches = mlp(6, 20, 20, 3), [batch_for((6,), size=64)]
-    came_back = False
+    has_regrown = False
     for score, may in ((IterativeSNIP(rounds=30), False), (FORCE(rounds=30), True)):
         kept, sets = full(model), []
         for turn in range(1, score.rounds + 1):
@@ -121,8 +121,8 @@ def test_what_force_left_out_may_come_back_and_what_iterative_snip_left_out_may_
         assert sets[-1] == positions(prune(model, score, 0.1, batches=batches))
         returned = any(later - earlier for earlier, later in itertools.pairwise(sets))
         assert not (returned and not may)
-        came_back |= returned
-    assert came_back
+        has_regrown |= returned
+    assert has_regrown
 
 
 @pytest.mark.parametrize(
@@ -164,15 +164,15 @@ def test_a_score_within_layers_keeps_the_highest_of_each_and_over_all_layers_of_
     model, batches = mlp(6, 20, 12, 3), [batch_for((6,), size=32)]
     score = dataclasses.replace(make_score(name), rounds=1)
     scores = score_whole(model, score, batches=batches)
-    within, overall = (
+    within, across = (
         prune(model, dataclasses.replace(score, scope=scope), 0.25, batches=batches, allocation="uniform")
         for scope in ("layer", "global")
     )
     assert {layer: kept.count for layer, kept in within.items()} == {"0": 30, "2": 60, "4": 9}
     for layer, kept in within.items():
         assert scores[layer].flatten()[kept.indices].min() >= scores[layer].flatten()[kept.missing()].max()
-    assert overall == sk.keep_top_global(scores, within.count)
-    assert overall != within
+    assert across == sk.keep_top_global(scores, within.count)
+    assert across != within
 
 
 # --- Taylor -----------------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def unruly() -> nn.Module:
 
 
 def few(name: str, **settings):
-    """The score in few rounds, so that tests are quick."""
+    """The score in few rounds, so that tests are fast."""
     score = make_score(name)
     return dataclasses.replace(score, **{"rounds": min(3, score.rounds), **settings})
 
@@ -78,7 +78,7 @@ def test_scores_are_finite_numbers_for_every_weight_and_depend_on_the_seed_only(
 
 @every_score
 @pytest.mark.parametrize("training", [True, False])
-def test_pruning_leaves_the_model_and_the_random_state_bit_by_bit_as_they_were(name, training):
+def test_pruning_leaves_the_model_and_the_random_state_bit_for_bit_as_they_were(name, training):
     model = unruly().train(training)
     state, stream = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     inputs, labels = batch_for((2, 6, 6))
@@ -108,7 +108,7 @@ def test_the_budget_is_exact_for_any_density_and_no_layer_is_emptied(name, densi
 
 @every_score
 @every_model
-def test_more_rounds_only_take_away_unless_weights_may_come_back(name, make, shape):
+def test_more_rounds_only_take_away_unless_weights_may_regrow(name, make, shape):
     score = few(name, rounds=1)
     model, batches = make(), [batch_for(shape)]
     if score.allow_regrowth:
