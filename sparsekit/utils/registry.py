@@ -48,25 +48,33 @@ class Facts:
         colour: in figures, any of matplotlib's. None leaves it to `plots`.
         is_method: whether `compare` shows it, if it is a rule or a score.
         trains: the data set that a recipe trains in the shortest time.
+        stop_fraction: share of the training after which a rule stops, where nobody says when.
     """
 
     colour: str | None = None
     is_method: bool = True
     trains: str | None = None
+    stop_fraction: float | None = None
 
 
 _facts: dict[tuple[str, str], Facts] = {}
 
 
 def register(
-    kind: str, name: str, *, colour: str | None = None, is_method: bool = True, trains: str | None = None
+    kind: str,
+    name: str,
+    *,
+    colour: str | None = None,
+    is_method: bool = True,
+    trains: str | None = None,
+    stop_fraction: float | None = None,
 ) -> Callable[[T], T]:
     """Give a class or function a name under which users find it.
 
     Args:
         kind: what it is, for example `"rule"`, `"model"`, `"data"`.
         name: lower case, words joined by hyphens, for example `"rigl"`.
-        colour, is_method, trains: see `Facts`.
+        colour, is_method, trains, stop_fraction: see `Facts`.
 
     Raises:
         ValueError: if another object of this kind already has the name.
@@ -84,7 +92,7 @@ def register(
         if name in entries and _origin(entries[name]) != _origin(thing):
             raise ValueError(f"{kind} names must be unique, got {name!r} twice. Rename {_origin(thing)}")
         entries[name] = thing
-        _facts[kind, name] = Facts(colour=colour, is_method=is_method, trains=trains)
+        _facts[kind, name] = Facts(colour=colour, is_method=is_method, trains=trains, stop_fraction=stop_fraction)
         return thing
 
     return add

@@ -18,5 +18,5 @@ class BrandNewGrow(GrowScore):
     Source: nobody would publish this.
     """
 
-    def __call__(self, view: LayerView, candidates: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, view: LayerView, candidates: Tensor, step: int, generator: torch.Generator) -> Tensor:
         return -candidates.float()
