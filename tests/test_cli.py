@@ -153,7 +153,7 @@ def test_a_density_reaches_a_pattern(rule, tmp_path):
         ("every=50", "every", 50),
         ("drop_fraction=0.2", "drop_fraction", Cosine(0.2, 0.0)),
         ("drop_fraction=1", "drop_fraction", Cosine(1.0, 0.0)),
-        ("scope=overall", "scope", "global"),
+        ("scope=global", "scope", "global"),
         ("scope='global'", "scope", "global"),
         ("allow_regrowth=False", "allow_regrowth", False),
         ("allow_regrowth=false", "allow_regrowth", False),
@@ -225,7 +225,7 @@ WRONG_VALUES = {
         "drop_fraction=0.2",
     ): "--set drop_fraction of drop-grow must be a Schedule, which only Python .*, got '0.2'",
     ("rigl", "allow_regrowth=maybe"): "--set allow_regrowth of rigl must be true or false, got 'maybe'",
-    ("rigl", "scope=all"): "--set scope of rigl must be layer or overall, got 'all'",
+    ("rigl", "scope=all"): "--set scope of rigl must be layer or global, got 'all'",
     ("set", "grow=nothing"): "--set grow of set must be one of gradient, random, got 'nothing'",
 }
 
@@ -564,7 +564,7 @@ def test_every_setting_of_every_score_can_be_given_as_it_would_be_printed(score)
     made = get("score", score)()
     pairs = {f"{score}.{f.name}": f"{getattr(made, f.name)}" for f in fields(made)}
     assert values.score_of(score, {**pairs, "every": "5"}) == (made, {"every": "5"})
-    changed, _ = values.score_of(score, {f"{score}.rounds": "7", f"{score}.comeback": "true"})
+    changed, _ = values.score_of(score, {f"{score}.rounds": "7", f"{score}.allow_regrowth": "true"})
     assert (changed.rounds, changed.allow_regrowth) == (7, True)
 
 

@@ -15,6 +15,9 @@ import pandas as pd
 import PIL.Image
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 from IPython.core.formatters import DisplayFormatter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
@@ -22,9 +25,11 @@ from matplotlib.figure import Figure
 
 from sparsekit import analysis, plots
 from sparsekit.plots import canvas, colours
+from sparsekit.rules import Static
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.selection import random_topology
 from sparsekit.tricks import Soft
+from sparsekit.utils import registry
 from sparsekit.utils.registry import names
 
 SHAPES = {"first": (20, 16), "conv": (6, 4, 3, 3), "last": (5, 20)}
@@ -533,8 +538,9 @@ class TestColours:
     def test_no_two_methods_look_the_same(self):
         assert len(set(plots.STYLES.values())) == len(plots.STYLES)
 
-    def test_every_score_before_training_has_a_colour_of_its_own(self):
-        assert len({plots.STYLES[name].colour for name in names("score")}) == len(names("score"))
+    def test_every_score_before_training_has_a_colour_of_its_own_while_the_palette_has_one(self):
+        colours_of = [style.colour for style in plots.styles_of(names("score")).values()]
+        assert len(set(colours_of)) == min(len(names("score")), len(colours.PALETTE)) == 8
 
     def test_spelling_makes_no_difference(self):
         assert plots.style_of("Top_KAST") == plots.style_of("top-kast") == plots.STYLES["top-kast"]
@@ -542,6 +548,41 @@ class TestColours:
     def test_an_unknown_method_has_one_style_in_every_session_and_no_known_one(self):
         assert plots.style_of("my new rule") == plots.Style(colour="#000000", marker="s", dashes="--")
         assert plots.style_of("my new rule") not in plots.STYLES.values()
+
+    @given(
+        st.lists(st.text(min_size=1, max_size=9), max_size=40),
+        st.lists(st.sampled_from(sorted(plots.STYLES)), max_size=9),
+    )
+    @examples(max_examples=60, deadline=None)
+    def test_no_two_methods_of_one_figure_look_alike_whatever_they_are_called(self, new, known):
+        styles = plots.styles_of([*new, *known])
+        spellings = {colours._spelled(name): style for name, style in styles.items()}
+        assert len(set(spellings.values())) == len(spellings)
+        assert {style.colour for style in spellings.values()} <= set(colours.PALETTE)
+        assert plots.styles_of([*known, *reversed(new)]) == styles
+        for name in known:
+            assert styles[name] == plots.style_of(name)
+
+    @pytest.mark.parametrize("known", [(), ("rigl", "set"), ("dense", "static", "snip", "grasp", "gse", "force")])
+    def test_new_methods_have_colours_of_their_own_while_the_palette_has_some(self, known):
+        shown = {plots.style_of(name).colour for name in known}
+        for seed in range(20):
+            new = [f"mine {seed} {number}" for number in range(len(colours.PALETTE) - len(shown))]
+            styles = plots.styles_of([*known, *new])
+            assert {styles[name].colour for name in new} == set(colours.PALETTE) - shown
+
+    def test_a_figure_that_grows_keeps_the_styles_that_it_has(self):
+        figure = Figure()
+        left, right = figure.subplots(1, 2)
+        first = colours.styles_on(left, ["mine", "rigl"])
+        second = colours.styles_on(right, ["mine", *(f"other {number}" for number in range(6))])
+        assert second["mine"] == first["mine"]
+        assert len({style.colour for style in second.values()}) == 8
+
+    def test_a_method_may_be_registered_with_a_colour_of_its_own(self, monkeypatch):
+        monkeypatch.setitem(registry._registered["rule"], "mine", Static)
+        monkeypatch.setitem(registry._facts, ("rule", "mine"), registry.Facts(colour="#123456"))
+        assert plots.style_of("Mine").colour == "#123456"
 
     def test_numbered_things_begin_with_different_colours(self):
         first = [plots.numbered(number).colour for number in range(8)]

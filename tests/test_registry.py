@@ -3,12 +3,15 @@
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import sparsekit
+from sparsekit.experiments.recipes import recipe_for, recipe_named
 from sparsekit.utils import registry
+from sparsekit.utils.registry import get
 
 PLUGIN = """
 from sparsekit.utils.registry import register
@@ -116,3 +119,35 @@ def test_the_first_thing_a_program_does_may_be_a_look_up(kind, name):
 
 def test_every_home_registers_its_kind():
     assert all(registry.names(kind) for kind in registry.HOMES)
+
+
+def test_what_is_registered_about_a_name_is_found_again_and_the_rest_has_defaults(packages):
+    def thing():
+        """Greet."""
+
+    registry.register("plugin-kind", "thing", colour="#123456", is_method=False)(thing)
+    assert registry.facts_of("plugin-kind", "thing") == registry.Facts(colour="#123456", is_method=False)
+    for kind, name in (("plugin-kind", "other"), ("no-such-kind", "x"), ("rule", "rigl")):
+        assert registry.facts_of(kind, name) == registry.Facts()
+
+
+def test_a_recipe_is_found_by_the_data_set_that_it_trains_in_the_shortest_time():
+    for data, recipe in {
+        "digits": "digits-mlp",
+        "mnist1d": "mnist1d-mlp",
+        "fashion-mini": "fashion-mini-cnn",
+        "cifar10": "cifar10-resnet20",
+        "cifar100": "cifar100",  # no recipe's: `recipe_named` makes one
+    }.items():
+        assert recipe_for(data) == recipe
+    with pytest.raises(ValueError, match="data must be one of cifar10, .*, got 'mars'"):
+        recipe_for("mars")
+    with pytest.raises(ValueError, match="recipe must be one of cifar10-resnet18, .*, got 'mars'"):
+        recipe_named("mars")
+
+
+def test_a_data_set_without_a_recipe_is_trained_by_an_mlp_for_as_many_steps_as_it_has_batches(monkeypatch):
+    monkeypatch.setitem(registry._registered["data"], "mine", partial(get("data", "digits")))
+    experiment = recipe_named("mine")(epochs=8, density=0.1, seed=3)
+    assert (experiment.data, experiment.model, experiment.folder_name[:9]) == ("mine", "mlp", "mine-mlp-")
+    assert experiment.rule == recipe_named("digits")(epochs=8).rule

@@ -13,6 +13,7 @@ from torch import nn
 
 import sparsekit as sk
 from sparsekit.datasets import few_per_class
+from sparsekit.experiments import build_model
 from sparsekit.scores import (
     FORCE,
     SNIP,
@@ -21,6 +22,7 @@ from sparsekit.scores import (
     Magnitude,
     Random,
     Score,
+    ScoreView,
     SynFlow,
     Taylor,
     make_score,
@@ -35,7 +37,10 @@ def full(model: nn.Module) -> Topology:
 
 
 def scored(score, model, batches, loss_fn=nn.functional.cross_entropy, kept: Topology | None = None):
-    return score(model, batches, loss_fn, torch.Generator().manual_seed(0), kept=kept or full(model))
+    generator = torch.Generator().manual_seed(0)
+    return score(
+        ScoreView(model=model, topology=kept or full(model), generator=generator, batches=batches, loss_fn=loss_fn)
+    )
 
 
 def toy() -> tuple[nn.Module, list, object]:
@@ -100,9 +105,9 @@ def test_force_with_one_round_is_snip_and_many_rounds_are_something_else():
     assert nested != once
 
 
-def test_what_force_left_out_may_come_back_and_what_iterative_snip_left_out_may_not():
+def test_what_force_left_out_may_regrow_and_what_iterative_snip_left_out_may_not():
     model, batches = mlp(6, 20, 20, 3), [batch_for((6,), size=64)]
-    came_back = False
+    has_regrown = False
     for score, may in ((IterativeSNIP(rounds=30), False), (FORCE(rounds=30), True)):
         kept, sets = full(model), []
         for turn in range(1, score.rounds + 1):
@@ -116,8 +121,8 @@ def test_what_force_left_out_may_come_back_and_what_iterative_snip_left_out_may_
         assert sets[-1] == positions(prune(model, score, 0.1, batches=batches))
         returned = any(later - earlier for earlier, later in itertools.pairwise(sets))
         assert not (returned and not may)
-        came_back |= returned
-    assert came_back
+        has_regrown |= returned
+    assert has_regrown
 
 
 @pytest.mark.parametrize(
@@ -140,12 +145,14 @@ class Noting(Magnitude):
 
     seen: list = field(default_factory=list)
 
-    def __call__(self, model, batches, loss_fn, generator, *, kept):
-        self.seen.append(kept.count / kept.size)
-        return super().__call__(model, batches, loss_fn, generator, kept=kept)
+    def __call__(self, view):
+        self.seen.append(view.topology.count / view.topology.size)
+        return super().__call__(view)
 
 
-@pytest.mark.parametrize(("spacing", "left"), [("exponential", [1, 0.2**0.25, 0.2**0.5]), ("linear", [1, 0.8, 0.6])])
+@pytest.mark.parametrize(
+    ("density_schedule", "left"), [("exponential", [1, 0.2**0.25, 0.2**0.5]), ("linear", [1, 0.8, 0.6])]
+)
 def test_prune_lets_the_density_fall_as_it_is_told(density_schedule, left):
     score = Noting(rounds=4, density_schedule=density_schedule)
     assert prune(mlp(6, 40, 3), score, 0.2).density == pytest.approx(0.2, abs=0.002)
@@ -157,15 +164,15 @@ def test_a_score_within_layers_keeps_the_highest_of_each_and_over_all_layers_of_
     model, batches = mlp(6, 20, 12, 3), [batch_for((6,), size=32)]
     score = dataclasses.replace(make_score(name), rounds=1)
     scores = score_whole(model, score, batches=batches)
-    within, overall = (
+    within, across = (
         prune(model, dataclasses.replace(score, scope=scope), 0.25, batches=batches, allocation="uniform")
         for scope in ("layer", "global")
     )
     assert {layer: kept.count for layer, kept in within.items()} == {"0": 30, "2": 60, "4": 9}
     for layer, kept in within.items():
         assert scores[layer].flatten()[kept.indices].min() >= scores[layer].flatten()[kept.missing()].max()
-    assert overall == sk.keep_top_global(scores, within.count)
-    assert overall != within
+    assert across == sk.keep_top_global(scores, within.count)
+    assert across != within
 
 
 # --- Taylor -----------------------------------------------------------------------------------------------------------
@@ -408,7 +415,7 @@ def test_an_experiment_begins_with_the_mask_of_its_score(tmp_path):
     experiment = sk.recipes.digits_mlp(rule="static", score="snip", density=0.1, epochs=1)
     history = sk.run(experiment, tmp_path, progress=False)
     digits = sk.datasets.load("digits")
-    plain = sk.train.build_model(
+    plain = build_model(
         dataclasses.replace(experiment, density=1.0, score=None), input_shape=digits.shape, num_classes=10
     )
     wanted = prune(plain, SNIP(), 0.1, batches=[few_per_class(digits, 10, seed=0)])
@@ -421,9 +428,9 @@ def test_an_experiment_begins_with_the_mask_of_its_score(tmp_path):
 class CollapsingScore(Score):
     """All that is left is worth nothing from the second round on, as in a network whose layers have collapsed."""
 
-    def __call__(self, model, batches, loss_fn, generator, *, kept):
-        is_whole = all(layer.density == 1 for layer in kept.values())
-        return {name: torch.full(layer.shape, float(is_whole)) for name, layer in kept.items()}
+    def __call__(self, view):
+        is_whole = all(layer.density == 1 for layer in view.topology.values())
+        return {name: torch.full(layer.shape, float(is_whole)) for name, layer in view.topology.items()}
 
 
 def test_layers_that_have_collapsed_in_an_earlier_round_are_no_error():

@@ -1,7 +1,6 @@
 """Masks under a slider for scores are those of `prune`. A run finds them, and no control ever waits for one."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -10,8 +9,8 @@ from helpers import batch_for, made
 from torch import Tensor, nn
 
 import sparsekit as sk
-from sparsekit.plots import style_of
-from sparsekit.scores import SNIP, Magnitude, Score, SynFlow, prune
+from sparsekit.plots import style_of, styles_of
+from sparsekit.scores import SNIP, Magnitude, Score, ScoreView, SynFlow, prune
 from sparsekit.utils import registry
 from sparsekit.widgets import Curve, LivePanel, ScoreExplorer
 
@@ -112,8 +111,8 @@ def test_training_the_model_meanwhile_changes_nothing():
 def test_every_registered_score_can_be_chosen_even_one_of_today(monkeypatch):
     @dataclass(frozen=True, kw_only=True)
     class Mine(Score):
-        def __call__(self, model: nn.Module, batches: Sequence, loss_fn, generator, *, kept) -> dict[str, Tensor]:
-            return {name: torch.ones(layer.shape) for name, layer in kept.items()}
+        def __call__(self, view: ScoreView) -> dict[str, Tensor]:
+            return {name: torch.ones(layer.shape) for name, layer in view.topology.items()}
 
     monkeypatch.setitem(registry._registered["score"], "mine", Mine)
     explorer = ScoreExplorer(model(), batches=[batch_for((6,))], halvings=2, halving=1, score="mine")
@@ -159,7 +158,7 @@ def test_a_chart_of_methods_tells_them_apart_by_dashes_too():
     chart = Curve("accuracy", methods=True)
     names = sk.names("score")
     chart.show({name: ([0, 1], [0.0, 1.0]) for name in names})
-    assert len({look["colour"] for look in chart.looks}) == len(names)
+    assert len({look["colour"] for look in chart.looks}) == min(len(names), 8)
     assert {len(look["dash"]) for look in chart.looks} == {0, 2, 4}
     lines = chart.figure().axes[0].lines
-    assert [line.get_color() for line in lines] == [style_of(name).colour for name in names]
+    assert [line.get_color() for line in lines] == [style.colour for style in styles_of(names).values()]

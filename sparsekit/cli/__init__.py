@@ -51,7 +51,7 @@ class Suite(StrEnum):
 
 
 # Options that several commands have in common.
-Recipe = Annotated[str, typer.Argument(help="which experiment; see: sparsekit list recipes")]
+Recipe = Annotated[str, typer.Argument(help="which experiment, or a data set; see: sparsekit list recipes")]
 Rule = Annotated[str, typer.Option(help="when and how the topology changes; see: sparsekit list rules")]
 Tricks = Annotated[
     list[str] | None, typer.Option("--trick", help="helps to train; may be repeated; see: sparsekit list tricks")
@@ -90,12 +90,12 @@ def train(
     """Train one experiment. A finished run is shown again, an interrupted one goes on where it was."""
     pairs = pairs_of(settings or [])
     from sparsekit.experiments import run
-    from sparsekit.utils.registry import get
+    from sparsekit.experiments.recipes import recipe_named
 
     tricks, pairs = tricks_of(trick or [], pairs)
     made, pairs = score_of(score, pairs)
     chosen = {"density": density, "epochs": epochs, "score": made, "shuffle": shuffle or None, "tricks": tricks or None}
-    experiment = get("recipe", recipe)(
+    experiment = recipe_named(recipe, data_root)(
         rule=rule,
         seed=seed,
         storage=storage.value,
@@ -125,9 +125,9 @@ def lottery(
 ) -> None:
     """Train, prune the smallest weights, go back and train again, level by level. What is there already is read."""
     from sparsekit.experiments.lottery import Lottery, check_control, run_control, run_lottery
-    from sparsekit.utils.registry import get
+    from sparsekit.experiments.recipes import recipe_named
 
-    dense = get("recipe", recipe)(rule="dense", seed=seed, **({} if epochs is None else {"epochs": epochs}))
+    dense = recipe_named(recipe, data_root)(rule="dense", seed=seed, **({} if epochs is None else {"epochs": epochs}))
     back: dict[str, Any] = {"rewind": rewind, "rewind_step": rewind_step, "finetune_rate": finetune_rate}
     plan = Lottery(experiment=dense, levels=levels, prune=prune, **back)
     for name in control or ():
@@ -158,12 +158,12 @@ def sup_tickets(
     progress: Progress = True,
 ) -> None:
     """Collect cheap tickets in one training, superpose them in every way, and keep the superposition as a ticket."""
+    from sparsekit.experiments.recipes import recipe_named
     from sparsekit.experiments.sup_tickets import SupTickets, run_controls, run_sup_tickets
-    from sparsekit.utils.registry import get
 
     tricks, pairs = tricks_of(trick or [], pairs_of(settings or []))
     chosen = {"density": density, "seed": seed, "epochs": epochs, "storage": storage.value, "tricks": tricks}
-    experiment = get("recipe", recipe)(rule=rule, rule_settings=rule_settings_of(rule, pairs), **chosen)
+    experiment = recipe_named(recipe, data_root)(rule=rule, rule_settings=rule_settings_of(rule, pairs), **chosen)
     sup = SupTickets(
         experiment=experiment, cycle_rate=cycle_rate, cycle_epochs=cycle_epochs, explore=explore, low=low, high=high
     )
@@ -206,7 +206,7 @@ def show(run: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
 
 @app.command(epilog="Example: [bold]sparsekit compare --data digits --density 0.02 --seeds 5[/bold]")
 def compare(
-    data: Annotated[str, typer.Option(help="digits, mnist1d, fashion-mini or cifar10")] = "digits",
+    data: Annotated[str, typer.Option(help="see: sparsekit list data")] = "digits",
     recipe: Annotated[str | None, typer.Option(help="the protocol; none takes the quickest of the data")] = None,
     method: Annotated[
         list[str] | None, typer.Option("--method", help="a rule, a score or dense; may be repeated; none means all")
@@ -225,7 +225,8 @@ def compare(
     import torch
 
     from sparsekit.experiments.compare import compare as compared
-    from sparsekit.experiments.compare import markdown_of, recipe_for, table_of
+    from sparsekit.experiments.compare import markdown_of, table_of
+    from sparsekit.experiments.recipes import recipe_for
 
     torch.set_num_threads(threads)
     recipe = recipe or recipe_for(data)
@@ -235,9 +236,8 @@ def compare(
         recipe, method, densities=density or (0.05,), seeds=seeds, folder=folder, root=data_root, **settings
     ):
         cells.append(cell)
-        typer.echo(
-            f"{cell.method:18} density {cell.target_density:<6g} seed {cell.seed:<3} {100 * cell.accuracy:6.2f} %"
-        )
+        run = f"{cell.method:18} density {cell.target_density:<6g} seed {cell.seed:<3}"
+        typer.echo(f"{run} {100 * cell.accuracy:6.2f} %")
     table = table_of(cells)
     typer.echo("\n" + markdown_of(table))
     for file in write_comparison(table, folder, recipe):

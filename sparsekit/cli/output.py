@@ -41,8 +41,8 @@ def write_comparison(table: "pd.DataFrame", folder: Path, recipe: str) -> list[P
     files = [folder / f"{recipe}.csv", folder / f"{recipe}.md"]
     write_text(files[0], table.to_csv(index=False))
     write_text(files[1], markdown_of(table))
-    for target_density, rows in table.groupby("target_density"):
-        files.append(folder / f"{recipe}-{target_density:g}.png")
+    for density, rows in table.groupby("target_density"):
+        files.append(folder / f"{recipe}-{density:g}.png")
         figure = plot_methods(rows).get_figure(root=True)
         write_atomically(files[-1], partial(figure.savefig, format="png"))  # type: ignore[union-attr]  # it has one
     return files

@@ -1,7 +1,7 @@
 """Each function draws one figure and returns its axes. None changes a model, `rcParams` or pyplot's figures."""
 
 from sparsekit.plots.collapse import plot_collapse_map, plot_layer_collapse, plot_useful
-from sparsekit.plots.colours import STYLES, Style, numbered, style_of
+from sparsekit.plots.colours import STYLES, Style, numbered, style_of, styles_of
 from sparsekit.plots.comparing import plot_comparison_matrix, plot_effective_density
 from sparsekit.plots.costs import plot_flops, plot_step_times, plot_update_times
 from sparsekit.plots.diversity import plot_map, plot_matrix, plot_reliability, plot_tree
@@ -60,4 +60,5 @@ __all__ = [
     "plot_votes",
     "rank_image",
     "style_of",
+    "styles_of",
 ]

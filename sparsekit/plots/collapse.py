@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from sparsekit.analysis.dynamics.score_collapse import check_table, critical_compression
 from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, legend_beside, percent, plain
-from sparsekit.plots.colours import BASELINE, DASHED, VERMILLION, numbered, style_of
+from sparsekit.plots.colours import BASELINE, DASHED, VERMILLION, numbered, styles_on
 
 NONE = 0.5  # a logarithmic axis shows a layer without connections here, below 1, the fewest it can have
 COMPRESSION = "compression (1 / density)"
@@ -94,10 +94,11 @@ def plot_useful(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """
     check_table(table)
     ax = axes_for(ax, width=7.2, height=3.8)
+    styles = styles_on(ax, _scores_of(table))
     for score in _scores_of(table):
         sums = table.loc[table["score"] == score].groupby("density")[["kept", "effective"]].agg("sum")
         share = sums["effective"] / np.maximum(1, sums["kept"])
-        style = style_of(score)
+        style = styles[score]
         ax.plot(
             1 / sums.index,
             share,

@@ -1,13 +1,23 @@
 """One colour, marker and dash for each method, the same in every figure.
 
-Thirty methods cannot have thirty colours that everybody tells apart. So each family of methods has one colour
-out of a palette safe for colour-blind readers, and within a family marker and dashes differ; no two methods
-share all three. Scores before training, which are compared with each other, have a colour each. The mask
-colours are those of the widgets.
+Thirty methods cannot have thirty colours that everybody tells apart. So each family of methods has one colour out of a
+palette safe for colour-blind readers, and within a family marker and dashes differ, so that no two methods share all
+three. Scores before training, which are compared with each other, have a colour each. A new method needs no line here.
+It gets a style from its name, or with the colour that it was registered with, and within one figure it looks like none
+of the others. The mask colours are those of the widgets.
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from weakref import WeakKeyDictionary
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sparsekit.utils.registry import facts_of
 
 # Okabe and Ito (2008), Color Universal Design: the palette without its yellow, which is too pale for lines on white.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#e69f00", "#56b4e9", "#009e73"
@@ -15,7 +25,7 @@ BLUE, VERMILLION, PURPLE = "#0072b2", "#d55e00", "#cc79a7"
 GREY = "#666666"  # a lighter grey looks like the green or the purple to readers without green cones
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
 
-PAPER = "#f4f1ea"  # a place without a connection
+PAPER = "#f4f1ea"  # a position without a connection
 INK = "#12355b"  # a connection
 GROWN = GREEN  # a connection that a rewiring grew
 DROPPED = VERMILLION  # a connection that a rewiring dropped
@@ -64,7 +74,7 @@ STYLES: dict[str, Style] = {
     "granet": Style(colour=GREEN, marker="^", dashes=DASHED),
     "str": Style(colour=GREEN, marker="D", dashes=DOTTED),
     "sr-ste": Style(colour=GREEN, marker="v", dashes=DASH_DOT),
-    # Scores before training are looked at together: each has a colour of its own, random's and seven more.
+    # Scores before training are compared with each other, so each has a colour of its own, random's and seven more.
     "magnitude": Style(colour=BLACK, marker="D", dashes=DOTTED),
     "snip": Style(colour=VERMILLION, marker="s"),
     "iterative-snip": Style(colour=ORANGE, marker="P", dashes=DASHED),
@@ -79,17 +89,49 @@ STYLES: dict[str, Style] = {
 
 
 def style_of(method: str) -> Style:
-    """Return how a method is drawn; upper case, spaces and underscores make no difference.
+    """Return how a method is drawn alone. Upper case, spaces and underscores make no difference.
 
-    A method without a place in `STYLES` gets a style from its name: the same in every figure and every
-    session, and never that of a known method.
+    A method without a line in `STYLES` gets a style from its name. It is the same in every session, and never that of
+    a known method.
 
     Example:
         >>> style_of("RigL") == style_of("rigl"), style_of("mine") == style_of("mine")
         (True, True)
     """
-    name = method.lower().replace("_", "-").replace(" ", "-")
-    return STYLES.get(name) or _free_style(int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) % len(_ALL))
+    return styles_of([method])[method]
+
+
+def styles_of(methods: Iterable[str], before: Mapping[str, Style] = MappingProxyType({})) -> dict[str, Style]:
+    """Return how several methods are drawn in one figure, no two alike.
+
+    A method without a line in `STYLES` gets a colour that no other of them has, for as long as the palette has one.
+    From then on it differs in marker or dashes. The order of the names makes no difference.
+
+    Args:
+        methods: their names, or an empty text for what has none.
+        before: the styles of methods that the figure shows already. They stay as they are.
+
+    Example:
+        >>> looks = styles_of(["rigl", "mine", "yours"])
+        >>> looks["rigl"] == style_of("rigl"), len({look.colour for look in looks.values()})
+        (True, 3)
+    """
+    methods = list(methods)
+    styles = {_spelled(name): style for name, style in before.items()}
+    names = sorted({_spelled(method) for method in methods} - set(styles))
+    styles |= {name: STYLES[name] if name else numbered(0) for name in names if name in STYLES or not name}
+    for name in names:
+        if name not in styles:
+            styles[name] = _new_style(name, list(styles.values()))
+    return {**before, **{method: styles[_spelled(method)] for method in methods}}
+
+
+def styles_on(ax: Axes, methods: Iterable[str]) -> dict[str, Style]:
+    """Return how methods are drawn on these axes, unlike all methods that their figure shows already."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    _shown_in[figure] = styles_of(methods, _shown_in.get(figure, {}))
+    return _shown_in[figure]
 
 
 def numbered(index: int) -> Style:
@@ -104,8 +146,28 @@ _ALL = [
     for marker in MARKERS
     for dashes in (SOLID, DASHED, DOTTED, DASH_DOT)
 ]
+_shown_in: WeakKeyDictionary[Figure, dict[str, Style]] = WeakKeyDictionary()
 
 
-def _free_style(place: int) -> Style:
-    """Walk on to a style that nobody has: a new entry in `STYLES` moves no other name but that which had its style."""
-    return next(style for style in _ALL[place:] + _ALL if style not in STYLES.values())
+def _spelled(method: str) -> str:
+    return method.lower().replace("_", "-").replace(" ", "-")
+
+
+def _new_style(name: str, others: list[Style]) -> Style:
+    """Walk on from a style that the name alone decides to the first free one in one of the rarest colours.
+
+    A new entry in `STYLES` moves no other name but that which had its style.
+    """
+    first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) % len(_ALL)
+    styles = [*_ALL[first:], *_ALL[:first]]
+    if colour := _registered_colour(name):
+        styles = [replace(style, colour=colour) for style in styles]
+    uses = Counter(style.colour for style in others)
+    taken = {*STYLES.values(), *others}
+    free = [style for style in styles if style not in taken]
+    return min(free, key=lambda style: uses[style.colour], default=styles[0])  # the first of equals
+
+
+def _registered_colour(name: str) -> str | None:
+    colours = (facts_of(kind, name).colour for kind in ("method", "rule", "score"))
+    return next(filter(None, colours), None)

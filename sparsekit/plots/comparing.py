@@ -8,7 +8,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.image import AxesImage
 
 from sparsekit.plots.canvas import TICK_SIZE, axes_for, colour_bar, finish, legend, log_ticks, percent, plain
-from sparsekit.plots.colours import BASELINE, DASHED, numbered, style_of
+from sparsekit.plots.colours import BASELINE, DASHED, Style, styles_on
 
 PALE = "#f0f0f0"
 
@@ -73,8 +73,10 @@ def plot_effective_density(densities: pd.DataFrame, ax: Axes | None = None, *, b
         raise ValueError(f"the table must have the columns nominal and effective, got none named {', '.join(missing)}")
     ax = axes_for(ax)
     groups = densities.groupby(by, sort=False) if by in densities else [("", densities)]
-    for method, rows in groups:
-        _effective_line(ax, str(method), rows)
+    lines = {str(method): rows for method, rows in groups}
+    styles = styles_on(ax, lines)
+    for method, rows in lines.items():
+        _effective_line(ax, method, rows, styles[method])
     ends = [densities["nominal"].min(), densities["nominal"].max()]
     ax.plot(ends, ends, color=BASELINE, linestyle=DASHED, linewidth=1.4, label="all effective")
     finish(ax, x="nominal density (connections / positions)", y="effective density", grid="both")
@@ -120,9 +122,8 @@ def _write_cells(ax: Axes, values: np.ndarray, baselines: np.ndarray, image: Axe
         )
 
 
-def _effective_line(ax: Axes, method: str, rows: pd.DataFrame) -> None:
+def _effective_line(ax: Axes, method: str, rows: pd.DataFrame, style: Style) -> None:
     mean = rows.groupby("nominal")["effective"].agg(["mean"])
-    style = style_of(method) if method else numbered(0)
     ax.plot(
         mean.index,
         mean["mean"],

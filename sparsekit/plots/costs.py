@@ -15,7 +15,7 @@ from sparsekit.plots.canvas import (
     percent,
     plain,
 )
-from sparsekit.plots.colours import BASELINE, DASHED, numbered, style_of
+from sparsekit.plots.colours import BASELINE, DASHED, numbered, styles_on
 
 
 def plot_flops(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -38,7 +38,8 @@ def plot_flops(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     by_cost = table.sort_values("relative_to_dense", ascending=False)
     costs = dict(zip(map(str, by_cost.index), by_cost["relative_to_dense"].tolist(), strict=True))
     ax = axes_for(ax, height=1.1 + 0.36 * len(costs))
-    ax.barh(range(len(costs)), list(costs.values()), height=0.72, color=[style_of(name).colour for name in costs])
+    styles = styles_on(ax, costs)
+    ax.barh(range(len(costs)), list(costs.values()), height=0.72, color=[styles[name].colour for name in costs])
     for number, cost in enumerate(costs.values()):
         ax.annotate(
             in_percent(cost), (cost, number), (4, 0), textcoords="offset points", va="center", fontsize=TICK_SIZE
@@ -112,8 +113,9 @@ def plot_update_times(seconds: pd.DataFrame, ax: Axes | None = None) -> Axes:
     if seconds.empty:
         raise ValueError("there must be at least one width and one rule, got none. See analysis.update_seconds")
     ax = axes_for(ax, height=3.8)
+    styles = styles_on(ax, map(str, seconds))
     for name, column in seconds.items():
-        style = style_of(str(name))
+        style = styles[str(name)]
         ax.plot(seconds.index, 1000 * column, color=style.colour, marker=style.marker, label=plain(str(name)))
     finish(ax, x="width (inputs, and outputs, of the layer)", y="milliseconds per rewiring", grid="both")
     ax.set_xscale("log", base=2)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from sparsekit.plots.canvas import axes_for, finish, legend_beside, percent, plain
-from sparsekit.plots.colours import BASELINE, BLACK, DASHED, numbered, style_of
+from sparsekit.plots.colours import BASELINE, BLACK, DASHED, Style, numbered, styles_on
 
 
 def plot_churn(churn: pd.DataFrame, ax: Axes | None = None, *, fractions: Sequence[float] | None = None) -> Axes:
@@ -103,8 +103,9 @@ def plot_exploration(
     if isinstance(explored, pd.DataFrame):
         _layer_lines(ax, explored)
     else:
+        styles = styles_on(ax, explored)
         for method, table in explored.items():
-            _method_line(ax, method, table)
+            _method_line(ax, method, table, styles[method])
     _expected_line(ax, first, expected, "random growth (expected)", strict=False)
     _finish_shares(ax, first, "explored, R_s (share of all positions)")
     ax.set_ylim(bottom=0)
@@ -121,8 +122,7 @@ def _layer_lines(ax: Axes, table: pd.DataFrame) -> None:
     ax.plot(table.index, table["network"], color=BLACK, linewidth=2.6, label="network")
 
 
-def _method_line(ax: Axes, method: str, table: pd.DataFrame) -> None:
-    style = style_of(method)
+def _method_line(ax: Axes, method: str, table: pd.DataFrame, style: Style) -> None:
     ax.plot(
         table.index,
         table["network"],

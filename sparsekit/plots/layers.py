@@ -19,7 +19,7 @@ from sparsekit.plots.canvas import (
     note,
     plain,
 )
-from sparsekit.plots.colours import BASELINE, BLUE, GREY, style_of
+from sparsekit.plots.colours import BASELINE, BLUE, GREY, styles_on
 from sparsekit.topology import LayerTopology, Topology, check_topology
 
 
@@ -43,8 +43,9 @@ def plot_layer_densities(topologies: dict[str, Topology] | Topology, ax: Axes | 
         raise ValueError("bars need at least one topology with a layer, got none. Sparsify the model first")
     layers = list(next(iter(groups.values())))
     ax = axes_for(ax, width=max(5.0, 1.6 + 0.45 * len(layers) * len(groups)))
+    styles = styles_on(ax, groups)
     for number, (name, topology) in enumerate(groups.items()):
-        _density_bars(ax, name, topology, offset=number, groups=len(groups))
+        _density_bars(ax, name, topology, styles[name].colour, offset=number, groups=len(groups))
     _name_layers(ax, layers)
     finish(ax, x="layer", y="compression (1 / density)")
     ax.set_yscale("log")
@@ -115,13 +116,12 @@ def plot_input_map(layer: LayerTopology, image: tuple[int, int] | tuple[int, int
     return finish(ax, x="column (pixel)", y="row (pixel)", grid="")
 
 
-def _density_bars(ax: Axes, name: str, topology: Topology, *, offset: int, groups: int) -> None:
+def _density_bars(ax: Axes, name: str, topology: Topology, colour: str, *, offset: int, groups: int) -> None:
     width = 0.8 / groups
     table = layer_table(topology)
     centres = np.arange(len(table)) + (offset - (groups - 1) / 2) * width
     is_empty = table["count"] == 0
     heights = np.where(is_empty, table["size"], table["compression"])
-    colour = style_of(name).colour if name else BLUE
     bars = ax.bar(centres, heights, width * 0.92, color=colour, label=plain(name) or None)
     for bar, empty, density in zip(bars, is_empty, table["density"], strict=True):
         bar.set(hatch="//", facecolor="white", edgecolor=colour) if empty else None

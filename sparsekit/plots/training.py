@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from sparsekit.plots.canvas import axes_for, finish, legend, log_ticks, percent, plain
-from sparsekit.plots.colours import Style, numbered, style_of
+from sparsekit.plots.colours import Style, styles_on
 
 SHARES = ("accuracy", "density")  # numbers with names that end so are written in per cent
 
@@ -38,8 +38,10 @@ def plot_curves(
     """
     chosen = _chosen(runs, name)
     ax = axes_for(ax)
-    for method, rows in _groups(chosen, by):
-        _mean_line(ax, method, rows, x=x, y="value")
+    groups = _groups(chosen, by)
+    styles = styles_on(ax, groups)
+    for method, rows in groups.items():
+        _mean_line(ax, method, rows, styles[method], x=x, y="value")
     units = {"step": "step (batches)", "epoch": "epoch (passes over the data)"}
     finish(ax, x=units.get(x, x), y=_with_unit(name))
     if name.endswith(SHARES):
@@ -64,8 +66,10 @@ def plot_accuracy_density(runs: pd.DataFrame, ax: Axes | None = None, *, by: str
     if min(runs["density"]) <= 0:
         raise ValueError(f"densities must be above 0 for a logarithmic axis, got {runs['density'].min()}")
     ax = axes_for(ax)
-    for method, rows in _groups(runs, by):
-        _error_bars(ax, method, rows)
+    groups = _groups(runs, by)
+    styles = styles_on(ax, groups)
+    for method, rows in groups.items():
+        _error_bars(ax, method, rows, styles[method])
     finish(ax, x="density (share of weights that exist), sparser to the right", y="accuracy (share correct)")
     ax.set_xscale("log")
     log_ticks(ax.xaxis)
@@ -91,18 +95,17 @@ def _check_columns(runs: pd.DataFrame, *columns: str) -> None:
         raise ValueError(f"the table must have the columns {', '.join(columns)}, got none named {', '.join(missing)}")
 
 
-def _groups(runs: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
+def _groups(runs: pd.DataFrame, by: str) -> dict[str, pd.DataFrame]:
     """Split by method in the order of first appearance. Without a column there is one method without a name."""
     if by not in runs:
-        return [("", runs)]
-    return [(str(method), rows) for method, rows in runs.groupby(by, sort=False)]
+        return {"": runs}
+    return {str(method): rows for method, rows in runs.groupby(by, sort=False)}
 
 
-def _mean_line(ax: Axes, method: str, rows: pd.DataFrame, *, x: str, y: str) -> None:
+def _mean_line(ax: Axes, method: str, rows: pd.DataFrame, style: Style, *, x: str, y: str) -> None:
     runs = [column for column in ("method", "seed") if column in rows]
     per_run = rows.groupby([*runs, x], dropna=False).agg({y: "mean"})
     spread = per_run.groupby(level=x)[y].agg(["mean", "sem"]).fillna({"sem": 0.0})
-    style = _style(method)
     ax.plot(
         spread.index,
         spread["mean"],
@@ -117,9 +120,8 @@ def _mean_line(ax: Axes, method: str, rows: pd.DataFrame, *, x: str, y: str) -> 
     ax.fill_between(spread.index, low, high, color=style.colour, alpha=0.18, linewidth=0)
 
 
-def _error_bars(ax: Axes, method: str, rows: pd.DataFrame) -> None:
+def _error_bars(ax: Axes, method: str, rows: pd.DataFrame, style: Style) -> None:
     spread = rows.groupby("density")["accuracy"].agg(["mean", "sem"]).fillna({"sem": 0.0})
-    style = _style(method)
     ax.errorbar(
         spread.index,
         spread["mean"],
@@ -131,10 +133,6 @@ def _error_bars(ax: Axes, method: str, rows: pd.DataFrame) -> None:
         capsize=3,
         label=_label(method, rows),
     )
-
-
-def _style(method: str) -> Style:
-    return style_of(method) if method else numbered(0)
 
 
 def _label(method: str, rows: pd.DataFrame) -> str | None:

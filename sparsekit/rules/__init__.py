@@ -32,15 +32,14 @@ from sparsekit.rules.soft_threshold import STR
 from sparsekit.rules.srigl import SRigL
 from sparsekit.rules.static import Static
 from sparsekit.rules.top_kast import TopKAST
+from sparsekit.rules.wrapper import WrappedRule
 from sparsekit.utils.checks import check_integer
-from sparsekit.utils.registry import discover, get, names
+from sparsekit.utils.registry import discover, facts_of, get, names
 
 discover(__name__)
 
 # Where in the training a rule that is not told stops. Evci et al. (2020), section 4: T_end is three quarters of it.
 DEFAULT_STOP_FRACTION = 0.75
-# ITOP explores, and these masks move, to the end. MEST's last stage begins at 120 of 160 epochs, which is usual.
-STOPS_AT = {"set-itop": 1.0, "rigl-itop": 1.0, "sr-ste": 1.0, "str": 1.0, "deepr": 1.0}
 
 
 def make_rule(name: str, *, total_steps: int, **settings: Any) -> Rule:
@@ -63,7 +62,8 @@ def make_rule(name: str, *, total_steps: int, **settings: Any) -> Rule:
             f"settings of {name} must be among {', '.join(fields) or '(none)'}, got {', '.join(sorted(unknown))}"
         )
     if "stop" in fields:
-        settings.setdefault("stop", min(int(STOPS_AT.get(name, DEFAULT_STOP_FRACTION) * total_steps), total_steps - 1))
+        fraction = facts_of("rule", name).stop_fraction or DEFAULT_STOP_FRACTION
+        settings.setdefault("stop", min(int(fraction * total_steps), total_steps - 1))
     return make(**settings)
 
 
@@ -111,6 +111,7 @@ __all__ = [
     "TopKAST",
     "Uniform",
     "WeightAndGradient",
+    "WrappedRule",
     "initial_density",
     "initial_topology",
     "make_rule",

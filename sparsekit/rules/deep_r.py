@@ -19,7 +19,7 @@ from sparsekit.utils.registry import register
 from sparsekit.utils.settings import check_range, setting
 
 
-@register("rule", "deepr")
+@register("rule", "deepr", stop_fraction=1.0)
 @dataclass(frozen=True, kw_only=True)
 class DeepR(Periodic):
     """Every connection has a sign. One whose value takes the other is dropped, and a random one grows elsewhere.

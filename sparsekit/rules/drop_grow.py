@@ -27,7 +27,7 @@ from sparsekit.utils.settings import check_range, exact_fraction, setting
 ROUNDINGS = {"down": math.floor, "up": math.ceil, "nearest": round}
 
 
-@register("rule", "drop-grow")
+@register("rule", "drop-grow", is_method=False)  # its presets are the methods
 @dataclass(frozen=True, kw_only=True)
 class DropGrow(Rule):
     """Every so many steps, drop the connections with the lowest drop scores and grow as many elsewhere.

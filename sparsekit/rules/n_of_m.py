@@ -20,7 +20,7 @@ from sparsekit.utils.registry import register
 from sparsekit.utils.settings import exact_fraction, setting
 
 
-@register("rule", "sr-ste")
+@register("rule", "sr-ste", stop_fraction=1.0)
 @dataclass(frozen=True, kw_only=True)
 class SRSTE(Periodic):
     """SR-STE: all weights are trained, the n largest of every m are used, and the others are drawn towards zero.

@@ -148,7 +148,7 @@ def GSEReleased(
     return DropGrow(stop=stop, every=every, drop_fraction=decaying(drop_fraction), **{**defaults, **settings})
 
 
-@register("rule", "set-itop")
+@register("rule", "set-itop", stop_fraction=1.0)  # ITOP explores to the end
 def SETITOP(*, stop: int | None, every: int = 100, drop_fraction: float | Schedule = 0.5, **settings: Any) -> DropGrow:
     """SET as ITOP sets it: half of the connections exchanged, hardly ever ending, so that many positions are tried.
 
@@ -167,7 +167,7 @@ def SETITOP(*, stop: int | None, every: int = 100, drop_fraction: float | Schedu
     return SET(stop=stop, every=every, drop_fraction=_to_a_hundredth(drop_fraction), **settings)
 
 
-@register("rule", "rigl-itop")
+@register("rule", "rigl-itop", stop_fraction=1.0)  # ITOP explores to the end
 def RigLITOP(*, stop: int | None, every: int = 100, drop_fraction: float | Schedule = 0.5, **settings: Any) -> DropGrow:
     """RigL as ITOP sets it: half of the connections exchanged, hardly ever ending, and the weights learn every step.
 

@@ -16,7 +16,7 @@ from sparsekit.utils.registry import register
 from sparsekit.utils.settings import setting
 
 
-@register("rule", "str")
+@register("rule", "str", stop_fraction=1.0)
 @dataclass(frozen=True, kw_only=True)
 class STR(Periodic):
     """Soft threshold reparameterization: `sign(w) * relu(|w| - sigmoid(s))` is used, and s of each layer is learnt.

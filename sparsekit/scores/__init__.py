@@ -1,7 +1,7 @@
 """Scores before training: which weights of an untrained network deserve to exist. One file a method.
 
-A new score is one new file in this package: it is found by itself, checked by the contract tests, and offered by the
-pickers and the command line.
+A new score is one new file in this package. The registry finds it, the contract tests check it, and the pickers, the
+command line, `compare` and the figures show it.
 """
 
 from typing import Any
@@ -13,6 +13,7 @@ from sparsekit.scores.random import Random
 from sparsekit.scores.snip import FORCE, SNIP, IterativeSNIP
 from sparsekit.scores.synflow import SynFlow
 from sparsekit.scores.taylor import Taylor
+from sparsekit.scores.view import ScoreView
 from sparsekit.utils.registry import discover, get, names
 
 discover(__name__)
@@ -22,7 +23,7 @@ def make_score(name: str, **settings: Any) -> Score:
     """Return a named score.
 
     Raises:
-        ValueError: if there is no such score; the message lists the known ones.
+        ValueError: if there is no such score. The message lists the known ones.
         TypeError: if it has no such setting.
 
     Example:
@@ -40,6 +41,7 @@ __all__ = [
     "Magnitude",
     "Random",
     "Score",
+    "ScoreView",
     "SynFlow",
     "Taylor",
     "make_score",

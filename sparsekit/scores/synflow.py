@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from sparsekit.evaluation.adaptor import call
 from sparsekit.rewiring.flow import flow_through, ones_for, positive_twin
-from sparsekit.scores.asking import gradients_of
-from sparsekit.scores.base import Batch, LossFn, Score, drawing_from, weights_of
-from sparsekit.topology import Topology
+from sparsekit.scores.base import Score
+from sparsekit.scores.view import Batch, ScoreView, gradients_of
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import setting
 
@@ -20,37 +18,32 @@ from sparsekit.utils.settings import setting
 @register("score", "synflow")
 @dataclass(frozen=True, kw_only=True)
 class SynFlow(Score):
-    """A weight is worth `|dR/dweight * weight|`; R is the sum of outputs where inputs are 1 and weights positive.
+    """A weight is worth `|dR/dweight * weight|`, where R is the sum of outputs of ones through positive weights.
 
     The scores of what enters a unit and of what leaves it have the same sum, and so have those of all layers of a
-    chain: in many rounds no layer can be emptied while another is full. Double precision, evaluation mode, without
-    biases and positions; normalisations and activations count as the identity, modules and functions alike, attention's
-    softmax as a division by the sum, without which it would cube the flow. A model of words gets the mean of all rows
-    of its embedding, whatever the words.
+    chain. This is why in many rounds no layer can be emptied while another is full. The flow is computed in double
+    precision and evaluation mode, without biases and positions. Normalisations and activations count as the identity,
+    modules and functions alike. Attention's softmax counts as a division by the sum, without which it would cube the
+    flow. A model of words gets the mean of all rows of its embedding, whatever the words.
 
     Source: Tanaka et al. (2020), Pruning neural networks without any data, arXiv:2006.05467, algorithm 1.
     """
 
+    sees = "shape"
+    passes = 3
+
     rounds: int = setting(100, "how often the score is taken, while the density falls step by step", range=(1, 1000))
 
-    def __call__(
-        self,
-        model: nn.Module,
-        batches: Sequence[Batch],
-        loss_fn: LossFn,
-        generator: torch.Generator,
-        *,
-        kept: Topology,
-    ) -> dict[str, Tensor]:
-        twin = positive_twin(model)
-        weights = weights_of(twin, kept)
+    def __call__(self, view: ScoreView) -> dict[str, Tensor]:
+        network = positive_twin(view.model)
+        weights = view.weights_of(network)
         for name, weight in weights.items():
-            weight.mul_(kept[name].mask().to(weight.device)).requires_grad_(True)
-        ones = _ones_like_one_of(batches)
-        with drawing_from(generator):
-            flow = flow_through(lambda: call(twin, ones))
+            weight.mul_(view.topology[name].mask().to(weight.device)).requires_grad_(True)
+        ones = _ones_like_one_of(view.batches)
+        with view.rng:
+            flow = flow_through(lambda: call(network, ones))
         if not bool(flow.isfinite()):
-            raise ValueError(f"the flow through the network must be finite, got {flow.item()}; scale its weights down")
+            raise ValueError(f"the flow through the network must be finite, got {flow.item()}. Scale its weights down")
         grads = gradients_of(flow, list(weights.values()))
         return {
             name: (grad * weight.detach()).abs() for (name, weight), grad in zip(weights.items(), grads, strict=True)
@@ -59,5 +52,5 @@ class SynFlow(Score):
 
 def _ones_like_one_of(batches: Sequence[Batch]) -> Any:
     if not batches:
-        raise ValueError("SynFlow must know the shape of an input, got no batch; give any, its contents do not matter")
+        raise ValueError("SynFlow must know the shape of an input, got no batch. Give any, its contents do not matter")
     return ones_for(tree_map(lambda x: x[:1] if isinstance(x, Tensor) and x.ndim else x, batches[0][0]))

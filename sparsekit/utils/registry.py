@@ -1,18 +1,19 @@
 """Find things by name: rules, scores, allocations, models, data sets, recipes.
 
-A file registers what it defines, and `discover` imports every file of a package. So a new method is one new file, and
-you need not edit any list.
+A file registers what it defines, and `discover` imports every file of a package. This is why a new method is one new
+file, and no list anywhere has to be edited.
 """
 
 import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# Where each kind of thing is defined. A kind is imported when you first look one up, so that looking up a rule does not
+# Where each kind of thing is defined. A kind is imported when it is first asked for, so that looking up a rule does not
 # load every data set, and `import sparsekit` stays fast. Kinds of your own need no entry.
 HOMES = {
     "allocation": "sparsekit.topology.allocation",
@@ -24,6 +25,7 @@ HOMES = {
     "experiment": "sparsekit.experiments",
     "grow": "sparsekit.rules",
     "lottery": "sparsekit.experiments.lottery",
+    "method": "sparsekit.experiments.methods",
     "model": "sparsekit.models",
     "optimizer": "sparsekit.experiments",
     "recipe": "sparsekit.experiments.recipes",
@@ -38,12 +40,41 @@ HOMES = {
 _registered: dict[str, dict[str, Any]] = {}
 
 
-def register(kind: str, name: str) -> Callable[[T], T]:
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What others must know about a registered name.
+
+    Args:
+        colour: in figures, any of matplotlib's. None leaves it to `plots`.
+        is_method: whether `compare` shows it, if it is a rule or a score.
+        trains: the data set that a recipe trains in the shortest time.
+        stop_fraction: share of the training after which a rule stops, where nobody says when.
+    """
+
+    colour: str | None = None
+    is_method: bool = True
+    trains: str | None = None
+    stop_fraction: float | None = None
+
+
+_facts: dict[tuple[str, str], Facts] = {}
+
+
+def register(
+    kind: str,
+    name: str,
+    *,
+    colour: str | None = None,
+    is_method: bool = True,
+    trains: str | None = None,
+    stop_fraction: float | None = None,
+) -> Callable[[T], T]:
     """Give a class or function a name under which users find it.
 
     Args:
         kind: what it is, for example `"rule"`, `"model"`, `"data"`.
         name: lower case, words joined by hyphens, for example `"rigl"`.
+        colour, is_method, trains, stop_fraction: see `Facts`.
 
     Raises:
         ValueError: if another object of this kind already has the name.
@@ -57,10 +88,11 @@ def register(kind: str, name: str) -> Callable[[T], T]:
     """
 
     def add(thing: T) -> T:
-        known = _registered.setdefault(kind, {})
-        if name in known and _origin(known[name]) != _origin(thing):
+        entries = _registered.setdefault(kind, {})
+        if name in entries and _origin(entries[name]) != _origin(thing):
             raise ValueError(f"{kind} names must be unique, got {name!r} twice. Rename {_origin(thing)}")
-        known[name] = thing
+        entries[name] = thing
+        _facts[kind, name] = Facts(colour=colour, is_method=is_method, trains=trains, stop_fraction=stop_fraction)
         return thing
 
     return add
@@ -70,24 +102,34 @@ def get(kind: str, name: str) -> Any:
     """Return what was registered under this name.
 
     Raises:
-        ValueError: if there is no such name, when the message lists the known ones.
+        ValueError: if there is no such name. The message lists the known ones.
     """
-    known = _known(kind)
-    if not isinstance(name, str) or name not in known:
+    entries = _entries(kind)
+    if not isinstance(name, str) or name not in entries:
         raise ValueError(
             f"{kind} must be one of {', '.join(names(kind)) or '(none)'}, got {name!r}. Choose one of them"
         )
-    return known[name]
+    return entries[name]
+
+
+def facts_of(kind: str, name: str) -> Facts:
+    """Return what is known about a name, or the defaults where it is not registered.
+
+    Example:
+        >>> facts_of("score", "random").is_method, facts_of("score", "snip").is_method
+        (False, True)
+    """
+    return _facts.get((kind, name), Facts()) if is_registered(kind, name) else Facts()
 
 
 def is_registered(kind: str, name: str) -> bool:
     """Whether there is something of this kind and name."""
-    return name in _known(kind)
+    return name in _entries(kind)
 
 
 def names(kind: str) -> list[str]:
     """Return the registered names of a kind, sorted."""
-    return sorted(_known(kind))
+    return sorted(_entries(kind))
 
 
 def kinds() -> list[str]:
@@ -96,7 +138,7 @@ def kinds() -> list[str]:
 
 
 def num_registered() -> int:
-    """Return how many things have a name so far, so that whoever keeps a list sees when it is out of date."""
+    """Return how many things have a name so far, which tells whoever keeps a list when it is out of date."""
     return sum(map(len, _registered.values()))
 
 
@@ -118,7 +160,7 @@ def source_of(thing: Any) -> str:
     return " ".join(source.partition("\n\n")[0].split())
 
 
-def _known(kind: str) -> dict[str, Any]:
+def _entries(kind: str) -> dict[str, Any]:
     if kind in HOMES:
         importlib.import_module(HOMES[kind])
     return _registered.get(kind, {})

@@ -32,6 +32,12 @@ def generator(seed: int, *purpose: str | int, device: torch.device | str = "cpu"
     return torch.Generator(device=device).manual_seed(derive(seed, *purpose))
 
 
+def fork(source: torch.Generator) -> torch.Generator:
+    """Return a new generator on the CPU that is seeded by one draw from another generator."""
+    seed = int(torch.randint(2**62, (), generator=source, device=source.device))
+    return torch.Generator().manual_seed(seed)
+
+
 class seeded_rng(TorchDispatchMode):  # used like a function
     """Let what draws from torch's global random state (dropout, initial weights) draw from a generator instead.
 

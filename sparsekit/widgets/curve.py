@@ -8,7 +8,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from sparsekit.plots.canvas import plain
-from sparsekit.plots.colours import DASH_DOT, DASHED, DOTTED, SOLID, style_of
+from sparsekit.plots.colours import DASH_DOT, DASHED, DOTTED, SOLID, Style, styles_of
 from sparsekit.widgets import colours, rendering
 from sparsekit.widgets.base import FrontEndWidget, load_script
 from sparsekit.widgets.rendering import StaticImage
@@ -59,6 +59,7 @@ class Curve(FrontEndWidget):
         super().__init__(y_label=y_label, x_label=x_label, width=width, height=height, looks=looks)
         self._lines: dict[str, Line] = {}
         self._methods = methods
+        self._styles: dict[str, Style] = {}
 
     def show(self, lines: Mapping[str, Line]) -> None:
         """Replace the lines by these, each as `(steps, values)` of the same length.
@@ -73,7 +74,8 @@ class Curve(FrontEndWidget):
         points_of = {name: downsample(*line) for name, line in lines.items()}
         with self.hold_sync():
             if self._methods and lines:
-                self.looks = [_look_of(name) for name in lines]
+                self._styles = styles_of(lines, self._styles)
+                self.looks = [_look_of(self._styles[name]) for name in lines]
             self.series = [{"name": name, "count": points.shape[1]} for name, points in points_of.items()]
             self.points = b"".join(points.tobytes() for points in points_of.values())
             sentences = [_last_value(name, *line, self.x_label) for name, line in lines.items()]
@@ -120,8 +122,7 @@ def downsample(steps: Numbers, values: Numbers) -> Float[np.ndarray, "2 points"]
     return np.ascontiguousarray(line[:, sorted(columns)])
 
 
-def _look_of(method: str) -> dict:
-    style = style_of(method)
+def _look_of(style: Style) -> dict:
     return {"colour": style.colour, "dash": list(DASHES_OF[style.dashes])}
 
 

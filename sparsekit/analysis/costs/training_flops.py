@@ -1,29 +1,32 @@
 """Arithmetic of a training step, method by method, from the dense and the sparse cost of a forward pass.
 
-A backward pass costs twice the forward pass (gradients of inputs and of weights), so a step costs three. What a rule
-costs its `training_flops` says; what is no rule is a function with a `register("training-flops", name)` line.
+A backward pass costs twice the forward pass (gradients of inputs and of weights), so a step costs three. A rule's
+`training_flops` says what it costs, and a score's `passes` do. Whatever is neither is a function with a
+`register("training-flops", name)` line.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pandas as pd
 
 from sparsekit.rules import DropGrow, Rule, make_rule, settings_of
 from sparsekit.rules.flops import Pass, sparse_step
+from sparsekit.scores import Score, make_score
 from sparsekit.utils.checks import number
 from sparsekit.utils.registry import get, names, register
 
 
 def training_flops(method: str | Rule, cost: Pass) -> float:
-    """Return the mean operations of one training step per sample; NaN for a rule of your own that does not say.
+    """Return the mean operations of one training step per sample, or NaN for a rule that does not say.
 
     Args:
-        method: a rule, or a name: `"dense"`, `"static"`, `"set"`, `"rigl"`, `"gse"`, ...: one of
+        method: a rule, or a name such as `"dense"`, `"static"` or `"rigl"`, which is one of
             `registry.names("training-flops")`, or of a rule. A named rule has its usual settings, and `cost.every`.
         cost: the cost of a forward pass and the method's settings.
 
     Raises:
-        ValueError: if the method is unknown; the message lists the known ones.
+        ValueError: if the method is unknown. The message lists the known ones.
         TypeError: if what a rule of your own says is no number.
 
     Example:
@@ -42,10 +45,10 @@ def training_flops_table(cost: Pass, methods: Iterable[str] | None = None) -> pd
 
     Args:
         cost: the cost of a forward pass and the methods' settings.
-        methods: which; all known ones if None.
+        methods: which ones, or all known ones if None.
 
     Raises:
-        ValueError: if a method is unknown; the message lists the known ones.
+        ValueError: if a method is unknown. The message lists the known ones.
 
     Example:
         >>> table = training_flops_table(Pass(dense=1.0, sparse=0.01), ["rigl", "gse"])
@@ -59,44 +62,31 @@ def training_flops_table(cost: Pass, methods: Iterable[str] | None = None) -> pd
     return table
 
 
-USUAL_STEPS = 1000  # of a rule that is only named; what a step costs does not depend on it
-
-# Forward passes that a score costs per sample in each of its rounds; a backward pass counts as two.
-PASSES_OF_SCORE = {
-    "random": 0,
-    "magnitude": 0,
-    "snip": 3,
-    "iterative-snip": 3,
-    "force": 3,
-    "taylor": 3,
-    "grasp": 8,
-    "synflow": 3,
-}
+USUAL_STEPS = 1000  # of a rule that is only named, because what a step costs does not depend on it
 
 
-def one_off_flops(score: str, dense: float, *, samples: int = 1, rounds: int | None = None) -> float:
-    """Return the operations of a score that is taken before training.
+def one_off_flops(score: str | Score, dense: float, *, samples: int = 1, rounds: int | None = None) -> float:
+    """Return the operations of a score that is taken before training, or NaN if it does not say.
+
+    In each round `"snip"` and `"taylor"` cost a forward and a backward pass over the samples. `"grasp"` with its
+    Hessian-vector product costs about 8 forward passes. `"synflow"` sees one input of ones, whatever the samples.
+    `"random"` and `"magnitude"` cost nothing.
 
     Args:
-        score: `"snip"`, `"iterative-snip"`, `"force"` and `"taylor"` (in each round a forward and a backward pass over
-            the samples), `"grasp"` (with the Hessian-vector product about 8 forward passes) or `"synflow"` (one input
-            of ones, whatever the samples); `"random"` and `"magnitude"` cost none.
+        score: a score, or its name.
         dense: operations of the dense forward pass, per sample.
         samples: how many samples the score sees.
-        rounds: how often it is taken; the score's own default if None, 100 for SynFlow.
+        rounds: how often it is taken, or None for the score's own number, which is 100 for SynFlow.
 
     Raises:
-        ValueError: if the score is unknown; the message lists the known ones.
+        ValueError: if the score is unknown. The message lists the known ones.
 
     Example:
         >>> one_off_flops("snip", 10.0, samples=4), one_off_flops("synflow", 10.0)
         (120.0, 3000.0)
     """
-    if score not in PASSES_OF_SCORE:
-        raise ValueError(f"score must be one of {', '.join(PASSES_OF_SCORE)}, got {score!r}; choose one of them")
-    seen = 1 if score == "synflow" else samples
-    turns = get("score", score)().rounds if rounds is None else rounds
-    return float(PASSES_OF_SCORE[score] * seen * turns * dense)
+    score = make_score(score) if isinstance(score, str) else score
+    return (score if rounds is None else replace(score, rounds=rounds)).flops(dense, samples=samples)
 
 
 @register("training-flops", "dense")

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from sparsekit.analysis.structure.chain_paths import effective_topology
+from sparsekit.evaluation.losses import LossFn
 from sparsekit.layers import shapes_of
-from sparsekit.scores import Score, SynFlow, prune_each, score_whole
-from sparsekit.scores.base import Batch, LossFn, masked_copy, mean_gradients, weights_of
+from sparsekit.scores import Score, ScoreView, SynFlow, prune_each, score_whole
+from sparsekit.scores.view import Batch
 from sparsekit.topology import LayerTopology, Topology
 
 COLUMNS = ("score", "density", "layer", "size", "kept", "effective")
@@ -176,11 +177,12 @@ def conservation_table(
     Source: Tanaka et al. (2020), arXiv:2006.05467, theorems 1 and 2.
     """
     whole = Topology({name: LayerTopology.full(shape) for name, shape in shapes_of(model).items()})
-    batches = [(tree_map(_as_double, inputs), labels) for inputs, labels in batches]
-    model_copy = masked_copy(model, whole).double().eval()
-    gradients = mean_gradients(model_copy, batches, loss_fn, whole)
-    products = {name: gradients[name] * weight.detach() for name, weight in weights_of(model_copy, whole).items()}
-    flow = score_whole(model_copy, SynFlow(), batches=batches)
+    doubled = [(tree_map(_as_double, inputs), labels) for inputs, labels in batches]
+    view = ScoreView(model=model, topology=whole, generator=torch.Generator(), batches=doubled, loss_fn=loss_fn)
+    network = view.masked_copy().double().eval()
+    gradients = view.mean_gradients(network)
+    products = {name: gradients[name] * weight.detach() for name, weight in view.weights_of(network).items()}
+    flow = score_whole(network, SynFlow(), batches=doubled)
     rows = {
         name: {
             "signed": float(product.sum()),

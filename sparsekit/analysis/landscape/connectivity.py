@@ -25,8 +25,7 @@ from sparsekit.analysis.landscape.weight_vectors import (
 )
 from sparsekit.evaluation.measuring import Batches, LossFn
 from sparsekit.layers import shapes_of
-from sparsekit.scores.base import drawing_from
-from sparsekit.utils.seeds import generator
+from sparsekit.utils.seeds import fork, generator, seeded_rng
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +107,7 @@ def bezier_path(
         position = float(torch.rand((), generator=draws))
         path = Path(first, torch.stack([straight.controls[0], bend, straight.controls[1]]))
         load_vector(plain, path.at(position))
-        with drawing_from(draws), torch.enable_grad():
+        with seeded_rng(fork(draws)), torch.enable_grad():
             inputs, labels = batches[step % len(batches)]
             loss = loss_fn(plain(inputs), labels)
             grads = torch.autograd.grad(loss, list(plain.parameters()), materialize_grads=True)

@@ -1,5 +1,6 @@
 """Recipes: functions that return complete experiments. Deriving one is one `dataclasses.replace`."""
 
+from sparsekit.experiments.recipes.any_data import mlp_on, recipe_for, recipe_named
 from sparsekit.experiments.recipes.images import cifar10_resnet18, cifar10_resnet20, fashion_mini_cnn, fashion_mini_mlp
 from sparsekit.experiments.recipes.small import digits_mlp, mnist1d_mlp, wide_mlp
 from sparsekit.utils.registry import discover
@@ -12,6 +13,9 @@ __all__ = [
     "digits_mlp",
     "fashion_mini_cnn",
     "fashion_mini_mlp",
+    "mlp_on",
     "mnist1d_mlp",
+    "recipe_for",
+    "recipe_named",
     "wide_mlp",
 ]

@@ -47,7 +47,7 @@ def fashion_mini_mlp(
     )
 
 
-@register("recipe", "fashion-mini-cnn")
+@register("recipe", "fashion-mini-cnn", trains="fashion-mini")
 def fashion_mini_cnn(
     *,
     rule: str | Rule = "rigl",
@@ -84,7 +84,7 @@ def fashion_mini_cnn(
     )
 
 
-@register("recipe", "cifar10-resnet20")
+@register("recipe", "cifar10-resnet20", trains="cifar10")
 def cifar10_resnet20(**settings: Any) -> Experiment:
     """ResNet-20 on CIFAR-10, in the common protocol of sparse training.
 

@@ -8,7 +8,7 @@ from sparsekit.rules import Rule
 from sparsekit.utils.registry import register
 
 
-@register("recipe", "digits-mlp")
+@register("recipe", "digits-mlp", trains="digits")
 def digits_mlp(
     *,
     rule: str | Rule = "rigl",
@@ -50,7 +50,7 @@ def digits_mlp(
     )
 
 
-@register("recipe", "mnist1d-mlp")
+@register("recipe", "mnist1d-mlp", trains="mnist1d")
 def mnist1d_mlp(
     *,
     rule: str | Rule = "rigl",

@@ -1,0 +1,124 @@
+"""What a score before training sees: a plain model, examples, a loss, and the connections that still exist."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparsekit.evaluation.adaptor import Adaptor, call
+from sparsekit.evaluation.losses import LossFn, loss_of, shares
+from sparsekit.topology import Topology
+from sparsekit.utils.seeds import fork, seeded_rng
+
+Batch = Any  # a pair of inputs and labels
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoreView:
+    """All that a score may see, and what most scores do with it.
+
+    The helpers that take a `network` work on any copy of the model, for example on `masked_copy()`. A score changes
+    such copies only, and the model itself stays as it is. What their forward passes draw (dropout) comes from `rng`.
+
+    Args:
+        model: a plain model.
+        topology: the connections that exist in this round. The others count as zero.
+        generator: what the score may draw from.
+        batches: inputs and labels, on the model's device. Several inputs are a tuple or a dict (see `Adaptor`).
+        loss_fn: `(outputs, labels) -> mean loss`.
+
+    Example:
+        >>> from sparsekit.topology import LayerTopology
+        >>> model = nn.Sequential(nn.Linear(2, 1))
+        >>> _ = nn.init.ones_(model[0].weight)
+        >>> first = Topology({"0": LayerTopology((1, 2), torch.tensor([0]))})
+        >>> view = ScoreView(model=model, topology=first, generator=torch.Generator())
+        >>> view.weights["0"].tolist(), view.weights_of(view.masked_copy())["0"].tolist()
+        ([[1.0, 1.0]], [[1.0, 0.0]])
+    """
+
+    model: nn.Module
+    topology: Topology
+    generator: torch.Generator
+    batches: Sequence[Batch] = ()
+    loss_fn: LossFn = nn.functional.cross_entropy
+
+    @cached_property
+    def rng(self) -> seeded_rng:
+        """A context in which modules draw from a stream that `generator` seeds, and not from torch's global state."""
+        return seeded_rng(fork(self.generator))
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The model's weights by layer, without gradients, and whole: nothing is masked."""
+        return {name: weight.detach() for name, weight in self.weights_of(self.model).items()}
+
+    def weights_of(self, network: nn.Module) -> dict[str, Tensor]:
+        """Return the parameters of the same layers in a copy of the model."""
+        return {name: network.get_submodule(name).get_parameter("weight") for name in self.topology}
+
+    def masked_copy(self) -> nn.Module:
+        """Return a copy of the model, in training mode, whose weights outside of the topology are zero."""
+        network = copy.deepcopy(self.model).train()
+        for name, weight in self.weights_of(network).items():
+            weight.requires_grad_(True).data.mul_(self.topology[name].mask().to(weight.device))
+        return network
+
+    def mean_gradients(self, network: nn.Module, batches: Sequence[Batch] | None = None) -> dict[str, Tensor]:
+        """Return the gradient of the mean loss over all samples, by the weights of each layer, none of them masked.
+
+        It is 0 in a layer that the forward pass does not use.
+
+        Args:
+            network: a copy of the model.
+            batches: other batches than those of the view.
+        """
+        weights = self.weights_of(network)
+        total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        for share, loss in self.losses(network, batches):
+            for name, grad in zip(weights, gradients_of(loss, list(weights.values())), strict=True):
+                total[name] += share * grad
+        return total
+
+    def losses(self, network: nn.Module, batches: Sequence[Batch] | None = None) -> Iterator[tuple[float, Tensor]]:
+        """Yield what each batch's mean loss counts for in that of all samples, and the loss.
+
+        Raises:
+            ValueError: if there is no batch.
+        """
+        for share, (inputs, labels) in self.weighted_batches(network, batches):
+            with self.rng:
+                loss = loss_of(self.loss_fn, call(network, inputs), labels)
+            yield share, loss
+
+    def weighted_batches(
+        self, network: nn.Module, batches: Sequence[Batch] | None = None
+    ) -> Iterator[tuple[float, Batch]]:
+        """Yield each batch with what its mean loss counts for in that of all samples.
+
+        Batches in which no label counts are left out.
+
+        Raises:
+            ValueError: if there is no batch.
+        """
+        batches = self.batches if batches is None else batches
+        if not batches:
+            raise ValueError(
+                "this score must see examples, got no batch. Give batches=[(inputs, labels)], for example from "
+                "datasets.few_per_class(data, 10)"
+            )
+        pairs = [Adaptor().pair(batch) for batch in batches]
+        with self.rng, torch.no_grad():
+            counts = shares(self.loss_fn, [labels for _, labels in pairs], lambda: call(network, pairs[0][0]))
+        yield from ((share, pair) for share, pair in zip(counts, pairs, strict=True) if share)
+
+
+def gradients_of(value: Tensor, weights: list[Tensor], *, create_graph: bool = False) -> Sequence[Tensor]:
+    """Return the gradient of a number by some weights: zeros by those, or by all, that it does not depend on."""
+    if not value.requires_grad:
+        return [torch.zeros_like(weight) for weight in weights]
+    return torch.autograd.grad(value, weights, create_graph=create_graph, materialize_grads=True)
