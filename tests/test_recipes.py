@@ -39,7 +39,7 @@ def test_a_recipe_is_a_complete_experiment_under_its_own_name(name):
 
 
 @every_recipe
-def test_a_recipe_is_also_a_function_of_the_package(name):
+def test_a_recipe_is_also_a_name_of_the_package(name):
     assert get("recipe", name) is getattr(recipes, name.replace("-", "_"))
 
 
@@ -101,7 +101,7 @@ def test_a_pattern_comes_as_near_to_the_density_as_it_can_but_groups_that_are_gi
 @every_recipe
 @pytest.mark.parametrize("rule", [Static(), "dense"])
 def test_settings_for_a_rule_that_is_made_already_are_refused(name, rule):
-    with pytest.raises(ValueError, match=r"settings must come with a rule's name, got every with .*; use"):
+    with pytest.raises(ValueError, match=r"settings must come with a rule's name, got every with .*\. Use"):
         make(name, rule=rule, rule_settings={"every": 7})
 
 

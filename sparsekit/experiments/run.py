@@ -65,7 +65,7 @@ def run(
         OSError: if there is no space, which the message says; the last checkpoint stays, and another call goes on.
     """
     if not isinstance(experiment, Experiment):
-        raise TypeError(f"run takes an Experiment, got {type(experiment).__name__}; recipes.digits_mlp() makes one")
+        raise TypeError(f"run takes an Experiment, got {type(experiment).__name__}. Call recipes.digits_mlp()")
     for name, steps in (("checkpoint_steps", checkpoint_steps), ("until", until)):
         if steps is not None and steps < 1:
             raise ValueError(f"{name} must be at least 1 or None, got {steps}; leave it out for the usual")

@@ -1,4 +1,4 @@
-"""Recipes: functions that return complete experiments. Deriving one is one `dataclasses.replace`."""
+"""Recipes make complete experiments. To derive one from another, call `dataclasses.replace`."""
 
 from sparsekit.experiments.recipes.images import cifar10_resnet18, cifar10_resnet20, fashion_mini_cnn, fashion_mini_mlp
 from sparsekit.experiments.recipes.small import digits_mlp, mnist1d_mlp, wide_mlp
