@@ -245,10 +245,11 @@ def test_a_run_with_a_foreign_file_gets_one_sentence_with_its_name(name, content
 def test_results_that_are_damaged_get_one_sentence_with_their_name(tmp_path):
     from sparsekit.analysis.costs.benchmark import load
 
-    for content in ("", "[]", '{"about": {}}', '{"about": {}, "rows": [{}]}', '{"about": [], "rows": []}'):
-        (tmp_path / "layers.json").write_text(content)
-        with pytest.raises(ValueError, match=r"layers\.json must hold results that bench wrote, got .*; put a good"):
-            load(tmp_path / "layers.json")
+    head = '{"about": {}, "rows": 1}\n'
+    for content in ("", "[]", '{"about": {}}', head, head + "{}\n", '{"about": [], "rows": 0}\n'):
+        (tmp_path / "layers.jsonl").write_text(content)
+        with pytest.raises(ValueError, match=r"layers\.jsonl must hold results that bench wrote, got .*\. Put a good"):
+            load(tmp_path / "layers.jsonl")
 
 
 # --- what a run was made with ---------------------------------------------------------------------------------------

@@ -259,7 +259,7 @@ def bench(
     folder = folder / "quick" if quick else folder  # quick numbers must not take the place of careful ones
     sparsities = tuple(sparsity) if sparsity else None
     options = Options(threads=threads, sparsities=sparsities, only=only, quick=quick)
-    files = {name: folder / "results" / f"{name}.json" for name in SUITES}
+    files = {name: folder / "results" / f"{name}.jsonl" for name in SUITES}
     for file in filter(Path.exists, files.values()):
         load(file)  # a damaged one had better be known before hours of measuring
     for name in suites or SUITES:

@@ -191,8 +191,9 @@ def _skipped(method: str, reason: str, title: str) -> Row:
 
 
 def save(file: Path, what: str, rows: Sequence[Row]) -> dict[str, Any]:
-    """Write rows to a file, in place of older ones of the same case, density and threads; return all it holds.
+    """Write rows to a file, in place of older ones of the same case, density and threads, and return all it holds.
 
+    The file is JSON Lines. Its first line describes the machine and counts the rows, and each further line is a row.
     What another machine or another version measured is thrown away.
     """
     about = about_machine()
@@ -200,27 +201,30 @@ def save(file: Path, what: str, rows: Sequence[Row]) -> dict[str, Any]:
     is_same = all(old["about"].get(name) == about.get(name) for name in SAME)
     new = {_group(row) for row in rows}
     kept = [row for row in old["rows"] if is_same and _group(row) not in new]
-    found = {"what": what, "about": about, "rows": sorted(kept + list(rows), key=_order)}
+    results = {"what": what, "about": about, "rows": sorted(kept + list(rows), key=_order)}
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, json.dumps(found, indent=1) + "\n")
-    return found
+    lines = [{**results, "rows": len(results["rows"])}, *results["rows"]]
+    write_text(file, "".join(f"{json.dumps(line)}\n" for line in lines))
+    return results
 
 
 def load(file: Path) -> dict[str, Any]:
     """Return what a file of results holds.
 
     Raises:
-        ValueError: if it is no such file.
+        ValueError: if it is no such file, or some of its rows are missing.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        _ = found["about"].get, [_group(row) for row in found["rows"]]
+        head, *rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        _ = head["about"].get, [_group(row) for row in rows]
+        if head["rows"] != len(rows):
+            raise ValueError(f"{len(rows)} rows of {head['rows']}")
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         raise ValueError(
-            f"{file} must hold results that bench wrote, got a damaged or foreign file ({error!r}); put a good copy in "
+            f"{file} must hold results that bench wrote, got a damaged or foreign file ({error!r}). Put a good copy in "
             "its place, or delete it and measure again"
         ) from error
-    return found
+    return {**head, "rows": rows}
 
 
 def _group(row: Row) -> tuple:
