@@ -78,7 +78,7 @@ def test_a_rule_says_so_where_it_draws_every_place_anew(name):
 
 @pytest.mark.parametrize("asked", [{"score": Magnitude()}, {"shuffle": True}], ids=["score", "shuffle"])
 def test_a_kept_state_leaves_a_score_nothing_to_say(asked):
-    with pytest.raises(ValueError, match="must be left out .* start abc, which brings a topology of its own"):
+    with pytest.raises(ValueError, match="must be left out .* init_from abc, which brings a topology of its own"):
         replace(SMALL, init_from="abc", **asked)
 
 

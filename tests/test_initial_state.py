@@ -50,7 +50,7 @@ def test_a_run_that_is_beyond_that_step_stays_as_it_is(tmp_path):
 
 
 def test_a_run_until_no_step_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="until must be at least 1 or None, got 0; leave it out"):
+    with pytest.raises(ValueError, match="until must be at least 1 or None, got 0. Leave it out"):
         run(RIGL, tmp_path / "runs", progress=False, until=0)
     assert not (tmp_path / "runs").exists()
 
@@ -92,13 +92,13 @@ def test_a_damaged_state_and_that_of_another_model_are_refused(tmp_path):
         load_initial_state(tmp_path, name, torch.nn.Linear(2, 2))
     file = tmp_path / INITIAL_STATES / f"{name}.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
-    with pytest.raises(ValueError, match="must hold the state it is named after, got another; make it anew"):
+    with pytest.raises(ValueError, match="must hold the state it is named after, got another. Make it anew"):
         load_initial_state(tmp_path, name, ticket())
 
 
 def test_a_run_without_its_state_says_where_it_must_lie_and_leaves_no_folder_behind(tmp_path):
     experiment = replace(STATIC, init_from="0123456789abcdef")
-    with pytest.raises(FileNotFoundError, match=r"must lie at .*0123456789abcdef.safetensors, got none; copy it"):
+    with pytest.raises(FileNotFoundError, match=r"must lie at .*0123456789abcdef.safetensors, got none. Copy it"):
         run(experiment, tmp_path, progress=False)
     assert not list(tmp_path.iterdir())
 
@@ -199,7 +199,7 @@ def test_a_finished_run_needs_its_state_no_more(tmp_path):
 
 
 def test_a_first_step_after_the_end_is_refused_and_leaves_no_folder_behind(tmp_path):
-    with pytest.raises(ValueError, match="first_step must lie before the end, got 9 and 9 steps; choose an earlier"):
+    with pytest.raises(ValueError, match="first_step must lie before the end, got 9 and 9 steps. Choose an earlier"):
         run(replace(STATIC, first_step=9), tmp_path / "runs", progress=False)
     assert not (tmp_path / "runs").exists()
     with pytest.raises(ValueError, match=r"Experiment.first_step must lie in \[0, inf\], got -1"):

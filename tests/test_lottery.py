@@ -15,7 +15,7 @@ from training_helpers import same
 from sparsekit.experiments import Experiment, build_model, load_model, run
 from sparsekit.experiments.initial_state import INITIAL_STATES
 from sparsekit.experiments.lottery import CONTROLS, Lottery, run_control, run_lottery
-from sparsekit.experiments.lottery.levels import Outset, Place, largest
+from sparsekit.experiments.lottery.levels import InitialState, LotteryRuns, largest
 from sparsekit.layers import densify, sparse_layers, sparsify, topology_of
 from sparsekit.rules import SET
 from sparsekit.schedules import Constant
@@ -110,19 +110,19 @@ def test_densities_are_the_published_ones():
 WRONG = {
     "levels": ({"levels": 0}, "levels must be at least 1, got 0; raise it"),
     "step": ({"rewind_step": -1}, "rewind_step must be at least 0, got -1; raise it"),
-    "prune nothing": ({"prune": 0.0}, "prune must lie between 0 and 1, got 0.0; 0.2 removes"),
-    "prune all": ({"prune": 1.0}, "prune must lie between 0 and 1, got 1.0; 0.2 removes"),
-    "rewind": ({"rewind": "back"}, "rewind must be one of weights, rate, finetune, got 'back'; choose"),
+    "prune nothing": ({"prune": 0.0}, "prune must lie between 0 and 1, got 0.0. For example, 0.2 removes"),
+    "prune all": ({"prune": 1.0}, "prune must lie between 0 and 1, got 1.0. For example, 0.2 removes"),
+    "rewind": ({"rewind": "back"}, "rewind must be one of weights, rate, finetune, got 'back'. Choose"),
     "no rate": ({"rewind": "finetune"}, "finetune_rate must be given with .* only then, got None with 'finetune'"),
     "a rate": ({"finetune_rate": 0.1}, "finetune_rate must be given with .* only then, got 0.1 with 'weights'"),
     "sparse": ({"experiment": replace(DENSE, density=0.5)}, "the experiment must be dense, got density 0.5, Static"),
     "rule": (
         {"experiment": replace(DENSE, rule=SET(stop=9))},
-        "must be dense, got density 1.0, DropGrow, score None and start None",
+        "must be dense, got density 1.0, DropGrow, score None and init_from None",
     ),
     "start": (
         {"experiment": replace(DENSE, init_from="0123")},
-        "the experiment must be dense, got .* and start 0123; make",
+        "the experiment must be dense, got .* and init_from 0123. Make",
     ),
 }
 
@@ -142,7 +142,7 @@ def test_settings_of_the_wrong_kind_are_refused(settings):
 
 LATE = {
     "step after the end": (replace(LOTTERY, rewind_step=9), "rewind_step must lie before the end, got 9 and 9 steps"),
-    "too few connections": (replace(LOTTERY, levels=30), "a connection for each of 3 layers, got 1 at level 30; lower"),
+    "too few connections": (replace(LOTTERY, levels=30), "a connection for each of 3 layers, got 1 at level 30. Lower"),
 }
 
 
@@ -193,7 +193,7 @@ def test_the_connections_with_the_largest_values_at_the_end_of_the_level_before_
             weight = plain_weight(trained, layer).flatten().abs()
             inside.append(weight[topology.indices])
             outside.append(weight[(known[layer] - topology).indices])
-        # One ranking over all layers; no layer here is so small that its last connection had to be kept.
+        # One ranking over all layers. No layer here is so small that its last connection had to be kept.
         assert torch.cat(inside).min() >= torch.cat(outside).max()
 
 
@@ -429,10 +429,10 @@ def test_signs_that_changed_in_training_are_those_after_it():
     """Of a ticket that is rewound to a later step than the first, at which its weights have other signs."""
     initial, later = (nn.Sequential(nn.Linear(4, 3)) for _ in range(2))
     later[0].weight.data = -initial[0].weight.detach()
-    place = Mock(spec=Place)
-    place.lottery, place.initial.return_value = LOTTERY, initial
-    ticket = Outset(Topology({"0": LayerTopology.full((3, 4))}), later, 5)
-    begun = CONTROLS["signs"](place, ticket, 0).plain
+    runs = Mock(spec=LotteryRuns)
+    runs.lottery, runs.initial.return_value = LOTTERY, initial
+    ticket = InitialState(Topology({"0": LayerTopology.full((3, 4))}), later, 5)
+    begun = CONTROLS["signs"](runs, ticket, 0).plain
     assert torch.equal(begun[0].weight, later[0].weight.sign() * initial[0].weight.std())
 
 
@@ -446,10 +446,10 @@ def test_a_control_trains_what_is_missing_before_its_level_but_not_the_level_its
 @pytest.mark.parametrize(
     ("lottery", "kind", "level", "message"),
     [
-        (LOTTERY, "sign", 1, "control must be one of reinit, shuffle, .*signs, got 'sign'; choose"),
-        (LOTTERY, "signs", 0, "level must lie in 1 to 3, the lottery's levels, got 0; 0 has no ticket"),
-        (LOTTERY, "signs", 4, "level must lie in 1 to 3, the lottery's levels, got 4; 0 has no ticket"),
-        (VARIANTS["rate"], "signs", 1, "so rewind must be 'weights', got 'rate'; use replace"),
+        (LOTTERY, "sign", 1, "control must be one of reinit, shuffle, .*signs, got 'sign'. Choose"),
+        (LOTTERY, "signs", 0, "level must lie in 1 to 3, the lottery's levels, got 0. Level 0 has no ticket"),
+        (LOTTERY, "signs", 4, "level must lie in 1 to 3, the lottery's levels, got 4. Level 0 has no ticket"),
+        (VARIANTS["rate"], "signs", 1, "so rewind must be 'weights', got 'rate'. Use replace"),
     ],
 )
 def test_controls_that_do_not_exist_are_refused_before_anything_is_trained(lottery, kind, level, message, tmp_path):

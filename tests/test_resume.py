@@ -238,7 +238,7 @@ def test_a_process_killed_at_a_random_moment_ends_as_one_that_was_not(tmp_path):
 
 
 def kill_process(folder, checkpoint) -> int:
-    """Kill a run some moments after it has saved anew; return how many steps it had saved."""
+    """Kill a run some moments after it has saved anew, and return how many steps it had saved."""
     before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
     process = subprocess.Popen(
         [sys.executable, "-c", CHILD.format(here=str(HERE), folder=str(folder))],
@@ -304,7 +304,7 @@ def test_a_run_whose_record_lags_behind_its_checkpoint_is_refused(lost, tmp_path
     kill(experiment, tmp_path, dies_after_step(8), 2)
     path = tmp_path / experiment.folder_name / lost
     path.write_bytes(path.read_bytes()[: len(path.read_bytes()) // 2])
-    with pytest.raises(CheckpointError, match=rf"{lost} must .*, got .*; delete the folder"):
+    with pytest.raises(CheckpointError, match=rf"{lost} must .*, got .*\. Delete the folder"):
         run(experiment, tmp_path, progress=False)
 
 
@@ -355,7 +355,7 @@ def test_masked_and_csr_runs_end_at_the_same_accuracy_but_for_rounding(tmp_path)
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
     for read in (read_run, load_model):
-        with pytest.raises(FileNotFoundError, match=r"a run folder must hold experiment\.json, got .* without; give"):
+        with pytest.raises(FileNotFoundError, match=r"a run folder must hold experiment\.json, got .* without\. Give"):
             read(tmp_path)
 
 
