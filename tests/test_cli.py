@@ -572,8 +572,8 @@ def test_every_setting_of_every_score_can_be_given_as_it_would_be_printed(score)
     ("words", "sentence"),
     [
         (("--score", "snap"), "score must be one of .*snip.*, got 'snap'"),
-        (("--set", "snip.rounds=5"), "--set snip.rounds must come with its score, got no --score snip; add it"),
-        (("--score", "synflow", "--set", "snip.rounds=5"), "got no --score snip; add it"),
+        (("--set", "snip.rounds=5"), "--set snip.rounds must come with its score, got no --score snip. Add it"),
+        (("--score", "synflow", "--set", "snip.rounds=5"), "got no --score snip. Add it"),
         (("--score", "force", "--set", "force.colour=5"), "settings of force must be among .*rounds.*, got 'colour'"),
         (("--score", "snip", "--set", "snip.rounds=few"), "--set rounds of snip must be a whole number, got 'few'"),
         (("--score", "snip", "--set", "snip.rounds=0"), "rounds must lie in .*, got 0"),
@@ -726,7 +726,7 @@ def test_tricks_and_their_settings_are_taken(tmp_path):
     ("words", "sentence"),
     [
         (("--trick", "ghosts"), "trick must be one of .*ghost-neurons.*, got 'ghosts'"),
-        (("--set", "ghost-neurons.stop=5"), "must come with its trick, got no --trick ghost-neurons; add it"),
+        (("--set", "ghost-neurons.stop=5"), "must come with its trick, got no --trick ghost-neurons. Add it"),
         (
             ("--trick", "ghost-neurons", "--set", "ghost-neurons.end=5"),
             "settings of ghost-neurons must be among .*'end'",

@@ -190,7 +190,7 @@ def test_a_trough_that_lies_above_the_peak_is_refused_where_only_the_plan_can_te
 def test_ghosts_that_would_be_in_a_ticket_are_refused(trick):
     """The last ends where tricks usually do, after 0.4 of 18 steps."""
     sup = replace(SUP, experiment=replace(NET, tricks=(trick,)))
-    with pytest.raises(ValueError, match=r"gone when the first ticket is taken, at step 6, got stop=(18|7); give it"):
+    with pytest.raises(ValueError, match=r"gone when the first ticket is taken, at step 6, got stop=(18|7)\. Give it"):
         plan(sup, 1197)
 
 
@@ -322,7 +322,9 @@ def test_a_topology_that_is_not_frozen_goes_on_changing_within_the_cycles(tmp_pa
 
 def test_a_rule_that_has_stopped_cannot_go_on_within_cycles():
     """Named rules stop after three quarters of the training."""
-    with pytest.raises(ValueError, match=r"must go on in the cycles, after step 6, got stop=5; make it with stop=None"):
+    with pytest.raises(
+        ValueError, match=r"must continue in the cycles, after step 6, got stop=5\. Make it with stop=None"
+    ):
         plan(replace(SUP, freeze=False), 1197)
     plan(replace(SUP, freeze=False, experiment=replace(NET, rule=Static())), 1197)
     plan(replace(SUP, freeze=False, cycle_rate=0.1, cycle_epochs=4), 1197)  # no cycles

@@ -218,7 +218,7 @@ def load(file: Path) -> dict[str, Any]:
         head, *rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         _ = head["about"].get, [_group(row) for row in rows]
         if head["rows"] != len(rows):
-            raise ValueError(f"{len(rows)} rows of {head['rows']}")
+            raise ValueError(f"there must be {head['rows']} rows, got {len(rows)}")
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         raise ValueError(
             f"{file} must hold results that bench wrote, got a damaged or foreign file ({error!r}). Put a good copy in "
