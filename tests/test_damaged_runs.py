@@ -43,9 +43,9 @@ FINISHED = Experiment(
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory):
-    made = run(FINISHED, tmp_path_factory.mktemp("runs"), progress=False)
-    assert made.journal.steps == [0, 2, 4]
-    return made
+    finished = run(FINISHED, tmp_path_factory.mktemp("runs"), progress=False)
+    assert finished.journal.steps == [0, 2, 4]
+    return finished
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def damaged(whole: bytes, seed: int):
     """Yield copies with a flipped bit each, and copies that were cut off."""
     draw = random.Random(seed)
     for _ in range(FLIPS):
-        place = draw.randrange(len(whole))
-        yield whole[:place] + bytes([whole[place] ^ 1 << draw.randrange(8)]) + whole[place + 1 :]
+        position = draw.randrange(len(whole))
+        yield whole[:position] + bytes([whole[position] ^ 1 << draw.randrange(8)]) + whole[position + 1 :]
     for size in (0, len(whole) - 1, *(draw.randrange(len(whole)) for _ in range(CUTS))):
         yield whole[:size]
 
@@ -91,9 +91,9 @@ def test_no_flipped_bit_and_no_cut_in_a_finished_run_is_silent(name, history, pu
 
 def test_metrics_cut_between_two_lines_are_missed_wherever_it_is(history, put):
     lines = (history.folder / "metrics.jsonl").read_bytes().splitlines(keepends=True)
-    for kept in (0, int(0.6 * len(lines)), len(lines) - 1):
-        put("metrics.jsonl", b"".join(lines[:kept]))
-        with pytest.raises(CheckpointError, match=rf"metrics\.jsonl must hold {len(lines)} rows, .* got {kept},"):
+    for count in (0, int(0.6 * len(lines)), len(lines) - 1):
+        put("metrics.jsonl", b"".join(lines[:count]))
+        with pytest.raises(CheckpointError, match=rf"metrics\.jsonl must hold {len(lines)} rows, .* got {count},"):
             read_run(history.folder)
     (history.folder / "metrics.jsonl").unlink()
     with pytest.raises(CheckpointError, match=r"metrics\.jsonl must hold .*, got 0, the last of step none\. Delete"):
@@ -157,7 +157,7 @@ def test_a_checkpoint_of_another_network_is_refused(history, put):
 # --- tickets, states, costs -----------------------------------------------------------------------------------------
 
 
-def test_no_flipped_bit_and_no_cut_in_a_ticket_or_a_kept_state_is_silent(history, tmp_path):
+def test_no_flipped_bit_and_no_cut_in_a_ticket_or_a_saved_state_is_silent(history, tmp_path):
     model = load_model(history.folder)
     book = TicketBook(tmp_path)
     book.add(model, step=6, accuracy=0.5)
@@ -293,8 +293,8 @@ def test_an_experiment_of_another_version_is_refused_with_its_file(tmp_path):
 def test_a_run_starts_without_git_and_says_that_it_knows_no_commit(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "git" in code_version() or "unknown commit" in code_version()
-    made = run(FINISHED, tmp_path, progress=False, until=1)
-    assert (made.folder / "code.txt").read_text().startswith("sparsekit ")
+    history = run(FINISHED, tmp_path, progress=False, until=1)
+    assert (history.folder / "code.txt").read_text().startswith("sparsekit ")
 
 
 @pytest.mark.parametrize(

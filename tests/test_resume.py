@@ -1,4 +1,4 @@
-"""Runs: killed at any moment and taken up again, they end bit for bit as if nothing had happened."""
+"""Runs that are killed at any moment and resumed end bit for bit as if nothing had happened."""
 
 import importlib
 import json
@@ -102,12 +102,12 @@ every_experiment = pytest.mark.parametrize("name", EXPERIMENTS)
 @pytest.fixture(scope="module")
 def whole_runs(tmp_path_factory):
     """Each experiment carried out without interruption."""
-    made = {}
+    histories = {}
 
     def get(name):
-        if name not in made:
-            made[name] = run(EXPERIMENTS[name], tmp_path_factory.mktemp("whole"), progress=False)
-        return made[name]
+        if name not in histories:
+            histories[name] = run(EXPERIMENTS[name], tmp_path_factory.mktemp("whole"), progress=False)
+        return histories[name]
 
     return get
 
@@ -116,8 +116,8 @@ def assert_same_run(first, second):
     assert read_experiment(first.folder) == read_experiment(second.folder)
     for file in ("metrics.jsonl", "journal"):
         assert (first.folder / file).read_bytes() == (second.folder / file).read_bytes(), file
-    kept = [load_checkpoint(history.folder / "checkpoint.pt") for history in (first, second)]
-    assert same(*kept)
+    checkpoints = [load_checkpoint(history.folder / "checkpoint.pt") for history in (first, second)]
+    assert same(*checkpoints)
     assert {p.name for p in first.folder.iterdir()} == {p.name for p in second.folder.iterdir()}
 
 
@@ -372,13 +372,13 @@ def load_model_of(history):
 
 def test_a_run_that_another_process_is_at_waits_for_it_and_is_not_mixed_up(tmp_path, capsys):
     experiment, together = RIGL, []
-    place = tmp_path / experiment.folder_name
+    folder = tmp_path / experiment.folder_name
     second = threading.Thread(target=lambda: together.append(run(experiment, tmp_path)))
-    with alone(place):
+    with alone(folder):
         second.start()
         second.join(1)
         assert second.is_alive()
-        assert not place.exists()
+        assert not folder.exists()
     second.join(60)
     assert "another process trains it" in capsys.readouterr().out
     assert_same_run(together[0], run(experiment, tmp_path / "alone", progress=False))
