@@ -29,7 +29,9 @@ class Recipe:
     Args:
         name: the name that its run folders begin with.
         docs: what it trains, with its `Source:`. It becomes the docstring, where the options of a call are listed.
+        data: data set, by name.
         num_train: training examples of the data set.
+        model: network, by name.
         density: share of the weights that exist.
         epochs: passes over the training examples.
         batch_size: examples per step.
@@ -46,7 +48,9 @@ class Recipe:
 
     name: str
     docs: str = field(repr=False)
+    data: str
     num_train: int
+    model: str = "mlp"
     density: float
     epochs: int
     batch_size: int
@@ -89,7 +93,8 @@ class Recipe:
         density = self.density if density is None else density
         epochs = self.epochs if epochs is None else epochs
         _check_fields(settings, rule)
-        settings = {"batch_size": self.batch_size, **self.settings, **settings}
+        recipe = {"data": self.data, "model": self.model, "batch_size": self.batch_size, **self.settings}
+        settings = {**recipe, **settings}
         if self.learning_rate is not None:
             settings.setdefault("learning_rate", self.learning_rate(self._steps(epochs, settings["batch_size"])))
         if isinstance(settings.get("score"), str):

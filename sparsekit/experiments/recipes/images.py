@@ -19,12 +19,13 @@ fashion_mini_mlp = register_recipe(
         Source: data of Xiao et al. (2017), arXiv:1708.07747. The network is that of LeCun et al. (1998), and the set-up
             is ours.
         """,
+        data="fashion-mini",
         num_train=5000,
         density=0.05,
         epochs=20,
         batch_size=128,
         every=25,
-        settings={"data": "fashion-mini", "model_settings": {"hidden": (300, 100)}},
+        settings={"model_settings": {"hidden": (300, 100)}},
     )
 )
 
@@ -35,12 +36,13 @@ fashion_mini_cnn = register_recipe(
 
         Source: data of Xiao et al. (2017), arXiv:1708.07747. The set-up is ours.
         """,
+        data="fashion-mini",
         num_train=5000,
+        model="small-cnn",
         density=0.1,
         epochs=12,
         batch_size=128,
         every=25,
-        settings={"data": "fashion-mini", "model": "small-cnn"},
     )
 )
 
@@ -57,16 +59,16 @@ cifar10_resnet20 = register_recipe(
         Source: He et al. (2016), arXiv:1512.03385, section 4.2, for network and augmentation. Evci et al. (2020) for
             the rewiring.
         """,
+        data="cifar10",
         num_train=50_000,
+        model="resnet20",
         density=0.1,
         epochs=160,
         batch_size=128,
         every=100,
         learning_rate=_divided_twice,
         settings={
-            "data": "cifar10",
             "augment": True,
-            "model": "resnet20",
             "optimizer_settings": {"momentum": 0.9, "weight_decay": 5e-4},
         },
     )
@@ -80,6 +82,6 @@ cifar10_resnet18 = register_recipe(
 
         Source: He et al. (2016), arXiv:1512.03385. Evci et al. (2020) for the rewiring.
         """,
-        settings={**cifar10_resnet20.settings, "model": "resnet18"},
+        model="resnet18",
     )
 )

@@ -16,6 +16,7 @@ digits_mlp = register_recipe(
 
         Source: our set-up for small machines. The allocation and schedule are those of Evci et al. (2020).
         """,
+        data="digits",
         num_train=1197,
         density=0.05,
         epochs=60,
@@ -34,12 +35,12 @@ mnist1d_mlp = register_recipe(
 
         Source: data of Greydanus (2020), arXiv:2011.14439. The set-up is ours.
         """,
+        data="mnist1d",
         num_train=4000,
         density=0.05,
         epochs=40,
         batch_size=64,
         every=50,
-        settings={"data": "mnist1d"},
     )
 )
 
@@ -73,6 +74,7 @@ def wide_mlp(*, width: int = 65_536, fan_in: int = 20, density: float | None = N
     recipe = Recipe(
         name="wide-mlp",
         docs=wide_mlp.__doc__ or "",
+        data="digits",
         num_train=1197,
         density=density or min(1.0, connections / weights),
         epochs=4,
