@@ -222,7 +222,7 @@ sys.path.insert(0, {here!r})
 import torch
 torch.set_num_threads(1)
 import test_resume
-from sparsekit import registry
+from sparsekit.utils import registry
 registry.names("model")
 registry._registered["model"]["mlp-with-dropout"] = test_resume.mlp_with_dropout
 test_resume.run(test_resume.LONG, {folder!r}, progress=False, checkpoint_steps=1)
