@@ -476,9 +476,7 @@ HAS_GLIBC = sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallinfo2")
 
 
 @pytest.mark.skipif(not HAS_GLIBC, reason="only the GNU C library can be told to keep memory, and asked what it keeps")
-@pytest.mark.parametrize(
-    "size", [2**24, 2**26]
-)  # activations of a batch, the larger kept by no version
+@pytest.mark.parametrize("size", [2**24, 2**26])  # activations of a batch, the larger kept by no version
 def test_the_command_line_keeps_the_memory_it_frees(size):
     def told(*words):
         return int(subprocess.run([sys.executable, "-c", *words], capture_output=True, check=True).stdout)
