@@ -158,7 +158,7 @@ SUMMARY = {  # maps what a line of the summary says to the networks it is about
     "**superposed** (mean, pruned once)": ("cheap tickets", "superposed"),
     "pruned after each ticket": ("cheap tickets", "pruned each time"),
     "active-only": ("cheap tickets", "active-only"),
-    "fading": ("cheap tickets", "fading"),
+    "EMA": ("cheap tickets", "EMA"),
     "mean, not pruned": ("cheap tickets", "mean, not pruned"),
     "ensemble of the tickets": ("cheap tickets", "ensemble"),
     "no exploration, superposed": ("no exploration", "superposed"),

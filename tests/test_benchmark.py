@@ -314,20 +314,21 @@ def test_the_report_shows_updates_in_training_steps_with_their_slope():
 
 
 def test_new_rows_take_the_place_of_those_of_the_same_case_only(tmp_path):
-    file = tmp_path / "layers.json"
+    file = tmp_path / "layers.jsonl"
     save(file, "layers", LAYER_ROWS)
     found = save(file, "layers", [row("masked", 0.1, 0.8)])
     expected = [("dense, contiguous", 0.5), ("csr, feature-major", 0.5), ("masked", 0.1)]
     assert [(one["method"], one["density"]) for one in found["rows"]] == expected
     assert load(file) == found
+    assert [json.loads(line) for line in file.read_text().splitlines()][1:] == found["rows"], "a row a line"
 
 
 def test_what_another_machine_measured_is_not_mixed_in(tmp_path):
-    file = tmp_path / "layers.json"
+    file = tmp_path / "layers.jsonl"
     save(file, "layers", LAYER_ROWS)
-    found = load(file)
-    found["about"]["processor"] = "abacus"
-    file.write_text(json.dumps(found))
+    head, *rows = file.read_text().splitlines(keepends=True)
+    about = {**json.loads(head)["about"], "processor": "abacus"}
+    file.write_text("".join([json.dumps({**json.loads(head), "about": about}) + "\n", *rows]))
     assert [one["method"] for one in save(file, "layers", [row("masked", 0.1, 0.8)])["rows"]] == ["masked"]
 
 
@@ -393,7 +394,7 @@ def test_the_command_measures_everything_and_writes_a_report(tiny, tmp_path):
     for words in ("tiny linear", "tiny conv", "tiny MLP", "tiny ResNet", "torch CSR", "scipy", "masked", "rigl"):
         assert words in report
     for what in ("layers", "networks", "update", "memory"):
-        rows = load(tmp_path / "quick" / "results" / f"{what}.json")["rows"]
+        rows = load(tmp_path / "quick" / "results" / f"{what}.jsonl")["rows"]
         times = [time for one in rows for time in one.get("ms", [])]
         assert rows
         assert all(math.isfinite(time) and time > 0 for time in times)
@@ -403,7 +404,7 @@ def test_one_case_of_one_suite_can_be_measured(tiny, tmp_path):
     words = ["bench", "layers", "--only", "linear", "--sparsity", "0.5", "--sparsity", "0.75", "--quick"]
     result = CliRunner().invoke(cli.app, [*words, "--folder", str(tmp_path)])
     assert result.exit_code == 0, (result.output, result.exception)
-    rows = load(tmp_path / "quick" / "results" / "layers.json")["rows"]
+    rows = load(tmp_path / "quick" / "results" / "layers.jsonl")["rows"]
     assert {(one["case"], one["density"]) for one in rows} == {("linear", 0.5), ("linear", 0.25)}
 
 

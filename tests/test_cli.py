@@ -49,7 +49,7 @@ def shell(*words: str, **settings) -> subprocess.CompletedProcess:
 
 @pytest.fixture
 def say(monkeypatch, capsys):
-    """`say("list", "rules")` runs `main` as a shell would; returns exit code, output and errors."""
+    """`say("list", "rules")` runs `main` as a shell would, and returns exit code, output and errors."""
 
     def run_main(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["sparsekit", *words])
@@ -63,7 +63,7 @@ def say(monkeypatch, capsys):
 
 @pytest.fixture
 def refused(say, tmp_path):
-    """`refused("digits-mlp", "--density", "2")` trains, which must fail with one sentence; returns the sentence."""
+    """`refused("digits-mlp", "--density", "2")` trains, which must fail with one sentence, and returns the sentence."""
 
     def run_train(*words: str) -> str:
         code, out, err = say("train", *QUICK, "--folder", str(tmp_path / "runs"), *words)
@@ -112,12 +112,12 @@ def test_training_makes_a_run_and_prints_its_folder_accuracy_and_density(trained
 def test_training_prints_a_table_of_the_layers(trained, history):
     rows = [line.split() for line in trained.output.splitlines()[-3:]]
     assert [row[0] for row in rows] == ["fc1", "fc2", "head"] == list(history.journal[-1])
-    for (name, *shape, count, density, kept), layer in zip(rows, history.journal[-1].values(), strict=True):
+    for (name, *shape, count, density, survival), layer in zip(rows, history.journal[-1].values(), strict=True):
         assert "".join(shape) == "x".join(map(str, layer.shape))
         assert int(count.replace(",", "")) == layer.count
         assert float(density) == pytest.approx(layer.density, abs=5e-5)
         survivors = (layer & history.journal.initial[name]).count
-        assert kept == f"{survivors / layer.count:.1%}"
+        assert survival == f"{survivors / layer.count:.1%}"
         assert 0 < survivors < layer.count
 
 
@@ -166,8 +166,8 @@ def test_a_setting_reaches_the_rule(setting, name, value):
 
 
 def made_rule(*settings: str, rule: str = "rigl"):
-    given = values.rule_settings_of(rule, values.pairs_of(settings))
-    return get("recipe", "digits-mlp")(rule=rule, rule_settings=given).rule
+    rule_settings = values.rule_settings_of(rule, values.pairs_of(settings))
+    return get("recipe", "digits-mlp")(rule=rule, rule_settings=rule_settings).rule
 
 
 def test_settings_may_be_repeated_and_are_kept_with_the_run(tmp_path):
@@ -177,10 +177,10 @@ def test_settings_may_be_repeated_and_are_kept_with_the_run(tmp_path):
 
 @pytest.mark.parametrize("rule", names("rule"))
 def test_every_setting_of_every_rule_can_be_given_as_it_would_be_printed(rule):
-    made = made_rule(rule=rule)
-    plain = {f.name: getattr(made, f.name) for f in fields(made)}
-    given = [f"{name}={value}" for name, value in plain.items() if isinstance(value, bool | int | float | str)]
-    assert made_rule(*given, rule=rule) == made
+    expected = made_rule(rule=rule)
+    plain = {f.name: getattr(expected, f.name) for f in fields(expected)}
+    arguments = [f"{name}={value}" for name, value in plain.items() if isinstance(value, bool | int | float | str)]
+    assert made_rule(*arguments, rule=rule) == expected
 
 
 def test_dense_trains_the_whole_network(tmp_path):
@@ -347,9 +347,9 @@ def test_a_narrow_terminal_cuts_no_word(kind, monkeypatch):
     monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.setenv("COLUMNS", "60")
     cli.app(["list", kind], standalone_mode=False)
-    shown = screen.getvalue()
-    assert "…" not in shown
-    assert all(re.search(rf"\b{name}\b", shown) for name in names(kind))
+    text = screen.getvalue()
+    assert "…" not in text
+    assert all(re.search(rf"\b{name}\b", text) for name in names(kind))
 
 
 def test_brackets_are_printed_and_not_taken_for_colours(capsys):
@@ -375,15 +375,15 @@ def test_an_unknown_kind_gets_a_sentence_with_the_known_ones(say):
 
 
 def test_show_prints_what_training_printed(trained, history):
-    shown = invoke("show", str(history.folder))
-    assert (shown.exit_code, shown.output) == (0, trained.output)
+    result = invoke("show", str(history.folder))
+    assert (result.exit_code, result.output) == (0, trained.output)
 
 
 def test_show_of_a_dense_run_has_no_table(tmp_path):
-    shown = invoke("show", str(train(tmp_path, "--rule", "dense").folder))
-    assert shown.exit_code == 0
-    assert "test accuracy" in shown.output
-    assert "connections" not in shown.output
+    result = invoke("show", str(train(tmp_path, "--rule", "dense").folder))
+    assert result.exit_code == 0
+    assert "test accuracy" in result.output
+    assert "connections" not in result.output
 
 
 @pytest.mark.parametrize("what", ["empty", "file", "missing"])
@@ -423,19 +423,19 @@ def test_the_example_of_list_runs():
 
 def test_the_example_of_show_shows_the_run_that_the_example_of_train_makes(tmp_path, monkeypatch, history):
     monkeypatch.chdir(tmp_path)
-    made = []
+    folders = []
     with monkeypatch.context() as patch:
         patch.setattr(
-            "sparsekit.experiments.run", lambda experiment, folder, **_: made.append(folder / experiment.folder_name)
+            "sparsekit.experiments.run", lambda experiment, folder, **_: folders.append(folder / experiment.folder_name)
         )
         invoke(*example_of("train"))
     folder = Path(example_of("show")[1])
-    assert made == [folder]
+    assert folders == [folder]
     folder.parent.mkdir()
     shutil.copytree(history.folder, folder)
-    shown = invoke(*example_of("show"))
-    assert shown.exit_code == 0
-    assert shown.output.startswith(f"{folder}\n")
+    result = invoke(*example_of("show"))
+    assert result.exit_code == 0
+    assert result.output.startswith(f"{folder}\n")
 
 
 HELP = """
@@ -476,15 +476,15 @@ HAS_GLIBC = sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallinfo2")
 
 
 @pytest.mark.skipif(not HAS_GLIBC, reason="only the GNU C library can be told to keep memory, and asked what it keeps")
-@pytest.mark.parametrize("size", [2**24, 2**26])  # activations of a batch; the larger ones no version keeps by itself
+@pytest.mark.parametrize("size", [2**24, 2**26])  # activations of a batch, the larger kept by no version
 def test_the_command_line_keeps_the_memory_it_frees(size):
     def told(*words):
         return int(subprocess.run([sys.executable, "-c", *words], capture_output=True, check=True).stdout)
 
     if size > 2**25 and not told(TAKES_64_MIB):
         pytest.skip("this version of the GNU C library keeps no block above 32 MiB")
-    kept, usual = told(FREED, "keep", str(size)), told(FREED, "usual", str(size))
-    assert kept >= size > usual
+    keeping, usual = told(FREED, "keep", str(size)), told(FREED, "usual", str(size))
+    assert keeping >= size > usual
 
 
 @pytest.mark.parametrize(("system", "library"), [("darwin", None), ("linux", object())])
@@ -516,7 +516,7 @@ def test_an_environment_that_asks_for_more_threads_than_processors_is_refused(sa
     assert f"{name} must lie between 1 and" in say("list")[2]
     monkeypatch.setenv(name, "1,100000")
     assert f"{name} must lie between 1 and" in say("list")[2]
-    for fine in ("1", "", "many"):  # the last one is for the library to judge
+    for fine in ("1", "", "many"):  # the library decides on the last one
         monkeypatch.setenv(name, fine)
         assert say("list")[0] == 0
 
@@ -554,16 +554,16 @@ def test_a_score_and_its_settings_are_taken(tmp_path):
 
 def test_a_score_without_settings_keeps_its_folder(tmp_path):
     history = train(tmp_path, "--rule", "static", "--score", "snip")
-    made = get("recipe", "digits-mlp")(rule="static", score="snip", epochs=1)
-    assert history.folder.name == made.folder_name
-    assert read_experiment(history.folder) == made
+    expected = get("recipe", "digits-mlp")(rule="static", score="snip", epochs=1)
+    assert history.folder.name == expected.folder_name
+    assert read_experiment(history.folder) == expected
 
 
 @pytest.mark.parametrize("score", names("score"))
 def test_every_setting_of_every_score_can_be_given_as_it_would_be_printed(score):
-    made = get("score", score)()
-    pairs = {f"{score}.{f.name}": f"{getattr(made, f.name)}" for f in fields(made)}
-    assert values.score_of(score, {**pairs, "every": "5"}) == (made, {"every": "5"})
+    expected = get("score", score)()
+    pairs = {f"{score}.{f.name}": f"{getattr(expected, f.name)}" for f in fields(expected)}
+    assert values.score_of(score, {**pairs, "every": "5"}) == (expected, {"every": "5"})
     changed, _ = values.score_of(score, {f"{score}.rounds": "7", f"{score}.allow_regrowth": "true"})
     assert (changed.rounds, changed.allow_regrowth) == (7, True)
 
@@ -572,8 +572,8 @@ def test_every_setting_of_every_score_can_be_given_as_it_would_be_printed(score)
     ("words", "sentence"),
     [
         (("--score", "snap"), "score must be one of .*snip.*, got 'snap'"),
-        (("--set", "snip.rounds=5"), "--set snip.rounds must come with its score, got no --score snip; add it"),
-        (("--score", "synflow", "--set", "snip.rounds=5"), "got no --score snip; add it"),
+        (("--set", "snip.rounds=5"), "--set snip.rounds must come with its score, got no --score snip. Add it"),
+        (("--score", "synflow", "--set", "snip.rounds=5"), "got no --score snip. Add it"),
         (("--score", "force", "--set", "force.colour=5"), "settings of force must be among .*rounds.*, got 'colour'"),
         (("--score", "snip", "--set", "snip.rounds=few"), "--set rounds of snip must be an integer, got 'few'"),
         (("--score", "snip", "--set", "snip.rounds=0"), "rounds must lie in .*, got 0"),
@@ -617,8 +617,8 @@ def test_every_option_of_a_lottery_reaches_it(monkeypatch, tmp_path):
     words = ("--rewind", "finetune", "--finetune-rate", "0.01", "--rewind-step", "3", "--seed", "4")
     invoke(*LOTTERY, *words, "--folder", str(tmp_path))
     dense = get("recipe", "digits-mlp")(rule="dense", seed=4, epochs=1)
-    given = {"levels": 2, "prune": 0.5, "rewind": "finetune", "finetune_rate": 0.01, "rewind_step": 3}
-    assert plans == [get("lottery", "lottery")(experiment=dense, **given)]
+    settings = {"levels": 2, "prune": 0.5, "rewind": "finetune", "finetune_rate": 0.01, "rewind_step": 3}
+    assert plans == [get("lottery", "lottery")(experiment=dense, **settings)]
 
 
 @pytest.mark.parametrize(
@@ -666,17 +666,17 @@ def test_the_superposition_that_is_kept_has_the_accuracy_of_the_table(tmp_path, 
     from sparsekit.experiments.sup_tickets import run_sup_tickets
     from sparsekit.tickets import read_ticket
 
-    found = run_sup_tickets(SUP, tmp_path, progress=False)
-    output.show_superpositions(found, None)
+    collection = run_sup_tickets(SUP, tmp_path, progress=False)
+    output.show_superpositions(collection, None)
     printed = dict(re.findall(r"^ *(\S[\w ,-]*?)  +([\d.]+)", capsys.readouterr().out, re.MULTILINE))
     data = datasets.load("digits", flat=False)
-    model = load_model(found.history.folder)
+    model = load_model(collection.history.folder)
     test = [(data.prepare(data.test.inputs), data.test.labels)]
-    kept = read_ticket(found.history.folder / "superposed.safetensors")
-    measured = evaluate(kept.model_like(model), test).accuracy
-    assert f"{measured:.4f}" == f"{kept.accuracy:.4f}" == printed["superposed"]
-    assert kept.topology == found.superposed().topology
-    assert measured != evaluate(found.superposed().model_like(model), test).accuracy
+    ticket = read_ticket(collection.history.folder / "superposed.safetensors")
+    measured = evaluate(ticket.model_like(model), test).accuracy
+    assert f"{measured:.4f}" == f"{ticket.accuracy:.4f}" == printed["superposed"]
+    assert ticket.topology == collection.superposed().topology
+    assert measured != evaluate(collection.superposed().model_like(model), test).accuracy
 
 
 def test_sup_tickets_shows_controls_where_they_are_asked_for(tmp_path):
@@ -726,7 +726,7 @@ def test_tricks_and_their_settings_are_taken(tmp_path):
     ("words", "sentence"),
     [
         (("--trick", "ghosts"), "trick must be one of .*ghost-neurons.*, got 'ghosts'"),
-        (("--set", "ghost-neurons.stop=5"), "must come with its trick, got no --trick ghost-neurons; add it"),
+        (("--set", "ghost-neurons.stop=5"), "must come with its trick, got no --trick ghost-neurons. Add it"),
         (
             ("--trick", "ghost-neurons", "--set", "ghost-neurons.end=5"),
             "settings of ghost-neurons must be among .*'end'",

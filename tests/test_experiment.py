@@ -52,23 +52,23 @@ def build(experiment):
 
 
 @pytest.mark.parametrize("name", registry.names("rule"))
-@pytest.mark.parametrize("asked", [{"score": Magnitude()}, {"shuffle": True}], ids=["score", "shuffle"])
-def test_a_score_or_a_control_decides_where_a_training_begins_or_is_refused(name, asked):
+@pytest.mark.parametrize("settings", [{"score": Magnitude()}, {"shuffle": True}], ids=["score", "shuffle"])
+def test_a_score_or_a_control_decides_where_a_training_begins_or_is_refused(name, settings):
     rule = make_rule(name, total_steps=20)
-    drawn = build(replace(SMALL, rule=rule))
-    if samples_anew(rule) or topology_of(drawn).density == 1:
-        with pytest.raises(ValueError, match=f"{next(iter(asked))} must be left out where it cannot act"):
-            replace(SMALL, rule=rule, **asked)
+    at_random = build(replace(SMALL, rule=rule))
+    if samples_anew(rule) or topology_of(at_random).density == 1:
+        with pytest.raises(ValueError, match=f"{next(iter(settings))} must be left out where it cannot act"):
+            replace(SMALL, rule=rule, **settings)
     else:
-        scored = replace(SMALL, rule=rule, **asked)
+        scored = replace(SMALL, rule=rule, **settings)
         data = datasets.load("mnist1d", num_train=40, num_test=20)
         scored = replace(scored, score_samples=1)
         model = build_model(scored, input_shape=data.shape, num_classes=10, data=data)
-        assert topology_of(model) != topology_of(drawn)
+        assert topology_of(model) != topology_of(at_random)
 
 
 @pytest.mark.parametrize("name", registry.names("rule"))
-def test_a_rule_says_so_where_it_draws_every_place_anew(name):
+def test_a_rule_says_so_where_it_draws_every_position_anew(name):
     rule = make_rule(name, total_steps=20)
     counts = {"fc": (8, 8)}
     firsts = [
@@ -78,10 +78,10 @@ def test_a_rule_says_so_where_it_draws_every_place_anew(name):
     assert (firsts[0] == firsts[1]) == samples_anew(rule)
 
 
-@pytest.mark.parametrize("asked", [{"score": Magnitude()}, {"shuffle": True}], ids=["score", "shuffle"])
-def test_a_kept_state_leaves_a_score_nothing_to_say(asked):
-    with pytest.raises(ValueError, match="must be left out .* start abc, which brings a topology of its own"):
-        replace(SMALL, init_from="abc", **asked)
+@pytest.mark.parametrize("settings", [{"score": Magnitude()}, {"shuffle": True}], ids=["score", "shuffle"])
+def test_a_saved_state_leaves_a_score_nothing_to_say(settings):
+    with pytest.raises(ValueError, match="must be left out .* init_from abc, which brings a topology of its own"):
+        replace(SMALL, init_from="abc", **settings)
 
 
 def test_all_weights_leave_a_score_nothing_to_say():
@@ -307,10 +307,10 @@ def test_allocation_exclusion_and_storage_reach_the_model():
     assert topology_of(model).density == pytest.approx(0.2, abs=0.002)
 
 
-def test_a_shuffled_experiment_begins_with_as_many_connections_in_each_layer_at_other_places():
-    given, shuffled = (topology_of(build(replace(SMALL, shuffle=shuffle))) for shuffle in (False, True))
-    assert [layer.count for layer in shuffled.values()] == [layer.count for layer in given.values()]
-    assert (shuffled & given).count < 0.5 * given.count
+def test_a_shuffled_experiment_begins_with_as_many_connections_in_each_layer_at_other_positions():
+    unshuffled, shuffled = (topology_of(build(replace(SMALL, shuffle=shuffle))) for shuffle in (False, True))
+    assert [layer.count for layer in shuffled.values()] == [layer.count for layer in unshuffled.values()]
+    assert (shuffled & unshuffled).count < 0.5 * unshuffled.count
 
 
 def test_building_leaves_torchs_random_state_alone():

@@ -1,4 +1,4 @@
-"""Runs that begin from a kept state, at a later step, or stop early: the rest is what it would have been."""
+"""Runs that begin from a saved state, at a later step, or stop early. The rest is what it would have been."""
 
 from dataclasses import replace
 
@@ -50,19 +50,19 @@ def test_a_run_that_is_beyond_that_step_stays_as_it_is(tmp_path):
 
 
 def test_a_run_until_no_step_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="until must be at least 1 or None, got 0; leave it out"):
+    with pytest.raises(ValueError, match="until must be at least 1 or None, got 0. Leave it out"):
         run(RIGL, tmp_path / "runs", progress=False, until=0)
     assert not (tmp_path / "runs").exists()
 
 
-# --- kept states --------------------------------------------------------------------------------------------------
+# --- saved states -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kept", ["masked", "csr"])
-@pytest.mark.parametrize("wanted", ["masked", "csr"])
-def test_a_kept_state_comes_back_bit_by_bit_in_either_storage(kept, wanted, tmp_path):
-    model = ticket(storage=kept)
-    other = ticket(seed=1, density=0.5, storage=wanted)
+@pytest.mark.parametrize("saved_in", ["masked", "csr"])
+@pytest.mark.parametrize("loaded_in", ["masked", "csr"])
+def test_a_saved_state_is_loaded_bit_for_bit_in_either_storage(saved_in, loaded_in, tmp_path):
+    model = ticket(storage=saved_in)
+    other = ticket(seed=1, density=0.5, storage=loaded_in)
     load_initial_state(tmp_path, save_initial_state(tmp_path, model), other)
     assert topology_of(other) == topology_of(model)
     assert same(densify(other).state_dict(), densify(model).state_dict())
@@ -92,13 +92,13 @@ def test_a_damaged_state_and_that_of_another_model_are_refused(tmp_path):
         load_initial_state(tmp_path, name, torch.nn.Linear(2, 2))
     file = tmp_path / INITIAL_STATES / f"{name}.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
-    with pytest.raises(ValueError, match="must hold the state it is named after, got another; make it anew"):
+    with pytest.raises(ValueError, match="must hold the state it is named after, got another. Make it anew"):
         load_initial_state(tmp_path, name, ticket())
 
 
 def test_a_run_without_its_state_says_where_it_must_lie_and_leaves_no_folder_behind(tmp_path):
     experiment = replace(STATIC, init_from="0123456789abcdef")
-    with pytest.raises(FileNotFoundError, match=r"must lie at .*0123456789abcdef.safetensors, got none; copy it"):
+    with pytest.raises(FileNotFoundError, match=r"must lie at .*0123456789abcdef.safetensors, got none. Copy it"):
         run(experiment, tmp_path, progress=False)
     assert not list(tmp_path.iterdir())
 
@@ -109,11 +109,11 @@ def test_a_run_without_its_state_says_where_it_must_lie_and_leaves_no_folder_beh
 def test_a_run_begins_with_the_topology_and_the_values_of_its_state(tmp_path, monkeypatch):
     model = ticket()
     experiment = replace(STATIC, init_from=save_initial_state(tmp_path, model))
-    seen = []
-    patch_training(monkeypatch, lambda trained: seen.append((topology_of(trained), densify(trained).state_dict())))
+    begun = []
+    patch_training(monkeypatch, lambda trained: begun.append((topology_of(trained), densify(trained).state_dict())))
     history = run(experiment, tmp_path, progress=False)
-    assert seen[0][0] == topology_of(model) == history.journal.initial
-    assert same(seen[0][1], densify(model).state_dict())
+    assert begun[0][0] == topology_of(model) == history.journal.initial
+    assert same(begun[0][1], densify(model).state_dict())
 
 
 def patch_training(monkeypatch, look):
@@ -130,11 +130,11 @@ def patch_training(monkeypatch, look):
 def test_the_first_step_decides_the_data_the_learning_rate_and_what_is_recorded(tmp_path, monkeypatch):
     from test_resume import RUN
 
-    seen = {}
+    calls = {}
 
     def training(model, optimizer, batches, *args, seed, first_step, learning_rate, whole=RUN.training, **kwargs):
         batches = list(batches)
-        seen.setdefault(first_step, ([x for x, _ in batches], learning_rate))
+        calls.setdefault(first_step, ([x for x, _ in batches], learning_rate))
         yield from whole(
             model,
             optimizer,
@@ -148,15 +148,15 @@ def test_the_first_step_decides_the_data_the_learning_rate_and_what_is_recorded(
 
     monkeypatch.setattr(RUN, "training", training)
     run(STATIC, tmp_path, progress=False)
-    whole = dict(seen)
-    seen.clear()
+    whole = dict(calls)
+    calls.clear()
     late = run(
         replace(STATIC, init_from=save_initial_state(tmp_path, ticket()), first_step=4), tmp_path, progress=False
     )
-    assert list(seen) == [4, 6]
-    assert same(seen[4][0], whole[3][0][1:])  # three batches an epoch: the second of the second epoch
-    assert same(seen[6][0], whole[6][0])
-    assert [seen[4][1](step) for step in range(9)] == [whole[0][1](step) for step in range(9)]
+    assert list(calls) == [4, 6]
+    assert same(calls[4][0], whole[3][0][1:])  # three batches an epoch: the second of the second epoch
+    assert same(calls[6][0], whole[6][0])
+    assert [calls[4][1](step) for step in range(9)] == [whole[0][1](step) for step in range(9)]
     assert [row.step for row in late.rows if row.name == "train loss"] == [4, 5, 6, 7, 8]
     assert [row.step for row in late.rows if row.name == "test accuracy"] == [5, 8], "nothing is taken over"
 
@@ -177,8 +177,8 @@ def test_the_accuracy_of_what_a_run_began_from_is_none_of_its_own(tmp_path):
 @pytest.mark.parametrize("storage", ["masked", "csr"])
 def test_a_run_from_a_state_that_was_killed_ends_as_one_that_was_not(death, storage, tmp_path):
     experiments = []
-    for place in ("whole", "killed"):
-        name = save_initial_state(tmp_path / place, ticket())
+    for folder in ("whole", "killed"):
+        name = save_initial_state(tmp_path / folder, ticket())
         experiments.append(replace(RIGL, storage=storage, init_from=name, first_step=4))
     assert experiments[0] == experiments[1]
     whole = run(experiments[0], tmp_path / "whole", progress=False)
@@ -199,7 +199,7 @@ def test_a_finished_run_needs_its_state_no_more(tmp_path):
 
 
 def test_a_first_step_after_the_end_is_refused_and_leaves_no_folder_behind(tmp_path):
-    with pytest.raises(ValueError, match="first_step must lie before the end, got 9 and 9 steps; choose an earlier"):
+    with pytest.raises(ValueError, match="first_step must lie before the end, got 9 and 9 steps. Choose an earlier"):
         run(replace(STATIC, first_step=9), tmp_path / "runs", progress=False)
     assert not (tmp_path / "runs").exists()
     with pytest.raises(ValueError, match=r"Experiment.first_step must lie in \[0, inf\], got -1"):

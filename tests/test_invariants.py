@@ -103,12 +103,12 @@ def test_kept_weights_are_unchanged_and_grown_ones_and_their_momentum_are_zero(s
     assert change.num_grown == change.num_dropped > 0
     for name, layer in sk.sparse_layers(model).items():
         old, values = before[name]
-        place = old.position_of(layer.indices)
+        position = old.position_of(layer.indices)
         momentum = layer.unpack(optimizer.state[layer.param]["momentum_buffer"])
-        assert torch.equal(layer.values()[place >= 0], values[place[place >= 0]])
-        assert not layer.values()[place < 0].any()
-        assert not momentum[place < 0].any()
-        assert momentum[place >= 0].any()
+        assert torch.equal(layer.values()[position >= 0], values[position[position >= 0]])
+        assert not layer.values()[position < 0].any()
+        assert not momentum[position < 0].any()
+        assert momentum[position >= 0].any()
 
 
 @every_rule
@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_same_masks_and_values_and_another_gives_others(
 
 @every_rule
 @both_storages
-def test_the_topology_is_frozen_after_stop_and_values_go_on(storage, make_rule):
+def test_the_topology_is_frozen_after_stop_and_values_keep_training(storage, make_rule):
     make, shape = MODELS["linear"]
     model = sparse(make(), storage)
     optimizer = OPTIMIZERS["momentum"](model.parameters())
@@ -200,10 +200,10 @@ def test_clipping_sees_only_existing_connections_on_rewiring_steps_as_well(stora
         nn.functional.cross_entropy(plain(inputs), labels).backward()
         masks = {f"{name}.weight": layer.mask() for name, layer in sk.topology_of(model).items()}
         parts = [p.grad * masks[name] if name in masks else p.grad for name, p in plain.named_parameters()]
-        wanted = torch.cat([part.flatten() for part in parts]).norm()
+        expected = torch.cat([part.flatten() for part in parts]).norm()
         with sk.capture_io(model) as io:
             nn.functional.cross_entropy(model(inputs), labels).backward()
-        torch.testing.assert_close(nn.utils.clip_grad_norm_(model.parameters(), 0.1), wanted, rtol=1e-12, atol=0)
+        torch.testing.assert_close(nn.utils.clip_grad_norm_(model.parameters(), 0.1), expected, rtol=1e-12, atol=0)
         rule = rewiring(make_rule, every=1)
         sk.rewire(model, rule.propose(sk.views(model, io), step, sk.generator(step)))
         model.zero_grad()

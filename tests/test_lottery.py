@@ -15,7 +15,7 @@ from training_helpers import same
 from sparsekit.experiments import Experiment, build_model, load_model, run
 from sparsekit.experiments.initial_state import INITIAL_STATES
 from sparsekit.experiments.lottery import CONTROLS, Lottery, run_control, run_lottery
-from sparsekit.experiments.lottery.levels import Outset, Place, largest
+from sparsekit.experiments.lottery.levels import InitialState, LotteryRuns, largest
 from sparsekit.layers import densify, sparse_layers, sparsify, topology_of
 from sparsekit.rules import SET
 from sparsekit.schedules import Constant
@@ -24,7 +24,7 @@ from sparsekit.train import load_checkpoint
 from sparsekit.tricks import GhostSkips, RescaledInit, ghosts_of
 from sparsekit.utils.settings import from_plain, to_plain
 
-# Three steps an epoch, nine in all; batch norm and dropout-free, so that every number follows from weights and data.
+# Three steps an epoch, nine in all. Batch norm and no dropout, so every number follows from weights and data.
 DENSE = Experiment(
     recipe="dense",
     data="digits",
@@ -53,12 +53,12 @@ STEPS = 9
 @pytest.fixture(scope="module")
 def won(tmp_path_factory):
     """Each lottery carried out once."""
-    made = {}
+    histories = {}
 
     def get(name):
-        if name not in made:
-            made[name] = run_lottery(VARIANTS[name], tmp_path_factory.mktemp("lottery"), progress=False)
-        return made[name]
+        if name not in histories:
+            histories[name] = run_lottery(VARIANTS[name], tmp_path_factory.mktemp("lottery"), progress=False)
+        return histories[name]
 
     return get
 
@@ -108,21 +108,21 @@ def test_densities_are_the_published_ones():
 
 
 WRONG = {
-    "levels": ({"levels": 0}, "levels must be at least 1, got 0. Raise it"),
-    "step": ({"rewind_step": -1}, "rewind_step must be at least 0, got -1. Raise it"),
-    "prune nothing": ({"prune": 0.0}, "prune must lie between 0 and 1, got 0.0; 0.2 removes"),
-    "prune all": ({"prune": 1.0}, "prune must lie between 0 and 1, got 1.0; 0.2 removes"),
-    "rewind": ({"rewind": "back"}, "rewind must be one of weights, rate, finetune, got 'back'; choose"),
+    "levels": ({"levels": 0}, "levels must be at least 1, got 0; raise it"),
+    "step": ({"rewind_step": -1}, "rewind_step must be at least 0, got -1; raise it"),
+    "prune nothing": ({"prune": 0.0}, "prune must lie between 0 and 1, got 0.0. For example, 0.2 removes"),
+    "prune all": ({"prune": 1.0}, "prune must lie between 0 and 1, got 1.0. For example, 0.2 removes"),
+    "rewind": ({"rewind": "back"}, "rewind must be one of weights, rate, finetune, got 'back'. Choose"),
     "no rate": ({"rewind": "finetune"}, "finetune_rate must be given with .* only then, got None with 'finetune'"),
     "a rate": ({"finetune_rate": 0.1}, "finetune_rate must be given with .* only then, got 0.1 with 'weights'"),
     "sparse": ({"experiment": replace(DENSE, density=0.5)}, "the experiment must be dense, got density 0.5, Static"),
     "rule": (
         {"experiment": replace(DENSE, rule=SET(stop=9))},
-        "must be dense, got density 1.0, DropGrow, score None and start None",
+        "must be dense, got density 1.0, DropGrow, score None and init_from None",
     ),
     "start": (
         {"experiment": replace(DENSE, init_from="0123")},
-        "the experiment must be dense, got .* and start 0123; make",
+        "the experiment must be dense, got .* and init_from 0123. Make",
     ),
 }
 
@@ -142,7 +142,7 @@ def test_settings_of_the_wrong_kind_are_refused(settings):
 
 LATE = {
     "step after the end": (replace(LOTTERY, rewind_step=9), "rewind_step must lie before the end, got 9 and 9 steps"),
-    "too few connections": (replace(LOTTERY, levels=30), "a connection for each of 3 layers, got 1 at level 30; lower"),
+    "too few connections": (replace(LOTTERY, levels=30), "a connection for each of 3 layers, got 1 at level 30. Lower"),
 }
 
 
@@ -186,14 +186,14 @@ def test_level_0_is_the_plain_dense_run(name, won, tmp_path):
 @every_variant
 def test_the_connections_with_the_largest_values_at_the_end_of_the_level_before_are_kept(name, won):
     history = won(name)
-    for before, kept, known in zip(history.levels, history.topologies[1:], history.topologies, strict=False):
+    for before, ticket, earlier in zip(history.levels, history.topologies[1:], history.topologies, strict=False):
         trained = load_model(before.folder)
         inside, outside = [], []
-        for layer, topology in kept.items():
+        for layer, topology in ticket.items():
             weight = plain_weight(trained, layer).flatten().abs()
             inside.append(weight[topology.indices])
-            outside.append(weight[(known[layer] - topology).indices])
-        # One ranking over all layers; no layer here is so small that its last connection had to be kept.
+            outside.append(weight[(earlier[layer] - topology).indices])
+        # One ranking over all layers. No layer here is so small that its last connection had to be kept.
         assert torch.cat(inside).min() >= torch.cat(outside).max()
 
 
@@ -206,7 +206,7 @@ def test_a_connection_of_value_0_is_kept_before_one_that_does_not_exist(storage)
 
 
 @pytest.mark.parametrize("name", ["weights", "original", "csr", "without the head"])
-def test_rewound_values_and_statistics_are_bit_by_bit_those_of_the_step(name, won, tmp_path):
+def test_rewound_values_and_statistics_are_bit_for_bit_those_of_the_step(name, won, tmp_path):
     lottery, history = VARIANTS[name], won(name)
     rewound = after(lottery.experiment, lottery.rewind_step, tmp_path)
     for level in history.levels[1:]:
@@ -227,7 +227,7 @@ def test_learning_rate_rewinding_and_fine_tuning_keep_the_trained_values(name, w
 
 
 @every_variant
-def test_levels_go_on_from_the_step_with_a_new_optimizer(name, won):
+def test_levels_continue_from_the_step_with_a_new_optimizer(name, won):
     lottery = VARIANTS[name]
     for level in won(name).levels[1:]:
         steps = [row.step for row in level.rows if row.name == "train loss"]
@@ -250,8 +250,8 @@ def test_levels_that_begin_while_ghosts_live_rewind_the_network_and_get_new_ghos
     assert not ghosts_of(rewound)
     assert not ghosts_of(load_model(history.levels[1].folder))
     for name, layer in sparse_layers(rewound).items():
-        kept = layer.topology.mask()
-        assert torch.equal(layer.dense_weight()[kept], begun.get_submodule(name).weight[kept])
+        mask = layer.topology.mask()
+        assert torch.equal(layer.dense_weight()[mask], begun.get_submodule(name).weight[mask])
     shutil.copytree(tmp_path / INITIAL_STATES, tmp_path / "third" / INITIAL_STATES)
     first = run(RUN.read_experiment(history.levels[1].folder), tmp_path / "third", progress=False, until=3)
     assert ghosts_of(load_model(first.folder))  # and so has level 1 after its first step
@@ -259,15 +259,15 @@ def test_levels_that_begin_while_ghosts_live_rewind_the_network_and_get_new_ghos
 
 def test_momentum_begins_anew_after_rewinding(won, monkeypatch, tmp_path):
     """The first update of a level is a plain gradient step."""
-    seen = []
+    states = []
 
     def looking(model, optimizer, *args, whole=RUN.training, **kwargs):
-        seen.append((kwargs["first_step"], dict(optimizer.state)))
+        states.append((kwargs["first_step"], dict(optimizer.state)))
         return whole(model, optimizer, *args, **kwargs)
 
     monkeypatch.setattr(RUN, "training", looking)
     run_lottery(replace(LOTTERY, levels=1), tmp_path, progress=False)
-    assert [bool(state) for step, state in seen if step == 2] == [False]
+    assert [bool(state) for step, state in states if step == 2] == [False]
 
 
 def test_one_shot_pruning_is_a_lottery_of_one_level(tmp_path):
@@ -351,7 +351,7 @@ def test_finished_levels_are_read_and_not_trained_again(won, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-def test_more_levels_go_on_where_fewer_ended_and_lotteries_share_their_dense_run(won, tmp_path):
+def test_more_levels_continue_where_fewer_ended_and_lotteries_share_their_dense_run(won, tmp_path):
     run_lottery(replace(LOTTERY, levels=1), tmp_path, progress=False)
     run_lottery(replace(VARIANTS["original"], levels=1), tmp_path, progress=False)
     dense = [path for path in tmp_path.iterdir() if path.name.startswith("dense-") and "level" not in path.name]
@@ -396,7 +396,7 @@ def test_reinitialisation_keeps_the_connections_and_draws_all_values_anew(won):
     assert begun.bn1.running_mean.abs().sum() == 0
 
 
-def test_shuffling_moves_the_connections_and_gives_them_the_values_of_their_new_places(won, tmp_path):
+def test_shuffling_moves_the_connections_and_gives_them_the_values_of_their_new_positions(won, tmp_path):
     _, begun, ticket = control("shuffle", won)
     assert topology_of(begun) != topology_of(ticket)
     rewound = after(DENSE, 2, tmp_path)
@@ -429,10 +429,10 @@ def test_signs_that_changed_in_training_are_those_after_it():
     """Of a ticket that is rewound to a later step than the first, at which its weights have other signs."""
     initial, later = (nn.Sequential(nn.Linear(4, 3)) for _ in range(2))
     later[0].weight.data = -initial[0].weight.detach()
-    place = Mock(spec=Place)
-    place.lottery, place.initial.return_value = LOTTERY, initial
-    ticket = Outset(Topology({"0": LayerTopology.full((3, 4))}), later, 5)
-    begun = CONTROLS["signs"](place, ticket, 0).plain
+    runs = Mock(spec=LotteryRuns)
+    runs.lottery, runs.initial.return_value = LOTTERY, initial
+    ticket = InitialState(Topology({"0": LayerTopology.full((3, 4))}), later, 5)
+    begun = CONTROLS["signs"](runs, ticket, 0).plain
     assert torch.equal(begun[0].weight, later[0].weight.sign() * initial[0].weight.std())
 
 
@@ -446,10 +446,10 @@ def test_a_control_trains_what_is_missing_before_its_level_but_not_the_level_its
 @pytest.mark.parametrize(
     ("lottery", "kind", "level", "message"),
     [
-        (LOTTERY, "sign", 1, "control must be one of reinit, shuffle, .*signs, got 'sign'; choose"),
-        (LOTTERY, "signs", 0, "level must lie in 1 to 3, the lottery's levels, got 0; 0 has no ticket"),
-        (LOTTERY, "signs", 4, "level must lie in 1 to 3, the lottery's levels, got 4; 0 has no ticket"),
-        (VARIANTS["rate"], "signs", 1, "so rewind must be 'weights', got 'rate'; use replace"),
+        (LOTTERY, "sign", 1, "control must be one of reinit, shuffle, .*signs, got 'sign'. Choose"),
+        (LOTTERY, "signs", 0, "level must lie in 1 to 3, the lottery's levels, got 0. Level 0 has no ticket"),
+        (LOTTERY, "signs", 4, "level must lie in 1 to 3, the lottery's levels, got 4. Level 0 has no ticket"),
+        (VARIANTS["rate"], "signs", 1, "so rewind must be 'weights', got 'rate'. Use replace"),
     ],
 )
 def test_controls_that_do_not_exist_are_refused_before_anything_is_trained(lottery, kind, level, message, tmp_path):

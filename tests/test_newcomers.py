@@ -56,8 +56,8 @@ print(json.dumps({"homes": homes, "said": said}))
 FROM_MODEL = ("needs a Topology", "got Sequential", "use topology_of(model)")
 IN_ORDER = ("topologies must come in order", "journal.topologies()", "topology_of(model)")
 PAIRS = ("batches must be pairs of inputs and labels", "wrap one pair in a list: [(inputs, labels)]")
-RUNS = ("an Experiment", "recipes.digits_mlp() makes one")
-NO_DENSITY = ("count must be an integer", "not a density", "got float", "round(0.1 * size)")
+RUNS = ("an Experiment", "Call recipes.digits_mlp()")
+NO_DENSITY = ("count must be a whole number", "not a density", "got float", "round(0.1 * size)")
 
 MISTAKES: dict[str, dict[str, tuple[str, ...]]] = {  # a test's sentence -> code -> words of its error
     "sparsify says how to draw a topology when it gets a density": {
@@ -153,7 +153,7 @@ MISTAKES: dict[str, dict[str, tuple[str, ...]]] = {  # a test's sentence -> code
     },
     "run wants an experiment": {
         "sk.run('digits-mlp')": (*RUNS, "got str"),
-        "sk.run(digits_mlp)": (*RUNS, "got function"),
+        "sk.run(digits_mlp)": (*RUNS, "got Recipe"),
         "sk.run(model)": (*RUNS, "got Sequential"),
     },
     "a recipe says where a rule's setting belongs": {

@@ -1,4 +1,4 @@
-"""A full disk, or a limit on files: the error says so, what was there before stays, and a later call goes on."""
+"""A full disk, or a limit on files: the error says so, what was there before stays, and a later call continues."""
 
 import resource
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ NO_SPACE = r"there must be room to write .*{name}, got no space \(File too large
 
 @contextmanager
 def room_for(size: int):
-    """Let no file grow beyond so many bytes; what the system then says is handled as what a full disk says."""
+    """Let no file grow beyond so many bytes. What the system then says is handled like what a full disk says."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -76,25 +76,25 @@ def test_whatever_is_written_says_that_there_is_no_space_and_keeps_the_old_file(
         assert path.read_bytes() == b""  # a file that grows is there from its first byte on
 
 
-def test_a_kept_state_says_that_there_is_no_space_and_is_not_taken_for_kept(tmp_path):
+def test_a_state_says_that_there_is_no_space_and_is_not_taken_for_saved(tmp_path):
     with room_for(300), pytest.raises(OSError, match=NO_SPACE.format(name="safetensors")):
         save_initial_state(tmp_path, tiny())
     assert list((tmp_path / "initial_states").iterdir()) == []
 
 
 def test_a_rewiring_that_could_not_be_recorded_is_neither_in_memory_nor_in_the_file(tmp_path):
-    kept = Journal.create(tmp_path / "journal", topology_of(tiny()))
+    journal = Journal.create(tmp_path / "journal", topology_of(tiny()))
     none = TopologyUpdate({"0": torch.tensor([], dtype=torch.int64)}, {})
-    size = kept.path.stat().st_size
+    size = journal.path.stat().st_size
     with room_for(size + 5), pytest.raises(OSError, match=NO_SPACE.format(name="journal")):
-        kept.add(3, none)
-    assert kept.steps == Journal.read(kept.path).steps == []
-    kept.add(4, none)
-    assert kept.steps == Journal.read(kept.path).steps == [4]
+        journal.add(3, none)
+    assert journal.steps == Journal.read(journal.path).steps == []
+    journal.add(4, none)
+    assert journal.steps == Journal.read(journal.path).steps == [4]
 
 
 @pytest.mark.parametrize("room", [100, 4000])
-def test_a_run_that_found_no_space_goes_on_when_there_is_some_and_ends_as_if_nothing_had_been(room, tmp_path):
+def test_a_run_that_found_no_space_continues_when_there_is_some_and_ends_as_if_nothing_had_been(room, tmp_path):
     run(RIGL, tmp_path / "stopped", progress=False, until=4)
     folder = tmp_path / "stopped" / RIGL.folder_name
     before = (folder / "checkpoint.pt").read_bytes()

@@ -10,7 +10,6 @@ from sparsekit.datasets import count_batches
 from sparsekit.experiments import Experiment, build_model, build_optimizer, recipes, run
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.rules import DropGrow, RigL, Static, make_rule
-from sparsekit.rules.initial import why_dense
 from sparsekit.schedules import Constant, Piecewise
 from sparsekit.utils.registry import get, names, source_of, summary_of
 
@@ -40,7 +39,7 @@ def test_a_recipe_is_a_complete_experiment_under_its_own_name(name):
 
 
 @every_recipe
-def test_a_recipe_is_also_a_function_of_the_package(name):
+def test_a_recipe_is_also_a_name_of_the_package(name):
     assert get("recipe", name) is getattr(recipes, name.replace("-", "_"))
 
 
@@ -55,8 +54,8 @@ def test_a_named_rule_stops_after_three_quarters_of_the_steps(name, rule):
 @every_recipe
 @pytest.mark.parametrize("rule", [*names("rule"), "dense"])
 def test_every_rule_can_be_named_in_every_recipe(name, rule):
-    made = None if rule == "dense" else make_rule(rule, total_steps=100)
-    if made and why_dense(made) and make(name, rule="set").storage == "csr":
+    rule_value = None if rule == "dense" else make_rule(rule, total_steps=100)
+    if rule_value and rule_value.needs_dense and make(name, rule="set").storage == "csr":
         with pytest.raises(ValueError, match="needs storage masked, got csr"):
             make(name, rule=rule)
     else:
@@ -91,10 +90,10 @@ def test_settings_of_the_named_rule_are_passed_on_and_unknown_ones_refused(name)
 def test_a_pattern_comes_as_near_to_the_density_as_it_can_but_groups_that_are_given_win(rule):
     groups = {0.05: (1, 20), 0.34: (1, 3), 0.4: (2, 5), 0.72: (5, 7), 0.003: (1, 333)}
     for density, group in groups.items():
-        made = make("digits-mlp", rule=rule, density=density).rule
-        assert (made.n, made.m) == group
-    given = make("digits-mlp", rule=rule, density=0.05, rule_settings={"n": 1, "m": 4}).rule
-    assert (given.n, given.m) == (1, 4)
+        pattern = make("digits-mlp", rule=rule, density=density).rule
+        assert (pattern.n, pattern.m) == group
+    chosen = make("digits-mlp", rule=rule, density=0.05, rule_settings={"n": 1, "m": 4}).rule
+    assert (chosen.n, chosen.m) == (1, 4)
     half = make("digits-mlp", rule=rule, density=0.05, rule_settings={"m": 8}).rule
     assert (half.n, half.m) == (2, 8)
 
@@ -102,7 +101,7 @@ def test_a_pattern_comes_as_near_to_the_density_as_it_can_but_groups_that_are_gi
 @every_recipe
 @pytest.mark.parametrize("rule", [Static(), "dense"])
 def test_settings_for_a_rule_that_is_made_already_are_refused(name, rule):
-    with pytest.raises(ValueError, match=r"settings must come with a rule's name, got every with .*; use"):
+    with pytest.raises(ValueError, match=r"settings must come with a rule's name, got every with .*\. Use"):
         make(name, rule=rule, rule_settings={"every": 7})
 
 

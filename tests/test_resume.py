@@ -1,4 +1,4 @@
-"""Runs: killed at any moment and taken up again, they end bit for bit as if nothing had happened."""
+"""Runs that are killed at any moment and resumed end bit for bit as if nothing had happened."""
 
 import importlib
 import json
@@ -102,12 +102,12 @@ every_experiment = pytest.mark.parametrize("name", EXPERIMENTS)
 @pytest.fixture(scope="module")
 def whole_runs(tmp_path_factory):
     """Each experiment carried out without interruption."""
-    made = {}
+    histories = {}
 
     def get(name):
-        if name not in made:
-            made[name] = run(EXPERIMENTS[name], tmp_path_factory.mktemp("whole"), progress=False)
-        return made[name]
+        if name not in histories:
+            histories[name] = run(EXPERIMENTS[name], tmp_path_factory.mktemp("whole"), progress=False)
+        return histories[name]
 
     return get
 
@@ -116,8 +116,8 @@ def assert_same_run(first, second):
     assert read_experiment(first.folder) == read_experiment(second.folder)
     for file in ("metrics.jsonl", "journal"):
         assert (first.folder / file).read_bytes() == (second.folder / file).read_bytes(), file
-    kept = [load_checkpoint(history.folder / "checkpoint.pt") for history in (first, second)]
-    assert same(*kept)
+    checkpoints = [load_checkpoint(history.folder / "checkpoint.pt") for history in (first, second)]
+    assert same(*checkpoints)
     assert {p.name for p in first.folder.iterdir()} == {p.name for p in second.folder.iterdir()}
 
 
@@ -222,7 +222,7 @@ sys.path.insert(0, {here!r})
 import torch
 torch.set_num_threads(1)
 import test_resume
-from sparsekit import registry
+from sparsekit.utils import registry
 registry.names("model")
 registry._registered["model"]["mlp-with-dropout"] = test_resume.mlp_with_dropout
 test_resume.run(test_resume.LONG, {folder!r}, progress=False, checkpoint_steps=1)
@@ -238,7 +238,7 @@ def test_a_process_killed_at_a_random_moment_ends_as_one_that_was_not(tmp_path):
 
 
 def kill_process(folder, checkpoint) -> int:
-    """Kill a run some moments after it has saved anew; return how many steps it had saved."""
+    """Kill a run some moments after it has saved anew, and return how many steps it had saved."""
     before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
     process = subprocess.Popen(
         [sys.executable, "-c", CHILD.format(here=str(HERE), folder=str(folder))],
@@ -304,7 +304,7 @@ def test_a_run_whose_record_lags_behind_its_checkpoint_is_refused(lost, tmp_path
     kill(experiment, tmp_path, dies_after_step(8), 2)
     path = tmp_path / experiment.folder_name / lost
     path.write_bytes(path.read_bytes()[: len(path.read_bytes()) // 2])
-    with pytest.raises(CheckpointError, match=rf"{lost} must .*, got .*; delete the folder"):
+    with pytest.raises(CheckpointError, match=rf"{lost} must .*, got .*\. Delete the folder"):
         run(experiment, tmp_path, progress=False)
 
 
@@ -355,7 +355,7 @@ def test_masked_and_csr_runs_end_at_the_same_accuracy_but_for_rounding(tmp_path)
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
     for read in (read_run, load_model):
-        with pytest.raises(FileNotFoundError, match=r"a run folder must hold experiment\.json, got .* without; give"):
+        with pytest.raises(FileNotFoundError, match=r"a run folder must hold experiment\.json, got .* without\. Give"):
             read(tmp_path)
 
 
@@ -372,13 +372,13 @@ def load_model_of(history):
 
 def test_a_run_that_another_process_is_at_waits_for_it_and_is_not_mixed_up(tmp_path, capsys):
     experiment, together = RIGL, []
-    place = tmp_path / experiment.folder_name
+    folder = tmp_path / experiment.folder_name
     second = threading.Thread(target=lambda: together.append(run(experiment, tmp_path)))
-    with alone(place):
+    with alone(folder):
         second.start()
         second.join(1)
         assert second.is_alive()
-        assert not place.exists()
+        assert not folder.exists()
     second.join(60)
     assert "another process trains it" in capsys.readouterr().out
     assert_same_run(together[0], run(experiment, tmp_path / "alone", progress=False))

@@ -41,7 +41,7 @@ from sparsekit.utils.settings import from_plain, to_plain
 
 COLLECT = importlib.import_module("sparsekit.experiments.sup_tickets.collect")
 
-# Three steps an epoch; batch norm, so that refreshing its statistics matters.
+# Three steps an epoch, and batch norm, so that refreshing its statistics matters.
 NET = Experiment(
     recipe="tiny",
     data="digits",
@@ -68,7 +68,7 @@ BASES = {
 
 
 @pytest.mark.parametrize(
-    ("given_", "wanted"),
+    ("arguments", "expected"),
     [
         ((250, 0.1, 8), (226, 3)),
         ((160, 0.2, 8), (128, 4)),
@@ -79,12 +79,12 @@ BASES = {
         ((10, 0.0, 1), (10, 0)),
     ],
 )
-def test_epochs_are_split_exactly(given_, wanted):
-    assert split_epochs(*given_) == Split(*wanted)
+def test_epochs_are_split_exactly(arguments, expected):
+    assert split_epochs(*arguments) == Split(*expected)
 
 
 @pytest.mark.parametrize(
-    ("given_", "wanted"),
+    ("arguments", "expected"),
     [
         ((112, 12 / 112, 6), (100, 2)),
         ((60, 1 / 3, 4), (40, 5)),
@@ -95,8 +95,8 @@ def test_epochs_are_split_exactly(given_, wanted):
         ((1000, 0.1239, 124), (1000, 0)),
     ],
 )
-def test_a_rate_that_is_no_short_decimal_loses_no_cycle(given_, wanted):
-    assert split_epochs(*given_) == Split(*wanted)
+def test_a_rate_that_is_no_short_decimal_loses_no_cycle(arguments, expected):
+    assert split_epochs(*arguments) == Split(*expected)
 
 
 @given(epochs=st.integers(2, 500), cycles=st.integers(1, 20), cycle=st.integers(1, 30))
@@ -115,19 +115,19 @@ def test_a_split_uses_up_all_epochs_and_never_more_than_the_rate(epochs, percent
     assert 100 * split.cycles * cycle <= epochs * percent < 100 * (split.cycles + 1) * cycle
 
 
-@pytest.mark.parametrize(("given_", "said"), [((0, 0.1, 8), "at least 1"), ((10, 1.0, 8), "cycle_rate must lie")])
-def test_a_split_of_nothing_is_refused(given_, said):
+@pytest.mark.parametrize(("arguments", "said"), [((0, 0.1, 8), "at least 1"), ((10, 1.0, 8), "cycle_rate must lie")])
+def test_a_split_of_nothing_is_refused(arguments, said):
     with pytest.raises(ValueError, match=said):
-        split_epochs(*given_)
+        split_epochs(*arguments)
 
 
 # --- the learning rate ------------------------------------------------------------------------------------------
 
 
-def test_the_rate_climbs_and_comes_back_within_each_cycle():
+def test_the_rate_climbs_and_falls_back_within_each_cycle():
     rate = Joined(Constant(0.1), at=100, then=Triangular(0.001, 0.005, cycle=8))
-    shown = [round(rate(step), 6) for step in (99, *range(100, 109))]
-    assert shown == [0.1, 0.001, 0.002, 0.003, 0.004, 0.005, 0.004, 0.003, 0.002, 0.001]
+    rates = [round(rate(step), 6) for step in (99, *range(100, 109))]
+    assert rates == [0.1, 0.001, 0.002, 0.003, 0.004, 0.005, 0.004, 0.003, 0.002, 0.001]
 
 
 def test_the_first_of_joined_schedules_lasts_up_to_the_joint():
@@ -144,8 +144,8 @@ def test_the_plan_is_the_authors_schedule_in_steps():
     steps = 19
     rate = experiment.learning_rate
     assert ends == [226 * steps, 234 * steps, 242 * steps, 250 * steps]
-    shown = [rate(epoch * steps) for epoch in (0, 112, 113, 168, 169, 225, 226, 228, 230, 232)]
-    assert shown == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001, 0.001, 0.003, 0.005, 0.003])
+    rates = [rate(epoch * steps) for epoch in (0, 112, 113, 168, 169, 225, 226, 228, 230, 232)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001, 0.001, 0.003, 0.005, 0.003])
     assert rate(234 * steps - 1) == pytest.approx(0.001, rel=0.06)  # the ticket is taken in the trough
     assert isinstance(experiment.rule, Cycles)
 
@@ -191,24 +191,24 @@ def test_a_trough_that_lies_above_the_peak_is_refused_where_only_the_plan_can_te
 def test_ghosts_that_would_be_in_a_ticket_are_refused(trick):
     """The last ends where tricks usually do, after 0.4 of 18 steps."""
     sup = replace(SUP, experiment=replace(NET, tricks=(trick,)))
-    with pytest.raises(ValueError, match=r"gone when the first ticket is taken, at step 6, got stop=(18|7); give it"):
+    with pytest.raises(ValueError, match=r"gone when the first ticket is taken, at step 6, got stop=(18|7)\. Give it"):
         plan(sup, 1197)
 
 
 def test_ghosts_that_end_with_the_ordinary_training_are_in_no_ticket(tmp_path):
-    tricks = (GhostNeurons(stop=6), GhostSkips(stop=6), LabelSmoothing())  # what is no ghost may go on
-    found = run_sup_tickets(replace(SUP, experiment=replace(NET, tricks=tricks)), tmp_path, progress=False)
+    tricks = (GhostNeurons(stop=6), GhostSkips(stop=6), LabelSmoothing())  # what is no ghost may continue
+    collection = run_sup_tickets(replace(SUP, experiment=replace(NET, tricks=tricks)), tmp_path, progress=False)
     data = datasets.load("digits", flat=False)
     test = [(data.prepare(x), y) for x, y in datasets.batches_in_order(data.test, 1000)]
-    plain = load_model(found.history.folder)
-    for one in found.tickets:
+    plain = load_model(collection.history.folder)
+    for one in collection.tickets:
         assert evaluate(one.model_like(plain), test).accuracy == one.accuracy
 
 
 # --- the rule ---------------------------------------------------------------------------------------------------
 
 
-def test_the_base_goes_on_within_cycles_only_where_it_may():
+def test_the_base_continues_within_cycles_only_where_it_may():
     rule = Cycles(base=RigL(every=3, stop=None, drop_fraction=Constant(0.1)), after=10, length=5)
     assert [step for step in range(21) if rule.is_due(step)] == [0, 3, 6, 9, 10, 15, 20]
     assert [step for step in range(21) if replace(rule, freeze=False).is_due(step)] == [
@@ -273,26 +273,26 @@ def test_where_growing_comes_first_a_cycle_begins_without_what_was_dropped_and_w
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory):
     """Each collection carried out once, in either storage."""
-    made = {}
+    collections = {}
 
     def get(name, storage="masked", **changes):
         key = (name, storage, *changes.items())
-        if key not in made:
+        if key not in collections:
             experiment = replace(NET, rule=BASES[name], storage=storage)
             sup = replace(SUP, experiment=experiment, **changes)
-            made[key] = run_sup_tickets(sup, tmp_path_factory.mktemp("sup"), progress=False)
-        return made[key]
+            collections[key] = run_sup_tickets(sup, tmp_path_factory.mktemp("sup"), progress=False)
+        return collections[key]
 
     return get
 
 
 @pytest.mark.parametrize("name", BASES)
 def test_a_ticket_is_taken_before_the_first_cycle_and_after_each(collected, name):
-    found = collected(name)
-    assert found.book.steps == [6, 12, 18]
-    counts = {one.count for one in found.tickets}
+    collection = collected(name)
+    assert collection.book.steps == [6, 12, 18]
+    counts = {one.count for one in collection.tickets}
     assert len(counts) == 1
-    assert counts == {round(0.3 * found.tickets[0].topology.size)}
+    assert counts == {round(0.3 * collection.tickets[0].topology.size)}
 
 
 @pytest.mark.parametrize("name", [name for name in BASES if name != "static"])
@@ -301,7 +301,7 @@ def test_each_cycle_begins_with_one_large_rewiring_and_then_keeps_its_topology(c
     late = [(step, change) for step, change in journal.entries if step > 5]
     assert [step for step, _ in late] == [6, 12]
     for _, change in late:
-        # At most the share 0.5 of each layer; what is dropped may come back at once.
+        # At most the share 0.5 of each layer. What is dropped may regrow at once.
         sizes = {n: layer.count for n, layer in journal[-1].items()}
         exchanged = {n: x.numel() for n, x in change.grown.items()}
         assert all(exchanged[n] <= math.ceil(0.5 * sizes[n]) for n in sizes)
@@ -316,19 +316,21 @@ def test_set_explores_at_random_and_rigl_by_gradients(collected):
     assert Cycles(base=BASES["rigl"]).needs_gradients
 
 
-def test_a_topology_that_is_not_frozen_goes_on_changing_within_the_cycles(tmp_path):
+def test_a_topology_that_is_not_frozen_keeps_changing_within_the_cycles(tmp_path):
     """As in the authors' commands for ImageNet."""
-    goes_on = replace(NET, rule=RigL(every=2, stop=None, drop_fraction=Constant(0.3)))
-    found = run_sup_tickets(replace(SUP, experiment=goes_on, freeze=False), tmp_path, progress=False)
-    late = {step: change for step, change in found.history.journal.entries if step > 5}
+    unfrozen = replace(NET, rule=RigL(every=2, stop=None, drop_fraction=Constant(0.3)))
+    collection = run_sup_tickets(replace(SUP, experiment=unfrozen, freeze=False), tmp_path, progress=False)
+    late = {step: change for step, change in collection.history.journal.entries if step > 5}
     assert list(late) == [6, 8, 10, 12, 14, 16]
     assert all(sum(grown.numel() for grown in change.grown.values()) > 0 for change in late.values())
-    assert len({one.count for one in found.tickets}) == 1
+    assert len({one.count for one in collection.tickets}) == 1
 
 
-def test_a_rule_that_has_stopped_cannot_go_on_within_cycles():
+def test_a_rule_that_has_stopped_cannot_continue_within_cycles():
     """Named rules stop after three quarters of the training."""
-    with pytest.raises(ValueError, match=r"must go on in the cycles, after step 6, got stop=5; make it with stop=None"):
+    with pytest.raises(
+        ValueError, match=r"must continue in the cycles, after step 6, got stop=5\. Make it with stop=None"
+    ):
         plan(replace(SUP, freeze=False), 1197)
     plan(replace(SUP, freeze=False, experiment=replace(NET, rule=Static())), 1197)
     plan(replace(SUP, freeze=False, cycle_rate=0.1, cycle_epochs=4), 1197)  # no cycles
@@ -352,10 +354,10 @@ def test_the_union_stays_within_its_bound(collected):
 
 
 def test_tickets_are_the_networks_of_those_steps(collected, tmp_path):
-    """Training goes on from the network itself, never from an average; each ticket is what a plain run has then."""
-    found = collected("rigl")
-    experiment, ends = plan(found.sup, 1197)
-    for end, one in zip(ends, found.tickets, strict=True):
+    """Training continues from the network itself, never from an average. Each ticket is what a plain run has then."""
+    collection = collected("rigl")
+    experiment, ends = plan(collection.sup, 1197)
+    for end, one in zip(ends, collection.tickets, strict=True):
         history = run(experiment, tmp_path, until=end, progress=False)
         net = load_model(history.folder)
         assert all(same(layer.values(), one.values[name]) for name, layer in sparse_layers(net).items())
@@ -372,26 +374,26 @@ def test_both_storages_collect_the_same_tickets(collected, name):
 
 def test_no_cycles_give_the_pretrained_network(tmp_path):
     sup = replace(SUP, cycle_rate=0.1, cycle_epochs=4, low=None, high=None)
-    found = run_sup_tickets(sup, tmp_path, progress=False)
-    (only,) = found.tickets
-    mixed = found.superposed()
+    collection = run_sup_tickets(sup, tmp_path, progress=False)
+    (only,) = collection.tickets
+    mixed = collection.superposed()
     assert mixed.topology == only.topology
     assert same(dict(mixed.values), dict(only.values))
     assert same(dict(mixed.rest), dict(only.rest))
 
 
 @pytest.mark.parametrize(("storage", "at"), [("masked", 3), ("masked", 6), ("csr", 8), ("masked", 12)])
-def test_killed_at_any_step_and_taken_up_again_it_ends_the_same(collected, tmp_path, monkeypatch, storage, at):
-    wanted = collected("rigl", storage)
+def test_killed_at_any_step_and_resumed_it_ends_the_same(collected, tmp_path, monkeypatch, storage, at):
+    whole = collected("rigl", storage)
     kill_before(monkeypatch, at)
     with pytest.raises(Killed):
-        run_sup_tickets(wanted.sup, tmp_path, progress=False, checkpoint_steps=2)
+        run_sup_tickets(whole.sup, tmp_path, progress=False, checkpoint_steps=2)
     monkeypatch.undo()
-    found = run_sup_tickets(wanted.sup, tmp_path, progress=False, checkpoint_steps=2)
-    for a, b in zip(found.tickets, wanted.tickets, strict=True):
+    resumed = run_sup_tickets(whole.sup, tmp_path, progress=False, checkpoint_steps=2)
+    for a, b in zip(resumed.tickets, whole.tickets, strict=True):
         assert same(a.state(), b.state())
         assert a.accuracy == b.accuracy
-    last = [load_checkpoint(one.history.folder / "checkpoint.pt") for one in (found, wanted)]
+    last = [load_checkpoint(one.history.folder / "checkpoint.pt") for one in (resumed, whole)]
     assert same(last[0]["model"], last[1]["model"])
 
 
@@ -417,36 +419,36 @@ def test_a_finished_collection_is_read_and_not_trained_again(tmp_path, monkeypat
 
 
 def test_a_run_that_went_past_a_missing_ticket_is_refused_and_stays(tmp_path):
-    found = run_sup_tickets(SUP, tmp_path, progress=False)
-    found.book.path_of(12).unlink()
+    collection = run_sup_tickets(SUP, tmp_path, progress=False)
+    collection.book.path_of(12).unlink()
     with pytest.raises(ValueError, match="must stop for its ticket at step 12, got .* at step 18 without it"):
         run_sup_tickets(SUP, tmp_path, progress=False)
-    assert found.book.steps == [6, 18]
-    assert len(Journal.read(found.history.folder / "journal")) == len(found.history.journal)
+    assert collection.book.steps == [6, 18]
+    assert len(Journal.read(collection.history.folder / "journal")) == len(collection.history.journal)
 
 
 @pytest.mark.parametrize("other_collects", [True, False])
-def test_a_run_that_another_process_goes_on_with_meanwhile_gives_no_wrong_ticket(
+def test_a_run_that_another_process_continues_meanwhile_gives_no_wrong_ticket(
     collected, tmp_path, monkeypatch, other_collects
 ):
     """Between the end of `run` and the loading of the model, another process may save a later step."""
-    wanted, load = collected("rigl"), COLLECT.load_model
+    whole, load = collected("rigl"), COLLECT.load_model
 
-    def late(place, **settings):
+    def late(folder, **settings):
         monkeypatch.undo()
         if other_collects:
-            run_sup_tickets(wanted.sup, tmp_path, progress=False)
+            run_sup_tickets(whole.sup, tmp_path, progress=False)
         else:
-            run(plan(wanted.sup, 1197)[0], tmp_path, progress=False)
-        return load(place, **settings)
+            run(plan(whole.sup, 1197)[0], tmp_path, progress=False)
+        return load(folder, **settings)
 
     monkeypatch.setattr(COLLECT, "load_model", late)
     if other_collects:
-        found = run_sup_tickets(wanted.sup, tmp_path, progress=False)
-        assert all(same(a.state(), b.state()) for a, b in zip(found.tickets, wanted.tickets, strict=True))
+        collection = run_sup_tickets(whole.sup, tmp_path, progress=False)
+        assert all(same(a.state(), b.state()) for a, b in zip(collection.tickets, whole.tickets, strict=True))
     else:
         with pytest.raises(ValueError, match="must stop for its ticket at step 6, got .* at step 18 without it"):
-            run_sup_tickets(wanted.sup, tmp_path, progress=False)
+            run_sup_tickets(whole.sup, tmp_path, progress=False)
 
 
 def test_a_collection_survives_json(collected):
@@ -458,18 +460,18 @@ def test_a_collection_survives_json(collected):
 
 
 def test_every_superposition_is_measured_beside_its_controls(collected):
-    found = collected("rigl")
+    collection = collected("rigl")
     data = datasets.load("digits", flat=False)
-    model = load_model(found.history.folder)
+    model = load_model(collection.history.folder)
     before = {name: x.clone() for name, x in model.state_dict().items()}
-    table = superpositions(found.tickets, model, data)
+    table = superpositions(collection.tickets, model, data)
     assert same(model.state_dict(), before)
-    assert table.loc["superposed", "connections"] == found.tickets[0].count
-    assert table.loc["mean, not pruned", "connections"] > found.tickets[0].count
-    assert table.loc["ensemble", "connections"] == sum(one.count for one in found.tickets)
+    assert table.loc["superposed", "connections"] == collection.tickets[0].count
+    assert table.loc["mean, not pruned", "connections"] > collection.tickets[0].count
+    assert table.loc["ensemble", "connections"] == sum(one.count for one in collection.tickets)
     singles = table.loc[["ticket 0", "ticket 1", "ticket 2"]]
-    # Tickets are measured with their own statistics first: the same that the run wrote down.
-    assert singles["accuracy, not refreshed"].tolist() == pytest.approx([one.accuracy for one in found.tickets])
+    # Tickets are measured with their own statistics first: the same that the run has recorded.
+    assert singles["accuracy, not refreshed"].tolist() == pytest.approx([one.accuracy for one in collection.tickets])
     assert table.loc["mean of tickets", "loss"] == pytest.approx(singles["loss"].mean())
     # The ensemble is of the tickets as they were trained, in all columns.
     ensemble = table.loc["ensemble"]
@@ -483,14 +485,14 @@ def test_every_superposition_is_measured_beside_its_controls(collected):
 
 def test_superpositions_are_measured_with_refreshed_batch_norm_and_without(collected):
     """Averaged weights with averaged statistics, and with their own: the first columns are the latter."""
-    found, data = collected("rigl"), datasets.load("digits", flat=False)
-    model = load_model(found.history.folder)
+    collection, data = collected("rigl"), datasets.load("digits", flat=False)
+    model = load_model(collection.history.folder)
     train, test = (
         [(data.prepare(x), y) for x, y in datasets.batches_in_order(split, 1000)] for split in (data.train, data.test)
     )
-    one = superpose(found.tickets).model_like(model)
+    one = superpose(collection.tickets).model_like(model)
     fresh, stale = evaluate(one, test, refresh_with=train), evaluate(one, test)
-    row = superpositions(found.tickets, model, data).loc["superposed"]
+    row = superpositions(collection.tickets, model, data).loc["superposed"]
     assert (row["loss"], row["accuracy"]) == (fresh.loss, fresh.accuracy)
     assert (row["loss, not refreshed"], row["accuracy, not refreshed"]) == (stale.loss, stale.accuracy)
     assert abs(fresh.loss - stale.loss) > 0.01
@@ -509,7 +511,7 @@ def test_controls_are_collected_and_stand_in_the_table(tmp_path):
     assert same_seed[0].topology != same_seed[-1].topology
     assert [same(a.state(), b.state()) for a, b in zip(still, same_seed, strict=True)] == [True, False]
     last = [same_seed[-1].state(), other_seed[-1].state()]
-    assert all(same(found.state(), state) for found, state in zip(controls["other seeds"], last, strict=True))
+    assert all(same(ticket.state(), state) for ticket, state in zip(controls["other seeds"], last, strict=True))
 
     data = datasets.load("digits", flat=False)
     model = same_seed[0].model_like(build("small-cnn", input_shape=(1, 8, 8), num_classes=10, widths=(6, 8)))
@@ -539,9 +541,9 @@ def test_what_cannot_be_a_control_is_left_out_or_refused(tmp_path, monkeypatch):
 
 def test_batch_norm_of_a_superposition_must_be_refreshed(collected):
     """Averaged statistics describe no network."""
-    found = collected("set")
+    collection = collected("set")
     data = datasets.load("digits", flat=False)
-    one = superpose(found.tickets).model_like(load_model(found.history.folder))
+    one = superpose(collection.tickets).model_like(load_model(collection.history.folder))
     train = list(datasets.batches_in_order(data.train, 1000))
     stale, fresh = evaluate(one, train), evaluate(one, train, refresh_with=train)
     assert fresh.loss < stale.loss
@@ -554,10 +556,10 @@ def test_tickets_of_one_run_average_well_and_those_of_other_seeds_do_not(tmp_pat
     strangers, loss = [], {}
     for seed in range(3):
         sup = SupTickets(experiment=digits_mlp(density=0.2, epochs=20, seed=seed), cycle_rate=0.2, cycle_epochs=2)
-        found = run_sup_tickets(sup, tmp_path, progress=False)
-        strangers.append(found.tickets[-1])
-        loss[seed] = superpositions(found.tickets, load_model(found.history.folder), data)["accuracy"]
-    model = load_model(found.history.folder)
+        collection = run_sup_tickets(sup, tmp_path, progress=False)
+        strangers.append(collection.tickets[-1])
+        loss[seed] = superpositions(collection.tickets, load_model(collection.history.folder), data)["accuracy"]
+    model = load_model(collection.history.folder)
     apart = superpositions(strangers, model, data)["accuracy"]
     assert loss[2]["superposed"] > loss[2]["mean of tickets"] - 0.02
     assert apart["superposed"] < apart["mean of tickets"] - 0.2

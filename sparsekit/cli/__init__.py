@@ -3,26 +3,38 @@
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from sparsekit.cli.options import (
+    DataRoot,
+    Folder,
+    Progress,
+    Recipe,
+    Rule,
+    Seed,
+    Settings,
+    Storage,
+    Stored,
+    Suite,
+    Tricks,
+)
 from sparsekit.cli.output import (
     keep_freed_memory,
     prepare,
+    print_row,
     print_table,
-    said,
     show_history,
     show_lottery,
     show_superpositions,
     show_tickets,
     write_comparison,
 )
-from sparsekit.cli.values import pairs_of, plural, rule_settings_of, score_of, singular, tricks_of
+from sparsekit.cli.values import experiment_of, pairs_of, plural, score_of, singular, tricks_of
 from sparsekit.utils.settings import check_thread_variables
 
 app = typer.Typer(
@@ -34,50 +46,15 @@ app = typer.Typer(
 )
 
 
-class Storage(StrEnum):
-    """How sparse layers keep their weights."""
-
-    masked = "masked"
-    csr = "csr"
-
-
-class Suite(StrEnum):
-    """What `bench` measures."""
-
-    layers = "layers"
-    networks = "networks"
-    update = "update"
-    memory = "memory"
-
-
-# Options that several commands have in common.
-Recipe = Annotated[str, typer.Argument(help="which experiment, or a data set; see: sparsekit list recipes")]
-Rule = Annotated[str, typer.Option(help="when and how the topology changes; see: sparsekit list rules")]
-Tricks = Annotated[
-    list[str] | None, typer.Option("--trick", help="helps to train; may be repeated; see: sparsekit list tricks")
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="every=50 of the rule, or NAME.stop=300 of a trick or score; may be repeated"),
-]
-Seed = Annotated[int, typer.Option(help="of everything random")]
-Stored = Annotated[Storage, typer.Option(help="masked: dense weight and mask; csr: connections only")]
-Folder = Annotated[Path, typer.Option(file_okay=False, help="where runs are kept")]
-DataRoot = Annotated[
-    Path | None, typer.Option(file_okay=False, help="where data sets lie; else SPARSEKIT_DATA, else data/")
-]
-Progress = Annotated[bool, typer.Option(help="show a progress bar")]
-
-
 @app.command(epilog="Example: [bold]sparsekit train digits-mlp --rule rigl --density 0.02 --seed 0[/bold]")
 def train(
     recipe: Recipe,
     rule: Rule = "rigl",
     density: Annotated[float | None, typer.Option(help="share of the weights that exist, above 0 to 1")] = None,
     score: Annotated[
-        str | None, typer.Option(help="prune by it before training; none draws at random; see: sparsekit list scores")
+        str | None, typer.Option(help="prune by it before training (see sparsekit list scores), else draw at random")
     ] = None,
-    shuffle: Annotated[bool, typer.Option(help="then put each layer's connections at random places")] = False,
+    shuffle: Annotated[bool, typer.Option(help="then put each layer's connections at random positions")] = False,
     seed: Seed = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data")] = None,
     storage: Stored = Storage.masked,
@@ -87,20 +64,24 @@ def train(
     data_root: DataRoot = None,
     progress: Progress = True,
 ) -> None:
-    """Train one experiment. A finished run is shown again, an interrupted one goes on where it was."""
+    """Train one experiment. A finished run is shown again, and an interrupted one continues where it was."""
     pairs = pairs_of(settings or [])
     from sparsekit.experiments import run
-    from sparsekit.experiments.recipes import recipe_named
 
     tricks, pairs = tricks_of(trick or [], pairs)
-    made, pairs = score_of(score, pairs)
-    chosen = {"density": density, "epochs": epochs, "score": made, "shuffle": shuffle or None, "tricks": tricks or None}
-    experiment = recipe_named(recipe, data_root)(
-        rule=rule,
+    made_score, pairs = score_of(score, pairs)
+    experiment = experiment_of(
+        recipe,
+        rule,
+        pairs,
+        data_root,
+        density=density,
         seed=seed,
+        epochs=epochs,
+        score=made_score,
+        shuffle=shuffle,
         storage=storage.value,
-        rule_settings=rule_settings_of(rule, pairs),
-        **{name: value for name, value in chosen.items() if value is not None},
+        tricks=tricks,
     )
     show_history(run(experiment, folder, root=data_root, progress=progress))
 
@@ -115,7 +96,7 @@ def lottery(
     finetune_rate: Annotated[float | None, typer.Option(help="learning rate of finetune")] = None,
     control: Annotated[
         list[str] | None,
-        typer.Option("--control", help="reinit, shuffle or signs: the last ticket with that changed; may be repeated"),
+        typer.Option("--control", help="reinit, shuffle or signs: the last ticket with that changed, may be repeated"),
     ] = None,
     seed: Seed = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data, of each level")] = None,
@@ -123,18 +104,21 @@ def lottery(
     data_root: DataRoot = None,
     progress: Progress = True,
 ) -> None:
-    """Train, prune the smallest weights, go back and train again, level by level. What is there already is read."""
+    """Train, prune the smallest magnitudes, rewind and train again, level by level. Finished runs are read."""
     from sparsekit.experiments.lottery import Lottery, check_control, run_control, run_lottery
     from sparsekit.experiments.recipes import recipe_named
 
-    dense = recipe_named(recipe, data_root)(rule="dense", seed=seed, **({} if epochs is None else {"epochs": epochs}))
-    back: dict[str, Any] = {"rewind": rewind, "rewind_step": rewind_step, "finetune_rate": finetune_rate}
-    plan = Lottery(experiment=dense, levels=levels, prune=prune, **back)
+    base = recipe_named(recipe, data_root)(rule="dense", seed=seed, epochs=epochs)
+    plan = Lottery(
+        experiment=base, levels=levels, prune=prune, rewind=rewind, rewind_step=rewind_step, finetune_rate=finetune_rate
+    )
     for name in control or ():
         check_control(plan, name, levels)
-    won = run_lottery(plan, folder, root=data_root, progress=progress)
-    how: dict[str, Any] = {"level": levels, "root": data_root, "progress": progress}
-    show_lottery(won, {name: run_control(plan, name, folder, **how) for name in control or ()})
+    history = run_lottery(plan, folder, root=data_root, progress=progress)
+    controls = {
+        name: run_control(plan, name, folder, level=levels, root=data_root, progress=progress) for name in control or ()
+    }
+    show_lottery(history, controls)
 
 
 @app.command("sup-tickets", epilog="Example: [bold]sparsekit sup-tickets mnist1d-mlp --rule gse --seed 1[/bold]")
@@ -148,33 +132,33 @@ def sup_tickets(
     cycle_rate: Annotated[float, typer.Option(help="share of the epochs that cycles may take, 0 to 1")] = 0.2,
     cycle_epochs: Annotated[int, typer.Option(min=1, help="epochs of a cycle")] = 4,
     explore: Annotated[float, typer.Option(help="share of the connections exchanged as a cycle begins, 0 to 1")] = 0.5,
-    low: Annotated[float | None, typer.Option(help="learning rate at the ends of a cycle; none goes on")] = None,
-    high: Annotated[float | None, typer.Option(help="learning rate in its middle; none is five times low")] = None,
-    controls: Annotated[bool, typer.Option("--controls", help="also without exploration; four seeds mixed")] = False,
+    low: Annotated[float | None, typer.Option(help="learning rate at its ends, else that before the cycles")] = None,
+    high: Annotated[float | None, typer.Option(help="learning rate in its middle, else five times low")] = None,
+    controls: Annotated[bool, typer.Option("--controls", help="also without exploration, and four seeds")] = False,
     trick: Tricks = None,
     settings: Settings = None,
     folder: Folder = Path("runs"),
     data_root: DataRoot = None,
     progress: Progress = True,
 ) -> None:
-    """Collect cheap tickets in one training, superpose them in every way, and keep the superposition as a ticket."""
-    from sparsekit.experiments.recipes import recipe_named
+    """Collect cheap tickets in one training, superpose them in every way, and save the superposition as a ticket."""
     from sparsekit.experiments.sup_tickets import SupTickets, run_controls, run_sup_tickets
 
     tricks, pairs = tricks_of(trick or [], pairs_of(settings or []))
-    chosen = {"density": density, "seed": seed, "epochs": epochs, "storage": storage.value, "tricks": tricks}
-    experiment = recipe_named(recipe, data_root)(rule=rule, rule_settings=rule_settings_of(rule, pairs), **chosen)
+    experiment = experiment_of(
+        recipe, rule, pairs, data_root, density=density, seed=seed, epochs=epochs, storage=storage.value, tricks=tricks
+    )
     sup = SupTickets(
         experiment=experiment, cycle_rate=cycle_rate, cycle_epochs=cycle_epochs, explore=explore, low=low, high=high
     )
-    how: dict[str, Any] = {"root": data_root, "progress": progress}
-    found = run_sup_tickets(sup, folder, **how)
-    show_superpositions(found, data_root, run_controls(sup, folder, **how) if controls else None)
+    history = run_sup_tickets(sup, folder, root=data_root, progress=progress)
+    others = run_controls(sup, folder, root=data_root, progress=progress) if controls else None
+    show_superpositions(history, data_root, others)
 
 
 @app.command(epilog="Example: [bold]sparsekit tickets runs/mnist1d-mlp-sup-0123456789/tickets[/bold]")
 def tickets(folder: Annotated[Path, typer.Argument(help="a folder of tickets")]) -> None:
-    """List the tickets of a folder: steps, connections, accuracy."""
+    """List the tickets of a folder, with steps, connections and accuracy."""
     from sparsekit.tickets import TicketBook
 
     show_tickets(TicketBook(folder))
@@ -182,17 +166,17 @@ def tickets(folder: Annotated[Path, typer.Argument(help="a folder of tickets")])
 
 @app.command("list", epilog="Example: [bold]sparsekit list rules[/bold]")
 def list_(
-    kind: Annotated[str | None, typer.Argument(help="rules, models, data, recipes, ...; none lists the kinds")] = None,
+    kind: Annotated[str | None, typer.Argument(help="rules, models, data, recipes, ..., else list the kinds")] = None,
 ) -> None:
-    """List what there is, with a sentence and the source of each."""
+    """List what there is, each with a sentence and its source."""
     from sparsekit.utils.registry import get, kinds, names, source_of, summary_of
 
     if kind is None:
         typer.echo("\n".join(f"sparsekit list {plural(name)}" for name in kinds()))
         return
     single = singular(kind, kinds())
-    things = {name: get(single, name) for name in names(single)}
-    rows = [(name, summary_of(thing), source_of(thing)) for name, thing in things.items()]
+    registered = {name: get(single, name) for name in names(single)}
+    rows = [(name, summary_of(one), source_of(one)) for name, one in registered.items()]
     print_table(["name", "what it is", "source"], rows)
 
 
@@ -207,11 +191,11 @@ def show(run: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
 @app.command(epilog="Example: [bold]sparsekit compare --data digits --density 0.02 --seeds 5[/bold]")
 def compare(
     data: Annotated[str, typer.Option(help="see: sparsekit list data")] = "digits",
-    recipe: Annotated[str | None, typer.Option(help="the protocol; none takes the quickest of the data")] = None,
+    recipe: Annotated[str | None, typer.Option(help="the protocol, else the fastest of the data")] = None,
     method: Annotated[
-        list[str] | None, typer.Option("--method", help="a rule, a score or dense; may be repeated; none means all")
+        list[str] | None, typer.Option("--method", help="a rule, a score or dense, may be repeated, else all")
     ] = None,
-    density: Annotated[list[float] | None, typer.Option(help="share of weights that exist; may be repeated")] = None,
+    density: Annotated[list[float] | None, typer.Option(help="share of weights that exist, may be repeated")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="runs of each, from seed 0")] = 5,
     epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data")] = None,
     threads: Annotated[int, typer.Option(min=1, help="that every run may use")] = 1,
@@ -220,7 +204,7 @@ def compare(
     ),
     data_root: DataRoot = None,
 ) -> None:
-    """Train all methods, or chosen ones, under one protocol; write a table and figures. Finished runs are read."""
+    """Train all methods, or chosen ones, under one protocol. Write a table and figures. Finished runs are read."""
     prepare(threads)
     import torch
 
@@ -246,9 +230,9 @@ def compare(
 
 @app.command(epilog="Example: [bold]sparsekit bench layers --quick[/bold]")
 def bench(
-    suites: Annotated[list[Suite] | None, typer.Argument(help="what to measure; none means everything")] = None,
+    suites: Annotated[list[Suite] | None, typer.Argument(help="what to measure, else everything")] = None,
     threads: Annotated[int, typer.Option(min=1, help="that every method may use")] = 1,
-    sparsity: Annotated[list[float] | None, typer.Option(help="share of missing weights; may be repeated")] = None,
+    sparsity: Annotated[list[float] | None, typer.Option(help="share of missing weights, may be repeated")] = None,
     only: Annotated[str | None, typer.Option(help="one case: linear, conv, mlp, resnet20, ..., or a width")] = None,
     quick: Annotated[bool, typer.Option(help="smaller and fewer cases, within a minute")] = False,
     folder: Annotated[Path, typer.Option(file_okay=False, help="for results and report")] = Path("benchmarks"),
@@ -258,21 +242,21 @@ def bench(
     from sparsekit.analysis.costs.benchmark import SUITES, Options, load, measure, render, save
     from sparsekit.utils.files import write_text
 
-    folder = folder / "quick" if quick else folder  # quick numbers must not take the place of careful ones
+    folder = folder / "quick" if quick else folder  # fast numbers must not replace careful ones
     sparsities = tuple(sparsity) if sparsity else None
     options = Options(threads=threads, sparsities=sparsities, only=only, quick=quick)
-    files = {name: folder / "results" / f"{name}.json" for name in SUITES}
+    files = {name: folder / "results" / f"{name}.jsonl" for name in SUITES}
     for file in filter(Path.exists, files.values()):
-        load(file)  # a damaged one had better be known before hours of measuring
+        load(file)  # we want to know of a damaged one before hours of measuring
     for name in suites or SUITES:
-        save(files[name], name, list(map(said, measure(name, options))))
+        save(files[name], name, list(map(print_row, measure(name, options))))
     report = render({name: load(file) for name, file in files.items() if file.exists()})
     write_text(folder / "REPORT.md", report)
     typer.echo(f"wrote {folder / 'REPORT.md'}")
 
 
 def main() -> None:
-    """Run the command line; a mistake of the user's gets a sentence, not a traceback."""
+    """Run the command line. A mistake of the user gets a sentence instead of a traceback."""
     keep_freed_memory()
     try:
         check_thread_variables()

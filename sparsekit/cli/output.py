@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sparsekit.tickets import Ticket, TicketBook
     from sparsekit.train import History
 
-WIDE = 10_000  # columns; no line is longer
+WIDE = 10_000  # columns, more than any line has
 
 
 def write_comparison(table: "pd.DataFrame", folder: Path, recipe: str) -> list[Path]:
@@ -49,21 +49,22 @@ def write_comparison(table: "pd.DataFrame", folder: Path, recipe: str) -> list[P
 
 
 def prepare(threads: int) -> None:
-    """Set what is read only once: by torch as it first asks for memory, by other kernels as they are loaded.
+    """Set what torch reads once as it first asks for memory, and other kernels as they are loaded.
 
     Raises:
-        ValueError: if there are not so many processors.
+        ValueError: if there are fewer processors.
     """
     check_threads(threads)
     if "torch" not in sys.modules:
-        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages: dense and sparse training both gain
+        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages make dense and sparse training faster
         os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees, up to a GiB at a time: to ask for it anew costs a tenth of a step and more.
+    """Let this process keep what it frees, up to a GiB at a time.
 
-    Only the GNU C library can be told so; elsewhere nothing changes. Source: `man 3 mallopt`.
+    To ask for it anew costs a tenth of a step or more. Only the GNU C library has this setting, so elsewhere nothing
+    changes. Source: `man 3 mallopt`.
     """
     if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
         return
@@ -73,8 +74,8 @@ def keep_freed_memory() -> None:
         libc.mallopt(mmap_threshold, 2**25)  # the highest that older versions take
 
 
-def said(row: dict[str, Any]) -> dict[str, Any]:
-    """Print what was just measured, or why it was not."""
+def print_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Print what was just measured, or why it was not measured, and return it."""
     where = f"{row['case']:10} T{row['threads']}" + (f" {row['density']:.4f}" if row["density"] else "")
     what = f"{row['ms'][1]:10.3f} ms  x{row['speedup'][1]:.2f}" if "ms" in row else row.get("skipped", row.get("bytes"))
     typer.echo(f"{where}  {row['method']:26} {what}")
@@ -93,7 +94,7 @@ def show_history(history: "History") -> None:
         *(escape(f"  {name:26s} {history.last(name):.4f}") for name in sorted({row.name for row in history.rows})),
         f"  {'rewirings':26s} {len(history.journal)}",
     ]
-    # A folder's name broken over two lines could not be copied.
+    # You could not copy a folder's name that is broken over two lines.
     Console(emoji=False).print("\n".join(lines), soft_wrap=True)
     if history.journal.initial:
         _print_layers(history)
@@ -108,53 +109,53 @@ def show_tickets(book: "TicketBook") -> None:
     """
     if not book.steps:
         inside = book.folder / "tickets"
-        what = "no ticket in it" if book.folder.is_dir() else "no such folder"
-        way = f"give {inside}" if inside.is_dir() else "give the one that a TicketBook was made with"
-        raise FileNotFoundError(f"a folder must hold tickets, got {book.folder} with {what}; {way}")
+        problem = "no ticket in it" if book.folder.is_dir() else "no such folder"
+        advice = f"Give {inside}" if inside.is_dir() else "Give the one that a TicketBook was made with"
+        raise FileNotFoundError(f"a folder must hold tickets, got {book.folder} with {problem}. {advice}")
     rows = [(f"{one.step}", f"{one.count:,}", f"{one.density:.4f}", f"{one.accuracy:.4f}") for one in book]
     typer.echo(f"{book.folder}")
     print_table(["step", "connections", "density", "accuracy"], rows)
 
 
-def show_lottery(won: "LotteryHistory", controls: Mapping[str, Any]) -> None:
+def show_lottery(history: "LotteryHistory", controls: "Mapping[str, History]") -> None:
     """Print what every level achieves and, below, what the last ticket does with one thing about it changed."""
-    last = won.lottery.levels
-    tickets = {str(level): one for level, one in enumerate(zip(won.topologies, won.levels, strict=True))}
-    tickets |= {f"{last} {name}": (history.journal.initial, history) for name, history in controls.items()}
+    last = history.lottery.levels
+    tickets = {str(level): one for level, one in enumerate(zip(history.topologies, history.levels, strict=True))}
+    tickets |= {f"{last} {name}": (control.journal.initial, control) for name, control in controls.items()}
     rows = [
-        (name, f"{topology.density:.4f}", f"{history.last('test accuracy'):.4f}", str(history.folder))
-        for name, (topology, history) in tickets.items()
+        (name, f"{topology.density:.4f}", f"{run.last('test accuracy'):.4f}", str(run.folder))
+        for name, (topology, run) in tickets.items()
     ]
     print_table(["level", "density", "test accuracy", "run"], rows)
 
 
 def show_superpositions(
-    found: "SupTicketsHistory", root: Path | None, controls: "Mapping[str, Sequence[Ticket]] | None" = None
+    collection: "SupTicketsHistory", root: Path | None, controls: "Mapping[str, Sequence[Ticket]] | None" = None
 ) -> None:
-    """Print what tickets and superpositions achieve, and controls; write the superposition beside the tickets."""
+    """Print what tickets, superpositions and controls achieve. Write the superposition beside the tickets."""
     from sparsekit import datasets
     from sparsekit.experiments import load_model
     from sparsekit.experiments.sup_tickets import superpositions
     from sparsekit.tickets import write_ticket
 
-    assert found.history.folder is not None
-    experiment = found.sup.experiment
+    assert collection.history.folder is not None
+    experiment = collection.sup.experiment
     data = datasets.load(experiment.data, root=root, **experiment.data_settings)
-    model = load_model(found.history.folder, root=root)
-    table = superpositions(found.tickets, model, data, controls=controls)
-    typer.echo(f"{found.book.folder}")
+    model = load_model(collection.history.folder, root=root)
+    table = superpositions(collection.tickets, model, data, controls=controls)
+    typer.echo(f"{collection.book.folder}")
     rows = [
         (str(name), f"{row['accuracy']:.4f}", f"{row['loss']:.4f}", f"{row['connections']:,.0f}")
         for name, row in table.iterrows()
     ]
     print_table(["network", "test accuracy", "test loss", "connections"], rows)
-    path = found.history.folder / "superposed.safetensors"
-    write_ticket(_refreshed(found.superposed(), model, data, float(table.at["superposed", "accuracy"])), path)
+    path = collection.history.folder / "superposed.safetensors"
+    write_ticket(_refreshed(collection.superposed(), model, data, float(table.at["superposed", "accuracy"])), path)
     typer.echo(f"wrote {path}")
 
 
 def _refreshed(ticket: "Ticket", model: "nn.Module", data: "Dataset", accuracy: float) -> "Ticket":
-    """Return a ticket with batch-norm statistics of its own, which are those that its accuracy was measured with."""
+    """Return a ticket with fresh batch-norm statistics, with which its accuracy was measured."""
     from sparsekit.datasets import batches_in_order
     from sparsekit.evaluation.measuring import refresh_batch_norm
     from sparsekit.experiments.sup_tickets.report import BATCH
@@ -168,18 +169,18 @@ def _print_layers(history: "History") -> None:
     first, last = history.journal.initial, history.journal[-1]
     rows = []
     for name, layer in last.items():
-        kept = (layer & first[name]).count / max(1, layer.count)
+        survival = (layer & first[name]).count / max(1, layer.count)
         shape = " x ".join(map(str, layer.shape))
-        rows.append((name, shape, f"{layer.count:,}", f"{layer.density:.4f}", f"{kept:.1%}"))
+        rows.append((name, shape, f"{layer.count:,}", f"{layer.density:.4f}", f"{survival:.1%}"))
     print_table(["layer", "shape", "connections", "density", "kept since the start"], rows)
 
 
 def print_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Print rows under headings: framed on a screen; in a file or another program, one line each, however long."""
+    """Print rows under headings, framed on a screen, else one line each for a file or another program."""
     is_screen = sys.stdout.isatty()
     table = Table(box=box.HEAVY_HEAD if is_screen else None)
     for number, head in enumerate(heads):
         table.add_column(head, no_wrap=number == 0, overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))  # as it is: in a name, brackets are no markup
+        table.add_row(*map(Text, row))  # as text, because brackets in a name are no markup
     Console(width=None if is_screen else WIDE).print(table)

@@ -1,12 +1,16 @@
-"""What the command line reads: settings of rules, scores and tricks as text, and names of kinds."""
+"""Read settings of rules, scores and tricks, and names of kinds, from the text of a command line."""
 
 import ast
 import inspect
 import types
 from collections.abc import Iterable
-from typing import Any, Literal, Union, get_args, get_origin
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from sparsekit.utils.checks import WORDS, suits, type_in_words
+
+if TYPE_CHECKING:
+    from sparsekit.experiments import Experiment
 
 CONSTANTS = {"true": True, "false": False, "none": None}
 
@@ -21,13 +25,20 @@ def pairs_of(settings: Iterable[str]) -> dict[str, str]:
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not (name and equals):
-            raise ValueError(f"--set must look like name=value, got {setting!r}; for example --set every=50")
+            raise ValueError(f"--set must look like name=value, got {setting!r}. For example, --set every=50")
         pairs[name] = text
     return pairs
 
 
+def experiment_of(recipe: str, rule: str, pairs: dict[str, str], root: Path | None, **settings: Any) -> "Experiment":
+    """Return a recipe's experiment with a rule, whose settings are the pairs."""
+    from sparsekit.experiments.recipes import recipe_named
+
+    return recipe_named(recipe, root)(rule=rule, rule_settings=rule_settings_of(rule, pairs), **settings)
+
+
 def rule_settings_of(rule: str, pairs: dict[str, str]) -> dict[str, Any]:
-    """Read each text as the type that its rule wants; settings no rule knows are left to the recipe to refuse."""
+    """Read each text as the type that its rule takes. The recipe refuses the settings that no rule knows."""
     if not pairs or rule == "dense":
         return dict(pairs)
     hints = _hints(rule)
@@ -35,51 +46,51 @@ def rule_settings_of(rule: str, pairs: dict[str, str]) -> dict[str, Any]:
 
 
 def tricks_of(tricks: list[str], pairs: dict[str, str]) -> tuple[tuple[Any, ...], dict[str, str]]:
-    """Make the named tricks with their settings (`trick.setting=value`); return them and the pairs that are left.
+    """Make the named tricks with their settings (`trick.setting=value`). Return them and the other pairs.
 
     Raises:
         ValueError: if there is no such trick or setting, or a setting is for a trick that is not named.
     """
     from sparsekit.tricks import make_trick
 
-    given, rest = _settings_of("trick", tricks, pairs)
-    return tuple(make_trick(trick, **_read("trick", trick, texts)) for trick, texts in given.items()), rest
+    settings, rest = _settings_of("trick", tricks, pairs)
+    return tuple(make_trick(trick, **_read("trick", trick, texts)) for trick, texts in settings.items()), rest
 
 
 def score_of(score: str | None, pairs: dict[str, str]) -> tuple[Any, dict[str, str]]:
-    """Make the named score, if any, with its settings (`score.setting=value`); return it and the pairs that are left.
+    """Make the named score, if any, with its settings (`score.setting=value`). Return it and the other pairs.
 
     Raises:
         ValueError: if there is no such score or setting, or a setting is for a score that is not named.
     """
     from sparsekit.scores import make_score
 
-    given, rest = _settings_of("score", [] if score is None else [score], pairs)
-    made = [make_score(name, **_read("score", name, texts)) for name, texts in given.items()]
-    return next(iter(made), None), rest
+    settings, rest = _settings_of("score", [] if score is None else [score], pairs)
+    scores = [make_score(name, **_read("score", name, texts)) for name, texts in settings.items()]
+    return next(iter(scores), None), rest
 
 
 def _settings_of(
     kind: str, owners: list[str], pairs: dict[str, str]
 ) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
-    """Return each owner's own settings by their short names, and the pairs that are left."""
+    """Return the settings of each owner by their short names, and the other pairs."""
     from sparsekit.utils.registry import names
 
-    given: dict[str, dict[str, str]] = {owner: {} for owner in owners}
+    settings: dict[str, dict[str, str]] = {owner: {} for owner in owners}
     rest = {}
     for name, text in pairs.items():
         owner, dot, setting = name.partition(".")
-        if dot and owner not in given and owner in names(kind):
-            raise ValueError(f"--set {name} must come with its {kind}, got no --{kind} {owner}; add it")
-        if owner in given and dot:
-            given[owner][setting] = text
+        if dot and owner not in settings and owner in names(kind):
+            raise ValueError(f"--set {name} must come with its {kind}, got no --{kind} {owner}. Add it")
+        if owner in settings and dot:
+            settings[owner][setting] = text
         else:
             rest[name] = text
-    return given, rest
+    return settings, rest
 
 
 def _read(kind: str, owner: str, texts: dict[str, str]) -> dict[str, Any]:
-    """Read each text as the type that its trick or score wants; a number for a schedule stays as it is."""
+    """Read each text as the type that its trick or score takes. A number for a schedule becomes a constant one."""
     from sparsekit.schedules import Constant, Schedule
     from sparsekit.utils.registry import get
 
@@ -96,12 +107,12 @@ def _read(kind: str, owner: str, texts: dict[str, str]) -> dict[str, Any]:
 
 
 def _parameters(make: Any) -> dict[str, inspect.Parameter]:
-    """Return the parameters of a class, or of a function and, where it hands settings on, of the class it returns."""
+    """Return the parameters of a class or function, and of the class that it hands its settings on to."""
     signature = inspect.signature(make, eval_str=True)
-    own = dict(signature.parameters)
-    if own.pop("settings", None) is None:
-        return own
-    return {**inspect.signature(signature.return_annotation, eval_str=True).parameters, **own}
+    parameters = dict(signature.parameters)
+    if parameters.pop("settings", None) is None:
+        return parameters
+    return {**inspect.signature(signature.return_annotation, eval_str=True).parameters, **parameters}
 
 
 def _hints(rule: str) -> dict[str, Any]:
@@ -116,7 +127,7 @@ def _hints(rule: str) -> dict[str, Any]:
 
 
 def _value(rule: str, name: str, text: str, hint: Any) -> Any:
-    """Return a setting's value: the name of a registered part, or a Python literal, or the text itself."""
+    """Return a setting's value, which is a registered part, a Python literal, or the text itself."""
     from sparsekit.utils.registry import get, kinds, names
 
     is_part = name in kinds()
@@ -124,8 +135,8 @@ def _value(rule: str, name: str, text: str, hint: Any) -> Any:
         return get(name, text)()
     value = _literal(text)
     if not suits(value, hint):
-        wanted = f"one of {', '.join(names(name))}" if is_part else _words(hint)
-        raise ValueError(f"--set {name} of {rule} must be {wanted}, got {text!r}")
+        expected = f"one of {', '.join(names(name))}" if is_part else _words(hint)
+        raise ValueError(f"--set {name} of {rule} must be {expected}, got {text!r}")
     return value
 
 
@@ -139,7 +150,7 @@ def _literal(text: str) -> Any:
 
 
 def _words(hint: Any) -> str:
-    """Say in words what a type asks for."""
+    """Describe in words what a type takes."""
     parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     can_be_typed = all(part in WORDS or get_origin(part) is Literal for part in parts)
     return type_in_words(hint) if can_be_typed else f"{type_in_words(hint)}, which only Python can give"
@@ -161,7 +172,7 @@ def singular(kind: str, known: list[str]) -> str:
     """Return a known kind by its name or plural.
 
     Raises:
-        ValueError: if there is no such kind; the message lists them.
+        ValueError: if there is no such kind. The message lists them.
     """
     for name in known:
         if kind in (name, plural(name)):

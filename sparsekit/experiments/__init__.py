@@ -1,4 +1,4 @@
-"""Whole studies: an experiment as a value, recipes for it, and the studies that are made of many of them."""
+"""Whole studies: an experiment is a value, recipes make one, and a study consists of many."""
 
 from sparsekit.experiments import recipes
 from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer

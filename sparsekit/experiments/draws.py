@@ -1,4 +1,4 @@
-"""Which trainings draw from torch's global random state, and so must be shown a generator instead."""
+"""Some trainings draw from torch's global random state. They must draw from a generator instead."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -12,28 +12,27 @@ from sparsekit.experiments.experiment import Experiment
 from sparsekit.utils.registry import get
 from sparsekit.utils.seeds import seeded_rng
 
-# Files of torch.nn.modules whose modules never draw in their forward pass, with those exceptions.
+# Modules in these files of torch.nn.modules never draw in their forward pass, except for those in DRAWING.
 SILENT = {"activation", "batchnorm", "container", "conv", "flatten", "instancenorm", "linear", "normalization"}
 SILENT |= {"padding", "pixelshuffle", "pooling", "sparse", "upsampling"}
 DRAWING = (nn.RReLU, nn.MultiheadAttention, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)
 
 
 def drawing(experiment: Experiment, model: nn.Module, draws: torch.Generator) -> AbstractContextManager:
-    """Let whatever in a training draws without a generator draw from this one; see `seeded_rng`."""
+    """Let whatever draws without a generator in a training draw from this one, as `seeded_rng` does."""
     return seeded_rng(draws) if may_draw(experiment, model) else nullcontext()
 
 
 def may_draw(experiment: Experiment, model: nn.Module) -> bool:
-    """Whether anything in a training may draw without a generator: a module such as dropout, or a user's own part.
+    """Whether a module such as dropout, or a user's own part, may draw without a generator in a training.
 
-    All networks, rules, data sets and tricks of this package draw from generators of their own, so that their
-    trainings need no `seeded_rng`, which costs some microseconds for each operation. Of what others have written nobody
-    knows.
+    All networks, rules, data sets and tricks of this package draw from generators of their own. So their trainings need
+    no `seeded_rng`, which costs some microseconds for each operation. We cannot know what other people's code draws.
     """
     if draws_unasked(model):
         return True
-    named = [get("data", experiment.data), get("model", experiment.model), get("optimizer", experiment.optimizer)]
-    parts = [*named, *(type(part) for part in _parts(experiment))]
+    registered = [get("data", experiment.data), get("model", experiment.model), get("optimizer", experiment.optimizer)]
+    parts = [*registered, *(type(part) for part in _parts(experiment))]
     return not all(part.__module__.startswith(("sparsekit.", "torch.optim.", "builtins")) for part in parts)
 
 
@@ -49,7 +48,7 @@ def _is_silent(module: nn.Module) -> bool:
 
 
 def _parts(value: Any) -> Iterator[Any]:
-    """Yield a setting and whatever it is made of."""
+    """Yield a setting and its parts, however deep."""
     yield value
     inner: list[Any] = []
     if dataclasses.is_dataclass(value):

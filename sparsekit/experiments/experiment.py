@@ -1,4 +1,4 @@
-"""An experiment as one frozen value, and `run`, which carries it out once and picks it up where it was left."""
+"""An experiment is one frozen value. `run` carries it out once, and resumes it where it was interrupted."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ from sparsekit.utils.registry import get, register
 from sparsekit.utils.seeds import generator, seeded_rng
 from sparsekit.utils.settings import changed_settings, check_range, setting
 
-# Learning rate and settings of each optimizer where an experiment names none: torch's own, except for SGD.
+# Learning rate and settings of each optimizer where an experiment names none. They are torch's own, except for SGD.
 DEFAULTS: dict[str, tuple[float, dict[str, Any]]] = {
     "sgd": (0.1, {"momentum": 0.9, "weight_decay": 1e-4}),
     "adam": (1e-3, {}),
@@ -47,12 +47,12 @@ for _name in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad"):
 class Experiment:
     """Everything that decides what a training does. Derive one from another with `dataclasses.replace`.
 
-    Settings of the data set, model and optimizer are mappings of the named function's own keywords. How the optimizer
-    state of grown connections starts, `step_count` says: see `own_step_counts`.
+    Settings of the data set, model and optimizer are mappings of the named function's own keywords. `step_count` says
+    with which optimizer state grown connections start (see `own_step_counts`).
 
     Raises:
         ValueError: if a name is unknown, a number out of range, or a score given where it cannot act.
-        TypeError: if a rule or schedule is something else, or a count no whole number.
+        TypeError: if a rule or schedule is something else, or a count is no integer.
 
     Example:
         >>> from dataclasses import replace
@@ -68,31 +68,31 @@ class Experiment:
     model_settings: Mapping[str, Any] = field(default_factory=dict)
     density: float = setting(0.05, "share of the weights that exist", range=(0, 1))
     allocation: str = setting("erk", "how the connections are shared among the layers")
-    exclude: tuple[str, ...] = setting((), "layers that stay dense; first and last mean what they say")
-    score: Score | None = setting(None, "what a weight must score high in before training; none draws at random")
+    exclude: tuple[str, ...] = setting((), "layers that stay dense, by name, or first and last")
+    score: Score | None = setting(None, "what a weight must score high in before training (none draws at random)")
     score_samples: int = setting(10, "examples of each class that the score looks at", range=(1, 1000))
-    shuffle: bool = setting(False, "put each layer's connections at random places: a control for scores")
+    shuffle: bool = setting(False, "put each layer's connections at random positions, as a control for scores")
     rule: Rule = setting(Static(), "when and how the topology changes")
     storage: str = setting("masked", "masked or csr")
-    dense_init: bool = setting(True, "draw dense weights first, the same for all methods; no if they would not fit")
+    dense_init: bool = setting(True, "draw dense weights first, the same for all methods (no if they would not fit)")
     optimizer: str = setting("sgd", "optimizer, by name")
     optimizer_settings: Mapping[str, Any] | None = None
     step_count: str = setting("shared", "Adam's step count of grown connections: shared (their layer's), own, or ramp")
-    learning_rate: Schedule | None = setting(None, "by step; none falls along a cosine from the optimizer's usual rate")
+    learning_rate: Schedule | None = setting(None, "by step (none falls along a cosine from the optimizer's default)")
     label_smoothing: float = setting(0.0, "share of the target spread over all classes", range=(0, 1))
-    tricks: tuple[Trick, ...] = setting((), "what helps the training: ghosts, first values, labels")
+    tricks: tuple[Trick, ...] = setting((), "what helps the training: ghosts, initialisation, labels")
     epochs: int = setting(60, "passes over the training data", range=(1, 1000))
     batch_size: int = setting(64, "examples per step", range=(1, 4096))
     micro_batches: int = setting(1, "backward passes per step", range=(1, 64))
     autocast: str | None = setting(None, "mixed precision: bfloat16, float16 or none")
     seed: int = setting(0, "of everything random")
     init_from: str | None = setting(
-        None, "state to begin from, as named by save_initial_state; none draws a new network"
+        None, "state to begin from, as named by save_initial_state (none draws a new network)"
     )
-    first_step: int = setting(0, "step to begin at: data and learning rate go on from there", range=(0, 1_000_000))
+    first_step: int = setting(0, "step to begin at, from which data and learning rate continue", range=(0, 1_000_000))
 
     def __post_init__(self):
-        check_types(self, any_number=("density",))  # whose range says more
+        check_types(self, any_number=("density",))  # the check of its range says more
         check_name(self.recipe, "recipe")
         if self.init_from is not None:
             check_name(self.init_from, "init_from")
@@ -100,17 +100,17 @@ class Experiment:
         for kind in ("data", "model", "optimizer", "allocation"):
             get(kind, getattr(self, kind))
         if self.storage not in STORAGES:
-            raise ValueError(f"storage must be one of {', '.join(STORAGES)}, got {self.storage!r}; choose one of them")
+            raise ValueError(f"storage must be one of {', '.join(STORAGES)}, got {self.storage!r}. Choose one of them")
         if self.storage == "csr" and (why := why_dense(self.rule)):
             raise ValueError(f"this rule needs storage masked, got csr: {why}")
         if self.autocast not in (None, "bfloat16", "float16"):
-            raise ValueError(f"autocast must be bfloat16, float16 or None, got {self.autocast!r}; choose one of them")
+            raise ValueError(f"autocast must be bfloat16, float16 or None, got {self.autocast!r}. Choose one of them")
         if self.step_count not in STEP_COUNTS:
             raise ValueError(
-                f"step_count must be one of {', '.join(STEP_COUNTS)}, got {self.step_count!r}; choose one of them"
+                f"step_count must be one of {', '.join(STEP_COUNTS)}, got {self.step_count!r}. Choose one of them"
             )
         self._check_settings()
-        self._check_first_places()
+        self._check_first_topology()
         many = float("inf")
         check_range(self, epochs=(1, many), batch_size=(1, many), micro_batches=(1, many), label_smoothing=(0, 1))
         check_range(self, first_step=(0, many), score_samples=(1, many))
@@ -118,38 +118,35 @@ class Experiment:
     def _check_settings(self) -> None:
         if (rate := (self.optimizer_settings or {}).get("lr")) is not None:
             raise ValueError(
-                f"the learning rate must be given as learning_rate, got lr={rate} among the optimizer's settings; "
-                f"use learning_rate=Cosine({rate}) or Constant({rate})"
+                f"the learning rate must be given as learning_rate, got lr={rate} among the optimizer's settings. "
+                f"Use learning_rate=Cosine({rate}) or Constant({rate})"
             )
         check_tricks(self.tricks)
         if self.label_smoothing and any(isinstance(trick, LabelSmoothing) for trick in self.tricks):
             raise ValueError(
                 f"labels must be smoothed once, got label_smoothing={self.label_smoothing} and LabelSmoothing among "
-                "the tricks; leave one of them out"
+                "the tricks. Leave one of them out"
             )
 
-    def _check_first_places(self) -> None:
-        """A score, or a control of it, must have something to say about the first topology."""
-        asked = [name for name in ("score", "shuffle") if getattr(self, name)]
-        if not asked:
+    def _check_first_topology(self) -> None:
+        """Check that a score, or a control of it, has something to say about the first topology."""
+        without_effect = [name for name in ("score", "shuffle") if getattr(self, name)]
+        if not without_effect:
             return
-        who = type(self.rule).__name__
+        rule = type(self.rule).__name__
         if self.init_from is not None:
-            why, way = f"init_from {self.init_from}, which brings a topology of its own", "leave out one of them"
+            reason, advice = f"init_from {self.init_from}, which brings a topology of its own", "Leave out one of them"
         elif samples_anew(self.rule):
-            why, way = f"{who}, which draws every place anew", "choose another rule"
+            reason, advice = f"{rule}, which draws every position anew", "Choose another rule"
         elif initial_density(self.rule, self.density) == 1:
-            why, way = (
-                f"density {self.density} and {who}: all weights exist at first",
-                "lower it or change rule",
-            )
+            reason, advice = f"density {self.density} and {rule}: all weights exist at first", "Lower it or change rule"
         else:
             return
-        raise ValueError(f"{asked[0]} must be left out where it cannot act, got it with {why}; {way}")
+        raise ValueError(f"{without_effect[0]} must be left out where it cannot act, got it with {reason}. {advice}")
 
     @property
     def folder_name(self) -> str:
-        """Recipe, and a hash of the settings that differ from their defaults: new settings rename nothing."""
+        """The recipe, and a hash of the settings that differ from their defaults, so new settings rename nothing."""
         changed = changed_settings(self)
         del changed["kind"], changed["name"]
         changed.pop("recipe", None)
@@ -158,8 +155,8 @@ class Experiment:
 
     def learning_rate_over(self, steps: int) -> Schedule:
         """Return the learning rate by step, in a training of so many steps."""
-        usual, _ = DEFAULTS.get(self.optimizer, (1e-3, {}))
-        return (self.learning_rate or Cosine(usual, 0.0)).lasting(steps)
+        default, _ = DEFAULTS.get(self.optimizer, (1e-3, {}))
+        return (self.learning_rate or Cosine(default, 0.0)).lasting(steps)
 
     def tricks_over(self, steps: int) -> tuple[Trick, ...]:
         """Return the tricks as they are in a training of so many steps.
@@ -171,7 +168,7 @@ class Experiment:
         for trick in tricks:
             if (stop := getattr(trick, "stop", None)) is not None and stop > steps:
                 raise ValueError(
-                    f"{type(trick).__name__} must end within the training, got stop={stop} and {steps} steps; leave "
+                    f"{type(trick).__name__} must end within the training, got stop={stop} and {steps} steps. Leave "
                     "stop out for a usual share"
                 )
         return tricks
@@ -185,7 +182,7 @@ class Experiment:
 def build_model(
     experiment: Experiment, *, input_shape: tuple[int, ...], num_classes: int, data: Dataset | None = None
 ) -> nn.Module:
-    """Return the experiment's network at its first step: initialised and, below density 1, sparse.
+    """Return the experiment's network at its first step. It is initialised and, below density 1, sparse.
 
     The same seed gives the same dense initialisation at every density and for every rule, so that methods can be
     compared in pairs. Torch's global random state is neither read nor set, so that several threads may build at once.
@@ -194,8 +191,8 @@ def build_model(
         experiment: what is to be trained.
         input_shape: of one example.
         num_classes: number of outputs.
-        data: what a score before training looks at; without it connections are drawn at random, which is enough for a
-            model that is going to be loaded.
+        data: what a score before training looks at. Without it connections are drawn at random, which is enough for a
+            model whose state is loaded afterwards.
     """
     with seeded_rng(generator(experiment.seed, "model")):
         with torch.device("cpu" if experiment.dense_init else "meta"):
@@ -214,17 +211,19 @@ def build_model(
 
 def _drawn(experiment: Experiment, model: nn.Module, data: Dataset | None) -> Topology:
     density = initial_density(experiment.rule, experiment.density)
-    how: dict[str, Any] = {"allocation": experiment.allocation, "seed": experiment.seed}
+    allocation, exclude, seed = experiment.allocation, experiment.exclude, experiment.seed
     if experiment.score is None or data is None or density == 1:
-        topology = random_topology(shapes_of(model, exclude=experiment.exclude), density, **how)
+        topology = random_topology(shapes_of(model, exclude=exclude), density, allocation=allocation, seed=seed)
     else:
-        few = few_per_class(data, experiment.score_samples, seed=experiment.seed)
-        topology = prune(model, experiment.score, density, batches=[few], exclude=experiment.exclude, **how)
-    return shuffled(topology, seed=experiment.seed) if experiment.shuffle else topology
+        few = few_per_class(data, experiment.score_samples, seed=seed)
+        topology = prune(
+            model, experiment.score, density, batches=[few], exclude=exclude, allocation=allocation, seed=seed
+        )
+    return shuffled(topology, seed=seed) if experiment.shuffle else topology
 
 
 def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:
-    """Return the experiment's optimizer for a model; its learning rate is set before every step.
+    """Return the experiment's optimizer for a model. The training sets its learning rate before every step.
 
     Raises:
         ValueError: if grown connections are to have step counts of their own, which the optimizer does not know.

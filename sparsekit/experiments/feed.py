@@ -1,4 +1,4 @@
-"""What an experiment's network is fed with: its training batches, in the order that the seed gives them."""
+"""Training batches of an experiment, in the order that its seed gives them."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -18,7 +18,7 @@ def total_steps(experiment: Experiment, data: datasets.Dataset) -> int:
 def batches_of(
     experiment: Experiment, data: datasets.Dataset, *, seed: int, epoch: int, skip: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the batches of an epoch as the network takes them, from number `skip` on."""
+    """Yield the batches of an epoch as the network takes them, beginning with number `skip`."""
     augment = datasets.CropFlip() if experiment.augment else None
     for inputs, labels in datasets.batches(
         data.train, experiment.batch_size, seed=seed, epoch=epoch, augment=augment, skip=skip
@@ -27,7 +27,7 @@ def batches_of(
 
 
 def endless_batches(experiment: Experiment, data: datasets.Dataset) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield training batches without end, in an order of their own: what is learnt before the first step."""
+    """Yield training batches without end, in an order of their own, for what is learnt before the first step."""
     seed = derive(experiment.seed, "tricks")
     for epoch in count():
         yield from batches_of(experiment, data, seed=seed, epoch=epoch)

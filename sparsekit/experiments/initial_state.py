@@ -1,4 +1,4 @@
-"""States that runs begin from: topology and weights in a file that is named by its own content."""
+"""States that runs begin from. Topology and weights lie in a file that is named by its own content."""
 
 import hashlib
 from pathlib import Path
@@ -12,15 +12,15 @@ INITIAL_STATES = "initial_states"  # folder beside the runs
 
 
 def save_initial_state(folder: str | Path, model: nn.Module) -> str:
-    """Keep a model's state for runs to begin from; return its name, for `Experiment.init_from`.
+    """Save a model's state for runs to begin from, and return its name for `Experiment.init_from`.
 
-    The name is a hash of the state, so it is part of what decides a run's folder, and the same state is kept once.
+    The name is a hash of the state. So it takes part in the name of a run's folder, and the same state is saved once.
 
     Args:
         folder: where the runs are kept that begin from it.
-        model: sparse or plain; what a run builds must have the same layers, in either storage.
+        model: sparse or plain. What a run builds must have the same layers, in either storage.
     """
-    # Copies, because layers may share a tensor and the format knows none that are shared.
+    # We save copies, because layers may share a tensor and the format has no shared tensors.
     data = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()})
     name = _name_of(data)
     path = _path(folder, name)
@@ -31,7 +31,7 @@ def save_initial_state(folder: str | Path, model: nn.Module) -> str:
 
 
 def load_initial_state(folder: str | Path, name: str, model: nn.Module) -> None:
-    """Put a state that `save_initial_state` kept into a model, topology and all.
+    """Load a state that `save_initial_state` saved into a model, with its topology.
 
     Raises:
         FileNotFoundError: if there is no such state in this folder.
@@ -40,13 +40,13 @@ def load_initial_state(folder: str | Path, name: str, model: nn.Module) -> None:
     path = _path(folder, name)
     if not path.exists():
         raise FileNotFoundError(
-            f"the state that a run begins from must lie at {path}, got none; copy it there along with the runs, or "
+            f"the state that a run begins from must lie at {path}, got none. Copy it there along with the runs, or "
             "make it anew with save_initial_state"
         )
     data = path.read_bytes()
     if _name_of(data) != name:
         raise ValueError(
-            f"{path} must hold the state it is named after, got another; make it anew with save_initial_state"
+            f"{path} must hold the state it is named after, got another. Make it anew with save_initial_state"
         )
     try:
         model.load_state_dict(load(data))

@@ -1,4 +1,4 @@
-"""`run`: carry out an experiment once. Finished work is not done again; interrupted work goes on bit for bit."""
+"""`run` carries out an experiment once. Finished work is read, and interrupted work continues bit for bit."""
 
 import time
 from collections.abc import Iterator
@@ -44,38 +44,38 @@ def run(
     """Train an experiment, in a folder of its own below `folder`.
 
     The folder holds `experiment.json`, `metrics.jsonl`, `journal`, `checkpoint.pt` and `code.txt`. If the run is there
-    and finished, it is read and returned. If it was interrupted, at whatever step, it goes on from its last checkpoint
-    and ends bit for bit as if it had never stopped. If another process of this machine is at it (two notebooks may want
-    the same run), this one waits, and then goes on with what the other left.
+    and finished, it is read and returned. If it was interrupted, at whatever step, it continues from its last
+    checkpoint and ends bit for bit as if it had never stopped. Another process of this machine may train the same run,
+    for example from a second notebook. Then this process waits, and continues with what the other has left.
 
     Args:
         experiment: what to do.
         folder: where runs are kept.
         root: the data folder, as in `datasets.load`.
         progress: show a bar.
-        checkpoint_seconds: save at least so often; also after every epoch.
+        checkpoint_seconds: save at least so often, and also after every epoch.
         checkpoint_steps: save every so many steps as well.
-        until: stop after this many steps, for now; another call goes on.
+        until: stop after this many steps for now. Another call continues.
 
     Raises:
         TypeError: if it is no experiment.
-        ValueError: if settings do not fit each other or the data; no folder is made then.
-        FloatingPointError: if the loss is not finite; the last checkpoint stays.
-        CheckpointError: if the folder's checkpoint is damaged or its record lags behind; nothing is touched.
-        OSError: if there is no space, which the message says; the last checkpoint stays, and another call goes on.
+        ValueError: if settings do not fit each other or the data. No folder is made then.
+        FloatingPointError: if the loss is not finite. The last checkpoint stays.
+        CheckpointError: if the folder's checkpoint is damaged or its record lags behind. Nothing is touched.
+        OSError: if there is no space, which the message says. The last checkpoint stays, and another call continues.
     """
     if not isinstance(experiment, Experiment):
-        raise TypeError(f"run takes an Experiment, got {type(experiment).__name__}; recipes.digits_mlp() makes one")
+        raise TypeError(f"run takes an Experiment, got {type(experiment).__name__}. Call recipes.digits_mlp()")
     for name, steps in (("checkpoint_steps", checkpoint_steps), ("until", until)):
         if steps is not None and steps < 1:
-            raise ValueError(f"{name} must be at least 1 or None, got {steps}; leave it out for the usual")
-    place = Path(folder) / experiment.folder_name
-    tell = partial(tqdm.write, f"{place.name}: another process trains it; waiting until it is done")
-    with alone(place, tell if progress else lambda: None):
+            raise ValueError(f"{name} must be at least 1 or None, got {steps}. Leave it out for the usual")
+    run_folder = Path(folder) / experiment.folder_name
+    tell = partial(tqdm.write, f"{run_folder.name}: another process trains it, so we wait until it is done")
+    with alone(run_folder, tell if progress else lambda: None):
         with seeded_rng(generator(experiment.seed, "before training")):
-            work = _Work.begin(experiment, place, root, until)
-        work.go_on(progress, checkpoint_seconds, checkpoint_steps)
-        return read_record(place, None)  # checked when it was taken up, and written since
+            work = _Work.begin(experiment, run_folder, root, until)
+        work.train_on(progress, checkpoint_seconds, checkpoint_steps)
+        return read_record(run_folder, None)  # it was checked when the run was resumed, and written since
 
 
 def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Module:
@@ -89,14 +89,14 @@ def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Modu
     data = datasets.load(experiment.data, root=root, **experiment.data_settings)
     model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes)
     state = load_checkpoint(Path(folder) / "checkpoint.pt")
-    # What the network has in it at that step: no ghosts, once the training is over.
+    # The network gets the parts that it has at that step, so no ghosts once the training is over.
     tricks = experiment.tricks_over(total_steps(experiment, data))
     model = resume(model, [trick for trick in tricks if trick.changes == "network"], state["step"])
     try:
         model.load_state_dict(state["model"])
     except RuntimeError as error:
         raise CheckpointError(
-            f"{folder}/checkpoint.pt must be of the network in experiment.json, got another: {error}; delete the "
+            f"{folder}/checkpoint.pt must be of the network in experiment.json, got another: {error}. Delete the "
             "folder to train this run again"
         ) from error
     return model.eval()
@@ -104,7 +104,7 @@ def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Modu
 
 @dataclass
 class _Work:
-    """A run under way: the only mutable state of `run`."""
+    """A run in progress, which is the only mutable state of `run`."""
 
     experiment: Experiment
     folder: Path
@@ -122,21 +122,21 @@ class _Work:
 
     @classmethod
     def begin(cls, experiment: Experiment, folder: Path, root: str | Path | None, until: int | None) -> "_Work":
-        """Build everything first, so that a bad setting leaves no folder behind; then create or take up the run."""
+        """Build everything first, so that a bad setting leaves no folder behind. Then create or resume the run."""
         data = datasets.load(experiment.data, root=root, **experiment.data_settings)
         _check_fits(experiment, data)
         state = load_checkpoint(folder / "checkpoint.pt") if (folder / "checkpoint.pt").exists() else None
-        seen = data if state is None and experiment.init_from is None else None  # what a score before training looks at
-        model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes, data=seen)
+        for_score = data if state is None and experiment.init_from is None else None
+        model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes, data=for_score)
         if state is None and experiment.init_from is not None:
             load_initial_state(folder.parent, experiment.init_from, model)
         tricks = experiment.tricks_over(total_steps(experiment, data))
-        feed = endless_batches(experiment, data)
-        given = TrickContext(batches=feed, load=partial(_load_beside, folder.parent, root))
+        batches = endless_batches(experiment, data)
+        context = TrickContext(batches=batches, load=partial(_load_beside, folder.parent, root))
         if state is None and experiment.first_step == 0:
-            model = begin(model, tricks, given)
-        else:  # with values of a training that is under way
-            model = resume(model, tricks, experiment.first_step if state is None else state["step"], given)
+            model = begin(model, tricks, context)
+        else:  # with values of a training that has begun
+            model = resume(model, tricks, experiment.first_step if state is None else state["step"], context)
         optimizer = build_optimizer(experiment, model)
         journal = Journal(topology_of(model))
         draws = generator(experiment.seed, "torch")
@@ -144,7 +144,7 @@ class _Work:
         if state is None:
             work._create()
         else:
-            work._take_up(state)
+            work._resume(state)
         return work
 
     def _create(self) -> None:
@@ -155,11 +155,11 @@ class _Work:
         write_text(self.folder / "code.txt", code_version())
         write_experiment(self.folder, self.experiment)
 
-    def _take_up(self, state: dict[str, Any]) -> None:
+    def _resume(self, state: dict[str, Any]) -> None:
         if to_plain(read_experiment(self.folder)) != to_plain(self.experiment):
             raise CheckpointError(
-                f"{self.folder}/experiment.json must be of the experiment that the folder is named after, got another; "
-                "delete the folder to start this run again"
+                f"{self.folder}/experiment.json must be of the experiment that the folder is named after, got another. "
+                "Delete the folder to start this run again"
             )
         history = read_record(self.folder, state)
         self.done = restore(state, self.model, self.optimizer, generator=self.draws)
@@ -167,12 +167,12 @@ class _Work:
         if self.done >= self.end:
             return
         self._sweep()
-        # What was written after the checkpoint will be written again.
+        # The training writes again what it wrote after the checkpoint.
         self.journal.cut_at(self.done)
         write_rows(self.folder / "metrics.jsonl", history.rows[: self.num_rows])
 
     def _sweep(self) -> None:
-        """Remove what a killed process was just writing."""
+        """Remove the files that a killed process was just writing."""
         for half_written in self.folder.glob(".*.new"):
             half_written.unlink()
 
@@ -185,21 +185,21 @@ class _Work:
         steps = total_steps(self.experiment, self.data)
         return min(steps, self.until or steps)
 
-    def go_on(self, progress: bool, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
-        """Train from where the run stands to its end, or until as many steps are done as were asked for."""
+    def train_on(self, progress: bool, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
+        """Train to the end of the run, or until step `until`."""
         bar = tqdm(total=self.end, initial=self.done, desc=self.folder.name, disable=not progress, unit="step")
         self.model.train()
         with bar, drawing(self.experiment, self.model, self.draws):
             while self.done < self.end:
-                for stats_shown in self._epoch(checkpoint_seconds, checkpoint_steps):
+                for postfix in self._epoch(checkpoint_seconds, checkpoint_steps):
                     bar.update()
-                    bar.set_postfix(stats_shown, refresh=False)
+                    bar.set_postfix(postfix, refresh=False)
 
     def _epoch(self, checkpoint_seconds: float, checkpoint_steps: int | None) -> Iterator[dict]:
         """Train to the end of the current epoch, or to the last step if that comes first."""
         experiment = self.experiment
         epoch, skip = divmod(self.done, self.steps_per_epoch)
-        walk = training(
+        steps = training(
             self.model,
             self.optimizer,
             batches_of(experiment, self.data, seed=experiment.seed, epoch=epoch, skip=skip),
@@ -212,11 +212,11 @@ class _Work:
             autocast=experiment.autocast_type,
             tricks=self.tricks,
         )
-        for step, stats, change in walk:
+        for step, stats, update in steps:
             self.done = step + 1
             self.rows += rows_of_step(step, epoch, stats)
-            if change is not None:
-                self.journal.add(step, change)
+            if update is not None:
+                self.journal.add(step, update)
             epoch_ends = self.done % self.steps_per_epoch == 0
             if epoch_ends:
                 self.rows += rows_of_epoch(step, epoch, self.evaluate(), self.model)
@@ -235,9 +235,9 @@ class _Work:
         append_rows(self.folder / "metrics.jsonl", self.rows)
         self.num_rows += len(self.rows)
         self.rows.clear()
-        kept = num_records(self.num_rows, self.journal)
+        records = num_records(self.num_rows, self.journal)
         path = self.folder / "checkpoint.pt"
-        save_checkpoint(path, self.model, self.optimizer, step=self.done, extra=kept, generator=self.draws)
+        save_checkpoint(path, self.model, self.optimizer, step=self.done, extra=records, generator=self.draws)
         self.saved_at = time.monotonic()
 
 
@@ -247,25 +247,25 @@ def _load_beside(folder: Path, root: str | Path | None, name: str) -> nn.Module:
 
 
 def _check_fits(experiment: Experiment, data: datasets.Dataset) -> None:
-    """What only the data can tell, before anything is written."""
+    """Check what only the data can tell, before anything is written."""
     steps = total_steps(experiment, data)
     if (stop := getattr(experiment.rule, "stop", None)) is not None and stop > steps:
         raise ValueError(
-            f"the rule must end within the training, got stop={stop} and {steps} steps; make the recipe anew with "
+            f"the rule must end within the training, got stop={stop} and {steps} steps. Make the recipe anew with "
             "these epochs instead of replacing them, or replace the rule as well"
         )
     if experiment.first_step >= steps:
         raise ValueError(
-            f"first_step must lie before the end, got {experiment.first_step} and {steps} steps; choose an earlier one"
+            f"first_step must lie before the end, got {experiment.first_step} and {steps} steps. Choose an earlier one"
         )
     smallest = len(data.train) % experiment.batch_size or experiment.batch_size
     if experiment.micro_batches > smallest:
         raise ValueError(
             f"micro_batches must not exceed the smallest batch, {smallest} of {len(data.train)} examples, "
-            f"got {experiment.micro_batches}; lower it or choose another batch_size"
+            f"got {experiment.micro_batches}. Lower it or choose another batch_size"
         )
     if experiment.augment and len(data.shape) != 3:
         raise ValueError(
-            f"augment needs pictures (channels, height, width), got inputs {data.shape} from {experiment.data}; "
-            "set augment=False, or data_settings={'flat': False} for digits"
+            f"augment needs images (channels, height, width), got inputs {data.shape} from {experiment.data}. "
+            "Set augment=False, or data_settings={'flat': False} for digits"
         )

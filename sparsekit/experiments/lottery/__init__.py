@@ -1,8 +1,8 @@
-"""Lottery tickets: train, remove the smallest weights, go back in time, and train again what is left.
+"""Lottery tickets: train, remove the weights of smallest magnitude, go back in time, and train the rest again.
 
-Level 0 trains the dense network. Each level after it begins where the one before ended: of its connections the share
-`prune` with the smallest absolute values is removed, in one ranking over all layers, and the rest trains again. Every
-training is a `run` with a folder of its own: what is finished is read, what was interrupted goes on bit for bit.
+Level 0 trains the dense network. Each level after it begins where the one before ended. Of its connections the share
+`prune` with the smallest magnitudes is removed, in one ranking over all layers, and the rest trains again. Every
+training is a `run` with a folder of its own. So a finished one is read, and an interrupted one continues bit for bit.
 """
 
 from sparsekit.experiments.lottery.base import Lottery, LotteryHistory

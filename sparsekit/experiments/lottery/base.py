@@ -1,4 +1,4 @@
-"""What a lottery is, and what it leaves behind."""
+"""A lottery says what its trainings do, and its history what they have left behind."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,27 +20,29 @@ REWINDS = ("weights", "rate", "finetune")
 @register("lottery", "lottery")
 @dataclass(frozen=True, kw_only=True)
 class Lottery:
-    """Iterative magnitude pruning: everything that decides what its trainings do.
+    """Iterative magnitude pruning, with everything that decides what its trainings do.
 
     After level j exactly `round(size * (1 - prune)^j)` connections are left. One-shot pruning to a density is
     `levels=1, prune=1 - density`.
 
-    Source: Frankle and Carbin (2019), arXiv:1803.03635, section 1; going back to a later step than 0: Frankle et al.
-    (2020), arXiv:1912.05671; learning-rate rewinding and fine-tuning: Renda et al. (2020), arXiv:2003.02389.
+    Source: Frankle and Carbin (2019), arXiv:1803.03635, section 1. Rewinding to a later step than 0 is that of Frankle
+    et al. (2020), arXiv:1912.05671, and learning-rate rewinding and fine-tuning of Renda et al. (2020),
+    arXiv:2003.02389.
 
     Args:
         experiment: the dense training, of density 1 and without a rule, that is level 0 and that the others repeat.
         levels: how often to prune and train again.
         prune: share of the remaining connections that each level removes.
-        rewind: what a level begins with. `"weights"`: the values that its connections, and everything else, had at
-            `rewind_step` of level 0. `"rate"`: the values at the end of the level before; only data and learning rate
-            go back to that step. `"finetune"`: as `"rate"`, at the low learning rate `finetune_rate` throughout.
-        rewind_step: the step of the training to go back to, and to go on from; 0 is the original lottery ticket.
+        rewind: what a level begins with. `"weights"` takes the values that its connections, and everything else, had at
+            `rewind_step` of level 0. `"rate"` takes the values at the end of the level before, and only data and
+            learning rate go back to that step. `"finetune"` is `"rate"` at the low learning rate `finetune_rate`
+            throughout.
+        rewind_step: the step of the training to go back to and to continue from. 0 is the original lottery ticket.
         finetune_rate: for `"finetune"` only, usually the learning rate at which level 0 ended.
 
     Raises:
         ValueError: if a number is out of range, the rewinding is unknown, or the experiment is not dense.
-        TypeError: if it is no experiment, or a count is no whole number.
+        TypeError: if it is no experiment, or a count is no integer.
 
     Example:
         >>> dense = Experiment(density=1.0)
@@ -61,27 +63,27 @@ class Lottery:
         for name, least in (("levels", 1), ("rewind_step", 0)):
             check_integer(name, getattr(self, name), least=least)
         if not 0 < self.prune < 1:
-            raise ValueError(f"prune must lie between 0 and 1, got {self.prune}; 0.2 removes a fifth at every level")
+            raise ValueError(f"prune must lie between 0 and 1, got {self.prune}. For example, 0.2 removes a fifth")
         if self.rewind not in REWINDS:
-            raise ValueError(f"rewind must be one of {', '.join(REWINDS)}, got {self.rewind!r}; choose one of them")
+            raise ValueError(f"rewind must be one of {', '.join(REWINDS)}, got {self.rewind!r}. Choose one of them")
         if (self.rewind == "finetune") != (self.finetune_rate is not None):
             raise ValueError(
                 f"finetune_rate must be given with rewind='finetune' and only then, got {self.finetune_rate} with "
-                f"{self.rewind!r}; a hundredth of the first learning rate is usual"
+                f"{self.rewind!r}. A hundredth of the first learning rate is usual"
             )
 
     def density_at(self, level: int) -> float:
-        """Return the density that a level trains at, but for rounding to whole connections."""
+        """Return the density that a level trains at, before it is rounded to whole connections."""
         return (1 - self.prune) ** level
 
 
 @dataclass(frozen=True, kw_only=True)
 class LotteryHistory:
-    """What the trainings of a lottery left behind.
+    """What the trainings of a lottery have left behind.
 
     Args:
         lottery: what was done.
-        levels: the history of each level's training; 0 is the dense one.
+        levels: the history of each level's training, where 0 is the dense one.
     """
 
     lottery: Lottery
@@ -89,12 +91,12 @@ class LotteryHistory:
 
     @property
     def topologies(self) -> list[Topology]:
-        """The connections that each level trained; level 0 has all."""
+        """The connections that each level trained. Level 0 has all of them."""
         tickets = [history.journal.initial for history in self.levels[1:]]
         return [Topology({name: LayerTopology.full(shape) for name, shape in tickets[0].shapes.items()}), *tickets]
 
     def frame(self) -> "pd.DataFrame":
-        """Return a row per level: density of the layers that are pruned, last test accuracy, and the run's folder."""
+        """Return the density of the pruned layers, the last test accuracy, and the run's folder, a row per level."""
         import pandas as pd
 
         rows = [
@@ -106,10 +108,10 @@ class LotteryHistory:
 
 def _check_dense(experiment: Experiment) -> None:
     if not isinstance(experiment, Experiment):
-        raise TypeError(f"experiment must be an Experiment, got {type(experiment).__name__}; take one of the recipes")
+        raise TypeError(f"experiment must be an Experiment, got {type(experiment).__name__}. Take one of the recipes")
     is_dense = experiment.density == 1 and isinstance(experiment.rule, Static) and experiment.score is None
     if not is_dense or experiment.init_from is not None:
         raise ValueError(
             f"the experiment must be dense, got density {experiment.density}, {type(experiment.rule).__name__}, score "
-            f"{experiment.score} and init_from {experiment.init_from}; make the recipe with rule='dense'"
+            f"{experiment.score} and init_from {experiment.init_from}. Make the recipe with rule='dense'"
         )

@@ -1,4 +1,4 @@
-"""Controls: a ticket trained once more with one thing about it changed."""
+"""Controls train a ticket once more with one thing about it changed."""
 
 import copy
 from collections.abc import Callable
@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from sparsekit.experiments.lottery.base import Lottery
-from sparsekit.experiments.lottery.levels import Outset, Place, weight_of
+from sparsekit.experiments.lottery.levels import InitialState, LotteryRuns, weight_of
+from sparsekit.experiments.options import RunOptions
 from sparsekit.topology.shuffling import shuffled
 from sparsekit.train import History
 from sparsekit.utils.seeds import derive
@@ -27,14 +28,14 @@ def run_control(
 ) -> History:
     """Train a ticket once more with one thing about it changed, in a run folder of its own.
 
-    - `"reinit"`: the same connections with new random values, trained from step 0 on.
-    - `"shuffle"`: as many connections in each layer at random places, with the values those had at `rewind_step`;
-      `"shuffle-outputs"` and `"shuffle-inputs"` keep every fan-in or fan-out (see `shuffling.shuffled`).
-    - `"signs"`: the same connections with nothing but the signs of their values; their size is the standard deviation
-      of the layer's dense weights at step 0.
+    - `"reinit"` gives the same connections new random values, and trains them from step 0.
+    - `"shuffle"` puts as many connections in each layer at random positions, with the values from there at
+      `rewind_step`. `"shuffle-outputs"` and `"shuffle-inputs"` keep every fan-in or fan-out (see `shuffling.shuffled`).
+    - `"signs"` keeps only the signs of the values. Their magnitude becomes the standard deviation of the layer's dense
+      weights at step 0.
 
     Args:
-        lottery: one with `rewind="weights"`; what is not there yet of its levels up to this one is trained first.
+        lottery: one with `rewind="weights"`. Of its levels up to this one, those that are missing are trained first.
         control: one of those.
         folder: where runs are kept.
         level: which ticket, from 1.
@@ -48,42 +49,44 @@ def run_control(
         TypeError: if it is no lottery.
         ValueError: if there is no such control or level, or the lottery rewinds no weights.
 
-    Source: re-initialisation: Frankle and Carbin (2019), arXiv:1803.03635, section 2; shuffling: Frankle et al. (2021),
-        arXiv:2009.08576, section 5; signs: Zhou et al. (2019), arXiv:1905.01067, section 4.
+    Source: Frankle and Carbin (2019), arXiv:1803.03635, section 2, for re-initialisation, Frankle et al. (2021),
+        arXiv:2009.08576, section 5, for shuffling, and Zhou et al. (2019), arXiv:1905.01067, section 4, for signs.
     """
-    how = {"progress": progress, "checkpoint_seconds": checkpoint_seconds, "checkpoint_steps": checkpoint_steps}
-    place = Place.of(lottery, folder, root=root, **how)
+    options = RunOptions(
+        root=root, progress=progress, checkpoint_seconds=checkpoint_seconds, checkpoint_steps=checkpoint_steps
+    )
+    runs = LotteryRuns.of(lottery, folder, options)
     check_control(lottery, control, level)
-    # The level itself need not have been trained: its ticket comes from the one before.
-    before = place.train(lottery.experiment)
+    # The level itself need not have been trained, because its ticket comes from the one before.
+    before = runs.train(lottery.experiment)
     for earlier in range(1, level):
-        before = place.begin(f"level-{earlier}", place.ticket(earlier, before))
-    changed = CONTROLS[control](place, place.ticket(level, before), seed)
-    return place.begin(f"level-{level}-{control}", changed)
+        before = runs.train_ticket(f"level-{earlier}", runs.ticket(earlier, before))
+    changed = CONTROLS[control](runs, runs.ticket(level, before), seed)
+    return runs.train_ticket(f"level-{level}-{control}", changed)
 
 
-def _reinit(place: Place, ticket: Outset, seed: int) -> Outset:
-    # From step 0: unlike a rewound ticket, these values have seen nothing of the data.
-    return Outset(ticket.topology, place.initial(derive(place.lottery.experiment.seed, "reinit", seed)), 0)
+def _reinit(runs: LotteryRuns, ticket: InitialState, seed: int) -> InitialState:
+    # It starts at step 0, because its values have seen nothing of the data, unlike those of a rewound ticket.
+    return InitialState(ticket.topology, runs.initial(derive(runs.lottery.experiment.seed, "reinit", seed)), 0)
 
 
-def _shuffle(within: str) -> Callable[[Place, Outset, int], Outset]:
-    def shuffle(_place: Place, ticket: Outset, seed: int) -> Outset:
+def _shuffle(within: str) -> Callable[[LotteryRuns, InitialState, int], InitialState]:
+    def shuffle(_runs: LotteryRuns, ticket: InitialState, seed: int) -> InitialState:
         return ticket._replace(topology=shuffled(ticket.topology, within=within, seed=seed))
 
     return shuffle
 
 
 @torch.no_grad()
-def _signs(place: Place, ticket: Outset, _seed: int) -> Outset:
-    plain, initial = copy.deepcopy(ticket.plain), place.initial(place.lottery.experiment.seed)
+def _signs(runs: LotteryRuns, ticket: InitialState, _seed: int) -> InitialState:
+    plain, initial = copy.deepcopy(ticket.plain), runs.initial(runs.lottery.experiment.seed)
     for name in ticket.topology:
         weight = weight_of(plain.get_submodule(name))
         weight.copy_(weight.sign() * weight_of(initial.get_submodule(name)).std())
     return ticket._replace(plain=plain)
 
 
-CONTROLS: dict[str, Callable[[Place, Outset, int], Outset]] = {
+CONTROLS: dict[str, Callable[[LotteryRuns, InitialState, int], InitialState]] = {
     "reinit": _reinit,
     "shuffle": _shuffle("layer"),
     "shuffle-outputs": _shuffle("outputs"),
@@ -99,11 +102,13 @@ def check_control(lottery: Lottery, control: str, level: int) -> None:
         ValueError: if there is no such control or level, or the lottery rewinds no weights.
     """
     if control not in CONTROLS:
-        raise ValueError(f"control must be one of {', '.join(CONTROLS)}, got {control!r}; choose one of them")
+        raise ValueError(f"control must be one of {', '.join(CONTROLS)}, got {control!r}. Choose one of them")
     if not 1 <= level <= lottery.levels:
-        raise ValueError(f"level must lie in 1 to {lottery.levels}, the lottery's levels, got {level}; 0 has no ticket")
+        raise ValueError(
+            f"level must lie in 1 to {lottery.levels}, the lottery's levels, got {level}. Level 0 has no ticket"
+        )
     if lottery.rewind != "weights":
         raise ValueError(
-            f"controls compare with rewound values, so rewind must be 'weights', got {lottery.rewind!r}; use "
+            f"controls compare with rewound values, so rewind must be 'weights', got {lottery.rewind!r}. Use "
             "replace(lottery, rewind='weights', finetune_rate=None)"
         )

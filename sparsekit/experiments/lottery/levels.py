@@ -1,18 +1,18 @@
-"""The levels of a lottery, one run each."""
+"""Each level of a lottery is a run."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from sparsekit import datasets
-from sparsekit.experiments import Experiment, build_model, load_model, run, save_initial_state
+from sparsekit.experiments import Experiment, build_model, load_model, save_initial_state
 from sparsekit.experiments.feed import total_steps
 from sparsekit.experiments.initial_state import INITIAL_STATES
 from sparsekit.experiments.lottery.base import Lottery, LotteryHistory
+from sparsekit.experiments.options import RunOptions
 from sparsekit.layers import SparseLayer, densify, shapes_of, sparsify
 from sparsekit.schedules import Constant
 from sparsekit.topology import Topology
@@ -32,8 +32,8 @@ def run_lottery(
 ) -> LotteryHistory:
     """Train every level of a lottery, each in a run folder of its own below `folder`.
 
-    Level 0 is the run of `lottery.experiment` itself: if it is there already, it is read. For a `rewind_step` above 0
-    its first steps are trained once more, in `folder/starts`, where the states are kept that levels begin from.
+    Level 0 is the run of `lottery.experiment` itself, so it is read if it is there already. For a `rewind_step` above 0
+    its first steps are trained once more, in `folder/initial_states`, where the states lie that levels begin from.
 
     Args:
         lottery: what to do.
@@ -45,7 +45,7 @@ def run_lottery(
 
     Raises:
         TypeError: if it is no lottery.
-        ValueError: if there are too few connections for all levels, or too few steps for the rewinding; nothing is
+        ValueError: if there are too few connections for all levels, or too few steps for the rewinding. Nothing is
             trained then.
 
     Example:
@@ -54,16 +54,18 @@ def run_lottery(
         >>> history = run_lottery(lottery, "runs")  # doctest: +SKIP
         >>> history.frame()  # doctest: +SKIP
     """
-    how = {"progress": progress, "checkpoint_seconds": checkpoint_seconds, "checkpoint_steps": checkpoint_steps}
-    place = Place.of(lottery, folder, root=root, **how)
-    histories = [place.train(lottery.experiment)]
+    options = RunOptions(
+        root=root, progress=progress, checkpoint_seconds=checkpoint_seconds, checkpoint_steps=checkpoint_steps
+    )
+    runs = LotteryRuns.of(lottery, folder, options)
+    histories = [runs.train(lottery.experiment)]
     for level in range(1, lottery.levels + 1):
-        histories.append(place.begin(f"level-{level}", place.ticket(level, histories[-1])))
+        histories.append(runs.train_ticket(f"level-{level}", runs.ticket(level, histories[-1])))
     return LotteryHistory(lottery=lottery, levels=tuple(histories))
 
 
-class Outset(NamedTuple):
-    """What a training begins with: which connections, a plain model that holds their values, and the step."""
+class InitialState(NamedTuple):
+    """What a training begins with. `plain` is a plain model that holds the values of the connections."""
 
     topology: Topology
     plain: nn.Module
@@ -71,16 +73,16 @@ class Outset(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the trainings of a lottery take place, and how."""
+class LotteryRuns:
+    """The runs of a lottery, in their folder."""
 
     lottery: Lottery
     folder: Path
     data: datasets.Dataset
-    how: Mapping[str, Any]
+    options: RunOptions
 
     @classmethod
-    def of(cls, lottery: Lottery, folder: str | Path, **how: Any) -> "Place":
+    def of(cls, lottery: Lottery, folder: str | Path, options: RunOptions) -> "LotteryRuns":
         """Load the data and check everything that can be checked before anything is trained.
 
         Raises:
@@ -88,16 +90,16 @@ class Place:
             ValueError: if there are too few connections for all levels, or too few steps for the rewinding.
         """
         if not isinstance(lottery, Lottery):
-            raise TypeError(f"this takes a Lottery, got {type(lottery).__name__}; use Lottery(experiment=...)")
+            raise TypeError(f"this takes a Lottery, got {type(lottery).__name__}. Use Lottery(experiment=...)")
         experiment = lottery.experiment
-        data = datasets.load(experiment.data, root=how["root"], **experiment.data_settings)
-        place = cls(lottery, Path(folder), data, how)
-        _check_fits(lottery, place.initial(experiment.seed), len(data.train))
-        return place
+        data = datasets.load(experiment.data, root=options.root, **experiment.data_settings)
+        runs = cls(lottery, Path(folder), data, options)
+        _check_fits(lottery, runs.initial(experiment.seed), len(data.train))
+        return runs
 
     def train(self, experiment: Experiment) -> History:
-        """Carry out a training, or read what it left behind."""
-        return run(experiment, self.folder, **self.how)
+        """Carry out a training, or read what it has left behind."""
+        return self.options.run(experiment, self.folder)
 
     def initial(self, seed: int) -> nn.Module:
         """Return the dense network at step 0."""
@@ -108,27 +110,27 @@ class Place:
         """Return the dense network of level 0 after so many steps."""
         if step == 0:
             return self.initial(self.lottery.experiment.seed)
-        history = run(self.lottery.experiment, self.folder / INITIAL_STATES / f"step-{step}", until=step, **self.how)
-        return self.trained(history)
+        folder = self.folder / INITIAL_STATES / f"step-{step}"
+        return self.trained(self.options.run(self.lottery.experiment, folder, until=step))
 
     def trained(self, history: History) -> nn.Module:
-        """Return a run's model, plain; ghosts that lived at its step are no part of a ticket, and come anew."""
+        """Return a run's model, plain and without ghosts. A ticket has none, because its training makes new ones."""
         assert history.folder is not None
-        model = load_model(history.folder, root=self.how["root"])
+        model = load_model(history.folder, root=self.options.root)
         end = total_steps(self.lottery.experiment, self.data)
         set_step(model, self.lottery.experiment.tricks_over(end), end)
         return densify(model)
 
-    def ticket(self, level: int, before: History) -> Outset:
-        """Return what a level begins with, from the training of the level before."""
+    def ticket(self, level: int, before: History) -> InitialState:
+        """Return what a level begins with, which follows from the training of the level before."""
         assert before.folder is not None
         lottery = self.lottery
-        trained = load_model(before.folder, root=self.how["root"])
+        trained = load_model(before.folder, root=self.options.root)
         topology = largest(trained, _count_at(lottery, trained, level), lottery.experiment.exclude)
         plain = self.at(lottery.rewind_step) if lottery.rewind == "weights" else densify(trained)
-        return Outset(topology, plain, lottery.rewind_step)
+        return InitialState(topology, plain, lottery.rewind_step)
 
-    def begin(self, name: str, ticket: Outset) -> History:
+    def train_ticket(self, name: str, ticket: InitialState) -> History:
         """Train a ticket to the end."""
         experiment = self.lottery.experiment
         rate = self.lottery.finetune_rate
@@ -145,38 +147,38 @@ class Place:
 
 
 def largest(model: nn.Module, count: int, exclude: tuple[str, ...]) -> Topology:
-    """Return the connections with the largest absolute values among those that exist; each layer keeps one."""
+    """Return the connections of the largest magnitudes among those that exist. Each layer keeps at least one."""
     scores = {name: _magnitudes(model.get_submodule(name)) for name in shapes_of(model, exclude=exclude)}
     return keep_top_global(scores, count)
 
 
 def _magnitudes(layer: nn.Module) -> Tensor:
-    """Return absolute values shaped like the weight; a missing connection is below any that exists, even of value 0."""
+    """Return magnitudes shaped like the weight. A missing connection ranks below an existing one of value 0."""
     weight = weight_of(layer).detach().abs()
     return weight.masked_fill(~layer.topology.mask(), -math.inf) if isinstance(layer, SparseLayer) else weight
 
 
 def weight_of(layer: nn.Module) -> Tensor:
-    """Return the weight of a layer as a dense tensor; that of a sparse layer is a copy."""
+    """Return the weight of a layer as a dense tensor. That of a sparse layer is a copy."""
     return layer.dense_weight() if isinstance(layer, SparseLayer) else layer.get_parameter("weight")
 
 
 def _count_at(lottery: Lottery, model: nn.Module, level: int) -> int:
-    """Return how many connections a level has; from the size, so that rounding does not add up over levels."""
+    """Return how many connections a level has. It follows from the dense size, so that rounding does not add up."""
     shapes = shapes_of(model, exclude=lottery.experiment.exclude)
     return round(sum(map(math.prod, shapes.values())) * lottery.density_at(level))
 
 
 def _check_fits(lottery: Lottery, model: nn.Module, num_train: int) -> None:
-    """What only model and data can tell, before anything is trained."""
+    """Check what only model and data can tell, before anything is trained."""
     num_layers = len(shapes_of(model, exclude=lottery.experiment.exclude))
     if (count := _count_at(lottery, model, lottery.levels)) < num_layers:
         raise ValueError(
             f"the last level must have a connection for each of {num_layers} layers, got {count} at level "
-            f"{lottery.levels}; lower levels or prune"
+            f"{lottery.levels}. Lower levels or prune"
         )
     steps = lottery.experiment.epochs * datasets.count_batches(num_train, lottery.experiment.batch_size)
     if lottery.rewind_step >= steps:
         raise ValueError(
-            f"rewind_step must lie before the end, got {lottery.rewind_step} and {steps} steps; choose an earlier one"
+            f"rewind_step must lie before the end, got {lottery.rewind_step} and {steps} steps. Choose an earlier one"
         )

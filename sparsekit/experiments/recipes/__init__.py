@@ -1,4 +1,4 @@
-"""Recipes: functions that return complete experiments. Deriving one is one `dataclasses.replace`."""
+"""Recipes make complete experiments. To derive one from another, call `dataclasses.replace`."""
 
 from sparsekit.experiments.recipes.any_data import mlp_on, recipe_for, recipe_named
 from sparsekit.experiments.recipes.images import cifar10_resnet18, cifar10_resnet20, fashion_mini_cnn, fashion_mini_mlp

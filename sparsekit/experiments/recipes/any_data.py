@@ -7,8 +7,7 @@ from typing import Any
 
 from sparsekit import datasets
 from sparsekit.experiments.experiment import Experiment
-from sparsekit.experiments.recipes.base import experiment, with_defaults
-from sparsekit.rules import Rule
+from sparsekit.experiments.recipes.base import Recipe
 from sparsekit.utils.registry import facts_of, get, is_registered, names
 
 
@@ -50,46 +49,30 @@ def recipe_named(name: str, root: Path | None = None) -> Callable[..., Experimen
     return get("recipe", name)
 
 
-def mlp_on(
-    data: str,
-    *,
-    root: Path | None = None,
-    rule: str | Rule = "rigl",
-    density: float = 0.05,
-    seed: int = 0,
-    epochs: int = 60,
-    rule_settings: dict[str, Any] | None = None,
-    **settings: Any,
-) -> Experiment:
+def mlp_on(data: str, *, root: Path | None = None, **options: Any) -> Experiment:
     """MLP with two hidden layers of 256 units on any data set, which is loaded to count its examples.
 
-    SGD 0.1 with momentum 0.9 and weight decay 1e-4, batch 64, cosine to 0, and rewiring every 25 steps until three
-    quarters of the training, as on digits.
+    The rest is as on digits: SGD 0.1 with momentum 0.9 and weight decay 1e-4 on batches of 64, a cosine to 0, and a
+    rewiring every 25 steps until three quarters of the training.
 
     Args:
         data: a registered data set's name.
         root: the data folder, as in `datasets.load`.
-        rule: a registered rule's name, a rule, or `"dense"`.
-        density: share of the weights that exist.
-        seed: of everything random.
-        epochs: passes over the training examples.
-        rule_settings: settings of the named rule, for example `{"every": 50}`.
-        settings: any other field of `Experiment`.
+        options: those of any `Recipe`.
 
     Example:
         >>> mlp_on("digits", epochs=1).rule == recipe_named("digits-mlp")(epochs=1).rule
         True
     """
-    train = datasets.load(data, root=root, **settings.get("data_settings", {})).train
-    return experiment(
-        f"{data}-mlp",
-        rule=rule,
-        density=density,
-        num_train=len(train),
-        epochs=epochs,
-        batch_size=64,
-        rule_settings=with_defaults(rule, rule_settings or {}, every=25),
+    train = datasets.load(data, root=root, **options.get("data_settings", {})).train
+    recipe = Recipe(
+        name=f"{data}-mlp",
+        docs="MLP with two hidden layers of 256 units.",
         data=data,
-        seed=seed,
-        given=settings,
+        num_train=len(train),
+        density=0.05,
+        epochs=60,
+        batch_size=64,
+        every=25,
     )
+    return recipe(**options)

@@ -1,8 +1,8 @@
 """Sup-tickets: several cheap tickets from one sparse training, superposed into one network of the same size.
 
 After most of the training, short cycles follow. Each begins with one large rewiring, keeps its topology, lifts the
-learning rate and brings it down again; where it is lowest a ticket is taken. Every training is a `run`: what is
-finished is read, what was interrupted goes on bit for bit.
+learning rate and brings it down again. Where it is lowest, a ticket is taken. Every training is a `run`, so a finished
+one is read, and an interrupted one continues bit for bit.
 """
 
 from sparsekit.experiments.sup_tickets.base import Split, SupTickets, SupTicketsHistory, split_epochs

@@ -1,12 +1,12 @@
-"""Collecting cheap tickets: one run, which stops for a moment where the learning rate is lowest."""
+"""Collect cheap tickets in one run, which stops for a moment where the learning rate is lowest."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from sparsekit import datasets
-from sparsekit.experiments import Experiment, load_model, run
+from sparsekit.experiments import Experiment, load_model
 from sparsekit.experiments.experiment import DEFAULTS
+from sparsekit.experiments.options import RunOptions
 from sparsekit.experiments.sup_tickets.base import SupTickets, SupTicketsHistory
 from sparsekit.rules.base import Rule
 from sparsekit.rules.cycles import Cycles
@@ -30,8 +30,8 @@ def run_sup_tickets(
 ) -> SupTicketsHistory:
     """Train, and take a ticket before the first cycle and at the end of each.
 
-    It is one ordinary run below `folder`, with the tickets in a folder `tickets` inside. Training always goes on from
-    the network itself; no average is ever put back into it.
+    It is one ordinary run below `folder`, with the tickets in a folder `tickets` inside. Training always continues from
+    the network itself, and no average is ever put back into it.
 
     Args:
         sup: what to do.
@@ -43,7 +43,7 @@ def run_sup_tickets(
 
     Raises:
         TypeError: if it is no collection.
-        ValueError: if settings do not fit each other or the data; or if the run has gone past a ticket that is missing.
+        ValueError: if settings do not fit each other or the data, or if the run has gone past a ticket that is missing.
 
     Example:
         >>> from sparsekit.experiments.recipes import digits_mlp
@@ -52,19 +52,21 @@ def run_sup_tickets(
         >>> collected.superposed().count  # doctest: +SKIP
     """
     if not isinstance(sup, SupTickets):
-        raise TypeError(f"this takes SupTickets, got {type(sup).__name__}; use SupTickets(experiment=...)")
+        raise TypeError(f"this takes SupTickets, got {type(sup).__name__}. Use SupTickets(experiment=...)")
     data = datasets.load(sup.experiment.data, root=root, **sup.experiment.data_settings)
     experiment, ends = plan(sup, len(data.train))
-    place = Path(folder) / experiment.folder_name
-    book = TicketBook(place / TICKETS)
-    how: dict[str, Any] = {"root": root, "progress": progress, "checkpoint_seconds": checkpoint_seconds}
+    run_folder = Path(folder) / experiment.folder_name
+    book = TicketBook(run_folder / TICKETS)
+    options = RunOptions(
+        root=root, progress=progress, checkpoint_seconds=checkpoint_seconds, checkpoint_steps=checkpoint_steps
+    )
     history = None
     for end in ends:
         if end in book.steps and end != ends[-1]:
             continue
-        _check_not_past(place, end, book)
-        history = run(experiment, folder, until=end, checkpoint_steps=checkpoint_steps, **how)
-        _collect(book, end, place, history, root)
+        _check_not_past(run_folder, end, book)
+        history = options.run(experiment, Path(folder), until=end)
+        _collect(book, end, run_folder, history, root)
     assert history is not None
     return SupTicketsHistory(sup=sup, history=history, book=book)
 
@@ -77,7 +79,7 @@ def plan(sup: SupTickets, num_train: int) -> tuple[Experiment, list[int]]:
         num_train: number of training examples.
 
     Raises:
-        ValueError: if the rule changes the density in the cycles, or is to go on there but has stopped; if the
+        ValueError: if the rule changes the density in the cycles, or should continue there but has stopped. Also if the
             learning rates do not fit each other, or ghosts would be in a ticket.
 
     Example:
@@ -107,29 +109,29 @@ def _cycling(sup: SupTickets, after: int, length: int) -> Rule:
     stop = getattr(base, "stop", None)
     if not sup.freeze and stop is not None and stop <= after:
         raise ValueError(
-            f"with freeze=False the rule must go on in the cycles, after step {after}, got stop={stop}; make it with "
-            "stop=None and a fraction that stays, such as Constant(0.3), or leave freeze out"
+            f"with freeze=False the rule must continue in the cycles, after step {after}, got stop={stop}. Make it "
+            "with stop=None and a constant drop_fraction, such as Constant(0.3), or leave freeze out"
         )
     return Cycles(base=base, after=after, length=length, explore=sup.explore, freeze=sup.freeze)
 
 
 def _check_no_ghosts(experiment: Experiment, first: int, steps: int) -> None:
-    """A ticket is an ordinary network: with ghosts in it, it would later be measured as another than was trained."""
+    """Check that a ticket is an ordinary network. With ghosts it would later be measured without what was trained."""
     for trick in experiment.tricks_over(experiment.epochs * steps):
         if isinstance(trick, GhostTrick) and trick.end > first:
             raise ValueError(
                 f"{type(trick).__name__} must be gone when the first ticket is taken, at step {first}, got "
-                f"stop={trick.end}; give it an earlier stop, or a smaller cycle_rate"
+                f"stop={trick.end}. Give it an earlier stop, or a smaller cycle_rate"
             )
 
 
 def _ordinary_rate(sup: SupTickets, steps: int) -> Schedule:
-    """Return the learning rate before the cycles: what the experiment says, or the authors' two steps down."""
+    """Return the learning rate before the cycles. By default it takes the authors' two steps down."""
     epochs = sup.split.pretraining
     if sup.experiment.learning_rate is not None:
         return sup.experiment.learning_rate.lasting(epochs * steps)
-    usual, _ = DEFAULTS.get(sup.experiment.optimizer, (1e-3, {}))
-    return Piecewise(usual, (epochs * 2 // 4 * steps, epochs * 3 // 4 * steps), 0.1)
+    default, _ = DEFAULTS.get(sup.experiment.optimizer, (1e-3, {}))
+    return Piecewise(default, (epochs * 2 // 4 * steps, epochs * 3 // 4 * steps), 0.1)
 
 
 def _ends_of_cycle(sup: SupTickets, last: float) -> tuple[float, float]:
@@ -137,40 +139,40 @@ def _ends_of_cycle(sup: SupTickets, last: float) -> tuple[float, float]:
     high = 5 * low if sup.high is None else sup.high  # 0.005 against 0.001 in the authors' commands
     if not 0 < low < high:
         raise ValueError(
-            f"the learning rate of a cycle must rise from above 0, got {low} to {high}; give low and high, or leave "
+            f"the learning rate of a cycle must rise from above 0, got {low} to {high}. Give low and high, or leave "
             "the experiment's learning rate to be chosen"
         )
     return low, high
 
 
-def _check_not_past(place: Path, end: int, book: TicketBook) -> None:
-    done = _steps_done(place)
+def _check_not_past(folder: Path, end: int, book: TicketBook) -> None:
+    done = _steps_done(folder)
     if done > end and end not in book.steps:
         raise ValueError(
-            f"a run must stop for its ticket at step {end}, got {place} at step {done} without it; delete the folder "
+            f"a run must stop for its ticket at step {end}, got {folder} at step {done} without it. Delete the folder "
             "to collect anew"
         )
 
 
-def _collect(book: TicketBook, step: int, place: Path, history: History, root: str | Path | None) -> None:
-    """Take the ticket of a step, where it is not there yet.
+def _collect(book: TicketBook, step: int, folder: Path, history: History, root: str | Path | None) -> None:
+    """Take the ticket of a step, if it is not there yet.
 
-    Another process may go on with the run as soon as this one has let go of it; it takes the ticket first.
+    Another process may continue the run as soon as this one releases it, but it takes the ticket first.
     """
     if step in book.steps:
         return
-    model = load_model(place, root=root)
-    if _steps_done(place) == step:  # looked at after loading: what was loaded is no later
+    model = load_model(folder, root=root)
+    if _steps_done(folder) == step:  # We look after loading, so what was loaded is no later.
         book.add(model, step=step, accuracy=_accuracy_after(history, step))
     else:
-        _check_not_past(place, step, book)
+        _check_not_past(folder, step, book)
 
 
-def _steps_done(place: Path) -> int:
-    saved = place / "checkpoint.pt"
-    return load_checkpoint(saved)["step"] if saved.exists() else 0
+def _steps_done(folder: Path) -> int:
+    checkpoint = folder / "checkpoint.pt"
+    return load_checkpoint(checkpoint)["step"] if checkpoint.exists() else 0
 
 
 def _accuracy_after(history: History, step: int) -> float:
-    measured = [row.value for row in history.rows if row.name == "test accuracy" and row.step == step - 1]
-    return measured[-1]
+    accuracies = [row.value for row in history.rows if row.name == "test accuracy" and row.step == step - 1]
+    return accuracies[-1]

@@ -1,8 +1,7 @@
-"""Trying out one superposition: what its settings do to accuracy, to density, and to which connections survive."""
+"""Try out a superposition: its settings decide accuracy, density, and which connections survive."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -21,13 +20,13 @@ class Trial:
     """What one choice of tickets and weights gives.
 
     Args:
-        accuracies: share of right answers, 0 to 1: of every ticket, of the ensemble of the chosen ones, of their mean
-            without pruning, and of the superposition, by name.
+        accuracies: shares of right answers, 0 to 1, by name, of every ticket, of the ensemble of the chosen ones, of
+            their mean without pruning, and of the superposition.
         chosen: which tickets take part.
         density: of the superposition.
         union_density: of everything that any chosen ticket has.
-        votes: `votes[k]` connections are in exactly k of the chosen tickets; `votes[0]` is 0.
-        survivors: how many of those stay.
+        votes: `votes[k]` connections are in exactly k of the chosen tickets, so `votes[0]` is 0.
+        survivors: how many of them stay.
     """
 
     accuracies: Mapping[str, float]
@@ -38,7 +37,7 @@ class Trial:
     survivors: tuple[int, ...]
 
     def sentence(self) -> str:
-        """Say it in words."""
+        """Summarise the trial in words."""
         return (
             f"{len(self.chosen)} tickets: superposed {self.accuracies['superposed']:.1%} at density "
             f"{self.density:.2%}, union {self.union_density:.2%}, ensemble {self.accuracies['ensemble']:.1%}"
@@ -47,11 +46,11 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Lab:
-    """Tickets with everything that does not change between trials, so that a trial is quick.
+    """Tickets with everything that does not change between trials, so that a trial is fast.
 
     Args:
         tickets: of networks with the same layers.
-        model: with those layers; it stays as it is.
+        model: with those layers, and it stays as it is.
         test: examples to measure on.
         train: examples to refresh batch norm with.
         outputs: of each ticket's network on the test examples, before softmax.
@@ -72,12 +71,12 @@ class Lab:
             ValueError: if there is no ticket.
         """
         if not tickets:
-            raise ValueError("a lab needs at least one ticket, got none; collect some first")
+            raise ValueError("a lab needs at least one ticket, got none. Collect some first")
         outputs, _ = outputs_of([one.model_like(model) for one in tickets], [test])
         return cls(tickets=list(tickets), model=model, test=test, train=train, outputs=outputs)
 
     def try_out(self, weights: Sequence[float], *, average: str = "mean", prune: str = "once") -> Trial:
-        """Superpose the tickets with these weights; a ticket of weight 0 is left out.
+        """Superpose the tickets with these weights, without those of weight 0.
 
         Args:
             weights: one per ticket, not negative.
@@ -89,25 +88,26 @@ class Lab:
         if len(weights) != len(self.tickets) or not any(weights):
             raise ValueError(f"weights must be {len(self.tickets)} numbers, at least one above 0, got {list(weights)}")
         chosen = tuple(number for number, weight in enumerate(weights) if weight)
-        stack, given = self._stack(chosen), [weights[number] for number in chosen]
-        how: dict[str, Any] = {"density": None, "average": average, "scope": "global"}
-        best = superpose_stack(stack, given, prune=prune, **how)
-        whole = superpose_stack(stack, given, prune="never", **how)
+        stack, chosen_weights = self._stack(chosen), [weights[number] for number in chosen]
+        best, union = (
+            superpose_stack(stack, chosen_weights, density=None, average=average, prune=when, scope="global")
+            for when in (prune, "never")
+        )
         accuracies = {f"ticket {number}": self._right(outputs) for number, outputs in enumerate(self.outputs)}
         accuracies |= {"ensemble": self._right(ensemble(self.outputs[list(chosen)]))}
-        accuracies |= {"mean, not pruned": self._accuracy(whole), "superposed": self._accuracy(best)}
+        accuracies |= {"mean, not pruned": self._accuracy(union), "superposed": self._accuracy(best)}
         votes, survivors = count_votes(stack, best.topology)
         return Trial(
             accuracies=accuracies,
             chosen=chosen,
             density=best.density,
-            union_density=whole.density,
+            union_density=union.density,
             votes=votes,
             survivors=survivors,
         )
 
     def _stack(self, chosen: tuple[int, ...]) -> Stack:
-        """Return the chosen tickets side by side; laying them out again for every new weight would take longest."""
+        """Return the chosen tickets side by side. To lay them out again for every new weight would take longest."""
         if chosen not in self._stacks:
             self._stacks.clear()
             self._stacks[chosen] = Stack.of([self.tickets[number] for number in chosen])
@@ -119,19 +119,19 @@ class Lab:
         return evaluate(network, [self.test]).accuracy
 
     def _right(self, outputs: Tensor) -> float:
-        met, counted = num_correct(outputs, self.test[1])
-        return met / counted
+        correct, total = num_correct(outputs, self.test[1])
+        return correct / total
 
 
 def count_votes(stack: Stack, kept: Topology) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Count connections by the number of tickets that have them: all of them, and those that were kept.
+    """Count all connections, and those that were kept, by the number of tickets that have them.
 
     Args:
         stack: the tickets, side by side.
         kept: some of the connections of their union.
 
     Returns:
-        Two tuples; place k tells how many connections are in exactly k of the tickets.
+        Two tuples, whose entry k tells how many connections are in exactly k of the tickets.
 
     Raises:
         ValueError: if a connection that was kept is in none of the tickets.
@@ -139,9 +139,9 @@ def count_votes(stack: Stack, kept: Topology) -> tuple[tuple[int, ...], tuple[in
     length = len(stack.tickets) + 1
     votes, survivors = torch.zeros(length, dtype=torch.int64), torch.zeros(length, dtype=torch.int64)
     for name, layer in kept.items():
-        counts, places = stack.present[name].sum(0), stack.union[name].position_of(layer.indices)
-        if places.numel() and int(places.min()) < 0:
+        counts, entries = stack.present[name].sum(0), stack.union[name].position_of(layer.indices)
+        if entries.numel() and int(entries.min()) < 0:
             raise ValueError(f"{name}: kept connections must be among those of the tickets, got others")
         votes += torch.bincount(counts, minlength=length)
-        survivors += torch.bincount(counts[places], minlength=length)
+        survivors += torch.bincount(counts[entries], minlength=length)
     return tuple(votes.tolist()), tuple(survivors.tolist())

@@ -1,7 +1,8 @@
-"""Every way to make one network of several tickets, measured beside the tickets themselves and their ensemble."""
+"""Measure every way to make one network of several tickets, beside the tickets themselves and their ensemble."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -15,15 +16,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BATCH = 1000
-WAYS: dict[str, Callable[[int], dict[str, Any]]] = {  # number of tickets -> settings of `superpose`
-    "mean, not pruned": lambda num: {"prune": "never"},
-    "superposed": lambda num: {},
-    "pruned each time": lambda num: {"prune": "each"},
-    "active-only": lambda num: {"average": "active"},
-    "active-only, pruned each time": lambda num: {"average": "active", "prune": "each"},
-    "fading": lambda num: {"weights": ema_weights(num)},
-    "fading, pruned each time": lambda num: {"weights": ema_weights(num), "prune": "each"},
-    "within layers": lambda num: {"scope": "layer"},
+WAYS: dict[str, Callable[[Sequence[Ticket]], Ticket]] = {
+    "mean, not pruned": partial(superpose, prune="never"),
+    "superposed": superpose,
+    "pruned each time": partial(superpose, prune="each"),
+    "active-only": partial(superpose, average="active"),
+    "active-only, pruned each time": partial(superpose, average="active", prune="each"),
+    "EMA": lambda tickets: superpose(tickets, weights=ema_weights(len(tickets))),
+    "EMA, pruned each time": lambda tickets: superpose(tickets, weights=ema_weights(len(tickets)), prune="each"),
+    "within layers": partial(superpose, scope="layer"),
 }
 
 
@@ -36,13 +37,13 @@ def superpositions(
 ) -> "pd.DataFrame":
     """Measure tickets, their ensemble and their superpositions on the test data.
 
-    The ensemble averages the softmax outputs of all tickets, and costs as many networks. They are as they were trained,
-    each with its own batch-norm statistics, in both kinds of columns: nothing was averaged that would need fresh ones.
+    The ensemble averages the softmax outputs of all tickets, and costs as many networks. In both kinds of columns each
+    has the batch-norm statistics of its own training, because nothing was averaged that would need fresh ones.
     "superposed" is the mean pruned once, the method of the paper's figure.
 
     Args:
         tickets: at least one, in the order of their training.
-        model: with the layers of the tickets; it stays as it is.
+        model: with the layers of the tickets, and it stays as it is.
         data: training images to refresh batch norm with, test images to measure on.
         controls: further sets of tickets by name, as `run_controls` returns them. Each is superposed alike, and adds
             the rows "superposed, NAME" and "ensemble, NAME".
@@ -63,7 +64,7 @@ def superpositions(
     tickets = list(tickets)
     train, test = _batches(data.train, data), _batches(data.test, data)
     networks = {f"ticket {number}": ticket for number, ticket in enumerate(tickets)}
-    networks |= {name: superpose(tickets, **how(len(tickets))) for name, how in WAYS.items()}
+    networks |= {name: way(tickets) for name, way in WAYS.items()}
     rows = {name: _measured(ticket, model, train, test) for name, ticket in networks.items()}
     singles = pd.DataFrame.from_dict({name: rows[name] for name in list(rows)[: len(tickets)]}, orient="index")
     rows["mean of tickets"] = singles.mean().to_dict()

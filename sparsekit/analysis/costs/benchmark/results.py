@@ -201,6 +201,7 @@ def _skipped(method: str, reason: str, title: str) -> Row:
 def save(file: Path, what: str, rows: Sequence[Row]) -> dict[str, Any]:
     """Write rows to a file, in place of older ones of the same case, density and threads, and return all it holds.
 
+    The file is JSON Lines. Its first line describes the machine and counts the rows, and each further line is a row.
     The rows of another machine or another version are removed.
     """
     about = about_machine()
@@ -210,7 +211,8 @@ def save(file: Path, what: str, rows: Sequence[Row]) -> dict[str, Any]:
     other_rows = [row for row in old["rows"] if is_same and _group(row) not in new]
     results = {"what": what, "about": about, "rows": sorted(other_rows + list(rows), key=_order)}
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, json.dumps(results, indent=1) + "\n")
+    lines = [{**results, "rows": len(results["rows"])}, *results["rows"]]
+    write_text(file, "".join(f"{json.dumps(line)}\n" for line in lines))
     return results
 
 
@@ -218,17 +220,19 @@ def load(file: Path) -> dict[str, Any]:
     """Return what a file of results holds.
 
     Raises:
-        ValueError: if it is no such file.
+        ValueError: if it is no such file, or some of its rows are missing.
     """
     try:
-        results = json.loads(file.read_text(encoding="utf-8"))
-        _ = results["about"].get, [_group(row) for row in results["rows"]]
+        head, *rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        _ = head["about"].get, [_group(row) for row in rows]
+        if head["rows"] != len(rows):
+            raise ValueError(f"there must be {head['rows']} rows, got {len(rows)}")
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         raise ValueError(
             f"{file} must hold results that bench wrote, got a damaged or foreign file ({error!r}). Put a good copy in "
             "its place, or delete it and measure again"
         ) from error
-    return results
+    return {**head, "rows": rows}
 
 
 def _group(row: Row) -> tuple:

@@ -1,0 +1,42 @@
+"""Options and arguments of the commands, each with its help."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Storage(StrEnum):
+    """How sparse layers store their weights."""
+
+    masked = "masked"
+    csr = "csr"
+
+
+class Suite(StrEnum):
+    """What `bench` measures."""
+
+    layers = "layers"
+    networks = "networks"
+    update = "update"
+    memory = "memory"
+
+
+# Options that several commands have in common.
+Recipe = Annotated[str, typer.Argument(help="which experiment, or a data set. See: sparsekit list recipes")]
+Rule = Annotated[str, typer.Option(help="when and how the topology changes (see sparsekit list rules)")]
+Tricks = Annotated[
+    list[str] | None, typer.Option("--trick", help="helps to train, may be repeated (see sparsekit list tricks)")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="every=50 of the rule, or NAME.stop=300 of a trick or score, may be repeated"),
+]
+Seed = Annotated[int, typer.Option(help="of everything random")]
+Stored = Annotated[Storage, typer.Option(help="masked keeps a dense weight and a mask, csr the connections only")]
+Folder = Annotated[Path, typer.Option(file_okay=False, help="where runs are kept")]
+DataRoot = Annotated[
+    Path | None, typer.Option(file_okay=False, help="where data sets lie, else SPARSEKIT_DATA, else data/")
+]
+Progress = Annotated[bool, typer.Option(help="show a progress bar")]
