@@ -2,7 +2,7 @@
 
 Three ways in, least new ideas first: `attach` for a loop of your own, `train_step` for a loop you can see, and
 `run(recipes.digits_mlp(...))` for a whole experiment. Every name is imported when it is first used, so that
-`import sparsekit` and the command line's help are quick.
+`import sparsekit` and the command line's help are fast.
 """
 
 import importlib

@@ -135,7 +135,7 @@ class TestSimilarity:
         assert matrix == pytest.approx(matrix.T)
         assert matrix[0, 2] < 0.99
 
-    def test_outputs_are_taken_in_all_batches_and_pictures_are_flattened(self):
+    def test_outputs_are_taken_in_all_batches_and_images_are_flattened(self):
         inputs, labels = batch_for((2, 6, 6), size=7)
         model = small_conv_net()
         found = layer_outputs(model, [(inputs[:4], labels[:4]), (inputs[4:], labels[4:])])
@@ -159,7 +159,7 @@ class TestSimilarity:
 
 
 class TestMaps:
-    def test_points_of_a_plane_come_back_with_their_distances(self):
+    def test_points_of_a_plane_regrow_with_their_distances(self):
         points = np.random.default_rng(0).normal(size=(6, 2))
         distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
         found = analysis.classical_mds(distances)

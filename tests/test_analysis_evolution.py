@@ -65,7 +65,7 @@ class TestChurnAndSurvival:
         row = analysis.churn([old, new]).loc[1]
         assert row.to_dict() == {"a": 1.0, "b": 0.0, "network": 0.25}
 
-    def test_survival_starts_at_one_and_counts_those_that_come_back(self):
+    def test_survival_starts_at_one_and_counts_those_that_regrow(self):
         table = analysis.survival(path([0, 1], [1, 2], [3], [0, 1]))
         assert table["network"].tolist() == [1.0, 0.5, 0.0, 1.0]
 
@@ -84,7 +84,7 @@ class TestChurnAndSurvival:
 
 
 class TestAges:
-    def test_a_connection_that_left_and_came_back_is_young(self):
+    def test_a_connection_that_left_and_regrew_is_young(self):
         assert analysis.ages(path([0, 1], [0], [0, 1, 2]))["fc"].tolist() == [2, 0, 0]
 
     def test_ages_are_steps_where_the_starts_are_given(self):
@@ -104,7 +104,7 @@ class TestAges:
 
 
 class TestExploration:
-    def test_places_are_counted_once_however_often_they_are_tried(self):
+    def test_positions_are_counted_once_however_often_they_are_tried(self):
         table = analysis.exploration(path([0, 1], [1, 2], [0, 1]))
         assert table["network"].tolist() == [2 / 12, 3 / 12, 3 / 12]
 

@@ -215,13 +215,13 @@ class TestEffectiveInModels:
         assert effective["first"].count == 0
         assert effective["head"].density == 1
 
-    def test_in_a_full_network_everything_is_effective_even_at_the_smallest_pictures(self):
+    def test_in_a_full_network_everything_is_effective_even_at_the_smallest_images(self):
         # Of the four equal places below a pool only one would get a gradient from a maximum.
         effective = analysis.effective_topology_of_model(with_connections(Residual()), torch.zeros(1, 2, 2, 2))
         assert effective["stem"].density == 1
         assert effective["second"].density == 1
 
-    def test_kernel_places_that_only_ever_see_padding_are_ineffective(self):
+    def test_kernel_positions_that_only_ever_see_padding_are_ineffective(self):
         effective = analysis.effective_topology_of_model(with_connections(Residual()), torch.zeros(1, 2, 2, 2))
         assert effective["first"].indices.tolist() == list(range(4, 72, 9))  # one pixel: the centre of each kernel
 

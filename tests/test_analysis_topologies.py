@@ -235,7 +235,7 @@ class TestEffective:
         table = cut_off_units(of_masks([[1], [0], [1]], [[1, 1, 0]]))
         assert table.loc["0"].tolist() == [3, 1, 1]
 
-    def test_a_flattened_picture_and_a_grouped_convolution_belong_to_the_chain(self):
+    def test_a_flattened_figure_and_a_grouped_convolution_belong_to_the_chain(self):
         first = LayerTopology.of_mask(torch.tensor([1, 0, 1, 1]).view(4, 1, 1, 1).bool())
         grouped = LayerTopology.of_mask(torch.tensor([[1, 1], [1, 1]]).view(2, 2, 1, 1).bool())
         head = LayerTopology.of_mask(torch.tensor([[0, 0, 1, 0]]).bool())

@@ -256,7 +256,7 @@ def test_micro_batches_with_infinite_gradients_do_not_spoil_the_next_rewiring(st
 @both_rules
 @pytest.mark.parametrize("order", ["load, then attach", "attach, then load"])
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_a_resumed_training_goes_on_bit_by_bit(storage, rule, order, steps, tmp_path):
+def test_a_resumed_training_continues_bit_for_bit(storage, rule, order, steps, tmp_path):
     whole = made(storage, "adamw")
     attach(*whole, RULES[rule], seed=7)
     go(*whole, batches_of(8))

@@ -155,7 +155,7 @@ def test_without_a_compiler_inductor_is_left_out_aloud(monkeypatch):
     ("works", "quick", "compiles"), [(True, False, True), (True, True, False), (False, False, False)]
 )
 @pytest.mark.parametrize(("suite", "steps"), [(layers, "layer_steps"), (networks, "network_steps")])
-def test_nothing_is_compiled_for_a_quick_run_or_without_a_compiler(monkeypatch, suite, steps, works, quick, compiles):
+def test_nothing_is_compiled_for_a_fast_run_or_without_a_compiler(monkeypatch, suite, steps, works, quick, compiles):
     asked = []
     monkeypatch.setattr(suite, steps, lambda *_, inductor: asked.append(inductor) or {"dense": lambda: None})
     monkeypatch.setattr(rivals, "has_inductor", lambda: works)

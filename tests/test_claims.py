@@ -94,7 +94,7 @@ def test_one_run_proves_nothing_and_pairs_must_be_complete(ours, theirs):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_runs_that_measured_no_number_are_not_judged(value):
+def test_runs_that_measured_no_number_are_not_assessed(value):
     with pytest.raises(ValueError, match=r"runs must have measured numbers, got \[0.9, (nan|inf)\]"):
         assess_claim("A beats B", [0.9, value], [0.8, 0.8])
     with pytest.raises(ValueError, match=r"above must be a number, got"):

@@ -206,7 +206,7 @@ def test_groups_that_do_not_share_out_the_outputs_are_refused():
         Structure(random_layer((3, 2), 4), groups=2)
 
 
-def test_a_picture_smaller_than_the_kernel_is_refused():
+def test_a_figure_smaller_than_the_kernel_is_refused():
     structure = Structure(random_layer((2, 1, 3, 3), 5))
     unfold = {"kernel_size": (3, 3), "stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
     with pytest.raises(ValueError, match="must fit into the padded image"):
@@ -276,7 +276,7 @@ def test_a_forked_process_computes_with_one_thread():
     assert run.stdout.split() == ["child", "0"], run.stderr[-2000:]
 
 
-def test_no_more_threads_are_woken_than_have_work_and_the_users_setting_comes_back():
+def test_no_more_threads_are_woken_than_have_work_and_the_users_setting_regrows():
     woken = []
     numba.set_num_threads(1)
     try:
@@ -380,7 +380,7 @@ print(ratios[15])
 """
 
 
-def test_a_sparse_layer_is_quicker_than_the_dense_one_where_little_is_left():
+def test_a_sparse_layer_is_faster_than_the_dense_one_where_little_is_left():
     """A fiftieth of the operations is left; half of the time is asked for, so that noise does not decide.
 
     In a process of its own: the type checks of the other tests take longer than this layer.

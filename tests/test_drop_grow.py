@@ -198,7 +198,7 @@ def test_the_connections_with_the_smallest_values_are_dropped():
 
 
 @pytest.mark.parametrize("allow_regrowth", [True, False])
-def test_whoever_may_come_back_the_connections_with_the_largest_values_stay(allow_regrowth):
+def test_whoever_may_regrow_the_connections_with_the_largest_values_stay(allow_regrowth):
     layer = LayerTopology((2, 6), torch.tensor([0, 2, 3, 7, 8, 11]))
     view = view_of(layer, values=[0.5, -0.1, 3.0, 0.2, -0.3, -9.0])
     for seed in range(20):  # grown are random ones, dropped ones among them
@@ -219,7 +219,7 @@ def test_of_equal_values_the_later_ones_are_dropped_and_exactly_as_many_as_asked
     assert (layer - new["fc"]).indices.tolist() == [7, 8, 11]
 
 
-def test_overall_the_weakest_go_wherever_they_are():
+def test_global_the_weakest_go_wherever_they_are():
     weak, strong = LayerTopology((2, 4), torch.tensor([0, 1, 2])), LayerTopology((2, 4), torch.tensor([3, 4, 5]))
     views = {"weak": view_of(weak, "weak", [0.1, 0.2, 0.3]), "strong": view_of(strong, "strong", [1.0, 2.0, 3.0])}
     overall = rule(drop_fraction=Constant(0.5), allow_regrowth=False, scope="global").propose(views, 0, draws())
@@ -247,7 +247,7 @@ def test_a_rising_density_keeps_all_and_grows_the_rest():
 
 @given(layers, st.integers(0, 9))
 @settings(max_examples=80)
-def test_candidates_are_free_places_in_order_each_at_most_once(taken, seed):
+def test_candidates_are_free_positions_in_order_each_at_most_once(taken, seed):
     view = view_of(taken)
     for candidates, count in ((AllMissing(), 3), (Draw(), 3), (Draw(), taken.size)):
         parts = list(candidates(view, taken, count, draws(seed)))
@@ -260,7 +260,7 @@ def test_candidates_are_free_places_in_order_each_at_most_once(taken, seed):
             assert all(part.numel() <= max(1, taken.size // 4) for part in parts)
 
 
-def test_sets_growth_is_uniform_over_all_free_places():
+def test_sets_growth_is_uniform_over_all_free_positions():
     layer = random_layer((5, 8), 10, 3)
     growing = rule(drop_fraction=Constant(0.4), allow_regrowth=False)
     views, grown = {"fc": view_of(layer)}, torch.zeros(40)
@@ -270,7 +270,7 @@ def test_sets_growth_is_uniform_over_all_free_places():
     assert chisquare(grown[layer.missing()].numpy()).pvalue > 1e-3
 
 
-def test_random_scores_over_all_missing_places_are_uniform_too():
+def test_random_scores_over_all_missing_positions_are_uniform_too():
     layer = random_layer((5, 8), 10, 3)
     growing = rule(drop_fraction=Constant(0.4), allow_regrowth=False, candidates=AllMissing())
     views, grown = {"fc": view_of(layer)}, torch.zeros(40)
@@ -382,7 +382,7 @@ def test_without_regrow_what_is_dropped_is_gone(old, candidates, drop_fraction):
 
 
 @pytest.mark.parametrize("rounding", ["down", "up", "nearest"])
-def test_a_share_of_the_connections_that_is_a_whole_number_is_exchanged_to_the_last(rounding):
+def test_a_share_of_the_connections_that_is_a_integer_is_exchanged_to_the_last(rounding):
     # In floating point 0.29 * 100 is a little less than 29, and 0.07 * 100 a little more than 7.
     for share in range(1, 100):
         exact = rule(drop_fraction=Constant(share / 100), rounding=rounding)

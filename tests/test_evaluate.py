@@ -55,7 +55,7 @@ def test_measuring_changes_nothing_in_the_model_nor_in_the_random_state(storage,
 
 
 @pytest.mark.parametrize("measure", [evaluate, predictions])
-def test_modes_come_back_when_measuring_fails(measure):
+def test_modes_regrow_when_measuring_fails(measure):
     model = cnn_with_dropout()
     modes = [module.training for module in model.modules()]
     with pytest.raises(RuntimeError):

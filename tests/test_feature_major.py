@@ -48,7 +48,7 @@ def test_any_tensor_survives_the_way_there_and_back(shape, kind):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_pictures_come_from_and_go_to_both_formats_of_torch(threads):
+def test_images_come_from_and_go_to_both_formats_of_torch(threads):
     torch.set_num_threads(threads)
     try:
         x = random(35, 18, 7, 5)

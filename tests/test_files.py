@@ -108,7 +108,7 @@ def test_a_foreign_array_file_is_refused_by_name_and_a_missing_one_is_missing(co
         read_arrays(tmp_path / "b.npz")
 
 
-def test_the_pictures_that_ship_with_the_project_are_checked_when_they_are_read(tmp_path):
+def test_the_images_that_ship_with_the_project_are_checked_when_they_are_read(tmp_path):
     from sparsekit.datasets import load
 
     np.savez(tmp_path / "fashion_mini.npz", other=np.zeros(3))

@@ -297,7 +297,7 @@ def test_as_many_are_sampled_as_chance_says(density):
     st.integers(0, 9),
 )
 @settings(max_examples=150)
-def test_the_exact_sampler_finds_as_many_different_missing_places_as_asked_for(drawn, subset, seed):
+def test_the_exact_sampler_finds_as_many_different_missing_positions_as_asked_for(drawn, subset, seed):
     taken = random_layer(drawn[:2], round(drawn[2] * drawn[0] * drawn[1]), drawn[3])
     wanted = min(math.ceil(subset * taken.count), taken.size - taken.count)
     for candidates in (
@@ -311,7 +311,7 @@ def test_the_exact_sampler_finds_as_many_different_missing_places_as_asked_for(d
         assert found.numel() == wanted or isinstance(candidates, Given)
 
 
-def test_the_exact_sampler_draws_missing_places_in_proportion_to_their_weight():
+def test_the_exact_sampler_draws_missing_positions_in_proportion_to_their_weight():
     taken = LayerTopology((2, 3), torch.tensor([0]))
     candidates = Given(sampler="exact", inputs=(8.0, 1.0, 3.0), outputs=(1.0, 2.0))
     counts = torch.zeros(6)

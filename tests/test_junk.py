@@ -231,7 +231,7 @@ def test_tensors_of_another_type_or_shape_are_refused_too(mask, came):
 EIGHT = np.int64(8)
 
 
-def test_whole_numbers_of_numpy_will_do_wherever_whole_numbers_do():
+def test_integers_of_numpy_will_do_wherever_integers_do():
     assert sk.random_topology({"a": (EIGHT, EIGHT)}, np.float32(0.5), seed=EIGHT).count == 32
     assert sk.random_topology({"a": (8, 8)}, 0.5, seed=EIGHT) == sk.random_topology({"a": (8, 8)}, 0.5, seed=8)
     assert selection.topk_indices(torch.rand(9), EIGHT).numel() == 8

@@ -65,7 +65,7 @@ def test_sparse_times_dense_is_what_dense_torch_gives(problem):
 
 @given(problems(), st.integers(0, 99))
 @settings(max_examples=80)
-def test_the_sampled_outer_product_is_the_dense_one_at_those_places(problem, seed):
+def test_the_sampled_outer_product_is_the_dense_one_at_those_positions(problem, seed):
     topology, _, x, g = problem
     wanted = (g @ x.T).flatten()
     close(sampled_outer(x, g, topology.rows, topology.cols), wanted[topology.indices])

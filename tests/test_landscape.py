@@ -54,7 +54,7 @@ def counts(networks: list[nn.Module]) -> list[int]:
 
 class TestVectors:
     @pytest.mark.parametrize("storage", STORAGES)
-    def test_a_vector_is_the_plain_network_and_comes_back(self, storage):
+    def test_a_vector_is_the_plain_network_and_regrows(self, storage):
         net = sparse(small_conv_net(), storage)
         vector, support = vector_of(net), support_of(net)
         assert (vector[~support] == 0).all()
@@ -259,7 +259,7 @@ class TestPlanes:
         net[0].weight.data[0] = 0
         assert (analysis.random_plane(net).directions[:, :3] == 0).all()
 
-    def test_axes_go_around_all_places_and_beyond(self):
+    def test_axes_go_around_all_positions_and_beyond(self):
         plane = analysis.plane_through(named(nets()))
         x, y = plane.axes(9, margin=0.5)
         assert len(x) == len(y) == 9
@@ -271,7 +271,7 @@ class TestPlanes:
 
 class TestSurfaces:
     @pytest.mark.parametrize("storage", STORAGES)
-    def test_at_the_networks_own_places_it_is_their_measured_loss(self, storage):
+    def test_at_the_networks_own_positions_it_is_their_measured_loss(self, storage):
         trio = nets(storage=storage)
         plane = analysis.plane_through(named(trio))
         places = plane.points.values()
@@ -299,7 +299,7 @@ class TestSurfaces:
         bench = Bench(plane.model, [BATCH], nn.functional.cross_entropy)
         assert found.loss[1, 2] == bench.at(plane.at(2.0, 1.0)).loss
 
-    def test_interrupted_it_goes_on_where_it_was_and_equals_the_uninterrupted(self, tmp_path, monkeypatch):
+    def test_interrupted_it_continues_where_it_was_and_equals_the_uninterrupted(self, tmp_path, monkeypatch):
         plane, file = analysis.plane_through(named(nets())), tmp_path / "new" / "surface.npz"
         settings = {"axes": plane.axes(5), "progress": False}
         whole = analysis.surface(plane, [BATCH], **settings)

@@ -518,7 +518,7 @@ def test_a_second_derivative_of_layers_beside_a_csr_layer_never_leaves_its_part_
             torch.autograd.grad(gradient.square().sum(), weight, retain_graph=True)
 
 
-def test_the_quicker_storage_is_found_for_code_that_reads_weights():
+def test_the_faster_storage_is_found_for_code_that_reads_weights():
     plain, x = ReadsWeights(), torch.randn(5, 8)
     model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.3, seed=0), "auto", example=x)
     assert {sk.layers.sparse_layers(model)[name].storage for name in ("a", "conv", "b")} <= {"masked", "csr"}

@@ -263,7 +263,7 @@ def test_a_bare_layer_is_a_model_whose_layer_has_the_empty_name(storage):
 
 
 @both_storages
-def test_a_layer_used_in_two_places_is_one_sparse_layer_used_in_two_places(storage):
+def test_a_layer_used_in_two_positions_is_one_sparse_layer_used_in_two_positions(storage):
     shared = nn.Linear(6, 6)
     model = made(lambda: nn.Sequential(shared, nn.Tanh(), nn.ModuleDict({"again": shared})["again"], nn.Linear(6, 2)))
     net = sparse(model, storage)

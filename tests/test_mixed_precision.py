@@ -69,7 +69,7 @@ def test_csr_layers_lose_nothing_to_autocast():
 
 
 @both_storages
-def test_gradients_at_all_places_are_captured_in_float32(storage):
+def test_gradients_at_all_positions_are_captured_in_float32(storage):
     model, (inputs, labels) = tiny(storage), batches_of(1)[0]
     model.double()
     _, exact = backward(model, (inputs.double(), labels), cross_entropy, capture=True)

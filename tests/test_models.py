@@ -542,7 +542,7 @@ def test_attention_whose_queries_are_silent_averages_over_the_patches():
     torch.testing.assert_close(attention(x), everywhere)
 
 
-def test_every_place_has_a_position_of_its_own_and_near_places_are_more_alike():
+def test_every_place_has_a_position_of_its_own_and_near_positions_are_more_alike():
     places = waves(8, 8, 512)
     distances = torch.cdist(places, places) + 100 * torch.eye(64)
     assert distances.min() > 0.1

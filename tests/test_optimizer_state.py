@@ -221,7 +221,7 @@ def test_attach_follows_a_rewiring_by_hand_with_the_state_of_new_weights(storage
 
 @both_storages
 @pytest.mark.parametrize("name", ["rprop", "adagrad", "adamax"])
-def test_a_saved_state_goes_on_bit_for_bit_after_rewirings(storage, name, tmp_path):
+def test_a_saved_state_continues_bit_for_bit_after_rewirings(storage, name, tmp_path):
     whole = tiny(storage)
     optimizer = PER_WEIGHT[name](whole.parameters())
     train(whole, optimizer, batches_of(4), RULES["set"])

@@ -105,7 +105,7 @@ def test_what_somebody_wrote_beside_the_topology_of_a_masked_layer_does_not_come
 @pytest.mark.parametrize("factor", [1.0, 0.5, 1.7])
 @every_optimizer
 @both_storages
-def test_a_rewired_model_goes_on_learning_with_the_same_optimizer(storage, make_optimizer, factor):
+def test_a_rewired_model_continues_learning_with_the_same_optimizer(storage, make_optimizer, factor):
     model = sparse(mlp(6, 8, 3), storage)
     optimizer = stepped(model, make_optimizer, (6,))
     sk.rewire(model, elsewhere(model, factor), optimizer)
@@ -159,7 +159,7 @@ def test_a_layer_may_be_emptied_filled_and_cut_down_to_one_connection(storage):
 
 
 @both_storages
-def test_infinite_values_of_dropped_connections_do_not_come_back_as_no_numbers(storage):
+def test_infinite_values_of_dropped_connections_do_not_regrow_as_no_numbers(storage):
     model = sparse(mlp(6, 8, 3), storage)
     full = sk.topology_of(model)
     with torch.no_grad():

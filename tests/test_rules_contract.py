@@ -109,7 +109,7 @@ def test_grow_scores_are_finite_numbers_one_for_each_candidate(make, shape, stor
 
 @pytest.mark.parametrize("name", CANDIDATES)
 @every_net
-def test_candidates_are_free_places_in_order_each_once_in_parts_smaller_than_the_layer(make, shape, storage, name):
+def test_candidates_are_free_positions_in_order_each_once_in_parts_smaller_than_the_layer(make, shape, storage, name):
     part: Candidates = registry.get("candidates", name)()
     _, views = seen(make, shape, storage)
     for view in views.values():

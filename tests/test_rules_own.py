@@ -266,7 +266,7 @@ def test_the_soft_memory_bound_stays_between_its_densities_and_ends_at_the_wante
         assert sk.topology_of(model).count == round(wanted * sk.topology_of(model).size)
 
 
-def test_the_soft_memory_bound_drops_to_the_wanted_density_before_it_grows():
+def test_the_soft_memory_bound_drops_to_the_target_density_before_it_grows():
     rule = MESTSoft(stop=40, final=0.2, every=8)
     model = begun(mlp(6, 20, 3), rule, 0.2)
     views = sk.views(model, capture(model, batch_for((6,))[0]))
@@ -303,7 +303,7 @@ def test_weight_and_gradient_adds_the_sizes_of_both():
 # --- ITOP -------------------------------------------------------------------------------------------------------------
 
 
-def test_growth_at_never_active_places_never_comes_back_to_one():
+def test_growth_at_never_active_positions_never_regrows_to_one():
     rule = SETITOP(stop=40, every=4, candidates=NeverActive(), allow_regrowth=False)
     visited: Topology | None = None
     for _, model, change in followed(rule, density=0.1):
@@ -504,7 +504,7 @@ def test_what_dsr_grows_goes_where_most_is_left():
 
 
 @pytest.mark.parametrize("rule", [DSR(threshold=0.01), DeepR()])
-def test_no_more_is_dropped_than_there_are_free_places(rule):
+def test_no_more_is_dropped_than_there_are_free_positions(rule):
     places, signs = torch.arange(9), torch.ones(9, dtype=torch.int8)
     state = {} if isinstance(rule, DSR) else {"positions": places, "signs": signs}
     nearly_full = view_of([-1e-4] * 9, places.tolist(), (2, 5), **state)
@@ -578,7 +578,7 @@ def test_a_sign_lasts_though_the_value_changes_its_own_between_two_rewirings():
     assert proposal(rule, {"fc": crossed}, 10, draws())["fc"].position_of(torch.tensor([0, 3])).tolist()[0] == -1
 
 
-def test_connections_leave_their_layer_where_there_are_more_free_places_elsewhere():
+def test_connections_leave_their_layer_where_there_are_more_free_positions_elsewhere():
     def all_crossed(count: int, shape: tuple[int, int]) -> LayerView:
         places = torch.arange(count)
         signs = torch.ones(count, dtype=torch.int8)
@@ -631,13 +631,13 @@ def test_top_kast_ends_with_the_used_connections_only():
 
 
 @pytest.mark.parametrize(("extra", "trained", "used"), [(0.5, 10, 7), (0.5, 11, 7), (1.0, 7, 4), (3.0, 11, 3)])
-def test_top_kast_uses_the_nearest_whole_number_of_what_it_trains(extra, trained, used):
+def test_top_kast_uses_the_nearest_integer_of_what_it_trains(extra, trained, used):
     """10 / 1.5 is 6.67 and 11 / 1.5 is 7.33, both 7; 3.5 is rounded to the even 4, and 2.75 up to 3."""
     topology = Topology({"fc": LayerTopology((4, 5), torch.arange(trained))})
     assert TopKAST(extra=extra).forward_masks(topology)["fc"].count == used
 
 
-def test_a_weight_that_rests_takes_up_its_value_again_when_it_returns():
+def test_a_weight_that_rests_resumes_its_value_again_when_it_returns():
     rule = TopKAST(every=1, extra=0.0)
     plain = nn.Sequential(nn.Linear(2, 2, bias=False)).double()
     plain[0].weight.data = torch.tensor([[4.0, 3.0], [2.0, 1.0]], dtype=torch.float64)

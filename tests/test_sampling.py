@@ -76,7 +76,7 @@ def test_what_is_drawn_is_sorted_distinct_missing_and_has_weight(problem, seed):
 
 @pytest.mark.parametrize("limit", [NEVER, ALWAYS], ids=["torch", "loops"])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_places_are_drawn_in_proportion_to_both_weights(groups, limit, monkeypatch):
+def test_positions_are_drawn_in_proportion_to_both_weights(groups, limit, monkeypatch):
     """Of a grouped layer, an output competes with its own weight times what its group's inputs weigh together."""
     monkeypatch.setattr(sampling, "LOOPS_FROM", limit)
     inputs = torch.tensor([[1.0, 0.0, 2.0, 5.0], [0.5, 0.25, 0.0, 0.25]])[:groups]

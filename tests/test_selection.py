@@ -79,7 +79,7 @@ def test_one_ranking_over_all_layers_keeps_the_best_anywhere():
 
 @given(st.lists(few_scores.filter(len), min_size=1, max_size=4), st.integers(0, 3), st.data())
 @settings(max_examples=100)
-def test_the_overall_count_and_each_layers_minimum_are_exact_even_beside_infinite_scores(drawn, minimum, data):
+def test_the_global_count_and_each_layers_minimum_are_exact_even_beside_infinite_scores(drawn, minimum, data):
     scores = {str(number): torch.tensor([row]) for number, row in enumerate(drawn)}
     least = sum(min(minimum, len(row)) for row in drawn)
     count = data.draw(st.integers(least, sum(map(len, drawn))))

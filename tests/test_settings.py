@@ -68,7 +68,7 @@ def test_every_schedule_survives_json_inside_a_rule(schedule):
     assert there_and_back(rule) == rule
 
 
-def test_plain_values_stay_as_they_are_and_tuples_come_back_as_tuples():
+def test_plain_values_stay_as_they_are_and_tuples_regrow_as_tuples():
     value = {"a": None, "b": True, "c": 1, "d": 0.5, "e": "x", "f": (1, (2, "y")), "g": {"h": Magnitude()}}
     assert there_and_back(value) == value
     assert there_and_back(True) is True

@@ -17,7 +17,7 @@ shapes = st.sampled_from([(1, 1), (3, 4), (5, 2), (4, 3, 2, 2), (1, 9), (7, 1)])
 
 @EVERY
 @given(shapes, st.floats(0, 1), st.integers(0, 5))
-def test_every_layer_keeps_its_count_at_places_that_are_sorted_and_different(within, shape, share, seed):
+def test_every_layer_keeps_its_count_at_positions_that_are_sorted_and_different(within, shape, share, seed):
     layer = random_layer(shape, round(share * LayerTopology.full(shape).size), seed)
     moved = shuffled(Topology({"a": layer}), within=within, seed=seed)["a"]
     assert (moved.shape, moved.count) == (layer.shape, layer.count)
@@ -29,7 +29,7 @@ def test_every_layer_keeps_its_count_at_places_that_are_sorted_and_different(wit
 
 
 @EVERY
-def test_the_seed_and_the_layers_name_decide_the_places(within):
+def test_the_seed_and_the_layers_name_decide_the_positions(within):
     layer = random_layer((20, 30), 100)
     net = Topology({"a": layer, "b": layer})
     once, again, other = (shuffled(net, within=within, seed=seed) for seed in (0, 0, 1))

@@ -68,7 +68,7 @@ def test_each_number_is_kept_once_and_in_order(numbers):
 
 
 @given(st.lists(st.booleans(), max_size=40))
-def test_true_places_are_those_of_the_mask(mask):
+def test_true_positions_are_those_of_the_mask(mask):
     assert sorted_sets.true_positions(torch.tensor(mask, dtype=torch.bool)).tolist() == [
         i for i, x in enumerate(mask) if x
     ]

@@ -81,7 +81,7 @@ def test_where_two_power_laws_cross_is_found_exactly(crossing, power):
         ([2.0, 1.0, 9.0], 0.1),  # as quick counts as quicker
     ],
 )
-def test_break_even_is_as_far_as_the_sparse_way_was_always_quicker(sparse, expected):
+def test_break_even_is_as_far_as_the_sparse_way_was_always_faster(sparse, expected):
     found = break_even([0.1, 0.5, 1.0], sparse, [2.0, 2.0, 2.0])
     if expected == 0.1:
         assert 0.5 < found < 1.0

@@ -112,7 +112,7 @@ def test_attach_and_the_visible_loop_agree_bit_for_bit_and_storages_to_rounding(
 
 @both_storages
 @pytest.mark.parametrize("order", ["load first", "load last"])
-def test_counts_are_saved_and_the_training_goes_on_bit_for_bit(storage, order, tmp_path):
+def test_counts_are_saved_and_the_training_continues_bit_for_bit(storage, order, tmp_path):
     def made(seed):
         model = tiny(storage, seed=seed)
         return model, ADAMS["adam"](model.parameters())
@@ -147,7 +147,7 @@ def test_counts_stay_exact_in_half_precision(tmp_path):
 
 
 @pytest.mark.parametrize("step_count", ["own", "ramp"])
-def test_an_experiment_s_choice_is_kept_and_its_run_goes_on_bit_for_bit(step_count, tmp_path):
+def test_an_experiment_s_choice_is_kept_and_its_run_continues_bit_for_bit(step_count, tmp_path):
     experiment = digits_mlp(rule="set", density=0.05, epochs=2, rule_settings={"every": 5}, optimizer="adam")
     experiment = replace(experiment, step_count=step_count)
     straight = run(experiment, tmp_path / "straight", progress=False)

@@ -43,7 +43,7 @@ def made(**more) -> nn.Module:
     return sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5, seed=0), "auto", **more)
 
 
-def test_each_layer_takes_the_storage_that_was_quicker(monkeypatch):
+def test_each_layer_takes_the_storage_that_was_faster(monkeypatch):
     measuring(monkeypatch, [(1.0, 2.0), (3.0, 2.0), (9.0, 9.0, 1.0)])
     assert storages(made(example=torch.rand(3, 6))) == ["masked", "csr"]
 
@@ -160,7 +160,7 @@ def test_the_clock_decides_for_csr_where_little_is_left_and_for_masked_where_not
     assert storages(sk.sparsify(nn.Sequential(full), everything, "auto", example=x)) == ["masked"]
 
 
-def test_a_network_of_pictures_is_measured_and_trains():
+def test_a_network_of_images_is_measured_and_trains():
     from sparsekit.models.small_cnn import small_cnn
 
     plain = small_cnn(input_shape=(1, 8, 8), num_classes=3, widths=(4, 5))

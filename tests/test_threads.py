@@ -82,7 +82,7 @@ def test_four_runs_in_four_threads_equal_the_four_runs_alone(tmp_path, model, st
     assert len({tuple(one.values("train loss")) for one in alone}) == 4
 
 
-def test_dropout_goes_on_after_an_interruption_as_it_would_have_done(tmp_path):
+def test_dropout_continues_after_an_interruption_as_it_would_have_done(tmp_path):
     experiment = Experiment(recipe="own", model="with-dropout", epochs=1, rule=RigL(every=3, stop=12), density=0.3)
     whole = run(experiment, tmp_path / "whole", progress=False, until=9).values("train loss")
     run(experiment, tmp_path / "halves", progress=False, until=5)
@@ -223,7 +223,7 @@ def _drawn(draw, x, seed):
         return draw(x)
 
 
-def test_a_generator_goes_on_where_it_was_and_given_generators_are_kept():
+def test_a_generator_continues_where_it_was_and_given_generators_are_kept():
     rng = seeded_rng(torch.Generator().manual_seed(0))
     with rng:
         first = torch.rand(3)

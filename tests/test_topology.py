@@ -59,7 +59,7 @@ def test_compressed_rows_and_columns_are_those_of_the_mask(drawn):
 
 @given(masks())
 @settings(max_examples=60)
-def test_missing_places_are_the_complement_and_can_be_asked_for_one_by_one(drawn):
+def test_missing_positions_are_the_complement_and_can_be_asked_for_one_by_one(drawn):
     topology = LayerTopology.of_mask(drawn[0])
     missing = (~drawn[0]).flatten().nonzero().flatten()
     assert torch.equal(topology.missing(), missing)

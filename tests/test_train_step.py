@@ -115,7 +115,7 @@ class Spy(Static):
 
 
 @both_storages
-def test_a_rule_is_shown_the_values_and_gradients_of_this_step_at_all_places(storage):
+def test_a_rule_is_shown_the_values_and_gradients_of_this_step_at_all_positions(storage):
     model, made = trained(storage, dtype=torch.float64)
     batch = batches_of(1, dtype=torch.float64)[0]
     plain = plain_mlp().double()

@@ -172,7 +172,7 @@ def test_a_reader_may_change_their_mind(guess):
     assert guess.revealed == "Yes. There are a hundred."
 
 
-def test_a_prediction_is_shown_as_widget_picture_and_sentence(guess):
+def test_a_prediction_is_shown_as_widget_figure_and_sentence(guess):
     bundle = guess._repr_mimebundle_()
     assert set(bundle) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
     assert bundle["text/plain"] == "How many? few / many"

@@ -175,7 +175,7 @@ def test_moving_a_slider_never_sends_its_value_back(picker, monkeypatch):
     assert not [key for title, key in messages[1:] if title == "Settings" and key and "values" in key]
 
 
-def test_what_no_control_can_show_stays_when_its_text_comes_back():
+def test_what_no_control_can_show_stays_when_its_text_regrows():
     state = form_state_of(Everything())
     assert build(with_value(state, "sides", values_of(state)["sides"])) == Everything()
 

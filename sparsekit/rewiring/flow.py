@@ -95,12 +95,12 @@ def all_ones_flow(model: nn.Module, arguments: tuple[Any, ...]) -> Sums:
         >>> inputs.tolist(), outputs.tolist()
         ([1.0, 1.0], [3.0])
     """
-    twin = positive_twin(model.module if isinstance(model, DistributedDataParallel) else model)
+    network = positive_copy(model.module if isinstance(model, DistributedDataParallel) else model)
     sums: Sums = {}
-    for name, layer in sparse_layers(twin).items():
+    for name, layer in sparse_layers(network).items():
         layer.register_forward_hook(partial(_add_up, sums, name), with_kwargs=True)
     with seeded_rng(generator(0, "flow")), torch.enable_grad():
-        arriving = flow_through(lambda: twin(*tree_map(_with_gradient, arguments)))
+        arriving = flow_through(lambda: network(*tree_map(_with_gradient, arguments)))
         if arriving.requires_grad:
             arriving.backward()
     if not sums:
@@ -119,22 +119,22 @@ def flow_through(run: Callable[[], Any]) -> Tensor:
     return torch.stack(arriving).sum() if arriving else torch.zeros((), dtype=torch.float64)
 
 
-def positive_twin(model: nn.Module) -> nn.Module:
+def positive_copy(model: nn.Module) -> nn.Module:
     """Return a copy in double precision with positive weights, no biases or positions, and no module that bends.
 
     What bends are normalisations and activations, torch's own and a user's. See `Straight` for functions.
     """
-    twin = copy.deepcopy(model).double().eval().requires_grad_(False)
-    for parameter in twin.parameters():
+    network = copy.deepcopy(model).double().eval().requires_grad_(False)
+    for parameter in network.parameters():
         parameter.abs_()
-    for name, tensor in (*twin.named_parameters(), *twin.named_buffers()):
-        if _is_added(twin, name, tensor):
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if _is_added(network, name, tensor):
             tensor.zero_()
-    for module in twin.modules():
+    for module in network.modules():
         # The module stays, for others may read its settings (an encoder layer reads those of its norms).
         if _bends(module):
             vars(module)["forward"] = _first_of
-    return twin
+    return network
 
 
 def _is_added(model: nn.Module, name: str, tensor: Tensor) -> bool:
@@ -173,7 +173,7 @@ def _bends_numbers(module: nn.Module, shape: tuple[int, ...]) -> bool:
 
 
 class Straight(Substitutes):
-    """Within it functions are what `positive_twin` makes of modules: normalisations and activations change nothing.
+    """Within it functions are what `positive_copy` makes of modules: normalisations and activations change nothing.
 
     Softmax is a division by the sum, see `shares`. Of embeddings every position gets the mean of all rows, so that it
     does not matter which words a batch holds. All numbers are of double precision, whatever a model converts them to.

@@ -80,7 +80,7 @@ class LayerIO:
         Source: the sketch of Alon, Matias and Szegedy (1999), The space complexity of approximating frequency moments.
         """
         rank = 0 if self.group is None else torch.distributed.get_rank(self.group)
-        # One number of the common stream, however many samples: all processes go on alike, with other signs.
+        # One number of the common stream, however many samples: all processes continue alike, with other signs.
         seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
         draws, kind, parts = stream(seed, rank), self.layer.kind, []
         for x, g in self._in_full():

@@ -69,6 +69,11 @@ class TopKAST(Periodic):
         return {name: UsesLargest(count) for name, count in used.items()}
 
     def prepare_layers(self, model: nn.Module, plain: nn.Module | None, sampled: Topology) -> State:
+        """Return the weights of the plain model.
+
+        Raises:
+            ValueError: if there is none.
+        """
         if plain is None:
             raise ValueError("Top-KAST needs the model before sparsify to keep its weights, got none. Give plain=model")
         weights = {name: plain.get_submodule(name).get_parameter("weight") for name in sampled}

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from sparsekit.evaluation.adaptor import call
-from sparsekit.rewiring.flow import flow_through, ones_for, positive_twin
+from sparsekit.rewiring.flow import flow_through, ones_for, positive_copy
 from sparsekit.scores.base import Score
 from sparsekit.scores.view import Batch, ScoreView, gradients_of
 from sparsekit.utils.registry import register
@@ -35,7 +35,7 @@ class SynFlow(Score):
     rounds: int = setting(100, "how often the score is taken, while the density falls step by step", range=(1, 1000))
 
     def __call__(self, view: ScoreView) -> dict[str, Tensor]:
-        network = positive_twin(view.model)
+        network = positive_copy(view.model)
         weights = view.weights_of(network)
         for name, weight in weights.items():
             weight.mul_(view.topology[name].mask().to(weight.device)).requires_grad_(True)

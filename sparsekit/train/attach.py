@@ -187,7 +187,7 @@ class Attachment:
         self._prepare()
 
     def _after_load(self, _optimizer: Optimizer) -> None:
-        """Go on from the step that was loaded, as if attached after it."""
+        """Continue from the step that was loaded, as if attached after it."""
         self.journal = Journal(topology_of(self.model).to("cpu"))
         self._unseen.end_step()
         self._known = None  # the model's own state is loaded before or after this. Either belongs to what was loaded

@@ -23,12 +23,12 @@ from sparsekit.rules.base import Rule
 from sparsekit.train.rule_step import (
     add_gradient_penalty,
     grow_init_for,
-    looks_at,
     probe_batches,
     replaces_update,
     rule_views,
     update_state,
     updates_every_step,
+    what_to_capture,
 )
 from sparsekit.tricks.base import Trick, check_tricks, loss_at, set_step
 from sparsekit.utils.checks import check_integer
@@ -206,25 +206,14 @@ def training(
     a step continues exactly as it would have.
     """
     check_tricks(tricks)
+    one_step = functools.partial(train_step, micro_batches=micro_batches, autocast=autocast, adaptor=adaptor)
     set_step(model, tricks, first_step, optimizer)
     for step, batch, probes in _looking_ahead(batches, rule, first_step):
         if learning_rate is not None:
             set_learning_rate(optimizer, learning_rate(step))
         draws = generator(seed, "rewire", step)
         loss = loss_at(tricks, loss_fn, model, step)
-        stats, update = train_step(
-            model,
-            optimizer,
-            batch,
-            loss,
-            rule,
-            step,
-            draws,
-            probes=probes,
-            micro_batches=micro_batches,
-            autocast=autocast,
-            adaptor=adaptor,
-        )
+        stats, update = one_step(model, optimizer, batch, loss, rule, step, draws, probes=probes)
         set_step(model, tricks, step + 1, optimizer)
         yield step, stats, update
 
@@ -241,24 +230,6 @@ def _looking_ahead(
             return
         probes = list(islice(ahead, size)) if size > 1 else ()
         yield step, ahead.popleft(), probes
-
-
-def what_to_capture(rule: Rule, step: int, probes: Sequence[Batch]) -> bool | Sequence[Batch]:
-    """Return whether this batch's backward pass is recorded for the rule, or which batches' passes are instead.
-
-    Raises:
-        ValueError: if the rule must see several batches and none are given.
-    """
-    if not (rule.needs_gradients and looks_at(rule, step)):
-        return False
-    if not rule.is_due(step):
-        return True
-    if not probes and (count := probe_batches(rule)) > 1:
-        raise ValueError(
-            f"this rule needs to see {count} batches on a rewiring step, got none as probes. Give train_step "
-            "probes=[...], train by training, fit or run, or replace(rule, probe_batches=1)"
-        )
-    return probes or True
 
 
 def _probe(

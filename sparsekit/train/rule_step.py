@@ -1,11 +1,12 @@
 """What a training asks a rule for at a step, beside `is_due` and `propose`: its optional parts, and nowhere else."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from sparsekit.evaluation.measuring import Batch
 from sparsekit.layers import sparse_layers
 from sparsekit.rewiring.capture import LayerIO, LayerView, views
 from sparsekit.rewiring.update import GrowInit, zero_init
@@ -35,6 +36,24 @@ def probe_batches(rule: Rule) -> int:
     """Return how many batches growth looks at. One is the batch of the step."""
     part = part_of(rule, LooksAhead)
     return 1 if part is None else part.probe_batches
+
+
+def what_to_capture(rule: Rule, step: int, probes: Sequence[Batch]) -> bool | Sequence[Batch]:
+    """Return whether this batch's backward pass is recorded for the rule, or which batches' passes are instead.
+
+    Raises:
+        ValueError: if the rule must see several batches and none are given.
+    """
+    if not (rule.needs_gradients and looks_at(rule, step)):
+        return False
+    if not rule.is_due(step):
+        return True
+    if not probes and (count := probe_batches(rule)) > 1:
+        raise ValueError(
+            f"this rule needs to see {count} batches on a rewiring step, got none as probes. Give train_step "
+            "probes=[...], train by training, fit or run, or replace(rule, probe_batches=1)"
+        )
+    return probes or True
 
 
 @torch.no_grad()

@@ -98,19 +98,19 @@ def layer_outputs(model: nn.Module, batches: Batches) -> dict[str, Float[Tensor,
     Raises:
         ValueError: if there is no batch.
     """
-    parts_of: dict[str, list[Tensor]] = {}
+    outputs_of_layer: dict[str, list[Tensor]] = {}
 
     def record(name: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
-        parts_of.setdefault(name, []).append(output.detach().flatten(1))
+        outputs_of_layer.setdefault(name, []).append(output.detach().flatten(1))
 
     with observed(model) as model_copy:
         for name, module in weighted_layers(model_copy).items():
             module.register_forward_hook(partial(record, name))
         for inputs in inputs_of(batches):
             model_copy(inputs)
-    if not parts_of:
+    if not outputs_of_layer:
         raise ValueError("the outputs of layers need at least one batch and one layer with weights, got none")
-    return {name: torch.cat(parts) for name, parts in parts_of.items()}
+    return {name: torch.cat(parts) for name, parts in outputs_of_layer.items()}
 
 
 def _grams(outputs: dict[str, Tensor], *, debiased: bool) -> dict[str, Tensor]:

@@ -62,7 +62,7 @@ def training_flops_table(cost: Pass, methods: Iterable[str] | None = None) -> pd
     return table
 
 
-USUAL_STEPS = 1000  # of a rule that is only named, because what a step costs does not depend on it
+DEFAULT_STEPS = 1000  # of a rule that is only named, because what a step costs does not depend on it
 
 
 def one_off_flops(score: str | Score, dense: float, *, samples: int = 1, rounds: int | None = None) -> float:
@@ -114,7 +114,7 @@ def _of_rule(name: str) -> Callable[[Pass], float]:
 
     def per_step(cost: Pass) -> float:
         every = {"every": cost.every} if "every" in settings_of(name) else {}
-        return make_rule(name, total_steps=USUAL_STEPS, **every).training_flops(cost)
+        return make_rule(name, total_steps=DEFAULT_STEPS, **every).training_flops(cost)
 
     rule = get("rule", name)
     per_step.__doc__ = (rule if isinstance(rule, type) else DropGrow).training_flops.__doc__

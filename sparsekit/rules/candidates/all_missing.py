@@ -13,7 +13,7 @@ from sparsekit.topology import LayerTopology
 from sparsekit.utils.registry import register
 
 # A part is at most a quarter of the layer (csr storage must never make a tensor as large as the dense layer) and at
-# most 2**20 places, 8 MiB of positions.
+# most 2**20 positions, which take 8 MiB.
 LARGEST_PART = 2**20
 
 
