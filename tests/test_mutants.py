@@ -57,7 +57,9 @@ def test_the_list_has_defects_of_every_floor_and_names_each_once():
     assert len(found) >= 120
     assert not [name for name, times in Counter(map(str, found)).items() if times > 1]
     folders = {Path(one.file).parts[1].removesuffix(".py") for one in found}
-    rooms = "analysis datasets evaluation experiments kernels layers models plots rewiring rules schedules scores tickets"
+    rooms = (
+        "analysis datasets evaluation experiments kernels layers models plots rewiring rules schedules scores tickets"
+    )
     rooms += " topology train tricks utils widgets"
     assert not set(rooms.split()) - folders
 

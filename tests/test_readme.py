@@ -62,3 +62,10 @@ def test_the_commands_shown_exist(command):
     from sparsekit.cli import app
 
     assert command in {known.name or known.callback.__name__ for known in app.registered_commands}
+
+
+def test_the_readme_teaches_the_names_of_the_package_and_no_others():
+    table = TEXT.partition("## The names")[2].partition("\n## ")[0].partition("|---|---|")[2]
+    taught = re.findall(r"`(\w+)`", table)
+    assert sorted(taught) == sorted(sk.__all__)
+    assert all(hasattr(sk, name) for name in taught)
