@@ -373,7 +373,7 @@ def test_measuring_between_steps_does_not_disturb_the_rewiring(storage):
 
 def test_a_plain_model_is_refused():
     model = plain_mlp()
-    with pytest.raises(ValueError, match="attach needs a model with sparse layers, got none; call sparsify"):
+    with pytest.raises(ValueError, match="attach needs a model with sparse layers, got none. Call sparsify"):
         attach(model, torch.optim.SGD(model.parameters()), RULES["set"])
 
 
@@ -381,7 +381,7 @@ def test_a_plain_model_is_refused():
 def test_an_optimizer_of_another_model_is_refused(storage):
     plain = plain_mlp()
     before_sparsify = torch.optim.SGD(plain.parameters())
-    with pytest.raises(ValueError, match=r"build it from model.parameters\(\) after sparsify"):
+    with pytest.raises(ValueError, match=r"Build it from model.parameters\(\) after sparsify"):
         attach(sparse(plain, storage), before_sparsify, RULES["set"])
 
 
@@ -389,7 +389,7 @@ def test_an_optimizer_of_another_model_is_refused(storage):
 def test_an_optimizer_that_leaves_out_a_sparse_layer_is_refused_unless_the_layer_is_frozen(storage):
     model = tiny(storage)
     optimizer = torch.optim.SGD([*model[0].parameters(), *model[5].parameters()])
-    with pytest.raises(ValueError, match="got none for 3; "):
+    with pytest.raises(ValueError, match="got none for 3. Build"):
         attach(model, optimizer, RULES["set"])
     model[3].requires_grad_(False)
     assert attach(model, optimizer, RULES["set"]).step == 0

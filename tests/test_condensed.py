@@ -8,12 +8,13 @@ from torch import nn
 import sparsekit as sk
 from sparsekit.layers.condensed import CondensedLinear, condense
 from sparsekit.rules import SRSTE, SRigL
+from sparsekit.rules.initial import prepare_layers
 from sparsekit.topology import LayerTopology, Topology
 
 
 def regular(plain: nn.Module, density: float = 0.3, storage: str = "masked") -> nn.Module:
     drawn = sk.random_topology(sk.shapes_of(plain), density, seed=0)
-    return sk.sparsify(plain, SRigL(stop=9).begin(drawn, torch.Generator().manual_seed(0)), storage)
+    return sk.sparsify(plain, SRigL(stop=9).initial_topology(drawn, torch.Generator().manual_seed(0)), storage)
 
 
 @pytest.mark.parametrize("storage", STORAGES)
@@ -55,7 +56,7 @@ def test_layers_of_uneven_fan_in_and_convolutions_stay_as_they_are():
 def test_of_a_layer_that_trains_more_than_it_uses_only_what_is_used_counts():
     plain = mlp(8, 20, 4)
     model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 1.0))
-    SRSTE(stop=9).prepare(model, plain=plain)
+    prepare_layers(SRSTE(stop=9), model, plain=plain)
     small, inputs = condense(model), batch_for((8,))[0]
     assert isinstance(small[0], CondensedLinear)
     torch.testing.assert_close(small(inputs), model(inputs))

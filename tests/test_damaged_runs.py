@@ -112,7 +112,7 @@ def test_a_journal_without_its_last_record_and_that_of_another_run_are_missed(hi
     with pytest.raises(CheckpointError, match=r"journal must hold every rewiring .*, got 3 that lead to another"):
         run(FINISHED, history.folder.parent, progress=False)
     (history.folder / "journal").unlink()
-    with pytest.raises(CheckpointError, match=r"a journal must exist at .*journal, got none; give"):
+    with pytest.raises(CheckpointError, match=r"a journal must exist at .*journal, got none. Give"):
         read_run(history.folder)
 
 

@@ -290,7 +290,7 @@ def test_the_tool_refuses_files_that_are_not_the_released_ones(tmp_path: Path):
 
     other = tmp_path / "train-labels-idx1-ubyte.gz"
     other.write_bytes(gzip.compress(b"something else"))
-    with pytest.raises(ValueError, match=r"must be the released file, got sha256 .*; take"):
+    with pytest.raises(ValueError, match=r"must be the released file, got sha256 .*. Take"):
         make_fashion_mini.read(other, header=8)
 
 

@@ -113,7 +113,7 @@ def test_layers_may_exchange_connections_in_masked_storage_only(found):
     for of_rank in found:
         assert of_rank["masked", "global"] == ""
         assert "a csr layer must keep its" in of_rank["csr", "global"]
-        assert "; use storage masked, or scope='layer'" in of_rank["csr", "global"]
+        assert ". Use storage masked, or scope='layer'" in of_rank["csr", "global"]
 
 
 def test_csr_layers_are_not_trained_without_their_wrapper(found):

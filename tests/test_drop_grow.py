@@ -47,7 +47,7 @@ class OnlyFirst(Candidates):
 class Position(GrowScore):
     """The further back, the better."""
 
-    def __call__(self, view, candidates, generator):
+    def __call__(self, view, candidates, step, generator):
         return candidates.double()
 
 
@@ -55,7 +55,7 @@ class Position(GrowScore):
 class NeverKeep(DropScore):
     """Connections of negative value must go."""
 
-    def __call__(self, view, generator):
+    def __call__(self, view, step, generator):
         return torch.where(view.values < 0, -math.inf, view.values)
 
 
@@ -481,13 +481,13 @@ def test_presets_are_the_published_methods():
         ),
         (
             {"drop_fraction": Cosine(0.3)},
-            "a fraction that decays must know its end, got .* and stop=None; give stop=STEPS",
+            "a fraction that decays must know its end, got .* and stop=None. Give stop=STEPS",
         ),
         ({"drop_fraction": Warmup(Cosine(0.3), 5)}, "a fraction that decays must know its end, got .* and stop=None"),
         ({"density": Constant(0.0)}, r"density must lie in \(0, 1\], got 0.0"),
         ({"density": Constant(1.1)}, r"density must lie in \(0, 1\], got 1.1"),
         ({"density": Linear(1.0, 0.0), "stop": 9}, r"density must lie in \(0, 1\], got 0.0"),
-        ({"density": Cubic(1.0, 0.1)}, "a density that changes must know its end, got .* and stop=None; give stop"),
+        ({"density": Cubic(1.0, 0.1)}, "a density that changes must know its end, got .* and stop=None. Give stop"),
     ],
 )
 def test_impossible_rules_are_refused_when_they_are_made(given, message):
@@ -500,7 +500,7 @@ def test_impossible_rules_are_refused_when_they_are_made(given, message):
 def test_growing_by_gradient_without_a_captured_backward_pass_is_refused(storage):
     model = sparse(mlp(6, 8, 3), storage)
     with pytest.raises(
-        ValueError, match="0: growing by gradient needs a captured backward pass, got none; run forward"
+        ValueError, match="0: growing by gradient needs a captured backward pass, got none. Run forward"
     ):
         RigL(stop=100).propose(sk.views(model), 0, draws())
 

@@ -51,7 +51,7 @@ def test_a_function_is_asked_for_the_batches_of_each_epoch():
 
 
 def test_a_generator_that_is_exhausted_is_an_error_that_says_what_to_give():
-    with pytest.raises(ValueError, match="at least one batch, got none in epoch 1; give a loader or list"):
+    with pytest.raises(ValueError, match="at least one batch, got none in epoch 1. Give a loader or list"):
         fit(*made(), iter(batches_of(2)), epochs=2, progress=False)
 
 

@@ -253,7 +253,7 @@ def test_a_model_that_is_called_by_name_says_what_synflow_needs():
     model = sparse(mlp(3, 4, 2), "csr")
     with sk.capture_io(model) as io:
         model(input=batch_for((3,))[0]).sum().backward()
-    with pytest.raises(ValueError, match=r"needs the shape of the model's input, got no call .*; run model\(x\)"):
+    with pytest.raises(ValueError, match=r"needs the shape of the model's input, got no call .*. Run model\(x\)"):
         SynFlow().guide(sk.views(model, io)["0"], draws())
 
 
@@ -353,7 +353,7 @@ def test_a_full_layer_has_no_candidates():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"subset": 0.0}, "subset must be above 0, got 0.0; 1 draws"),
+        ({"subset": 0.0}, "subset must be above 0, got 0.0. Choose 1"),
         ({"subset": math.nan}, "subset must be above 0, got nan"),
         (
             {"sampler": "alias"},

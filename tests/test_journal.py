@@ -104,21 +104,21 @@ def test_a_damaged_record_is_refused_and_not_taken_for_one_that_was_cut_off(tmp_
 @pytest.mark.parametrize("version", [1, 3])
 def test_a_journal_of_another_version_is_refused_by_that_reason(tmp_path, version):
     (tmp_path / "journal").write_bytes(f"sparsekit journal {version}\n".encode())
-    with pytest.raises(ValueError, match=r"must be a 'sparsekit journal 2', got one of another version; delete"):
+    with pytest.raises(ValueError, match=r"must be a 'sparsekit journal 2', got one of another version. Delete"):
         Journal.read(tmp_path / "journal")
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"PK\x03\x04 a zip file", b"sparsekit junk 2\n"])
 def test_a_foreign_file_is_refused(tmp_path, content):
     (tmp_path / "journal").write_bytes(content)
-    with pytest.raises(ValueError, match=r"journal must be a journal written by sparsekit, got something else; give"):
+    with pytest.raises(ValueError, match=r"journal must be a journal written by sparsekit, got something else. Give"):
         Journal.read(tmp_path / "journal")
 
 
 def test_a_journal_without_its_beginning_is_refused_and_a_missing_one_is_missing(tmp_path):
     journal = Journal.create(tmp_path / "journal", topologies(1)[0])
     journal.path.write_bytes(journal.path.read_bytes()[:30])
-    with pytest.raises(ValueError, match=r"must begin with its initial topology, got none in .*; the file is damaged"):
+    with pytest.raises(ValueError, match=r"must begin with its initial topology, got none in .*. The file is damaged"):
         Journal.read(tmp_path / "journal")
     with pytest.raises(FileNotFoundError):
         Journal.read(tmp_path / "nothing")

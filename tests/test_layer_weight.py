@@ -103,7 +103,7 @@ def test_growth_by_activations_refuses_what_it_cannot_see(storage):
     sparse, _, _ = pair(storage)
     with capture_io(sparse) as io:
         sparse(torch.randn(5, 8)).square().sum().backward()
-    with pytest.raises(ValueError, match=r"(a|conv): what guides growth .* call layer\(x\) there, or grow by gradient"):
+    with pytest.raises(ValueError, match=r"(a|conv): what guides growth .* Call layer\(x\) there, or grow by gradient"):
         GSE(every=1, stop=9, candidates=GraBo()).propose(views(sparse, io), 0, sk.generator(0))
 
 

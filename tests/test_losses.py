@@ -235,7 +235,7 @@ def test_a_flat_loss_tells_nothing_and_is_refused():
 @pytest.mark.parametrize("loss_fn", [F.cross_entropy, lambda x, y: F.cross_entropy(x, y)])
 @pytest.mark.parametrize("micro_batches", [1, 2])
 def test_a_batch_in_which_no_label_counts_is_an_error_that_says_so(loss_fn, micro_batches):
-    with pytest.raises(FloatingPointError, match=r"leave out batches (without labels|in which no label counts)"):
+    with pytest.raises(FloatingPointError, match=r"[Ll]eave out batches (without labels|in which no label counts)"):
         backward(tiny(dtype=torch.float64), (INPUTS, torch.full((8,), PAD)), loss_fn, micro_batches=micro_batches)
 
 

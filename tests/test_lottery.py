@@ -108,8 +108,8 @@ def test_densities_are_the_published_ones():
 
 
 WRONG = {
-    "levels": ({"levels": 0}, "levels must be at least 1, got 0; raise it"),
-    "step": ({"rewind_step": -1}, "rewind_step must be at least 0, got -1; raise it"),
+    "levels": ({"levels": 0}, "levels must be at least 1, got 0. Raise it"),
+    "step": ({"rewind_step": -1}, "rewind_step must be at least 0, got -1. Raise it"),
     "prune nothing": ({"prune": 0.0}, "prune must lie between 0 and 1, got 0.0. For example, 0.2 removes"),
     "prune all": ({"prune": 1.0}, "prune must lie between 0 and 1, got 1.0. For example, 0.2 removes"),
     "rewind": ({"rewind": "back"}, "rewind must be one of weights, rate, finetune, got 'back'. Choose"),

@@ -53,11 +53,11 @@ for code in asked["codes"]:
 print(json.dumps({"homes": homes, "said": said}))
 """
 
-FROM_MODEL = ("needs a Topology", "got Sequential", "use topology_of(model)")
+FROM_MODEL = ("needs a Topology", "got Sequential", "Use topology_of(model)")
 IN_ORDER = ("topologies must come in order", "journal.topologies()", "topology_of(model)")
-PAIRS = ("batches must be pairs of inputs and labels", "wrap one pair in a list: [(inputs, labels)]")
+PAIRS = ("batches must be pairs of inputs and labels", "Wrap one pair in a list: [(inputs, labels)]")
 RUNS = ("an Experiment", "Call recipes.digits_mlp()")
-NO_DENSITY = ("count must be a whole number", "not a density", "got float", "round(0.1 * size)")
+NO_DENSITY = ("count must be an integer", "not a density", "got float", "round(0.1 * size)")
 
 MISTAKES: dict[str, dict[str, tuple[str, ...]]] = {  # a test's sentence -> code -> words of its error
     "sparsify says how to draw a topology when it gets a density": {
@@ -79,11 +79,11 @@ MISTAKES: dict[str, dict[str, tuple[str, ...]]] = {  # a test's sentence -> code
         "sk.sparsify(model, layer)": ("needs a Topology", "got LayerTopology", "Topology({'layer': layer})"),
     },
     "sparsify suggests the layer when its weight is named": {
-        "sk.sparsify(model, {'0.weight': layer})": ("must name layers among 0, 2", "got '0.weight'", "use '0'"),
+        "sk.sparsify(model, {'0.weight': layer})": ("must name layers among 0, 2", "got '0.weight'", "Use '0'"),
     },
     "a model in place of shapes is told of shapes_of": {
-        "sk.random_topology(model, 0.1)": ("shapes must be", "got Sequential", "use shapes_of(model)"),
-        "sk.random_topology(topology, 0.1)": ("shapes must be", "got Topology", "use topology.shapes"),
+        "sk.random_topology(model, 0.1)": ("shapes must be", "got Sequential", "Use shapes_of(model)"),
+        "sk.random_topology(topology, 0.1)": ("shapes must be", "got Topology", "Use topology.shapes"),
     },
     "a model in place of scores is told what scores are": {
         "sk.keep_top_global(model, 3)": ("scores must be", "got Sequential", "for name in shapes_of(model)"),
@@ -148,8 +148,8 @@ MISTAKES: dict[str, dict[str, tuple[str, ...]]] = {  # a test's sentence -> code
         "sk.refresh_batch_norm(nn.Sequential(nn.BatchNorm1d(4)), (x, y))": (*PAIRS, "got Tensor"),
     },
     "evaluate says how dicts become pairs": {
-        "sk.evaluate(model, [{'x': x, 'y': y}])": (PAIRS[0], "got dict", "take the pair out of each"),
-        "sk.evaluate(model, {'x': x, 'y': y})": (PAIRS[0], "got dict", "take the pair out of each"),
+        "sk.evaluate(model, [{'x': x, 'y': y}])": (PAIRS[0], "got dict", "Take the pair out of each"),
+        "sk.evaluate(model, {'x': x, 'y': y})": (PAIRS[0], "got dict", "Take the pair out of each"),
     },
     "run wants an experiment": {
         "sk.run('digits-mlp')": (*RUNS, "got str"),

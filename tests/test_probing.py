@@ -180,10 +180,10 @@ def test_fit_looks_ahead_too():
 def test_a_loop_that_shows_one_batch_only_is_told_what_to_do():
     model, optimizer = made("masked")
     batch = batches_of(1, dtype=torch.float64)[0]
-    with pytest.raises(ValueError, match="needs to see 3 batches on a rewiring step, got none as probes; give"):
+    with pytest.raises(ValueError, match="needs to see 3 batches on a rewiring step, got none as probes. Give"):
         train_step(model, optimizer, batch, cross_entropy, LOOKING, 0, generator(0))
     train_step(model, optimizer, batch, cross_entropy, LOOKING, 1, generator(0))  # nothing is due
-    with pytest.raises(ValueError, match="can only see the batches of its step, got one that looks at 3; use"):
+    with pytest.raises(ValueError, match="can only see the batches of its step, got one that looks at 3. Use"):
         attach(model, optimizer, LOOKING)
     handle = attach(model, optimizer, replace(LOOKING, probe_batches=1))
     with pytest.raises(ValueError, match="can only see the batches of its step"):

@@ -292,7 +292,7 @@ def test_a_damaged_checkpoint_stops_the_run_and_touches_nothing(damage, tmp_path
     folder = tmp_path / experiment.folder_name
     (folder / "checkpoint.pt").write_bytes(damage)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(CheckpointError, match=r"must be a whole checkpoint, got .*; delete it"):
+    with pytest.raises(CheckpointError, match=r"must be a whole checkpoint, got .*. Delete it"):
         run(experiment, tmp_path, progress=False)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 

@@ -327,12 +327,12 @@ def test_views_show_copies_of_trained_layers_only(storage):
 @both_storages
 def test_asking_for_gradients_before_any_backward_pass_says_what_to_do(storage):
     model = sparse(mlp(6, 3), storage)
-    with pytest.raises(ValueError, match="0: this rule needs gradients, got none; call backward before"):
+    with pytest.raises(ValueError, match="0: this rule needs gradients, got none. Call backward before"):
         _ = sk.views(model)["0"].grads
-    with pytest.raises(ValueError, match=r"0: growing by gradient needs a captured backward pass, got none; run"):
+    with pytest.raises(ValueError, match=r"0: growing by gradient needs a captured backward pass, got none. Run"):
         sk.views(model)["0"].grad_at(torch.arange(2))
     with sk.capture_io(model) as io:
         pass
     for ask in (lambda: sk.views(model, io)["0"].grad_at(torch.arange(2)), io["0"].x, io["0"].g):
-        with pytest.raises(ValueError, match="needs a captured backward pass, got none; run forward"):
+        with pytest.raises(ValueError, match="needs a captured backward pass, got none. Run forward"):
             ask()

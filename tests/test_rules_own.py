@@ -133,7 +133,7 @@ def test_gmp_follows_the_cubic_and_ends_exactly_though_the_interval_does_not_div
 )
 def test_what_would_be_ignored_beside_a_field_given_by_hand_is_refused(make, given):
     by_hand, ignored = given
-    with pytest.raises(ValueError, match=f"{by_hand} must be given alone, .* {ignored}=0.2; leave one out"):
+    with pytest.raises(ValueError, match=f"{by_hand} must be given alone, .* {ignored}=0.2. Leave one out"):
         make(stop=9, **given)
     assert getattr(make(stop=9, **{by_hand: given[by_hand]}), by_hand) == given[by_hand]
 
@@ -395,7 +395,7 @@ def test_snfs_shares_growth_by_the_momentum_of_all_connections_those_about_to_be
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_momentum_that_is_no_number_is_named(value):
     layer, momentum = LayerTopology((1, 6), torch.tensor([0, 1])), torch.full((6,), value, dtype=torch.float64)
-    with pytest.raises(ValueError, match="momentum of fc must be finite, got .*; look for an infinite loss"):
+    with pytest.raises(ValueError, match="momentum of fc must be finite, got .*. Look for an infinite loss"):
         proposal(SNFS(drop_fraction=Constant(0.5)), momentum_views(fc=(layer, momentum)), 0, draws())
 
 

@@ -12,6 +12,7 @@ from training_helpers import plain_mlp, same, tiny
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.models import build
 from sparsekit.rules import RigL
+from sparsekit.rules.initial import prepare_layers
 from sparsekit.tickets import (
     Ticket,
     TicketBook,
@@ -408,7 +409,7 @@ def test_a_book_collects_from_any_loop_and_lists_what_it_has(tmp_path):
 
 def test_a_book_leaves_the_model_and_its_rule_as_they_were(tmp_path):
     net = tiny()
-    RigL(stop=10).prepare(net)
+    prepare_layers(RigL(stop=10), net)
     before = {name: x.clone() for name, x in net.state_dict().items()}
     TicketBook(tmp_path).add(net, step=0)
     assert same(net.state_dict(), before)
@@ -468,7 +469,7 @@ def odd(number: float = 1.0, extra: object = None, storage: str = "masked") -> n
         torch.manual_seed(int(number))
         net = sparsify(Odd(number, extra), {"layer": LayerTopology((4, 4), torch.arange(0, 16, 3))}, storage)
         net.norm(torch.randn(5, 4) * number)
-    sparse_layers(net)["layer"].remember({"trace": torch.ones(3)})
+    sparse_layers(net)["layer"].set_rule_state({"trace": torch.ones(3)})
     return net
 
 
@@ -501,7 +502,7 @@ def test_a_network_with_tensors_of_every_type_and_extra_states_survives_its_tick
         back = ticket.model_like(odd(1.0, {"other": 0}, "masked"))
         assert_equal(back.extra, extra)
         for name, tensor in odd(2.0, extra, "masked").state_dict().items():
-            if not name.startswith("layer.memory_") and name != "_extra_state":
+            if not name.startswith("layer.state_") and name != "_extra_state":
                 assert_equal(back.state_dict()[name], tensor)
         assert not back.scale.requires_grad
         assert back.norm.num_batches_tracked == 1

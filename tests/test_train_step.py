@@ -332,7 +332,7 @@ def test_labels_out_of_range_are_named_with_the_range(storage, labels):
 @both_storages
 def test_a_loss_that_is_not_a_number_is_named(storage):
     model, made = trained(storage)
-    with pytest.raises(FloatingPointError, match="the loss must be finite, got nan; lower the learning rate"):
+    with pytest.raises(FloatingPointError, match="the loss must be finite, got nan. Lower the learning rate"):
         step_once(model, made, Static(), with_nan_at(0))
 
 
@@ -363,7 +363,7 @@ def test_growing_by_gradient_before_any_backward_pass_says_what_is_missing(stora
 
 @both_storages
 def test_asking_for_gradients_before_any_backward_pass_says_what_is_missing(storage):
-    with pytest.raises(ValueError, match="this rule needs gradients, got none; call backward"):
+    with pytest.raises(ValueError, match="this rule needs gradients, got none. Call backward"):
         _ = views(tiny(storage))["0"].grads
 
 

@@ -62,7 +62,7 @@ class Cycles(WrappedRule):
         if self.after < 1 or self.length < 2:
             raise ValueError(f"after must be at least 1 and length 2, got {self.after} and {self.length}. Raise it")
         if not 0 <= self.explore <= 1:
-            raise ValueError(f"explore must lie in [0, 1], got {self.explore}. 0.5 is the paper's")
+            raise ValueError(f"explore must lie in [0, 1], got {self.explore}. The paper takes 0.5")
         stop = getattr(self.base, "stop", None)
         if getattr(self.base, "density", None) is not None and stop is not None and stop > self.after:
             raise ValueError(

@@ -37,7 +37,7 @@ class Pass:
         if not 0 <= self.sparse <= self.dense:
             raise ValueError(f"sparse must lie in [0, dense={self.dense}], got {self.sparse}. Give both per sample")
         if self.every < 1:
-            raise ValueError(f"every must be at least 1 step, got {self.every}. 1 rewires at each")
+            raise ValueError(f"every must be at least 1 step, got {self.every}. Choose 1 to rewire at each")
 
 
 def sparse_step(cost: Pass) -> float:

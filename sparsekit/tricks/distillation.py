@@ -45,7 +45,9 @@ class Distillation(TemporaryTrick):
     def __post_init__(self):
         super().__post_init__()
         if self.temperature <= 0:
-            raise ValueError(f"temperature must be above 0, got {self.temperature}. 1 leaves the outputs as they are")
+            raise ValueError(
+                f"temperature must be above 0, got {self.temperature}. Choose 1 to leave outputs as they are"
+            )
         if not isinstance(self.share, Schedule):
             raise TypeError(f"share must be a Schedule, got {self.share!r}. Use Constant(...) for a fixed number")
 

@@ -66,7 +66,7 @@ def mlp_on(data: str, *, root: Path | None = None, **options: Any) -> Experiment
     """
     train = datasets.load(data, root=root, **options.get("data_settings", {})).train
     recipe = Recipe(
-        name=f"{data}-mlp",
+        recipe=f"{data}-mlp",
         docs="MLP with two hidden layers of 256 units.",
         data=data,
         num_train=len(train),

@@ -27,7 +27,7 @@ class Recipe:
     """A set-up under a name. Calling it gives an `Experiment`, with whatever you choose in place of its defaults.
 
     Args:
-        name: the name that its run folders begin with.
+        recipe: the name that its run folders begin with.
         docs: what it trains, with its `Source:`. It becomes the docstring, where the options of a call are listed.
         data: data set, by name.
         num_train: training examples of the data set.
@@ -46,7 +46,7 @@ class Recipe:
         855
     """
 
-    name: str
+    recipe: str
     docs: str = field(repr=False)
     data: str
     num_train: int
@@ -101,7 +101,7 @@ class Recipe:
             settings["score"] = make_score(settings["score"])
         settings["tricks"] = _tricks(settings.get("tricks", ()))
         return Experiment(
-            recipe=self.name,
+            recipe=self.recipe,
             rule=self._rule(rule, density, rule_settings or {}, epochs, settings["batch_size"]),
             density=1.0 if rule == "dense" else density,
             seed=seed,
@@ -144,7 +144,7 @@ class Recipe:
 
 def register_recipe(recipe: Recipe, *, trains: str | None = None) -> Recipe:
     """Register a recipe under its own name, and return it. For `trains` see `registry.Facts`."""
-    return register("recipe", recipe.name, trains=trains)(recipe)
+    return register("recipe", recipe.recipe, trains=trains)(recipe)
 
 
 def _of_density(rule: str, density: float, settings: Iterable[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ def _divided_twice(steps: int) -> Piecewise:
 
 fashion_mini_mlp = register_recipe(
     Recipe(
-        name="fashion-mini-mlp",
+        recipe="fashion-mini-mlp",
         docs="""MLP 784-300-100-10 on Fashion-mini: 266,200 weights, 5,000 real images.
 
         Source: data of Xiao et al. (2017), arXiv:1708.07747. The network is that of LeCun et al. (1998), and the set-up
@@ -31,7 +31,7 @@ fashion_mini_mlp = register_recipe(
 
 fashion_mini_cnn = register_recipe(
     Recipe(
-        name="fashion-mini-cnn",
+        recipe="fashion-mini-cnn",
         docs="""A small convolutional network (16-32-64, batch norm) on Fashion-mini.
 
         Source: data of Xiao et al. (2017), arXiv:1708.07747. The set-up is ours.
@@ -50,7 +50,7 @@ fashion_mini_cnn = register_recipe(
 
 cifar10_resnet20 = register_recipe(
     Recipe(
-        name="cifar10-resnet20",
+        recipe="cifar10-resnet20",
         docs="""ResNet-20 on CIFAR-10, in the common protocol of sparse training.
 
         The optimizer is SGD with learning rate 0.1, momentum 0.9 and weight decay 5e-4, on batches of 128 images with
@@ -79,7 +79,7 @@ cifar10_resnet20 = register_recipe(
 cifar10_resnet18 = register_recipe(
     dataclasses.replace(
         cifar10_resnet20,
-        name="cifar10-resnet18",
+        recipe="cifar10-resnet18",
         docs="""ResNet-18 (3x3 stem) on CIFAR-10, in the same protocol as `cifar10_resnet20`.
 
         Source: He et al. (2016), arXiv:1512.03385. Evci et al. (2020) for the rewiring.

@@ -8,7 +8,7 @@ from sparsekit.utils.registry import register
 
 digits_mlp = register_recipe(
     Recipe(
-        name="digits-mlp",
+        recipe="digits-mlp",
         docs="""MLP 64-256-256-10 on scikit-learn's digits: 84,480 weights, a few seconds.
 
         The optimizer is SGD with learning rate 0.1, momentum 0.9 and weight decay 1e-4, on batches of 64. The learning
@@ -28,7 +28,7 @@ digits_mlp = register_recipe(
 
 mnist1d_mlp = register_recipe(
     Recipe(
-        name="mnist1d-mlp",
+        recipe="mnist1d-mlp",
         docs="""MLP 40-256-256-10 on MNIST-1D, synthetic and harder than digits: it separates methods at every density.
 
         The optimizer is SGD with learning rate 0.1, momentum 0.9 and weight decay 1e-4, on batches of 64. The learning
@@ -74,7 +74,7 @@ def wide_mlp(*, width: int = 65_536, fan_in: int = 20, density: float | None = N
     per_side = fan_in / 2
     connections = sum(min(per_side * (a + b), a * b) for a, b in ((64, width), (width, width), (width, 10)))
     recipe = Recipe(
-        name="wide-mlp",
+        recipe="wide-mlp",
         docs=wide_mlp.__doc__ or "",
         data="digits",
         num_train=1197,

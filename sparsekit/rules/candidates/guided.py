@@ -52,7 +52,9 @@ class Guided(Candidates):
     def __post_init__(self):
         check_types(self, any_number=("subset",))
         if not self.subset > 0:
-            raise ValueError(f"subset must be above 0, got {self.subset}. 1 draws as many as there are connections")
+            raise ValueError(
+                f"subset must be above 0, got {self.subset}. Choose 1 to draw as many as there are connections"
+            )
         check_range(self, dense_from=(0, 1))
         if self.sampler not in ("replacement", "exact"):
             raise ValueError(f"sampler must be 'replacement' or 'exact', got {self.sampler!r}")
