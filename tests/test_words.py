@@ -248,7 +248,7 @@ def test_words_that_only_look_like_old_ones_may_stay(text):
 
 def test_names_of_tests_are_read_as_sentences(tmp_path):
     path = tmp_path / "test_x.py"
-    path.write_text("def test_it_continues():\n    twin = 1\n\ndef helper(): ...\n")
+    path.write_text("def test_it_goes_on():\n    twin = 1\n\ndef helper(): ...\n")
     assert names_of_tests(path) == "test it goes on"
 
 
