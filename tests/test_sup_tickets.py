@@ -237,7 +237,7 @@ def test_cycles_survive_json_and_take_everything_else_from_the_base():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Cycles(base=DeepR(stop=9)), "must have a fraction to explore with, got DeepR"),
+        (lambda: Cycles(base=DeepR(stop=9)), "must have a drop_fraction to explore with, got DeepR"),
         (lambda: Cycles(base=GMP(stop=2000, final=0.1), after=100), "the density must have arrived"),
         (lambda: Cycles(base=RigL(stop=9), length=1), "length 2"),
         (lambda: Cycles(base=RigL(stop=9), explore=-0.1), "explore must lie"),

@@ -1,6 +1,6 @@
 """Rules: when a topology changes, and into what. A rule is a frozen value, and this is all that every rule has.
 
-What only some rules have is optional: `parts.py` lists it, one small protocol each.
+What only some rules have is optional. `parts.py` lists these parts, with one small protocol for each.
 """
 
 import math
@@ -21,8 +21,8 @@ from sparsekit.utils.settings import CheckedSettings
 class Rule(CheckedSettings, ABC):
     """When a topology changes, and into what.
 
-    A rule of your own says `is_due` and `propose`, and nothing else is needed. It is a value, so it remembers nothing
-    itself. Everything that it may use is in its arguments.
+    A rule of your own says `is_due` and `propose`, and nothing else is needed. It is a value, so it does not
+    change. Everything that it may use is in its arguments.
 
     Subclasses are frozen keyword-only dataclasses, registered under the kind `"rule"`, with `Source:` in their
     docstring.
@@ -82,8 +82,8 @@ class GrowScore(ABC):
 class Candidates(ABC):
     """Which missing connections are considered for growth.
 
-    Candidates that must know what was before have a state, as rules may (see `parts.HasState`), with one view each:
-    `init_state(view)` and `update_state(view)`.
+    Candidates that use what happened before have a state, as rules may. They define `init_state(view)` and
+    `update_state(view)`, see `parts.HasCandidateState`.
     """
 
     needs_gradients: ClassVar[bool] = False

@@ -21,19 +21,19 @@ from sparsekit.utils.settings import setting
 class Cycles(WrappedRule):
     """Any rule up to step `after`. From there on a large rewiring every `length` steps, and little or nothing between.
 
-    The large rewiring is the rule's own, with the share `explore` of the connections instead of its fraction: same
-    scores, same candidates, exact budget. It sees the gradients of the cycle's first batch: at the present weights for
-    rules whose rewiring takes the place of the weight update, else at those before it. (The authors' code looks at the
-    batch before, at weights that have moved since.) A ticket is ready after each step for which `ends_at` is true: at
-    the end of the ordinary training, and of each cycle.
+    The large rewiring is the rule's own, with `explore` in place of its `drop_fraction`. Scores, candidates and the
+    exact budget stay the same. It sees the gradients of the cycle's first batch. They belong to the present weights if
+    a rewiring replaces the weight update, and otherwise to the weights before the update. (The authors' code looks at
+    the batch before, at weights that have moved since.) A ticket is ready after each step for which `ends_at` is true,
+    which is at the end of the ordinary training and of each cycle.
 
     Args:
         base: the rule of the ordinary training.
         after: steps of ordinary training before the first cycle.
         length: steps of a cycle.
         explore: share of the connections exchanged at the start of a cycle. 0 leaves out the large rewiring.
-        freeze: keep the topology within a cycle, if not, the base rule continues there, as in the authors' commands for
-            ImageNet.
+        freeze: keep the topology within a cycle. If False, the base rule continues there, as in the authors' commands
+            for ImageNet.
 
     Raises:
         TypeError: if the base is no rule.
@@ -71,7 +71,7 @@ class Cycles(WrappedRule):
             )
         if self.explore and not _can_explore(self.base):
             raise ValueError(
-                f"the base rule must have a fraction to explore with, got {type(self.base).__name__}. Choose SET, "
+                f"the base rule must have a drop_fraction to explore with, got {type(self.base).__name__}. Choose SET, "
                 "RigL, GSE, GraNet or the like, or explore=0"
             )
 
@@ -94,8 +94,8 @@ class Cycles(WrappedRule):
 
     def is_due(self, step: int) -> bool:
         """Whether this is a rewiring step."""
-        goes_on = step < self.after or not self.freeze
-        return self.explores_at(step) or (goes_on and self.base.is_due(step))
+        continues = step < self.after or not self.freeze
+        return self.explores_at(step) or (continues and self.base.is_due(step))
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
         """Return what the base rule proposes, at the start of a cycle with the larger share. See `Rule.propose`."""

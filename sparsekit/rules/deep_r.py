@@ -25,9 +25,9 @@ class DeepR(Periodic):
     """Every connection has a sign. One whose value takes the other is dropped, and a random one grows elsewhere.
 
     The gradients get a penalty towards zero (`shrink`), and noise of deviation `sqrt(2 * learning rate * temperature)`.
-    A grown connection starts at zero with a random sign, which counts from its second step on: half of them go at once,
-    as when the loss pulls a fresh weight to the wrong side. What was dropped now cannot regrow at once. All layers
-    share one budget.
+    A grown connection starts at zero with a random sign, which counts from its second step on. So half of them are
+    dropped at once, because the loss moves them to the wrong side. What was dropped now cannot regrow at once. All
+    layers share one budget.
 
     Source: Bellec et al. (2018), Deep rewiring, arXiv:1711.05136, algorithm 1. The noise on the gradients and the
         defaults are those of the code of Mostafa and Wang (2019), whose temperature falls in stages.
@@ -41,7 +41,7 @@ class DeepR(Periodic):
 
     every: int = setting(1, "steps between rewirings", range=(1, 10_000))
     shrink: float = setting(1e-5, "L1 penalty that draws every value towards zero", range=(0, 1))
-    temperature: Schedule = setting(Constant(1e-5), "of the noise on the gradients", range=(0, 1))
+    temperature: Schedule = setting(Constant(1e-5), "temperature of the noise on the gradients", range=(0, 1))
 
     def __post_init__(self):
         super().__post_init__()
@@ -79,7 +79,7 @@ class DeepR(Periodic):
 
 
 def _known_signs(view: LayerView) -> Tensor:
-    """The sign of each connection, or 0 for those that came at the last rewiring."""
+    """Return the sign of each connection, or 0 for those that the last rewiring grew."""
     before = LayerTopology(view.topology.shape, view.state["positions"])
     position = before.position_of(view.topology.indices)
     signs, is_old = torch.zeros_like(view.values), position >= 0
@@ -88,7 +88,7 @@ def _known_signs(view: LayerView) -> Tensor:
 
 
 def _signs_from_now(view: LayerView, generator: torch.Generator) -> Tensor:
-    """At first the signs of the values, then a random one for each connection that is new."""
+    """Return the known signs, and a random one for each connection that has none yet."""
     random_signs = (torch.randint(2, view.values.shape, generator=generator) * 2 - 1).to(view.values)
     signs = _known_signs(view)
     return torch.where(signs == 0, random_signs, signs).to(torch.int8)

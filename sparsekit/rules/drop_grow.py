@@ -32,12 +32,12 @@ ROUNDINGS = {"down": math.floor, "up": math.ceil, "nearest": round}
 class DropGrow(Rule):
     """Every so many steps, drop the connections with the lowest drop scores and grow as many elsewhere.
 
-    With the defaults this is RigL. The number of connections is exact after every rewiring: of each layer (scope
-    `"layer"`) or of the whole network (`"global"`). Where there are fewer candidates than positions to fill, fewer
+    With the defaults this is RigL. After every rewiring the number of connections is exact, for each layer (scope
+    `"layer"`) or for the whole network (`"global"`). Where there are fewer candidates than positions to fill, fewer
     connections are exchanged.
 
     Raises:
-        ValueError: if a setting is out of range, or the fraction decays and nothing says until when.
+        ValueError: if a setting is out of range, or `drop_fraction` decays and nothing says until when.
 
     Source: Evci et al. (2020), arXiv:1911.11134, algorithm 1, with its choices made settings.
 
@@ -64,7 +64,7 @@ class DropGrow(Rule):
     rounding: Literal["down", "up", "nearest"] = setting(
         "down", "the number exchanged, where the fraction is no integer"
     )
-    probe_batches: int = setting(1, "batches whose gradients growth looks at. 1: that of the step", range=(1, 100))
+    probe_batches: int = setting(1, "batches whose gradients growth looks at. 1 is that of the step", range=(1, 100))
     replaces_step: bool = setting(True, "a rewiring takes the place of the weight update of its step")
     every: int = setting(100, "steps between rewirings. 1 leaves none to train if they replace it", range=(1, 10_000))
     start: int = setting(0, "first rewiring step", range=(0, 1_000_000))
@@ -99,7 +99,7 @@ class DropGrow(Rule):
     def is_due(self, step: int) -> bool:
         """Whether this is a rewiring step: `start`, and every `every` steps until `stop`, which is included.
 
-        With a density schedule `stop` itself is always one: otherwise a schedule whose end falls between two rewirings
+        With a density schedule `stop` itself is always one. Otherwise a schedule whose end falls between two rewirings
         would never arrive, as in GraNet's released code.
         """
         if step < self.start or (self.stop is not None and step > self.stop):
@@ -141,7 +141,7 @@ class DropGrow(Rule):
         return Topology({name: new[name] for name in views})
 
     def _rewire_group(self, group: Sequence[LayerView], target: int, step: int, generator: torch.Generator) -> dict:
-        """Layers that share one budget and one ranking: a single layer, or all of them."""
+        """Rewire layers that share one budget and one ranking, which are a single layer or all of them."""
         old = {view.name: view.topology for view in group}
         count = _count(old)
         num_kept = min(count, target) - self._num_exchanged(min(count, target), step)
@@ -154,14 +154,14 @@ class DropGrow(Rule):
             new = _united(taken, grown)
             if _count(new) == target:
                 return new
-        # What was grown is not dropped, if candidates ran short, the best of the dropped stay.
+        # What was grown is not dropped. Where candidates ran short, the best of the dropped stay.
         rest = true_positions(torch.cat([grown[name].position_of(layer.indices) < 0 for name, layer in old.items()]))
         best = topk_indices(worth.index_select(0, rest), min(target - _count(grown), rest.numel()))
         stay = _cut(old, rest.index_select(0, best))
         return _united(stay, grown)
 
     def _num_exchanged(self, count: int, step: int) -> int:
-        """As many as the fraction of the connections says, or fewer where candidates run short."""
+        """Return how many connections are exchanged, which are fewer where candidates run short."""
         return ROUNDINGS[self.rounding](exact_fraction(self.drop_fraction_at(step)) * count)
 
     def initial_density(self, density: float) -> float:
@@ -170,18 +170,19 @@ class DropGrow(Rule):
         return density if first is None else first
 
     def training_flops(self, cost: Pass) -> float:
-        """Every so many steps the gradients of the candidates, where growth looks at them, beside the usual ones.
+        """Count a sparse step, and once in `every` steps the gradients of the candidates, if growth looks at them.
 
-        RigL's are all weights', GSE's follow its draws, SET needs none. More batches to look at are further steps.
+        RigL needs those of all weights, GSE those of its draws, and SET none. Several batches to look at are steps of
+        their own.
 
         Source: Evci et al. (2020), arXiv:1911.11134, appendix on floating-point operations.
         """
-        usual = sparse_step(cost)
+        step = sparse_step(cost)
         if not self.grow.needs_gradients:
-            return usual
+            return step
         look = self.candidates.step_flops(cost)
-        rewiring = look if self.probe_batches == 1 else usual + self.probe_batches * look
-        return mean_step(usual, rewiring, self.every)
+        rewiring = look if self.probe_batches == 1 else step + self.probe_batches * look
+        return mean_step(step, rewiring, self.every)
 
     def init_state(self, views: Mapping[str, LayerView]) -> State:
         """Return the state of candidates that have one."""
@@ -194,7 +195,7 @@ class DropGrow(Rule):
         return {} if part is None else {name: part.update_state(view) for name, view in views.items()}
 
     def _targets(self, views: Sequence[LayerView], step: int, generator: torch.Generator) -> Mapping[str, int]:
-        """How many connections each layer is to have: as now, or at another density, shared as `shrink` says."""
+        """Return how many connections each layer gets, which are as many as now unless the density changes."""
         density, counts = self.density_at(step), {view.name: view.topology.count for view in views}
         if density is None:
             return counts
@@ -207,7 +208,7 @@ class DropGrow(Rule):
     def _best_of_network(
         self, views: Sequence[LayerView], target: int, step: int, generator: torch.Generator
     ) -> Mapping[str, int]:
-        """How many of the highest drop scores of the whole network lie in each layer. No layer loses its last one."""
+        """Count the highest drop scores of the whole network in each layer. No layer loses its last connection."""
         worth = {view.name: self.drop(view, step, generator).clone() for view in views}
         for scores in filter(torch.numel, worth.values()):
             scores[scores.argmax()] = math.inf

@@ -44,7 +44,7 @@ class DSR(Periodic):
     every_step: ClassVar[bool] = False
 
     drop_fraction: float = setting(0.05, "share of all connections that a rewiring aims at", range=(0, 1))
-    threshold: float = setting(1e-3, "size below which a value is dropped, at first", range=(0, 1))
+    threshold: float = setting(1e-3, "magnitude below which a value is dropped, at first", range=(0, 1))
 
     def __post_init__(self):
         super().__post_init__()
@@ -58,7 +58,7 @@ class DSR(Periodic):
     def update_state(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> State:
         threshold = _threshold(views)
         connections = sum(view.topology.count for view in views.values())
-        dropped = connections - sum(layer.count for layer in _kept(views).values())
+        dropped = connections - sum(layer.count for layer in _survivors(views).values())
         target = exact_fraction(self.drop_fraction) * connections
         if dropped > TOO_MANY * target:
             threshold /= 2
@@ -67,7 +67,7 @@ class DSR(Periodic):
         return {name: {"threshold": torch.tensor(threshold)} for name in views}
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
-        survivors = _kept(views)
+        survivors = _survivors(views)
         dropped = sum(view.topology.count - survivors[name].count for name, view in views.items())
         free = {name: view.topology.size - view.topology.count for name, view in views.items()}
         grown = share_out(dropped, {name: layer.count for name, layer in survivors.items()}, free)
@@ -92,14 +92,14 @@ def _threshold(views: Mapping[str, LayerView]) -> float:
     return float(next(iter(views.values())).state["threshold"])
 
 
-def _kept(views: Mapping[str, LayerView]) -> dict[str, LayerTopology]:
+def _survivors(views: Mapping[str, LayerView]) -> dict[str, LayerTopology]:
     threshold = _threshold(views)
     return without(views, {name: _below(view.values.abs(), threshold) for name, view in views.items()})
 
 
-def _below(sizes: Tensor, threshold: float) -> Tensor:
-    """Which values do not reach the threshold. The strongest counts as if it did."""
-    below = sizes < threshold
-    if bool(below.all()) and sizes.numel():
-        below[sizes.argmax()] = False
+def _below(magnitudes: Tensor, threshold: float) -> Tensor:
+    """Say which values do not reach the threshold. The strongest counts as if it did."""
+    below = magnitudes < threshold
+    if bool(below.all()) and magnitudes.numel():
+        below[magnitudes.argmax()] = False
     return below

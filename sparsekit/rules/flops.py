@@ -13,14 +13,14 @@ class Pass:
 
     Args:
         dense: operations of the dense forward pass, per sample (the sum of `forward_flops(...)["dense"]`).
-        sparse: operations of the sparse one. Where the density changes during training, its mean over the
-            steps: all formulas are linear in it.
+        sparse: operations of the sparse one. If the density changes during training, give the mean over the steps,
+            because all formulas are linear in it.
         every: steps between two rewirings, for a rule that is only named. Any other rule knows its own. The default is
             RigL's.
-        gamma: GSE's candidates per existing connection, |S| / |A|. None: its subset size, 1 in its paper, which is the
-            most, as draws that repeat or hit what exists do not count. `sampled_ratio_expected(density, subset)` says
-            how many remain.
-        backward: Top-KAST's operations for the larger set of weights that it updates. None means as `sparse`.
+        gamma: GSE's candidates per existing connection, |S| / |A|. None takes its subset size, 1 in its paper. This is
+            an upper bound, because draws that repeat or hit what exists do not count.
+            `sampled_ratio_expected(density, subset)` says how many remain.
+        backward: Top-KAST's operations for the larger set of weights that it updates. None takes `sparse`.
         rounds: of training and pruning, for lottery tickets. 20 rounds of 20 % leave 1.2 %.
         kept: share of connections that each lottery round leaves, 0.8 in Frankle and Carbin (2019).
     """
@@ -50,9 +50,9 @@ def dense_gradient_step(cost: Pass) -> float:
     return 2 * cost.sparse + cost.dense
 
 
-def mean_step(usual: float, rewiring: float, every: int) -> float:
-    """Return the mean operations of `every` usual steps and one on which the topology changes.
+def mean_step(ordinary: float, rewiring: float, every: int) -> float:
+    """Return the mean operations of `every` ordinary steps and one on which the topology changes.
 
     Source: Evci et al. (2020), arXiv:1911.11134, appendix on floating-point operations.
     """
-    return (usual * every + rewiring) / (every + 1)
+    return (ordinary * every + rewiring) / (every + 1)

@@ -12,7 +12,7 @@ from sparsekit.topology.allocation import check_density
 from sparsekit.utils.checks import check_finite_number, check_integer
 from sparsekit.utils.registry import register
 
-FINAL = 0.05  # density in the end where none is said: that of `Experiment`
+FINAL = 0.05  # density in the end where none is given, which is that of `Experiment`
 
 
 @register("rule", "gmp")
@@ -73,8 +73,8 @@ def GraNet(
         stop: step at which the final density is reached.
         final: that density (0.05). Recipes give theirs.
         every: steps between rewirings (its code: 1000 on CIFAR).
-        initial: density to begin with, and to keep until `start`: 0.5 (or `final`, if that is more) is sparse to
-            sparse, 1 dense to sparse.
+        initial: density until `start`, 0.5 by default (or `final`, if that is more). 1 trains dense to sparse, less
+            trains sparse to sparse.
         drop_fraction: share of a layer's connections exchanged. A number decays to 0 along a cosine.
         settings: any other field of `DropGrow`.
 

@@ -56,7 +56,7 @@ def prepare_layers(
         rule: the one that will train the model.
         model: sparse, as `sparsify` made it.
         plain: the model that it was made of, for rules that need the weights outside of the topology as well.
-        sampled: the topology before `initial_topology`. The model's own if None.
+        sampled: the topology before `initial_topology`. None takes the model's own.
 
     Raises:
         ValueError: if the rule needs what the layers' storage does not have, or a plain model that is not there.

@@ -26,8 +26,8 @@ class SRSTE(Periodic):
     """SR-STE: all weights are trained, the n largest of every m are used, and the others are drawn towards zero.
 
     The mask is taken anew at every forward pass. Gradients go to all weights as if there were none (straight through),
-    and those not used lose `decay` of themselves besides. At `stop` the unused ones are dropped for good: the only
-    rewiring. Until then the network trains densely, and `active_topology` says what it uses.
+    and those not used lose `decay` of themselves besides. At `stop` the unused ones are dropped for good, in the
+    only rewiring. Until then the network trains densely, and `active_topology` says what it uses.
 
     Source: Zhou et al. (2021), Learning N:M fine-grained structured sparse neural networks from scratch,
         arXiv:2102.04010, section 3. Its masks change to the end, for which `stop` is the last step.
@@ -153,7 +153,7 @@ class DynamicNOfM(Periodic):
 
 
 def choose_groups(view: LayerView, survivors: LayerTopology, n: int, m: int) -> LayerTopology:
-    """Fill every group up to n: what is kept first, then by the size of the gradient."""
+    """Fill every group up to n: survivors first, then by the magnitude of the gradient."""
     return choose(
         view, survivors, lambda scores, _: n_of_m_mask(scores.view(-1, *survivors.shape[1:]), n, m).flatten(1)
     )
@@ -161,6 +161,6 @@ def choose_groups(view: LayerView, survivors: LayerTopology, n: int, m: int) -> 
 
 def _largest_of_groups(view: LayerView, n: int, m: int) -> LayerTopology:
     layer = view.topology
-    sizes = torch.full((layer.size,), -1.0, dtype=view.values.dtype, device=view.values.device)
-    sizes[layer.indices] = view.values.abs()
-    return keep_n_of_m(sizes.view(layer.shape), n, m) & layer
+    magnitudes = torch.full((layer.size,), -1.0, dtype=view.values.dtype, device=view.values.device)
+    magnitudes[layer.indices] = view.values.abs()
+    return keep_n_of_m(magnitudes.view(layer.shape), n, m) & layer

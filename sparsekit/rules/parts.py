@@ -23,7 +23,7 @@ P = TypeVar("P")
 
 
 class HasState(Protocol):
-    """A rule that uses what was before. Its state is kept in the layers as buffers, so it is saved with the model.
+    """A rule that uses what happened before. Its state is kept in the layers as buffers, so it is saved with the model.
 
     `view.state` shows a layer's state. At the first step it is what `init_state` gives.
 
@@ -43,7 +43,7 @@ class HasState(Protocol):
 
 
 class HasCandidateState(Protocol):
-    """Candidates that must know what was before: the state of one layer at a time."""
+    """Candidates that use what happened before. They are asked for the state of one layer at a time."""
 
     def init_state(self, view: LayerView) -> Mapping[str, Tensor]:
         """Return the state of a layer that has none yet."""

@@ -19,7 +19,7 @@ UNIFORM = Uniform()
 
 @register("rule", "set")
 def SET(*, stop: int | None, every: int = 100, drop_fraction: float | Schedule = 0.3, **settings: Any) -> DropGrow:
-    """SET: drop the weakest connections, grow as many at random. Never looks at a gradient.
+    """SET: drop the weakest connections, grow as many at random. It never looks at a gradient.
 
     Args:
         stop: last step at which the topology may change. None never stops, and then the fraction must be a schedule
@@ -72,13 +72,13 @@ def GSE(
 ) -> DropGrow:
     """Guided stochastic exploration: of a random subset grow where the gradient is largest, then drop the weakest.
 
-    RigL's growth at SET's cost: gradients are computed for about as many missing connections as there are existing
-    ones. What is dropped now cannot regrow at once, and what was just grown is not dropped. Per layer
+    It grows like RigL at the cost of SET, because gradients are computed for about as many missing connections as there
+    are existing ones. What is dropped now cannot regrow at once, and what was just grown is not dropped. Per layer
     `min(ceil(drop_fraction * connections), candidates)` are exchanged.
 
     Args:
         stop: last step at which the topology may change (its code: 0.6 of the training). None never stops.
-        every: steps between rewirings (the paper: 1000, and here as for the other rules, so that they compare).
+        every: steps between rewirings (the paper: 1000). Our default is that of the other rules, for comparisons.
         drop_fraction: share of a layer's connections exchanged (the paper: 0.2). A number decays to 0 along a cosine.
         candidates: `Uniform()`, `GraBo()`, `GraEst()` or `SynFlow()`.
         subset: draws per existing connection (the paper: 1). None leaves what the candidates say.
@@ -118,8 +118,8 @@ def GSEReleased(
 
     Layers compete in one ranking (`scope="global"`), the weight update of the step is done as well, growth looks at
     about ten samples per class, layers of density 0.5 and more consider every missing connection, and numbers are
-    rounded down. Its dense gradients in masked storage are not kept, and probing here leaves the running
-    statistics of batch norm alone, which there it updates. The published runs also began with a warm-up of the
+    rounded down. We do not copy its dense gradients in masked storage, and our probing leaves alone the running
+    statistics of batch norm, which its code updates. The published runs also began with a warm-up of the
     learning rate, an Erdos-Renyi allocation and weights drawn by true fan-in. Those belong to the experiment.
 
     Args:
@@ -154,7 +154,7 @@ def SETITOP(*, stop: int | None, every: int = 100, drop_fraction: float | Schedu
 
     Args:
         stop: last step at which the topology may change. This is usually the end of the training.
-        every: steps between rewirings (its code: 1500 with batches of 128), long enough for what was grown to learn.
+        every: steps between rewirings (its code: 1500 with batches of 128). They must suffice for new weights to learn.
         drop_fraction: share of a layer's connections exchanged. A number falls to a hundredth of itself along a cosine.
         settings: any other field of `DropGrow`. `candidates=NeverActive()` grows only where nothing ever was.
 

@@ -30,7 +30,7 @@ def indices_in(layer: LayerTopology, first: int, last: int) -> Int64[Tensor, " k
 def kept_first(view: LayerView, survivors: LayerTopology, first: int, last: int) -> Float[Tensor, "rows f"]:
     """Return scores for the positions of some rows: survivors by magnitude in (1, 2], others by gradient in [0, 1].
 
-    Whoever takes the highest takes what is kept before anything new.
+    So the highest scores belong to survivors, before anything new.
     """
     positions = torch.arange(first * survivors.num_inputs, last * survivors.num_inputs, device=survivors.indices.device)
     scores = _to_one(view.grad_at(positions).abs().double())
@@ -56,6 +56,6 @@ def choose(
     return LayerTopology(survivors.shape, torch.cat(chosen))
 
 
-def _to_one(sizes: Tensor) -> Tensor:
+def _to_one(magnitudes: Tensor) -> Tensor:
     """Divide by the largest, so that ranks stay and the range is known."""
-    return sizes / sizes.amax().clamp(min=1e-300) if sizes.numel() else sizes
+    return magnitudes / magnitudes.amax().clamp(min=1e-300) if magnitudes.numel() else magnitudes

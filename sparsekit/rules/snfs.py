@@ -29,9 +29,9 @@ FULLEST = Fraction(99, 100)  # of a layer's free positions may be filled at once
 class SNFS(Periodic):
     """Sparse momentum: drop the weakest of every layer. Layers with much momentum grow more, where it is largest.
 
-    The momentum of *all* weights, missing ones included, is kept up at every step, so training costs a dense gradient
-    per step. Each layer drops its own share. All grow together: in proportion to the mean momentum of the connections
-    that a layer has before any are dropped, in the order of the authors' code.
+    The momentum of *all* weights, missing ones included, is updated at every step, so training costs a dense gradient
+    per step. Each layer drops its own share. They grow together, in proportion to the mean momentum of the connections
+    that a layer has before any are dropped, as in the authors' code.
 
     Source: Dettmers and Zettlemoyer (2019), Sparse networks from scratch, arXiv:1907.04840, with its code's settings.
 

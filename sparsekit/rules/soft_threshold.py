@@ -21,10 +21,10 @@ from sparsekit.utils.settings import setting
 class STR(Periodic):
     """Soft threshold reparameterization: `sign(w) * relu(|w| - sigmoid(s))` is used, and s of each layer is learnt.
 
-    How many weights survive follows from the first s, weight decay and the training's length: the density is an
+    How many weights survive follows from the first s, weight decay and the training's length, so the density is an
     outcome. Weight decay draws s towards 0, where the threshold is 0.5. The loss draws it back. At `stop` what is
-    zero then is dropped for good: the only rewiring. Until then the network trains densely, and `active_topology` says
-    what it uses.
+    zero then is dropped for good, in the only rewiring. Until then the network trains densely, and `active_topology`
+    says what it uses.
 
     Source: Kusupati et al. (2020), Soft threshold weight reparameterization, arXiv:2002.03231. Its first s is -3200
         (for 100 epochs of ImageNet), where for most of the training only weight decay moves it. Ours suits short

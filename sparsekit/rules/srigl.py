@@ -91,7 +91,7 @@ class SRigL(Periodic):
         fan_in = _fan_in(view, int(active.sum()))
         if not bool(view.state["classes"]):
             salient = _salient(view, survivors, num_dropped, active)
-            # Fewer neurons would have no room for the layer's connections, and their number would never come back.
+            # Fewer neurons would have no room for the layer's connections, and neurons that are given up do not return.
             fewest = max(self.min_neurons, -(-_budget(view) // layer.num_inputs))
             active &= self._deserving(salient, active, least=self._least(fan_in), fewest=fewest)
             fan_in = _fan_in(view, int(active.sum()))
@@ -104,11 +104,11 @@ class SRigL(Periodic):
         return choose(view, survivors, best_of_each_neuron)
 
     def _least(self, fan_in: int) -> int:
-        """How many salient connections a neuron must have to stay."""
+        """Return how many salient connections a neuron must have to stay."""
         return max(1, int(exact_fraction(self.saliency) * fan_in))
 
     def _deserving(self, salient: Tensor, active: Tensor, *, least: int, fewest: int) -> Tensor:
-        """Which neurons have enough salient connections. Where too few have, the best stay."""
+        """Say which neurons have enough salient connections. If too few have, the best stay."""
         deserving = active & (salient >= least)
         num_kept = min(fewest, int(active.sum()))
         if int(deserving.sum()) < num_kept:
@@ -117,7 +117,7 @@ class SRigL(Periodic):
 
 
 def _facts(layer: LayerTopology, *, is_last: bool) -> dict[str, Tensor]:
-    """What k is computed from for ever, and whether all neurons stay."""
+    """Return what k is computed from at every rewiring, and whether all neurons stay."""
     return {"budget": torch.tensor(layer.count), "classes": torch.tensor(is_last)}
 
 
@@ -138,18 +138,17 @@ def _salient(view: LayerView, survivors: LayerTopology, num_grown: int, active: 
             torch.arange(first * survivors.num_inputs, last * survivors.num_inputs, device=rows.device)
         )
         neurons = torch.arange(first, last, device=rows.device).repeat_interleave(survivors.num_inputs)
-        sizes = scores.abs().double().masked_fill(~active[neurons], -1.0)
-        sizes[
-            indices_in(survivors, first, last) - first * survivors.num_inputs
-        ] = -1.0  # salient by their values already
-        best, rows = torch.cat([best, sizes]), torch.cat([rows, neurons])
+        magnitudes = scores.abs().double().masked_fill(~active[neurons], -1.0)
+        in_block = indices_in(survivors, first, last) - first * survivors.num_inputs
+        magnitudes[in_block] = -1.0  # survivors are salient already, by their values
+        best, rows = torch.cat([best, magnitudes]), torch.cat([rows, neurons])
         top = topk_indices(best, min(num_grown, best.numel()))
         best, rows = best[top], rows[top]
     return survivors.fan_in() + torch.bincount(rows[best >= 0], minlength=survivors.num_outputs)
 
 
 def _constant_fan_in(layer: LayerTopology, generator: torch.Generator) -> LayerTopology:
-    """As many random connections into each neuron, within the layer's count. Where it has too few, into some only."""
+    """Draw as many connections into each neuron, within the layer's count. If it has too few, some neurons get none."""
     fan_in = max(1, layer.count // layer.num_outputs)
     neurons = draw_distinct(layer.num_outputs, min(layer.num_outputs, layer.count // fan_in), generator).tolist()
     rows = [draw_distinct(layer.num_inputs, fan_in, generator) + neuron * layer.num_inputs for neuron in neurons]

@@ -28,7 +28,7 @@ class TopKAST(Periodic):
     """Always train the largest weights of each layer, and use the largest of those. All others rest at their values.
 
     The topology is the trained set (B). The forward pass uses as many of it as the density says (A). A weight that is
-    dropped keeps its value, and takes it up again if, weights around it shrinking, it is among the largest once more.
+    dropped keeps its value. It regrows with this value if other weights shrink until it is among the largest again.
     Values are drawn towards zero, those trained but not used more strongly. At `stop` only the used ones are left.
 
     Source: Jayakumar et al. (2020), Top-KAST, arXiv:2106.03517, section 2. That A is taken anew at every step, and how
@@ -80,7 +80,7 @@ class TopKAST(Periodic):
         return {name: {"weights": weight.detach().flatten().clone()} for name, weight in weights.items()}
 
     def init_state(self, views: Mapping[str, LayerView]) -> State:
-        """Raise ValueError, because the weights outside of the topology are nowhere: see `prepare_layers`."""
+        """Raise ValueError, because only `prepare_layers` knows the weights outside of the topology."""
         raise ValueError(
             f"Top-KAST needs layers that were prepared for it, got {', '.join(views)} as sparsify made them. Call "
             "rules.prepare_layers(rule, sparse, plain=model) before the optimizer is built"
@@ -112,14 +112,14 @@ class TopKAST(Periodic):
         return lambda name, grown: views[name].state["weights"][grown]
 
     def training_flops(self, cost: Pass) -> float:
-        """Small set forward and for the input gradient, larger set for the weight gradient: `2 f(D) + f(D + M)`.
+        """Count the small set twice (forward, input gradient), and the larger once: `2 f(D) + f(D + M)`.
 
         Source: Jayakumar et al. (2020), arXiv:2106.03517. The count is ours.
         """
         return 2 * cost.sparse + (cost.sparse if cost.backward is None else cost.backward)
 
     def _used(self, counts: Mapping[str, int]) -> dict[str, int]:
-        """How many of the trained connections of each layer are used."""
+        """Return how many of the trained connections of each layer are used."""
         total = round(sum(counts.values()) / (1 + Fraction(self.extra)))
         return share_out(total, counts, counts)
 
@@ -141,5 +141,5 @@ class UsesLargest(ForwardMask):
 
 
 def _all_weights(view: LayerView) -> Tensor:
-    """The kept values of all weights, with the present ones of those that are trained."""
+    """Return the saved values of all weights, with the present ones of those that are trained."""
     return view.state["weights"].index_copy(0, view.topology.indices, view.values)

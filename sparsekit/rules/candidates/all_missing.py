@@ -22,7 +22,7 @@ LARGEST_PART = 2**20
 class AllMissing(Candidates):
     """Every position without a connection, handed out in parts so that memory stays below the dense layer's.
 
-    The work still grows with the dense layer: this is what RigL pays for on its rewiring steps.
+    The work still grows with the dense layer. This is what RigL pays for on its rewiring steps.
     Source: Evci et al. (2020), arXiv:1911.11134, section 3.
     """
 

@@ -19,7 +19,7 @@ from sparsekit.utils.registry import register
 class Draw(Candidates):
     """As many missing positions as are to be grown, uniformly and without replacement.
 
-    Time and memory follow the connections, not the dense layer: this is why SET stays cheap at any width.
+    Time and memory follow the connections, not the dense layer. This is why SET stays cheap at any width.
     Source: the random growth of Mocanu et al. (2018), arXiv:1707.04780.
     """
 
@@ -31,5 +31,5 @@ class Draw(Candidates):
         yield taken.missing_at(ranks.to(taken.indices.device))
 
     def step_flops(self, cost: Pass) -> float:
-        # At most: no more are drawn than there are connections, or positions without one.
+        # This is the most, because no more are drawn than there are connections, or positions without one.
         return sparse_step(cost) + min(cost.sparse, cost.dense - cost.sparse)

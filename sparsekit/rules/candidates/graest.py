@@ -16,8 +16,8 @@ class GraEst(Guided):
     """Gradient estimate: inputs by `|sum_n s_n x_n|`, outputs by `|sum_n s_n g_n|`, with random signs `s`.
 
     Every sample and position has one sign, the same for inputs and outputs, so that the product of the two sums is on
-    average the gradient. The average of its size is not the gradient's size: the paper's "proportional in
-    expectation" holds before the absolute values only.
+    average the gradient. The average of its magnitude is not the gradient's magnitude, so the paper's
+    "proportional in expectation" holds before the absolute values only.
 
     The released code takes, for convolutions, the output gradient of the first pixel of the first sample times the
     sum of all signs, and starts the signs anew with every batch. This is the estimator as the paper describes it.

@@ -81,10 +81,10 @@ class Guided(Candidates):
         return math.ceil(exact_fraction(self.subset) * topology.count)
 
     def step_flops(self, cost: Pass) -> float:
-        """Gradients of `gamma` candidates per connection, beside the usual ones: `(3 + gamma) f_S`, or of all missing.
+        """Count a sparse step and the gradients of `gamma` candidates per connection: `(3 + gamma) f_S`, or of all.
 
-        An upper estimate: the paper's algorithm leaves out the gradients of existing connections on a rewiring step.
-        Sampling itself (a few numbers per unit) is not counted.
+        This is an upper estimate, because the paper's algorithm leaves out the gradients of existing connections on a
+        rewiring step. Sampling itself (a few numbers per unit) is not counted.
         """
         gamma = self.subset if cost.gamma is None else cost.gamma
         if math.isinf(gamma):
@@ -108,7 +108,7 @@ class Guided(Candidates):
         for _ in range(MOST_ROUNDS):
             if sample.count == num_draws:
                 break
-            # Never more than are lacking: none has to be thrown away, which would favour what is rarely drawn.
+            # We never draw more than are lacking, because throwing some away would favour what is rarely drawn.
             new = sample_positions(*weights, num_draws - sample.count, taken, generator)
             sample |= LayerTopology(taken.shape, new)
         return sample.indices

@@ -19,7 +19,9 @@ from sparsekit.utils.registry import register
 class NeverActive(Candidates):
     """As many random positions as are to be grown, among those where nothing has been since training began.
 
-    The layer remembers where connections have been. Where no new position is left, fewer are exchanged.
+    The layer's state holds all positions where connections have been. Where no new position is left, fewer are
+    exchanged.
+
     Source: the growth mode `random_unfired` of the code of ITOP, Liu et al. (2021), arXiv:2102.02887.
     """
 
@@ -39,5 +41,5 @@ class NeverActive(Candidates):
 
 
 def _visited(view: LayerView) -> LayerTopology:
-    """Every position of the present connections and of those before them."""
+    """Return every position of the present connections and of those before them."""
     return view.topology | LayerTopology(view.topology.shape, view.state.get("visited", view.topology.indices))

@@ -15,8 +15,8 @@ from sparsekit.utils.registry import register
 class SynFlow(Guided):
     """Inputs by what arrives at them, outputs by what they pass on, where all inputs are 1 and all weights positive.
 
-    One extra pass through a copy of the whole model, whatever the data: see `flow.all_ones_flow`. Of the data only
-    the shape is used, which is taken from the captured forward pass.
+    This costs one extra pass through a copy of the whole model (see `flow.all_ones_flow`). Of the data only the shape
+    is used, which is taken from the captured forward pass.
 
     Source: the released code of Heddes et al. (2024), arXiv:2401.06898, after Tanaka et al. (2020), arXiv:2006.05467.
     """
