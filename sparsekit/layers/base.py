@@ -20,8 +20,8 @@ from sparsekit.layers.transition import Transition
 from sparsekit.layers.weight_access import WeightAccess
 from sparsekit.topology import LayerTopology
 
-GHOST = "_ghost"  # where a module keeps what a trick has put around its forward for a while
-STATE = "state_"  # how the names of buffers begin that hold a rule's state
+GHOST = "_ghost"  # the attribute of a module in which a trick keeps what it has put around its forward
+STATE = "state_"  # the prefix of buffers that hold a rule's state
 
 
 class SparseLayer(WeightAccess, ABC):

@@ -70,7 +70,7 @@ class _Straight(torch.autograd.Function):
 class ForwardMask(nn.Module, ABC):
     """With a forward mask a layer uses fewer connections in its forward pass than it trains.
 
-    Some methods hold weights that they do not use at the moment. Their gradients continue, so they may be used again.
+    Some methods hold weights that they do not use at the moment. These still get gradients, so they may be used again.
     A forward mask may have parameters of its own.
     """
 
@@ -85,7 +85,7 @@ class ForwardMask(nn.Module, ABC):
 
 
 class MaskedLayer(SparseLayer):
-    """The masked layers share this class. `param` is the dense `weight`, zero wherever there is no connection.
+    """This is the base class of masked layers. `param` is the dense `weight`, zero wherever there is no connection.
 
     With a `forward_mask` the forward pass uses only some of the connections that exist and are trained.
     """

@@ -17,18 +17,18 @@ from sparsekit.rewiring.layer_io import LayerIO, Recorder, check_not_alone
 from sparsekit.topology import LayerTopology
 
 
-class CallNote:
-    """A forward pre-hook whose copies, in copies and files of the model, do nothing and hold nothing."""
+class CallHook:
+    """A forward pre-hook that records a call. In copies and files of the model it does nothing and holds nothing."""
 
-    def __init__(self, note: Callable[[nn.Module, tuple[Any, ...]], None] | None = None):
-        self.note = note
+    def __init__(self, record: Callable[[nn.Module, tuple[Any, ...]], None] | None = None):
+        self.record = record
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if self.note is not None:
-            self.note(module, args)
+        if self.record is not None:
+            self.record(module, args)
 
-    def __reduce__(self) -> tuple[type["CallNote"], tuple[()]]:
-        return CallNote, ()
+    def __reduce__(self) -> tuple[type["CallHook"], tuple[()]]:
+        return CallHook, ()
 
 
 class capture_io:  # used like a function
@@ -63,8 +63,8 @@ class capture_io:  # used like a function
         """Begin to record. Return what will hold the record, by layer name."""
         if self.io:
             self._stance.enter_context(backend.uncompiled())
-            note_call = CallNote(self._whole.note_call)
-            self._hooks.append(self._whole.model.register_forward_pre_hook(note_call, prepend=True))
+            hook = CallHook(self._whole.record_call)
+            self._hooks.append(self._whole.model.register_forward_pre_hook(hook, prepend=True))
         for io in self.io.values():
             recorder = Recorder(io)
             self._hooks.append(io.layer.register_forward_hook(recorder, with_kwargs=True))
@@ -89,7 +89,7 @@ class capture_io:  # used like a function
 
 
 class NoState(dict[str, Tensor]):
-    """The state of a layer that has none yet. It says so to a rule that looks for something in it."""
+    """The state of a layer that has none yet. It raises an error if a rule looks for something in it."""
 
     def __missing__(self, name: str) -> Tensor:
         raise ValueError(
@@ -109,7 +109,7 @@ class LayerView:
         existing_grads: their gradients, or None before any backward pass.
         io: the captured backward pass, or None where the rule did not ask for it.
         state: of the rule, in this layer. See `HasState` in `rules/parts.py`.
-        remaining: while a rule that drops first grows: the topology after dropping.
+        remaining: the topology after dropping, while a rule that drops first grows.
         find_active: says which connections the forward pass uses.
     """
 
@@ -165,7 +165,7 @@ def views(model: nn.Module, io: Mapping[str, LayerIO] | None = None) -> dict[str
     """
     io = io or {}
     resting = {name for name, layer_io in io.items() if layer_io.group is None and not layer_io.took_part}
-    if len(resting) == len(io):  # nothing was captured at all, which is a mistake: the rule will say so
+    if len(resting) == len(io):  # nothing was captured at all, which is a mistake that the rule will report
         resting = set()
     layers = sparse_layers(model).items()
     visible = {name: layer for name, layer in layers if layer.param.requires_grad and name not in resting}

@@ -30,8 +30,8 @@ class WholeModel:
     def __init__(self, model: nn.Module):
         self.model, self.arguments = model, None
 
-    def note_call(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """Remember the shapes of a call of the model."""
+    def record_call(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """Record the shapes of a call of the model."""
         if module is self.model:
             self.arguments = ones_for(args)
 
@@ -53,7 +53,7 @@ class WholeModel:
 def ones_for(arguments: Any) -> Any:
     """Return ones in place of every tensor of real numbers or bytes, in the memory of a single number each.
 
-    Other integers and truth values stay: they are indices and masks.
+    Other integers and truth values stay, because they are indices and masks.
     """
     one = partial(torch.ones, (), dtype=torch.float64)
     return tree_map(lambda x: one(device=x.device).expand(x.shape) if _is_real(x) else x, arguments)
@@ -67,10 +67,10 @@ def all_ones_flow(model: nn.Module, arguments: tuple[Any, ...]) -> Sums:
     """Return for each sparse layer what arrives at its inputs `(W,)`, and what its outputs `(O,)` pass on.
 
     The model's absolute weights, without biases, see inputs of ones. `R` is the sum of all outputs. What arrives is
-    the activation, what is passed on is the derivative of `R`, both summed over samples and positions: their product
-    is what a connection of weight 1 would add to `R`. Normalisations and activations are left out, modules and
+    the activation. What is passed on is the derivative of `R`. Both are summed over samples and positions, and their
+    product is what a connection of weight 1 would add to `R`. Normalisations and activations are left out, modules and
     functions alike (they count as the identity, attention's softmax as a division by the sum). Of an embedding the mean
-    of all rows arrives. Double precision, evaluation mode, on a copy: model and random streams stay as they are.
+    of all rows arrives. All this happens on a copy in double precision and evaluation mode.
 
     Args:
         model: with sparse layers in either storage.
@@ -288,12 +288,12 @@ def _with_gradient(value: Any) -> Any:
 
 
 def _add_up(sums: Sums, name: str, layer: SparseLayer, args: tuple, kwargs: dict, output: Tensor) -> None:
-    """A forward hook: note what arrives now, and in the backward pass what is passed on."""
+    """Record what arrives now, and in the backward pass what is passed on. This is a forward hook."""
     if output.requires_grad:
         arrives = layer.kind.input_sums((args[0] if args else kwargs["input"]).detach())
 
-        def note(passed_on: Tensor) -> None:
+        def record(passed_on: Tensor) -> None:
             before = sums.get(name, (0, 0))
             sums[name] = (before[0] + arrives, before[1] + layer.kind.output_sums(passed_on))
 
-        output.register_hook(note)
+        output.register_hook(record)

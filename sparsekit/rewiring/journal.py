@@ -1,9 +1,9 @@
-"""The journal: every rewiring of a run, as the positions dropped and grown. The time machine reads it.
+"""The journal: every rewiring of a run, as the positions dropped and grown.
 
-File format: a line of magic, then one block per record: its length (8 bytes, little-endian), its CRC-32 (4 bytes), the
-CRC-32 of these 12 bytes (4 bytes), and a zlib-compressed safetensors payload. Sorted positions are stored as gaps,
-which compress to a little over a byte. A last block that a crash cut off is recognised by being too short, and left
-out. Anything else that differs is damage.
+A file begins with a line of magic. One block per record follows, with its length (8 bytes, little-endian), its CRC-32
+(4 bytes), the CRC-32 of these 12 bytes (4 bytes), and a zlib-compressed safetensors payload. Sorted positions are
+stored as gaps, which compress to a little over a byte. A last block that a crash cut off is too short and is left out.
+Anything else that differs is damage.
 """
 
 import struct
@@ -58,7 +58,7 @@ class Journal:
         return len(self.entries)
 
     def __getitem__(self, number: int) -> Topology:
-        """Return the topology after so many rewirings: 0 is the initial one, -1 the last."""
+        """Return the topology after so many rewirings. 0 is the initial one, and -1 the last."""
         number = number + len(self) + 1 if number < 0 else number
         if not 0 <= number <= len(self):
             raise IndexError(f"the number of rewirings must lie in [0, {len(self)}], got {number}")
@@ -88,7 +88,7 @@ class Journal:
             *({name: at.cpu() for name, at in part.items()} for part in (update.dropped, update.grown))
         )
         if self._ends_torn:
-            # Appended behind half a record, this one could never be read.
+            # Nobody could read this record if it came after half of another.
             self._rewrite()
         if self.path is not None:
             append(self.path, _block(_pack_update(step, update)))
@@ -118,7 +118,7 @@ class Journal:
         return cls(initial, entries, Path(path), _ends_torn=end < len(data))
 
     def cut_at(self, step: int) -> None:
-        """Forget every rewiring at or after a step: a resumed run records them again."""
+        """Delete every rewiring at or after a step, because a resumed run records them again."""
         self.entries = [entry for entry in self.entries if entry[0] < step]
         self._rewrite()
 
@@ -154,7 +154,7 @@ def _pack_update(step: int, update: TopologyUpdate) -> dict[str, Tensor]:
 
 
 def _unpack_update(record: dict[str, Tensor], names: list[str]) -> tuple[int, TopologyUpdate]:
-    # The layers in the order of the network: safetensors gives them in any order.
+    # We name the layers in the order of the network, because safetensors gives them in any order.
     dropped, grown = (
         {name: _positions(record[f"{part}/{name}"]) for name in names if f"{part}/{name}" in record}
         for part in ("dropped", "grown")
@@ -175,7 +175,7 @@ def _positions(gaps: Tensor) -> Tensor:
 
 
 def _block(record: dict[str, Tensor]) -> bytes:
-    # Gaps are random numbers: beside their own short codes and runs of zeros there is nothing for zlib to find, and
+    # Gaps are random numbers. Beside their own short codes and runs of zeros there is nothing for zlib to find, and
     # looking for it would take longer than a large rewiring itself.
     packer = zlib.compressobj(strategy=zlib.Z_RLE)
     payload = packer.compress(save(record)) + packer.flush()

@@ -38,11 +38,11 @@ class LayerIO:
         return bool(self.pairs or self.reads) or self.saw_infinite or self._caught_dense
 
     def x(self) -> Float[Tensor, "n f"]:
-        """Inputs, one row per sample and position."""
+        """Return the inputs, one row per sample and position."""
         return torch.cat([self.layer.kind.input_matrix(x) for x, _ in self._captured()], dim=1).T
 
     def g(self) -> Float[Tensor, "n o"]:
-        """Gradients of the loss by the outputs, one row per sample and position."""
+        """Return the gradients of the loss by the outputs, one row per sample and position."""
         return torch.cat([self.layer.kind.output_matrix(g) for _, g in self._captured()], dim=1).T
 
     def grad_at(self, indices: Int64[Tensor, " c"]) -> Float[Tensor, " c"]:
@@ -66,7 +66,7 @@ class LayerIO:
     def magnitudes(self) -> tuple[Float[Tensor, " w"], Float[Tensor, " o"]]:
         """Return the sums of `|input|` and of `|output gradient|` over samples and positions, of all processes.
 
-        No gradient's size can exceed its input's sum times its output's. For a single sample it is their product.
+        No gradient's magnitude can exceed its input's sum times its output's. For a single sample it is their product.
         """
         kind = self.layer.kind
         return self._total([(kind.input_sums(x.abs()), kind.output_sums(g.abs())) for x, g in self._in_full()])
@@ -74,13 +74,13 @@ class LayerIO:
     def sketch(self, generator: torch.Generator) -> tuple[Float[Tensor, " w"], Float[Tensor, " o"]]:
         """Return the sums of inputs and of output gradients, each sample and position with a random sign for both.
 
-        The product of an input's sum and an output's is, on average over the signs, their connection's gradient: what
-        different samples would add cancels out.
+        On average over the signs, the product of an input's sum and an output's is their connection's gradient, because
+        what different samples would add cancels out.
 
         Source: the sketch of Alon, Matias and Szegedy (1999), The space complexity of approximating frequency moments.
         """
         rank = 0 if self.group is None else torch.distributed.get_rank(self.group)
-        # One number of the common stream, however many samples: all processes continue alike, with other signs.
+        # We draw one number, however many samples there are, so all processes continue alike, with other signs.
         seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
         draws, kind, parts = stream(seed, rank), self.layer.kind, []
         for x, g in self._in_full():
@@ -89,13 +89,13 @@ class LayerIO:
         return self._total(parts)
 
     def flow(self) -> tuple[Float[Tensor, " w"], Float[Tensor, " o"]]:
-        """Return what `all_ones_flow` finds at this layer. Zeros where the pass does not come here."""
+        """Return what `all_ones_flow` finds at this layer, which is zero if the pass does not come here."""
         width = self.layer.kind.num_groups * self.layer.topology.num_inputs
         none = self.layer.param.new_zeros(width), self.layer.param.new_zeros(self.layer.shape[0])
         return self.whole.flow.get(self.name, none)
 
     def _in_full(self) -> list[tuple[Tensor, Tensor]]:
-        """The captured pairs in the weights' precision: under autocast sums would lose too much."""
+        """Return the captured pairs in the weights' precision, because under autocast sums would lose too much."""
         dtype = _full_precision(self.layer.param.dtype)
         return [(x.to(dtype), g.to(dtype)) for x, g in self._captured()]
 
@@ -110,9 +110,9 @@ class LayerIO:
 
     def _from_activations(self, indices: Tensor) -> Tensor:
         kind, dtype = self.layer.kind, _full_precision(self.layer.param.dtype)
-        asked = Structure(LayerTopology(self.layer.shape, indices), kind.num_groups)
+        structure = Structure(LayerTopology(self.layer.shape, indices), kind.num_groups)
         self._check_captured()
-        parts = [kind.gradient_at(x.to(dtype), g.to(dtype), asked) for x, g in self.pairs]
+        parts = [kind.gradient_at(x.to(dtype), g.to(dtype), structure) for x, g in self.pairs]
         return torch.stack([*parts, *(grad.flatten()[indices].to(dtype) for grad in self.reads)]).sum(0)
 
     @property
@@ -120,7 +120,7 @@ class LayerIO:
         return isinstance(self.catcher, DenseGradient) and (self.catcher.total is not None or self.catcher.is_infinite)
 
     def _captured(self) -> list[tuple[Tensor, Tensor]]:
-        """What the layer itself saw.
+        """Return what the layer itself saw.
 
         Raises:
             ValueError: if other code computed with its weight as well, whose inputs nobody saw.
@@ -147,9 +147,9 @@ class LayerIO:
 
 
 class Recorder:
-    """A forward hook that notes a layer's input, and in the backward pass the gradient of its output.
+    """A forward hook that records a layer's input, and in the backward pass the gradient of its output.
 
-    Where other code reads the dense weight of a csr layer, it notes the gradient of that.
+    Where other code reads the dense weight of a csr layer, it records the gradient of that.
     """
 
     stays_behind = True  # when the layer is copied or saved
@@ -165,11 +165,11 @@ class Recorder:
             output.register_hook(lambda g: self._keep(g, lambda: self.io.pairs.append((x, g.detach()))))
 
     def received(self, grad: Tensor) -> Tensor:
-        """Note the gradient of the dense weight, and hand it on."""
+        """Record the gradient of the dense weight, and hand it on."""
         self._keep(grad, lambda: self.io.reads.append(grad.detach()))
         return grad
 
-    def _keep(self, g: Tensor, note: Callable[[], None]) -> None:
+    def _keep(self, g: Tensor, record: Callable[[], None]) -> None:
         if self.accumulation.begins():
             if self.accumulation.was_cleared():
                 self.io.pairs.clear()
@@ -178,13 +178,13 @@ class Recorder:
             when_backward_ends(self.accumulation.record)
         # A micro-batch with infinite gradients is skipped by GradScaler and must not spoil the next rewiring.
         if bool(g.isfinite().all()):
-            note()
+            record()
         else:
             self.io.saw_infinite = True
 
 
 def _full_precision(dtype: torch.dtype) -> torch.dtype:
-    """The type to sum gradients in: half precision would lose too much, and the kernels do not know it."""
+    """Return the type to sum gradients in. Half precision would lose too much, and the kernels do not know it."""
     return torch.promote_types(dtype, torch.float32)
 
 

@@ -74,11 +74,11 @@ class Trial:
         group = next((g for g in inner.param_groups if any(p is param for p in g["params"])), inner.param_groups[0])
         self.weights = torch.tensor([0.0, TRIAL]).to(param).view(2, *(1,) * (param.dim() - 1))
         self._probe = object.__new__(type(inner))
-        # Without the constructor, whose arguments nobody knows, and without a scheduler's own `step`.
-        kept = {name: value for name, value in vars(inner).items() if name != "step"}
-        hooks = {name: OrderedDict() for name in kept if name.startswith("_optimizer_step_")}
-        own = {"param_groups": [{**group, **settings, "params": [self.weights]}], "state": defaultdict(_Births)}
-        vars(self._probe).update({**kept, **hooks, **own})
+        # We leave out the constructor, whose arguments nobody knows, and a scheduler's own `step`.
+        attributes = {name: value for name, value in vars(inner).items() if name != "step"}
+        hooks = {name: OrderedDict() for name in attributes if name.startswith("_optimizer_step_")}
+        trained = {"param_groups": [{**group, **settings, "params": [self.weights]}], "state": defaultdict(_Births)}
+        vars(self._probe).update({**attributes, **hooks, **trained})
 
     @property
     def state(self) -> MutableMapping[str, Any]:
@@ -119,7 +119,7 @@ class _Births(dict[str, Any]):
 def fresh_state(optimizer: Optimizer, param: Tensor) -> dict[str, Any]:
     """Return what an optimizer starts two fresh weights with, 0 and `TRIAL`, with the settings of a parameter.
 
-    No optimizer says so beforehand: a step on a fresh parameter without any gradient shows it.
+    No optimizer says so beforehand, but a step on a fresh parameter without any gradient shows it.
 
     Raises:
         ValueError: if the optimizer cannot take such a step.
@@ -142,7 +142,7 @@ class StateTransition:
 
     Args:
         layer: the layer.
-        move: from the old topology to the new one.
+        transition: from the old topology to the new one.
         optimizer: the one that trains the layer.
         values: initial values of the grown connections, or None for zeros.
 
@@ -151,12 +151,16 @@ class StateTransition:
     """
 
     def __init__(
-        self, layer: SparseLayer, move: Transition, optimizer: Optimizer, values: Float[Tensor, " g"] | None = None
+        self,
+        layer: SparseLayer,
+        transition: Transition,
+        optimizer: Optimizer,
+        values: Float[Tensor, " g"] | None = None,
     ) -> None:
-        self._layer, self._move, self._shape = layer, move, tuple(layer.packed_shape(move.old))
+        self._layer, self._transition, self._shape = layer, transition, tuple(layer.packed_shape(transition.old))
         self._states = [*states_of(optimizer, layer)]
         self._fresh = fresh_state(optimizer, layer.param) if any(self._states) else {}
-        self._values = layer.param.new_zeros(move.grown.numel()) if values is None else values.detach()
+        self._values = layer.param.new_zeros(transition.grown.numel()) if values is None else values.detach()
         for state in self._states:
             self._each(state, self._fresh, lambda key, tensor, fresh: self._start(key, fresh, tensor.dtype))
 
@@ -186,17 +190,17 @@ class StateTransition:
         return tuple(tensor.shape) == self._shape and not of_another_shape
 
     def _moved(self, key: Any, tensor: Tensor, fresh: Any) -> Tensor:
-        moved = self._layer.transfer(tensor, self._move)
+        moved = self._layer.transfer(tensor, self._transition)
         start = self._start(key, fresh, tensor.dtype)
         if not bool(start.any()):
             return moved
-        new, at = self._move.new, self._move.grown_at
+        new, at = self._transition.new, self._transition.grown_at
         grown = self._layer.pack(new, start.new_zeros(new.count).index_copy(0, at, start))
         is_grown = self._layer.pack(new, start.new_zeros(new.count).index_fill(0, at, 1)) != 0
         return torch.where(is_grown, grown.to(moved.dtype), moved)
 
     def _start(self, key: Any, fresh: Any, dtype: torch.dtype) -> Float[Tensor, " g"]:
-        """What each grown connection starts with: one number for all, or its own first value."""
+        """Return what each grown connection starts with, which is one number for all, or its own initial value."""
         first = self._values.to(dtype if dtype.is_floating_point else torch.float32)
         if fresh is None:
             if bool(first.any()):
@@ -207,5 +211,5 @@ class StateTransition:
                 )
             return first
         at_zero, elsewhere = torch.as_tensor(fresh).flatten().expand(2).tolist()
-        # A copy of the weight itself, as full-precision copies and averages of weights are.
+        # The state is a copy of the weight itself, as full-precision copies and averages of weights are.
         return first if at_zero == 0 and elsewhere == TRIAL else torch.full_like(first, at_zero)

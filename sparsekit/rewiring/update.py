@@ -1,7 +1,7 @@
-"""The only place where a layer's topology changes: values and every optimizer tensor move with their connections.
+"""`rewire` changes the topology of layers. Values and every optimizer tensor move with their connections.
 
 `capture_io` records a backward pass, `views` shows it to a rule layer by layer (both in `capture.py`), and `rewire`
-carries out what the rule proposed.
+carries out what the rule proposed. Beside it only `load_state_dict` changes a topology.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ GrowInit = Callable[[str, Int64[Tensor, " g"]], Tensor | None]
 
 
 def zero_init(name: str, grown: Int64[Tensor, " g"]) -> None:
-    """Let grown connections start at zero: RigL's choice, and the usual one."""
+    """Let grown connections start at zero, as RigL and most methods do."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ class TopologyUpdate:
         return cls.of({name: Transition(old[name], layer) for name, layer in new.items()})
 
     @classmethod
-    def of(cls, moves: Mapping[str, Transition]) -> "TopologyUpdate":
-        """Return what moves of some layers drop and grow."""
+    def of(cls, transitions: Mapping[str, Transition]) -> "TopologyUpdate":
+        """Return what the transitions of some layers drop and grow."""
         return cls(
-            dropped={name: move.dropped for name, move in moves.items()},
-            grown={name: move.grown for name, move in moves.items()},
+            dropped={name: transition.dropped for name, transition in transitions.items()},
+            grown={name: transition.grown for name, transition in transitions.items()},
         )
 
     def apply(self, topology: Topology) -> Topology:
-        """Return the topology after this change."""
+        """Return the topology after this update."""
         return Topology({name: self._apply_to(name, layer) for name, layer in topology.items()})
 
     def _apply_to(self, name: str, layer: LayerTopology) -> LayerTopology:
@@ -103,20 +103,20 @@ def rewire(
         check_optimizer({name: layers[name] for name in new}, optimizer)
     if isinstance(model, DistributedDataParallel):
         _check_sizes_stay(layers, new)
-    moves = {name: _move_to(topology, layers[name]) for name, topology in new.items()}
-    changing = {name: move for name, move in moves.items() if not move.changes_nothing}
-    values = {name: grow_init(name, move.grown) for name, move in changing.items()}
+    transitions = {name: _transition_to(topology, layers[name]) for name, topology in new.items()}
+    changing = {name: transition for name, transition in transitions.items() if not transition.changes_nothing}
+    values = {name: grow_init(name, transition.grown) for name, transition in changing.items()}
     states = {
-        name: StateTransition(layers[name], move, optimizer, values[name])
-        for name, move in changing.items()
+        name: StateTransition(layers[name], transition, optimizer, values[name])
+        for name, transition in changing.items()
         if optimizer is not None
     }
-    for name, move in changing.items():
+    for name, transition in changing.items():
         if name in states:
             states[name].apply()
-        layers[name].set_topology(move, values[name])
+        layers[name].set_topology(transition, values[name])
         layers[name].param.grad = None
-    return TopologyUpdate.of(moves)
+    return TopologyUpdate.of(transitions)
 
 
 def _check_arguments(model: object, new: object, optimizer: object, grow_init: object) -> None:
@@ -128,7 +128,7 @@ def _check_arguments(model: object, new: object, optimizer: object, grow_init: o
         raise TypeError(f"optimizer must be one of torch.optim, got {shown(optimizer)}. None where there is none yet")
 
 
-def _move_to(new: LayerTopology, layer: SparseLayer) -> Transition:
+def _transition_to(new: LayerTopology, layer: SparseLayer) -> Transition:
     return Transition(layer.topology, new.to(layer.indices.device))
 
 
@@ -138,7 +138,7 @@ def check_optimizer(layers: Mapping[str, SparseLayer], optimizer: Optimizer) -> 
     Raises:
         TypeError: if it is no optimizer.
         ValueError: if it leaves one of them out that is not frozen, if a parameter is sharded, or if it mixes weights,
-            as LBFGS and Muon do: then it would move weights that do not exist.
+            as LBFGS and Muon do, because then it would move weights that do not exist.
     """
     optimizers = chain(optimizer)
     if mixes := {"LBFGS", "Muon"} & {cls.__name__ for one in optimizers for cls in type(one).__mro__}:
@@ -159,7 +159,8 @@ def check_whole(layers: Mapping[str, SparseLayer]) -> None:
     """Check that each layer's parameter holds all of its connections.
 
     Raises:
-        ValueError: if it is a process's share of them, as FSDP and ZeRO leave it: connections could not be found in it.
+        ValueError: if it is a process's share of them, as FSDP and ZeRO leave it, in which no connection has a
+            position.
     """
     for name, layer in layers.items():
         is_sharded = hasattr(layer.param, "placements")  # a DTensor, as fully_shard makes them
@@ -167,7 +168,7 @@ def check_whole(layers: Mapping[str, SparseLayer]) -> None:
             raise ValueError(
                 f"{name}: a sparse layer's parameter must be whole on every process, got a sharded one "
                 f"({type(layer.param.data).__name__} of shape {tuple(layer.param.shape)}), in which no connection has "
-                "a place. Train with DistributedDataParallel, or leave sparse layers out of fully_shard"
+                "a position. Train with DistributedDataParallel, or leave sparse layers out of fully_shard"
             )
 
 
