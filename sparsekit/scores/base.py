@@ -197,7 +197,7 @@ def score_whole(
 def _first_view(
     model: nn.Module, batches: Iterable[Batch], loss_fn: LossFn, exclude: tuple[str, ...], seed: int
 ) -> ScoreView:
-    """What the first round sees, in which all connections exist."""
+    """Return what the first round sees, in which all connections exist."""
     topology = Topology({name: LayerTopology.full(shape) for name, shape in shapes_of(model, exclude=exclude).items()})
     return ScoreView(
         model=model, topology=topology, batches=list(batches), loss_fn=loss_fn, generator=stream(seed, "score", 1)
@@ -205,7 +205,7 @@ def _first_view(
 
 
 def _scores_of(score: Score, view: ScoreView) -> dict[str, Tensor]:
-    """Take a score, whatever is switched off outside. Where it is 0 for every weight it cannot rank any.
+    """Take a score, with gradients on. A first score that is 0 for every weight is refused, as it cannot rank any.
 
     In a later round this is no mistake, because the layers have collapsed and no remaining weight does anything.
     """
@@ -230,7 +230,7 @@ def _best(score: Score, scores: Mapping[str, Tensor], density: float, allocation
 
 
 def _only(mask: Tensor, scores: Tensor) -> Tensor:
-    """What was left out before ranks last."""
+    """Return scores in which what was left out before ranks last."""
     return scores.masked_fill(~mask.to(scores.device), -torch.inf)
 
 

@@ -54,7 +54,7 @@ class ScoreView:
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The model's weights by layer, without gradients, and whole: nothing is masked."""
+        """The model's weights by layer, without gradients. Nothing is masked."""
         return {name: weight.detach() for name, weight in self.weights_of(self.model).items()}
 
     def weights_of(self, network: nn.Module) -> dict[str, Tensor]:
@@ -118,7 +118,7 @@ class ScoreView:
 
 
 def gradients_of(value: Tensor, weights: list[Tensor], *, create_graph: bool = False) -> Sequence[Tensor]:
-    """Return the gradient of a number by some weights: zeros by those, or by all, that it does not depend on."""
+    """Return the gradient of a number by some weights. It is zero for those that the number does not depend on."""
     if not value.requires_grad:
         return [torch.zeros_like(weight) for weight in weights]
     return torch.autograd.grad(value, weights, create_graph=create_graph, materialize_grads=True)

@@ -40,14 +40,14 @@ def attach(model: nn.Module, optimizer: Optimizer, rule: Rule, *, seed: int = 0)
     """Let a rule rewire a model whenever the optimizer steps, in any loop.
 
     Mixed precision, gradient accumulation, closures, clipping, learning-rate schedulers, DDP and `torch.compile`
-    (attach to the model, call the compiled one) keep working. The topology is saved in `model.state_dict()`, the step
-    count in `optimizer.state_dict()`: to resume, load both and attach again with the same seed.
+    (attach to the model, call the compiled one) keep working. The topology is saved in `model.state_dict()`, and the
+    step count in `optimizer.state_dict()`. To resume, load both and attach again with the same seed.
 
     Args:
         model: a sparse model. Give its `DistributedDataParallel` wrapper where there is one.
         optimizer: the one that trains it. A step that the optimizer skips (infinite gradients under GradScaler)
-            does not count. Of an optimizer that hands its work on to another (SAM, Lookahead, accelerate's), the outer
-            one: the rule acts when the inner one steps.
+            does not count. If it hands its work on to another (SAM, Lookahead, accelerate's), give the outer one. The
+            rule acts when the inner one steps.
         rule: when and how the topology changes.
         seed: the same on every process.
 
@@ -56,10 +56,10 @@ def attach(model: nn.Module, optimizer: Optimizer, rule: Rule, *, seed: int = 0)
 
     Raises:
         TypeError: if the rule or the optimizer is something else.
-        ValueError: if the model has no sparse layer, or one that is sharded, if the optimizer leaves one of them out
-            that is not frozen, calls no hooks when it steps, or already has a rule, or if the rule looks at several
-            batches, of which attach knows only one. A backward pass raises RuntimeError where the weights have been
-            updated without a step of this optimizer.
+        ValueError: if the model has no sparse layer, or a sharded one. The same goes for an optimizer that leaves out
+            a layer that is not frozen, calls no hooks when it steps, or already has a rule, and for a rule that looks
+            at several batches.
+        RuntimeError: in a backward pass, if the weights have been updated without a step of this optimizer.
 
     Example:
         >>> from sparsekit.layers import sparsify
@@ -152,7 +152,7 @@ class Attachment:
         return (args[0], self._with_rewiring(closure)), {}
 
     def _with_rewiring(self, closure: Callable[[], Any]) -> Callable[[], Any]:
-        """An optimizer that is given a closure gets its gradients only when it calls it."""
+        """Return a closure that rewires as well, because the gradients exist only when the optimizer has called it."""
 
         def closure_then_rewire() -> Any:
             loss = closure()
@@ -195,13 +195,14 @@ class Attachment:
         self._prepare()
 
     def _follow(self) -> None:
-        """Take notice of a topology that somebody else changed: loaded best weights, or a `rewire` by hand."""
+        """Adopt a topology that somebody else changed, by loading the best weights or by a `rewire` of their own."""
         before, self._known = self._known, topology_of(self.model)
         if before is None or before == self._known:
             return
         for name, layer in sparse_layers(self.model).items():
-            move = Transition(before[name], layer.topology)
-            StateTransition(layer, move, self._optimizers[0], layer.values()[move.grown_at]).apply()
+            transition = Transition(before[name], layer.topology)
+            grown = layer.values()[transition.grown_at]
+            StateTransition(layer, transition, self._optimizers[0], grown).apply()
         if self.journal.entries:
             self._record(TopologyUpdate.between(before, self._known))
 
@@ -216,12 +217,12 @@ class Attachment:
         self._record(update)
         self._known = topology_of(self.model)
 
-    def _record(self, change: TopologyUpdate) -> None:
-        """Two changes at one step become one record."""
+    def _record(self, update: TopologyUpdate) -> None:
+        """Add an update to the journal. Two updates at one step become one record."""
         if self.journal.entries and self.journal.entries[-1][0] == self.step:
-            change = TopologyUpdate.between(self.journal[-2], change.apply(self.journal[-1]))
+            update = TopologyUpdate.between(self.journal[-2], update.apply(self.journal[-1]))
             self.journal.cut_at(self.step)
-        self.journal.add(self.step, change)
+        self.journal.add(self.step, update)
 
     def _prepare(self) -> None:
         """Record the coming backward passes if the next step is a rewiring step that needs them."""
@@ -245,7 +246,7 @@ class Attachment:
 
 
 def _caller() -> FrameType | None:
-    """The frame in which torch takes a step, from within a hook of that step."""
+    """Return the frame in which torch takes a step, from within a hook of that step."""
     return next((frame for frame in _frames() if frame.f_globals.get("__name__") == Optimizer.__module__), None)
 
 

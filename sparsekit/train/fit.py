@@ -42,7 +42,7 @@ def fit(
     """Train for some epochs and return what was measured. The loop itself is `training` in `loop.py`.
 
     Args:
-        model: a sparse model (or a plain one: then nothing is rewired).
+        model: a sparse model, or a plain one, in which nothing is rewired.
         optimizer: built from `model.parameters()`.
         batches: `(inputs, labels)` pairs that can be walked through again, such as a `DataLoader` or a list, or a
             function that gives those of an epoch.
@@ -54,7 +54,7 @@ def fit(
         learning_rate: by step, for example a schedule. None leaves the optimizer's.
         micro_batches: backward passes a batch is split into. Their gradient is that of the whole batch.
         autocast: mixed precision in this type, for example `torch.bfloat16`.
-        tricks: what helps the training. `tricks.begin` has applied them to the model before the optimizer was built.
+        tricks: what helps the training. Apply them by `tricks.begin` before you build the optimizer.
         adaptor: makes pairs of other batches, and class scores of other outputs.
         progress: show a bar.
 
@@ -70,7 +70,7 @@ def fit(
     num_steps = 0
     model.train()
     for epoch in tqdm(range(epochs), desc="epochs", disable=not progress):
-        walk = training(
+        steps = training(
             model,
             optimizer,
             batches(epoch) if callable(batches) else batches,
@@ -84,7 +84,7 @@ def fit(
             tricks=tricks,
             adaptor=adaptor,
         )
-        num_steps += _write_down(walk, epoch, history)
+        num_steps += _record(steps, epoch, history)
         if test_batches is not None:
             measured = evaluate(model, test_batches, loss_fn, adaptor=adaptor)
             history.rows += rows_of_epoch(num_steps - 1, epoch, measured, model)
@@ -103,13 +103,13 @@ def _check(model: nn.Module, optimizer: Optimizer, rule: Rule | None, learning_r
     check_optimizer(layers, optimizer)
 
 
-def _write_down(walk: Iterable[tuple[int, StepStats, TopologyUpdate | None]], epoch: int, history: History) -> int:
-    """Train to the end of an epoch, put what happens into the history, and return the number of steps."""
+def _record(steps: Iterable[tuple[int, StepStats, TopologyUpdate | None]], epoch: int, history: History) -> int:
+    """Train to the end of an epoch, record it in the history, and return the number of steps."""
     num_steps = 0
-    for step, stats, change in walk:
+    for step, stats, update in steps:
         history.rows += rows_of_step(step, epoch, stats)
-        if change is not None:
-            history.journal.add(step, change)
+        if update is not None:
+            history.journal.add(step, update)
         num_steps += 1
     if num_steps == 0:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The training loop, visible whole. This is where a mask changes: `rewire`, in the middle of `train_step`."""
+"""The training loop in one view. A mask changes at `rewire`, in the middle of `train_step`."""
 
 import contextlib
 import functools
@@ -56,7 +56,7 @@ class StepStats:
 
 
 def _clears_gradients_on_failure(function: Callable) -> Callable:
-    """Half a batch's gradients must not be added to the next one's, whatever stopped it: an error, or a reader."""
+    """Clear gradients if an error or a reader stops a batch half-way, so that the next batch does not add to them."""
 
     @functools.wraps(function)
     def careful(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -95,7 +95,7 @@ def train_step(
         step: number of this batch, from 0.
         generator: what the rule may draw from.
         probes: the batches whose gradients growth looks at, for a rule with `probe_batches` above 1 on its rewiring
-            steps. This batch alone if there are none. The weights' own gradients come from this batch in any case.
+            steps. Without any, growth looks at this batch. The weights' own gradients always come from this batch.
         micro_batches: split the batch into so many backward passes, to save memory. Their gradient is that of the
             whole batch. See `sparsekit.evaluation.losses`.
         autocast: compute in this type where torch thinks it safe, for example `torch.bfloat16`.
@@ -173,7 +173,7 @@ def backward(
 
 
 def _sizes(size: int, parts: int) -> list[int]:
-    """Samples of each micro-batch, as alike as possible."""
+    """Return how many samples each micro-batch has, as equally as possible."""
     if check_integer("micro_batches", parts, least=1) > size:
         raise ValueError(f"a batch must hold at least one sample per micro-batch, got {size} samples")
     return [size // parts + (number < size % parts) for number in range(parts)]
@@ -194,13 +194,13 @@ def training(
     tricks: Sequence[Trick] = (),
     adaptor: Adaptor | None = None,
 ) -> Iterator[tuple[int, StepStats, TopologyUpdate | None]]:
-    """Train batch by batch, and yield `(step, stats, change)` after each. Stop whenever you like.
+    """Train batch by batch, and yield `(step, stats, update)` after each. Stop whenever you like.
 
     A rule that looks at several batches is shown that of the step and those that follow. They are trained on when it is
     their turn. Near the end of `batches` there are fewer of them.
 
-    Tricks have been applied to the model before the optimizer was built (`tricks.begin`). After each step they set the
-    network for the next one, so that after the last step that a ghost lives for it is gone.
+    Apply tricks to the model before you build the optimizer (`tricks.begin`). After each step they set the network for
+    the next one, so a ghost is gone after the last step of its life.
 
     Everything random about step t comes from `generator(seed, "rewire", t)`, so a training that is resumed at
     a step continues exactly as it would have.
@@ -240,7 +240,7 @@ def _probe(
     autocast: torch.dtype | None,
     adaptor: Adaptor,
 ) -> dict[str, LayerIO]:
-    """Return what the sparse layers see on some batches as if they were one. Gradients and statistics forget them."""
+    """Return what the sparse layers see on some batches as if they were one. Gradients and statistics stay as before."""
     pairs = [adaptor.pair(batch) for batch in probes]
     with _keeping_statistics(model), capture_io(model) as io:
         losses = losses_of_parts(
@@ -254,7 +254,7 @@ def _probe(
 
 @torch.no_grad()
 def _glimpse(model: nn.Module, inputs: Any, adaptor: Adaptor) -> Any:
-    """Outputs of a batch, from which a loss that nobody knows tells its weights. Nothing is drawn or remembered."""
+    """Return the outputs of a batch, for a loss of your own that says its weights. Nothing is drawn or recorded."""
     with evaluating(model):
         return adaptor.run(model, inputs)
 
@@ -278,9 +278,9 @@ def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
 
 def _check_finite(loss: float, count: int) -> None:
     if not math.isfinite(loss):
-        what = "Lower the learning rate or look at the inputs" if count else "Leave out batches without labels"
+        advice = "Lower the learning rate or look at the inputs" if count else "Leave out batches without labels"
         why = "" if count else " for a batch in which no label counts"
         raise FloatingPointError(
-            f"the loss must be finite, got {loss}{why}. {what} "
+            f"the loss must be finite, got {loss}{why}. {advice} "
             "(weights, topology and optimizer are as they were before this step)"
         )

@@ -1,4 +1,4 @@
-"""What a training asks a rule for at a step, beside `is_due` and `propose`: its optional parts, and nowhere else."""
+"""What a training asks a rule for at a step beside `is_due` and `propose`, which is its optional parts."""
 
 from collections.abc import Mapping, Sequence
 

@@ -61,20 +61,20 @@ def own_step_counts(model: nn.Module, optimizer: Optimizer, *, ramp: int = 0) ->
     _COUNTING.add(inner)
 
 
-# The form of torch's update in which the step count is a tensor. (Gradients are not followed: torch asks the
-# optimizer's defaults for that, which stay as they are.)
+# In this form of torch's update the step count is a tensor. Gradients are not followed, because torch asks the
+# optimizer's defaults for that, which stay as they are.
 _PER_WEIGHT = {"differentiable": True, "foreach": False}
 
 
 class _Counts:
-    """What happens around each step: counts become one per weight, and newcomers' updates are shortened."""
+    """Hooks around each step. Counts become one per weight, and the updates of new connections are shortened."""
 
     def __init__(self, layers: list[SparseLayer], optimizer: Optimizer, ramp: int):
         self.layers, self.optimizer, self.ramp = layers, optimizer, ramp
         self.before: dict[Tensor, Tensor] = {}
 
     def before_step(self, *_: Any) -> None:
-        """Prepare what may just have been loaded, and note the weights."""
+        """Prepare what may just have been loaded, and record the weights."""
         for group in self.optimizer.param_groups:
             group.update(_PER_WEIGHT)
         for layer in self.layers:
