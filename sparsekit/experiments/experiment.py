@@ -146,7 +146,7 @@ class Experiment:
 
     @property
     def folder_name(self) -> str:
-        """The recipe, and a hash of the settings that differ from their defaults, so new settings rename nothing."""
+        """The recipe and a hash of all settings that differ from their defaults, so a new setting renames nothing."""
         changed = changed_settings(self)
         del changed["kind"], changed["name"]
         changed.pop("recipe", None)
@@ -169,7 +169,7 @@ class Experiment:
             if (stop := getattr(trick, "stop", None)) is not None and stop > steps:
                 raise ValueError(
                     f"{type(trick).__name__} must end within the training, got stop={stop} and {steps} steps. Leave "
-                    "stop out for a usual share"
+                    "stop out for the default share"
                 )
         return tricks
 
@@ -201,15 +201,15 @@ def build_model(
             )
         if experiment.density == 1 and isinstance(experiment.rule, Static) and experiment.dense_init:
             return model
-        drawn = _drawn(experiment, model, data)
-        first = initial_topology(experiment.rule, drawn, generator(experiment.seed, "begin"))
+        sampled = _sampled(experiment, model, data)
+        first = initial_topology(experiment.rule, sampled, generator(experiment.seed, "begin"))
         sparse = sparsify(model, first, experiment.storage)
-    prepare_layers(experiment.rule, sparse, plain=model, sampled=drawn)
+    prepare_layers(experiment.rule, sparse, plain=model, sampled=sampled)
     fuse_relus(sparse)
     return sparse
 
 
-def _drawn(experiment: Experiment, model: nn.Module, data: Dataset | None) -> Topology:
+def _sampled(experiment: Experiment, model: nn.Module, data: Dataset | None) -> Topology:
     density = initial_density(experiment.rule, experiment.density)
     allocation, exclude, seed = experiment.allocation, experiment.exclude, experiment.seed
     if experiment.score is None or data is None or density == 1:

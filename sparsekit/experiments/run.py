@@ -53,7 +53,7 @@ def run(
         folder: where runs are kept.
         root: the data folder, as in `datasets.load`.
         progress: show a bar.
-        checkpoint_seconds: save at least so often, and also after every epoch.
+        checkpoint_seconds: save at least as often as this, and also after every epoch.
         checkpoint_steps: save every so many steps as well.
         until: stop after this many steps for now. Another call continues.
 
@@ -68,7 +68,7 @@ def run(
         raise TypeError(f"run takes an Experiment, got {type(experiment).__name__}. Call recipes.digits_mlp()")
     for name, steps in (("checkpoint_steps", checkpoint_steps), ("until", until)):
         if steps is not None and steps < 1:
-            raise ValueError(f"{name} must be at least 1 or None, got {steps}. Leave it out for the usual")
+            raise ValueError(f"{name} must be at least 1 or None, got {steps}. Leave it out")
     run_folder = Path(folder) / experiment.folder_name
     tell = partial(tqdm.write, f"{run_folder.name}: another process trains it, so we wait until it is done")
     with alone(run_folder, tell if progress else lambda: None):

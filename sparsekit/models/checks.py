@@ -19,7 +19,7 @@ def check_positive(**sizes: int) -> None:
     """
     for name, size in sizes.items():
         if size < 1:
-            raise ValueError(f"{name} must be at least 1, got {size}. Raise it, or leave it out for the usual one")
+            raise ValueError(f"{name} must be at least 1, got {size}. Raise it, or leave it out for the default")
 
 
 def check_image(input_shape: tuple[int, ...], least_side: int) -> None:

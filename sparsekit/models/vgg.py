@@ -35,11 +35,11 @@ Raises:
 
 
 def _vgg(name: str, stages: tuple[int, ...], summary: str, *, source: str, width: int = WIDTH) -> Factory:
-    """Return the factory of one network, with its usual width."""
-    usual = width
+    """Return the factory of one network, with its default width."""
+    default = width
 
     def factory(
-        *, input_shape: tuple[int, ...], num_classes: int, width: int = usual, hidden: tuple[int, ...] = HIDDEN
+        *, input_shape: tuple[int, ...], num_classes: int, width: int = default, hidden: tuple[int, ...] = HIDDEN
     ) -> nn.Sequential:
         return _network(stages, input_shape, num_classes, width=width, hidden=hidden)
 

@@ -81,7 +81,7 @@ class TemporaryTrick(Trick, ABC):
 
     default_stop_fraction: ClassVar[float] = DEFAULT_STOP_FRACTION
     stop: int | None = setting(
-        None, "first step without it, or none for a usual share of the training", range=(1, float("inf"))
+        None, "first step without it, or none for the default share of the training", range=(1, float("inf"))
     )
 
     def __post_init__(self):

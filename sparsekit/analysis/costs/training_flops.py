@@ -22,7 +22,7 @@ def training_flops(method: str | Rule, cost: Pass) -> float:
 
     Args:
         method: a rule, or a name such as `"dense"`, `"static"` or `"rigl"`, which is one of
-            `registry.names("training-flops")`, or of a rule. A named rule has its usual settings, and `cost.every`.
+            `registry.names("training-flops")`, or of a rule. A named rule has its default settings, and `cost.every`.
         cost: the cost of a forward pass and the method's settings.
 
     Raises:
@@ -110,7 +110,7 @@ def lottery_tickets(cost: Pass) -> float:
 
 
 def _of_rule(name: str) -> Callable[[Pass], float]:
-    """Return what a named rule says of its cost, with its usual settings."""
+    """Return what a named rule says of its cost, with its default settings."""
 
     def per_step(cost: Pass) -> float:
         every = {"every": cost.every} if "every" in settings_of(name) else {}

@@ -1,4 +1,4 @@
-"""What a recipe is: a value that makes complete experiments. It turns epochs into steps, and a rule's name into a rule.
+"""A recipe is a value that makes complete experiments. It turns epochs into steps, and a rule's name into a rule.
 
 A recipe knows how many examples its data set has, so a named rule fits the training's length before data are loaded.
 """
@@ -37,7 +37,7 @@ class Recipe:
         batch_size: examples per step.
         every: steps between two rewirings, for rules that have such a setting.
         rule: a registered name.
-        learning_rate: of the number of steps, where it is not the experiment's usual one.
+        learning_rate: of the number of steps, where it is not the experiment's default.
         settings: further fields of `Experiment`.
 
     Example:
@@ -148,7 +148,7 @@ def register_recipe(recipe: Recipe, *, trains: str | None = None) -> Recipe:
 
 
 def _of_density(rule: str, density: float, settings: Iterable[str]) -> dict[str, Any]:
-    """Return the settings in which a density reaches a named rule, but for groups where some are given."""
+    """Return the settings that tell a named rule the density. Groups that are given stay as they are."""
     names = set(settings_of(rule))
     of_density: dict[str, Any] = {"final": density} if "final" in names else {}
     if {"n", "m"} <= names and not {"n", "m"} & set(settings):
@@ -157,7 +157,7 @@ def _of_density(rule: str, density: float, settings: Iterable[str]) -> dict[str,
 
 
 def _nearest_groups(density: float) -> tuple[int, int]:
-    """Return the n of m nearest to a density: one of any number, or several of a small group. Of equals, the smallest.
+    """Return the n of m nearest to a density, where n is 1 or the group is small. Of equals, take the smallest.
 
     Example:
         >>> [_nearest_groups(density) for density in (0.02, 0.05, 0.4, 0.5, 0.75)]
