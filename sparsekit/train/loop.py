@@ -240,7 +240,7 @@ def _probe(
     autocast: torch.dtype | None,
     adaptor: Adaptor,
 ) -> dict[str, LayerIO]:
-    """Return what the sparse layers see on some batches as if they were one. Gradients and statistics stay as before."""
+    """Return what the sparse layers see on some batches as if they were one. Gradients and statistics stay the same."""
     pairs = [adaptor.pair(batch) for batch in probes]
     with _keeping_statistics(model), capture_io(model) as io:
         losses = losses_of_parts(
