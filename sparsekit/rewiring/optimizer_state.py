@@ -53,7 +53,7 @@ def _held_by(owner: object, others: list[Optimizer]) -> list[Optimizer]:
 
 
 def states_of(optimizer: Optimizer, layer: SparseLayer) -> Iterator[MutableMapping[str, Any]]:
-    """Yield what an optimizer, and each that it hands its work on to, keeps of a layer's parameter. No state twice."""
+    """Yield each state that an optimizer, and those that it hands its work on to, keep of a layer's parameter."""
     states = {id(one.state): one.state for one in chain(optimizer) if hasattr(one, "state")}
     return (state[layer.param] for state in states.values() if layer.param in state)
 

@@ -1,4 +1,4 @@
-"""Drop and grow: give up some connections, take as many new ones. One composition, many published methods."""
+"""Drop and grow: give up some connections, take as many new ones. Many published methods are settings of it."""
 
 import itertools
 import math

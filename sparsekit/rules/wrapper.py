@@ -23,7 +23,7 @@ class WrappedRule(Rule):
         return self.base.training_flops(cost)
 
     def __getattr__(self, name: str) -> Any:
-        # Only what Python does not find here: optional parts that the wrapper does not define itself.
+        # Python asks here only for what it does not find, such as optional parts that the wrapper does not define.
         if name in _OPTIONAL:
             return getattr(self.base, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Scores before training: which weights of an untrained network deserve to exist. One file a method.
+"""Scores before training: which weights of an untrained network deserve to exist. Each method is one file.
 
 A new score is one new file in this package. The registry finds it, the contract tests check it, and the pickers, the
 command line, `compare` and the figures show it.

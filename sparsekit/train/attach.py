@@ -84,7 +84,7 @@ def has_rule(optimizer: Optimizer) -> bool:
 
 
 class Attachment:
-    """The rule at work on an optimizer. Made by `attach`.
+    """The rule at work on an optimizer, as `attach` returns it.
 
     `rule` may be replaced at any time by another one, for example `replace(attached.rule, every=50)`.
     """
@@ -126,7 +126,7 @@ class Attachment:
 
     @property
     def step(self) -> int:
-        """Number of optimizer steps since training began. Kept in the optimizer's own state."""
+        """Number of optimizer steps since training began. The optimizer's own state keeps it."""
         return self.optimizer.param_groups[0].get(STEP_KEY, 0)
 
     def detach(self) -> None:

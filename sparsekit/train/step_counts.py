@@ -32,7 +32,7 @@ def own_step_counts(model: nn.Module, optimizer: Optimizer, *, ramp: int = 0) ->
     Args:
         model: a sparse model.
         optimizer: the one that trains it, not fused. Its state gets a step count for each weight of a sparse layer.
-        ramp: steps over which a grown connection's updates rise to their full length, in equal parts. 0 for none.
+        ramp: steps over which a grown connection's updates rise to their full length, in equal parts. 0 means none.
 
     Raises:
         ValueError: if the optimizer does not correct by a step count that may differ from weight to weight, is fused,

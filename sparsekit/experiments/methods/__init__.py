@@ -1,4 +1,4 @@
-"""Methods for `compare` that are neither a rule nor a score before training. One file a method.
+"""Methods for `compare` that are neither a rule nor a score before training. Each method is one file.
 
 A method is a function registered under the kind `"method"`. It gets a recipe and `density`, `seed` and further settings
 by keyword, and returns what the recipe makes of them: an `Experiment`. It may choose the rule, the score and the

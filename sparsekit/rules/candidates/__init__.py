@@ -1,1 +1,1 @@
-"""Candidates: which missing connections are considered for growth. One file a method."""
+"""Candidates: which missing connections are considered for growth. Each method is one file."""

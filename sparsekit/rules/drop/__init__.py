@@ -1,1 +1,1 @@
-"""Drop scores: how much an existing connection is worth. One file a method. Higher means keep."""
+"""Drop scores: how much an existing connection is worth. Each method is one file. Higher means keep."""

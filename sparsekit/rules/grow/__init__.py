@@ -1,1 +1,1 @@
-"""Grow scores: how promising a missing connection is. One file a method. Higher means grow."""
+"""Grow scores: how promising a missing connection is. Each method is one file. Higher means grow."""
