@@ -158,7 +158,7 @@ def _bends(module: nn.Module) -> bool:
 
 
 def _bends_numbers(module: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Whether twice the numbers become what they became before, or each by itself becomes other than twice as much."""
+    """Whether doubled numbers give the same (a normalisation), or each by itself not twice as much (an activation)."""
     numbers = torch.linspace(-3, 3, math.prod(shape), dtype=torch.float64)
     order = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(0))
     try:
@@ -244,7 +244,7 @@ def _embedding_bag(input: Tensor, weight: Tensor, *more: Any, **named: Any) -> T
 
 
 def _mean_row(weight: Tensor) -> Tensor:
-    # Here the flow begins: integers have no gradient that would say what depends on them.
+    # Here the flow begins, because integers have no gradient that would say what depends on them.
     return weight.detach().mean(0).requires_grad_()
 
 

@@ -147,8 +147,8 @@ class DropGrow(Rule):
         num_kept = min(count, target) - self._num_exchanged(min(count, target), step)
         if num_kept == count == target:
             return old
-        worth = torch.cat([self.drop(view, step, generator) for view in group])
-        taken = _cut(old, topk_indices(worth, num_kept)) if self.allow_regrowth else old
+        drop_scores = torch.cat([self.drop(view, step, generator) for view in group])
+        taken = _cut(old, topk_indices(drop_scores, num_kept)) if self.allow_regrowth else old
         grown = self._grow(group, taken, target - num_kept, step, generator)
         if self.allow_regrowth:
             new = _united(taken, grown)
@@ -156,7 +156,7 @@ class DropGrow(Rule):
                 return new
         # What was grown is not dropped. Where candidates ran short, the best of the dropped stay.
         rest = true_positions(torch.cat([grown[name].position_of(layer.indices) < 0 for name, layer in old.items()]))
-        best = topk_indices(worth.index_select(0, rest), min(target - _count(grown), rest.numel()))
+        best = topk_indices(drop_scores.index_select(0, rest), min(target - _count(grown), rest.numel()))
         stay = _cut(old, rest.index_select(0, best))
         return _united(stay, grown)
 
@@ -209,11 +209,12 @@ class DropGrow(Rule):
         self, views: Sequence[LayerView], target: int, step: int, generator: torch.Generator
     ) -> Mapping[str, int]:
         """Count the highest drop scores of the whole network in each layer. No layer loses its last connection."""
-        worth = {view.name: self.drop(view, step, generator).clone() for view in views}
-        for scores in filter(torch.numel, worth.values()):
+        scores_of = {view.name: self.drop(view, step, generator).clone() for view in views}
+        for scores in filter(torch.numel, scores_of.values()):
             scores[scores.argmax()] = math.inf
-        best = _cut({view.name: view.topology for view in views}, topk_indices(torch.cat(list(worth.values())), target))
-        return {name: layer.count for name, layer in best.items()}
+        best = topk_indices(torch.cat(list(scores_of.values())), target)
+        chosen = _cut({view.name: view.topology for view in views}, best)
+        return {name: layer.count for name, layer in chosen.items()}
 
     def _grow(
         self,

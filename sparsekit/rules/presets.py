@@ -136,8 +136,8 @@ def GSEReleased(
         >>> GSEReleased(stop=46_920, classes=100).probe_batches
         8
     """
-    for what, value in (("classes", classes), ("batch_size", batch_size)):
-        check_integer(what, value, least=1)
+    for name, value in (("classes", classes), ("batch_size", batch_size)):
+        check_integer(name, value, least=1)
     defaults = {
         "candidates": Uniform(dense_from=0.5),
         "scope": "global",

@@ -145,7 +145,7 @@ def _commit() -> str:
         return "not a git checkout"
     try:
         words = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
-        asked = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=20)
+        answer = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=20)
     except (OSError, subprocess.TimeoutExpired):  # no git, or none that answers
         return "of an unknown commit"
-    return asked.stdout.strip() or "of an unknown commit"
+    return answer.stdout.strip() or "of an unknown commit"

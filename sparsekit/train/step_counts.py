@@ -120,19 +120,19 @@ def _check(layers: dict[str, SparseLayer], optimizer: Optimizer, ramp: int) -> N
 
 
 def _check_counts(optimizer: Optimizer, param: Tensor) -> None:
-    """Try out whether each weight moves by its own count: one that is new beside one that is twenty steps old."""
+    """Try out whether each weight moves by its own count, a new one beside one that is twenty steps old."""
     kind = type(optimizer).__name__
     try:
-        new, old, shared, own = (Trial(optimizer, param, **options) for options in ({}, {}, {}, _PER_WEIGHT))
+        new, old, with_shared, with_own = (Trial(optimizer, param, **options) for options in ({}, {}, {}, _PER_WEIGHT))
         born = fresh_state(optimizer, param)
-        wanted = [_moved(new)[0], _last(old)[1]]
-        got, without = _last(own, born, param), _last(shared, born)
+        expected = [_moved(new)[0], _last(old)[1]]
+        by_own, by_shared = _last(with_own, born, param), _last(with_shared, born)
     except (RuntimeError, ValueError, AssertionError, KeyError) as error:
         raise ValueError(
             f"own step counts need an optimizer like Adam or AdamW, got {kind}, whose step count is one number for a "
             f"whole parameter ({error.__cause__ or error}). Use Adam or AdamW, or leave the count shared"
         ) from error
-    if not _close(got, wanted) or _close(without, wanted):
+    if not _close(by_own, expected) or _close(by_shared, expected):
         raise ValueError(
             f"own step counts need an optimizer that corrects by its step count, as Adam and AdamW do, got {kind}. "
             "Leave the count shared, which is all the same there"
@@ -140,7 +140,7 @@ def _check_counts(optimizer: Optimizer, param: Tensor) -> None:
 
 
 def _last(trial: Trial, born: dict[str, Any] | None = None, param: Tensor | None = None) -> list[float]:
-    """How the twenty-first step moves the two weights, of which the first may have been born just before it."""
+    """Return how the twenty-first step moves the two weights. The first may be born just before this step."""
     for _ in range(20):
         trial.step(1.0)
     if param is not None:
