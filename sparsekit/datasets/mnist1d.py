@@ -147,7 +147,7 @@ def _stretch(strokes: np.ndarray, drawing: Drawing, random: np.random.RandomStat
 
 
 def _shift(shapes: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Move each row (N, W) along by its number of steps (N, 1). What leaves at the end comes back at the start."""
+    """Move each row (N, W) along by its number of steps (N, 1). What leaves at the end enters at the start."""
     columns = (np.arange(shapes.shape[1]) - steps) % shapes.shape[1]
     return np.take_along_axis(shapes, columns, axis=1)
 

@@ -102,7 +102,7 @@ class Experiment:
         if self.storage not in STORAGES:
             raise ValueError(f"storage must be one of {', '.join(STORAGES)}, got {self.storage!r}. Choose one of them")
         if self.storage == "csr" and (why := why_dense(self.rule)):
-            raise ValueError(f"this rule needs storage masked, got csr: {why}")
+            raise ValueError(f"this rule needs storage masked, got csr. Choose masked, because {why}")
         if self.autocast not in (None, "bfloat16", "float16"):
             raise ValueError(f"autocast must be bfloat16, float16 or None, got {self.autocast!r}. Choose one of them")
         if self.step_count not in STEP_COUNTS:

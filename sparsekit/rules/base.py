@@ -99,6 +99,7 @@ class Candidates(ABC):
             taken: positions that cannot be grown.
             count: how many are to be grown here. Where several layers compete for growth, this is a share of it in
                 proportion to the missing positions. Fewer candidates mean that fewer are exchanged.
+            generator: the source of random numbers.
         """
 
     def step_flops(self, cost: Pass) -> float:

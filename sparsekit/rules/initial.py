@@ -97,7 +97,10 @@ def check_prepared(rule: Rule, model: nn.Module) -> None:
         return
     for name, layer in sparse_layers(model).items():
         if not isinstance(layer, MaskedLayer):
-            raise ValueError(f"{type(rule).__name__} needs storage masked, got {layer.storage} for {name}: {why}")
+            raise ValueError(
+                f"{type(rule).__name__} needs storage masked, got {layer.storage} for {name}. Choose masked, because "
+                f"{why}"
+            )
         if layer.forward_mask is None and _forward_masks(rule, Topology({name: layer.topology})):
             raise ValueError(
                 f"{type(rule).__name__} needs layers that were prepared for it, got {name} as sparsify made it. Call "

@@ -113,7 +113,7 @@ class Geometric(_Timed):
 @register("schedule", "triangular")
 @dataclass(frozen=True)
 class Triangular(Schedule):
-    """Cycles that climb from `low` to `high` and come back: the learning rate under cheap tickets.
+    """Cycles that climb from `low` to `high` and return, as the learning rate of cheap tickets does.
 
     Source: Sup-tickets, Yin et al. (2022), arXiv:2205.15322, as coded by its authors.
 
