@@ -59,13 +59,14 @@ class Halves(ForwardMask):
 class Everything(Counting):
     """A rule that has every optional part that can be seen in a training."""
 
+    penalty: float = 0.0
     needs_dense = "it is here to show that"
 
     def grow_init(self, views: Mapping[str, LayerView]):
         return lambda name, grown: torch.full((grown.numel(),), 7.0, dtype=torch.float64)
 
     def gradient_penalty(self, view: LayerView, step: int, generator: torch.Generator, *, rate: float) -> Tensor:
-        return torch.ones_like(view.values) / rate
+        return torch.full_like(view.values, self.penalty / rate)
 
     def forward_masks(self, topology: Topology) -> dict[str, ForwardMask]:
         return {name: Halves() for name in topology}
@@ -151,13 +152,28 @@ def test_every_part_is_asked_for_in_a_training():
     model = prepared(rule)
     halved = model[0].dense_weight()
     torch.testing.assert_close(halved, sk.sparsify(mlp(6, 4), TOPOLOGY)[0].dense_weight() / 2)
-    before = model[0].values()
     (update,) = train(model, torch.optim.SGD(model.parameters(), lr=0.5), rule, (6,), steps=1)
     assert update.num_grown == 1
     assert model[0].values()[-1] == 7.0
-    moved = before[1:] - model[0].values()[:-1]
-    assert (moved - 1.0).abs().max() < 1.0, "the penalty of 1 / rate moves each value by about one"
     assert int(model[0].rule_state["count"]) == 101
+
+
+def test_a_penalty_is_added_to_the_gradients_of_a_step():
+    values = []
+    for penalty in (0.0, 3.0):
+        rule = Everything(penalty=penalty)
+        model = prepared(rule)
+        train(model, torch.optim.SGD(model.parameters(), lr=0.5), rule, (6,), steps=1, first=1)
+        values.append(model[0].values())
+    torch.testing.assert_close(values[0] - values[1], torch.full((12,), 3.0, dtype=torch.float64))
+
+
+def test_layers_that_have_a_state_keep_it_where_others_get_their_first():
+    plain = mlp(6, 4, 4)
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5))
+    model[2].set_rule_state({"count": torch.tensor(8)})
+    states = with_initial_state(Counting(), sk.views(model))
+    assert {name: int(view.state["count"]) for name, view in states.items()} == {"0": 0, "2": 8}
 
 
 def test_a_wrapper_hands_on_every_part_but_those_that_it_defines():
