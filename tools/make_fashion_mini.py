@@ -73,7 +73,7 @@ def read(path: Path, header: int) -> np.ndarray:
     content = gzip.decompress(path.read_bytes())
     found = hashlib.sha256(content).hexdigest()
     if found != RELEASED[path.name]:
-        raise ValueError(f"{path.name} must be the released file, got sha256 {found}; take it from {PACKAGE}")
+        raise ValueError(f"{path.name} must be the released file, got sha256 {found}. Take it from {PACKAGE}")
     return np.frombuffer(content, np.uint8, offset=header)
 
 

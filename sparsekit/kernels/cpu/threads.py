@@ -102,4 +102,4 @@ def _announced(kernel: Callable):
 
 def _say_compiling(kernel: Callable) -> None:
     name = f"{kernel.__module__.rpartition('.')[2]}.{kernel.__name__}"
-    sys.stderr.write(f"sparsekit: compiling the sparse kernel {name} for this processor, once. A minute at most ...\n")
+    sys.stderr.write(f"sparsekit: compiling the sparse kernel {name} for this processor, once (a minute at most) ...\n")
