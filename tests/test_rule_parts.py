@@ -134,6 +134,22 @@ def test_a_state_starts_once_and_is_updated_at_every_step_or_on_rewiring_steps_o
         assert int(model[0].rule_state["count"]) == count
 
 
+@pytest.mark.parametrize("replaces_step", [True, False])
+def test_an_attached_rule_updates_its_state_once_a_step_as_a_training_does(replaces_step):
+    @dataclass(frozen=True, kw_only=True)
+    class Replacing(Counting):
+        replaces_step: bool = True
+
+    model, rule = prepared(Counting()), Replacing(replaces_step=replaces_step)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    sk.attach(model, optimizer, rule)
+    for _ in range(5):
+        model(torch.ones(2, 6, dtype=torch.float64)).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert int(model[0].rule_state["count"]) == 5
+
+
 def test_a_state_that_is_there_is_kept_and_one_that_is_missing_says_so():
     rule, model = Counting(), prepared(Counting())
     views = sk.views(model)

@@ -177,9 +177,10 @@ class Attachment:
         self._unseen.end_step()
         if self._found_inf():
             return
-        if self.rule.is_due(self.step) and not replaces_update(self.rule):
+        is_due = self.rule.is_due(self.step)
+        if is_due and not replaces_update(self.rule):
             self._rewire()
-        elif updates_every_step(self.rule):
+        elif not is_due and updates_every_step(self.rule):
             views = rule_views(self.model, self.rule, self._stop_capture())
             update_state(self.model, self.rule, views, self.step, self._draws)
         self._stop_capture()

@@ -40,7 +40,7 @@ def test_a_key_reaches_the_kernel_and_a_change_there_is_drawn_pixel_by_pixel(not
     slider = book.page.locator(".widget-hslider", has_text="Connections").get_by_role("slider")
     book.press(slider, "ArrowRight", times=4)
     book.wait_until(slider, "aria-valuenow", "7")
-    assert book.python("moved[-1]") == 7
+    book.wait_for("moved and moved[-1] == 7")
     assert book.printed() == "kept 3\n"
     canvas = book.page.get_by_role("img", name="4 bars")
     assert book.count_pixels(canvas, "#12355b") == 40
