@@ -61,7 +61,9 @@ class History:
         measured = [row.value for row in self.rows if row.name == name]
         if not measured:
             known = ", ".join(sorted({row.name for row in self.rows}))
-            raise ValueError(f"the name must be one of {known or '(nothing measured)'}, got {name!r}")
+            raise ValueError(
+                f"the name must be one of {known or '(nothing measured)'}, got {name!r}. Choose one of them"
+            )
         return measured
 
     def last(self, name: str) -> float:

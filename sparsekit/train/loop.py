@@ -175,7 +175,9 @@ def backward(
 def _sizes(size: int, parts: int) -> list[int]:
     """Return how many samples each micro-batch has, as equally as possible."""
     if check_integer("micro_batches", parts, least=1) > size:
-        raise ValueError(f"a batch must hold at least one sample per micro-batch, got {size} samples")
+        raise ValueError(
+            f"a batch must hold at least one sample per micro-batch, got {size} samples. Lower micro_batches"
+        )
     return [size // parts + (number < size % parts) for number in range(parts)]
 
 

@@ -86,7 +86,9 @@ class Lab:
             ValueError: if all weights are 0, there is not one per ticket, or a word is unknown.
         """
         if len(weights) != len(self.tickets) or not any(weights):
-            raise ValueError(f"weights must be {len(self.tickets)} numbers, at least one above 0, got {list(weights)}")
+            raise ValueError(
+                f"weights must be {len(self.tickets)} numbers, at least one above 0, got {list(weights)}. Give one per ticket"
+            )
         chosen = tuple(number for number, weight in enumerate(weights) if weight)
         stack, chosen_weights = self._stack(chosen), [weights[number] for number in chosen]
         best, union = (

@@ -57,7 +57,7 @@ class Guided(Candidates):
             )
         check_range(self, dense_from=(0, 1))
         if self.sampler not in ("replacement", "exact"):
-            raise ValueError(f"sampler must be 'replacement' or 'exact', got {self.sampler!r}")
+            raise ValueError(f"sampler must be 'replacement' or 'exact', got {self.sampler!r}. Choose one of them")
 
     @abstractmethod
     def guide(
