@@ -70,7 +70,7 @@ def test_empty_and_full_layers_and_changes_of_some_layers_survive_the_file(tmp_p
 def test_steps_must_come_in_order():
     journal = recorded(Journal(topologies(1)[0]), topologies(3))
     for step in (20, 3):
-        with pytest.raises(ValueError, match=f"rewirings must come in order, got step {step} after step 20"):
+        with pytest.raises(ValueError, match=f"rewirings must come in order, got step {step} after 20"):
             journal.add(step, TopologyUpdate({}, {}))
     assert len(journal) == 2
 

@@ -84,7 +84,7 @@ class Journal:
         """
         if self.entries and step <= self.entries[-1][0]:
             raise ValueError(
-                f"rewirings must come in order, got step {step} after step {self.entries[-1][0]}. Call cut_at(step) first"
+                f"rewirings must come in order, got step {step} after {self.entries[-1][0]}. Call cut_at(step) first"
             )
         update = TopologyUpdate(
             *({name: at.cpu() for name, at in part.items()} for part in (update.dropped, update.grown))
