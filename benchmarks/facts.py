@@ -174,6 +174,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10, help="how many, from 0")
     parser.add_argument("--folder", type=Path, default=Path("runs/facts"), help="where the runs are saved")
     options = parser.parse_args()
+    if unknown := set(options.facts) - {*FACTS, "tickets"}:
+        parser.error(f"facts must be among {', '.join([*FACTS, 'tickets'])}, got {', '.join(sorted(unknown))}")
     torch.set_num_threads(1)
     for name in options.facts:
         measure = (

@@ -147,6 +147,15 @@ def test_a_checkpoint_of_another_version_is_refused_by_that_reason(version, tmp_
         load_checkpoint(tmp_path / "c.pt")
 
 
+def test_a_rules_state_by_the_name_of_an_earlier_version_is_refused_and_not_left_out(tmp_path):
+    model, made = trained()
+    layer = next(module for module in model.modules() if hasattr(module, "rule_state"))
+    layer.register_buffer("memory_signs", torch.ones(2))
+    save_checkpoint(tmp_path / "c.pt", model, made, step=3)
+    with pytest.raises(CheckpointError, match=r"memory_signs\. .* or use the version that wrote it"):
+        restore(load_checkpoint(tmp_path / "c.pt"), *trained())
+
+
 def test_a_file_with_parts_missing_is_refused(tmp_path):
     torch.save({"format": FORMAT, "step": 3}, tmp_path / "c.pt")
     with pytest.raises(CheckpointError, match=r"must .*, got .*\. [A-Z]"):

@@ -121,7 +121,9 @@ def test_a_part_is_there_when_all_its_members_are():
         def init_state(self, views):
             return {}
 
-    assert part_of(Half(), HasState) is None
+    with pytest.raises(TypeError, match="Half must define init_state, update_state, every_step together"):
+        part_of(Half(), HasState)
+    assert part_of(Shifting(), HasState) is None
     assert part_of(Counting(), HasState) is not None
     assert set(members_of(HasState)) == {"every_step", "init_state", "update_state"}
 

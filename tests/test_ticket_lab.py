@@ -151,7 +151,7 @@ def test_a_lab_leaves_the_model_as_it_was():
 
 @pytest.mark.parametrize("weights", [[1.0], [0.0, 0.0, 0.0]])
 def test_a_lab_refuses_weights_that_choose_nothing(weights):
-    with pytest.raises(ValueError, match="must be 3 numbers, one above 0 or more"):
+    with pytest.raises(ValueError, match="must be 3 numbers, not all of them 0"):
         Lab.of(tickets(), net(), test=batch(1), train=batch(2)).try_out(weights)
 
 

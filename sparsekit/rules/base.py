@@ -6,7 +6,7 @@ What only some rules have is optional. `parts.py` lists these parts, with one sm
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int64
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.flops import Pass
+from sparsekit.rules.parts import check_names
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.utils.settings import CheckedSettings
 
@@ -32,6 +33,10 @@ class Rule(CheckedSettings, ABC):
     """
 
     needs_gradients: bool = False
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        check_names(cls)
 
     @abstractmethod
     def is_due(self, step: int) -> bool:
@@ -87,6 +92,10 @@ class Candidates(ABC):
     """
 
     needs_gradients: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        check_names(cls)
 
     @abstractmethod
     def __call__(

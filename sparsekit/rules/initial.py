@@ -17,6 +17,7 @@ from sparsekit.rules.parts import (
     HasState,
     NeedsDense,
     PreparesLayers,
+    check_state,
     part_of,
 )
 from sparsekit.topology import Topology
@@ -68,7 +69,9 @@ def prepare_layers(
             layer.forward_mask = masks.get(name)
     check_prepared(rule, model)
     if (part := part_of(rule, PreparesLayers)) is not None:
-        for name, state in part.prepare_layers(model, plain, sampled or topology_of(model)).items():
+        initial = part.prepare_layers(model, plain, sampled or topology_of(model))
+        check_state(f"{type(rule).__name__}.prepare_layers(...)", initial, layers)
+        for name, state in initial.items():
             layers[name].set_rule_state(state)
 
 
@@ -88,6 +91,7 @@ def with_initial_state(rule: Rule, views: Mapping[str, LayerView]) -> dict[str, 
     if part is None or all(view.state for view in views.values()):
         return dict(views)
     initial = part.init_state(views)
+    check_state(f"{type(rule).__name__}.init_state(...)", initial, views)
     return {name: replace(view, state=view.state or initial.get(name, view.state)) for name, view in views.items()}
 
 

@@ -1,10 +1,10 @@
 """What a rule may have beside `is_due` and `propose`: optional parts, each a small protocol. Most rules have none.
 
-A rule has a part by defining its members, and no base class lists them. Training asks for each part in one place:
-`initial.py` asks before the first step, and `train/rule_step.py` asks at a step.
+A rule has a part by defining all of its members, and no base class lists them. Training asks for each part in one
+place: `initial.py` asks before the first step, and `train/rule_step.py` asks at a step.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Protocol, TypeVar, cast
 
@@ -16,6 +16,7 @@ from sparsekit.layers.masked import ForwardMask
 from sparsekit.rewiring.capture import LayerView
 from sparsekit.rewiring.update import GrowInit
 from sparsekit.topology import Topology
+from sparsekit.utils.checks import must_be
 
 State = Mapping[str, Mapping[str, Tensor]]  # by layer and name
 
@@ -163,6 +164,16 @@ PARTS: tuple[type, ...] = (
     LooksAhead,
 )
 
+# Names of earlier versions. What still has them would be ignored.
+EARLIER_NAMES = {
+    "begin": "initial_topology",
+    "first_values": "grow_init",
+    "prepare": "prepare_layers",
+    "pull": "gradient_penalty",
+    "remember": "update_state",
+    "thinnings": "forward_masks",
+}
+
 
 @cache
 def members_of(protocol: type) -> tuple[str, ...]:
@@ -173,9 +184,49 @@ def members_of(protocol: type) -> tuple[str, ...]:
 def part_of(rule: object, protocol: type[P]) -> P | None:
     """Return the rule as one that has a part, or None if it does not have it.
 
+    Raises:
+        TypeError: if the rule defines some members of the part, but not all. It would be ignored without a word.
+
     Example:
         >>> from sparsekit.rules import RigL, TopKAST
         >>> part_of(RigL(stop=10), HasGrowInit) is None, part_of(TopKAST(stop=10), HasGrowInit) is None
         (True, False)
     """
-    return cast(P, rule) if all(hasattr(rule, name) for name in members_of(protocol)) else None
+    members = members_of(protocol)
+    missing = [name for name in members if not hasattr(rule, name)]
+    if missing and len(missing) < len(members):
+        raise TypeError(
+            f"{type(rule).__name__} must define {', '.join(members)} together, got no {' and no '.join(missing)}. "
+            "Define what is missing as well, as in rules/parts.py"
+        )
+    return None if missing else cast(P, rule)
+
+
+def check_names(owner: type) -> None:
+    """Raise TypeError if a class has a method by which optional parts used to go. Nobody would ever call it."""
+    for earlier, name in EARLIER_NAMES.items():
+        if callable(getattr(owner, earlier, None)):
+            raise TypeError(
+                f"{owner.__name__} must name its optional parts as in rules/parts.py, got {earlier}. Rename it to "
+                f"{name}, or to a name of your own if it is no such part"
+            )
+
+
+def check_state(what: str, state: object, layers: Iterable[str]) -> None:
+    """Raise unless a state is tensors by layer and name.
+
+    Raises:
+        TypeError: if it is something else.
+        ValueError: if it is that of a layer which is not there.
+    """
+    way = "return {layer name: {name: tensor}}, which may be empty"
+    must_be(what, state, Mapping, way)
+    for name, of_layer in cast(State, state).items():
+        must_be(f"{what}[{name!r}]", of_layer, Mapping, way)
+        for key, value in of_layer.items():
+            must_be(f"{what}[{name!r}][{key!r}]", value, Tensor, way)
+    if unknown := set(cast(State, state)) - set(layers):
+        raise ValueError(
+            f"{what} must be of the layers {', '.join(layers)}, got {', '.join(sorted(map(str, unknown)))}. Take the "
+            "names of the views"
+        )

@@ -175,7 +175,7 @@ def _check_fits(saved: Mapping[str, torch.Tensor], model: nn.Module) -> None:
     if differing := sorted(set(saved) ^ set(own)):
         raise CheckpointError(
             f"the checkpoint must come from a model like this one, got different entries: {', '.join(differing[:5])}. "
-            "Build the model as it was built then"
+            "Build the model as it was built then, or use the version that wrote it"
         )
     # The number of connections may differ. Everything else has its shape.
     fixed = [name for name in own if name.rpartition(".")[2] not in ("indices", "packed_weight")]

@@ -1,6 +1,7 @@
 """What a training asks a rule for at a step beside `is_due` and `propose`, which is its optional parts."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import nn
@@ -12,7 +13,16 @@ from sparsekit.rewiring.capture import LayerIO, LayerView, views
 from sparsekit.rewiring.update import GrowInit, zero_init
 from sparsekit.rules.base import Rule
 from sparsekit.rules.initial import with_initial_state
-from sparsekit.rules.parts import HasGradientPenalty, HasGrowInit, HasState, LooksAhead, ReplacesUpdate, part_of
+from sparsekit.rules.parts import (
+    HasGradientPenalty,
+    HasGrowInit,
+    HasState,
+    LooksAhead,
+    ReplacesUpdate,
+    check_state,
+    part_of,
+)
+from sparsekit.utils.checks import must_be
 
 
 def looks_at(rule: Rule, step: int) -> bool:
@@ -68,7 +78,18 @@ def add_gradient_penalty(
     for name, view in views(model).items():
         if (grad := layers[name].param.grad) is not None:
             penalty = part.gradient_penalty(view, step, generator, rate=rate)
+            _check_penalty(rule, penalty, view)
             grad += layers[name].pack(view.topology, penalty.to(grad.dtype))
+
+
+def _check_penalty(rule: Rule, penalty: object, view: LayerView) -> None:
+    what = f"{type(rule).__name__}.gradient_penalty(...)"
+    must_be(what, penalty, torch.Tensor, "return a number for each connection of the view")
+    if (shape := tuple(cast(torch.Tensor, penalty).shape)) != (view.topology.count,):
+        raise ValueError(
+            f"{what} must have shape ({view.topology.count},) for {view.name}, got {shape}. Return a number for each "
+            "connection of the view"
+        )
 
 
 def rule_views(model: nn.Module, rule: Rule, io: Mapping[str, LayerIO]) -> dict[str, LayerView]:
@@ -88,7 +109,7 @@ def update_state(
     """Keep the rule's new state in the layers. Most rules have none."""
     if (part := part_of(rule, HasState)) is None:
         return
-    if new := part.update_state(views, step, generator):
-        layers = sparse_layers(model)
-        for name, state in new.items():
-            layers[name].set_rule_state(state)
+    new, layers = part.update_state(views, step, generator), sparse_layers(model)
+    check_state(f"{type(rule).__name__}.update_state(...)", new, layers)
+    for name, state in new.items():
+        layers[name].set_rule_state(state)

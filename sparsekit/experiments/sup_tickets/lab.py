@@ -87,7 +87,7 @@ class Lab:
         """
         if len(weights) != len(self.tickets) or not any(weights):
             raise ValueError(
-                f"weights must be {len(self.tickets)} numbers, one above 0 or more, got {list(weights)}. Give one per ticket"
+                f"weights must be {len(self.tickets)} numbers, not all of them 0, got {list(weights)}. Give one a ticket"
             )
         chosen = tuple(number for number, weight in enumerate(weights) if weight)
         stack, chosen_weights = self._stack(chosen), [weights[number] for number in chosen]
