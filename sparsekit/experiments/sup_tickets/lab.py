@@ -86,8 +86,9 @@ class Lab:
             ValueError: if all weights are 0, there is not one per ticket, or a word is unknown.
         """
         if len(weights) != len(self.tickets) or not any(weights):
+            count = len(self.tickets)
             raise ValueError(
-                f"weights must be {len(self.tickets)} numbers, not all of them 0, got {list(weights)}. Give one a ticket"
+                f"weights must be {count} numbers, not all of them 0, got {list(weights)}. Give one a ticket"
             )
         chosen = tuple(number for number, weight in enumerate(weights) if weight)
         stack, chosen_weights = self._stack(chosen), [weights[number] for number in chosen]
