@@ -6,10 +6,10 @@ from helpers import batch_for, mlp, sparse
 from torch.nn.functional import cross_entropy
 
 import sparsekit as sk
-from sparsekit.rules import Draw, DropGrow, Rule
+from sparsekit.rules import DeepR, Draw, DropGrow, Rule, WrappedRule
 from sparsekit.rules.cycles import Cycles
 from sparsekit.rules.initial import prepare_layers
-from sparsekit.rules.parts import EARLIER_NAMES, PARTS, members_of
+from sparsekit.rules.parts import EARLIER_NAMES, PARTS, HasState, members_of, part_of
 from sparsekit.topology import Topology
 
 
@@ -77,6 +77,23 @@ def test_a_method_with_the_earlier_name_of_a_part_is_refused_with_the_new_one(ea
 def test_a_setting_may_have_such_a_name_and_the_new_names_exist():
     rule_with(begin=3)
     assert set(EARLIER_NAMES.values()) <= {name for part in PARTS for name in members_of(part)}
+
+
+def test_a_part_of_a_wrapper_that_fails_is_not_taken_from_the_base():
+    class Wrapper(WrappedRule):
+        base = DeepR(stop=9)
+        is_due, propose = Mine.is_due, Mine.propose
+
+    class Failing(Wrapper):
+        @property
+        def every_step(self):
+            return self.not_there
+
+    assert part_of(Wrapper(), HasState)
+    with pytest.raises(TypeError, match=r"Failing\.every_step must give a value, got an AttributeError within it"):
+        part_of(Failing(), HasState)
+    with pytest.raises(TypeError, match=r"Own\.needs_gradients must give .* a field base that is missing"):
+        train_by_step(type("Own", (WrappedRule, Mine), {})())
 
 
 @pytest.mark.parametrize("train", [train_by_step, train_attached])

@@ -23,7 +23,12 @@ class WrappedRule(Rule):
         return self.base.training_flops(cost)
 
     def __getattr__(self, name: str) -> Any:
-        # Python asks here only for what it does not find, such as optional parts that the wrapper does not define.
+        # Only what Python does not find here: optional parts that the wrapper does not define itself.
+        if hasattr(type(self), name):  # it does, and the base's must not take the place of one that fails
+            raise TypeError(
+                f"{type(self).__name__}.{name} must give a value, got an AttributeError within it. Look at what it "
+                "reads, for example a field base that is missing"
+            )
         if name in _OPTIONAL:
             return getattr(self.base, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
