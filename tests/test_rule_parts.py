@@ -200,6 +200,7 @@ def test_a_wrapper_hands_on_every_part_but_those_that_it_defines():
     assert not [part for part in PARTS if part_of(Wrapped(base=Static()), part)]
     assert [step for step in range(4) if rule.is_due(step)] == [0, 1, 2]
     assert rule == replace(rule) != Wrapped(base=Static())
+    assert not hasattr(rule, "__name__"), "which its class has, and pytest asks for"
 
 
 @pytest.mark.parametrize("name", names("rule"))

@@ -127,10 +127,11 @@ print(inspect.getsource(sk.train_step).rpartition('"""')[2].strip("\n"))
 # - `rule.is_due(step)` says whether this is a rewiring step. A **rule** is a frozen value such as
 #   `RigL(stop=750, every=25)`.
 # - `backward` runs the batch forward and backward. It returns the loss and the accuracy, and `io` holds what the layers
-#   saw, if the rule wants to look. SET never looks. RigL looks on rewiring steps.
+#   saw, if `what_to_capture` says that the rule wants to look. SET never looks. RigL looks on rewiring steps.
 # - `add_gradient_penalty` adds what a few rules want in the gradients, such as noise. Most rules want nothing.
-# - `optimizer.step()` updates the weights, as in any training. With RigL a rewiring takes its place, so the line is
-#   skipped then.
+# - `optimizer.step()` updates the weights, as in any training. With RigL a rewiring takes its place. Then
+#   `replaces_update` is true, so the line is skipped.
+# - `due or updates_every_step(rule)` is true on rewiring steps, and at every step for the few rules that must watch.
 # - `rule_views` collects all that a rule may see, which is the connections, values and gradients of each layer.
 # - `rule.propose` returns the new topology and changes nothing. Then `rewire` makes the change. Dropped weights become
 #   zero, grown ones start where `grow_init_for` says (usually at zero), and the optimizer state (momentum and the like)

@@ -23,8 +23,8 @@ class WrappedRule(Rule):
         return self.base.training_flops(cost)
 
     def __getattr__(self, name: str) -> Any:
-        # Only what Python does not find here: optional parts that the wrapper does not define itself.
-        if hasattr(type(self), name):  # it does, and the base's must not take the place of one that fails
+        # Python asks here only for what it does not find, such as optional parts that the wrapper does not define.
+        if any(name in vars(cls) for cls in type(self).__mro__):  # it does, but its property has failed
             raise TypeError(
                 f"{type(self).__name__}.{name} must give a value, got an AttributeError within it. Look at what it "
                 "reads, for example a field base that is missing"
