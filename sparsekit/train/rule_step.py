@@ -54,10 +54,10 @@ def what_to_capture(rule: Rule, step: int, probes: Sequence[Batch]) -> bool | Se
     Raises:
         ValueError: if the rule must see several batches and none are given.
     """
-    if not (rule.needs_gradients and looks_at(rule, step)):
+    if not rule.needs_gradients:
         return False
     if not rule.is_due(step):
-        return True
+        return updates_every_step(rule)
     if not probes and (count := probe_batches(rule)) > 1:
         raise ValueError(
             f"this rule needs to see {count} batches on a rewiring step, got none as probes. Give train_step "
