@@ -79,12 +79,12 @@ class DeepR(Periodic):
 
 
 def _known_signs(view: LayerView) -> Tensor:
-    """Return the sign of each connection, or 0 for those that the last rewiring grew."""
+    """The sign of each connection, or 0 for those that came at the last rewiring."""
     before = LayerTopology(view.topology.shape, view.state["positions"])
+    if not before.count:
+        return torch.zeros_like(view.values)
     position = before.position_of(view.topology.indices)
-    signs, is_old = torch.zeros_like(view.values), position >= 0
-    signs[is_old] = view.state["signs"][position[is_old]].to(view.values)
-    return signs
+    return torch.where(position >= 0, view.state["signs"][position.clamp(min=0)].to(view.values), 0)
 
 
 def _signs_from_now(view: LayerView, generator: torch.Generator) -> Tensor:
