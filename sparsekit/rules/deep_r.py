@@ -79,7 +79,7 @@ class DeepR(Periodic):
 
 
 def _known_signs(view: LayerView) -> Tensor:
-    """The sign of each connection, or 0 for those that came at the last rewiring."""
+    """Return the sign of each connection, or 0 for those that the last rewiring grew."""
     before = LayerTopology(view.topology.shape, view.state["positions"])
     if not before.count:
         return torch.zeros_like(view.values)
