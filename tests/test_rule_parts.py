@@ -128,6 +128,16 @@ def test_a_part_is_there_when_all_its_members_are():
     assert set(members_of(HasState)) == {"every_step", "init_state", "update_state"}
 
 
+def test_members_that_only_the_rule_itself_has_count_as_those_of_its_class():
+    class Unfrozen(Shifting):
+        init_state, update_state = Counting.init_state, Counting.update_state
+
+        def __init__(self):
+            object.__setattr__(self, "every_step", True)
+
+    assert part_of(Unfrozen(), HasState) is not None
+
+
 def test_a_state_starts_once_and_is_updated_at_every_step_or_on_rewiring_steps_only():
     for every_step, count in ((True, 5), (False, 3)):
         rule = Counting(every_step=every_step)

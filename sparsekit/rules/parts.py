@@ -4,7 +4,7 @@ A rule has a part by defining all of its members, and no base class lists them. 
 place: `initial.py` asks before the first step, and `train/rule_step.py` asks at a step.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Protocol, TypeVar, cast
 
@@ -192,28 +192,14 @@ def part_of(rule: object, protocol: type[P]) -> P | None:
         >>> part_of(RigL(stop=10), HasGrowInit) is None, part_of(TopKAST(stop=10), HasGrowInit) is None
         (True, False)
     """
-    if hasattr(type(rule), "__getattr__"):  # a wrapper, whose parts are those of the rule inside
-        has_part = _has_all(type(rule).__name__, protocol, lambda name: hasattr(rule, name))
-    else:
-        has_part = _class_has_part(type(rule), protocol)
-    return cast(P, rule) if has_part else None
-
-
-@cache
-def _class_has_part(cls: type, protocol: type) -> bool:
-    fields = getattr(cls, "__dataclass_fields__", {})
-    return _has_all(cls.__name__, protocol, lambda name: hasattr(cls, name) or name in fields)
-
-
-def _has_all(owner: str, protocol: type, has: Callable[[str], bool]) -> bool:
     members = members_of(protocol)
-    missing = [name for name in members if not has(name)]
+    missing = [name for name in members if not hasattr(rule, name)]
     if missing and len(missing) < len(members):
         raise TypeError(
-            f"{owner} must define {', '.join(members)} together, got no {' and no '.join(missing)}. "
+            f"{type(rule).__name__} must define {', '.join(members)} together, got no {' and no '.join(missing)}. "
             "Define what is missing as well, as in rules/parts.py"
         )
-    return not missing
+    return None if missing else cast(P, rule)
 
 
 def check_names(owner: type) -> None:
@@ -226,15 +212,13 @@ def check_names(owner: type) -> None:
             )
 
 
-def check_state(what: str, state: object, layers: Mapping[str, object]) -> None:
+def check_state(what: str, state: object, layers: Iterable[str]) -> None:
     """Raise unless a state is tensors by layer and name.
 
     Raises:
         TypeError: if it is something else.
         ValueError: if it is that of a layer which is not there.
     """
-    if isinstance(state, Mapping) and all(name in layers and _is_of_layer(one) for name, one in state.items()):
-        return
     way = "return {layer name: {name: tensor}}, which may be empty"
     must_be(what, state, Mapping, way)
     for name, of_layer in cast(State, state).items():
@@ -246,7 +230,3 @@ def check_state(what: str, state: object, layers: Mapping[str, object]) -> None:
             f"{what} must be of the layers {', '.join(layers)}, got {', '.join(sorted(map(str, unknown)))}. Take the "
             "names of the views"
         )
-
-
-def _is_of_layer(state: object) -> bool:
-    return isinstance(state, Mapping) and all(isinstance(value, Tensor) for value in state.values())

@@ -22,12 +22,12 @@ from sparsekit.topology import Topology
 from sparsekit.train.rule_step import (
     add_gradient_penalty,
     grow_init_for,
-    looks_at,
     probe_batches,
     replaces_update,
     rule_views,
     update_state,
     updates_every_step,
+    what_to_capture,
 )
 from sparsekit.train.unseen import UnseenUpdates, make_hooked
 from sparsekit.utils.seeds import generator
@@ -227,7 +227,7 @@ class Attachment:
 
     def _prepare(self) -> None:
         """Record the coming backward passes if the next step is a rewiring step that needs them."""
-        if not (self.rule.needs_gradients and looks_at(self.rule, self.step)):
+        if not what_to_capture(self.rule, self.step, ()):
             self._stop_capture()
         elif self._capture is None:
             self._capture = capture_io(self.model)

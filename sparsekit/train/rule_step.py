@@ -25,11 +25,6 @@ from sparsekit.rules.parts import (
 from sparsekit.utils.checks import must_be
 
 
-def looks_at(rule: Rule, step: int) -> bool:
-    """Whether a rule is shown the layers at this step: when it is due, or its state is updated at every step."""
-    return rule.is_due(step) or updates_every_step(rule)
-
-
 def updates_every_step(rule: Rule) -> bool:
     """Whether a rule has a state that is updated at every step."""
     part = part_of(rule, HasState)
