@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from sparsekit import datasets
@@ -259,8 +259,12 @@ class Work:
 
     def evaluate(self) -> Evaluation:
         """Measure the model on the test examples."""
+        return evaluate(self.model, self.test_batches())
+
+    def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the test examples as the network takes them."""
         in_order = datasets.batches_in_order(self.data.test, EVALUATION_BATCH)
-        return evaluate(self.model, ((self.data.prepare(x), y) for x, y in in_order))
+        return ((self.data.prepare(x), y) for x, y in in_order)
 
     def save(self) -> None:
         """Write rows and checkpoint, from which the run continues."""

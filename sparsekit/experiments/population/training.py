@@ -83,6 +83,10 @@ class Population:
         """Hand everything that was trained back to the members' models and optimizers."""
         self.exchange.scatter(self.topologies)
 
+    def scatter_topologies(self) -> None:
+        """Hand the topologies alone back to the members' models."""
+        self.exchange.scatter_topologies(self.topologies)
+
     def step(
         self, inputs: Tensor, labels: Tensor, step: int, learning_rate: float, *, label_smoothing: float = 0.0
     ) -> list[Outcome]:
