@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,7 @@ class Work:
         self._sweep()
         (self.folder / "metrics.jsonl").unlink(missing_ok=True)
         self.journal = Journal.create(self.folder / "journal", topology_of(self.model))
-        write_text(self.folder / "code.txt", code_version())
+        write_text(self.folder / "code.txt", _code_of_process())
         write_experiment(self.folder, self.experiment)
 
     def _resume(self, state: dict[str, Any]) -> None:
@@ -275,6 +275,12 @@ class Work:
         path = self.folder / "checkpoint.pt"
         save_checkpoint(path, self.model, self.optimizer, step=self.done, extra=records, generator=self.draws)
         self.saved_at = time.monotonic()
+
+
+@cache
+def _code_of_process() -> str:
+    """Return the version of the code that this process has imported, whatever happens to the checkout later."""
+    return code_version()
 
 
 def _load_beside(folder: Path, root: str | Path | None, name: str) -> nn.Module:

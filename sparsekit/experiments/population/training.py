@@ -125,7 +125,7 @@ class Population:
                 outputs = per_member(self.model(from_rows(rows.repeat(repeats))), self.size)
                 targets = labels.expand(self.size, -1)
                 losses += F.cross_entropy(outputs, targets, reduction="none").double().sum(1)
-                hits += (outputs.argmax(1) == targets).sum(1)
+                hits += _hits(outputs, targets)
                 count += len(labels)
         pairs = zip((losses / count).tolist(), (hits.double() / count).tolist(), strict=True)
         return [Evaluation(loss=loss, accuracy=accuracy, count=count) for loss, accuracy in pairs]
@@ -134,7 +134,7 @@ class Population:
         outputs, targets = per_member(self.model(inputs), self.size), labels.T.contiguous()
         losses = F.cross_entropy(outputs, targets, reduction="none", label_smoothing=label_smoothing).mean(1)
         losses.sum().backward()
-        hits, count = (outputs.detach().argmax(1) == targets).sum(1), len(labels)
+        hits, count = _hits(outputs.detach(), targets), len(labels)
         return [
             StepStats(loss=loss, correct=float(correct), count=count)
             for loss, correct in zip(losses.tolist(), hits.tolist(), strict=True)
@@ -218,6 +218,11 @@ class Population:
             for name, layer in layers.items()
         }
         return with_initial_state(member.rule, views)
+
+
+def _hits(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return how many labels each member predicts correctly."""
+    return (outputs.max(1).indices == targets).sum(1)  # many times as fast as argmax(1)
 
 
 def _chosen(parts: Sequence[Tensor], numbers: Sequence[int]) -> Iterator[Tensor]:
