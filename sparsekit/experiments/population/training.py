@@ -145,7 +145,8 @@ class Population:
         """Take an optimizer step, which leaves some members as they are."""
         if len(resting) == self.size:
             return
-        before = [(part, part.clone()) for numbers in self._trained() for part in _chosen(numbers, resting)]
+        trained = self._trained() if resting else ()
+        before = [(parts[number], parts[number].clone()) for parts in trained for number in resting]
         self.optimizer.step()
         for part, copy in before:
             part.copy_(copy)
@@ -223,10 +224,6 @@ class Population:
 def _hits(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return how many labels each member predicts correctly."""
     return (outputs.max(1).indices == targets).sum(1)  # many times as fast as argmax(1)
-
-
-def _chosen(parts: Sequence[Tensor], numbers: Sequence[int]) -> Iterator[Tensor]:
-    return (parts[number] for number in numbers)
 
 
 def _checked(stats: StepStats) -> Outcome:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -11,6 +12,8 @@ from sparsekit.experiments.population.blocks import part_of_features
 from sparsekit.layers import SparseLayer, sparse_layers
 from sparsekit.rewiring.flow import Sums, WholeModel, all_ones_flow, ones_for
 from sparsekit.rewiring.layer_io import LayerIO
+
+SMALL = 2**20  # weights, whose gradient takes 4 MiB
 
 Pairs = dict[str, tuple[Tensor, Tensor]]  # input and output gradient of each layer, by name
 
@@ -47,12 +50,28 @@ class MemberModel(WholeModel):
         return all_ones_flow(self.model, self.arguments)
 
 
+@dataclass(eq=False)
+class MemberIO(LayerIO):
+    """What a member's layer saw. Its gradients come from one product of matrices, since members are small."""
+
+    @cached_property
+    def _gradient(self) -> Tensor:
+        kind = self.layer.kind
+        return sum((kind.output_matrix(g) @ kind.input_matrix(x).T).flatten() for x, g in self.pairs)
+
+    def grad_at(self, indices: Tensor) -> Tensor:
+        """Return the loss gradient at sorted weight positions, existing or missing."""
+        is_small = self.layer.topology.size <= SMALL and self.layer.kind.num_groups == 1
+        return self._gradient.index_select(0, indices) if is_small and self.pairs else super().grad_at(indices)
+
+
 def _io_of(
     pair: tuple[Tensor, Tensor], layer: SparseLayer, name: str, whole: WholeModel, member: int, size: int
 ) -> LayerIO:
-    x, g = (part_of_features(side, member, size) for side in pair)
+    # Copies begin at an address as any other tensor, and so products of matrices give the same bits for any member.
+    x, g = (part_of_features(side, member, size).clone() for side in pair)
     is_finite = bool(g.isfinite().all())
-    return LayerIO(layer, name, whole, pairs=[(x, g)] if is_finite else [], saw_infinite=not is_finite)
+    return MemberIO(layer, name, whole, pairs=[(x, g)] if is_finite else [], saw_infinite=not is_finite)
 
 
 def _record(pairs: Pairs, name: str, layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
