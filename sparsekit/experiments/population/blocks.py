@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sparsekit.kernels import batch_major
 from sparsekit.layers import densify, sparsify
 from sparsekit.layers.convert import KINDS, replace_modules
 from sparsekit.layers.fusing import fuse_relus
@@ -19,8 +20,8 @@ from sparsekit.layers.kinds import Conv2dKind
 from sparsekit.topology import LayerTopology
 from sparsekit.utils.seeds import generator, seeded_rng
 
-# Modules that treat every feature, or every channel, by itself.
-FEATURE_WISE = (nn.Sequential, nn.Flatten, nn.Identity, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+# Modules that treat every feature, or every channel, by itself, and give the same bits wherever it lies.
+FEATURE_WISE = (nn.Sequential, nn.Flatten, nn.Identity, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d)
 
 Members = Sequence[LayerTopology]  # the topologies of one layer, a member each
 
@@ -98,7 +99,19 @@ def per_member(outputs: Float[Tensor, "b outputs"], size: int) -> Float[Tensor, 
     return outputs.T.reshape(size, -1, len(outputs))
 
 
+class MemberPool(nn.AdaptiveAvgPool2d):
+    """This is `torch.nn.AdaptiveAvgPool2d`, which adds up the pixels of a channel in the same order for any member.
+
+    In feature-major memory torch adds up several channels at once, and the last ones in another order.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(batch_major(input))
+
+
 def _wide(name: str, module: nn.Module, size: int) -> nn.Module:
+    if type(module) is nn.AdaptiveAvgPool2d:
+        return MemberPool(module.output_size)
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.momentum is not None:
         dtype = None if module.weight is None else module.weight.dtype
         settings = {"eps": module.eps, "momentum": module.momentum, "affine": module.affine, "dtype": dtype}
