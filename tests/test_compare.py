@@ -182,7 +182,7 @@ def test_only_missing_cells_are_run(tmp_path, monkeypatch):
     list(compare("digits-mlp", ["static"], densities=[0.1], seeds=1, folder=tmp_path, epochs=1))
     made = []
     monkeypatch.setattr(
-        sys.modules["sparsekit.experiments.run"]._Work,
+        sys.modules["sparsekit.experiments.run"].Work,
         "_create",
         lambda self: made.append(self.experiment.seed) or 1 / 0,
     )

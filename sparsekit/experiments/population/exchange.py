@@ -17,6 +17,7 @@ from sparsekit.layers import SparseLayer
 from sparsekit.layers.convert import KINDS
 from sparsekit.layers.transition import Transition
 from sparsekit.topology import LayerTopology
+from sparsekit.train.loop import set_learning_rate
 
 MOMENTUM = "momentum_buffer"
 
@@ -56,7 +57,9 @@ class Slot:
 
     def flat(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return tensors shaped like the members' parameters as one shaped like the wide one."""
-        parts = [x.flatten() if layer is None else layer.unpack(x) for x, layer in zip(tensors, self.layers, strict=True)]
+        parts = [
+            x.flatten() if layer is None else layer.unpack(x) for x, layer in zip(tensors, self.layers, strict=True)
+        ]
         return torch.cat(parts).view(self.wide.shape)
 
     def parts(self, numbers: Tensor, topologies: Mapping[str, Members]) -> tuple[Tensor, ...]:
@@ -109,8 +112,10 @@ class Exchange:
 
     @torch.no_grad()
     def scatter(self, topologies: Mapping[str, Members]) -> None:
-        """Hand topologies, values and momentum back to the members."""
+        """Hand topologies, values, momentum and the learning rate back to the members."""
         self.scatter_topologies(topologies)
+        for optimizer in self.optimizers:
+            set_learning_rate(optimizer, self.wide_optimizer.param_groups[0]["lr"])
         for slot in self.slots:
             for own, values in zip(slot.own, slot.packed(slot.wide, topologies), strict=True):
                 own.data.copy_(values)

@@ -210,6 +210,4 @@ def _run_single(
     until: int | None,
 ) -> list[History]:
     (experiment,) = experiments
-    return [
-        run(experiment, folder, root=root, progress=progress, checkpoint_seconds=checkpoint_seconds, until=until)
-    ]
+    return [run(experiment, folder, root=root, progress=progress, checkpoint_seconds=checkpoint_seconds, until=until)]

@@ -230,4 +230,6 @@ def _checked(stats: StepStats) -> Outcome:
     """Return an outcome without an update, or an error if the loss is not finite."""
     if math.isfinite(stats.loss):
         return stats, None
-    return FloatingPointError(f"the loss must be finite, got {stats.loss}. Lower the learning rate or look at the inputs")
+    return FloatingPointError(
+        f"the loss must be finite, got {stats.loss}. Lower the learning rate or look at the inputs"
+    )

@@ -31,7 +31,9 @@ def recording(model: nn.Module, *, enabled: bool) -> Iterator[Pairs]:
             hook.remove()
 
 
-def member_io(pairs: Pairs, layers: Mapping[str, SparseLayer], whole: WholeModel, member: int, size: int) -> dict[str, LayerIO]:
+def member_io(
+    pairs: Pairs, layers: Mapping[str, SparseLayer], whole: WholeModel, member: int, size: int
+) -> dict[str, LayerIO]:
     """Return what a member's layers saw, as `capture_io` would have recorded it of the member alone."""
     return {name: _io_of(pairs[name], layer, name, whole, member, size) for name, layer in layers.items()}
 
