@@ -223,9 +223,10 @@ def test_members_that_are_killed_between_two_saves_end_as_if_they_had_not(tmp_pa
             raise Failing
         save(self)
 
-    with monkeypatch.context() as patch, pytest.raises(Failing):
+    with monkeypatch.context() as patch:
         patch.setattr(RUN.Work, "save", dying)
-        run_population(EXPERIMENTS, tmp_path, progress=False, checkpoint_seconds=0)
+        with pytest.raises(Failing):
+            run_population(EXPERIMENTS, tmp_path, progress=False, checkpoint_seconds=0)
     steps = [load_checkpoint(tmp_path / one.folder_name / "checkpoint.pt")["step"] for one in EXPERIMENTS]
     assert steps == [4, 3, 3]
     for one, two in zip(run_population(EXPERIMENTS, tmp_path, progress=False), whole, strict=True):

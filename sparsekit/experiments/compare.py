@@ -135,7 +135,7 @@ def compare(
     ]
     for rule in {id(experiment.rule): experiment.rule for experiment in experiments}.values():
         training_flops(rule, Pass(dense=1.0, sparse=1.0))  # what cannot say its cost is refused before training
-    for start in range(0, len(plan), seeds):
+    for start in range(0, len(plan), max(1, seeds)):
         of_method = slice(start, start + seeds)
         results = _timed_runs(experiments[of_method], Path(folder), root)
         for (method, density, _), experiment in zip(plan[of_method], experiments[of_method], strict=True):

@@ -72,7 +72,8 @@ def run(
     run_folder = Path(folder) / experiment.folder_name
     with having_turn(run_folder, tell=progress):
         with seeded_rng(generator(experiment.seed, "before training")):
-            work = Work.begin(experiment, run_folder, root, until)
+            data = datasets.load(experiment.data, root=root, **experiment.data_settings)
+            work = Work.begin(experiment, run_folder, root, until, data)
         work.train_on(progress, checkpoint_seconds, checkpoint_steps)
         return work.history()
 
@@ -134,15 +135,9 @@ class Work:
 
     @classmethod
     def begin(
-        cls,
-        experiment: Experiment,
-        folder: Path,
-        root: str | Path | None,
-        until: int | None,
-        data: datasets.Dataset | None = None,
+        cls, experiment: Experiment, folder: Path, root: str | Path | None, until: int | None, data: datasets.Dataset
     ) -> "Work":
         """Build everything first, so that a bad setting leaves no folder behind. Then create or resume the run."""
-        data = data or datasets.load(experiment.data, root=root, **experiment.data_settings)
         check_fits(experiment, data)
         state = load_checkpoint(folder / "checkpoint.pt") if (folder / "checkpoint.pt").exists() else None
         for_score = data if state is None and experiment.init_from is None else None
@@ -261,9 +256,9 @@ class Work:
         """Measure the model on the test examples."""
         return evaluate(self.model, self.test_batches())
 
-    def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def test_batches(self, size: int = EVALUATION_BATCH) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the test examples as the network takes them."""
-        in_order = datasets.batches_in_order(self.data.test, EVALUATION_BATCH)
+        in_order = datasets.batches_in_order(self.data.test, size)
         return ((self.data.prepare(x), y) for x, y in in_order)
 
     def save(self) -> None:

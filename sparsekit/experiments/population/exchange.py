@@ -129,11 +129,14 @@ class Exchange:
             if not wide.dim():
                 wide.zero_()  # a counter: what was counted here has been added to the members' own
 
-    def scatter_topologies(self, topologies: Mapping[str, Members]) -> None:
-        """Hand topologies back to the members."""
+    def scatter_topologies(self, topologies: Mapping[str, Members], *, of_other_size: bool = False) -> None:
+        """Hand topologies back to the members, or those only that have another number of connections now."""
         for slot in self.slots:
             for layer, new in zip(slot.layers, topologies.get(slot.name or "", ()), strict=False):
-                if layer is not None and layer.topology is not new:
+                if layer is None:
+                    continue
+                is_old = layer.topology.count == new.count if of_other_size else layer.topology is new
+                if not is_old:
                     layer.set_topology(Transition(layer.topology, new))
 
     def _buffers(self) -> list[tuple[Tensor, ...]]:

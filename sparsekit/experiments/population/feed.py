@@ -18,7 +18,7 @@ def batches_of_all(
     A member's part is what `batches_of` gives for its seed.
     """
     whole = data.train.inputs
-    # Floats are prepared once. Of images, which are bytes, a batch at a time is, because floats take four times as much.
+    # Floats are prepared once. Images are bytes, and as floats they would take four times as much memory.
     prepared, prepare = (data.prepare(whole), lambda x: x) if whole.is_floating_point() else (whole, data.prepare)
     orders = torch.stack([order_of(data.train, seed=seed, epoch=epoch) for seed in seeds], dim=1)
     for examples in orders.split(batch_size)[skip:]:

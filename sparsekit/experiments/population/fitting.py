@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from torch import nn
@@ -129,4 +130,4 @@ def _even_parts(group: list[Experiment]) -> list[list[Experiment]]:
     """Cut a group that is too large into parts of about the same size."""
     count = -(-len(group) // MOST_MEMBERS)
     ends = [len(group) * number // count for number in range(count + 1)]
-    return [group[first:last] for first, last in zip(ends, ends[1:], strict=False)]
+    return [group[first:last] for first, last in pairwise(ends)]

@@ -18,6 +18,8 @@ from sparsekit.experiments.run import Work, check_steps, having_turn, run
 from sparsekit.train.history import History, rows_of_epoch
 from sparsekit.utils.seeds import generator, seeded_rng
 
+EVALUATED_AT_ONCE = 250  # examples, so that activations of a dozen members stay in the cache
+
 
 def run_population(
     experiments: Sequence[Experiment],
@@ -155,8 +157,8 @@ def _record(works: Sequence[Work], outcomes: Sequence[Outcome], step: int, epoch
 
 
 def _evaluate(population: Population, works: Sequence[Work], step: int, epoch: int) -> None:
-    population.scatter_topologies()
-    for work, evaluation in zip(works, population.evaluate(works[0].test_batches()), strict=True):
+    population.scatter_densities()
+    for work, evaluation in zip(works, population.evaluate(works[0].test_batches(EVALUATED_AT_ONCE)), strict=True):
         work.rows += rows_of_epoch(step, epoch, evaluation, work.model)
 
 

@@ -83,9 +83,9 @@ class Population:
         """Hand everything that was trained back to the members' models and optimizers."""
         self.exchange.scatter(self.topologies)
 
-    def scatter_topologies(self) -> None:
-        """Hand the topologies alone back to the members' models."""
-        self.exchange.scatter_topologies(self.topologies)
+    def scatter_densities(self) -> None:
+        """Give the members' models as many connections as they have by now, which is all that densities depend on."""
+        self.exchange.scatter_topologies(self.topologies, of_other_size=True)
 
     def step(
         self, inputs: Tensor, labels: Tensor, step: int, learning_rate: float, *, label_smoothing: float = 0.0

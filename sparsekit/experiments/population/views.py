@@ -59,7 +59,8 @@ class MemberIO(LayerIO):
     @cached_property
     def _gradient(self) -> Tensor:
         kind = self.layer.kind
-        return sum((kind.output_matrix(g) @ kind.input_matrix(x).T).flatten() for x, g in self.pairs)
+        ((x, g),) = self.pairs
+        return (kind.output_matrix(g) @ kind.input_matrix(x).T).flatten()
 
     def grad_at(self, indices: Tensor) -> Tensor:
         """Return the loss gradient at sorted weight positions, existing or missing."""
