@@ -13,6 +13,7 @@ from rich.markup import escape
 from sparsekit.cli.options import (
     DataRoot,
     Folder,
+    Initialised,
     Progress,
     Recipe,
     Rule,
@@ -58,6 +59,7 @@ def train(
     seed: Seed = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data")] = None,
     storage: Stored = Storage.masked,
+    init: Initialised = None,
     trick: Tricks = None,
     settings: Settings = None,
     folder: Folder = Path("runs"),
@@ -82,6 +84,7 @@ def train(
         shuffle=shuffle,
         storage=storage.value,
         tricks=tricks,
+        **({"init": init.value} if init else {}),
     )
     show_history(run(experiment, folder, root=data_root, progress=progress))
 
@@ -96,7 +99,9 @@ def lottery(
     finetune_rate: Annotated[float | None, typer.Option(help="learning rate of finetune")] = None,
     control: Annotated[
         list[str] | None,
-        typer.Option("--control", help="reinit, shuffle or signs: the last ticket with that changed, may be repeated"),
+        typer.Option(
+            "--control", help="reinit, shuffle, signs, ...: the last ticket with that changed, may be repeated"
+        ),
     ] = None,
     seed: Seed = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data, of each level")] = None,
@@ -198,6 +203,7 @@ def compare(
     density: Annotated[list[float] | None, typer.Option(help="share of weights that exist, may be repeated")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="runs of each, from seed 0")] = 5,
     epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data")] = None,
+    init: Initialised = None,
     threads: Annotated[int, typer.Option(min=1, help="that every run may use")] = 1,
     folder: Annotated[Path, typer.Option(file_okay=False, help="where runs, table and figures are kept")] = Path(
         "runs/compare"
@@ -214,7 +220,7 @@ def compare(
 
     torch.set_num_threads(threads)
     recipe = recipe or recipe_for(data)
-    settings = {} if epochs is None else {"epochs": epochs}
+    settings = ({} if epochs is None else {"epochs": epochs}) | ({"init": init.value} if init else {})
     cells = []
     for cell in compared(
         recipe, method, densities=density or (0.05,), seeds=seeds, folder=folder, root=data_root, **settings

@@ -6,6 +6,7 @@ from sparsekit.layers.companions import unfuse_relus
 from sparsekit.layers.condensed import condense
 from sparsekit.layers.convert import (
     LeftDenseWarning,
+    TrainedWeightsWarning,
     active_topology,
     densify,
     density_of,
@@ -17,6 +18,7 @@ from sparsekit.layers.convert import (
 )
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
 from sparsekit.layers.dense_weight import DenseWeightWarning
+from sparsekit.layers.fitting import fit_to_fan_in
 from sparsekit.layers.fusing import fuse_relus
 from sparsekit.layers.masked import MaskedConv2d, MaskedLinear
 
@@ -29,11 +31,13 @@ __all__ = [
     "SparseConv2d",
     "SparseLayer",
     "SparseLinear",
+    "TrainedWeightsWarning",
     "active_topology",
     "averaged",
     "condense",
     "densify",
     "density_of",
+    "fit_to_fan_in",
     "fuse_relus",
     "left_dense",
     "shapes_of",

@@ -14,7 +14,7 @@ from sparsekit.layers.auto import fastest_storages
 from sparsekit.layers.base import GHOST, SparseLayer
 from sparsekit.layers.companions import add_companions, remove_companions
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
-from sparsekit.layers.initial import initial_values
+from sparsekit.layers.initial import check_init, fan_in_factors, initial_values
 from sparsekit.layers.kinds import Conv2dKind, LinearKind
 from sparsekit.layers.masked import ForwardMask, MaskedConv2d, MaskedLayer, MaskedLinear
 from sparsekit.topology import LayerTopology, Topology, check_topology
@@ -31,6 +31,13 @@ STORAGES = ("masked", "csr")
 MODEL = "Give a torch.nn.Module, for example models.build('mlp', ...)"
 
 
+MANY_UPDATES = 30  # in place, more than any initialisation makes
+
+
+class TrainedWeightsWarning(UserWarning):
+    """Weights that seem to be trained are scaled as if they had just been drawn."""
+
+
 class LeftDenseWarning(UserWarning):
     """Some weights of a model cannot be made sparse, and the message names them and says why."""
 
@@ -40,9 +47,10 @@ def sparsify(
     topology: Mapping[str, LayerTopology],
     storage: str = "masked",
     *,
+    init: str = "fan-in",
     example: Tensor | None = None,
 ) -> nn.Module:
-    """Return a copy of a plain model whose named layers keep only the topology's connections, with their values.
+    """Return a copy of a plain model whose named layers keep only the topology's connections.
 
     Args:
         model: a plain model, which is not changed. One made `with torch.device("meta")` has no dense weights, so its
@@ -52,15 +60,20 @@ def sparsify(
         storage: `"masked"` (a dense weight and a mask, on any device) or `"csr"` (existing connections only, where
             batch norms and poolings become subclasses that keep activations feature-major). `"auto"` takes for each
             layer the faster of both on this machine, as measured with the example batch (see `layers.auto`).
+        init: `"fan-in"` scales the weights of a new model, which were drawn for dense layers, to the inputs that each
+            output has (see `fit_to_fan_in`). `"dense"` keeps every value as it is. Choose it to prune a trained model,
+            or to begin with the weights of the dense draw, as most papers before 2022 did.
         example: a batch of inputs, as large as those of the training, for `"auto"` only.
 
     Raises:
         TypeError: if the topology, or what it holds for a layer, is something else.
-        ValueError: if a name is not a layer that can be sparse, a shape differs, the storage is unknown, or the
-            model cannot be copied.
+        ValueError: if a name is not a layer that can be sparse, a shape differs, the storage or the initialisation is
+            unknown, or the model cannot be copied.
 
     Warns:
         LeftDenseWarning: names the weights that cannot be sparse (attention projections, tied weights, ...).
+        TrainedWeightsWarning: if weights are scaled that seem to be trained. We can see it where the model has just
+            been trained, or has batch norm, but not where it was loaded from a file.
 
     Example:
         >>> from sparsekit.topology.selection import random_topology
@@ -71,13 +84,16 @@ def sparsify(
     """
     if storage not in (*STORAGES, "auto"):
         raise ValueError(f"storage must be one of {', '.join(STORAGES)}, auto, got {storage!r}. Choose one of them")
+    check_init(init)
     _check_layers(topology)
     _check_fits(model, topology)
+    if init == "fan-in":
+        _warn_if_trained(model, topology)
     if storage == "auto":
         storages = _measured(model, topology, example)
     else:
         storages = dict.fromkeys(topology, storage)
-    sparse = _sparsified(model, topology, storages)
+    sparse = _sparsified(model, topology, storages, init)
     if reasons := left_dense(sparse):
         listed = ", ".join(f"{name} ({reason})" for name, reason in reasons.items())
         warnings.warn(f"left dense: {listed}", LeftDenseWarning, stacklevel=2)
@@ -91,15 +107,33 @@ def _measured(model: nn.Module, topology: Mapping[str, LayerTopology], example: 
         model,
         topology,
         example,
-        make=lambda name, storage: _sparse_layer(model.get_submodule(name), topology[name], storage),
-        build=lambda storages: _sparsified(model, topology, storages),
+        make=lambda name, storage: _sparse_layer(model.get_submodule(name), topology[name], storage, "dense"),
+        build=lambda storages: _sparsified(model, topology, storages, "dense"),
     )
 
 
-def _sparsified(model: nn.Module, topology: Mapping[str, LayerTopology], storages: Mapping[str, str]) -> nn.Module:
+def _warn_if_trained(model: nn.Module, topology: Mapping[str, LayerTopology]) -> None:
+    """Warn if weights that are to be scaled as new ones seem to be trained: they, or a batch norm, were updated."""
+    updates = [model.get_submodule(name).get_parameter("weight")._version for name in topology]
+    batches = [int(x) for name, x in model.named_buffers() if name.endswith("num_batches_tracked") and not x.is_meta]
+    if all(layer.density == 1 for layer in topology.values()) or max([0, *updates, *batches]) < MANY_UPDATES:
+        return
+    warnings.warn(
+        "init='fan-in' scales weights that were just drawn, got a model that seems to be trained. Give init='dense' to "
+        "keep its values",
+        TrainedWeightsWarning,
+        stacklevel=3,
+    )
+
+
+def _sparsified(
+    model: nn.Module, topology: Mapping[str, LayerTopology], storages: Mapping[str, str], init: str
+) -> nn.Module:
     new = _copy_of(model)
     modules = dict(new.named_modules())
-    swap = {id(modules[name]): _sparse_layer(modules[name], layer, storages[name]) for name, layer in topology.items()}
+    swap = {
+        id(modules[name]): _sparse_layer(modules[name], layer, storages[name], init) for name, layer in topology.items()
+    }
     if "csr" in storages.values():
         add_companions(new)
     new = replace_modules(new, swap)
@@ -276,15 +310,19 @@ def _why_unknown(model: nn.Module, name: str, shapes: Mapping[str, tuple[int, ..
     return left_dense(model).get(f"{name}.weight", "no such linear or convolutional layer")
 
 
-def _sparse_layer(module: nn.Module, topology: LayerTopology, storage: str) -> SparseLayer:
+def _sparse_layer(module: nn.Module, topology: LayerTopology, storage: str, init: str) -> SparseLayer:
     kind = KINDS[type(module)].of(module)
     weight, bias = module.get_parameter("weight"), module._parameters["bias"]
     if weight.is_meta:
+        if init != "fan-in":
+            raise ValueError(f"a model on the meta device has no values to keep, got init={init!r}. Leave init out")
         values = initial_values(topology, weight.dtype)
         bias = None if bias is None else nn.Parameter(torch.zeros(bias.shape, dtype=bias.dtype))
     else:
         topology = topology.to(weight.device)
         values = weight.detach().flatten()[topology.indices]
+        if init == "fan-in":
+            values = values * fan_in_factors(topology)[topology.rows].to(values)
     layer = LAYERS[storage, type(module)](kind, topology, values, bias)
     layer.param.requires_grad_(weight.requires_grad)
     return layer.train(module.training)

@@ -139,11 +139,16 @@ class LotteryRuns:
                 experiment,
                 recipe=f"{experiment.recipe}-{name}",
                 density=ticket.topology.density,
-                init_from=save_initial_state(self.folder, sparsify(ticket.plain, ticket.topology, "csr")),
+                init_from=save_initial_state(self.folder, _with_values(ticket)),
                 first_step=ticket.step,
                 learning_rate=experiment.learning_rate if rate is None else Constant(rate),
             )
         )
+
+
+def _with_values(ticket: InitialState) -> nn.Module:
+    """Return the sparse model that a training begins with. Rewound values are kept as they are."""
+    return sparsify(ticket.plain, ticket.topology, "csr", init="dense")
 
 
 def largest(model: nn.Module, count: int, exclude: tuple[str, ...]) -> Topology:
