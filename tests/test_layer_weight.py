@@ -296,13 +296,14 @@ def test_a_sparse_layer_answers_for_the_plain_one(storage, kind):
 
 @pytest.mark.parametrize("kind", ["linear", "conv"])
 @both_storages
-def test_reset_parameters_draws_what_the_plain_layer_draws(storage, kind):
+def test_reset_parameters_draws_what_the_plain_layer_draws_for_the_real_fan_in(storage, kind):
     layer = layer_of(storage, kind)
     plain = layer.to_plain()
     for one in (layer, plain):
         torch.manual_seed(5)
         one.reset_parameters()
-    same(layer.dense_weight(), plain.weight * layer.topology.mask())
+    factors = (layer.topology.num_inputs / layer.topology.fan_in()[layer.topology.rows]).sqrt()
+    same(layer.values(), plain.weight.detach().flatten()[layer.indices] * factors)
     same(layer.bias, plain.bias)
 
 

@@ -612,7 +612,7 @@ def test_a_model_without_dense_weights_gets_values_by_the_true_fan_in():
     topology = sk.random_topology(sk.shapes_of(plain), 0.1, seed=0)
     for storage in ("csr", "masked"):
         torch.manual_seed(0)
-        model = sk.sparsify(plain, topology, storage, init="dense")
+        model = sk.sparsify(plain, topology, storage)
         layer = model[0]
         fan_in = topology["0"].fan_in()[topology["0"].rows]
         assert bool((layer.values().abs() <= (3 / fan_in).sqrt()).all())
@@ -626,4 +626,4 @@ def test_a_layer_that_stays_on_the_meta_device_is_refused():
     with torch.device("meta"):
         plain = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
     with pytest.raises(ValueError, match=r"must name every layer .* got none for 1.weight, 1.bias, 2.weight"):
-        sk.sparsify(plain, {"0": LayerTopology.full((3, 4))}, init="dense")
+        sk.sparsify(plain, {"0": LayerTopology.full((3, 4))})

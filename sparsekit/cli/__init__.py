@@ -99,9 +99,7 @@ def lottery(
     finetune_rate: Annotated[float | None, typer.Option(help="learning rate of finetune")] = None,
     control: Annotated[
         list[str] | None,
-        typer.Option(
-            "--control", help="reinit, shuffle, signs, ...: the last ticket with that changed, may be repeated"
-        ),
+        typer.Option("--control", help="reinit, shuffle, signs, ...: the last ticket so changed, may be repeated"),
     ] = None,
     seed: Seed = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data, of each level")] = None,

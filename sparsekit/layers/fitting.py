@@ -6,8 +6,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from sparsekit.layers.convert import sparse_layers
 from sparsekit.layers.initial import fan_in_factors, scaled_rows
+from sparsekit.layers.listing import sparse_layers
 from sparsekit.topology import LayerTopology
 from sparsekit.utils.checks import must_be
 
