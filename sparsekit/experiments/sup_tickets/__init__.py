@@ -2,11 +2,11 @@
 
 After most of the training, short cycles follow. Each begins with one large rewiring, keeps its topology, lifts the
 learning rate and brings it down again. Where it is lowest, a ticket is taken. Every training is a `run`, so a finished
-one is read, and an interrupted one continues bit for bit.
+one is read, and an interrupted one continues bit for bit. What comes before the cycles is trained once for all of them.
 """
 
 from sparsekit.experiments.sup_tickets.base import Split, SupTickets, SupTicketsHistory, split_epochs
-from sparsekit.experiments.sup_tickets.collect import plan, run_sup_tickets
+from sparsekit.experiments.sup_tickets.collect import ordinary_part, plan, run_sup_tickets
 from sparsekit.experiments.sup_tickets.controls import run_controls
 from sparsekit.experiments.sup_tickets.lab import Lab, Trial, count_votes
 from sparsekit.experiments.sup_tickets.report import superpositions
@@ -18,6 +18,7 @@ __all__ = [
     "SupTicketsHistory",
     "Trial",
     "count_votes",
+    "ordinary_part",
     "plan",
     "run_controls",
     "run_sup_tickets",
