@@ -33,7 +33,7 @@ from sparsekit.cli.output import (
     show_tickets,
     write_comparison,
 )
-from sparsekit.cli.superpositions import Places, collect_and_show
+from sparsekit.cli.superpositions import Context, collect_and_show
 from sparsekit.cli.values import experiment_of, pairs_of, plural, rule_settings_of, score_of, singular, tricks_of
 from sparsekit.utils.settings import check_thread_variables
 
@@ -165,7 +165,7 @@ def sup_tickets(
         storage=storage.value,
         tricks=tricks,
     )
-    collect_and_show(sup, seeds, controls, Places(folder=folder, root=data_root, progress=progress))
+    collect_and_show(sup, seeds, controls, Context(folder=folder, root=data_root, progress=progress))
 
 
 @app.command(epilog="Example: [bold]sparsekit tickets runs/mnist1d-mlp-sup-0123456789/tickets[/bold]")

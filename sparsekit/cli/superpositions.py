@@ -21,7 +21,7 @@ STRANGERS = 4  # networks of different seeds that a control averages
 
 
 @dataclass(frozen=True, kw_only=True)
-class Places:
+class Context:
     """Where runs and data are, and whether a bar is shown."""
 
     folder: Path
@@ -29,36 +29,36 @@ class Places:
     progress: bool
 
 
-def collect_and_show(sup: "SupTickets", seeds: int, with_controls: bool, places: Places) -> None:
+def collect_and_show(sup: "SupTickets", seeds: int, with_controls: bool, context: Context) -> None:
     """Collect tickets for each seed, superpose them, and print what that is worth.
 
     Args:
         sup: the collection of the first seed.
         seeds: how many seeds, of which the others follow.
         with_controls: also collect without exploration, and for the first seed tickets of other seeds.
-        places: where runs and data are.
+        context: where runs and data are.
     """
-    show_plan(sup, places)
+    show_plan(sup, context)
     tables = []
     for number in range(seeds):
         seed = sup.experiment.seed + number
         one = replace(sup, experiment=replace(sup.experiment, seed=seed))
-        table = _show_seed(one, with_controls, STRANGERS if number == 0 else 0, places, in_short=seeds > 1)
+        table = _show_seed(one, with_controls, STRANGERS if number == 0 else 0, context, in_short=seeds > 1)
         if table is not None:
             tables.append(table)
     if sup.split.cycles:
         show_gains(tables)
 
 
-def show_plan(sup: "SupTickets", places: Places) -> None:
+def show_plan(sup: "SupTickets", context: Context) -> None:
     """Print the folder of the tickets, how the epochs are divided, and the learning rates."""
     from sparsekit import datasets
     from sparsekit.experiments.sup_tickets import plan
     from sparsekit.experiments.sup_tickets.collect import TICKETS
 
-    data = datasets.load(sup.experiment.data, root=places.root, **sup.experiment.data_settings)
+    data = datasets.load(sup.experiment.data, root=context.root, **sup.experiment.data_settings)
     experiment, ends = plan(sup, len(data.train))
-    typer.echo(f"{places.folder / experiment.folder_name / TICKETS}")
+    typer.echo(f"{context.folder / experiment.folder_name / TICKETS}")
     split, rate = sup.split, experiment.learning_rate_over(ends[-1])
     cycles = f"{split.cycles} x {sup.cycle_epochs} in cycles"
     typer.echo(f"{sup.experiment.epochs} epochs: {split.pretraining} ordinary ({ends[0]:,} steps) + {cycles}")
@@ -72,16 +72,16 @@ def show_plan(sup: "SupTickets", places: Places) -> None:
 
 
 def _show_seed(
-    sup: "SupTickets", with_controls: bool, strangers: int, places: Places, *, in_short: bool
+    sup: "SupTickets", with_controls: bool, strangers: int, context: Context, *, in_short: bool
 ) -> "pd.DataFrame | None":
     """Collect and measure one seed. The table is returned unless it has a ticket at chance level."""
     from sparsekit.experiments.sup_tickets import run_controls, run_sup_tickets
 
-    history = run_sup_tickets(sup, places.folder, root=places.root, progress=places.progress)
+    history = run_sup_tickets(sup, context.folder, root=context.root, progress=context.progress)
     controls = None
     if with_controls:
-        controls = run_controls(sup, places.folder, strangers=strangers, root=places.root, progress=places.progress)
-    return show_superpositions(history, places.root, controls, in_short=in_short)
+        controls = run_controls(sup, context.folder, strangers=strangers, root=context.root, progress=context.progress)
+    return show_superpositions(history, context.root, controls, in_short=in_short)
 
 
 def show_superpositions(
@@ -129,11 +129,9 @@ def _at_chance(table: "pd.DataFrame", num_classes: int) -> list[str]:
     """Return the names of the tickets that have not learned."""
     from sparsekit.experiments.sup_tickets import has_learned
 
-    return [
-        str(name)
-        for name, row in table.iterrows()
-        if str(name).startswith("ticket ") and not has_learned(float(row["accuracy"]), float(row["loss"]), num_classes)
-    ]
+    rows = zip(table.index, table["accuracy"].tolist(), table["loss"].tolist(), strict=True)
+    tickets = [(str(name), accuracy, loss) for name, accuracy, loss in rows if str(name).startswith("ticket ")]
+    return [name for name, accuracy, loss in tickets if not has_learned(accuracy, loss, num_classes)]
 
 
 def _print_superpositions(table: "pd.DataFrame", at_chance: Sequence[str]) -> None:

@@ -62,11 +62,8 @@ def run_sup_tickets(
     options = RunOptions(
         root=root, progress=progress, checkpoint_seconds=checkpoint_seconds, checkpoint_steps=checkpoint_steps
     )
-    ordinary = ordinary_part(sup, len(data.train))
-    if ordinary is not None and not (run_folder / "checkpoint.pt").exists():
-        shared = options.run(ordinary, Path(folder))
-        assert shared.folder is not None
-        fork(shared.folder, experiment, folder, step=ends[0], root=root)
+    if not (run_folder / "checkpoint.pt").exists():
+        _begin(ordinary_part(sup, len(data.train)), experiment, Path(folder), ends[0], options)
     history = None
     for end in ends:
         if end in book.steps and end != ends[-1]:
@@ -76,6 +73,14 @@ def run_sup_tickets(
         _collect(book, end, run_folder, history, root)
     assert history is not None
     return SupTicketsHistory(sup=sup, history=history, book=book)
+
+
+def _begin(ordinary: Experiment | None, experiment: Experiment, folder: Path, step: int, options: RunOptions) -> None:
+    """Begin a run where its ordinary part ends, if it has one. Otherwise it begins by itself."""
+    if ordinary is not None:
+        history = options.run(ordinary, folder)
+        assert history.folder is not None
+        fork(history.folder, experiment, folder, step=step, root=options.root)
 
 
 def plan(sup: SupTickets, num_train: int) -> tuple[Experiment, list[int]]:

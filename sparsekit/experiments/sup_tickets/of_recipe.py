@@ -117,8 +117,9 @@ def _setting_of(recipe: str) -> CycleSetting:
 
 
 def _every(rule: str | Rule, own: CycleSetting) -> dict[str, int]:
-    is_named = isinstance(rule, str) and rule != "dense"
-    return {"every": own.every} if own.every is not None and is_named and "every" in settings_of(rule) else {}
+    if own.every is None or not isinstance(rule, str) or rule == "dense" or "every" not in settings_of(rule):
+        return {}
+    return {"every": own.every}
 
 
 def _either(chosen: T | None, own: T) -> T:

@@ -123,7 +123,7 @@ def rivals_of(table: "pd.DataFrame") -> dict[str, float]:
     return rivals if plain is None else {**rivals, "plain averaging": plain}
 
 
-def assess_superposition(tables: Sequence["pd.DataFrame"]) -> list[Claim]:
+def assess_superposition(tables: "Sequence[pd.DataFrame]") -> list[Claim]:
     """Return what several seeds say about the claims that the superposition beats each of its rivals.
 
     Args:
