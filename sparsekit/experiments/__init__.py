@@ -2,6 +2,7 @@
 
 from sparsekit.experiments import recipes
 from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
+from sparsekit.experiments.fork import fork
 from sparsekit.experiments.initial_state import load_initial_state, save_initial_state
 from sparsekit.experiments.record import read_experiment, read_run
 from sparsekit.experiments.run import load_model, run
@@ -10,6 +11,7 @@ __all__ = [
     "Experiment",
     "build_model",
     "build_optimizer",
+    "fork",
     "load_initial_state",
     "load_model",
     "read_experiment",

@@ -92,6 +92,12 @@ def read_record(folder: Path, state: Mapping[str, Any] | None) -> History:
     return history
 
 
+def steps_done(folder: Path) -> int:
+    """Return how many steps a run has saved, 0 if it has not begun."""
+    checkpoint = folder / "checkpoint.pt"
+    return load_checkpoint(checkpoint)["step"] if checkpoint.exists() else 0
+
+
 def num_records(rows: int, journal: Journal) -> dict[str, int]:
     """Return how many records a checkpoint vouches for, so that a lost one is noticed."""
     return {"rows": rows, "rewirings": len(journal)}

@@ -124,7 +124,7 @@ class _Work:
     def begin(cls, experiment: Experiment, folder: Path, root: str | Path | None, until: int | None) -> "_Work":
         """Build everything first, so that a bad setting leaves no folder behind. Then create or resume the run."""
         data = datasets.load(experiment.data, root=root, **experiment.data_settings)
-        _check_fits(experiment, data)
+        check_fits(experiment, data)
         state = load_checkpoint(folder / "checkpoint.pt") if (folder / "checkpoint.pt").exists() else None
         for_score = data if state is None and experiment.init_from is None else None
         model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes, data=for_score)
@@ -246,8 +246,12 @@ def _load_beside(folder: Path, root: str | Path | None, name: str) -> nn.Module:
     return load_model(folder / name, root=root)
 
 
-def _check_fits(experiment: Experiment, data: datasets.Dataset) -> None:
-    """Check what only the data can tell, before anything is written."""
+def check_fits(experiment: Experiment, data: datasets.Dataset) -> None:
+    """Check what only the data can tell, before anything is written.
+
+    Raises:
+        ValueError: if the rule or the first step lies after the end, or batches or images do not suit the settings.
+    """
     steps = total_steps(experiment, data)
     if (stop := getattr(experiment.rule, "stop", None)) is not None and stop > steps:
         raise ValueError(
