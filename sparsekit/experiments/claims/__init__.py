@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from sparsekit.experiments.claims import (
     allocation,
     before_training,
+    continued,
     costs,
     exploration,
     guided,
@@ -25,6 +26,7 @@ from sparsekit.experiments.claims.rows import MeasuredRow, path_of, read, rows_o
 TOPICS = (
     allocation,
     before_training,
+    continued,
     costs,
     exploration,
     guided,

@@ -9,7 +9,7 @@ from torch import nn
 
 from sparsekit.analysis import assess_claim
 from sparsekit.analysis.evidence.claims import Claim, Exact
-from sparsekit.experiments.claims.base import Trials, fact
+from sparsekit.experiments.claims.base import Fact, Trials, fact
 from sparsekit.experiments.recipes import digits_mlp, mnist1d_mlp
 from sparsekit.rules import GMP, GraNet
 from sparsekit.train import History
@@ -208,3 +208,15 @@ def _revived(optimizer_name: str, seed: int, *, masked: bool) -> float:
                     entry *= mask
         optimizer.step()
     return float((weight.detach()[~mask] != 0).double().mean())
+
+
+RELEASED = Fact(
+    number=20,
+    text='"SET" in the repository of Sup-tickets is RigL, because the option for random growth is ignored.',
+    source="read in the released code of Sup-tickets, arXiv:2205.15322.",
+    setting="the released code, growth random against gradient, masks after one rewiring",
+    minutes=1,
+    trains=False,
+    lacks="the released code itself, which this package does not contain",
+    decides="python main.py --growth random, and --growth gradient, in the repository of Sup-tickets",
+)
