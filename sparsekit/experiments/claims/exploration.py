@@ -11,8 +11,8 @@ from sparsekit.analysis.evidence.claims import Claim, Exact
 from sparsekit.experiments.claims.base import Trials, fact
 from sparsekit.experiments.recipes import digits_mlp
 from sparsekit.rewiring.capture import LayerView
-from sparsekit.rules import SET
-from sparsekit.schedules import Constant, Cosine
+from sparsekit.rules import SET, DropGrow, Rule
+from sparsekit.schedules import Constant
 from sparsekit.topology import LayerTopology, Topology, random_topology
 from sparsekit.train import History
 from sparsekit.utils.seeds import generator
@@ -103,7 +103,8 @@ def dropped_connections_regrow(trials: Trials) -> Iterator[Claim]:
 
     Source: our prediction, from the rule of RigL's code that what was dropped may regrow at once.
     """
-    shares = [_real_shares(history) for history in trials.histories(digits_mlp, rule="rigl", density=0.05)]
+    rule = digits_mlp(rule="rigl", density=0.05, epochs=trials.epochs).rule
+    shares = [_real_shares(history, rule) for history in trials.histories(digits_mlp, rule=rule, density=0.05)]
     every, third = [statistics.fmean(share) for share in shares], len(shares[0]) // 3 or 1
     text = "less than all that is exchanged really changes"
     yield assess_claim(text, [1.0] * len(every), every)
@@ -115,9 +116,9 @@ def _thirds(shares: list[list[float]], third: int) -> tuple[list[list[float]], l
     return [share[:third] for share in shares], [share[-third:] for share in shares]
 
 
-def _real_shares(history: History) -> list[float]:
+def _real_shares(history: History, rule: Rule) -> list[float]:
     """Return what really changed at each rewiring, over what was exchanged, where that is more than 1 %."""
-    steps = history.journal.steps
-    exchanged = Cosine(0.3, 0.0).lasting(max(steps))
+    assert isinstance(rule, DropGrow)
+    exchanged = [rule.drop_fraction_at(step) for step in history.journal.steps]
     measured = churn(history.journal.topologies())["network"]
-    return [real / exchanged(step) for real, step in zip(measured, steps, strict=True) if exchanged(step) > 0.01]
+    return [real / share for real, share in zip(measured, exchanged, strict=True) if share > 0.01]
