@@ -136,6 +136,11 @@ def test_other_units_are_shown_as_they_are():
     assert str(claim) == "reproduced: longer (+0.967 ± 0.033 of loss, t = 29.0, threshold 4.3, n = 3 seeds)"
 
 
+def test_a_bound_other_than_zero_is_shown():
+    claim = assess_claim("hardly worse", [0.78, 0.80, 0.83], [0.80, 0.82, 0.84], above=-0.005)
+    assert claim.cells == ("3", "-1.7 ± 0.3 points, claimed above -0.5", "-3.5", "4.3")
+
+
 @pytest.mark.parametrize(
     ("measured", "verdict"),
     [(0.05, "reproduced"), (0.051, "reproduced"), (0.0511, "contradicted"), (math.nan, "undecided")],

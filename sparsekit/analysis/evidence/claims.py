@@ -71,10 +71,11 @@ class Claim:
     def cells(self) -> tuple[str, str, str, str]:
         """The numbers in words: seeds, mean and standard error, t, and threshold."""
         if self.unit == "points":
-            mean = f"{100 * self.mean:+.1f} ± {100 * self.error:.1f}"
+            mean, bound = f"{100 * self.mean:+.1f} ± {100 * self.error:.1f} points", f"{100 * self.above:+.3g}"
         else:
-            mean = f"{self.mean:+.3g} ± {self.error:.2g}"
-        return str(self.seeds), f"{mean} {self.unit}", f"{self.t:.1f}", f"{self.threshold:.1f}"
+            mean, bound = f"{self.mean:+.3g} ± {self.error:.2g} {self.unit}", f"{self.above:+.3g}"
+        claimed = f"{mean}, claimed above {bound}" if self.above else mean
+        return str(self.seeds), claimed, f"{self.t:.1f}", f"{self.threshold:.1f}"
 
     def __str__(self) -> str:
         seeds, mean, t, threshold = self.cells
