@@ -26,7 +26,7 @@ from sparsekit.utils.registry import HOMES, get, kinds, names, source_of, summar
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = sorted(HOMES)  # other tests register kinds of their own meanwhile
-COMMANDS = ("train", "lottery", "sup-tickets", "tickets", "list", "show", "bench")
+COMMANDS = ("train", "lottery", "sup-tickets", "tickets", "list", "show", "claims", "bench")
 QUICK = ("--epochs", "1", "--no-progress")
 
 

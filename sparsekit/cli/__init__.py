@@ -1,4 +1,4 @@
-"""The command line: `sparsekit train`, `lottery`, `sup-tickets`, `tickets`, `list`, `show`, `compare` and `bench`.
+"""The command line: `sparsekit train`, `lottery`, `sup-tickets`, `list`, `show`, `compare`, `claims` and others.
 
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from sparsekit.cli.claims import claims
 from sparsekit.cli.options import (
     DataRoot,
     Folder,
@@ -269,6 +270,9 @@ def bench(
     report = render({name: load(file) for name, file in files.items() if file.exists()})
     write_text(folder / "REPORT.md", report)
     typer.echo(f"wrote {folder / 'REPORT.md'}")
+
+
+app.command(epilog="Example: [bold]sparsekit claims --only 5 --only 12[/bold]")(claims)
 
 
 def main() -> None:
