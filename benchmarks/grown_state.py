@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from sparsekit.analysis.evidence.claims import Claim, assess_claim
 from sparsekit.experiments import run
 from sparsekit.experiments.recipes import digits_mlp, mnist1d_mlp
 from sparsekit.schedules import Cosine
@@ -31,19 +32,18 @@ weight's. With a *ramp* they rise to that over 100 steps (SMET, arXiv:2606.00888
 
 We trained on {data} at density {density:g} with Adam for {epochs} epochs, while the learning rate fell along a cosine.
 The table gives test accuracy in %, mean and standard error. Differences are own or ramp minus shared of the same seed,
-in points, with their standard error, t statistic and number of pairs n.
-For {seeds} pairs Student's t at 97.5 % is {bound}.
+in points, with their standard error, t statistic, number of pairs n and verdict on the claim that they are positive.
+For {seeds} pairs Student's t at 97.5 % is {bound:.2f}.
 """
 COLUMNS = ("rule", "learning rate", "shared", "own", "ramp", "own - shared", "ramp - shared")
-STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # by pairs
 
 
 def accuracies(wanted: argparse.Namespace, rule: str, rate: float, step_count: str) -> list[float]:
-    """Train with every seed, or read what is there, and return test accuracies in %."""
+    """Train with every seed, or read what is there, and return test accuracies as shares."""
     make = partial(RECIPES[wanted.data], rule=rule, density=wanted.density, epochs=wanted.epochs, optimizer="adam")
     make = partial(make, learning_rate=Cosine(rate, 0.0), step_count=step_count)
     runs = (run(make(seed=seed), wanted.folder, progress=False) for seed in range(wanted.seeds))
-    return [100 * history.last("test accuracy") for history in runs]
+    return [history.last("test accuracy") for history in runs]
 
 
 def rows(wanted: argparse.Namespace) -> Iterator[str]:
@@ -51,22 +51,21 @@ def rows(wanted: argparse.Namespace) -> Iterator[str]:
     for rule in wanted.rules:
         for rate in wanted.rates:
             found = {name: accuracies(wanted, rule, rate, name) for name in STEP_COUNTS}
-            means = [f"{statistics.fmean(one):.2f} ± {_error(one):.2f}" for one in found.values()]
+            means = [f"{100 * statistics.fmean(one):.2f} ± {100 * _error(one):.2f}" for one in found.values()]
             gaps = [difference(found[name], found["shared"]) for name in ("own", "ramp")]
             yield f"| {' | '.join([rule, f'{rate:g}', *means, *gaps])} |"
 
 
 def difference(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    """Say how far two samples lie apart in pairs, by mean, standard error, t and n.
+    """Say how far two samples lie apart in pairs, by mean, standard error, t, n and verdict.
 
     Example:
-        >>> difference([2.0, 4.0], [1.0, 1.0])
-        '+2.00 ± 1.00 (t = 2.0, n = 2)'
+        >>> difference([0.02, 0.04], [0.01, 0.01])
+        '+2.00 ± 1.00 (t = 2.0, n = 2, undecided)'
     """
-    gaps = [one - other for one, other in zip(ours, theirs, strict=True)]
-    mean, error = statistics.fmean(gaps), _error(gaps)
-    t = f"{mean / error:.1f}" if error > 0 else "undefined"
-    return f"{mean:+.2f} ± {error:.2f} (t = {t}, n = {len(gaps)})"
+    claim = assess_claim("ours is better", ours, theirs)
+    numbers = f"{100 * claim.mean:+.2f} ± {100 * claim.error:.2f}"
+    return f"{numbers} (t = {claim.t:.1f}, n = {claim.seeds}, {claim.verdict})"
 
 
 def _error(values: Sequence[float]) -> float:
@@ -80,18 +79,21 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES)
     parser.add_argument("--rates", nargs="+", type=float, default=[1e-3, 5e-3])
     parser.add_argument("--density", type=float, default=0.02)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="of each, two or more")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--folder", type=Path, default=Path("runs/grown-state"))
     parser.add_argument("--table", type=Path, default=None, help="file to write the table to as well")
-    return parser.parse_args()
+    wanted = parser.parse_args()
+    if wanted.seeds < 2:
+        parser.error(f"seeds must be at least 2, got {wanted.seeds}. One run decides nothing")
+    return wanted
 
 
 def main() -> None:
     """Measure, print, and write the table."""
     torch.set_num_threads(1)
     wanted = parse()
-    bound = STUDENT.get(wanted.seeds, 1.96)
+    bound = Claim(text="", mean=0.0, error=1.0, seeds=wanted.seeds).threshold
     command = " ".join(["python benchmarks/grown_state.py", *sys.argv[1:]])
     values = {**vars(wanted), "bound": bound, "command": command}
     lines = [HEAD.format(**values), f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]

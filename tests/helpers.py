@@ -108,7 +108,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 def sparse(model: nn.Module, storage: str, density: float = 0.4, seed: int = 0) -> nn.Module:
     """The model with ERK counts at random places."""
-    return sk.sparsify(model, sk.random_topology(sk.shapes_of(model), density, seed=seed), storage)
+    return sk.sparsify(model, sk.random_topology(sk.shapes_of(model), density, seed=seed), storage, init="dense")
 
 
 def batch_for(shape: tuple[int, ...], size: int = 8, seed: int = 0, classes: int = 3) -> tuple[Tensor, Tensor]:

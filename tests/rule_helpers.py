@@ -37,7 +37,7 @@ def begun(make, storage, rule: Rule, density: float = 0.4) -> torch.nn.Module:
     """A model as the rule wants it at the first step."""
     plain = make()
     drawn = sk.random_topology(sk.shapes_of(plain), initial_density(rule, density), seed=0)
-    model = sk.sparsify(plain, initial_topology(rule, drawn, draws()), storage)
+    model = sk.sparsify(plain, initial_topology(rule, drawn, draws()), storage, init="dense")
     prepare_layers(rule, model, plain=plain)
     return model
 

@@ -64,7 +64,9 @@ def trained(name: str, storage: str, rule, optimizer: str = "momentum", steps: i
     """Take some steps, each of which rewires; say what the largest tensor was."""
     make, shape, classes = NETS[name]
     plain = made(make)
-    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), DENSITY, allocation="uniform"), storage)
+    model = sk.sparsify(
+        plain, sk.random_topology(sk.shapes_of(plain), DENSITY, allocation="uniform"), storage, init="dense"
+    )
     updates = OPTIMIZERS[optimizer](model.parameters())
     with RefuseLarge(smallest_layer(model)) as watch:
         for step in range(steps):
@@ -117,7 +119,7 @@ def test_a_whole_training_with_gse_never_makes_a_tensor_as_large_as_a_dense_laye
         for split, num in ((data.train, 80), (data.test, 20))
     )
     plain = made(lambda: build(input_shape=shape, num_classes=10, **settings)).float()
-    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain, exclude=full), DENSITY), "csr")
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain, exclude=full), DENSITY), "csr", init="dense")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     rule = GSE(stop=2 * len(train), every=10, candidates=candidates)
     with RefuseLarge(smallest_layer(model)) as watch:
@@ -156,7 +158,7 @@ def dense_backward(y: torch.Tensor) -> None:
     ],
 )
 def test_the_watch_catches_every_dense_detour(dense):
-    layer = sk.sparsify(nn.Linear(90, 80), sk.random_topology({"": (80, 90)}, DENSITY), "csr")
+    layer = sk.sparsify(nn.Linear(90, 80), sk.random_topology({"": (80, 90)}, DENSITY), "csr", init="dense")
     with RefuseLarge(80 * 90), pytest.raises(TooLarge):
         dense(layer, torch.ones(2, 90))
 
@@ -169,6 +171,7 @@ def test_sets_memory_follows_the_connections_and_not_the_width():
             nn.Sequential(nn.Linear(width, width)),
             {"0": sk.random_topology({"0": (width, width)}, 8 / width)["0"]},
             "csr",
+            init="dense",
         )
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         batch = torch.ones(2, width), torch.zeros(2, dtype=torch.int64)

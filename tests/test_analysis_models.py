@@ -153,7 +153,7 @@ def mlp(*widths: int, bias: bool = True) -> nn.Sequential:
 
 def thinned(model: nn.Module, density: float, *, storage: str = "masked", seed: int = 0) -> nn.Module:
     topology = random_topology(shapes_of(model), density, allocation="uniform", seed=seed)
-    return sparsify(model, topology, storage=storage)
+    return sparsify(model, topology, storage=storage, init="dense")
 
 
 def with_connections(model: nn.Module, **missing: list[int]) -> nn.Module:
@@ -163,7 +163,7 @@ def with_connections(model: nn.Module, **missing: list[int]) -> nn.Module:
         name: layer - LayerTopology(layer.shape, torch.tensor(missing.get(name, []), dtype=torch.int64))
         for name, layer in full.items()
     }
-    return sparsify(model, Topology(cut))
+    return sparsify(model, Topology(cut), init="dense")
 
 
 @pytest.fixture(autouse=True)
@@ -203,9 +203,9 @@ class TestEffectiveInModels:
     def test_removing_ineffective_connections_leaves_bias_free_outputs_unchanged(self, storage):
         plain, x = mlp(12, 30, 30, 5, bias=False).double(), torch.randn(7, 12).double()
         topology = random_topology(shapes_of(plain), 0.08, allocation="uniform", seed=1)
-        effective = analysis.effective_topology_of_model(sparsify(plain, topology, storage=storage), x)
+        effective = analysis.effective_topology_of_model(sparsify(plain, topology, storage=storage, init="dense"), x)
         assert 0 < effective.count < topology.count
-        before, after = (sparsify(plain, kept, storage=storage)(x) for kept in (topology, effective))
+        before, after = (sparsify(plain, kept, storage=storage, init="dense")(x) for kept in (topology, effective))
         assert torch.equal(before, after)
 
     def test_what_a_residual_branch_carries_is_effective_though_the_branch_in_between_is_cut(self):
@@ -385,7 +385,9 @@ class TestActivity:
         weight[1, 0] = 1.0
         weight[2] = 9e-6
         net[0].weight.data = weight
-        full = sparsify(net, Topology({"0": LayerTopology((3, 10, 1, 1), torch.tensor([0, 1, 10, 20]))}), storage)
+        full = sparsify(
+            net, Topology({"0": LayerTopology((3, 10, 1, 1), torch.tensor([0, 1, 10, 20]))}), storage, init="dense"
+        )
         for model in (net, full):
             assert small_filters(model).loc["0"].tolist() == [3, 2]
             assert small_filters(model, share=0.95).loc["0"].tolist() == [3, 1]

@@ -315,7 +315,7 @@ class TestMemory:
         x = torch.zeros(2, 80) if isinstance(plain, nn.Linear) else torch.zeros(2, 4, 5, 5)
         topology = Topology({"": random_layer(tuple(plain.weight.shape), 60, 0)})
         row = analysis.memory_bytes(topology).loc[""]
-        masked, csr = (sparsify(plain, topology, storage=storage) for storage in ("masked", "csr"))
+        masked, csr = (sparsify(plain, topology, storage=storage, init="dense") for storage in ("masked", "csr"))
         for layer in (masked, csr):
             layer(x).sum().backward()
         assert row["masked_layer"] == held(masked.weight, masked.mask, masked.indices)

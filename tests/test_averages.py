@@ -19,7 +19,7 @@ DECAY = 0.9
 def model_of(storage):
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
-    return sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.3, seed=1), storage)
+    return sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.3, seed=1), storage, init="dense")
 
 
 X = torch.randn(8, 1, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -258,7 +258,7 @@ def test_positions_saved_in_too_small_a_type_are_refused():
 @pytest.mark.parametrize("storage", ["masked", "csr"])
 def test_an_average_may_be_fed_and_projected_in_inference_mode(storage):
     plain = nn.Sequential(nn.Linear(6, 4))
-    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5, seed=0), storage)
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5, seed=0), storage, init="dense")
     average = sk.averaged(model, decay=0.5)
     with torch.inference_mode():
         average.update_parameters(model)

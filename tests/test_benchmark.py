@@ -64,7 +64,7 @@ def by_autograd(layer: layers.Layer, step: layers.Step, density: float) -> tuple
     torch.manual_seed(0)
     plain = layer.make()
     topology = random_topology(shapes_of(plain), density, allocation="uniform", seed=0)
-    dense = sparsify(plain, topology, "masked").to_plain()
+    dense = sparsify(plain, topology, "masked", init="dense").to_plain()
     x = step.x.detach().contiguous().requires_grad_()
     y = dense(x)
     y.backward(step.g)

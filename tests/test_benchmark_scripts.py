@@ -111,5 +111,5 @@ def test_grown_state_is_told_in_pairs_and_written_as_a_table(printed, tmp_path):
 
 def test_a_difference_of_pairs_is_told_with_its_t(monkeypatch):
     difference = script("grown_state", monkeypatch).difference
-    assert difference([2.0, 4.0, 3.0], [1.0, 1.0, 1.0]) == "+2.00 ± 0.58 (t = 3.5, n = 3)"
-    assert difference([2.0, 2.0], [1.0, 1.0]) == "+1.00 ± 0.00 (t = undefined, n = 2)"
+    assert difference([0.02, 0.04, 0.03], [0.01, 0.01, 0.01]) == "+2.00 ± 0.58 (t = 3.5, n = 3, undecided)"
+    assert difference([0.02, 0.02], [0.01, 0.01]) == "+1.00 ± 0.00 (t = inf, n = 2, reproduced)"

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import ttest_rel
+from scipy.stats import t as student
+from scipy.stats import ttest_ind, ttest_rel
 
-from sparsekit.analysis.evidence.claims import Claim, assess_claim
+from sparsekit.analysis.evidence.claims import Claim, Exact, assess_claim
 
 
 def test_a_difference_far_above_its_error_is_reproduced():
@@ -74,12 +75,12 @@ def test_hardly_worse_is_a_bound_below_zero_and_equal_gaps_leave_no_doubt_but_at
 
 def test_equal_runs_decide_nothing():
     claim = assess_claim("A beats B", [0.7, 0.8], [0.7, 0.8])
-    assert str(claim) == "undecided: A beats B (+0.0 ± 0.0 points, t = 0.0, n = 2 seeds)"
+    assert str(claim) == "undecided: A beats B (+0.0 ± 0.0 points, t = 0.0, threshold 12.7, n = 2 seeds)"
 
 
 def test_a_verdict_says_mean_error_t_and_seeds():
     said = str(assess_claim("A beats B", [0.80, 0.82, 0.81], [0.79, 0.80, 0.80]))
-    assert said == "undecided: A beats B (+1.3 ± 0.3 points, t = 4.0, n = 3 seeds)"
+    assert said == "undecided: A beats B (+1.3 ± 0.3 points, t = 4.0, threshold 4.3, n = 3 seeds)"
 
 
 @pytest.mark.parametrize("error", [0.0, math.nan])
@@ -106,3 +107,45 @@ def test_runs_may_be_columns_and_tensors():
     claim = assess_claim("x", ours, theirs)
     for kind in (np.array, torch.tensor, pd.Series):
         assert assess_claim("x", kind(ours), kind(theirs)).t == pytest.approx(claim.t, rel=1e-4)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 6, 10])
+def test_the_threshold_is_the_quantile_of_student(seeds):
+    claim = Claim(text="x", mean=0.1, error=0.1, seeds=seeds)
+    assert claim.threshold == pytest.approx(student.ppf(0.975, seeds - 1))
+
+
+@pytest.mark.parametrize(("first", "second"), [(5, 5), (3, 12), (12, 3)])
+def test_runs_without_common_seeds_are_compared_by_the_test_of_Welch(first, second):
+    draws = np.random.default_rng(first)
+    ours, theirs = draws.normal(size=first), draws.normal(scale=3, size=second)
+    claim = assess_claim("A beats B", list(ours), list(theirs), paired=False)
+    expected = ttest_ind(ours, theirs, equal_var=False)
+    assert claim.t == pytest.approx(expected.statistic)
+    assert claim.freedom == pytest.approx(expected.df)
+    assert claim.threshold == pytest.approx(student.ppf(0.975, expected.df))
+    assert claim.seeds == min(first, second)
+
+
+def test_groups_that_do_not_vary_leave_no_doubt():
+    assert assess_claim("A beats B", [0.9, 0.9], [0.8, 0.8, 0.8], paired=False).verdict == "reproduced"
+
+
+def test_other_units_are_shown_as_they_are():
+    claim = assess_claim("longer", [2.0, 2.5, 3.0], [1.0, 1.5, 2.1], unit="of loss")
+    assert str(claim) == "reproduced: longer (+0.967 ± 0.033 of loss, t = 29.0, threshold 4.3, n = 3 seeds)"
+
+
+def test_a_bound_other_than_zero_is_shown():
+    claim = assess_claim("hardly worse", [0.78, 0.80, 0.83], [0.80, 0.82, 0.84], above=-0.005)
+    assert claim.cells == ("3", "-1.7 ± 0.3 points, claimed above -0.5", "-3.5", "4.3")
+
+
+@pytest.mark.parametrize(
+    ("measured", "verdict"),
+    [(0.05, "reproduced"), (0.051, "reproduced"), (0.0511, "contradicted"), (math.nan, "undecided")],
+)
+def test_an_exact_claim_is_decided_by_its_tolerance(measured, verdict):
+    claim = Exact(text="a density", predicted=0.05, measured=measured, tolerance=0.001 + 1e-12)
+    assert claim.verdict == verdict
+    assert claim.is_reproduced == (verdict == "reproduced")

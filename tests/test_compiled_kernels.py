@@ -215,7 +215,7 @@ def test_a_figure_smaller_than_the_kernel_is_refused():
 
 @pytest.mark.parametrize("broken", [[0, 24], [-1, 3], [3, 3], [5, 2]])
 def test_indices_that_somebody_overwrote_are_refused_at_the_next_use(broken):
-    layer = sk.sparsify(nn.Sequential(nn.Linear(6, 4)), {"0": random_layer((4, 6), 2)}, "csr")[0]
+    layer = sk.sparsify(nn.Sequential(nn.Linear(6, 4)), {"0": random_layer((4, 6), 2)}, "csr", init="dense")[0]
     layer(torch.ones(2, 6))
     layer.indices.copy_(torch.tensor(broken))
     with pytest.raises(ValueError, match="positions must"):
@@ -259,7 +259,7 @@ FORKED = """
 import os, torch, sparsekit as sk
 torch.set_num_threads(2)
 plain = torch.nn.Linear(64, 64)
-layer = sk.sparsify(torch.nn.Sequential(plain), sk.random_topology({"0": (64, 64)}, 0.5, seed=0), "csr")
+layer = sk.sparsify(torch.nn.Sequential(plain), sk.random_topology({"0": (64, 64)}, 0.5, seed=0), "csr", init="dense")
 x = torch.rand(40, 64)
 wanted = layer(x).sum().item()
 child = os.fork()
@@ -309,7 +309,7 @@ import time, torch, sparsekit as sk
 torch.set_num_threads(1)
 from torch import nn
 plain = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 4))
-model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5, seed=0), "csr")
+model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5, seed=0), "csr", init="dense")
 start = time.perf_counter()
 model(torch.rand(2, 2, 4, 4)).sum().backward()
 print(time.perf_counter() - start)
@@ -350,7 +350,9 @@ def bytes_of_layer(layer) -> int:
 def test_a_layer_in_training_holds_at_most_40_bytes_per_connection(kind):
     plain = nn.Linear(600, 500, bias=False) if kind == "linear" else nn.Conv2d(60, 64, 3, bias=False)
     x = torch.rand(8, 600) if kind == "linear" else torch.rand(8, 60, 4, 4)
-    model = sk.sparsify(nn.Sequential(plain), sk.random_topology(sk.shapes_of(nn.Sequential(plain)), 0.2), "csr")
+    model = sk.sparsify(
+        nn.Sequential(plain), sk.random_topology(sk.shapes_of(nn.Sequential(plain)), 0.2), "csr", init="dense"
+    )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     for _ in range(2):
         model(x).sum().backward()

@@ -33,7 +33,7 @@ def quadratic(*, negative: float = 0.0) -> tuple[nn.Module, list, Tensor]:
 
 
 def masked(model: nn.Module, places: Tensor = PLACES, storage: str = "masked") -> nn.Module:
-    return sk.sparsify(model, Topology({"0": LayerTopology((1, 8), places)}), storage)
+    return sk.sparsify(model, Topology({"0": LayerTopology((1, 8), places)}), storage, init="dense")
 
 
 def whole_hessian(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:

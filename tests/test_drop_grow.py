@@ -340,7 +340,7 @@ def test_several_micro_batches_grow_what_one_large_batch_does(storage):
 
 def returning(storage: str, allow_regrowth: bool):
     """A layer whose weakest connection has by far the largest gradient; trained one step with momentum."""
-    model = sk.sparsify(mlp(4, 1), {"0": LayerTopology((1, 4), torch.tensor([0, 1]))}, storage)
+    model = sk.sparsify(mlp(4, 1), {"0": LayerTopology((1, 4), torch.tensor([0, 1]))}, storage, init="dense")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     model(torch.ones(1, 4).double()).sum().backward()
     optimizer.step()

@@ -137,7 +137,7 @@ def other_value(name):
         "shuffle": True,
         "rule": RigL(stop=10),
         "storage": "csr",
-        "dense_init": False,
+        "init": "gse",
         "optimizer": "adam",
         "optimizer_settings": {"momentum": 0.5},
         "step_count": "own",
@@ -278,10 +278,10 @@ def test_checkpoints_every_0_steps_are_refused_and_leave_no_folder_behind(tmp_pa
 
 @pytest.mark.parametrize("storage", ["masked", "csr"])
 @pytest.mark.parametrize("rule", [Static(), RigL(stop=10)])
-def test_the_dense_initialisation_is_the_same_at_every_density_and_for_every_rule(storage, rule):
+def test_the_dense_draw_is_the_same_at_every_density_and_for_every_rule(storage, rule):
     dense = build(replace(SMALL, density=1.0))
     for density in (0.1, 0.5):
-        model = build(replace(SMALL, density=density, storage=storage, rule=rule))
+        model = build(replace(SMALL, density=density, storage=storage, rule=rule, init="dense"))
         for name, layer in sparse_layers(model).items():
             plain = dense.get_submodule(name)
             assert same(layer.values(), plain.weight.detach().flatten()[layer.indices])

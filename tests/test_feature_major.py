@@ -177,10 +177,17 @@ def test_a_norm_of_a_single_number_per_channel_is_refused_as_torch_does():
 def test_what_comes_out_may_be_changed_in_place(name):
     """As `nn.ReLU(inplace=True)` does in every torchvision network."""
     layers = {
-        "linear": lambda: sk.sparsify(nn.Sequential(nn.Linear(6, 4)), {"0": random_layer((4, 6), 9)}, "csr"),
-        "conv": lambda: sk.sparsify(nn.Sequential(nn.Conv2d(2, 3, 1)), {"0": random_layer((3, 2, 1, 1), 4)}, "csr"),
+        "linear": lambda: sk.sparsify(
+            nn.Sequential(nn.Linear(6, 4)), {"0": random_layer((4, 6), 9)}, "csr", init="dense"
+        ),
+        "conv": lambda: sk.sparsify(
+            nn.Sequential(nn.Conv2d(2, 3, 1)), {"0": random_layer((3, 2, 1, 1), 4)}, "csr", init="dense"
+        ),
         "norm": lambda: sk.sparsify(
-            nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3)), {"0": random_layer((3, 2, 1, 1), 4)}, "csr"
+            nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3)),
+            {"0": random_layer((3, 2, 1, 1), 4)},
+            "csr",
+            init="dense",
         ),
         "conversion": lambda: feature_major,
     }
@@ -236,7 +243,7 @@ def nets():
 def both(name: str, fused: bool = False) -> tuple[nn.Module, nn.Module, torch.Tensor]:
     plain = nets()[name].double()
     topology = sk.random_topology(sk.shapes_of(plain), 0.4, seed=0)
-    masked, csr = (sk.sparsify(plain, topology, storage) for storage in ("masked", "csr"))
+    masked, csr = (sk.sparsify(plain, topology, storage, init="dense") for storage in ("masked", "csr"))
     if fused:
         jaxtyping.config.update("jaxtyping_disable", True)  # what is traced are no tensors
         try:
@@ -302,7 +309,7 @@ def test_gradients_of_several_readers_are_added_in_place(name):
         "PadShortcut": (BasicBlock(4, 8, stride=2, shortcut=PadShortcut(4, 8, 2)), random(2, 4, 6, 6).float()),
         "Linear": (nn.Sequential(nn.Linear(8, 8)), random(5, 8).float()),
     }[name]
-    csr = sk.sparsify(block, sk.random_topology(sk.shapes_of(block), 0.5), "csr")
+    csr = sk.sparsify(block, sk.random_topology(sk.shapes_of(block), 0.5), "csr", init="dense")
     fuse_relus(csr)
     read = feature_major(x).requires_grad_() * 1
     z = read.sin().sum() + csr(read).sum()
@@ -333,7 +340,7 @@ def test_residual_blocks_add_in_their_last_norm_where_they_can():
     assert not any(block.adds_in_norm or block.bn2.relu or type(block.relu2) is FusedReLU for block in blocks)
 
     plain = nn.Sequential(Residual())
-    assert fuse_relus(sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5), "csr")) == 0
+    assert fuse_relus(sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5), "csr", init="dense")) == 0
 
 
 def test_a_block_with_a_forward_of_its_own_adds_by_itself():
@@ -344,7 +351,7 @@ def test_a_block_with_a_forward_of_its_own_adds_by_itself():
 
     plain = nn.Sequential(Own(4, 4, stride=1, shortcut=nn.Identity()))
     masked, csr = (
-        sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5, seed=0), storage)
+        sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5, seed=0), storage, init="dense")
         for storage in ("masked", "csr")
     )
     assert fuse_relus(csr) == 1  # the first batch norm and its ReLU
@@ -399,13 +406,13 @@ def test_a_model_that_cannot_be_traced_is_left_unfused():
             return self.net(x) if x.sum() > 0 else x
 
     plain = Choosy()
-    assert fuse_relus(sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5), "csr")) == 0
+    assert fuse_relus(sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5), "csr", init="dense")) == 0
 
 
 def test_a_relu_that_is_used_twice_is_not_fused():
     relu = nn.ReLU()
     plain = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), relu, nn.Linear(3, 3), nn.BatchNorm1d(3), relu)
-    assert fuse_relus(sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5), "csr")) == 0
+    assert fuse_relus(sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5), "csr", init="dense")) == 0
 
 
 # --- where the compiled kernels do not run ---------------------------------------------------------------------------
@@ -415,7 +422,7 @@ def test_without_numba_the_reference_runs_and_says_so_once(monkeypatch):
     backend._try_once.cache_clear()
     monkeypatch.setattr(backend, "HAS_NUMBA", False)
     try:
-        layer = sk.sparsify(nn.Sequential(nn.Linear(6, 4)), {"0": random_layer((4, 6), 9)}, "csr")
+        layer = sk.sparsify(nn.Sequential(nn.Linear(6, 4)), {"0": random_layer((4, 6), 9)}, "csr", init="dense")
         with pytest.warns(backend.SlowKernelsWarning, match="Numba is not installed"):
             y = layer(torch.ones(2, 6))
         torch.testing.assert_close(y, layer(torch.ones(2, 6)))  # warnings are errors: the second time is silent
@@ -429,7 +436,7 @@ def test_where_numba_cannot_be_used_the_reference_runs_and_says_why_once(monkeyp
     monkeypatch.setitem(sys.modules, "sparsekit.kernels.cpu.calls", None)
     monkeypatch.delattr("sparsekit.kernels.cpu.calls", raising=False)
     try:
-        layer = sk.sparsify(nn.Sequential(nn.Linear(6, 4)), {"0": random_layer((4, 6), 9)}, "csr")
+        layer = sk.sparsify(nn.Sequential(nn.Linear(6, 4)), {"0": random_layer((4, 6), 9)}, "csr", init="dense")
         with pytest.warns(backend.SlowKernelsWarning, match=r"Numba cannot be used \(.*halted.*NUMBA_CACHE_DIR"):
             y = layer(torch.ones(2, 6))
         torch.testing.assert_close(y, layer(torch.ones(2, 6)))

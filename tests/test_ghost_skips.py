@@ -158,13 +158,13 @@ def test_the_strength_falls_along_a_line_or_a_cosine_to_the_end():
 @pytest.mark.parametrize("storage", STORAGES)
 def test_at_strength_0_and_after_the_removal_outputs_are_those_of_the_plain_network(way, storage):
     plain = seeded(residual)
-    net = sparsify(plain, random_topology(shapes_of(plain), 0.3), storage).eval()
+    net = sparsify(plain, random_topology(shapes_of(plain), 0.3), storage, init="dense").eval()
     fuse_relus(net)
     x, kinds, keys = images(), kinds_of(net), list(net.state_dict())
     count, before = sum(p.numel() for p in net.parameters()), net(x)
     trick = GhostSkips(way=way, strength=Constant(0.0), stop=3)
     trick.apply(net)
-    assert topology_of(net) == topology_of(sparsify(plain, random_topology(shapes_of(plain), 0.3)))
+    assert topology_of(net) == topology_of(sparsify(plain, random_topology(shapes_of(plain), 0.3), init="dense"))
     trick.at(net, 0)
     torch.testing.assert_close(net(x), before, rtol=1e-5, atol=1e-6)
     trick.at(net, 3)
@@ -193,7 +193,7 @@ def test_a_torchvision_resnet_gets_skips_and_is_itself_again(block, way):
 def test_the_optimizer_forgets_branches_and_trains_on_as_if_they_had_never_been(storage):
     batches = [(x, y) for x, y in pictures_of(9)]
     net = nn.Sequential(residual(input_shape=(2, 5, 5)))
-    net = sparsify(net, random_topology(shapes_of(net), 0.3), storage)
+    net = sparsify(net, random_topology(shapes_of(net), 0.3), storage, init="dense")
     empty = copy.deepcopy(net)
     model, optimizer = train_with(net, [GhostSkips(way="branch", stop=5)], batches[:5])
     clean = torch.optim.SGD(empty.parameters(), lr=0.1, momentum=0.9)
@@ -272,7 +272,7 @@ def test_skips_are_put_in_once_and_before_they_are_set():
 @every_way
 def test_the_plain_copy_of_a_network_has_its_skips(way, storage):
     net = seeded(residual)
-    model = sparsify(net, random_topology(shapes_of(net), 0.3), storage).eval()
+    model = sparsify(net, random_topology(shapes_of(net), 0.3), storage, init="dense").eval()
     trick = GhostSkips(way=way, stop=3)
     trick.apply(model)
     clone = densify(model)
@@ -299,7 +299,7 @@ def test_branches_of_resnet_18_have_the_golden_number_of_weights():
 @pytest.mark.parametrize("storage", STORAGES)
 def test_the_cost_of_branches_is_set_against_the_sparse_budget(storage):
     net = residual()
-    net = sparsify(net, random_topology(shapes_of(net), 0.1), storage)
+    net = sparsify(net, random_topology(shapes_of(net), 0.1), storage, init="dense")
     assert ghost_cost(net, images()).weights == 0
     before = float(forward_flops(net, images())["sparse"].sum())
     GhostSkips(way="branch", stop=3).apply(net)

@@ -76,7 +76,7 @@ def one_layer(name: str, storage: str = "csr", batches: int = 1) -> tuple[LayerV
     """A layer of every make after some backward passes, with the dense gradient `(O, F)`."""
     make, shape = LAYERS[name]
     plain = nn.Sequential(made(make))
-    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5), storage)
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5), storage, init="dense")
     inputs = [torch.randn(shape, generator=draws(seed)).double() for seed in range(batches)]
     view = sk.views(model, capture(model, *inputs))["0"]
     return view, dense_gradients(model, *inputs)["0"].view(view.topology.num_outputs, -1)
@@ -188,7 +188,7 @@ def test_the_flow_of_ones_is_what_arrives_and_what_is_passed_on_with_positive_we
     model, views = seen(make, shape, storage)
     by_hand = positive(model)
     x = torch.ones(8, *shape).double()
-    with_sums = sk.sparsify(by_hand, sk.topology_of(model), "masked")
+    with_sums = sk.sparsify(by_hand, sk.topology_of(model), "masked", init="dense")
     with sk.capture_io(with_sums) as io:
         with_sums(x).sum().backward()
     for name, view in views.items():
@@ -204,7 +204,7 @@ def with_everything(storage: str) -> nn.Module:
         nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.GELU(), nn.Dropout(), nn.Flatten(), nn.Linear(64, 9), nn.ReLU(True)
     )
     plain.append(nn.Sequential(nn.LayerNorm(9), nn.Linear(9, 3), nn.Softmax(1)))
-    return sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5), storage)
+    return sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5), storage, init="dense")
 
 
 @both_storages
@@ -241,7 +241,7 @@ def test_flow_is_linear_in_every_layer_although_norms_and_activations_are_not(st
 def test_synflow_follows_the_paths_that_exist():
     plain = mlp(3, 2, 2)
     topology = {"0": LayerTopology((2, 3), torch.tensor([0, 4])), "2": LayerTopology((2, 2), torch.tensor([1]))}
-    model = sk.sparsify(plain, topology, "csr")
+    model = sk.sparsify(plain, topology, "csr", init="dense")
     view = sk.views(model, capture(model, batch_for((3,))[0]))["0"]
     inputs, outputs = SynFlow().guide(view, draws())
     assert inputs.tolist() == [[8.0, 8.0, 8.0]]

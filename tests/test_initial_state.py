@@ -27,7 +27,7 @@ def ticket(seed=0, density=0.2, storage="csr"):
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.fill_(0.5)
-    return sparsify(model, random_topology(shapes_of(model), density, seed=seed), storage)
+    return sparsify(model, random_topology(shapes_of(model), density, seed=seed), storage, init="dense")
 
 
 # --- until --------------------------------------------------------------------------------------------------------

@@ -1,21 +1,35 @@
 """These tests of initialisations are about learnt scales, true fan-in, and how signals propagate afterwards."""
 
 import copy
+import warnings
 from dataclasses import replace
 
 import pytest
 import torch
 import torchvision
 from torch import nn
-from training_helpers import STORAGES, batches_of, largest_difference, plain_mlp, same, sparse, states
+from training_helpers import STORAGES, batches_of, largest_difference, plain_cnn, plain_mlp, same, sparse, states
 from trick_helpers import seeded
 
 from sparsekit.analysis import gradient_norm, signal_propagation
-from sparsekit.layers import densify, shapes_of, sparse_layers, sparsify, topology_of
+from sparsekit.experiments import Experiment, build_model
+from sparsekit.experiments.recipes import digits_mlp, wide_mlp
+from sparsekit.experiments.record import read_experiment, write_experiment
+from sparsekit.layers import (
+    TrainedWeightsWarning,
+    densify,
+    fit_to_fan_in,
+    shapes_of,
+    sparse_layers,
+    sparsify,
+    topology_of,
+)
+from sparsekit.rules import TopKAST
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.selection import random_topology
-from sparsekit.tricks import FanInInit, RescaledInit, TrickContext, begin
+from sparsekit.tricks import RescaledInit, TrickContext, begin
 from sparsekit.tricks.rescaled_init import _TwoStepAdam
+from sparsekit.utils.files import read_json, write_json
 
 FAST = RescaledInit(iterations=6, rate=0.1)
 CONTEXT = TrickContext(batches=batches_of(5))
@@ -84,7 +98,8 @@ def without_first_input():
     wide, small = seeded(nn.Linear, 3, 2), nn.Linear(2, 2)
     small.load_state_dict({"weight": wide.weight[:, 1:].detach(), "bias": wide.bias.detach()})
     mask = torch.tensor([[False, True, True]]).expand(2, 3)
-    return sparsify(nn.Sequential(wide), Topology({"0": LayerTopology.of_mask(mask)})), nn.Sequential(small)
+    sparse_net = sparsify(nn.Sequential(wide), Topology({"0": LayerTopology.of_mask(mask)}), init="dense")
+    return sparse_net, nn.Sequential(small)
 
 
 def loud_batches():
@@ -200,7 +215,7 @@ def test_wrong_settings_and_missing_batches_are_refused():
 @both_storages
 def test_each_neuron_is_scaled_by_its_own_fan_in(storage):
     before = sparse(plain_mlp(), storage)
-    after = FanInInit().apply(copy.deepcopy(before))
+    after = fit_to_fan_in(copy.deepcopy(before))
     for name, layer in sparse_layers(after).items():
         old = sparse_layers(before)[name]
         for neuron in range(layer.topology.num_outputs):
@@ -214,32 +229,119 @@ def test_each_neuron_is_scaled_by_its_own_fan_in(storage):
 
 def test_a_full_network_is_left_as_it_is():
     model = sparse(plain_mlp(), density=1.0)
-    assert largest_difference(FanInInit().apply(copy.deepcopy(model)), model) == 0
+    assert largest_difference(fit_to_fan_in(copy.deepcopy(model)), model) == 0
 
 
 def test_a_neuron_without_inputs_stays_without():
     empty = LayerTopology((2, 3), torch.tensor([3]))
-    model = sparsify(nn.Sequential(nn.Linear(3, 2)), {"0": empty})
-    assert FanInInit().apply(model)[0].values().isfinite().all()
+    model = sparsify(nn.Sequential(nn.Linear(3, 2)), {"0": empty}, init="dense")
+    assert fit_to_fan_in(model)[0].values().isfinite().all()
 
 
 def test_a_plain_network_is_refused():
-    with pytest.raises(ValueError, match="needs sparse layers, got a model without. Call sparsify first"):
-        FanInInit().apply(plain_mlp())
+    with pytest.raises(ValueError, match="needs a topology to say which inputs there are, got none"):
+        fit_to_fan_in(plain_mlp())
+
+
+@both_storages
+@pytest.mark.parametrize("allocation", ["uniform", "er", "erk"])
+@pytest.mark.parametrize("plain", [plain_mlp, plain_cnn])
+def test_new_models_are_fitted_by_default_whatever_the_allocation(plain, allocation, storage):
+    model = plain()
+    topology = random_topology(shapes_of(model), 0.2, allocation=allocation, seed=1)
+    for name, layer in sparse_layers(sparsify(model, topology, storage)).items():
+        drawn = model.get_submodule(name).weight.detach().flatten()[layer.indices]
+        factors = (layer.topology.num_inputs / layer.topology.fan_in()[layer.topology.rows]).sqrt()
+        torch.testing.assert_close(layer.values(), drawn * factors)
+
+
+@both_storages
+def test_the_dense_draw_keeps_every_value_and_so_does_density_1(storage):
+    model, full = plain_cnn(), Topology({n: LayerTopology.full(s) for n, s in shapes_of(plain_cnn()).items()})
+    for topology, init in ((full, "fan-in"), (random_topology(full.shapes, 0.2, seed=0), "dense")):
+        for name, layer in sparse_layers(sparsify(model, topology, storage, init=init)).items():
+            assert same(layer.values(), model.get_submodule(name).weight.detach().flatten()[layer.indices])
+
+
+def test_an_initialisation_that_is_unknown_or_has_nothing_to_keep_is_refused():
+    with pytest.raises(ValueError, match="init must be one of fan-in, dense, got 'fan_in'. Choose one of them"):
+        sparsify(plain_mlp(), {}, init="fan_in")
+    with torch.device("meta"):
+        without_values = nn.Linear(4, 2)
+    with pytest.raises(ValueError, match="must have values for init='dense', got one on the meta device"):
+        sparsify(without_values, {"": LayerTopology.full((2, 4))}, init="dense")
+    with pytest.raises(ValueError, match="init must be one of fan-in, dense, gse, got 'he'"):
+        Experiment(init="he")
+
+
+def test_scaling_a_model_that_was_just_trained_warns_and_keeping_its_values_does_not():
+    model, half = plain_mlp(), random_topology(shapes_of(plain_mlp()), 0.5, seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for inputs, labels in batches_of(40):
+        nn.functional.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+    with pytest.warns(TrainedWeightsWarning, match="seems to be trained. Give init='dense' to keep its values"):
+        sparsify(model, half)
+    normalised = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    normalised[1].num_batches_tracked.fill_(100)
+    with pytest.warns(TrainedWeightsWarning):
+        sparsify(normalised, random_topology(shapes_of(normalised), 0.5, seed=0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sparsify(model, half, init="dense")
+        sparsify(model, {name: LayerTopology.full(shape) for name, shape in half.shapes.items()})
+        new = torchvision.models.mobilenet_v3_small(num_classes=10)
+        sparsify(new, random_topology(shapes_of(new), 0.5, seed=0))
+
+
+@both_storages
+def test_experiments_fit_their_first_weights_and_say_so_in_their_folder(storage, tmp_path):
+    models = {}
+    for init in ("fan-in", "dense", "gse"):
+        experiment = Experiment(data="mnist1d", density=0.1, storage=storage, init=init)
+        models[init] = build_model(experiment, input_shape=(40,), num_classes=10)
+        write_experiment(tmp_path, experiment)
+        assert read_experiment(tmp_path) == experiment
+    assert same(fit_to_fan_in(copy.deepcopy(models["dense"])).state_dict(), models["fan-in"].state_dict())
+    fan_in = sparse_layers(models["gse"])["fc2"].topology.fan_in()
+    reach = sparse_layers(models["gse"])["fc2"].values().abs() / (3 / fan_in[models["gse"].fc2.topology.rows]).sqrt()
+    assert 0.9 < reach.max() <= 1
+    assert not models["gse"].fc2.bias.any()
+
+
+def test_runs_from_before_there_was_a_choice_keep_their_names_and_are_read_as_what_they_were(tmp_path):
+    dense = digits_mlp(rule="rigl", density=0.02, init="dense")
+    assert dense.folder_name == "digits-mlp-e8b42002bb"
+    assert wide_mlp(width=128).folder_name == "wide-mlp-da0dbf54ae"
+    write_experiment(tmp_path, dense)
+    path = tmp_path / "experiment.json"
+    for old, new in ((True, "dense"), (False, "gse")):
+        plain = {key: value for key, value in read_json(path, remedy="").items() if key not in ("init", "dense_init")}
+        write_json(path, plain | {"dense_init": old})
+        assert read_experiment(tmp_path) == replace(dense, init=new)
+
+
+def test_weights_that_a_rule_keeps_for_later_are_scaled_like_those_that_it_trains():
+    experiment = Experiment(data="mnist1d", density=0.1, rule=TopKAST(stop=10))
+    model = build_model(experiment, input_shape=(40,), num_classes=10)
+    layer = sparse_layers(model)["fc2"]
+    kept = layer.rule_state["weights"].view(layer.shape)
+    assert same(kept.flatten()[layer.indices], layer.values())
+    per_output = kept.abs().amax(1) * layer.topology.fan_in().clamp(min=1).sqrt()
+    assert per_output.max() / per_output.min() < 1.2  # each row reaches as far as the root of its fan-in says
 
 
 def deep(density):
     net = seeded(
         lambda: nn.Sequential(*[part for _ in range(6) for part in (nn.Linear(200, 200, bias=False), nn.ReLU())])
     )
-    return sparsify(net, random_topology(shapes_of(net), density, seed=0))
+    return sparsify(net, random_topology(shapes_of(net), density, seed=0), init="dense")
 
 
 def test_signals_shrink_by_the_root_of_the_density_from_layer_to_layer_unless_scaled():
     x, y = seeded(torch.randn, 256, 200), torch.zeros(256, dtype=torch.long)
     dense, unscaled, scaled = (
-        signal_propagation(model, (x, y))["output_std"]
-        for model in (deep(1.0), deep(0.04), FanInInit().apply(deep(0.04)))
+        signal_propagation(model, (x, y))["output_std"] for model in (deep(1.0), deep(0.04), fit_to_fan_in(deep(0.04)))
     )
     per_layer = (unscaled / dense).to_numpy()
     assert per_layer == pytest.approx([0.2**layer for layer in range(1, 7)], rel=0.4)

@@ -175,7 +175,7 @@ def test_a_fraction_of_zero_changes_no_connection(storage, make, shape, make_rul
 def test_training_with_all_connections_is_dense_training_bit_for_bit(capture, make_optimizer, make, shape):
     plain = make().float()
     full = {name: LayerTopology.full(s) for name, s in sk.shapes_of(plain).items()}
-    masked = sk.sparsify(plain, full, "masked")
+    masked = sk.sparsify(plain, full, "masked", init="dense")
     optimizers = [make_optimizer(net.parameters()) for net in (plain, masked)]
     for seed in range(4):
         inputs, labels = batch_for(shape, seed=seed)
@@ -214,7 +214,7 @@ def test_gradual_pruning_is_nested_monotone_and_arrives(storage):
     make, shape = MODELS["linear"]
     model = make()
     full = {name: LayerTopology.full(s) for name, s in sk.shapes_of(model).items()}
-    model = sk.sparsify(model, full, storage)
+    model = sk.sparsify(model, full, storage, init="dense")
     optimizer = OPTIMIZERS["adam"](model.parameters())
     rule = SET(stop=8, every=3, drop_fraction=Constant(0.0), density=Cubic(1.0, 0.2), scope="global")
     states = [sk.topology_of(model)]

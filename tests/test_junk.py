@@ -246,7 +246,7 @@ def test_integers_of_numpy_will_do_wherever_integers_do():
 
 
 def test_a_ramp_may_be_a_number_of_numpy():
-    model = sk.sparsify(mlp(3, 2), sk.random_topology({"0": (2, 3)}, 0.5))
+    model = sk.sparsify(mlp(3, 2), sk.random_topology({"0": (2, 3)}, 0.5), init="dense")
     sk.own_step_counts(model, torch.optim.Adam(model.parameters()), ramp=EIGHT)
 
 
@@ -326,23 +326,23 @@ def plain() -> torch.nn.Module:
 
 
 def ticket() -> Ticket:
-    return Ticket.of(sk.sparsify(plain(), NETWORK), step=3)
+    return Ticket.of(sk.sparsify(plain(), NETWORK, init="dense"), step=3)
 
 
 MODELS = {
-    "sparsify.model": (lambda junk: sk.sparsify(junk, NETWORK), ()),
-    "sparsify.topology": (lambda junk: sk.sparsify(plain(), junk), ()),
-    "sparsify.layer": (lambda junk: sk.sparsify(plain(), {"0": junk}), ()),
-    "sparsify.storage": (lambda junk: sk.sparsify(plain(), NETWORK, junk), ()),
+    "sparsify.model": (lambda junk: sk.sparsify(junk, NETWORK, init="dense"), ()),
+    "sparsify.topology": (lambda junk: sk.sparsify(plain(), junk, init="dense"), ()),
+    "sparsify.layer": (lambda junk: sk.sparsify(plain(), {"0": junk}, init="dense"), ()),
+    "sparsify.storage": (lambda junk: sk.sparsify(plain(), NETWORK, junk, init="dense"), ()),
     "densify.model": (sk.densify, ()),
     "shapes_of.model": (sk.shapes_of, ()),
     "shapes_of.exclude": (lambda junk: sk.shapes_of(plain(), exclude=junk), ()),
     "topology_of.model": (sk.topology_of, ()),
     "rewire.model": (lambda junk: sk.rewire(junk, NETWORK), ()),
-    "rewire.new": (lambda junk: sk.rewire(sk.sparsify(plain(), NETWORK), junk), ()),
-    "rewire.layer": (lambda junk: sk.rewire(sk.sparsify(plain(), NETWORK), {"0": junk}), ()),
-    "rewire.optimizer": (lambda junk: sk.rewire(sk.sparsify(plain(), NETWORK), OTHER, junk), ("none",)),
-    "rewire.grow_init": (lambda junk: sk.rewire(sk.sparsify(plain(), NETWORK), OTHER, None, junk), ()),
+    "rewire.new": (lambda junk: sk.rewire(sk.sparsify(plain(), NETWORK, init="dense"), junk), ()),
+    "rewire.layer": (lambda junk: sk.rewire(sk.sparsify(plain(), NETWORK, init="dense"), {"0": junk}), ()),
+    "rewire.optimizer": (lambda junk: sk.rewire(sk.sparsify(plain(), NETWORK, init="dense"), OTHER, junk), ("none",)),
+    "rewire.grow_init": (lambda junk: sk.rewire(sk.sparsify(plain(), NETWORK, init="dense"), OTHER, None, junk), ()),
     "attach.model": (lambda junk: sk.attach(junk, torch.optim.SGD(plain().parameters()), Static()), ()),
     "make_rule.name": (lambda junk: make_rule(junk, total_steps=9), ()),
     "prune.model": (lambda junk: prune(junk, Magnitude(), 0.5), ()),
@@ -362,7 +362,7 @@ def test_models_topologies_optimizers_and_tickets_are_looked_at_before_anything_
 
 
 def test_a_model_is_as_it_was_after_a_rewiring_that_was_refused():
-    model = sk.sparsify(plain(), NETWORK)
+    model = sk.sparsify(plain(), NETWORK, init="dense")
     assert refused(lambda junk: sk.rewire(model, {"0": OTHER["0"], "2": junk}), torch.ones(3, 6))
     assert sk.topology_of(model) == NETWORK
 

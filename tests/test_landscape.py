@@ -113,7 +113,7 @@ class TestPaths:
 
     def test_a_network_is_connected_with_itself_and_barriers_are_the_same_in_both_directions(self):
         a, b, c = nets()
-        again = sk.sparsify(sk.densify(a), sk.topology_of(a), "csr")
+        again = sk.sparsify(sk.densify(a), sk.topology_of(a), "csr", init="dense")
         matrix = analysis.barrier_matrix([a, again, b, c], [BATCH])
         assert matrix == pytest.approx(matrix.T)
         assert (matrix >= 0).all()

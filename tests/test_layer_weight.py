@@ -43,7 +43,7 @@ def pair(storage, seed=0):
     """A sparse model, and the dense one whose gradients are masked by hand."""
     torch.manual_seed(seed)
     dense = ReadsWeights()
-    sparse = sk.sparsify(dense, sk.random_topology(sk.shapes_of(dense), 0.3, seed=seed), storage)
+    sparse = sk.sparsify(dense, sk.random_topology(sk.shapes_of(dense), 0.3, seed=seed), storage, init="dense")
     masks = {f"{name}.weight": layer.mask() for name, layer in sk.topology_of(sparse).items()}
     with torch.no_grad():
         for name, mask in masks.items():
@@ -54,7 +54,7 @@ def pair(storage, seed=0):
 def layer_of(storage, kind="linear", density=0.5):
     torch.manual_seed(0)
     plain = nn.Linear(6, 5) if kind == "linear" else nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2)
-    return sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), density, seed=1), storage)
+    return sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), density, seed=1), storage, init="dense")
 
 
 @pytest.mark.parametrize("make", [lambda p: torch.optim.SGD(p, 0.1, momentum=0.9), torch.optim.AdamW])
@@ -296,13 +296,14 @@ def test_a_sparse_layer_answers_for_the_plain_one(storage, kind):
 
 @pytest.mark.parametrize("kind", ["linear", "conv"])
 @both_storages
-def test_reset_parameters_draws_what_the_plain_layer_draws(storage, kind):
+def test_reset_parameters_draws_what_the_plain_layer_draws_for_the_real_fan_in(storage, kind):
     layer = layer_of(storage, kind)
     plain = layer.to_plain()
     for one in (layer, plain):
         torch.manual_seed(5)
         one.reset_parameters()
-    same(layer.dense_weight(), plain.weight * layer.topology.mask())
+    factors = (layer.topology.num_inputs / layer.topology.fan_in()[layer.topology.rows]).sqrt()
+    same(layer.values(), plain.weight.detach().flatten()[layer.indices] * factors)
     same(layer.bias, plain.bias)
 
 
@@ -495,7 +496,7 @@ class ReadsOneWeight(nn.Module):
 def test_torch_compiles_code_that_reads_weights(storage, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # torch's compiler cannot see through the checks
     plain, x = ReadsOneWeight(), torch.randn(5, 8)
-    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.3, seed=0), storage)
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.3, seed=0), storage, init="dense")
     expected = model(x)
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     same(compiled(x), expected)
@@ -509,7 +510,9 @@ def test_a_second_derivative_of_layers_beside_a_csr_layer_never_leaves_its_part_
         return nn.Conv2d(3, 3, 3, padding=1) if conv else nn.Linear(8, 8)
 
     plain = nn.Sequential(layer(), nn.Tanh(), layer(), nn.Tanh(), layer())
-    model = sk.sparsify(plain, sk.random_topology({"2": tuple(plain[2].weight.shape)}, 0.4, seed=0), "csr")
+    model = sk.sparsify(
+        plain, sk.random_topology({"2": tuple(plain[2].weight.shape)}, 0.4, seed=0), "csr", init="dense"
+    )
     inputs = torch.randn(2, 3, 5, 5) if conv else torch.randn(5, 8)
     first, last = model[0].weight, model[4].weight
     gradient = torch.autograd.grad(model(inputs).square().sum(), first, create_graph=True)[0]
@@ -520,7 +523,7 @@ def test_a_second_derivative_of_layers_beside_a_csr_layer_never_leaves_its_part_
 
 def test_the_faster_storage_is_found_for_code_that_reads_weights():
     plain, x = ReadsWeights(), torch.randn(5, 8)
-    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.3, seed=0), "auto", example=x)
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.3, seed=0), "auto", example=x, init="dense")
     assert {sk.layers.sparse_layers(model)[name].storage for name in ("a", "conv", "b")} <= {"masked", "csr"}
     same(model(x), sk.densify(model)(x), rtol=1e-4, atol=1e-5)
 
@@ -541,7 +544,7 @@ def test_costs_of_weights_that_are_read_are_named_as_those_of_dense_ones(storage
 @both_storages
 def test_paths_through_weights_that_are_read_are_counted_or_refused(storage):
     plain, x = ReadsOneWeight(), torch.randn(1, 8)
-    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.3, seed=0), storage)
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.3, seed=0), storage, init="dense")
     same(sk.analysis.log10_num_paths_of_model(model, x), sk.analysis.log10_num_paths(sk.topology_of(model)))
     with pytest.raises(
         ValueError, match=r"sparse layers must be called .* weight of (Masked|Sparse)Linear.* layer\(x\)"

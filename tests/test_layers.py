@@ -68,7 +68,7 @@ def test_a_sparse_layer_computes_what_the_plain_one_with_zeros_does(storage, mak
 @both_storages
 def test_the_density_counts_biases_norms_and_layers_left_dense_as_they_are(storage):
     plain = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Linear(6, 2))
-    model = sk.sparsify(plain, {"0": random_layer((6, 4), 6)}, storage)
+    model = sk.sparsify(plain, {"0": random_layer((6, 4), 6)}, storage, init="dense")
     others = 6 + 2 * 6 + 6 * 2 + 2
     assert sk.density_of(model) == (6 + others) / (24 + others)
     assert sk.density_of(plain) == 1
@@ -78,7 +78,7 @@ def test_the_density_counts_biases_norms_and_layers_left_dense_as_they_are(stora
 @pytest.mark.parametrize("count", [0, 1, 35])
 def test_empty_full_and_one_connection_layers_work(storage, count):
     plain = made(lambda: nn.Linear(7, 5))
-    layer = sk.sparsify(plain, {"": random_layer((5, 7), count)}, storage)
+    layer = sk.sparsify(plain, {"": random_layer((5, 7), count)}, storage, init="dense")
     x = x_like((4, 7))
     y = layer(x)
     same(y, sk.densify(layer)(x))
@@ -182,7 +182,7 @@ def test_there_are_no_gradients_before_any_backward_pass(storage):
 
 @both_storages
 def test_a_layer_prints_its_shape_and_density(storage):
-    layer = sk.sparsify(nn.Linear(20, 50), {"": random_layer((50, 20), 250)}, storage)
+    layer = sk.sparsify(nn.Linear(20, 50), {"": random_layer((50, 20), 250)}, storage, init="dense")
     assert repr(layer).endswith("Linear((50, 20), density 0.2500 (250 connections))")
 
 
@@ -214,7 +214,9 @@ def test_densify_gives_plain_layers_with_zeros_and_undoes_sparsify(storage, make
     assert [type(module) for module in plain.modules()] == [type(module) for module in model.modules()]
     assert list(plain.state_dict()) == list(model.state_dict())
     same(plain(batch_for(shape)[0]), net(batch_for(shape)[0]))
-    full = sk.sparsify(model, {name: LayerTopology.full(s) for name, s in sk.shapes_of(model).items()}, storage)
+    full = sk.sparsify(
+        model, {name: LayerTopology.full(s) for name, s in sk.shapes_of(model).items()}, storage, init="dense"
+    )
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in sk.densify(full).state_dict().items())
 
 
@@ -223,7 +225,7 @@ def test_converting_a_model_draws_no_random_numbers(storage):
     model = small_conv_net()
     topology = sk.random_topology(sk.shapes_of(model), 0.3)
     before = torch.get_rng_state()
-    sk.densify(sk.sparsify(model, topology, storage))
+    sk.densify(sk.sparsify(model, topology, storage, init="dense"))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -245,7 +247,7 @@ def test_layers_that_the_topology_does_not_name_stay_plain(storage):
     model = mlp(6, 8, 8, 3)
     shapes = sk.shapes_of(model, exclude=("first", "2"))
     assert shapes == {"4": (3, 8)}
-    net = sk.sparsify(model, sk.random_topology(shapes, 0.5), storage)
+    net = sk.sparsify(model, sk.random_topology(shapes, 0.5), storage, init="dense")
     assert [type(net[place]) for place in (0, 2)] == [nn.Linear, nn.Linear]
     assert list(sk.sparse_layers(net)) == list(sk.topology_of(net)) == ["4"]
 
@@ -298,11 +300,11 @@ def test_sparsify_refuses_what_does_not_fit():
         ({"0": random_layer((6, 8), 3)}, r"0: the topology must have the weight's shape \(8, 6\), got \(6, 8\)"),
     ]:
         with pytest.raises(ValueError, match=message):
-            sk.sparsify(model, topology)
+            sk.sparsify(model, topology, init="dense")
     with pytest.raises(ValueError, match="storage must be one of masked, csr, auto, got 'coo'. Choose one of them"):
-        sk.sparsify(model, {}, "coo")
+        sk.sparsify(model, {}, "coo", init="dense")
     with pytest.raises(ValueError, match="sparsify takes a plain model, got one with sparse layers. Call densify"):
-        sk.sparsify(sparse(model, "csr"), {})
+        sk.sparsify(sparse(model, "csr"), {}, init="dense")
     with pytest.raises(ValueError, match="exclude must name layers among 0, 2, first and last, got 7, fc"):
         sk.shapes_of(model, exclude=("fc", "7"))
 
@@ -403,7 +405,7 @@ def test_weights_that_cannot_be_sparse_are_named_with_a_reason(make, reasons):
     shapes = sk.shapes_of(model)
     assert not {name.rpartition(".")[0] for name in reasons} & set(shapes)
     with pytest.warns(LeftDenseWarning, match=re.escape(f"left dense: {next(iter(reasons))} (")):
-        net = sk.sparsify(model, sk.random_topology(shapes, 0.5) if shapes else {}, "csr")
+        net = sk.sparsify(model, sk.random_topology(shapes, 0.5) if shapes else {}, "csr", init="dense")
     assert len(sk.topology_of(net)) == len(shapes)
 
 
@@ -425,14 +427,14 @@ def test_a_model_that_cannot_be_copied_is_refused_with_the_way_out(make, names):
     with pytest.raises(
         ValueError, match=r"must be one that can be copied, got one with .*\. Undo torch.nn.utils.prune"
     ):
-        sk.sparsify(model, sk.random_topology(sk.shapes_of(model), 0.5))
+        sk.sparsify(model, sk.random_topology(sk.shapes_of(model), 0.5), init="dense")
 
 
 def test_a_topology_for_a_weight_that_cannot_be_sparse_is_refused_with_the_reason():
     with pytest.raises(
         ValueError, match="must name layers among 0, 1, got '2': tied, because other modules use the same"
     ):
-        sk.sparsify(tied(), {"2": random_layer((6, 6), 3)})
+        sk.sparsify(tied(), {"2": random_layer((6, 6), 3)}, init="dense")
 
 
 @both_storages

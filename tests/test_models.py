@@ -177,7 +177,7 @@ def test_every_model_can_be_sparse_as_a_whole_and_takes_a_step_with_a_rewiring(n
     """Nothing is left dense: a warning would be an error here."""
     torch.manual_seed(0)
     plain, shape = small(name)
-    model = sparsify(plain, random_topology(shapes_of(plain), 0.3), storage)
+    model = sparsify(plain, random_topology(shapes_of(plain), 0.3), storage, init="dense")
     assert {key for key, tensor in plain.named_parameters() if tensor.dim() > 1} == {
         f"{key}.weight" for key in topology_of(model)
     }
@@ -198,7 +198,7 @@ def test_both_storages_of_a_model_give_the_same_outputs(name: str):
     plain, shape = small(name)
     topology = random_topology(shapes_of(plain), 0.3)
     x = torch.randn(3, *shape, dtype=torch.float64)
-    masked, csr = (sparsify(plain.double(), topology, storage).eval()(x) for storage in ("masked", "csr"))
+    masked, csr = (sparsify(plain.double(), topology, storage, init="dense").eval()(x) for storage in ("masked", "csr"))
     torch.testing.assert_close(masked, csr, atol=1e-9, rtol=1e-9)
     assert masked.std() > 0
 

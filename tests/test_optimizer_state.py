@@ -44,7 +44,7 @@ def line(storage, *positions):
     """A layer of one output and four inputs, all ones, with connections at these positions."""
     plain = nn.Linear(4, 1, bias=False)
     plain.weight.data.fill_(1.0)
-    return sparsify(nn.Sequential(plain), {"0": LayerTopology((1, 4), torch.tensor(positions))}, storage)
+    return sparsify(nn.Sequential(plain), {"0": LayerTopology((1, 4), torch.tensor(positions))}, storage, init="dense")
 
 
 def step(model, optimizer, *, gradient=1.0):

@@ -86,7 +86,7 @@ def with_zeros(plain: nn.Module, topology: Topology) -> nn.Module:
 def test_a_sparse_model_computes_and_learns_as_the_plain_one_with_zeros(library, name, storage):
     plain, inputs = made(library, name)
     topology = topology_for(plain, 0.4)
-    sparse = sk.sparsify(plain, topology, storage)
+    sparse = sk.sparsify(plain, topology, storage, init="dense")
     expected, found = outputs(with_zeros(plain, topology), inputs), outputs(sparse, inputs)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     loss_of(found).backward()
@@ -103,7 +103,7 @@ def test_a_sparse_model_computes_and_learns_as_the_plain_one_with_zeros(library,
 @every_outsider
 def test_three_steps_of_rigl_keep_the_budget_and_leave_a_plain_model_that_computes_the_same(library, name, storage):
     plain, inputs = made(library, name)
-    model = sk.sparsify(plain, topology_for(plain, 0.4), storage)
+    model = sk.sparsify(plain, topology_for(plain, 0.4), storage, init="dense")
     first = sk.densify(model)
     before = sk.topology_of(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)

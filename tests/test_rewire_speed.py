@@ -131,7 +131,7 @@ def test_where_connections_stood_is_found_once_however_many_tensors_move(storage
     calls = []
     match = transition.match
     monkeypatch.setattr(transition, "match", lambda old, new: calls.append(0) or match(old, new))
-    model = sk.sparsify(mlp(8, 9, 3), sk.random_topology({"0": (9, 8), "2": (3, 9)}, 0.3), storage)
+    model = sk.sparsify(mlp(8, 9, 3), sk.random_topology({"0": (9, 8), "2": (3, 9)}, 0.3), storage, init="dense")
     updates = OPTIMIZERS[optimizer](model.parameters())
     model(torch.ones(2, 8, dtype=torch.float64)).sum().backward()
     updates.step()
@@ -141,7 +141,7 @@ def test_where_connections_stood_is_found_once_however_many_tensors_move(storage
 
 @pytest.mark.parametrize("storage", STORAGES)
 def test_a_topology_that_a_layer_takes_over_is_not_checked_again(storage):
-    model = sk.sparsify(mlp(8, 3), sk.random_topology({"0": (3, 8)}, 0.3), storage)
+    model = sk.sparsify(mlp(8, 3), sk.random_topology({"0": (3, 8)}, 0.3), storage, init="dense")
     new = sk.random_topology({"0": (3, 8)}, 0.3, seed=1)
     sk.rewire(model, new)
     assert model[0].topology is new["0"]

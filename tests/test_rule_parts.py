@@ -96,7 +96,7 @@ class Wrapped(WrappedRule):
 
 def prepared(rule: Rule) -> nn.Module:
     plain = mlp(6, 4)
-    model = sk.sparsify(plain, TOPOLOGY)
+    model = sk.sparsify(plain, TOPOLOGY, init="dense")
     prepare_layers(rule, model, plain=plain)
     return model
 
@@ -179,7 +179,7 @@ def test_every_part_is_asked_for_in_a_training():
     assert initial_topology(rule, Topology(TOPOLOGY), draws())["0"].indices.tolist() == list(range(12))
     model = prepared(rule)
     halved = model[0].dense_weight()
-    torch.testing.assert_close(halved, sk.sparsify(mlp(6, 4), TOPOLOGY)[0].dense_weight() / 2)
+    torch.testing.assert_close(halved, sk.sparsify(mlp(6, 4), TOPOLOGY, init="dense")[0].dense_weight() / 2)
     (update,) = train(model, torch.optim.SGD(model.parameters(), lr=0.5), rule, (6,), steps=1)
     assert update.num_grown == 1
     assert model[0].values()[-1] == 7.0
@@ -198,7 +198,7 @@ def test_a_penalty_is_added_to_the_gradients_of_a_step():
 
 def test_layers_that_have_a_state_keep_it_where_others_get_their_first():
     plain = mlp(6, 4, 4)
-    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5))
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5), init="dense")
     model[2].set_rule_state({"count": torch.tensor(8)})
     states = with_initial_state(Counting(), sk.views(model))
     assert {name: int(view.state["count"]) for name, view in states.items()} == {"0": 0, "2": 8}

@@ -55,7 +55,7 @@ def draws(seed: int = 0) -> torch.Generator:
 
 def begun(plain: nn.Module, rule: Rule, density: float, storage: str = "masked") -> nn.Module:
     drawn = sk.random_topology(sk.shapes_of(plain), initial_density(rule, density), seed=0)
-    model = sk.sparsify(plain, initial_topology(rule, drawn, draws()), storage)
+    model = sk.sparsify(plain, initial_topology(rule, drawn, draws()), storage, init="dense")
     prepare_layers(rule, model, plain=plain, sampled=drawn)
     return model
 
@@ -223,7 +223,7 @@ def test_granet_of_one_density_is_rigl_that_updates_on_every_step():
 
 
 def test_granet_takes_from_the_layers_with_the_smallest_values_and_then_regenerates_within_each():
-    model = sk.sparsify(mlp(6, 8, 3), sk.random_topology({"0": (8, 6), "2": (3, 8)}, 0.8), "masked")
+    model = sk.sparsify(mlp(6, 8, 3), sk.random_topology({"0": (8, 6), "2": (3, 8)}, 0.8), "masked", init="dense")
     with torch.no_grad():
         sk.sparse_layers(model)["0"].param.mul_(1e-3)
     rule = GraNet(stop=10, final=0.4, initial=0.8, every=1, drop_fraction=Constant(0.5))
@@ -641,7 +641,7 @@ def test_a_weight_that_rests_resumes_its_value_again_when_it_returns():
     rule = TopKAST(every=1, extra=0.0)
     plain = nn.Sequential(nn.Linear(2, 2, bias=False)).double()
     plain[0].weight.data = torch.tensor([[4.0, 3.0], [2.0, 1.0]], dtype=torch.float64)
-    model = sk.sparsify(plain, {"0": LayerTopology((2, 2), torch.tensor([0, 1]))})
+    model = sk.sparsify(plain, {"0": LayerTopology((2, 2), torch.tensor([0, 1]))}, init="dense")
     prepare_layers(rule, model, plain=plain)
     layer = sk.sparse_layers(model)["0"]
     with torch.no_grad():
@@ -680,7 +680,7 @@ def test_unused_but_trained_weights_receive_the_gradient_of_the_network_that_doe
 
 
 def test_top_kast_that_was_not_prepared_or_has_no_room_says_so():
-    model = sk.sparsify(mlp(6, 20, 3), sk.random_topology({"0": (20, 6), "2": (3, 20)}, 0.4))
+    model = sk.sparsify(mlp(6, 20, 3), sk.random_topology({"0": (20, 6), "2": (3, 20)}, 0.4), init="dense")
     with pytest.raises(ValueError, match="prepare"):
         sk.attach(model, torch.optim.SGD(model.parameters(), lr=0.1), TopKAST(stop=3))
     with pytest.raises(ValueError, match="plain=model"):
@@ -794,7 +794,7 @@ def test_an_overfull_neuron_keeps_its_largest_values():
     # The published code sorts the mask instead of the weights there, and drops arbitrary ones.
     layer = LayerTopology((2, 6), torch.arange(6))
     values = torch.tensor([0.1, 0.6, 0.2, 0.5, 0.3, 0.4], dtype=torch.float64)
-    model = sk.sparsify(nn.Sequential(nn.Linear(6, 2)).double(), {"0": layer})
+    model = sk.sparsify(nn.Sequential(nn.Linear(6, 2)).double(), {"0": layer}, init="dense")
     with torch.no_grad():
         sk.sparse_layers(model)["0"].param.copy_(sk.sparse_layers(model)["0"].pack(layer, values))
     views = sk.views(model, capture(model, batch_for((6,))[0]))
@@ -844,7 +844,7 @@ def test_what_the_first_rounding_left_unused_goes_to_the_neurons_that_are_left()
 def test_where_the_classes_stay_dense_no_hidden_layer_is_taken_for_them():
     rule, plain = SRigL(stop=9, saliency=1.0, drop_fraction=Constant(0.5)), mlp(6, 20, 20, 3)
     drawn = sk.random_topology(sk.shapes_of(plain, exclude=("last",)), 0.3, seed=0)
-    model = sk.sparsify(plain, initial_topology(rule, drawn, draws()))
+    model = sk.sparsify(plain, initial_topology(rule, drawn, draws()), init="dense")
     prepare_layers(rule, model, plain=plain, sampled=drawn)
     new = proposal(rule, sk.views(model, capture(model, batch_for((6,))[0])), 0, draws())
     assert 0 in new["2"].fan_in().tolist()

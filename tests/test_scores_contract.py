@@ -127,7 +127,7 @@ def test_excluded_layers_are_left_alone(name):
 @every_score
 def test_a_sparse_model_or_a_wrong_density_is_refused(name):
     make, shape = MODELS["linear"]
-    sparse = sk.sparsify(make(), sk.random_topology(sk.shapes_of(make()), 0.5))
+    sparse = sk.sparsify(make(), sk.random_topology(sk.shapes_of(make()), 0.5), init="dense")
     with pytest.raises(ValueError, match="plain model"):
         prune(sparse, few(name), 0.2, batches=[batch_for(shape)])
     with pytest.raises(ValueError, match="density"):
@@ -146,7 +146,7 @@ def test_what_was_pruned_can_be_trained_in_both_storages(name, make, shape):
     model = make()
     kept = prune(model, few(name), 0.4, batches=[batch_for(shape)])
     for storage in ("masked", "csr"):
-        sparse = sk.sparsify(model, kept, storage)
+        sparse = sk.sparsify(model, kept, storage, init="dense")
         inputs, labels = batch_for(shape)
         nn.functional.cross_entropy(sparse(inputs), labels).backward()
         assert sk.topology_of(sparse) == kept

@@ -40,7 +40,7 @@ def measuring(monkeypatch, answers: list[dict]) -> list:
 
 def made(**more) -> nn.Module:
     plain = net()
-    return sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5, seed=0), "auto", **more)
+    return sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5, seed=0), "auto", **more, init="dense")
 
 
 def test_each_layer_takes_the_storage_that_was_faster(monkeypatch):
@@ -83,7 +83,7 @@ def test_the_optimizer_is_timed_too_and_the_model_stays_as_it_was(monkeypatch):
     measuring(monkeypatch, [(2.0, 1.0)] * 3)
     plain = net()
     before = {name: value.clone() for name, value in plain.state_dict().items()}
-    sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5), "auto", example=torch.rand(3, 6))
+    sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5), "auto", example=torch.rand(3, 6), init="dense")
     assert len(updates) == 6  # two layers and the network, in two storages
     assert all(torch.equal(value, before[name]) for name, value in plain.state_dict().items())
     assert all(parameter.grad is None for parameter in plain.parameters())
@@ -101,7 +101,13 @@ def test_other_types_of_numbers_and_other_versions_are_measured_anew(monkeypatch
     asked = measuring(monkeypatch, [(2.0, 1.0)] * 9)
     made(example=torch.rand(3, 6))
     plain = net().double()
-    sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5, seed=0), "auto", example=torch.rand(3, 6).double())
+    sk.sparsify(
+        plain,
+        sk.random_topology(sk.shapes_of(plain), 0.5, seed=0),
+        "auto",
+        example=torch.rand(3, 6).double(),
+        init="dense",
+    )
     monkeypatch.setattr(auto, "version", lambda name: f"another {name}")
     made(example=torch.rand(3, 6))
     assert len(asked) == 9
@@ -146,7 +152,7 @@ def test_it_says_that_it_needs_a_batch():
 def test_types_that_the_compiled_kernels_do_not_know_stay_masked():
     plain = net().bfloat16()
     model = sk.sparsify(
-        plain, sk.random_topology(sk.shapes_of(plain), 0.5), "auto", example=torch.rand(3, 6).bfloat16()
+        plain, sk.random_topology(sk.shapes_of(plain), 0.5), "auto", example=torch.rand(3, 6).bfloat16(), init="dense"
     )
     assert storages(model) == ["masked", "masked"]
 
@@ -155,9 +161,9 @@ def test_the_clock_decides_for_csr_where_little_is_left_and_for_masked_where_not
     sparse, full = nn.Linear(1024, 512), nn.Linear(1024, 512)
     x = torch.rand(128, 1024)
     few = sk.random_topology({"0": (512, 1024)}, 0.01, seed=0)
-    assert isinstance(sk.sparsify(nn.Sequential(sparse), few, "auto", example=x)[0], SparseLinear)
+    assert isinstance(sk.sparsify(nn.Sequential(sparse), few, "auto", example=x, init="dense")[0], SparseLinear)
     everything = {"0": LayerTopology.full((512, 1024))}
-    assert storages(sk.sparsify(nn.Sequential(full), everything, "auto", example=x)) == ["masked"]
+    assert storages(sk.sparsify(nn.Sequential(full), everything, "auto", example=x, init="dense")) == ["masked"]
 
 
 def test_a_network_of_images_is_measured_and_trains():
@@ -165,7 +171,7 @@ def test_a_network_of_images_is_measured_and_trains():
 
     plain = small_cnn(input_shape=(1, 8, 8), num_classes=3, widths=(4, 5))
     x = torch.rand(7, 1, 8, 8)
-    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5, seed=0), "auto", example=x)
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.5, seed=0), "auto", example=x, init="dense")
     before = {name: value.clone() for name, value in plain.state_dict().items()}
     model(x).sum().backward()
     assert all(torch.equal(value, before[name]) for name, value in plain.state_dict().items())

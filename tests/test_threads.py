@@ -102,7 +102,7 @@ class Block(nn.Module):
 
 def test_reading_a_network_is_not_seen_by_a_training_in_another_thread():
     plain, x = nn.Sequential(*[Block() for _ in range(4)]), torch.ones(3, 6)
-    sparse = sparsify(plain, random_topology(shapes_of(plain), 0.5), "csr")
+    sparse = sparsify(plain, random_topology(shapes_of(plain), 0.5), "csr", init="dense")
     is_read, went_wrong = threading.Event(), []
 
     def train():
@@ -158,7 +158,7 @@ def test_parts_called_behind_the_back_of_a_module_are_not_read(hidden):
 
     with pytest.raises(UnreadableError, match="called as attributes"):
         forward_graph(Hides())
-    sparse = sparsify(nn.Sequential(nn.Linear(3, 3), Hides()), {"0": LayerTopology.full((3, 3))}, "csr")
+    sparse = sparsify(nn.Sequential(nn.Linear(3, 3), Hides()), {"0": LayerTopology.full((3, 3))}, "csr", init="dense")
     x = torch.randn(5, 3, generator=generator(0, "x"))
     before = sparse(x)
     assert fuse_relus(sparse) == 0
@@ -260,7 +260,7 @@ def test_only_trainings_of_parts_that_may_draw_pay_for_a_generator():
         pass
 
     assert not may_draw(base, model)
-    assert not may_draw(base, sparsify(model, {"0": LayerTopology.full((4, 4))}, "csr"))
+    assert not may_draw(base, sparsify(model, {"0": LayerTopology.full((4, 4))}, "csr", init="dense"))
     for module in (nn.Dropout(), nn.RReLU(), nn.LSTM(2, 2), nn.MultiheadAttention(2, 1), Own()):
         assert may_draw(base, nn.Sequential(nn.Linear(4, 4), module))
     assert may_draw(replace(base, model="with-dropout", model_settings={}), model)
@@ -270,7 +270,7 @@ def test_only_trainings_of_parts_that_may_draw_pay_for_a_generator():
 
 def test_a_capture_is_seen_by_its_own_model_only():
     plain = nn.Sequential(nn.Linear(3, 3))
-    sparse = sparsify(plain, {"0": LayerTopology.full((3, 3))})
+    sparse = sparsify(plain, {"0": LayerTopology.full((3, 3))}, init="dense")
     with capture_io(sparse) as io:
         assert not torch.nn.modules.module._global_forward_pre_hooks
         copied, filed = copy.deepcopy(sparse), pickle.loads(pickle.dumps(sparse))

@@ -34,7 +34,10 @@ def batch(seed: int, count: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
 
 def tickets(num: int = 3) -> list[Ticket]:
     plain = net()
-    return [Ticket.of(sparsify(plain, random_topology(shapes_of(plain), 0.4, seed=s)), step=s) for s in range(num)]
+    return [
+        Ticket.of(sparsify(plain, random_topology(shapes_of(plain), 0.4, seed=s), init="dense"), step=s)
+        for s in range(num)
+    ]
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def test_it_shows_what_superpose_and_evaluate_say(lab):
 def test_a_move_takes_little_more_than_the_forward_passes_of_its_eight_tickets():
     """At a common size on 1,000 images it takes 30 to 70 ms where those passes take 50. We ask for less than 150 ms."""
     plain = build("mlp", input_shape=(784,), num_classes=10, hidden=(300, 100)).requires_grad_(False)
-    nets = [sparsify(plain, random_topology(shapes_of(plain), 0.1, seed=seed)) for seed in range(8)]
+    nets = [sparsify(plain, random_topology(shapes_of(plain), 0.1, seed=seed), init="dense") for seed in range(8)]
     data = torch.randn(1000, 784, generator=torch.Generator().manual_seed(0)), torch.arange(1000) % 10
     lab = TicketLab([Ticket.of(one, step=0) for one in nets], plain, test=data, train=data)
 
@@ -143,7 +146,7 @@ def test_votes_and_survivors_are_counted_for_each_number_of_tickets():
 
 
 def test_a_lab_leaves_the_model_as_it_was():
-    model = sparsify(net(), random_topology(shapes_of(net()), 0.4, seed=9))
+    model = sparsify(net(), random_topology(shapes_of(net()), 0.4, seed=9), init="dense")
     before = {name: x.clone() for name, x in model.state_dict().items()}
     Lab.of(tickets(), model, test=batch(1), train=batch(2)).try_out([1, 2, 0])
     assert same(model.state_dict(), before)

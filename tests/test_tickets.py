@@ -293,7 +293,7 @@ def conv_net(storage: str) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         plain = build("small-cnn", input_shape=(1, 8, 8), num_classes=3, widths=(4, 6))
-        net = sparsify(plain, random_topology(shapes_of(plain), 0.4, seed=1), storage)
+        net = sparsify(plain, random_topology(shapes_of(plain), 0.4, seed=1), storage, init="dense")
         net(torch.randn(5, 1, 8, 8))
     return net.eval()
 
@@ -467,7 +467,9 @@ def odd(number: float = 1.0, extra: object = None, storage: str = "masked") -> n
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(number))
-        net = sparsify(Odd(number, extra), {"layer": LayerTopology((4, 4), torch.arange(0, 16, 3))}, storage)
+        net = sparsify(
+            Odd(number, extra), {"layer": LayerTopology((4, 4), torch.arange(0, 16, 3))}, storage, init="dense"
+        )
         net.norm(torch.randn(5, 4) * number)
     sparse_layers(net)["layer"].set_rule_state({"trace": torch.ones(3)})
     return net
@@ -601,7 +603,7 @@ def test_a_ticket_does_not_turn_one_kind_of_numbers_into_another():
 def test_a_model_that_is_a_single_layer_has_tickets_too(storage, tmp_path):
     from sparsekit.layers import sparsify
 
-    net = sparsify(nn.Linear(4, 2), {"": LayerTopology((2, 4), torch.tensor([0, 5, 6]))}, storage)
+    net = sparsify(nn.Linear(4, 2), {"": LayerTopology((2, 4), torch.tensor([0, 5, 6]))}, storage, init="dense")
     one = Ticket.of(net, step=0)
     assert list(one.rest) == ["bias"]
     write_ticket(one, tmp_path / "a.safetensors")

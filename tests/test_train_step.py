@@ -226,7 +226,7 @@ def test_frozen_layers_keep_their_topology_and_values(storage):
 def test_with_every_connection_present_training_is_dense_training(storage):
     plain = plain_mlp()
     full = Topology({name: LayerTopology.full(shape) for name, shape in topology_of(sparse(plain)).shapes.items()})
-    model = sparsify(plain, full, storage)
+    model = sparsify(plain, full, storage, init="dense")
     for one in (plain, model):
         train(one, OPTIMIZERS["adamw"](one.parameters()), batches_of(10), Static())
     dense = [plain.get_submodule(name).weight.detach() for name in full]

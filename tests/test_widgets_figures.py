@@ -95,7 +95,7 @@ def test_initial_values_that_are_refused_are_an_error():
 def views():
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 5))
-    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.2, seed=0))
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.2, seed=0), init="dense")
     with sk.capture_io(model) as io:
         model(torch.randn(8, 20)).square().mean().backward()
     return sk.views(model, io)

@@ -262,7 +262,7 @@ def small_training(control, *, steps=12, **options):
     """A sparse multi-layer perceptron on random data, the same every time."""
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
-    model = sparsify(plain, random_topology({"0": (16, 8), "2": (3, 16)}, 0.4))
+    model = sparsify(plain, random_topology({"0": (16, 8), "2": (3, 16)}, 0.4), init="dense")
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(32, 8, generator=generator)
     labels = torch.randint(3, (32,), generator=generator)
@@ -651,7 +651,7 @@ def test_dropout_of_a_live_training_depends_on_its_seed_alone():
         with torch.no_grad():
             for parameter in plain.parameters():
                 parameter.fill_(0.1).add_(torch.linspace(-1, 1, parameter.numel()).view_as(parameter))
-        model = sparsify(plain, random_topology(shapes_of(plain), 0.9))
+        model = sparsify(plain, random_topology(shapes_of(plain), 0.9), init="dense")
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         run = Run(live_training(model, optimizer, batches_of(5), cross_entropy, Static(), steps=5, seed=seed)).start()
         while run.state == "running":

@@ -285,10 +285,9 @@ def test_choosing_another_trick_shows_its_settings_and_what_cannot_be_is_answere
     picker.choose("stop", 0)
     assert "stop must be at least 1" in field(picker, "stop")["error"]
     assert picker.value.stop == 400
-    picker.choose("method", "fan-in-init")
+    picker.choose("method", "label-smoothing")
     assert picker.error == ""
-    assert list(picker.controls.values) == ["method"]
-    assert picker.code.values["code"] == "FanInInit()"
+    assert picker.code.values["code"] == "LabelSmoothing()"
 
 
 def test_choosing_another_rule_shows_its_settings():

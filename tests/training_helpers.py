@@ -57,7 +57,7 @@ def plain_cnn(*, seed: int = 0) -> nn.Sequential:
 
 def sparse(plain: nn.Module, storage: str = "masked", *, density: float = 0.3, seed: int = 0) -> nn.Module:
     """Return a sparse copy of a plain model."""
-    return sparsify(plain, random_topology(shapes_of(plain), density, seed=seed), storage)
+    return sparsify(plain, random_topology(shapes_of(plain), density, seed=seed), storage, init="dense")
 
 
 def tiny(storage: str = "masked", *, dtype: torch.dtype = torch.float32, **settings: Any) -> nn.Module:

@@ -221,7 +221,7 @@ methods |= {name: ("gse", {"drop_fraction": 0.3, "candidates": candidates}) for 
 rows = []
 for method, (rule, settings) in methods.items():
     for seed in range(3):
-        experiment = digits_mlp(rule=rule, density=0.02, epochs=12, seed=seed, rule_settings=settings, dense_init=False)
+        experiment = digits_mlp(rule=rule, density=0.02, epochs=12, seed=seed, rule_settings=settings)
         accuracy = sk.run(experiment, "runs", progress=False).last("test accuracy")
         rows.append({"method": method, "seed": seed, "accuracy": accuracy})
 runs = pd.DataFrame(rows)

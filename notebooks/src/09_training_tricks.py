@@ -25,7 +25,7 @@
 # ## Set up
 #
 # We take an MLP for digits, in which 5 % of the weights exist, at random positions. Its initial weights are scaled to
-# the connections that each neuron really has (`FanInInit`). Below we shall see why.
+# the connections that each neuron really has, as everywhere in sparsekit. Below we shall see why.
 
 # %%
 from itertools import islice
@@ -38,7 +38,7 @@ from torch.nn.functional import cross_entropy
 import sparsekit as sk
 from sparsekit import analysis, plots, tricks, widgets
 from sparsekit.schedules import Constant
-from sparsekit.tricks import FanInInit, GhostNeurons, GhostSkips, LabelSmoothing, RescaledInit, Soft, TrickContext
+from sparsekit.tricks import GhostNeurons, GhostSkips, LabelSmoothing, RescaledInit, Soft, TrickContext
 
 torch.set_num_threads(1)
 data = sk.datasets.load("digits")
@@ -46,14 +46,10 @@ test = [(data.prepare(data.test.inputs), data.test.labels)]
 
 
 # %%
-def unscaled_mlp(seed: int = 0, hidden=(256, 256)) -> nn.Module:
+def sparse_mlp(seed: int = 0, hidden=(256, 256), init: str = "fan-in") -> nn.Module:
     torch.manual_seed(seed)
     dense = sk.models.build("mlp", input_shape=data.shape, num_classes=10, hidden=hidden)
-    return sk.sparsify(dense, sk.random_topology(sk.shapes_of(dense), 0.05, seed=seed))
-
-
-def sparse_mlp(seed: int = 0) -> nn.Module:
-    return FanInInit().apply(unscaled_mlp(seed))
+    return sk.sparsify(dense, sk.random_topology(sk.shapes_of(dense), 0.05, seed=seed), init=init)
 
 
 model = sparse_mlp()
@@ -210,12 +206,15 @@ print("cutting units costs more than a slow decay:", jump["units to the last"] >
 batches = list(islice(sk.datasets.stream(data, 64, seed=1), 40))
 context = TrickContext(batches=batches)
 variants = {
-    "unscaled": [],
-    "true fan-in": [FanInInit()],
-    "learnt, masked": [RescaledInit()],
-    "learnt, as published": [RescaledInit(variant="published")],
+    "unscaled": ("dense", []),
+    "true fan-in": ("fan-in", []),
+    "learnt, masked": ("dense", [RescaledInit()]),
+    "learnt, as published": ("dense", [RescaledInit(variant="published")]),
 }
-deep = {name: tricks.begin(unscaled_mlp(hidden=(128,) * 3), chosen, context) for name, chosen in variants.items()}
+deep = {
+    name: tricks.begin(sparse_mlp(hidden=(128,) * 3, init=init), chosen, context)
+    for name, (init, chosen) in variants.items()
+}
 signals = {name: analysis.signal_propagation(network, batches[0]) for name, network in deep.items()}
 
 # %% tags=["nbval-ignore-output"]

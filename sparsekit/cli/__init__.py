@@ -1,4 +1,4 @@
-"""The command line: `sparsekit train`, `lottery`, `sup-tickets`, `tickets`, `list`, `show`, `compare` and `bench`.
+"""The command line: `sparsekit train`, `lottery`, `sup-tickets`, `list`, `show`, `compare`, `claims` and others.
 
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
@@ -10,9 +10,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from sparsekit.cli.claims import claims
 from sparsekit.cli.options import (
     DataRoot,
     Folder,
+    Initialised,
     Progress,
     Recipe,
     Rule,
@@ -30,11 +32,11 @@ from sparsekit.cli.output import (
     print_table,
     show_history,
     show_lottery,
-    show_superpositions,
     show_tickets,
     write_comparison,
 )
-from sparsekit.cli.values import experiment_of, pairs_of, plural, score_of, singular, tricks_of
+from sparsekit.cli.superpositions import Context, collect_and_show
+from sparsekit.cli.values import experiment_of, pairs_of, plural, rule_settings_of, score_of, singular, tricks_of
 from sparsekit.utils.settings import check_thread_variables
 
 app = typer.Typer(
@@ -58,6 +60,7 @@ def train(
     seed: Seed = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data")] = None,
     storage: Stored = Storage.masked,
+    init: Initialised = None,
     trick: Tricks = None,
     settings: Settings = None,
     folder: Folder = Path("runs"),
@@ -82,6 +85,7 @@ def train(
         shuffle=shuffle,
         storage=storage.value,
         tricks=tricks,
+        **({"init": init.value} if init else {}),
     )
     show_history(run(experiment, folder, root=data_root, progress=progress))
 
@@ -96,7 +100,7 @@ def lottery(
     finetune_rate: Annotated[float | None, typer.Option(help="learning rate of finetune")] = None,
     control: Annotated[
         list[str] | None,
-        typer.Option("--control", help="reinit, shuffle or signs: the last ticket with that changed, may be repeated"),
+        typer.Option("--control", help="reinit, shuffle, signs, ...: the last ticket so changed, may be repeated"),
     ] = None,
     seed: Seed = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data, of each level")] = None,
@@ -121,16 +125,17 @@ def lottery(
     show_lottery(history, controls)
 
 
-@app.command("sup-tickets", epilog="Example: [bold]sparsekit sup-tickets mnist1d-mlp --rule gse --seed 1[/bold]")
+@app.command("sup-tickets", epilog="Example: [bold]sparsekit sup-tickets mnist1d-mlp --controls --seeds 6[/bold]")
 def sup_tickets(
     recipe: Recipe,
     rule: Rule = "rigl",
-    density: Annotated[float, typer.Option(help="share of the weights that exist, above 0 to 1")] = 0.05,
+    density: Annotated[float | None, typer.Option(help="share of the weights that exist, above 0 to 1")] = None,
     seed: Seed = 0,
-    epochs: Annotated[int, typer.Option(min=1, help="passes over the training data, cycles included")] = 60,
+    seeds: Annotated[int, typer.Option(min=1, help="how many, from --seed. Verdicts need two or more")] = 1,
+    epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data, cycles included")] = None,
     storage: Stored = Storage.masked,
-    cycle_rate: Annotated[float, typer.Option(help="share of the epochs that cycles may take, 0 to 1")] = 0.2,
-    cycle_epochs: Annotated[int, typer.Option(min=1, help="epochs of a cycle")] = 4,
+    cycle_rate: Annotated[float | None, typer.Option(help="share of the epochs that cycles may take, 0 to 1")] = None,
+    cycle_epochs: Annotated[int | None, typer.Option(min=1, help="epochs of a cycle")] = None,
     explore: Annotated[float, typer.Option(help="share of the connections exchanged as a cycle begins, 0 to 1")] = 0.5,
     low: Annotated[float | None, typer.Option(help="learning rate at its ends, else that before the cycles")] = None,
     high: Annotated[float | None, typer.Option(help="learning rate in its middle, else five times low")] = None,
@@ -141,19 +146,30 @@ def sup_tickets(
     data_root: DataRoot = None,
     progress: Progress = True,
 ) -> None:
-    """Collect cheap tickets in one training, superpose them in every way, and save the superposition as a ticket."""
-    from sparsekit.experiments.sup_tickets import SupTickets, run_controls, run_sup_tickets
+    """Collect cheap tickets in one training, superpose them in every way, and save the superposition as a ticket.
+
+    What you leave out is the recipe's own setting (mnist1d-mlp has one), or else 60 epochs with 3 cycles of 4.
+    """
+    from sparsekit.experiments.sup_tickets import sup_tickets_of
 
     tricks, pairs = tricks_of(trick or [], pairs_of(settings or []))
-    experiment = experiment_of(
-        recipe, rule, pairs, data_root, density=density, seed=seed, epochs=epochs, storage=storage.value, tricks=tricks
+    sup = sup_tickets_of(
+        recipe,
+        rule=rule,
+        density=density,
+        seed=seed,
+        epochs=epochs,
+        cycle_rate=cycle_rate,
+        cycle_epochs=cycle_epochs,
+        explore=explore,
+        low=low,
+        high=high,
+        rule_settings=rule_settings_of(rule, pairs),
+        root=data_root,
+        storage=storage.value,
+        tricks=tricks,
     )
-    sup = SupTickets(
-        experiment=experiment, cycle_rate=cycle_rate, cycle_epochs=cycle_epochs, explore=explore, low=low, high=high
-    )
-    history = run_sup_tickets(sup, folder, root=data_root, progress=progress)
-    others = run_controls(sup, folder, root=data_root, progress=progress) if controls else None
-    show_superpositions(history, data_root, others)
+    collect_and_show(sup, seeds, controls, Context(folder=folder, root=data_root, progress=progress))
 
 
 @app.command(epilog="Example: [bold]sparsekit tickets runs/mnist1d-mlp-sup-0123456789/tickets[/bold]")
@@ -198,6 +214,7 @@ def compare(
     density: Annotated[list[float] | None, typer.Option(help="share of weights that exist, may be repeated")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="runs of each, from seed 0")] = 5,
     epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data")] = None,
+    init: Initialised = None,
     threads: Annotated[int, typer.Option(min=1, help="that every run may use")] = 1,
     folder: Annotated[Path, typer.Option(file_okay=False, help="where runs, table and figures are kept")] = Path(
         "runs/compare"
@@ -214,7 +231,7 @@ def compare(
 
     torch.set_num_threads(threads)
     recipe = recipe or recipe_for(data)
-    settings = {} if epochs is None else {"epochs": epochs}
+    settings = ({} if epochs is None else {"epochs": epochs}) | ({"init": init.value} if init else {})
     cells = []
     for cell in compared(
         recipe, method, densities=density or (0.05,), seeds=seeds, folder=folder, root=data_root, **settings
@@ -253,6 +270,9 @@ def bench(
     report = render({name: load(file) for name, file in files.items() if file.exists()})
     write_text(folder / "REPORT.md", report)
     typer.echo(f"wrote {folder / 'REPORT.md'}")
+
+
+app.command(epilog="Example: [bold]sparsekit claims --only 5 --only 12[/bold]")(claims)
 
 
 def main() -> None:

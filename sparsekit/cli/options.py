@@ -14,6 +14,14 @@ class Storage(StrEnum):
     csr = "csr"
 
 
+class Init(StrEnum):
+    """How connections get their initial weights."""
+
+    fan_in = "fan-in"
+    dense = "dense"
+    gse = "gse"
+
+
 class Suite(StrEnum):
     """What `bench` measures."""
 
@@ -34,6 +42,10 @@ Settings = Annotated[
     typer.Option("--set", help="every=50 of the rule, or NAME.stop=300 of a trick or score, may be repeated"),
 ]
 Seed = Annotated[int, typer.Option(help="of everything random")]
+Initialised = Annotated[
+    Init | None,
+    typer.Option("--init", help="initial weights: fit to the real fan-in, drawn for dense layers, or as GSE's"),
+]
 Stored = Annotated[Storage, typer.Option(help="masked keeps a dense weight and a mask, csr the connections only")]
 Folder = Annotated[Path, typer.Option(file_okay=False, help="where runs are kept")]
 DataRoot = Annotated[

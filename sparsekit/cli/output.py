@@ -3,7 +3,7 @@
 import ctypes
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,9 @@ from sparsekit.utils.settings import check_threads
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import nn
 
-    from sparsekit.datasets import Dataset
     from sparsekit.experiments.lottery import LotteryHistory
-    from sparsekit.experiments.sup_tickets import SupTicketsHistory
-    from sparsekit.tickets import Ticket, TicketBook
+    from sparsekit.tickets import TicketBook
     from sparsekit.train import History
 
 WIDE = 10_000  # columns, more than any line has
@@ -127,42 +124,6 @@ def show_lottery(history: "LotteryHistory", controls: "Mapping[str, History]") -
         for name, (topology, run) in tickets.items()
     ]
     print_table(["level", "density", "test accuracy", "run"], rows)
-
-
-def show_superpositions(
-    collection: "SupTicketsHistory", root: Path | None, controls: "Mapping[str, Sequence[Ticket]] | None" = None
-) -> None:
-    """Print what tickets, superpositions and controls achieve. Write the superposition beside the tickets."""
-    from sparsekit import datasets
-    from sparsekit.experiments import load_model
-    from sparsekit.experiments.sup_tickets import superpositions
-    from sparsekit.tickets import write_ticket
-
-    assert collection.history.folder is not None
-    experiment = collection.sup.experiment
-    data = datasets.load(experiment.data, root=root, **experiment.data_settings)
-    model = load_model(collection.history.folder, root=root)
-    table = superpositions(collection.tickets, model, data, controls=controls)
-    typer.echo(f"{collection.book.folder}")
-    rows = [
-        (str(name), f"{row['accuracy']:.4f}", f"{row['loss']:.4f}", f"{row['connections']:,.0f}")
-        for name, row in table.iterrows()
-    ]
-    print_table(["network", "test accuracy", "test loss", "connections"], rows)
-    path = collection.history.folder / "superposed.safetensors"
-    write_ticket(_refreshed(collection.superposed(), model, data, float(table.at["superposed", "accuracy"])), path)
-    typer.echo(f"wrote {path}")
-
-
-def _refreshed(ticket: "Ticket", model: "nn.Module", data: "Dataset", accuracy: float) -> "Ticket":
-    """Return a ticket with fresh batch-norm statistics, with which its accuracy was measured."""
-    from sparsekit.datasets import batches_in_order
-    from sparsekit.evaluation.measuring import refresh_batch_norm
-    from sparsekit.experiments.sup_tickets.report import BATCH
-
-    network = ticket.model_like(model)
-    refresh_batch_norm(network, ((data.prepare(x), y) for x, y in batches_in_order(data.train, BATCH)))
-    return type(ticket).of(network, step=ticket.step, accuracy=accuracy)
 
 
 def _print_layers(history: "History") -> None:

@@ -2,6 +2,7 @@
 
 from sparsekit.experiments import recipes
 from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
+from sparsekit.experiments.fork import fork
 from sparsekit.experiments.initial_state import load_initial_state, save_initial_state
 from sparsekit.experiments.population import run_all, run_population
 from sparsekit.experiments.record import read_experiment, read_run
@@ -11,6 +12,7 @@ __all__ = [
     "Experiment",
     "build_model",
     "build_optimizer",
+    "fork",
     "load_initial_state",
     "load_model",
     "read_experiment",

@@ -11,8 +11,9 @@ from torch import nn
 
 from sparsekit import models
 from sparsekit.datasets import Dataset, few_per_class
-from sparsekit.layers import fuse_relus, shapes_of, sparsify
+from sparsekit.layers import fit_to_fan_in, fuse_relus, shapes_of, sparsify
 from sparsekit.layers.convert import STORAGES
+from sparsekit.layers.initial import INITS, check_init
 from sparsekit.rules.base import Rule
 from sparsekit.rules.initial import initial_density, initial_topology, prepare_layers, samples_anew, why_dense
 from sparsekit.rules.static import Static
@@ -48,7 +49,14 @@ class Experiment:
     """Everything that decides what a training does. Derive one from another with `dataclasses.replace`.
 
     Settings of the data set, model and optimizer are mappings of the named function's own keywords. `step_count` says
-    with which optimizer state grown connections start (see `own_step_counts`).
+    with which optimizer state grown connections start (see `own_step_counts`). `init` says how the connections that the
+    training starts with get their weights. Those that grow later start as their rule says, most at zero.
+
+    - `"fan-in"` draws the network as it does itself, and scales each output's weights to the inputs that it has (see
+      `layers.fit_to_fan_in`).
+    - `"dense"` leaves them as they were drawn for dense layers, so the signal of a sparse network is too small.
+    - `"gse"` draws connections only, uniformly with variance `1 / fan-in`, and biases of 0. It needs no dense weights,
+      so choose it where these would not fit into memory. It is the initialisation in the released code of GSE.
 
     Raises:
         ValueError: if a name is unknown, a number out of range, or a score given where it cannot act.
@@ -74,7 +82,7 @@ class Experiment:
     shuffle: bool = setting(False, "put each layer's connections at random positions, as a control for scores")
     rule: Rule = setting(Static(), "when and how the topology changes")
     storage: str = setting("masked", "masked or csr")
-    dense_init: bool = setting(True, "draw dense weights first, the same for all methods (no if they would not fit)")
+    init: str = setting("fan-in", "initial weights: dense draw scaled to the real fan-in, dense draw, or gse")
     optimizer: str = setting("sgd", "optimizer, by name")
     optimizer_settings: Mapping[str, Any] | None = None
     step_count: str = setting("shared", "Adam's step count of grown connections: shared (their layer's), own, or ramp")
@@ -105,6 +113,7 @@ class Experiment:
             raise ValueError(f"this rule needs storage masked, got csr. Choose masked, because {why}")
         if self.autocast not in (None, "bfloat16", "float16"):
             raise ValueError(f"autocast must be bfloat16, float16 or None, got {self.autocast!r}. Choose one of them")
+        check_init(self.init, (*INITS, "gse"))
         if self.step_count not in STEP_COUNTS:
             raise ValueError(
                 f"step_count must be one of {', '.join(STEP_COUNTS)}, got {self.step_count!r}. Choose one of them"
@@ -146,9 +155,15 @@ class Experiment:
 
     @property
     def folder_name(self) -> str:
-        """The recipe and a hash of all settings that differ from their defaults, so a new setting renames nothing."""
+        """The recipe and a hash of all settings that differ from their defaults, so a new setting renames nothing.
+
+        Before there was an `init`, weights were drawn for dense layers. So those runs keep their names, and no other
+        run takes one of them.
+        """
         changed = changed_settings(self)
         del changed["kind"], changed["name"]
+        changed.pop("init", None)
+        changed |= {"fan-in": {"init": "fan-in"}, "dense": {}, "gse": {"dense_init": False}}[self.init]
         changed.pop("recipe", None)
         text = json.dumps(changed, sort_keys=True)
         return f"{self.recipe}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
@@ -184,8 +199,9 @@ def build_model(
 ) -> nn.Module:
     """Return the experiment's network at its first step. It is initialised and, below density 1, sparse.
 
-    The same seed gives the same dense initialisation at every density and for every rule, so that methods can be
-    compared in pairs. Torch's global random state is neither read nor set, so that several threads may build at once.
+    The same seed draws the same dense weights at every density and for every rule (unless `init` is `"gse"`), so that
+    methods can be compared in pairs. Torch's global random state is neither read nor set, so that several threads may
+    build at once.
 
     Args:
         experiment: what is to be trained.
@@ -195,15 +211,17 @@ def build_model(
             model whose state is loaded afterwards.
     """
     with seeded_rng(generator(experiment.seed, "model")):
-        with torch.device("cpu" if experiment.dense_init else "meta"):
+        with torch.device("meta" if experiment.init == "gse" else "cpu"):
             model = models.build(
                 experiment.model, input_shape=input_shape, num_classes=num_classes, **experiment.model_settings
             )
-        if experiment.density == 1 and isinstance(experiment.rule, Static) and experiment.dense_init:
+        if experiment.density == 1 and isinstance(experiment.rule, Static) and experiment.init != "gse":
             return model
         sampled = _sampled(experiment, model, data)
         first = initial_topology(experiment.rule, sampled, generator(experiment.seed, "begin"))
-        sparse = sparsify(model, first, experiment.storage)
+        if experiment.init == "fan-in":
+            fit_to_fan_in(model, first)
+        sparse = sparsify(model, first, experiment.storage, init="fan-in" if experiment.init == "gse" else "dense")
     prepare_layers(experiment.rule, sparse, plain=model, sampled=sampled)
     fuse_relus(sparse)
     return sparse

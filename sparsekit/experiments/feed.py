@@ -37,7 +37,7 @@ def check_fits(experiment: Experiment, data: datasets.Dataset) -> None:
     """Check what only the data can tell, before anything is written.
 
     Raises:
-        ValueError: if a setting does not fit the data.
+        ValueError: if the rule or the first step lies after the end, or batches or images do not suit the settings.
     """
     steps = total_steps(experiment, data)
     if (stop := getattr(experiment.rule, "stop", None)) is not None and stop > steps:

@@ -36,7 +36,7 @@ def read_experiment(folder: str | Path) -> Experiment:
         raise FileNotFoundError(
             f"a run folder must hold experiment.json, got {path.parent} without. Give a run's folder"
         )
-    plain = read_json(path, remedy="delete the run's folder to train it again")
+    plain = _in_today_s_words(read_json(path, remedy="delete the run's folder to train it again"))
     for module, definitions in plain.pop("modules", {}).items():
         if missing := [one for one in definitions if not is_registered(*one.split(" ", 1))]:
             advice = "Run the code that defines" if module == "__main__" else f"Import {module}, which defines"
@@ -48,6 +48,14 @@ def read_experiment(folder: str | Path) -> Experiment:
             f"{path} must be an experiment of this version, got another ({error}). Use the version that wrote it, or "
             "delete the run's folder to train it again"
         ) from error
+
+
+def _in_today_s_words(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return an experiment that may have been written before version 0.3, in which `init` was `dense_init`."""
+    if "dense_init" not in plain:
+        return plain
+    others = {key: value for key, value in plain.items() if key != "dense_init"}
+    return others | {"init": "dense" if plain["dense_init"] else "gse"}
 
 
 def read_run(folder: str | Path) -> History:
@@ -82,6 +90,12 @@ def read_record(folder: Path, state: Mapping[str, Any] | None) -> History:
     _check_rows(history.rows, state, folder / "metrics.jsonl")
     _check_journal(history.journal, state, folder / "journal")
     return history
+
+
+def steps_done(folder: Path) -> int:
+    """Return how many steps a run has saved, 0 if it has not begun."""
+    checkpoint = folder / "checkpoint.pt"
+    return load_checkpoint(checkpoint)["step"] if checkpoint.exists() else 0
 
 
 def num_records(rows: int, journal: Journal) -> dict[str, int]:

@@ -4,20 +4,19 @@ from sparsekit.layers.averaging import Averaged, averaged
 from sparsekit.layers.base import SparseLayer
 from sparsekit.layers.companions import unfuse_relus
 from sparsekit.layers.condensed import condense
-from sparsekit.layers.convert import (
-    LeftDenseWarning,
+from sparsekit.layers.convert import LeftDenseWarning, TrainedWeightsWarning, densify, sparsify
+from sparsekit.layers.csr import SparseConv2d, SparseLinear
+from sparsekit.layers.dense_weight import DenseWeightWarning
+from sparsekit.layers.fitting import fit_to_fan_in
+from sparsekit.layers.fusing import fuse_relus
+from sparsekit.layers.listing import (
     active_topology,
-    densify,
     density_of,
     left_dense,
     shapes_of,
     sparse_layers,
-    sparsify,
     topology_of,
 )
-from sparsekit.layers.csr import SparseConv2d, SparseLinear
-from sparsekit.layers.dense_weight import DenseWeightWarning
-from sparsekit.layers.fusing import fuse_relus
 from sparsekit.layers.masked import MaskedConv2d, MaskedLinear
 
 __all__ = [
@@ -29,11 +28,13 @@ __all__ = [
     "SparseConv2d",
     "SparseLayer",
     "SparseLinear",
+    "TrainedWeightsWarning",
     "active_topology",
     "averaged",
     "condense",
     "densify",
     "density_of",
+    "fit_to_fan_in",
     "fuse_relus",
     "left_dense",
     "shapes_of",

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from sparsekit.layers.convert import densify, sparse_layers
+from sparsekit.layers.convert import densify
+from sparsekit.layers.listing import sparse_layers
 from sparsekit.utils.checks import number
 
 

@@ -14,6 +14,7 @@ from sparsekit.kernels.positions import as_positions, as_stored
 from sparsekit.layers.accumulation import Catcher
 from sparsekit.layers.copy_guard import CopyGuard
 from sparsekit.layers.dense_weight import DenseWeight
+from sparsekit.layers.initial import scaled_rows
 from sparsekit.layers.kinds import Kind
 from sparsekit.layers.loading import read_state
 from sparsekit.layers.transition import Transition
@@ -177,11 +178,11 @@ class SparseLayer(WeightAccess, ABC):
         return self.scattered(self.param)
 
     def reset_parameters(self) -> None:
-        """Initialise weight and bias again, as the plain layer does, and keep the connections' part of it."""
+        """Initialise weight and bias again, as the plain layer does, with weights scaled by `fit_to_fan_in`."""
         with torch.device(self.param.device):
             plain = self.kind.plain(self.shape, self.bias is not None)
         with torch.no_grad():
-            self.gather(plain.weight, into=self.param)  # type: ignore[arg-type]
+            self.gather(scaled_rows(plain.weight, self.topology), into=self.param)  # type: ignore[arg-type]
             if self.bias is not None:
                 self.bias.copy_(plain.bias)  # type: ignore[arg-type]
 
@@ -192,8 +193,7 @@ class SparseLayer(WeightAccess, ABC):
     def _derived(self, name: str, make: Any) -> Any:
         """Cache what follows from the topology until the positions change (rewired, moved, loaded, overwritten)."""
         cache: dict[str, Any] | None = self.__dict__.get("_cache")
-        stored = self._buffers["indices"]
-        assert stored is not None
+        stored = self.stored_indices
         version = 0 if stored.is_inference() else stored._version
         if cache is None or cache["stored"] is not stored or cache["version"] != version:
             cache = {"stored": stored, "version": version}

@@ -8,8 +8,9 @@ from torch.nn import functional
 
 from sparsekit.layers.base import SparseLayer
 from sparsekit.layers.companions import remove_companions
-from sparsekit.layers.convert import replace_modules, sparse_layers
+from sparsekit.layers.convert import replace_modules
 from sparsekit.layers.kinds import LinearKind
+from sparsekit.layers.listing import sparse_layers
 from sparsekit.layers.masked import MaskedLayer
 from sparsekit.utils.checks import must_be
 

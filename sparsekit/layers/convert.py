@@ -1,26 +1,23 @@
-"""This module converts between plain and sparse models, and lists a model's layers."""
+"""This module converts between plain and sparse models."""
 
 import copy
 import types
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.lazy import LazyModuleMixin
-from torch.utils._pytree import tree_leaves
 
 from sparsekit.layers.auto import fastest_storages
 from sparsekit.layers.base import GHOST, SparseLayer
 from sparsekit.layers.companions import add_companions, remove_companions
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
-from sparsekit.layers.initial import initial_values
-from sparsekit.layers.kinds import Conv2dKind, LinearKind
-from sparsekit.layers.masked import ForwardMask, MaskedConv2d, MaskedLayer, MaskedLinear
+from sparsekit.layers.initial import check_init, fan_in_factors, initial_values
+from sparsekit.layers.listing import KINDS, MODEL, left_dense, shapes_of, sparse_layers
+from sparsekit.layers.masked import ForwardMask, MaskedConv2d, MaskedLinear
 from sparsekit.topology import LayerTopology, Topology, check_topology
-from sparsekit.utils.checks import must_be, shown
+from sparsekit.utils.checks import must_be
 
-KINDS = {nn.Linear: LinearKind, nn.Conv2d: Conv2dKind}
 LAYERS: dict[tuple[str, type], type[SparseLayer]] = {
     ("masked", nn.Linear): MaskedLinear,
     ("masked", nn.Conv2d): MaskedConv2d,
@@ -28,7 +25,13 @@ LAYERS: dict[tuple[str, type], type[SparseLayer]] = {
     ("csr", nn.Conv2d): SparseConv2d,
 }
 STORAGES = ("masked", "csr")
-MODEL = "Give a torch.nn.Module, for example models.build('mlp', ...)"
+
+
+MANY_UPDATES = 30  # in place, more than any initialisation makes
+
+
+class TrainedWeightsWarning(UserWarning):
+    """Weights that seem to be trained are scaled as if they had just been drawn."""
 
 
 class LeftDenseWarning(UserWarning):
@@ -40,9 +43,10 @@ def sparsify(
     topology: Mapping[str, LayerTopology],
     storage: str = "masked",
     *,
+    init: str = "fan-in",
     example: Tensor | None = None,
 ) -> nn.Module:
-    """Return a copy of a plain model whose named layers keep only the topology's connections, with their values.
+    """Return a copy of a plain model whose named layers keep only the topology's connections.
 
     Args:
         model: a plain model, which is not changed. One made `with torch.device("meta")` has no dense weights, so its
@@ -52,17 +56,23 @@ def sparsify(
         storage: `"masked"` (a dense weight and a mask, on any device) or `"csr"` (existing connections only, where
             batch norms and poolings become subclasses that keep activations feature-major). `"auto"` takes for each
             layer the faster of both on this machine, as measured with the example batch (see `layers.auto`).
+        init: `"fan-in"` scales the weights of a new model, which were drawn for dense layers, to the inputs that each
+            output has (see `fit_to_fan_in`). `"dense"` keeps every value as it is. Choose it to prune a trained model,
+            or to begin with the weights of the dense draw, as most papers before 2022 did.
         example: a batch of inputs, as large as those of the training, for `"auto"` only.
 
     Raises:
         TypeError: if the topology, or what it holds for a layer, is something else.
-        ValueError: if a name is not a layer that can be sparse, a shape differs, the storage is unknown, or the
-            model cannot be copied.
+        ValueError: if a name is not a layer that can be sparse, a shape differs, the storage or the initialisation is
+            unknown, or the model cannot be copied.
 
     Warns:
         LeftDenseWarning: names the weights that cannot be sparse (attention projections, tied weights, ...).
+        TrainedWeightsWarning: if weights are scaled that seem to be trained. We can see it where the model has just
+            been trained, or has batch norm, but not where it was loaded from a file.
 
     Example:
+        >>> from sparsekit.layers import topology_of
         >>> from sparsekit.topology.selection import random_topology
         >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
         >>> sparse = sparsify(model, random_topology(shapes_of(model), 0.25, seed=0), storage="csr")
@@ -71,13 +81,16 @@ def sparsify(
     """
     if storage not in (*STORAGES, "auto"):
         raise ValueError(f"storage must be one of {', '.join(STORAGES)}, auto, got {storage!r}. Choose one of them")
+    check_init(init)
     _check_layers(topology)
     _check_fits(model, topology)
+    if init == "fan-in":
+        _warn_if_trained(model, topology)
     if storage == "auto":
         storages = _measured(model, topology, example)
     else:
         storages = dict.fromkeys(topology, storage)
-    sparse = _sparsified(model, topology, storages)
+    sparse = _sparsified(model, topology, storages, init)
     if reasons := left_dense(sparse):
         listed = ", ".join(f"{name} ({reason})" for name, reason in reasons.items())
         warnings.warn(f"left dense: {listed}", LeftDenseWarning, stacklevel=2)
@@ -91,15 +104,33 @@ def _measured(model: nn.Module, topology: Mapping[str, LayerTopology], example: 
         model,
         topology,
         example,
-        make=lambda name, storage: _sparse_layer(model.get_submodule(name), topology[name], storage),
-        build=lambda storages: _sparsified(model, topology, storages),
+        make=lambda name, storage: _sparse_layer(model.get_submodule(name), topology[name], storage, "dense"),
+        build=lambda storages: _sparsified(model, topology, storages, "dense"),
     )
 
 
-def _sparsified(model: nn.Module, topology: Mapping[str, LayerTopology], storages: Mapping[str, str]) -> nn.Module:
+def _warn_if_trained(model: nn.Module, topology: Mapping[str, LayerTopology]) -> None:
+    """Warn if weights that are to be scaled as new ones seem to be trained: they, or a batch norm, were updated."""
+    updates = [model.get_submodule(name).get_parameter("weight")._version for name in topology]
+    batches = [int(x) for name, x in model.named_buffers() if name.endswith("num_batches_tracked") and not x.is_meta]
+    if all(layer.density == 1 for layer in topology.values()) or max([0, *updates, *batches]) < MANY_UPDATES:
+        return
+    warnings.warn(
+        "init='fan-in' scales weights that were just drawn, got a model that seems to be trained. Give init='dense' to "
+        "keep its values",
+        TrainedWeightsWarning,
+        stacklevel=3,
+    )
+
+
+def _sparsified(
+    model: nn.Module, topology: Mapping[str, LayerTopology], storages: Mapping[str, str], init: str
+) -> nn.Module:
     new = _copy_of(model)
     modules = dict(new.named_modules())
-    swap = {id(modules[name]): _sparse_layer(modules[name], layer, storages[name]) for name, layer in topology.items()}
+    swap = {
+        id(modules[name]): _sparse_layer(modules[name], layer, storages[name], init) for name, layer in topology.items()
+    }
     if "csr" in storages.values():
         add_companions(new)
     new = replace_modules(new, swap)
@@ -142,107 +173,6 @@ def _with_ghost(layer: SparseLayer, plain: nn.Module) -> nn.Module:
     return plain
 
 
-def shapes_of(model: nn.Module, *, exclude: tuple[str, ...] = ()) -> dict[str, tuple[int, ...]]:
-    """Return the weight shape of every layer that is, or can be made, sparse, in the model's own order.
-
-    Args:
-        model: plain or sparse.
-        exclude: layer names to leave out, where `"first"` and `"last"` mean the first and the last layer.
-
-    Raises:
-        TypeError: if the model, or what is excluded, is something else.
-        ValueError: if an excluded name is not such a layer.
-    """
-    must_be("model", model, nn.Module, MODEL)
-    if isinstance(exclude, str) or not isinstance(exclude, Iterable):
-        raise TypeError(f"exclude must be a tuple of layer names, got {shown(exclude)}. Write ('first',) for one")
-    shapes = {name: _shape_of(module) for name, module in model.named_modules() if _can_be_sparse(model, module)}
-    ends = {"first": next(iter(shapes), ""), "last": next(reversed(shapes), "")}
-    left_out = {ends.get(name, name) if name not in shapes else name for name in exclude}
-    if unknown := left_out - set(shapes):
-        raise ValueError(
-            f"exclude must name layers among {', '.join(shapes)}, first and last, got "
-            f"{', '.join(sorted(map(str, unknown)))}. See left_dense(model)"
-        )
-    return {name: shape for name, shape in shapes.items() if name not in left_out}
-
-
-def topology_of(model: nn.Module) -> Topology:
-    """Return the connections of every sparse layer, by layer name."""
-    return Topology({name: layer.topology for name, layer in sparse_layers(model).items()})
-
-
-def active_topology(model: nn.Module) -> Topology:
-    """Return the connections that the forward pass uses, which are fewer than `topology_of` under a forward mask."""
-    named = sparse_layers(model).items()
-    return Topology({name: layer.active if isinstance(layer, MaskedLayer) else layer.topology for name, layer in named})
-
-
-def density_of(model: nn.Module) -> float:
-    """Return the share of all parameters that exist, 0 to 1, with biases, norms and dense layers in full.
-
-    Example:
-        >>> model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
-        >>> from sparsekit.topology.selection import random_topology
-        >>> density_of(sparsify(model, random_topology({"0": (4, 4)}, 0.5)))
-        0.75
-    """
-    layers = sparse_layers(model).values()
-    packed = {id(layer.param) for layer in layers}
-    others = sum(parameter.numel() for parameter in model.parameters() if id(parameter) not in packed)
-    size = others + sum(layer.topology.size for layer in layers)
-    return (others + sum(layer.topology.count for layer in layers)) / size if size else 1.0
-
-
-def sparse_layers(model: nn.Module) -> dict[str, SparseLayer]:
-    """Return the sparse layers of a model by name. Anything but a model is a TypeError."""
-    must_be("model", model, nn.Module, MODEL)
-    return {name: module for name, module in model.named_modules() if isinstance(module, SparseLayer)}
-
-
-def left_dense(model: nn.Module) -> dict[str, str]:
-    """Return the weight matrices of a model that cannot be sparse, each with the reason."""
-    reasons = {}
-    for module_name, module in model.named_modules():
-        if isinstance(module, SparseLayer) or _can_be_sparse(model, module):
-            continue
-        for name, parameter in module.named_parameters(recurse=False):
-            has_shape = not isinstance(parameter, nn.UninitializedParameter)
-            if parameter.dim() >= 2 if has_shape else name != "bias":
-                reasons[f"{module_name}.{name}".lstrip(".")] = _why_dense(module)
-    return reasons
-
-
-def _why_dense(module: nn.Module) -> str:
-    if isinstance(module, nn.MultiheadAttention | nn.modules.linear.NonDynamicallyQuantizableLinear):
-        return "attention reads this weight itself, past any layer"
-    if isinstance(module, LazyModuleMixin):
-        return "not initialised yet, run one batch first"
-    if type(module) in KINDS:
-        return "tied, because other modules use the same weight or it is computed from others"
-    return f"{type(module).__name__} is neither a linear layer nor a 2-D convolution"
-
-
-def _can_be_sparse(model: nn.Module, module: nn.Module) -> bool:
-    if isinstance(module, SparseLayer):
-        return True
-    # Subclasses may do anything with their weight, so only the two exact types qualify.
-    if type(module) not in KINDS or "weight" not in module._parameters:
-        return False
-    owners = [other for other in model.modules() if any(p is module.weight for p in other._parameters.values())]
-    return len(owners) == 1 and not any(x is module.weight for other in model.modules() for x in _in_containers(other))
-
-
-def _in_containers(module: nn.Module) -> list:
-    """Return what a module holds in lists and dictionaries of its own, besides its parameters."""
-    attributes = [vars(module)[name] for name in vars(module) if not name.startswith("_")]
-    return [x for value in attributes if isinstance(value, list | tuple | dict) for x in tree_leaves(value)]
-
-
-def _shape_of(module: nn.Module) -> tuple[int, ...]:
-    return module.shape if isinstance(module, SparseLayer) else tuple(module.get_parameter("weight").shape)
-
-
 def _copy_of(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model)
@@ -276,15 +206,19 @@ def _why_unknown(model: nn.Module, name: str, shapes: Mapping[str, tuple[int, ..
     return left_dense(model).get(f"{name}.weight", "no such linear or convolutional layer")
 
 
-def _sparse_layer(module: nn.Module, topology: LayerTopology, storage: str) -> SparseLayer:
+def _sparse_layer(module: nn.Module, topology: LayerTopology, storage: str, init: str) -> SparseLayer:
     kind = KINDS[type(module)].of(module)
     weight, bias = module.get_parameter("weight"), module._parameters["bias"]
     if weight.is_meta:
+        if init != "fan-in":
+            raise ValueError(f"a model must have values for init={init!r}, got one on the meta device. Leave init out")
         values = initial_values(topology, weight.dtype)
         bias = None if bias is None else nn.Parameter(torch.zeros(bias.shape, dtype=bias.dtype))
     else:
         topology = topology.to(weight.device)
         values = weight.detach().flatten()[topology.indices]
+        if init == "fan-in":
+            values = values * fan_in_factors(topology)[topology.rows].to(values)
     layer = LAYERS[storage, type(module)](kind, topology, values, bias)
     layer.param.requires_grad_(weight.requires_grad)
     return layer.train(module.training)

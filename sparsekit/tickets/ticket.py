@@ -114,7 +114,7 @@ class Ticket:
             ValueError: if the model's layers are others, or hold other kinds of numbers.
         """
         is_ready = bool(sparse_layers(model)) or not self.topology
-        new = copy.deepcopy(model) if is_ready else sparsify(model, self.topology)
+        new = copy.deepcopy(model) if is_ready else sparsify(model, self.topology, init="dense")
         _check_kinds(self.rest, new.state_dict())
         try:
             new.load_state_dict({name: copy_entry(x) for name, x in self.state().items()})

@@ -18,7 +18,6 @@ from sparsekit.tricks.base import (
     set_step,
 )
 from sparsekit.tricks.distillation import Distillation
-from sparsekit.tricks.fan_in import FanInInit
 from sparsekit.tricks.ghost_neurons import GhostNeurons, ReLUs, Soft, SoftReLU, find_relus
 from sparsekit.tricks.ghost_skips import GhostSkips, Skip
 from sparsekit.tricks.labels import LabelSmoothing, spread_of
@@ -30,7 +29,6 @@ discover(__name__)
 
 __all__ = [
     "Distillation",
-    "FanInInit",
     "GhostNeurons",
     "GhostSkips",
     "GhostTrick",

@@ -43,7 +43,7 @@ def storages_of(layer: nn.Module, density: float, *, seed: int = 0) -> dict[str,
     """
     model = nn.Sequential(layer)
     topology = random_topology({"0": tuple(layer.get_parameter("weight").shape)}, density, seed=seed)
-    return {"dense": model} | {name: sparsify(model, topology, name) for name in ("masked", "csr")}
+    return {"dense": model} | {name: sparsify(model, topology, name, init="dense") for name in ("masked", "csr")}
 
 
 def step_seconds(

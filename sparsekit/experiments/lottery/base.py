@@ -23,7 +23,8 @@ class Lottery:
     """Iterative magnitude pruning, with everything that decides what its trainings do.
 
     After level j exactly `round(size * (1 - prune)^j)` connections are left. One-shot pruning to a density is
-    `levels=1, prune=1 - density`.
+    `levels=1, prune=1 - density`. Rewound values stay as they were drawn for the dense network, as in the papers. The
+    controls exist at both scales (see `run_control`).
 
     Source: Frankle and Carbin (2019), arXiv:1803.03635, section 1. Rewinding to a later step than 0 is that of Frankle
     et al. (2020), arXiv:1912.05671, and learning-rate rewinding and fine-tuning of Renda et al. (2020),

@@ -9,9 +9,12 @@ import torch
 from sparsekit.experiments.lottery.base import Lottery
 from sparsekit.experiments.lottery.levels import InitialState, LotteryRuns, weight_of
 from sparsekit.experiments.options import RunOptions
+from sparsekit.layers import fit_to_fan_in
 from sparsekit.topology.shuffling import shuffled
 from sparsekit.train import History
 from sparsekit.utils.seeds import derive
+
+Control = Callable[[LotteryRuns, InitialState, int], InitialState]
 
 
 def run_control(
@@ -28,9 +31,13 @@ def run_control(
 ) -> History:
     """Train a ticket once more with one thing about it changed, in a run folder of its own.
 
-    - `"reinit"` gives the same connections new random values, and trains them from step 0.
+    - `"reinit"` gives the same connections new random values, and trains them from step 0. They are drawn for the dense
+      network, as in the paper, and so are smaller than the connections need.
     - `"shuffle"` puts as many connections in each layer at random positions, with the values from there at
       `rewind_step`. `"shuffle-outputs"` and `"shuffle-inputs"` keep every fan-in or fan-out (see `shuffling.shuffled`).
+    - `"reinit-fan-in"` and `"shuffle-fan-in"` are `"reinit"` and `"shuffle"` with values that are scaled to the inputs
+      that each output has (see `layers.fit_to_fan_in`). So they say what the connections are worth, and the difference
+      says what the scale was worth.
     - `"signs"` keeps only the signs of the values. Their magnitude becomes the standard deviation of the layer's dense
       weights at step 0.
 
@@ -50,7 +57,8 @@ def run_control(
         ValueError: if there is no such control or level, or the lottery rewinds no weights.
 
     Source: Frankle and Carbin (2019), arXiv:1803.03635, section 2, for re-initialisation, Frankle et al. (2021),
-        arXiv:2009.08576, section 5, for shuffling, and Zhou et al. (2019), arXiv:1905.01067, section 4, for signs.
+        arXiv:2009.08576, section 5, for shuffling, Zhou et al. (2019), arXiv:1905.01067, section 4, for signs, and
+        Evci et al. (2022), arXiv:2010.03533, for the scale.
     """
     options = RunOptions(
         root=root, progress=progress, checkpoint_seconds=checkpoint_seconds, checkpoint_steps=checkpoint_steps
@@ -70,11 +78,22 @@ def _reinit(runs: LotteryRuns, ticket: InitialState, seed: int) -> InitialState:
     return InitialState(ticket.topology, runs.initial(derive(runs.lottery.experiment.seed, "reinit", seed)), 0)
 
 
-def _shuffle(within: str) -> Callable[[LotteryRuns, InitialState, int], InitialState]:
+def _shuffle(within: str) -> Control:
     def shuffle(_runs: LotteryRuns, ticket: InitialState, seed: int) -> InitialState:
         return ticket._replace(topology=shuffled(ticket.topology, within=within, seed=seed))
 
     return shuffle
+
+
+def _fitted(control: Control) -> Control:
+    """Return a control whose values are scaled to the connections that it has."""
+
+    def fitted(runs: LotteryRuns, ticket: InitialState, seed: int) -> InitialState:
+        changed = control(runs, ticket, seed)
+        plain = fit_to_fan_in(copy.deepcopy(changed.plain), changed.topology)
+        return changed._replace(plain=plain)
+
+    return fitted
 
 
 @torch.no_grad()
@@ -86,9 +105,11 @@ def _signs(runs: LotteryRuns, ticket: InitialState, _seed: int) -> InitialState:
     return ticket._replace(plain=plain)
 
 
-CONTROLS: dict[str, Callable[[LotteryRuns, InitialState, int], InitialState]] = {
+CONTROLS: dict[str, Control] = {
     "reinit": _reinit,
+    "reinit-fan-in": _fitted(_reinit),
     "shuffle": _shuffle("layer"),
+    "shuffle-fan-in": _fitted(_shuffle("layer")),
     "shuffle-outputs": _shuffle("outputs"),
     "shuffle-inputs": _shuffle("inputs"),
     "signs": _signs,

@@ -8,11 +8,12 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from sparsekit import datasets
-from sparsekit.experiments import Experiment, build_model, load_model, save_initial_state
+from sparsekit.experiments import Experiment, build_model, fork, load_model, save_initial_state
 from sparsekit.experiments.feed import total_steps
 from sparsekit.experiments.initial_state import INITIAL_STATES
 from sparsekit.experiments.lottery.base import Lottery, LotteryHistory
 from sparsekit.experiments.options import RunOptions
+from sparsekit.experiments.record import steps_done
 from sparsekit.layers import SparseLayer, densify, shapes_of, sparsify
 from sparsekit.schedules import Constant
 from sparsekit.topology import Topology
@@ -32,8 +33,9 @@ def run_lottery(
 ) -> LotteryHistory:
     """Train every level of a lottery, each in a run folder of its own below `folder`.
 
-    Level 0 is the run of `lottery.experiment` itself, so it is read if it is there already. For a `rewind_step` above 0
-    its first steps are trained once more, in `folder/initial_states`, where the states lie that levels begin from.
+    Level 0 is the run of `lottery.experiment` itself, so it is read if it is there already. At a `rewind_step` above 0
+    it stops for a moment, and what it has then is kept in `folder/initial_states`, where the states lie that levels
+    begin from. If an earlier call of `run` has gone past this step, these first steps are trained once more.
 
     Args:
         lottery: what to do.
@@ -98,7 +100,10 @@ class LotteryRuns:
         return runs
 
     def train(self, experiment: Experiment) -> History:
-        """Carry out a training, or read what it has left behind."""
+        """Carry out a training, or read what it has left behind. Level 0 leaves its state at `rewind_step` as well."""
+        lottery = self.lottery
+        if experiment == lottery.experiment and lottery.rewind == "weights" and lottery.rewind_step > 0:
+            self._keep_state(lottery.rewind_step)
         return self.options.run(experiment, self.folder)
 
     def initial(self, seed: int) -> nn.Module:
@@ -110,8 +115,19 @@ class LotteryRuns:
         """Return the dense network of level 0 after so many steps."""
         if step == 0:
             return self.initial(self.lottery.experiment.seed)
-        folder = self.folder / INITIAL_STATES / f"step-{step}"
-        return self.trained(self.options.run(self.lottery.experiment, folder, until=step))
+        return self.trained(self.options.run(self.lottery.experiment, self._states_at(step), until=step))
+
+    def _keep_state(self, step: int) -> None:
+        """Train level 0 up to a step and keep what it has then, unless it has gone past it."""
+        experiment, folder = self.lottery.experiment, self._states_at(step)
+        is_kept = (folder / experiment.folder_name / "checkpoint.pt").exists()
+        if not is_kept and steps_done(self.folder / experiment.folder_name) <= step:
+            history = self.options.run(experiment, self.folder, until=step)
+            assert history.folder is not None
+            fork(history.folder, experiment, folder, step=step, root=self.options.root)
+
+    def _states_at(self, step: int) -> Path:
+        return self.folder / INITIAL_STATES / f"step-{step}"
 
     def trained(self, history: History) -> nn.Module:
         """Return a run's model, plain and without ghosts. A ticket has none, because its training makes new ones."""
@@ -139,11 +155,16 @@ class LotteryRuns:
                 experiment,
                 recipe=f"{experiment.recipe}-{name}",
                 density=ticket.topology.density,
-                init_from=save_initial_state(self.folder, sparsify(ticket.plain, ticket.topology, "csr")),
+                init_from=save_initial_state(self.folder, _with_values(ticket)),
                 first_step=ticket.step,
                 learning_rate=experiment.learning_rate if rate is None else Constant(rate),
             )
         )
+
+
+def _with_values(ticket: InitialState) -> nn.Module:
+    """Return the sparse model that a training begins with. Rewound values are kept as they are."""
+    return sparsify(ticket.plain, ticket.topology, "csr", init="dense")
 
 
 def largest(model: nn.Module, count: int, exclude: tuple[str, ...]) -> Topology:

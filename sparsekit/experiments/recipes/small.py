@@ -87,7 +87,7 @@ def wide_mlp(*, width: int = 65_536, fan_in: int = 20, density: float | None = N
             "model_settings": {"hidden": (width, width)},
             "allocation": "er",
             "storage": "csr",
-            "dense_init": False,
+            "init": "gse",
         },
     )
     return recipe(**settings)

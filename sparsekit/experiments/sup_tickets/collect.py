@@ -4,16 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparsekit import datasets
-from sparsekit.experiments import Experiment, load_model
+from sparsekit.experiments import Experiment, fork, load_model
 from sparsekit.experiments.experiment import DEFAULTS
 from sparsekit.experiments.options import RunOptions
+from sparsekit.experiments.record import steps_done
 from sparsekit.experiments.sup_tickets.base import SupTickets, SupTicketsHistory
 from sparsekit.rules.base import Rule
 from sparsekit.rules.cycles import Cycles
 from sparsekit.rules.static import Static
 from sparsekit.schedules import Joined, Piecewise, Schedule, Triangular
 from sparsekit.tickets import TicketBook
-from sparsekit.train import History, load_checkpoint
+from sparsekit.train import History
 from sparsekit.tricks import GhostTrick
 
 TICKETS = "tickets"  # folder of the tickets, inside that of the run
@@ -31,7 +32,8 @@ def run_sup_tickets(
     """Train, and take a ticket before the first cycle and at the end of each.
 
     It is one ordinary run below `folder`, with the tickets in a folder `tickets` inside. Training always continues from
-    the network itself, and no average is ever put back into it.
+    the network itself, and no average is ever put back into it. What comes before the cycles is a run of its own, from
+    which collections with other cycles are forked, so it is trained once (see `ordinary_part`).
 
     Args:
         sup: what to do.
@@ -60,6 +62,8 @@ def run_sup_tickets(
     options = RunOptions(
         root=root, progress=progress, checkpoint_seconds=checkpoint_seconds, checkpoint_steps=checkpoint_steps
     )
+    if not (run_folder / "checkpoint.pt").exists():
+        _begin(ordinary_part(sup, len(data.train)), experiment, Path(folder), ends[0], options)
     history = None
     for end in ends:
         if end in book.steps and end != ends[-1]:
@@ -69,6 +73,14 @@ def run_sup_tickets(
         _collect(book, end, run_folder, history, root)
     assert history is not None
     return SupTicketsHistory(sup=sup, history=history, book=book)
+
+
+def _begin(ordinary: Experiment | None, experiment: Experiment, folder: Path, step: int, options: RunOptions) -> None:
+    """Begin a run where its ordinary part ends, if it has one. Otherwise it begins by itself."""
+    if ordinary is not None:
+        history = options.run(ordinary, folder)
+        assert history.folder is not None
+        fork(history.folder, experiment, folder, step=step, root=options.root)
 
 
 def plan(sup: SupTickets, num_train: int) -> tuple[Experiment, list[int]]:
@@ -100,6 +112,38 @@ def plan(sup: SupTickets, num_train: int) -> tuple[Experiment, list[int]]:
     experiment = replace(sup.experiment, recipe=f"{sup.experiment.recipe}-sup", rule=rule, learning_rate=rate)
     _check_no_ghosts(experiment, after, steps)
     return experiment, [after + cycle * length for cycle in range(sup.split.cycles + 1)]
+
+
+def ordinary_part(sup: SupTickets, num_train: int) -> Experiment | None:
+    """Return what a collection does before its cycles, as an experiment that it shares with other collections.
+
+    It is the same for any cycles (`low`, `high`, `explore`, `freeze`, and their number and length), and ends where the
+    first one begins. A collection has none, and trains everything itself, if it has no cycles, or if its rule or a
+    trick would outlive this part.
+
+    Args:
+        sup: what to do.
+        num_train: number of training examples.
+
+    Example:
+        >>> from sparsekit.experiments.recipes import digits_mlp
+        >>> sup = SupTickets(experiment=digits_mlp(epochs=60), cycle_rate=0.2, cycle_epochs=4)
+        >>> part = ordinary_part(sup, 1197)
+        >>> part.recipe, part.epochs, part == ordinary_part(replace(sup, explore=0.0), 1197)
+        ('digits-mlp-ordinary', 48, True)
+    """
+    experiment, steps = sup.experiment, datasets.count_batches(num_train, sup.experiment.batch_size)
+    end, tricks = sup.split.pretraining * steps, sup.experiment.tricks_over(sup.experiment.epochs * steps)
+    stops = [getattr(part, "stop", None) or 0 for part in (experiment.rule, *tricks)]
+    if not sup.split.cycles or max(*stops, experiment.first_step + 1) > end:
+        return None
+    return replace(
+        experiment,
+        recipe=f"{experiment.recipe}-ordinary",
+        epochs=sup.split.pretraining,
+        learning_rate=_ordinary_rate(sup, steps),
+        tricks=tricks,
+    )
 
 
 def _cycling(sup: SupTickets, after: int, length: int) -> Rule:
@@ -146,7 +190,7 @@ def _ends_of_cycle(sup: SupTickets, last: float) -> tuple[float, float]:
 
 
 def _check_not_past(folder: Path, end: int, book: TicketBook) -> None:
-    done = _steps_done(folder)
+    done = steps_done(folder)
     if done > end and end not in book.steps:
         raise ValueError(
             f"a run must stop for its ticket at step {end}, got {folder} at step {done} without it. Delete the folder "
@@ -162,15 +206,10 @@ def _collect(book: TicketBook, step: int, folder: Path, history: History, root: 
     if step in book.steps:
         return
     model = load_model(folder, root=root)
-    if _steps_done(folder) == step:  # We look after loading, so what was loaded is no later.
+    if steps_done(folder) == step:  # We look after loading, so what was loaded is no later.
         book.add(model, step=step, accuracy=_accuracy_after(history, step))
     else:
         _check_not_past(folder, step, book)
-
-
-def _steps_done(folder: Path) -> int:
-    checkpoint = folder / "checkpoint.pt"
-    return load_checkpoint(checkpoint)["step"] if checkpoint.exists() else 0
 
 
 def _accuracy_after(history: History, step: int) -> float:

@@ -1,21 +1,28 @@
 """Measure every way to make one network of several tickets, beside the tickets themselves and their ensemble."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from sparsekit import datasets
-from sparsekit.analysis import ensemble, outputs_of
+from sparsekit.analysis import assess_claim, ensemble, outputs_of
+from sparsekit.analysis.evidence.claims import Claim
 from sparsekit.datasets import Dataset
 from sparsekit.evaluation.measuring import Batch, evaluate
+from sparsekit.experiments.sup_tickets.controls import STILL
 from sparsekit.tickets import Ticket, ema_weights, superpose
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BATCH = 1000
+GROWN = 1 / 3  # of the kept connections' median magnitude, which that of new ones must reach
+AT_CHANCE = 0.1  # of the way from chance to no error, which a network that has learned has behind it
+NEAR = 0.05  # around ln(classes), as a share of it
 WAYS: dict[str, Callable[[Sequence[Ticket]], Ticket]] = {
     "mean, not pruned": partial(superpose, prune="never"),
     "superposed": superpose,
@@ -73,6 +80,116 @@ def superpositions(
         rows[f"superposed, {name}"] = _measured(superpose(others), model, train, test)
         rows[f"ensemble, {name}"] = _ensemble(others, model, test)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("network")
+
+
+def has_learned(accuracy: float, loss: float, num_classes: int) -> bool:
+    """Whether a network is better than chance, as a ticket must be.
+
+    It must have a tenth of the way from chance to no error behind it. Before half of that way, its loss must also lie
+    5 % away from ln(classes), the loss of a network that gives every class the same chance.
+
+    Args:
+        accuracy: share of right answers on test data, 0 to 1.
+        loss: mean cross-entropy on test data.
+        num_classes: number of classes.
+
+    Example:
+        >>> has_learned(0.74, 1.1, 10), has_learned(0.11, 2.0, 10), has_learned(0.3, 2.3, 10)
+        (True, False, False)
+    """
+    chance, uniform = 1 / num_classes, math.log(num_classes)
+    way = (accuracy - chance) / (1 - chance)
+    is_uniform = abs(loss - uniform) < NEAR * uniform
+    return way > 1 / 2 or (way > AT_CHANCE and not is_uniform)
+
+
+def rivals_of(table: "pd.DataFrame") -> dict[str, float]:
+    """Return the accuracies that a superposition must exceed to be worth its cycles, by name.
+
+    The best ticket is the best on the test data, so it has an advantage. Plain averaging is there where the table has
+    the control without exploration.
+
+    Args:
+        table: as `superpositions` returns it.
+    """
+    accuracy = table["accuracy"].to_dict()
+    tickets = [value for name, value in accuracy.items() if str(name).startswith("ticket ")]
+    rivals = {
+        "the mean ticket": accuracy["mean of tickets"],
+        "the last ticket": tickets[-1],
+        "the best ticket": max(tickets),
+    }
+    plain = accuracy.get(f"superposed, {STILL}")
+    return rivals if plain is None else {**rivals, "plain averaging": plain}
+
+
+def assess_superposition(tables: "Sequence[pd.DataFrame]") -> list[Claim]:
+    """Return what several seeds say about the claims that the superposition beats each of its rivals.
+
+    Args:
+        tables: as `superpositions` returns them, one per seed, with the same rows.
+
+    Raises:
+        ValueError: if there are fewer than two.
+
+    Source: the claims of Yin et al. (2022), arXiv:2205.15322.
+    """
+    ours = [float(table.at["superposed", "accuracy"]) for table in tables]
+    theirs = [rivals_of(table) for table in tables]
+    rivals = list(theirs[0]) if theirs else ["its rivals"]
+    return [
+        assess_claim(f"the superposition beats {rival}", ours, [accuracies[rival] for accuracies in theirs])
+        for rival in rivals
+    ]
+
+
+class GrownMagnitudes(NamedTuple):
+    """Magnitudes in later tickets, each of shape (e,).
+
+    Args:
+        new: of the connections that ticket 0 does not have.
+        kept: of those that it has.
+    """
+
+    new: Tensor
+    kept: Tensor
+
+    @property
+    def ratio(self) -> float:
+        """The median magnitude of new connections over that of the kept ones, NaN where there are no new ones."""
+        return float(self.new.median() / self.kept.median()) if len(self.new) and len(self.kept) else math.nan
+
+    @property
+    def have_grown(self) -> bool:
+        """Whether the ratio is at least a third. Otherwise a superposition is little more than ticket 0."""
+        return self.ratio >= GROWN
+
+
+def grown_magnitudes(tickets: Sequence[Ticket]) -> GrownMagnitudes:
+    """Return how large new connections have become in the cycles, beside those that the ordinary training left.
+
+    Args:
+        tickets: in the order of their training. The first is that before the cycles.
+
+    Raises:
+        ValueError: if there is no ticket.
+
+    Source: the check is ours. Cycles that are too short, or whose learning rate is too low, fail it.
+
+    Example:
+        >>> grown_magnitudes(collected.tickets).ratio  # doctest: +SKIP
+        0.62
+    """
+    if not tickets:
+        raise ValueError("there must be a ticket to compare later ones with, got none. Collect some first")
+    new, kept = [torch.empty(0)], [torch.empty(0)]
+    for ticket in tickets[1:]:
+        for name, layer in ticket.topology.items():
+            is_new = tickets[0].topology[name].position_of(layer.indices) < 0
+            magnitudes = ticket.values[name].abs().float()
+            new.append(magnitudes[is_new])
+            kept.append(magnitudes[~is_new])
+    return GrownMagnitudes(torch.cat(new), torch.cat(kept))
 
 
 def _measured(ticket: Ticket, model: nn.Module, train: list[Batch], test: list[Batch]) -> dict[str, float]:

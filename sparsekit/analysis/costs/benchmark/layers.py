@@ -84,7 +84,7 @@ def layer_steps(layer: Layer, density: float, *, inductor: bool = False) -> dict
     torch.manual_seed(0)
     plain, x = layer.make(), torch.randn(layer.batch_shape)
     topology = random_topology(shapes_of(plain), density, allocation="uniform", seed=0)
-    csr, masked = (sparsify(plain, topology, storage) for storage in ("csr", "masked"))
+    csr, masked = (sparsify(plain, topology, storage, init="dense") for storage in ("csr", "masked"))
     assert isinstance(csr, SparseLayer)
     assert isinstance(masked, SparseLayer)
     steps = _dense_steps(plain, x)

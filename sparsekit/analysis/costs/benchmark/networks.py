@@ -103,8 +103,9 @@ def network_steps(network: Network, density: float, *, inductor: bool = False) -
     plain = models.build(network.model, input_shape=network.input_shape, num_classes=CLASSES, **network.settings)
     x, labels = torch.randn(network.batch_size, *network.input_shape), torch.randint(CLASSES, (network.batch_size,))
     topology = topology_for(plain, density, network.full)
-    csr, masked = sparsify(plain, topology, "csr"), sparsify(plain, _without_full(topology), "masked")
-    auto = sparsify(plain, topology, "auto", example=x)
+    csr = sparsify(plain, topology, "csr", init="dense")
+    masked = sparsify(plain, _without_full(topology), "masked", init="dense")
+    auto = sparsify(plain, topology, "auto", init="dense", example=x)
     for model in (csr, auto):
         fuse_relus(model)
     steps = {"dense, contiguous": TrainingStep(copy.deepcopy(plain), x, labels)}

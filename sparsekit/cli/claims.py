@@ -1,0 +1,45 @@
+"""`sparsekit claims` measures what the papers say and writes the table."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sparsekit.cli.options import DataRoot
+from sparsekit.cli.output import prepare
+
+Only = Annotated[list[int] | None, typer.Option("--only", help="number of a fact, may be repeated, else all")]
+Seeds = Annotated[int | None, typer.Option(min=2, help="runs of each kind, else what each fact asks for, usually 10")]
+Fast = Annotated[bool, typer.Option("--fast", help="only the facts for which nothing is trained")]
+Folder = Annotated[Path, typer.Option(file_okay=False, help="where runs and measured rows are kept")]
+Page = Annotated[Path, typer.Option(dir_okay=False, help="file of the table, which is replaced")]
+
+
+def claims(
+    only: Only = None,
+    seeds: Seeds = None,
+    fast: Fast = False,
+    folder: Folder = Path("runs/claims"),
+    page: Page = Path("docs/claims.md"),
+    data_root: DataRoot = None,
+) -> None:
+    """Measure what the papers say, fact by fact, with a verdict for each. What is finished is read."""
+    prepare(1)
+    import torch
+
+    from sparsekit.experiments.claims import FACTS, chosen_facts, page_of, rows_of
+    from sparsekit.utils.files import write_text
+
+    facts = {number: fact.with_seeds(seeds) for number, fact in FACTS.items()}
+    chosen = chosen_facts(facts, only)
+    torch.set_num_threads(1)
+    for fact in chosen:
+        if fact.measure is None:
+            if only:
+                typer.echo(f"{fact.number:>2}  not measured: {fact.lacks}. {fact.decides or 'Nothing measures it yet'}")
+        elif not (fast and fact.trains):
+            for row in rows_of(fact, folder, root=data_root):
+                typer.echo(f"{fact.number:>2}  {row.measurement}")
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_text(page, page_of(facts, folder))
+    typer.echo(f"wrote {page}")
