@@ -196,7 +196,7 @@ def list_(
     print_table(["name", "what it is", "source"], rows)
 
 
-@app.command(epilog="Example: [bold]sparsekit show runs/digits-mlp-e8b42002bb[/bold]")
+@app.command(epilog="Example: [bold]sparsekit show runs/digits-mlp-5c5d430431[/bold]")
 def show(run: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
     """Show what a run has measured, and what its topology looks like now."""
     from sparsekit.experiments import read_run
