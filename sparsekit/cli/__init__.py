@@ -140,6 +140,7 @@ def sup_tickets(
     low: Annotated[float | None, typer.Option(help="learning rate at its ends, else that before the cycles")] = None,
     high: Annotated[float | None, typer.Option(help="learning rate in its middle, else five times low")] = None,
     controls: Annotated[bool, typer.Option("--controls", help="also without exploration, and four seeds")] = False,
+    init: Initialised = None,
     trick: Tricks = None,
     settings: Settings = None,
     folder: Folder = Path("runs"),
@@ -168,6 +169,7 @@ def sup_tickets(
         root=data_root,
         storage=storage.value,
         tricks=tricks,
+        **({"init": init.value} if init else {}),
     )
     collect_and_show(sup, seeds, controls, Context(folder=folder, root=data_root, progress=progress))
 
