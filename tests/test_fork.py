@@ -85,12 +85,12 @@ def trained(monkeypatch):
     """The folder and number of each step that is trained, in order."""
     steps = []
 
-    def counting(self, *args, whole=RUN._Work._epoch, **settings):
+    def counting(self, *args, whole=RUN.Work._epoch, **settings):
         for postfix in whole(self, *args, **settings):
             steps.append((self.folder.name, self.done))
             yield postfix
 
-    monkeypatch.setattr(RUN._Work, "_epoch", counting)
+    monkeypatch.setattr(RUN.Work, "_epoch", counting)
     return steps
 
 

@@ -121,7 +121,7 @@ def test_a_recipe_takes_names_and_tricks():
 
 def test_an_experiment_without_tricks_keeps_the_name_of_its_folder():
     assert digits_mlp(rule="set").folder_name == digits_mlp(rule="set", tricks=()).folder_name
-    assert digits_mlp(rule="set").folder_name == "digits-mlp-34405ebc64"
+    assert digits_mlp(rule="set", init="dense").folder_name == "digits-mlp-34405ebc64"
 
 
 def test_an_open_end_is_a_share_of_the_training():
