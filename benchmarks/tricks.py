@@ -4,6 +4,7 @@ Ghost neurons, ghost skips, rescaled initialisation and label smoothing are swit
 ghost is removed before the test accuracy counts. We keep the runs, so an interrupted measurement resumes where it was.
 
     python benchmarks/tricks.py --data digits mnist1d --masks random snip synflow imp dense
+    python benchmarks/tricks.py --data mnist1d --densities 0.02 0.01 --init fan-in dense --first-seed 100 --seeds 6
     python benchmarks/tricks.py --data fashion-mini-cnn --cells none neurons+labels --seeds 5
 """
 
@@ -11,6 +12,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -45,26 +47,28 @@ class Plan:
 
     Args:
         cells: combinations of tricks.
-        seeds: runs of each.
+        seeds: of the runs of each.
         epochs: of each run, where None means those of the recipe.
         folder: where runs are saved.
+        init: initial weights, as in `Experiment`. Masks of a lottery rewind to those of the dense draw.
     """
 
     cells: tuple[frozenset[str], ...]
-    seeds: int
+    seeds: range
     epochs: int | None
     folder: Path
+    init: str = "fan-in"
 
 
 def experiment_of(data: str, mask: str, density: float, seed: int, plan: Plan) -> Experiment:
     """Return the plain training on a mask."""
-    epochs: dict[str, Any] = {} if plan.epochs is None else {"epochs": plan.epochs}
+    settings: dict[str, Any] = {"init": plan.init} | ({} if plan.epochs is None else {"epochs": plan.epochs})
     make = RECIPES[data]
     if mask == "dense":
-        return make(rule="dense", seed=seed, **epochs)
+        return make(rule="dense", seed=seed, **settings)
     if mask == "imp":
         return _from_lottery(data, density, seed, plan)
-    return make(rule="static", density=density, seed=seed, score=SCORES[mask], **epochs)
+    return make(rule="static", density=density, seed=seed, score=SCORES[mask], **settings)
 
 
 def _from_lottery(data: str, density: float, seed: int, plan: Plan) -> Experiment:
@@ -79,7 +83,7 @@ def _from_lottery(data: str, density: float, seed: int, plan: Plan) -> Experimen
 def measure(data: str, mask: str, density: float, plan: Plan) -> pd.DataFrame:
     """Train every cell with every seed, or read what is there, and return one row per run."""
     rows = []
-    for seed in range(plan.seeds):
+    for seed in plan.seeds:
         plain = experiment_of(data, mask, density, seed, plan)
         for cell in plan.cells:
             tricks = tuple(trick for name, trick in TRICKS.items() if name in cell)
@@ -101,7 +105,7 @@ def _accuracy(history: History) -> float:
 
 def report(data: str, mask: str, density: float, runs: pd.DataFrame) -> Iterator[str]:
     """Yield the tables in Markdown: each cell's accuracy, effects with intervals, and what is said of each claim."""
-    at = "dense" if mask == "dense" else f"{mask}, density {density:g}"
+    at = "dense" if density == 1 else f"{mask}, density {density:g}"
     yield f"\n## {data}, {at}\n"
     yield from _cells(runs)
     if factors := _factors(runs):
@@ -160,6 +164,8 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--masks", nargs="+", choices=MASKS, default=["random"])
     parser.add_argument("--densities", nargs="+", type=float, default=[0.1, 0.05, 0.02, 0.01])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--init", nargs="+", default=["fan-in"], help="initial weights: fan-in, dense or both")
     parser.add_argument("--epochs", type=int, default=None)
     parser.add_argument("--cells", nargs="+", default=None, help="such as none neurons+labels, or all 16 if not given")
     parser.add_argument("--folder", type=Path, default=Path("runs/tricks"))
@@ -180,14 +186,15 @@ def main(words: Sequence[str] | None = None) -> None:
     """Measure and print."""
     torch.set_num_threads(1)
     wanted = parse(words)
-    plan = Plan(cells_of(wanted.cells), wanted.seeds, wanted.epochs, wanted.folder)
-    for data in wanted.data:
-        for mask in wanted.masks:
-            measured = {}
-            for density in wanted.densities if mask != "dense" else [1.0]:
-                measured[density] = measure(data, mask, density, plan)
-                print("\n".join(report(data, mask, density, measured[density])), flush=True)
-            print("\n".join(grows_with_sparsity(measured)), flush=True)
+    cells, seeds = cells_of(wanted.cells), range(wanted.first_seed, wanted.first_seed + wanted.seeds)
+    for init, data, mask in product(wanted.init, wanted.data, wanted.masks):
+        plan = Plan(cells, seeds, wanted.epochs, wanted.folder, init)
+        measured = {}
+        for density in wanted.densities if mask != "dense" else [1.0]:
+            measured[density] = measure(data, mask, density, plan)
+            title = mask if init == "fan-in" else f"{mask}, drawn for dense layers"
+            print("\n".join(report(data, title, density, measured[density])), flush=True)
+        print("\n".join(grows_with_sparsity(measured)), flush=True)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         widgets,
     )
     from sparsekit.evaluation import Adaptor, evaluate, predictions, refresh_batch_norm
-    from sparsekit.experiments import Experiment, load_model, read_run, recipes, run
+    from sparsekit.experiments import Experiment, load_model, read_run, recipes, run, run_all
     from sparsekit.experiments.lottery import Lottery, run_control, run_lottery
     from sparsekit.experiments.sup_tickets import SupTickets, run_sup_tickets
     from sparsekit.kernels import batch_major, feature_major
@@ -62,7 +62,7 @@ __version__ = "0.2.0"
 
 _HOMES = {
     "evaluation": "Adaptor evaluate predictions refresh_batch_norm",
-    "experiments": "Experiment load_model read_run recipes run",
+    "experiments": "Experiment load_model read_run recipes run run_all",
     "experiments.lottery": "Lottery run_control run_lottery",
     "experiments.sup_tickets": "SupTickets run_sup_tickets",
     "kernels": "batch_major feature_major",
@@ -139,6 +139,7 @@ __all__ = [
     "rewire",
     "rules",
     "run",
+    "run_all",
     "run_control",
     "run_lottery",
     "run_sup_tickets",

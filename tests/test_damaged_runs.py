@@ -200,14 +200,14 @@ def test_a_ticket_under_the_name_of_another_step_and_one_without_a_step_are_refu
 
 
 def test_what_a_run_took_is_refused_where_it_is_damaged(tmp_path):
-    from sparsekit.experiments.compare import COST_FILE, _timed_run
+    from sparsekit.experiments.compare import COST_FILE, _timed_runs
 
-    _, seconds = _timed_run(FINISHED, tmp_path, None)
-    assert _timed_run(FINISHED, tmp_path, None)[1] == seconds
+    ((_, seconds),) = _timed_runs([FINISHED], tmp_path, None).values()
+    assert _timed_runs([FINISHED], tmp_path, None)[FINISHED.folder_name][1] == seconds
     path = tmp_path / FINISHED.folder_name / COST_FILE
     path.write_text('{"seconds": 0.1}')
     with pytest.raises(ValueError, match=r"cost\.json must hold what sparsekit wrote .*, got .*. Put a good copy"):
-        _timed_run(FINISHED, tmp_path, None)
+        _timed_runs([FINISHED], tmp_path, None)
 
 
 # --- the command line -----------------------------------------------------------------------------------------------

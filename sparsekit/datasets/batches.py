@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import count
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from sparsekit.datasets.augment import Augment
@@ -51,8 +52,13 @@ def batches(
     num = count_batches(len(split), batch_size, drop_last=drop_last)
     if not 0 <= skip <= num:
         raise ValueError(f"skip must lie in 0 to {num}, the batches of an epoch, got {skip}. Start the next epoch")
-    order = torch.randperm(len(split), generator=generator(seed, "data", epoch)).to(split.labels.device)
+    order = order_of(split, seed=seed, epoch=epoch)
     return _walk(split, order.split(batch_size), range(skip, num), augment, (seed, epoch))
+
+
+def order_of(split: Split, *, seed: int, epoch: int) -> Int64[Tensor, " n"]:
+    """Return the shuffled order of the examples in one epoch, on the split's device."""
+    return torch.randperm(len(split), generator=generator(seed, "data", epoch)).to(split.labels.device)
 
 
 def stream(dataset: Dataset, batch_size: int, *, seed: int, augment: Augment | None = None) -> Iterator[Batch]:

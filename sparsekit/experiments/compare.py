@@ -18,7 +18,8 @@ from sparsekit import datasets
 from sparsekit.analysis.costs.forward_flops import forward_flops
 from sparsekit.analysis.costs.memory import memory_bytes
 from sparsekit.analysis.costs.training_flops import Pass, training_flops
-from sparsekit.experiments import Experiment, build_model, run
+from sparsekit.experiments import Experiment, build_model, run_all
+from sparsekit.experiments.population import populations_of
 from sparsekit.experiments.recipes import recipe_named
 from sparsekit.layers.base import STATE
 from sparsekit.rules.initial import why_dense
@@ -107,6 +108,9 @@ def compare(
 ) -> Iterator[Cell]:
     """Train every method at every density with every seed, and yield what each run gave. Finished runs are read.
 
+    Seeds of a method that can be trained at once are a population (see `run_all`), and each run's seconds are its share
+    of the population's time then. So seconds of methods compare where both, or neither, are trained at once.
+
     Args:
         recipe: the protocol, by its name or by that of a data set.
         chosen: methods, or all if None.
@@ -131,9 +135,11 @@ def compare(
     ]
     for rule in {id(experiment.rule): experiment.rule for experiment in experiments}.values():
         training_flops(rule, Pass(dense=1.0, sparse=1.0))  # what cannot say its cost is refused before training
-    for (method, density, _), experiment in zip(plan, experiments, strict=True):
-        history, seconds = _timed_run(experiment, Path(folder), root)
-        yield _cell(method, density, experiment, history, seconds, root)
+    for start in range(0, len(plan), max(1, seeds)):
+        of_method = slice(start, start + seeds)
+        results = _timed_runs(experiments[of_method], Path(folder), root)
+        for (method, density, _), experiment in zip(plan[of_method], experiments[of_method], strict=True):
+            yield _cell(method, density, experiment, *results[experiment.folder_name], root)
 
 
 def table_of(cells: Iterable[Cell]) -> pd.DataFrame:
@@ -186,18 +192,30 @@ def _or_dash(number: float, digits: int) -> str:
     return "-" if math.isnan(number) else f"{number:.{digits}f}"
 
 
-def _timed_run(experiment: Experiment, folder: Path, root: Path | None) -> tuple[History, float]:
-    """Run, or read, and return the history and the seconds of training, which the run's folder keeps."""
-    run_folder = folder / experiment.folder_name
-    is_begun = run_folder.exists() and any(run_folder.iterdir())
-    start = time.perf_counter()
-    history = run(experiment, folder, root=root, progress=False)
+def _timed_runs(experiments: Sequence[Experiment], folder: Path, root: Path | None) -> dict[str, tuple[History, float]]:
+    """Carry out experiments, or read them, and return history and seconds of training by the name of the run folder."""
+    results = {}
+    for group in populations_of(experiments):
+        begun = {one.folder_name for one in group if _is_begun(folder / one.folder_name)}
+        start = time.perf_counter()
+        histories = run_all(group, folder, root=root, progress=False)
+        share = (time.perf_counter() - start) / max(1, len(group) - len(begun))
+        for experiment, history in zip(group, histories, strict=True):
+            name = experiment.folder_name
+            results[name] = history, _seconds(folder / name, None if name in begun else share)
+    return results
+
+
+def _is_begun(run_folder: Path) -> bool:
+    return run_folder.exists() and any(run_folder.iterdir())
+
+
+def _seconds(run_folder: Path, measured: float | None) -> float:
+    """Return the seconds that a run's folder keeps, or keep these. What an earlier session took nobody can know."""
     if not (run_folder / COST_FILE).exists():
-        # What an earlier session has trained took time that this one cannot know.
-        seconds = None if is_begun else time.perf_counter() - start
-        write_json(run_folder / COST_FILE, {"seconds": seconds})
+        write_json(run_folder / COST_FILE, {"seconds": measured})
     seconds = read_json(run_folder / COST_FILE, remedy="delete it, and the seconds are unknown")["seconds"]
-    return history, math.nan if seconds is None else seconds
+    return math.nan if seconds is None else seconds
 
 
 def _cell(

@@ -31,3 +31,32 @@ def endless_batches(experiment: Experiment, data: datasets.Dataset) -> Iterator[
     seed = derive(experiment.seed, "tricks")
     for epoch in count():
         yield from batches_of(experiment, data, seed=seed, epoch=epoch)
+
+
+def check_fits(experiment: Experiment, data: datasets.Dataset) -> None:
+    """Check what only the data can tell, before anything is written.
+
+    Raises:
+        ValueError: if the rule or the first step lies after the end, or batches or images do not suit the settings.
+    """
+    steps = total_steps(experiment, data)
+    if (stop := getattr(experiment.rule, "stop", None)) is not None and stop > steps:
+        raise ValueError(
+            f"the rule must end within the training, got stop={stop} and {steps} steps. Make the recipe anew with "
+            "these epochs instead of replacing them, or replace the rule as well"
+        )
+    if experiment.first_step >= steps:
+        raise ValueError(
+            f"first_step must lie before the end, got {experiment.first_step} and {steps} steps. Choose an earlier one"
+        )
+    smallest = len(data.train) % experiment.batch_size or experiment.batch_size
+    if experiment.micro_batches > smallest:
+        raise ValueError(
+            f"micro_batches must not exceed the smallest batch, {smallest} of {len(data.train)} examples, "
+            f"got {experiment.micro_batches}. Lower it or choose another batch_size"
+        )
+    if experiment.augment and len(data.shape) != 3:
+        raise ValueError(
+            f"augment needs images (channels, height, width), got inputs {data.shape} from {experiment.data}. "
+            "Set augment=False, or data_settings={'flat': False} for digits"
+        )

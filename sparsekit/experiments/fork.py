@@ -6,9 +6,8 @@ from typing import Any
 
 from sparsekit import datasets
 from sparsekit.experiments.experiment import Experiment
-from sparsekit.experiments.feed import total_steps
+from sparsekit.experiments.feed import check_fits, total_steps
 from sparsekit.experiments.record import read_experiment, read_record, write_experiment
-from sparsekit.experiments.run import check_fits
 from sparsekit.rules.base import Rule
 from sparsekit.rules.cycles import Cycles
 from sparsekit.train.checkpoint import load_checkpoint

@@ -2,27 +2,29 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from sparsekit import datasets
 from sparsekit.evaluation.measuring import Evaluation, evaluate
 from sparsekit.experiments.draws import drawing
 from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
-from sparsekit.experiments.feed import batches_of, endless_batches, total_steps
+from sparsekit.experiments.feed import batches_of, check_fits, endless_batches, total_steps
 from sparsekit.experiments.initial_state import load_initial_state
 from sparsekit.experiments.record import num_records, read_experiment, read_record, write_experiment
 from sparsekit.layers import topology_of
 from sparsekit.rewiring.journal import Journal
+from sparsekit.rewiring.update import TopologyUpdate
 from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore, save_checkpoint
 from sparsekit.train.history import History, Row, append_rows, code_version, rows_of_epoch, rows_of_step, write_rows
-from sparsekit.train.loop import training
+from sparsekit.train.loop import StepStats, training
 from sparsekit.tricks.base import Trick, TrickContext, begin, resume
 from sparsekit.utils.files import alone, check_name, write_text
 from sparsekit.utils.seeds import generator, seeded_rng
@@ -66,16 +68,14 @@ def run(
     """
     if not isinstance(experiment, Experiment):
         raise TypeError(f"run takes an Experiment, got {type(experiment).__name__}. Call recipes.digits_mlp()")
-    for name, steps in (("checkpoint_steps", checkpoint_steps), ("until", until)):
-        if steps is not None and steps < 1:
-            raise ValueError(f"{name} must be at least 1 or None, got {steps}. Leave it out")
+    check_steps(checkpoint_steps=checkpoint_steps, until=until)
     run_folder = Path(folder) / experiment.folder_name
-    tell = partial(tqdm.write, f"{run_folder.name}: another process trains it, so we wait until it is done")
-    with alone(run_folder, tell if progress else lambda: None):
+    with having_turn(run_folder, tell=progress):
         with seeded_rng(generator(experiment.seed, "before training")):
-            work = _Work.begin(experiment, run_folder, root, until)
+            data = datasets.load(experiment.data, root=root, **experiment.data_settings)
+            work = Work.begin(experiment, run_folder, root, until, data)
         work.train_on(progress, checkpoint_seconds, checkpoint_steps)
-        return read_record(run_folder, None)  # it was checked when the run was resumed, and written since
+        return work.history()
 
 
 def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Module:
@@ -102,9 +102,22 @@ def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Modu
     return model.eval()
 
 
+def check_steps(**steps: int | None) -> None:
+    """Raise ValueError unless numbers of steps are at least 1, or None."""
+    for name, count in steps.items():
+        if count is not None and count < 1:
+            raise ValueError(f"{name} must be at least 1 or None, got {count}. Leave it out")
+
+
+def having_turn(folder: Path, *, tell: bool) -> AbstractContextManager[None]:
+    """Be the only one that trains a run, and perhaps tell the user if we wait for another process."""
+    message = f"{folder.name}: another process trains it, so we wait until it is done"
+    return alone(folder, partial(tqdm.write, message) if tell else lambda: None)
+
+
 @dataclass
-class _Work:
-    """A run in progress, which is the only mutable state of `run`."""
+class Work:
+    """A run in progress, which is the only mutable state of `run`. A population has one for each member."""
 
     experiment: Experiment
     folder: Path
@@ -117,13 +130,14 @@ class _Work:
     done: int
     draws: torch.Generator
     rows: list[Row] = field(default_factory=list)
-    num_rows: int = 0
+    saved_rows: list[Row] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def begin(cls, experiment: Experiment, folder: Path, root: str | Path | None, until: int | None) -> "_Work":
+    def begin(
+        cls, experiment: Experiment, folder: Path, root: str | Path | None, until: int | None, data: datasets.Dataset
+    ) -> "Work":
         """Build everything first, so that a bad setting leaves no folder behind. Then create or resume the run."""
-        data = datasets.load(experiment.data, root=root, **experiment.data_settings)
         check_fits(experiment, data)
         state = load_checkpoint(folder / "checkpoint.pt") if (folder / "checkpoint.pt").exists() else None
         for_score = data if state is None and experiment.init_from is None else None
@@ -152,7 +166,7 @@ class _Work:
         self._sweep()
         (self.folder / "metrics.jsonl").unlink(missing_ok=True)
         self.journal = Journal.create(self.folder / "journal", topology_of(self.model))
-        write_text(self.folder / "code.txt", code_version())
+        write_text(self.folder / "code.txt", _code_of_process())
         write_experiment(self.folder, self.experiment)
 
     def _resume(self, state: dict[str, Any]) -> None:
@@ -163,13 +177,14 @@ class _Work:
             )
         history = read_record(self.folder, state)
         self.done = restore(state, self.model, self.optimizer, generator=self.draws)
-        self.journal, self.num_rows = history.journal, state["extra"]["rows"]
+        self.journal, self.saved_rows = history.journal, history.rows
         if self.done >= self.end:
             return
         self._sweep()
         # The training writes again what it wrote after the checkpoint.
         self.journal.cut_at(self.done)
-        write_rows(self.folder / "metrics.jsonl", history.rows[: self.num_rows])
+        self.saved_rows = history.rows[: state["extra"]["rows"]]
+        write_rows(self.folder / "metrics.jsonl", self.saved_rows)
 
     def _sweep(self) -> None:
         """Remove the files that a killed process was just writing."""
@@ -178,10 +193,12 @@ class _Work:
 
     @property
     def steps_per_epoch(self) -> int:
+        """Number of batches."""
         return datasets.count_batches(len(self.data.train), self.experiment.batch_size)
 
     @property
     def end(self) -> int:
+        """Number of steps after which we stop for now."""
         steps = total_steps(self.experiment, self.data)
         return min(steps, self.until or steps)
 
@@ -213,63 +230,54 @@ class _Work:
             tricks=self.tricks,
         )
         for step, stats, update in steps:
-            self.done = step + 1
-            self.rows += rows_of_step(step, epoch, stats)
-            if update is not None:
-                self.journal.add(step, update)
+            self.record(step, epoch, stats, update)
             epoch_ends = self.done % self.steps_per_epoch == 0
             if epoch_ends:
                 self.rows += rows_of_epoch(step, epoch, self.evaluate(), self.model)
             on_step = self.done == self.end or (checkpoint_steps is not None and self.done % checkpoint_steps == 0)
             if epoch_ends or on_step or time.monotonic() - self.saved_at > checkpoint_seconds:
-                self._save()
+                self.save()
             yield {"loss": f"{stats.loss:.3f}"}
             if self.done == self.end and not epoch_ends:
                 return
 
-    def evaluate(self) -> Evaluation:
-        in_order = datasets.batches_in_order(self.data.test, EVALUATION_BATCH)
-        return evaluate(self.model, ((self.data.prepare(x), y) for x, y in in_order))
+    def record(self, step: int, epoch: int, stats: StepStats, update: TopologyUpdate | None) -> None:
+        """Keep what a step gave."""
+        self.done = step + 1
+        self.rows += rows_of_step(step, epoch, stats)
+        if update is not None:
+            self.journal.add(step, update)
 
-    def _save(self) -> None:
+    def history(self) -> History:
+        """Return what was measured. It was checked when the run was resumed, and written since."""
+        return History([*self.saved_rows, *self.rows], self.journal, self.folder)
+
+    def evaluate(self) -> Evaluation:
+        """Measure the model on the test examples."""
+        return evaluate(self.model, self.test_batches())
+
+    def test_batches(self, size: int = EVALUATION_BATCH) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the test examples as the network takes them."""
+        in_order = datasets.batches_in_order(self.data.test, size)
+        return ((self.data.prepare(x), y) for x, y in in_order)
+
+    def save(self) -> None:
+        """Write rows and checkpoint, from which the run continues."""
         append_rows(self.folder / "metrics.jsonl", self.rows)
-        self.num_rows += len(self.rows)
+        self.saved_rows += self.rows
         self.rows.clear()
-        records = num_records(self.num_rows, self.journal)
+        records = num_records(len(self.saved_rows), self.journal)
         path = self.folder / "checkpoint.pt"
         save_checkpoint(path, self.model, self.optimizer, step=self.done, extra=records, generator=self.draws)
         self.saved_at = time.monotonic()
 
 
+@cache
+def _code_of_process() -> str:
+    """Return the version of the code that this process has imported, whatever happens to the checkout later."""
+    return code_version()
+
+
 def _load_beside(folder: Path, root: str | Path | None, name: str) -> nn.Module:
     check_name(name, "the name of a run to learn from")
     return load_model(folder / name, root=root)
-
-
-def check_fits(experiment: Experiment, data: datasets.Dataset) -> None:
-    """Check what only the data can tell, before anything is written.
-
-    Raises:
-        ValueError: if the rule or the first step lies after the end, or batches or images do not suit the settings.
-    """
-    steps = total_steps(experiment, data)
-    if (stop := getattr(experiment.rule, "stop", None)) is not None and stop > steps:
-        raise ValueError(
-            f"the rule must end within the training, got stop={stop} and {steps} steps. Make the recipe anew with "
-            "these epochs instead of replacing them, or replace the rule as well"
-        )
-    if experiment.first_step >= steps:
-        raise ValueError(
-            f"first_step must lie before the end, got {experiment.first_step} and {steps} steps. Choose an earlier one"
-        )
-    smallest = len(data.train) % experiment.batch_size or experiment.batch_size
-    if experiment.micro_batches > smallest:
-        raise ValueError(
-            f"micro_batches must not exceed the smallest batch, {smallest} of {len(data.train)} examples, "
-            f"got {experiment.micro_batches}. Lower it or choose another batch_size"
-        )
-    if experiment.augment and len(data.shape) != 3:
-        raise ValueError(
-            f"augment needs images (channels, height, width), got inputs {data.shape} from {experiment.data}. "
-            "Set augment=False, or data_settings={'flat': False} for digits"
-        )

@@ -97,7 +97,7 @@ def rewire(
     """
     _check_arguments(model, new, optimizer, grow_init)
     layers = sparse_layers(model)
-    _check_fits(layers, new)
+    check_fits(layers, new)
     check_whole({name: layers[name] for name in new})
     if optimizer is not None:
         check_optimizer({name: layers[name] for name in new}, optimizer)
@@ -172,7 +172,13 @@ def check_whole(layers: Mapping[str, SparseLayer]) -> None:
             )
 
 
-def _check_fits(layers: Mapping[str, SparseLayer], new: Mapping[str, LayerTopology]) -> None:
+def check_fits(layers: Mapping[str, SparseLayer], new: Mapping[str, LayerTopology]) -> None:
+    """Check that new topologies are those of layers that are there.
+
+    Raises:
+        TypeError: if one is no topology.
+        ValueError: if a name or shape does not fit.
+    """
     for name, topology in new.items():
         if name not in layers:
             raise ValueError(

@@ -116,7 +116,7 @@ def sealed(data: bytes) -> bytearray:
     seal = _SEAL.search(whole)
     if seal is None:
         raise ValueError('what is to be sealed must hold the entry "checksum", got none. Put CHECKSUM into it first')
-    whole[seal.start(1) : seal.end(1)] = _checksum(whole, seal)
+    whole[seal.start(1) : seal.end(1)] = b"%08x" % zlib.crc32(data) if seal[1] == b"0" * 8 else _checksum(whole, seal)
     return whole
 
 

@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from sparsekit.utils.checks import check_types, number
@@ -37,6 +38,7 @@ def check_range(owner: Any, **ranges: tuple[float, float]) -> None:
             raise ValueError(f"{type(owner).__name__}.{name} must lie in [{low}, {high}], got {value}. See its help")
 
 
+@lru_cache(maxsize=1024)  # a rule asks for the same share layer by layer, and member by member of a population
 def exact_fraction(share: float) -> Fraction:
     """Return the fraction that a float stands for: 29/100 for 0.29, 3/28 for 12 / 112.
 
