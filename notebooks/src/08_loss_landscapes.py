@@ -192,9 +192,9 @@ plt.show()
 # ## A path around
 #
 # Between two seeds there is a mountain. Is there no path around it? We bend the line. A third point between the two
-# networks pulls it aside into a quadratic Bézier curve, and we **train** this point for 300 steps, so that the loss falls
-# all along the curve. In one curve the point may have any weights of the dense network, in the other only those that
-# one of the two networks has.
+# networks pulls it aside into a quadratic Bézier curve, and we **train** this point for 300 steps, so that the loss
+# falls all along the curve. In one curve the point may have any weights of the dense network, in the other only those
+# that one of the two networks has.
 
 # %%
 ends = runs[0][3], runs[1][3]
