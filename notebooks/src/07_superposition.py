@@ -38,6 +38,7 @@ from sparsekit.experiments.sup_tickets import (
     superpositions,
 )
 
+# %%
 torch.set_num_threads(1)
 data = datasets.load("mnist1d", num_test=10_000)
 SEEDS = 4

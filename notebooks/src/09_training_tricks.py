@@ -198,10 +198,10 @@ assert jump["skips to the last"] > 0.5 > 10 * abs(jump["skips decay"])
 assert abs(jump["units to the last"]) < 0.1
 
 # %% [markdown]
-# *The removal is at step 300, and there is one training of each kind. Where skips are cut off at full strength, the loss
-# jumps from 0.16 to 1.8, and the network has to learn most of it anew. Skips that decay leave without a jump. But with
-# full skips the network was the best of the four as long as it had them. The abrupt change of the units costs less than
-# 0.01 here. Look again at the panel above with **Beta** at 1, where the units live for 700 steps.*
+# *The removal is at step 300, and there is one training of each kind. Where skips are cut off at full strength, the
+# loss jumps from 0.16 to 1.8, and the network has to learn most of it anew. Skips that decay leave without a jump. But
+# with full skips the network was the best of the four as long as it had them. The abrupt change of the units costs less
+# than 0.01 here. Look again at the panel above with **Beta** at 1, where the units live for 700 steps.*
 
 # %% [markdown]
 # ## Initialisation

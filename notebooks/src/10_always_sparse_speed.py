@@ -184,8 +184,8 @@ plots.plot_step_times(times, even=even["csr, feature-major"])
 
 # %% [markdown]
 # *The dashed line is what operations alone promise. The dense line would be flat without noise, and that noise is in
-# every other line, too. The promise goes on falling towards 99 %. The measured lines level off, because calling a
-# kernel and reading the input cost the same however few connections there are.*
+# every other line, too. The promise falls further and further towards 99 %. The measured lines level off, because
+# calling a kernel and reading the input cost the same however few connections there are.*
 #
 # For comparison, we quote the general CSR product that the GSE paper timed (a Xeon, matrices of 2048 to 16384). It
 # broke even between 82 and 92 % sparsity.
