@@ -138,8 +138,8 @@ _quoted = cache(json.dumps)  # of the few names that rows have
 
 def _damaged(where: str) -> ValueError:
     return ValueError(
-        f"{where} must be a row as it was written, got one that is damaged, changed by hand or of an older version. Put "
-        "a good copy of the file in its place, or delete the run's folder to train it again"
+        f"{where} must be a row as it was written, got one that is damaged, changed by hand or of an older "
+        "version. Put a good copy of the file in its place, or delete the run's folder to train it again"
     )
 
 
