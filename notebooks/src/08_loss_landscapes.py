@@ -278,7 +278,7 @@ assert apart[relatives].max() < apart[strangers].min()
 # then compares. Random topologies give the scale. In some each unit keeps its number of inputs, in others each layer
 # keeps its number of connections.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 last = [sk.topology_of(runs[seed][3]) for seed in range(2)]
 pairs = {
     "one run": [sk.topology_of(runs[0][k]) for k in (1, 3)],
