@@ -32,6 +32,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+# %%
 import sparsekit as sk
 from sparsekit import analysis, datasets, plots, widgets
 from sparsekit.experiments.sup_tickets import (
