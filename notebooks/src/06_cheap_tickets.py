@@ -5,9 +5,10 @@
 #
 # You will learn
 #
-# - how one sparse training yields several good sparse networks, and why they cost no epoch more
+# - how one sparse training yields several sparse networks, and why they cost no epoch more
 # - what a cycle is, with one large rewiring, a learning rate that climbs and returns, and a ticket where it is lowest
 # - how much of the network the tickets visit together, and the bound on it
+# - when new connections learn enough to matter, and when they do not
 # - how to tell whether two tickets differ in their connections, and in their answers
 
 # %% [markdown]
@@ -23,20 +24,29 @@
 # ## Set up
 
 # %%
+from dataclasses import replace
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import torch
 
+# %%
 import sparsekit as sk
 from sparsekit import analysis, datasets, plots, widgets
-from sparsekit.experiments.recipes import mnist1d_mlp
-from sparsekit.experiments.sup_tickets import SupTickets, plan, run_sup_tickets
+from sparsekit.experiments.sup_tickets import (
+    grown_magnitudes,
+    plan,
+    run_all_sup_tickets,
+    run_sup_tickets,
+    sup_tickets_of,
+)
 
+# %%
 torch.set_num_threads(1)
-base = mnist1d_mlp(rule="rigl", density=0.05, epochs=20)
-data = datasets.load(base.data)
+sup = sup_tickets_of("mnist1d-mlp", epochs=118, cycle_rate=0.153)
+data = datasets.load(sup.experiment.data, **sup.experiment.data_settings)
 
 # %% [markdown]
 # ## Predict
@@ -45,23 +55,23 @@ data = datasets.load(base.data)
 guess = widgets.Predict(
     "Each cycle begins with a rewiring that exchanges half of all connections. Three cycles follow the ordinary "
     "training. Each of the four networks uses 5 % of all possible connections. What share does at least one use?",
-    ["5 %", "6 to 10 %", "just below 12.5 %", "20 %"],
-    1,
+    ["5 %", "about 7 %", "about 10 %", "12.5 % or more"],
+    2,
     "The bound is 12.5 %, which is 5 % and three times half of it. But RigL grows where the gradient is largest and "
-    "may regrow what it has just dropped, so the networks overlap again and again. We measure the number below.",
+    "may regrow what it has just dropped, so the networks overlap. We measure the number below.",
 )
 guess
 
 # %% [markdown]
 # ## The plan
 #
-# Twenty epochs become fourteen ordinary ones and three cycles of two. In the ordinary part the learning rate falls in
-# steps to a hundredth. In a cycle it climbs to five times that and returns, batch by batch. At the start of each cycle,
-# one large rewiring exchanges the share `explore` of the connections, and then the topology stays as it is. We take a
-# ticket where the rate is lowest.
+# We take the setting that the package keeps for this recipe, RigL on MNIST-1D with 5 % of the weights, but with three
+# cycles where it has five. So 118 epochs become 100 ordinary ones and three cycles of six. In the ordinary part the
+# learning rate falls in steps to a hundredth. In a cycle it climbs from 0.01 to 0.1 and returns, batch by batch. At the
+# start of each cycle, one large rewiring exchanges the share `explore` of the connections, and then the topology stays
+# as it is. We take a ticket where the rate is lowest. We test on 10,000 examples, because the differences are small.
 
 # %%
-sup = SupTickets(experiment=base, cycle_rate=0.3, cycle_epochs=2, explore=0.5)
 experiment, ends = plan(sup, len(data.train))
 print(sup.split, "tickets after steps", ends)
 
@@ -96,7 +106,7 @@ check_triangle(triangle)
 # ## Collect
 #
 # Now we train once and stop for a moment at the end of each cycle. Every ticket is a small file with topology, values
-# and batch norm.
+# and batch norm. The first one, ticket 0, is the network before the first cycle.
 
 # %%
 collected = run_sup_tickets(sup, "runs", progress=False)
@@ -105,6 +115,7 @@ table = collected.frame()
 print(table[["connections", "density"]].to_string())
 
 # %% tags=["nbval-ignore-output"]
+print("test accuracy of the tickets, %:", (100 * table["accuracy"]).round(2).tolist())
 fig, axes = plt.subplots(1, 2, figsize=(13, 3.6), layout="constrained", width_ratios=(3, 2))
 plots.plot_cycles(collected.history.frame(), experiment.learning_rate, ends, axes[0])
 plots.plot_cycles(collected.history.frame(), experiment.learning_rate, ends, axes[1], first=ends[0] - 200)
@@ -112,70 +123,126 @@ plt.show()
 
 # %% [markdown]
 # *The curves are test accuracy and learning rate (grey, logarithmic), with the cycles from near on the right. The dots
-# are the tickets.*
+# are the tickets. A large rewiring and a high rate cost accuracy, and the way back to the low rate regains it.*
 #
 # ## How far do they look?
 #
 # Every large rewiring may add half of a network's connections to what has been visited, and no more. So the union of
-# the pretrained network and $m$ tickets has density at most $d (1 + p m)$. How much of that do the tickets use?
+# the pretrained network and $m$ tickets has density at most $d (1 + p m)$. How much of that do the tickets use? We
+# collect with other values of `explore`. All these collections share the ordinary part, so it is trained only once, and
+# their cycles are trained at once.
 
 # %%
-rows = {}
-for explore in (0.0, 0.1, 0.3, 0.5, 0.8):
-    one = SupTickets(experiment=base, cycle_rate=0.3, cycle_epochs=2, explore=explore)
+explored, rows = [replace(sup, explore=share) for share in (0.0, 0.1, 0.5, 0.8)], {}
+for one, collection in zip(explored, run_all_sup_tickets(explored, "runs", progress=False), strict=True):
     union, densities = None, []
-    for ticket in run_sup_tickets(one, "runs", progress=False).tickets:
+    for ticket in collection.tickets:
         union = ticket.topology if union is None else union | ticket.topology
         densities.append(union.density)
-    rows[explore] = [*densities, 0.05 * (1 + 3 * explore)]
+    rows[one.explore] = [*densities, 0.05 * (1 + 3 * one.explore)]
 visited = pd.DataFrame(rows, index=["ticket 0", "1", "2", "3", "bound"]).T.rename_axis("explore")
-print("never above the bound:", bool((visited["3"] <= visited["bound"] + 1e-4).all()))
 
 # %% tags=["nbval-ignore-output"]
 print((100 * visited).round(2).to_string())
 
+# %% jupyter={"source_hidden": true}
+assert (visited["3"] <= visited["bound"] + 1e-4).all()
+assert 0.085 < visited.loc[0.5, "3"] < 0.12  # the answer of the prediction above
+
 # %% [markdown]
-# *The table gives the density of the union in per cent, after each ticket, for several values of `explore`.*
+# *The table gives the density of the union in per cent, after each ticket, for several values of `explore`. Where half
+# of the connections may go, the four tickets have visited 10 % of all positions, and the bound is 12.5 %.*
 #
 # ## Do the masks differ?
 #
-# Two random masks of this density, spread evenly over the layers, would share a fortieth of their union. Tickets of one
-# run share far more, so they are neighbours.
+# Next we compare the tickets two by two. Their *intersection over union* is the share of the connections of either that
+# both have. Two random masks with as many connections in each layer overlap, too, and this chance is printed beside it.
 
 # %%
 topologies = [ticket.topology for ticket in tickets]
 alike, chance = analysis.topology_similarity_matrix(topologies, measure="iou")
-times = [float(alike[i, i + 1] / chance[i, i + 1]) for i in range(3)]
-print("neighbours overlap more than five times as much as chance would have it:", min(times) > 5)
+times = [float(alike[k, k + 1] / chance[k, k + 1]) for k in range(3)]
+new = [sk.TopologyUpdate.between(before, after).num_grown / after.count for before, after in pairwise(topologies)]
 
 # %% tags=["nbval-ignore-output"]
-plots.plot_comparison_matrix(alike, chance, names=[f"ticket {i}" for i in range(4)])
+print(
+    "neighbours share",
+    [round(float(alike[k, k + 1]), 2) for k in range(3)],
+    f"of their union, by chance {chance[0, 1]:.3f}",
+)
+print("connections that the ticket before did not have:", [f"{share:.0%}" for share in new])
+plots.plot_comparison_matrix(alike, chance, names=[f"ticket {k}" for k in range(4)])
 
-# %%
-new = [sk.TopologyUpdate.between(before, after).num_grown / after.count for before, after in pairwise(topologies)]
-print("of every ticket's connections, more than a fifth are new:", min(new) > 0.2)
+# %% jupyter={"source_hidden": true}
+assert min(times) > 3
+assert 0.2 < min(new) <= max(new) <= 0.5 + 1e-3
 
 # %% [markdown]
+# *Tickets of one run share about six times as much as random masks would. Two neighbours differ in 40 % of their
+# connections, where the rewiring may exchange 50 %. The rest was dropped and regrown at once.*
+#
+# ## Do the new connections learn?
+#
+# A new connection starts at zero. If the cycle is too short, or its learning rate too low, it stays there, and the
+# ticket is the old network with holes. So we compare the magnitudes of new connections, which ticket 0 does not have,
+# with those that it has. We do so for our rates, and for those of the authors' commands, 0.001 to 0.005. Their cycles
+# have 3,128 steps (on CIFAR), and ours have 378.
+
+# %%
+rates = {"0.01 to 0.1": tickets}
+rates["0.001 to 0.005"] = run_sup_tickets(replace(sup, low=0.001, high=0.005), "runs", progress=False).tickets
+magnitudes = {name: grown_magnitudes(several) for name, several in rates.items()}
+
+# %% tags=["nbval-ignore-output"]
+test = [(data.prepare(data.test.inputs), data.test.labels)]
+model = sk.load_model(collected.history.folder)
+for name, group in magnitudes.items():
+    correct = [100 * sk.evaluate(ticket.model_like(model), test).accuracy for ticket in rates[name]]
+    print(f"rates {name}: median |w| new {group.new.median():.3f}, kept {group.kept.median():.3f},", end=" ")
+    print(f"ratio {group.ratio:.3f}, accuracies in % {[round(one, 1) for one in correct]}")
+
+# %% tags=["nbval-ignore-output"]
+fig, axes = plt.subplots(1, 2, figsize=(13, 3.4), layout="constrained", sharey=True)
+bins = np.geomspace(1e-4, 4, 60)
+for ax, (name, group) in zip(axes, magnitudes.items(), strict=True):
+    for label, values in (("new", group.new), ("kept", group.kept)):
+        ax.hist(values.numpy().clip(1e-4), bins, histtype="step", linewidth=2, label=label)
+    ax.set(xscale="log", xlabel="magnitude |w|", title=f"cycles at rates {name}")
+axes[0].set_ylabel("connections of tickets 1 to 3")
+axes[0].legend(loc="upper left")
+plt.show()
+
+# %% jupyter={"source_hidden": true}
+assert magnitudes["0.01 to 0.1"].ratio > 3 * magnitudes["0.001 to 0.005"].ratio
+
+# %% [markdown]
+# *The histograms have the same logarithmic axis. At our rates the median of the new connections is about a tenth of
+# that of the kept ones, and some new ones are as strong as these. At the published rates it is about a hundredth,
+# because in 378 steps so low a rate moves a weight very little. The tickets are then worse than the network that they
+# come from, since they have lost connections and gained nothing for them.*
+#
+# We would like the new connections to reach a third of the others (`grown_magnitudes(tickets).have_grown` asks for
+# that), and with neither pair of rates they do. So a superposition will keep few of them. [Notebook
+# 7](07_superposition.ipynb) counts how many, and measures whether they help.
+#
 # ## Do the answers differ?
 #
 # *Disagreement* is the share of test examples to which two networks give different answers. Two networks of accuracies
 # $a$ and $b$ disagree at least $|a - b|$ and at most $(1 - a) + (1 - b)$.
 
 # %%
-model = sk.load_model(collected.history.folder)
-test = [(data.prepare(data.test.inputs), data.test.labels)]
 outputs, labels = analysis.outputs_of([ticket.model_like(model) for ticket in tickets], test)
 apart = torch.as_tensor(analysis.disagreement(outputs))
-pairs = torch.triu_indices(4, 4, 1)
-print("pairs that disagree:", bool((apart[pairs[0], pairs[1]] > 0).all()))
 
 # %% tags=["nbval-ignore-output"]
-print((100 * pd.DataFrame(apart.numpy()).round(4)).to_string())
-print("test accuracy, %:", (100 * table["accuracy"]).round(2).tolist())
+print((100 * pd.DataFrame(apart.numpy())).round(1).to_string())
+
+# %% jupyter={"source_hidden": true}
+assert (apart[*torch.triu_indices(4, 4, 1)] > 0.02).all()
 
 # %% [markdown]
-# *The table gives disagreement in per cent of the 1,000 test examples. It is small, but it is not nothing, so there is
-# something to average.*
+# *The table gives disagreement in per cent of the 10,000 test examples. Two tickets of about the same accuracy differ
+# in 13 to 18 answers of a hundred, so there is something to average.*
 #
 # ## Your own loop
 #
@@ -192,14 +259,18 @@ print("test accuracy, %:", (100 * table["accuracy"]).round(2).tolist())
 #
 # ## What we saw
 #
-# - One training of the usual length gives four networks of 5 %. None costs an epoch more.
+# - One training gives four networks of 5 %, and none costs an epoch beyond those that were planned. At our rates the
+#   later ones have 71.9 to 72.7 % where ticket 0 has 72.5 % (one seed, so no verdict). At the published rates they have
+#   about 70 %.
 # - Each large rewiring exchanges fewer connections than it may, because some of what it drops regrows at once.
-# - Masks and answers of tickets differ a little, so the tickets are relatives, not strangers.
+# - Masks and answers of the tickets differ. But the masks have six times as much in common as random ones would, so
+#   the tickets are relatives and not strangers.
+# - Whether new connections learn anything depends on the length and the learning rate of a cycle. At the published
+#   rates, which belong to longer cycles, they stay near zero here.
 #
-# Our evidence has limits, because we have one seed and a net that trains in seconds. The learning rate of the cycles is
-# low (a hundredth of the first, to a twentieth), so the tickets cannot go far. You can change that with `low` and
-# `high`. [Notebook 7](07_superposition.ipynb) measures, with several seeds, whether their differences are worth
-# anything.
+# Our evidence has limits, because we have one seed, one rule and a small network. We searched for our rates (on other
+# seeds), and they need not be the best. [Notebook 7](07_superposition.ipynb) measures, with several seeds, whether the
+# differences between tickets are worth anything.
 
 # %% [markdown]
 # ## Check yourself

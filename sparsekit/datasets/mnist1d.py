@@ -4,6 +4,7 @@ Legend: `N` examples, `W` width of the canvas on which a shape is drawn.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def mnist1d(*, root: Path | None = None, **settings: Any) -> Dataset:
         (torch.Size([100, 40]), torch.float32)
     """
     drawing = Drawing(**settings)
-    inputs, labels = draw(drawing)
+    inputs, labels = _draw_once(drawing)
     whole = Split(inputs=torch.from_numpy(inputs).float(), labels=torch.from_numpy(labels))
     order = torch.arange(len(whole))
     return Dataset(
@@ -128,6 +129,10 @@ def draw(drawing: Drawing) -> tuple[Float[np.ndarray, "n length"], Int64[np.ndar
     curves -= drawing.shear * (random.rand(count, 1) - 0.5) * np.linspace(-0.5, 0.5, drawing.width)
     sampled = _resample(curves, np.linspace(0, drawing.width - 1, drawing.length)[None])
     return (sampled - sampled.mean()) / sampled.std(), labels
+
+
+# A run loads its data wherever it stops and continues. The splits are copies, so nobody can change what is here.
+_draw_once = lru_cache(maxsize=2)(draw)
 
 
 def _strokes() -> np.ndarray:

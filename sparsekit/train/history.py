@@ -115,7 +115,12 @@ def read_rows(path: Path) -> list[Row]:
         return []
     # Everything after the last line break is empty, or the torn end of a write.
     lines = path.read_bytes().split(b"\n")[:-1]
-    return [_row_of(line, f"line {number} of {path}") for number, line in enumerate(lines, start=1)]
+    for number, line in enumerate(lines, start=1):
+        if not is_sealed(line):
+            raise _damaged(f"line {number} of {path}")
+    # One call of json for the whole file takes a fifth of the time of one call a line.
+    values = json.loads(b"[" + b",".join(lines) + b"]")
+    return [Row(one["step"], one["epoch"], one["name"], one["value"]) for one in values]
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
@@ -131,14 +136,11 @@ def _line_of(row: Row) -> bytes:
 _quoted = cache(json.dumps)  # of the few names that rows have
 
 
-def _row_of(line: bytes, where: str) -> Row:
-    if not is_sealed(line):
-        raise ValueError(
-            f"{where} must be a row as it was written, got one that is damaged, changed by hand or of an older "
-            "version. Put a good copy of the file in its place, or delete the run's folder to train it again"
-        )
-    values = json.loads(line)
-    return Row(*(values[name] for name in Row._fields))
+def _damaged(where: str) -> ValueError:
+    return ValueError(
+        f"{where} must be a row as it was written, got one that is damaged, changed by hand or of an older "
+        "version. Put a good copy of the file in its place, or delete the run's folder to train it again"
+    )
 
 
 def code_version() -> str:
