@@ -173,8 +173,9 @@ check_kept(kept_positions)
 # <details><summary>Solution</summary>
 #
 # ```python
-# def kept_positions(values, fraction): num_kept = len(values) - int(fraction * len(values)) return
-# sorted(values.abs().argsort(descending=True)[:num_kept].tolist())
+# def kept_positions(values, fraction):
+#     num_kept = len(values) - int(fraction * len(values))
+#     return sorted(values.abs().argsort(descending=True)[:num_kept].tolist())
 # ```
 # </details>
 #
@@ -203,8 +204,10 @@ check_grown(grown_positions)
 # <details><summary>Solution</summary>
 #
 # ```python
-# def grown_positions(gradient, taken, count): score = gradient.abs() score[taken] = -1 return
-# sorted(score.argsort(descending=True)[:count].tolist())
+# def grown_positions(gradient, taken, count):
+#     score = gradient.abs()
+#     score[taken] = -1
+#     return sorted(score.argsort(descending=True)[:count].tolist())
 # ```
 # </details>
 
