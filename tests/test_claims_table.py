@@ -29,7 +29,7 @@ def test_every_fact_is_there_once():
         facts_in([claims.costs, claims.costs])
 
 
-@pytest.mark.parametrize("fact", FACTS.values(), ids=str)
+@pytest.mark.parametrize("fact", FACTS.values(), ids=lambda fact: str(fact.number))
 def test_every_fact_has_source_setting_and_command(fact: Fact):
     assert fact.text.endswith(".")
     assert fact.source.endswith(".")

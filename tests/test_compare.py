@@ -231,7 +231,10 @@ def test_patterns_get_the_group_that_comes_nearest_to_the_density():
 
 
 def test_a_run_of_a_pattern_keeps_its_folder():
-    names = {experiment_of(method, "digits-mlp", 0.05, 0).folder_name for method in ("dynamic-n-of-m", "sr-ste")}
+    of_patterns = [
+        experiment_of(method, "digits-mlp", 0.05, 0, init="dense") for method in ("dynamic-n-of-m", "sr-ste")
+    ]
+    names = {experiment.folder_name for experiment in of_patterns}
     assert names == {"digits-mlp-afe4d19c7f", "digits-mlp-aa1489661c"}
 
 

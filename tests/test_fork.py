@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+import torch
 from test_resume import RUN, Killed, assert_same_run, register
 from training_helpers import same
 
@@ -13,7 +14,14 @@ from sparsekit import datasets
 from sparsekit.experiments import Experiment, fork, load_model, read_run, run
 from sparsekit.experiments.initial_state import INITIAL_STATES
 from sparsekit.experiments.lottery import Lottery, run_lottery
-from sparsekit.experiments.sup_tickets import SupTickets, ordinary_part, plan, run_controls, run_sup_tickets
+from sparsekit.experiments.sup_tickets import (
+    SupTickets,
+    ordinary_part,
+    plan,
+    run_all_sup_tickets,
+    run_controls,
+    run_sup_tickets,
+)
 from sparsekit.rules import GMP, GSE, SET, SNFS, DeepR, RigL, Static, TopKAST
 from sparsekit.rules.cycles import Cycles
 from sparsekit.schedules import Constant, Cosine
@@ -313,3 +321,21 @@ def test_a_lottery_killed_between_its_stop_and_the_fork_trains_nothing_twice(tmp
             run_lottery(LOTTERY, tmp_path, progress=False)
     run_lottery(LOTTERY, tmp_path, progress=False)
     assert len(set(trained)) == len(trained) == 12 + 8
+
+
+def test_several_collections_at_once_are_those_of_each_alone(tmp_path):
+    sups = [replace(SUP, experiment=replace(NET, seed=seed)) for seed in (0, 1)]
+    arms = [*sups, replace(sups[0], explore=0.0)]
+    together = run_all_sup_tickets(arms, tmp_path / "together", progress=False)
+    for sup, collected in zip(arms, together, strict=True):
+        alone = run_sup_tickets(sup, tmp_path / "alone", progress=False)
+        assert collected.sup == sup
+        assert [ticket.step for ticket in collected.tickets] == [ticket.step for ticket in alone.tickets]
+        for one, other in zip(collected.tickets, alone.tickets, strict=True):
+            assert one.topology == other.topology
+            for name in one.topology:
+                torch.testing.assert_close(one.values[name], other.values[name], rtol=1e-4, atol=1e-6)
+    again = run_all_sup_tickets(arms, tmp_path / "together", progress=False)
+    assert [one.tickets[-1].step for one in again] == [one.tickets[-1].step for one in together]
+    with pytest.raises(ValueError, match="at least one collection, got none"):
+        run_all_sup_tickets([], tmp_path)

@@ -39,15 +39,25 @@ def collect_and_show(sup: "SupTickets", seeds: int, with_controls: bool, context
         context: where runs and data are.
     """
     show_plan(sup, context)
-    tables = []
-    for number in range(seeds):
-        seed = sup.experiment.seed + number
-        one = replace(sup, experiment=replace(sup.experiment, seed=seed))
+    first, tables = sup.experiment.seed, []
+    collections = [replace(sup, experiment=replace(sup.experiment, seed=seed)) for seed in range(first, first + seeds)]
+    _train_at_once(collections, with_controls, context)
+    for number, one in enumerate(collections):
         table = _show_seed(one, with_controls, STRANGERS if number == 0 else 0, context, in_short=seeds > 1)
         if table is not None:
             tables.append(table)
     if sup.split.cycles:
         show_gains(tables)
+
+
+def _train_at_once(collections: "Sequence[SupTickets]", with_controls: bool, context: Context) -> None:
+    """Train all seeds, and their arms without exploration, so that each is only read afterwards."""
+    from sparsekit.experiments.sup_tickets import run_all_sup_tickets
+    from sparsekit.experiments.sup_tickets.controls import explores
+
+    still = [replace(one, explore=0.0) for one in collections if with_controls and explores(one)]
+    if len(arms := [*collections, *still]) > 1:
+        run_all_sup_tickets(arms, context.folder, root=context.root, progress=context.progress)
 
 
 def show_plan(sup: "SupTickets", context: Context) -> None:

@@ -7,8 +7,8 @@ from types import ModuleType
 from typing import Any
 
 from sparsekit.analysis.evidence.claims import Claim, Exact
+from sparsekit.experiments import population
 from sparsekit.experiments.experiment import Experiment
-from sparsekit.experiments.run import run
 from sparsekit.train import History
 from sparsekit.utils.checks import check_integer
 from sparsekit.utils.registry import source_of, summary_of
@@ -54,7 +54,7 @@ class Trials:
 
 def run_all(experiments: Iterable[Experiment], folder: Path, *, root: Path | None = None) -> list[History]:
     """Carry out experiments, or read what they have left behind. This is the one place where facts train."""
-    return [run(experiment, folder, root=root, progress=False) for experiment in experiments]
+    return population.run_all(list(experiments), folder, root=root, progress=False)
 
 
 @dataclass(frozen=True, kw_only=True)

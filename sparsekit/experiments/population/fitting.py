@@ -18,10 +18,10 @@ NETWORKS = ("mlp", "small-cnn")  # whose layers follow one another, so that a wi
 # What all members must have in common.
 COMMON = ("data", "data_settings", "model", "model_settings", "batch_size", "epochs")
 COMMON += ("optimizer", "optimizer_settings", "learning_rate", "label_smoothing")
-# Of denser networks a product of dense matrices is faster than any walk over the connections, see
-# benchmarks/population.py.
+# Of denser networks a product of dense matrices is faster than a walk over the connections. Where exactly depends on
+# the machine, so this is a cautious guess.
 DENSEST = 0.3
-MOST_MEMBERS = 24  # with more, activations leave the cache, and a step of each member takes longer again
+MOST_MEMBERS = 24  # enough to share what a step costs, and few enough to see progress
 PARTS = {
     HasForwardMasks: "uses fewer connections than it trains",
     HasGradientPenalty: "adds something to the gradients",

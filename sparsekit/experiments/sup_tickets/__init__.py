@@ -9,6 +9,7 @@ from sparsekit.experiments.sup_tickets.base import Split, SupTickets, SupTickets
 from sparsekit.experiments.sup_tickets.collect import ordinary_part, plan, run_sup_tickets
 from sparsekit.experiments.sup_tickets.controls import run_controls
 from sparsekit.experiments.sup_tickets.lab import Lab, Trial, count_votes
+from sparsekit.experiments.sup_tickets.many import run_all_sup_tickets
 from sparsekit.experiments.sup_tickets.of_recipe import sup_tickets_of
 from sparsekit.experiments.sup_tickets.report import (
     GrownMagnitudes,
@@ -33,6 +34,7 @@ __all__ = [
     "ordinary_part",
     "plan",
     "rivals_of",
+    "run_all_sup_tickets",
     "run_controls",
     "run_sup_tickets",
     "split_epochs",

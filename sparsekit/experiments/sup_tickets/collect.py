@@ -68,9 +68,9 @@ def run_sup_tickets(
     for end in ends:
         if end in book.steps and end != ends[-1]:
             continue
-        _check_not_past(run_folder, end, book)
+        check_not_past(run_folder, end, book)
         history = options.run(experiment, Path(folder), until=end)
-        _collect(book, end, run_folder, history, root)
+        collect(book, end, run_folder, history, root)
     assert history is not None
     return SupTicketsHistory(sup=sup, history=history, book=book)
 
@@ -189,7 +189,8 @@ def _ends_of_cycle(sup: SupTickets, last: float) -> tuple[float, float]:
     return low, high
 
 
-def _check_not_past(folder: Path, end: int, book: TicketBook) -> None:
+def check_not_past(folder: Path, end: int, book: TicketBook) -> None:
+    """Raise ValueError if a run has gone past a ticket that is missing."""
     done = steps_done(folder)
     if done > end and end not in book.steps:
         raise ValueError(
@@ -198,7 +199,7 @@ def _check_not_past(folder: Path, end: int, book: TicketBook) -> None:
         )
 
 
-def _collect(book: TicketBook, step: int, folder: Path, history: History, root: str | Path | None) -> None:
+def collect(book: TicketBook, step: int, folder: Path, history: History, root: str | Path | None) -> None:
     """Take the ticket of a step, if it is not there yet.
 
     Another process may continue the run as soon as this one releases it, but it takes the ticket first.
@@ -209,7 +210,7 @@ def _collect(book: TicketBook, step: int, folder: Path, history: History, root: 
     if steps_done(folder) == step:  # We look after loading, so what was loaded is no later.
         book.add(model, step=step, accuracy=_accuracy_after(history, step))
     else:
-        _check_not_past(folder, step, book)
+        check_not_past(folder, step, book)
 
 
 def _accuracy_after(history: History, step: int) -> float:

@@ -11,6 +11,11 @@ from sparsekit.tickets import Ticket
 STILL, STRANGERS = "no exploration", "other seeds"
 
 
+def explores(sup: SupTickets) -> bool:
+    """Whether a collection makes new connections in its cycles, so that there is something to leave out."""
+    return not isinstance(sup.experiment.rule, Static) and sup.explore > 0
+
+
 def run_controls(
     sup: SupTickets,
     folder: str | Path = "runs",
@@ -63,7 +68,7 @@ def run_controls(
         return history.tickets
 
     controls = {}
-    if not isinstance(sup.experiment.rule, Static) and sup.explore > 0:
+    if explores(sup):
         controls[STILL] = collect(replace(sup, explore=0.0))
     if strangers:
         seeds = range(sup.experiment.seed, sup.experiment.seed + strangers)
