@@ -112,7 +112,7 @@ def test_the_fifth_notebook_shows_what_each_score_keeps_at_each_sparsity(noteboo
     words = page.get_by_role("status").get_by_text("of them on a path").first
     assert words.inner_text() == book.python("repr(explorer)")
     assert words.inner_text().startswith("synflow, 99.98 % sparsity: 11 of 43,968 connections")
-    page.get_by_role("button", name="FORCE at 98.4 %").click()
+    page.get_by_role("button", name="FORCE, 64 times").click()
     page.get_by_text("force, 98.4 % sparsity: 687 of 43,968").first.wait_for()
     wait_for_masks(book, "687 of 43,968")
     assert agree()
