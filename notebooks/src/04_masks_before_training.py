@@ -28,7 +28,6 @@
 
 # %%
 from dataclasses import replace
-from itertools import islice
 
 import pandas as pd
 import torch
@@ -338,8 +337,8 @@ guess = widgets.Predict(
     "With their own values, how many points of accuracy do shuffled SNIP masks lose against SNIP masks?",
     ["none", "about two", "more than fifty"],
     2,
-    "Shuffled SNIP masks lose about 60 points, the mean of six seeds. Does that show the worth of the right connections? "
-    "It is mostly a matter of the values' size, as you will see below.",
+    "Shuffled SNIP masks lose about 60 points, the mean of six seeds. Does that show the worth of the right "
+    "connections? It is mostly a matter of the values' size, as you will see below.",
 )
 guess
 
