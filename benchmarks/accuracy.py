@@ -1,8 +1,9 @@
 """How accurate are Static, SET, RigL, GSE and dense training? Mean, standard error and seeds, as a table.
 
-We keep every run, so an interrupted measurement resumes where it was, and a finished one is only read.
+We keep every run, so an interrupted measurement resumes where it was, and a finished one is only read. The seeds of a
+method train at once, and the time is each one's share.
 
-    python benchmarks/accuracy.py digits-mlp mnist1d-mlp --densities 0.05 0.02 --seeds 10
+    python benchmarks/accuracy.py digits-mlp mnist1d-mlp --densities 0.05 0.02 --seeds 10 --init fan-in dense
     python benchmarks/accuracy.py digits-mlp --rules static set rigl gse gse-grabo gse-graest --fraction 0.3
 """
 
@@ -10,12 +11,13 @@ import argparse
 import math
 import statistics
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sparsekit.experiments import Experiment, run
+from sparsekit.experiments import Experiment, run_all
 from sparsekit.rules import GraBo, GraEst
 from sparsekit.utils.registry import get
 
@@ -27,12 +29,13 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def measured(experiment: Experiment, folder: Path) -> tuple[float, float | None]:
-    """Return a run's test accuracy, and its seconds where it was trained just now."""
-    is_finished = (folder / experiment.folder_name).exists()
+def measured(experiments: list[Experiment], folder: Path) -> tuple[list[float], float | None]:
+    """Return the runs' test accuracies, and the seconds of each where all were trained just now."""
+    is_new = not any((folder / experiment.folder_name).exists() for experiment in experiments)
     start = time.perf_counter()
-    accuracy = run(experiment, folder, progress=False).last("test accuracy")
-    return accuracy, None if is_finished else time.perf_counter() - start
+    histories = run_all(experiments, folder, progress=False)
+    seconds = (time.perf_counter() - start) / len(experiments)
+    return [history.last("test accuracy") for history in histories], seconds if is_new else None
 
 
 def settings_of_method(method: str, fraction: float | None) -> dict[str, Any]:
@@ -43,16 +46,19 @@ def settings_of_method(method: str, fraction: float | None) -> dict[str, Any]:
     return {"rule": rule, "rule_settings": settings}
 
 
-def row(recipe: str, rule: str, density: float, seeds: int, folder: Path, fraction: float | None) -> str:
+def row(options: argparse.Namespace, recipe: str, init: str, rule: str, density: float) -> str:
     """Train every seed of one method and return its line of the table."""
-    make, settings = get("recipe", recipe), settings_of_method(rule, fraction)
-    found = [measured(make(**settings, density=density, seed=seed), folder) for seed in range(seeds)]
-    accuracies = [100 * accuracy for accuracy, _ in found]
-    seconds = [time_taken for _, time_taken in found if time_taken is not None]
-    error = statistics.stdev(accuracies) / math.sqrt(seeds) if seeds > 1 else math.nan
-    took = f"{statistics.median(seconds):.1f}" if seconds else "(read)"
+    make, settings = get("recipe", recipe), settings_of_method(rule, options.fraction)
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    shares, seconds = measured(
+        [make(**settings, density=density, seed=seed, init=init) for seed in seeds], options.folder
+    )
+    accuracies = [100 * accuracy for accuracy in shares]
+    error = statistics.stdev(accuracies) / math.sqrt(len(accuracies)) if len(accuracies) > 1 else math.nan
+    took = "(read)" if seconds is None else f"{seconds:.1f}"
     shown = "1" if rule == "dense" else f"{density:g}"
-    return f"| {recipe} | {rule} | {shown} | {statistics.mean(accuracies):.2f} ± {error:.2f} | {seeds} | {took} |"
+    figures = f"{statistics.mean(accuracies):.2f} ± {error:.2f} | {len(accuracies)} | {took}"
+    return f"| {recipe} | {init} | {rule} | {shown} | {figures} |"
 
 
 def main() -> None:
@@ -64,19 +70,21 @@ def main() -> None:
         "--fraction", type=float, help="share exchanged at first, the same for all, or else each its own"
     )
     parser.add_argument("--densities", nargs="+", type=float, default=[0.05, 0.02])
-    parser.add_argument("--seeds", type=int, default=10, help="how many, from 0")
+    parser.add_argument("--seeds", type=int, default=10, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--init", nargs="+", default=["fan-in"], help="initial weights: fan-in, dense or both")
     parser.add_argument("--folder", type=Path, default=Path("runs/accuracy"), help="where the runs are saved")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(
-        "| recipe | rule | density | test accuracy, % (mean ± s.e.) | seeds | s/run (median) |",
-        "|---|---|---|---|---|---|",
+        "| recipe | initial weights | rule | density | test accuracy, % (mean ± s.e.) | seeds | s/run |",
+        "|---|---|---|---|---|---|---|",
         sep="\n",
     )
-    for recipe in options.recipes:
-        methods = [(rule, density) for density in options.densities for rule in options.rules] + [("dense", 1.0)]
-        for rule, density in methods:
-            print(row(recipe, rule, density, options.seeds, options.folder, options.fraction), flush=True)
+    for recipe, init in product(options.recipes, options.init):
+        methods = [(rule, density) for density in options.densities for rule in options.rules]
+        for rule, density in [*methods, *([("dense", 1.0)] if init == "fan-in" else [])]:
+            print(row(options, recipe, init, rule, density), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ We keep every collection, so an interrupted measurement resumes where it was. Fo
 the rule's usual training of as many epochs, a dense one, and the last tickets of four other seeds. The script prints
 tables and claims, and writes all rows.
 
-    python benchmarks/sup_tickets.py digits-mlp mnist1d-mlp --seeds 10
+    python benchmarks/sup_tickets.py mnist1d-mlp --seeds 10 --first-seed 700
+    python benchmarks/sup_tickets.py digits-mlp --seeds 10
     python benchmarks/sup_tickets.py fashion-mini-cnn --seeds 3 --bases static rigl
 """
 
@@ -23,8 +24,15 @@ import torch
 
 from sparsekit import datasets
 from sparsekit.analysis import assess_claim, barrier_matrix, disagreement, iou, js_divergence, outputs_of
-from sparsekit.experiments import Experiment, load_model, run
-from sparsekit.experiments.sup_tickets import SupTickets, SupTicketsHistory, run_sup_tickets, superpositions
+from sparsekit.experiments import Experiment, load_model, run, run_all
+from sparsekit.experiments.sup_tickets import (
+    SupTickets,
+    SupTicketsHistory,
+    run_all_sup_tickets,
+    run_sup_tickets,
+    sup_tickets_of,
+    superpositions,
+)
 from sparsekit.tickets import Ticket
 from sparsekit.utils.registry import get
 
@@ -40,27 +48,47 @@ def some(split: datasets.Split, most: int) -> datasets.Split:
 class Protocol:
     """This says what is trained and measured for one recipe at one density."""
 
-    def __init__(self, recipe: str, density: float, options: argparse.Namespace):
-        self.recipe, self.density, self.epochs, self.folder = recipe, density, options.epochs, options.folder
-        split = {"cycle_rate": options.cycle_rate, "cycle_epochs": options.cycle_epochs}
-        self.cycles: dict[str, Any] = {**split, "low": options.low, "high": options.high}
-        self.storage = options.storage
-        experiment = self.experiment("static", 0)
+    def __init__(self, recipe: str, density: float | None, options: argparse.Namespace):
+        self.recipe, self.folder, self.root, self.init = recipe, options.folder, options.root, options.init
+        split = {"epochs": options.epochs, "cycle_rate": options.cycle_rate, "cycle_epochs": options.cycle_epochs}
+        self.cycles: dict[str, Any] = {**split, "density": density, "low": options.low, "high": options.high}
+        self.storage, self.first_seed = options.storage, options.first_seed
+        experiment = self.collection("static", options.first_seed, 0.5).experiment
+        self.density, self.epochs, self.data_settings = experiment.density, experiment.epochs, experiment.data_settings
         data = datasets.load(experiment.data, root=options.root, **experiment.data_settings)
         self.data = replace(data, train=some(data.train, REFRESH_WITH))  # each training loads its own
-        self.root, self.strangers, self.usual_too = options.root, options.strangers, options.usual
+        self.strangers, self.usual_too = options.strangers, options.usual
+
+    def collection(self, base: str, seed: int, explore: float) -> SupTickets:
+        """Return what is collected, in the recipe's own setting where no other was asked for."""
+        storage = {"storage": self.storage, "init": self.init}
+        return sup_tickets_of(
+            self.recipe, rule=base, seed=seed, explore=explore, root=self.root, **self.cycles, **storage
+        )
+
+    def seeds(self, count: int) -> range:
+        """Return the seeds of a measurement, and those that only lend their last ticket."""
+        return range(self.first_seed, self.first_seed + count)
+
+    def train(self, bases: Sequence[str], seeds: int) -> None:
+        """Train all collections and the usual trainings, as many at once as fit each other."""
+        more = max(seeds, self.strangers)
+        arms = [self.collection(base, seed, 0.5) for base in bases for seed in self.seeds(more)]
+        arms += [self.collection(base, seed, 0.0) for base in bases if base != "static" for seed in self.seeds(seeds)]
+        run_all_sup_tickets(arms, self.folder, root=self.root, progress=False)
+        if self.usual_too:
+            usual = [self.experiment(rule, seed) for rule in (*bases, "dense") for seed in self.seeds(seeds)]
+            run_all(usual, self.folder, root=self.root, progress=False)
 
     def experiment(self, base: str, seed: int) -> Experiment:
-        """Return the usual training of a base rule."""
-        density = 1.0 if base == "dense" else self.density
-        storage = "masked" if base == "dense" else self.storage
-        settings = {"rule": base, "density": density, "seed": seed, "epochs": self.epochs, "storage": storage}
-        return get("recipe", self.recipe)(**settings)
+        """Return the usual training of a base rule, as long as the collection."""
+        settings = {} if base == "dense" else {"density": self.density, "storage": self.storage}
+        settings |= {"epochs": self.epochs, "data_settings": self.data_settings, "init": self.init}
+        return get("recipe", self.recipe)(rule=base, seed=seed, **settings)
 
     def collect(self, base: str, seed: int, explore: float) -> SupTicketsHistory:
-        """Collect tickets, or read them."""
-        sup = SupTickets(experiment=self.experiment(base, seed), explore=explore, **self.cycles)
-        return run_sup_tickets(sup, self.folder, root=self.root, progress=False)
+        """Read the tickets of a collection, or train it."""
+        return run_sup_tickets(self.collection(base, seed, explore), self.folder, root=self.root, progress=False)
 
     def usual(self, base: str, seed: int) -> float:
         """Return the test accuracy of the rule's usual training."""
@@ -98,14 +126,16 @@ class Protocol:
 def measured(protocol: Protocol, bases: Sequence[str], seeds: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Train everything and return the networks' rows, and how far apart the tickets are."""
     rows, distances = [], []
+    protocol.train(bases, seeds)
     for base in bases:
-        cheap = {seed: protocol.collect(base, seed, 0.5) for seed in range(max(seeds, protocol.strangers))}
-        last = [found.tickets[-1] for found in cheap.values()]
-        for seed in range(seeds):
+        cheap = {seed: protocol.collect(base, seed, 0.5) for seed in protocol.seeds(max(seeds, protocol.strangers))}
+        last = [collection.tickets[-1] for collection in cheap.values()]
+        for seed in protocol.seeds(seeds):
             still = cheap[seed] if base == "static" else protocol.collect(base, seed, 0.0)
             sets = {"cheap tickets": cheap[seed].tickets, "no exploration": still.tickets}
             if protocol.strangers:
-                sets["other seeds"] = [last[(seed + number) % len(last)] for number in range(protocol.strangers)]
+                own = seed - protocol.first_seed
+                sets["other seeds"] = [last[(own + number) % len(last)] for number in range(protocol.strangers)]
             for name, tickets in sets.items():
                 about = {"base": base, "seed": seed, "set": name}
                 rows += protocol.measure(tickets, cheap[seed], **about)
@@ -186,12 +216,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("recipes", nargs="*", default=["digits-mlp"])
     parser.add_argument("--bases", nargs="+", default=["static", "set", "rigl", "gse"])
-    parser.add_argument("--densities", nargs="+", type=float, default=[0.05])
-    parser.add_argument("--seeds", type=int, default=10, help="how many, from 0")
-    parser.add_argument("--epochs", type=int, default=60)
-    # By default 48 ordinary epochs and 3 cycles of 4.
-    parser.add_argument("--cycle-rate", type=float, default=0.2, help="share of the epochs that are cycles")
-    parser.add_argument("--cycle-epochs", type=int, default=4, help="of each cycle")
+    # What is not given is the recipe's own, see sparsekit/experiments/sup_tickets/of_recipe.py.
+    parser.add_argument("--densities", nargs="+", type=float, default=[None])
+    parser.add_argument("--seeds", type=int, default=10, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--init", default="fan-in", help="initial weights: fan-in or dense")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--cycle-rate", type=float, help="share of the epochs that are cycles")
+    parser.add_argument("--cycle-epochs", type=int, help="of each cycle")
     parser.add_argument("--storage", default="masked", choices=["masked", "csr"])
     parser.add_argument(
         "--strangers", type=int, default=4, help="seeds whose last tickets are superposed, or 0 for none"
@@ -205,9 +237,10 @@ def main() -> None:
     torch.set_num_threads(1)
     for recipe in options.recipes:
         for density in options.densities:
-            rows, distances = measured(Protocol(recipe, density, options), options.bases, options.seeds)
+            protocol = Protocol(recipe, density, options)
+            rows, distances = measured(protocol, options.bases, options.seeds)
             rate = "" if options.high is None else f", learning rate {options.low} to {options.high}"
-            print(f"\n## {recipe}, density {density:g}, {options.seeds} seeds{rate}\n", flush=True)
+            print(f"\n## {recipe}, density {protocol.density:g}, {options.seeds} seeds{rate}\n", flush=True)
             print(
                 table_of(rows, ["base", "set", "network"], ["accuracy", "accuracy, not refreshed", "loss"]).to_string()
             )
@@ -216,7 +249,7 @@ def main() -> None:
             print("\n" + table_of(distances, ["base", "set"], columns).to_string() + "\n")
             for base in options.bases if options.seeds > 1 else ():
                 print("\n".join(claims(rows, base)), flush=True)
-            rows.to_csv(options.folder / f"{recipe}-{density:g}.csv", index=False)
+            rows.to_csv(options.folder / f"{recipe}-{protocol.density:g}.csv", index=False)
 
 
 if __name__ == "__main__":

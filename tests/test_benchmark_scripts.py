@@ -67,21 +67,6 @@ def test_masks_of_a_lottery_carry_tricks_too(printed, tmp_path):
     assert "| skips |" in told
 
 
-@pytest.mark.parametrize("fact", ["conservation", "useless"])
-def test_facts_that_need_no_training_are_told(fact, printed):
-    told = printed("facts", fact, "--seeds", "2")
-    assert told.count("\n- ") == {"conservation": 2, "useless": 10}[fact]
-
-
-def test_an_unknown_fact_is_refused_with_the_known_ones(printed, capsys):
-    with pytest.raises(SystemExit):
-        printed("facts", "useless", "nope")
-    told = capsys.readouterr()
-    assert "facts must be among rewiring, " in told.err
-    assert told.err.endswith("got nope\n")
-    assert told.out == ""
-
-
 def test_cheap_tickets_are_told_beside_their_controls_as_far_as_they_were_trained(printed, tmp_path):
     split = ("--epochs", "2", "--cycle-rate", "0.5", "--cycle-epochs", "1", "--folder", str(tmp_path))
     few = ("--bases", "set", "--densities", "0.1", "--no-usual", "--strangers", "0")

@@ -15,7 +15,7 @@ from sparsekit.schedules import Constant, Piecewise
 from sparsekit.utils.registry import get, names, source_of, summary_of
 
 NAMES = names("recipe")
-WITHOUT_FILES = ("digits-mlp", "fashion-mini-cnn", "fashion-mini-mlp", "mnist1d-mlp")
+WITHOUT_FILES = ("digits-mlp", "digits-small", "fashion-mini-cnn", "fashion-mini-mlp", "mnist1d-mlp")
 # Training examples of each data set, which a recipe must know to turn epochs into steps before the data are loaded.
 CIFAR = [name for name in NAMES if name.startswith("cifar10")]
 NUM_TRAIN = {"digits": 1197, "mnist1d": 4000, "fashion-mini": 5000, "cifar10": 50_000}

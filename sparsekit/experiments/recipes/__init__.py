@@ -2,7 +2,7 @@
 
 from sparsekit.experiments.recipes.any_data import mlp_on, recipe_for, recipe_named
 from sparsekit.experiments.recipes.images import cifar10_resnet18, cifar10_resnet20, fashion_mini_cnn, fashion_mini_mlp
-from sparsekit.experiments.recipes.small import digits_mlp, mnist1d_mlp, wide_mlp
+from sparsekit.experiments.recipes.small import digits_mlp, digits_small, mnist1d_mlp, wide_mlp
 from sparsekit.utils.registry import discover
 
 discover(__name__)
@@ -11,6 +11,7 @@ __all__ = [
     "cifar10_resnet18",
     "cifar10_resnet20",
     "digits_mlp",
+    "digits_small",
     "fashion_mini_cnn",
     "fashion_mini_mlp",
     "mlp_on",
