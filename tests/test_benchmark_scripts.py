@@ -81,7 +81,7 @@ def test_cheap_tickets_are_told_beside_their_controls_as_far_as_they_were_traine
 
 
 def test_grown_state_is_told_in_pairs_and_written_as_a_table(printed, tmp_path):
-    words = ("--rules", "set", "--rates", "0.01", "--density", "0.1", "--seeds", "2", "--epochs", "3")
+    words = ("--rules", "set", "--rates", "0.01", "--density", "0.03", "--seeds", "2", "--epochs", "3")
     told = printed("grown_state", *words, "--folder", str(tmp_path), "--table", str(tmp_path / "table.md"))
     (row,) = (line for line in told.splitlines() if line.startswith("| set |"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]

@@ -195,8 +195,9 @@ def test_a_new_setting_with_a_default_renames_no_old_folder(kind_and_name, monke
 
 def test_folder_names_stay_what_they_are():
     """If this fails, every run that anybody has made will be made again."""
-    assert Experiment().folder_name == "experiment-44136fa355"
-    assert replace(SMALL, rule=RigL(stop=10)).folder_name == "small-850d2f3d9a"
+    assert Experiment(init="dense").folder_name == "experiment-44136fa355"  # as when this was the only choice
+    assert replace(SMALL, rule=RigL(stop=10), init="dense").folder_name == "small-850d2f3d9a"
+    assert Experiment().folder_name == "experiment-9f74ee5e83"
 
 
 def test_an_experiment_of_an_unregistered_rule_says_what_to_do():

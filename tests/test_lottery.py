@@ -377,7 +377,7 @@ def test_a_control_is_a_training_of_its_own_with_the_ticket_s_counts(kind, won):
     assert history.folder.name.startswith(f"dense-level-2-{kind}-")
     counts = [{name: layer.count for name, layer in topology_of(model).items()} for model in (begun, ticket)]
     assert counts[0] == counts[1]
-    assert len(history.values("train loss")) == (STEPS if kind == "reinit" else STEPS - 2)
+    assert len(history.values("train loss")) == (STEPS if kind.startswith("reinit") else STEPS - 2)
     assert load_checkpoint(history.folder / "checkpoint.pt")["step"] == STEPS
 
 
@@ -395,6 +395,16 @@ def test_reinitialisation_keeps_the_connections_and_draws_all_values_anew(won):
         assert not torch.isin(layer.values(), ticket.get_submodule(name).values()).any()
         assert not torch.isin(layer.values(), initial).any()
     assert begun.bn1.running_mean.abs().sum() == 0
+
+
+@pytest.mark.parametrize("kind", ["reinit", "shuffle"])
+def test_a_control_that_fits_the_fan_in_differs_by_the_scale_of_each_output_alone(kind, won):
+    _, drawn, _ = control(kind, won)
+    _, fitted, _ = control(f"{kind}-fan-in", won)
+    assert topology_of(fitted) == topology_of(drawn)
+    for name, layer in sparse_layers(fitted).items():
+        factors = (layer.topology.num_inputs / layer.topology.fan_in()[layer.topology.rows]).sqrt()
+        torch.testing.assert_close(layer.values(), sparse_layers(drawn)[name].values() * factors)
 
 
 def test_shuffling_moves_the_connections_and_gives_them_the_values_of_their_new_positions(won, tmp_path):
@@ -447,7 +457,7 @@ def test_a_control_trains_what_is_missing_before_its_level_but_not_the_level_its
 @pytest.mark.parametrize(
     ("lottery", "kind", "level", "message"),
     [
-        (LOTTERY, "sign", 1, "control must be one of reinit, shuffle, .*signs, got 'sign'. Choose"),
+        (LOTTERY, "sign", 1, "control must be one of reinit, reinit-fan-in, shuffle, .*signs, got 'sign'. Choose"),
         (LOTTERY, "signs", 0, "level must lie in 1 to 3, the lottery's levels, got 0. Level 0 has no ticket"),
         (LOTTERY, "signs", 4, "level must lie in 1 to 3, the lottery's levels, got 4. Level 0 has no ticket"),
         (VARIANTS["rate"], "signs", 1, "so rewind must be 'weights', got 'rate'. Use replace"),

@@ -140,6 +140,7 @@ def sup_tickets(
     low: Annotated[float | None, typer.Option(help="learning rate at its ends, else that before the cycles")] = None,
     high: Annotated[float | None, typer.Option(help="learning rate in its middle, else five times low")] = None,
     controls: Annotated[bool, typer.Option("--controls", help="also without exploration, and four seeds")] = False,
+    init: Initialised = None,
     trick: Tricks = None,
     settings: Settings = None,
     folder: Folder = Path("runs"),
@@ -168,6 +169,7 @@ def sup_tickets(
         root=data_root,
         storage=storage.value,
         tricks=tricks,
+        **({"init": init.value} if init else {}),
     )
     collect_and_show(sup, seeds, controls, Context(folder=folder, root=data_root, progress=progress))
 
@@ -196,7 +198,7 @@ def list_(
     print_table(["name", "what it is", "source"], rows)
 
 
-@app.command(epilog="Example: [bold]sparsekit show runs/digits-mlp-e8b42002bb[/bold]")
+@app.command(epilog="Example: [bold]sparsekit show runs/digits-mlp-5c5d430431[/bold]")
 def show(run: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
     """Show what a run has measured, and what its topology looks like now."""
     from sparsekit.experiments import read_run
