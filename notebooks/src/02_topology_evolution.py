@@ -28,7 +28,6 @@
 # %%
 import inspect
 from itertools import accumulate, pairwise
-from operator import or_
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -76,14 +75,8 @@ random = sk.random_topology(sk.shapes_of(model), 0.02, seed=0)
 model = sk.sparsify(model, random)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 control = widgets.Control(sk.rules.RigL(stop=1500, every=50))
-steps = widgets.live_training(
-    model,
-    optimizer,
-    sk.datasets.stream(clothes, 64, seed=0),
-    nn.functional.cross_entropy,
-    control,
-    steps=2000,
-)
+batches = sk.datasets.stream(clothes, 64, seed=0)
+steps = widgets.live_training(model, optimizer, batches, nn.functional.cross_entropy, control, steps=2000)
 run = widgets.Run(steps, total=2000)
 
 # %% tags=["nbval-ignore-output"]
@@ -298,7 +291,7 @@ print(len(fitted), "trainings of", len(fitted["set", 0].journal), "rewirings, bu
 
 # %% [markdown]
 # SET and RigL exchange equally many connections at every rewiring. Which of them has tried more positions in the end?
-# Whose first connections survive? Guess both before you go on.
+# Whose first connections survive? Guess both before you read on.
 
 # %% tags=["nbval-ignore-output"]
 journals = {name: fitted[name, 0].journal for name in methods}
@@ -312,7 +305,8 @@ plots.plot_exploration(explored, expected=expected)
 rows = {}
 for name, one in journals.items():
     states = list(one.topologies())
-    ever, grown = list(accumulate(states, or_)), [after - before for before, after in pairwise(states)]
+    ever = list(accumulate(states, lambda one, other: one | other))
+    grown = [after - before for before, after in pairwise(states)]
     again = sum((new & tried).count for new, tried in zip(grown, ever, strict=False))
     stay = sum((new & later).count for new, later in zip(grown, states[2:], strict=False))
     rows[name] = {
