@@ -439,8 +439,9 @@ plt.show()
 # Each entry is the test accuracy in per cent, mean ± standard error. The fewer connections there are, the more it
 # matters which ones exist, and the more it matters how they begin. Even a verdict can depend on it. At 5 %, RigL beats
 # SET by 0.9 ± 0.3 points (t = 3.5) from the dense draw. From the fitted one it leads by 0.3 ± 0.3 (t = 1.0), which is
-# undecided. (`python benchmarks/accuracy.py digits-mlp --densities 0.05 0.02 0.01 --seeds 10` measures the fitted
-# rows.)
+# undecided. This command repeats the table:
+#
+# `python benchmarks/accuracy.py digits-mlp --densities 0.05 0.02 0.01 --seeds 10 --init fan-in dense`
 
 # %% [markdown]
 # ## What we saw
