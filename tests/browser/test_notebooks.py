@@ -16,8 +16,8 @@ def test_the_first_notebook_trains_and_answers(notebook):
     book = notebook("00_start_here.ipynb").run_all()
     assert "done after 1500 steps with 4224 connections" in book.printed()
     page = book.page
-    page.get_by_role("radio", name="about 93").check()
-    page.get_by_role("status").get_by_text("Yes. Ten runs gave").wait_for()
+    page.get_by_role("radio", name="about 94").check()
+    page.get_by_role("status").get_by_text("Yes. Five runs of 30 epochs").wait_for()
     # The masks on the screen are those of the model in the kernel.
     counts = book.python("[layer.count for layer in sk.topology_of(model).values()]")
     canvases = page.locator("canvas.sk-mask")
@@ -71,7 +71,7 @@ def test_the_third_notebook_is_steered_stopped_and_scrubbed(notebook):
 def test_the_fourth_notebook_draws_what_its_controls_say(notebook):
     book = notebook("03_guided_stochastic_exploration.ipynb").run_all()
     page = book.page
-    assert "GSE beats SET in every seed: True" in book.printed()
+    assert "reproduced: GSE beats SET" in book.printed()
     book.press(page.get_by_role("slider", name="Subset").first, "End")
     page.get_by_role("combobox", name="Guide").select_option("uniform")
     words = page.get_by_role("status").get_by_text("fc1, uniform:").first
@@ -112,7 +112,7 @@ def test_the_fifth_notebook_shows_what_each_score_keeps_at_each_sparsity(noteboo
     words = page.get_by_role("status").get_by_text("of them on a path").first
     assert words.inner_text() == book.python("repr(explorer)")
     assert words.inner_text().startswith("synflow, 99.98 % sparsity: 11 of 43,968 connections")
-    page.get_by_role("button", name="FORCE at 98.4 %").click()
+    page.get_by_role("button", name="FORCE, 64 times").click()
     page.get_by_text("force, 98.4 % sparsity: 687 of 43,968").first.wait_for()
     wait_for_masks(book, "687 of 43,968")
     assert agree()
@@ -167,7 +167,7 @@ def test_the_landscape_notebook_moves_its_cut_and_walks_over_its_map(notebook):
 def test_the_lottery_notebook_walks_through_its_levels(notebook):
     book = notebook("05_lottery_tickets.ipynb").run_all()
     page = book.page
-    assert "every mask lies within the one before: True" in book.printed()
+    assert "connections that a level has and the one before has not: 0" in book.printed()
     before = book.image_hash("levels")
     book.press(page.get_by_role("slider", name="Level").first, "End")
     book.wait_for_another_image("levels", before)
