@@ -24,13 +24,14 @@ from sparsekit.utils.registry import get
 PARTS = ("ToST", "GSE", "Sup-tickets")
 
 
-def experiment_of(recipe: str, density: float, seed: int, epochs: int, chosen: frozenset[str]) -> Experiment:
+def experiment_of(recipe: str, density: float, seed: int, epochs: int, chosen: frozenset[str], init: str) -> Experiment:
     """Return the training without cycles, with GSE or a fixed random topology, with ghosts or without."""
     return get("recipe", recipe)(
         rule="gse" if "GSE" in chosen else "static",
         density=density,
         seed=seed,
         epochs=epochs,
+        init=init,
         tricks=(GhostSkips(),) if "ToST" in chosen else (),
     )
 
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--density", type=float, default=0.02)
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 0")
     parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--init", default="fan-in", help="initial weights: fan-in or dense")
     parser.add_argument("--folder", type=Path, default=Path("runs/combined"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -61,7 +63,7 @@ def main() -> None:
     for recipe in options.recipes:
         rows = []
         for chosen, seed in product(combinations, range(options.seeds)):
-            experiment = experiment_of(recipe, options.density, seed, options.epochs, chosen)
+            experiment = experiment_of(recipe, options.density, seed, options.epochs, chosen, options.init)
             accuracy = accuracy_of(experiment, chosen, options.folder)
             rows.append({**{part: part in chosen for part in PARTS}, "seed": seed, "accuracy": accuracy})
         report(recipe, pd.DataFrame(rows), combinations)

@@ -41,6 +41,7 @@ COLUMNS = ("rule", "learning rate", "shared", "own", "ramp", "own - shared", "ra
 def accuracies(wanted: argparse.Namespace, rule: str, rate: float, step_count: str) -> list[float]:
     """Train with every seed, or read what is there, and return test accuracies as shares."""
     make = partial(RECIPES[wanted.data], rule=rule, density=wanted.density, epochs=wanted.epochs, optimizer="adam")
+    make = partial(make, init=wanted.init)
     make = partial(make, learning_rate=Cosine(rate, 0.0), step_count=step_count)
     runs = (run(make(seed=seed), wanted.folder, progress=False) for seed in range(wanted.seeds))
     return [history.last("test accuracy") for history in runs]
@@ -81,6 +82,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--density", type=float, default=0.02)
     parser.add_argument("--seeds", type=int, default=5, help="of each, two or more")
     parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--init", default="fan-in", help="initial weights: fan-in or dense")
     parser.add_argument("--folder", type=Path, default=Path("runs/grown-state"))
     parser.add_argument("--table", type=Path, default=None, help="file to write the table to as well")
     wanted = parser.parse_args()
