@@ -139,6 +139,11 @@ class Experiment:
 
     def _check_first_topology(self) -> None:
         """Check that a score, or a control of it, has something to say about the first topology."""
+        if self.score is not None and self.init == "gse":
+            raise ValueError(
+                f"a score needs dense weights to look at, got {type(self.score).__name__} with init='gse', which draws "
+                "connections only. Choose init='fan-in' or 'dense'"
+            )
         without_effect = [name for name in ("score", "shuffle") if getattr(self, name)]
         if not without_effect:
             return
