@@ -4,7 +4,7 @@ Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -154,6 +154,7 @@ def sup_tickets(
     from sparsekit.experiments.sup_tickets import sup_tickets_of
 
     tricks, pairs = tricks_of(trick or [], pairs_of(settings or []))
+    initialised: dict[str, Any] = {"init": init.value} if init else {}
     sup = sup_tickets_of(
         recipe,
         rule=rule,
@@ -169,7 +170,7 @@ def sup_tickets(
         root=data_root,
         storage=storage.value,
         tricks=tricks,
-        **({"init": init.value} if init else {}),
+        **initialised,
     )
     collect_and_show(sup, seeds, controls, Context(folder=folder, root=data_root, progress=progress))
 
