@@ -280,7 +280,7 @@ def test_scaling_a_model_that_was_just_trained_warns_and_keeping_its_values_does
     for inputs, labels in batches_of(40):
         nn.functional.cross_entropy(model(inputs), labels).backward()
         optimizer.step()
-    with pytest.warns(TrainedWeightsWarning, match="seems to be trained. Give init='dense' to keep its values"):
+    with pytest.warns(TrainedWeightsWarning, match="seems to be trained or pruned. Give init='dense' to keep its values"):
         sparsify(model, half)
     normalised = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
     normalised[1].num_batches_tracked.fill_(100)
@@ -292,6 +292,23 @@ def test_scaling_a_model_that_was_just_trained_warns_and_keeping_its_values_does
         sparsify(model, {name: LayerTopology.full(shape) for name, shape in half.shapes.items()})
         new = torchvision.models.mobilenet_v3_small(num_classes=10)
         sparsify(new, random_topology(shapes_of(new), 0.5, seed=0))
+
+
+@both_storages
+def test_a_sparse_model_that_was_made_dense_is_not_scaled_again_silently(storage):
+    plain = nn.Sequential(nn.Linear(20, 10), nn.ReLU(), nn.Linear(10, 4))
+    topology = random_topology(shapes_of(plain), 0.3, seed=0)
+    sparse = sparsify(plain, topology, storage)
+    with pytest.warns(TrainedWeightsWarning, match="trained or pruned"):
+        sparsify(densify(sparse), topology, storage)
+    again = sparsify(densify(sparse), topology, storage, init="dense")
+    assert same(again.state_dict(), sparse.state_dict())
+
+
+def test_weights_without_a_count_of_updates_become_sparse_as_others():
+    with torch.inference_mode():
+        plain = nn.Linear(8, 4)
+    assert sparsify(plain, random_topology({"": (4, 8)}, 0.5, seed=0)).values().isfinite().all()
 
 
 @both_storages

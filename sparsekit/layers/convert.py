@@ -28,10 +28,11 @@ STORAGES = ("masked", "csr")
 
 
 MANY_UPDATES = 30  # in place, more than any initialisation makes
+MANY_ZEROS = 0.01  # of the weights, more than a draw from a continuous distribution gives
 
 
 class TrainedWeightsWarning(UserWarning):
-    """Weights that seem to be trained are scaled as if they had just been drawn."""
+    """Weights that seem to be trained or pruned are scaled as if they had just been drawn."""
 
 
 class LeftDenseWarning(UserWarning):
@@ -68,8 +69,9 @@ def sparsify(
 
     Warns:
         LeftDenseWarning: names the weights that cannot be sparse (attention projections, tied weights, ...).
-        TrainedWeightsWarning: if weights are scaled that seem to be trained. We can see it where the model has just
-            been trained, or has batch norm, but not where it was loaded from a file.
+        TrainedWeightsWarning: if weights are scaled that seem to be trained or pruned. We can see it where the model
+            has just been trained, has batch norm, or comes from `densify`, but not where it was copied, or loaded from
+            a file, before that.
 
     Example:
         >>> from sparsekit.layers import topology_of
@@ -110,17 +112,29 @@ def _measured(model: nn.Module, topology: Mapping[str, LayerTopology], example: 
 
 
 def _warn_if_trained(model: nn.Module, topology: Mapping[str, LayerTopology]) -> None:
-    """Warn if weights that are to be scaled as new ones seem to be trained: they, or a batch norm, were updated."""
-    updates = [model.get_submodule(name).get_parameter("weight")._version for name in topology]
-    batches = [int(x) for name, x in model.named_buffers() if name.endswith("num_batches_tracked") and not x.is_meta]
-    if all(layer.density == 1 for layer in topology.values()) or max([0, *updates, *batches]) < MANY_UPDATES:
+    """Warn if weights that are to be scaled as new ones seem to be trained or pruned already."""
+    if all(layer.density == 1 for layer in topology.values()):
+        return
+    weights = [model.get_submodule(name).get_parameter("weight") for name in topology]
+    if max(_num_updates(model, weights)) < MANY_UPDATES and not any(map(_is_pruned, weights)):
         return
     warnings.warn(
-        "init='fan-in' scales weights that were just drawn, got a model that seems to be trained. Give init='dense' to "
-        "keep its values",
+        "init='fan-in' scales weights that were just drawn, got a model that seems to be trained or pruned. Give "
+        "init='dense' to keep its values",
         TrainedWeightsWarning,
         stacklevel=3,
     )
+
+
+def _num_updates(model: nn.Module, weights: list[nn.Parameter]) -> list[int]:
+    """Return how often weights and batch norms were updated, as far as torch knows."""
+    batches = [int(x) for name, x in model.named_buffers() if name.endswith("num_batches_tracked") and not x.is_meta]
+    return [0, *batches, *(weight._version for weight in weights if not weight.is_inference())]
+
+
+def _is_pruned(weight: Tensor) -> bool:
+    """Whether many weights are exactly zero, as those that `densify` returns, but not all."""
+    return not weight.is_meta and MANY_ZEROS < float((weight == 0).float().mean()) < 1
 
 
 def _sparsified(
@@ -189,7 +203,10 @@ def _check_layers(topology: Mapping[str, LayerTopology]) -> None:
 
 def _check_fits(model: nn.Module, topology: Mapping[str, LayerTopology]) -> None:
     if sparse_layers(model):
-        raise ValueError("sparsify takes a plain model, got one with sparse layers. Call densify on it first")
+        raise ValueError(
+            "sparsify takes a plain model, got one with sparse layers. Call densify on it first, and give init='dense' "
+            "to keep its values"
+        )
     shapes = shapes_of(model)
     for name, layer in topology.items():
         if name not in shapes:
