@@ -24,12 +24,13 @@ from sparsekit.layers import (
     sparsify,
     topology_of,
 )
-from sparsekit.rules import TopKAST
+from sparsekit.rules import TopKAST, prepare_layers
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.selection import random_topology
 from sparsekit.tricks import RescaledInit, TrickContext, begin
 from sparsekit.tricks.rescaled_init import _TwoStepAdam
 from sparsekit.utils.files import read_json, write_json
+from sparsekit.utils.registry import get
 
 FAST = RescaledInit(iterations=6, rate=0.1)
 CONTEXT = TrickContext(batches=batches_of(5))
@@ -303,6 +304,24 @@ def test_a_sparse_model_that_was_made_dense_is_not_scaled_again_silently(storage
         sparsify(densify(sparse), topology, storage)
     again = sparsify(densify(sparse), topology, storage, init="dense")
     assert same(again.state_dict(), sparse.state_dict())
+
+
+@pytest.mark.parametrize("init", ["fan-in", "dense"])
+def test_top_kast_scales_all_weights_of_a_row_alike(init):
+    plain = nn.Linear(20, 10)
+    topology = random_topology({"": (10, 20)}, 0.2, seed=0)
+    sparse = sparsify(plain, topology, init=init)
+    prepare_layers(TopKAST(stop=10), sparse, plain=plain)
+    fitted = fit_to_fan_in(plain, topology) if init == "fan-in" else plain
+    assert torch.equal(sparse.rule_state["weights"], fitted.weight.detach().flatten())
+
+
+def test_what_needs_weights_is_refused_where_none_are_drawn():
+    experiment = Experiment(data="mnist1d", rule=TopKAST(stop=10), init="gse")
+    with pytest.raises(ValueError, match="Top-KAST needs a value for every weight, got a model without any"):
+        build_model(experiment, input_shape=(40,), num_classes=10)
+    with pytest.raises(ValueError, match="a score needs the weights of the dense draw, got init='gse'"):
+        Experiment(score=get("score", "snip")(), init="gse")
 
 
 def test_weights_without_a_count_of_updates_become_sparse_as_others():

@@ -143,6 +143,8 @@ class Experiment:
         if not without_effect:
             return
         rule = type(self.rule).__name__
+        if self.score is not None and self.init == "gse":
+            raise ValueError("a score needs the weights of the dense draw, got init='gse'. Choose fan-in or dense")
         if self.init_from is not None:
             reason, advice = f"init_from {self.init_from}, which brings a topology of its own", "Leave out one of them"
         elif samples_anew(self.rule):
