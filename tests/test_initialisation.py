@@ -281,7 +281,7 @@ def test_scaling_a_model_that_was_just_trained_warns_and_keeping_its_values_does
     for inputs, labels in batches_of(40):
         nn.functional.cross_entropy(model(inputs), labels).backward()
         optimizer.step()
-    with pytest.warns(TrainedWeightsWarning, match="seems to be trained or pruned. Give init='dense' to keep its values"):
+    with pytest.warns(TrainedWeightsWarning, match="trained or pruned. Give init='dense' to keep its values"):
         sparsify(model, half)
     normalised = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
     normalised[1].num_batches_tracked.fill_(100)
@@ -322,6 +322,18 @@ def test_what_needs_weights_is_refused_where_none_are_drawn():
         build_model(experiment, input_shape=(40,), num_classes=10)
     with pytest.raises(ValueError, match="a score needs the weights of the dense draw, got init='gse'"):
         Experiment(score=get("score", "snip")(), init="gse")
+
+
+@pytest.mark.parametrize(
+    ("topology", "message"),
+    [
+        ({"typo": LayerTopology.full((4, 8))}, "the topology must name layers among 0, got 'typo'"),
+        ({"0": LayerTopology.full((4, 2))}, r"0: the topology must have the weight's shape \(4, 8\), got \(4, 2\)"),
+    ],
+)
+def test_fitting_refuses_a_topology_of_another_model(topology, message):
+    with pytest.raises(ValueError, match=message):
+        fit_to_fan_in(nn.Sequential(nn.Linear(8, 4)), topology)
 
 
 def test_weights_without_a_count_of_updates_become_sparse_as_others():

@@ -13,9 +13,9 @@ from sparsekit.layers.base import GHOST, SparseLayer
 from sparsekit.layers.companions import add_companions, remove_companions
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
 from sparsekit.layers.initial import check_init, fan_in_factors, initial_values
-from sparsekit.layers.listing import KINDS, MODEL, left_dense, shapes_of, sparse_layers
+from sparsekit.layers.listing import KINDS, MODEL, check_names_and_shapes, left_dense, sparse_layers
 from sparsekit.layers.masked import ForwardMask, MaskedConv2d, MaskedLinear
-from sparsekit.topology import LayerTopology, Topology, check_topology
+from sparsekit.topology import LayerTopology
 from sparsekit.utils.checks import must_be
 
 LAYERS: dict[tuple[str, type], type[SparseLayer]] = {
@@ -74,7 +74,7 @@ def sparsify(
             a file, before that.
 
     Example:
-        >>> from sparsekit.layers import topology_of
+        >>> from sparsekit.layers import shapes_of, topology_of
         >>> from sparsekit.topology.selection import random_topology
         >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
         >>> sparse = sparsify(model, random_topology(shapes_of(model), 0.25, seed=0), storage="csr")
@@ -84,7 +84,6 @@ def sparsify(
     if storage not in (*STORAGES, "auto"):
         raise ValueError(f"storage must be one of {', '.join(STORAGES)}, auto, got {storage!r}. Choose one of them")
     check_init(init)
-    _check_layers(topology)
     _check_fits(model, topology)
     if init == "fan-in":
         _warn_if_trained(model, topology)
@@ -197,30 +196,13 @@ def _copy_of(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def _check_layers(topology: Mapping[str, LayerTopology]) -> None:
-    check_topology(Topology(topology) if isinstance(topology, Mapping) else topology)
-
-
 def _check_fits(model: nn.Module, topology: Mapping[str, LayerTopology]) -> None:
     if sparse_layers(model):
         raise ValueError(
             "sparsify takes a plain model, got one with sparse layers. Call densify on it first, and give init='dense' "
             "to keep its values"
         )
-    shapes = shapes_of(model)
-    for name, layer in topology.items():
-        if name not in shapes:
-            reason = _why_unknown(model, name, shapes)
-            raise ValueError(f"the topology must name layers among {', '.join(shapes)}, got {name!r}: {reason}")
-        if layer.shape != shapes[name]:
-            raise ValueError(f"{name}: the topology must have the weight's shape {shapes[name]}, got {layer.shape}")
-
-
-def _why_unknown(model: nn.Module, name: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
-    layer = name.removesuffix(".weight")
-    if layer in shapes:
-        return f"layers go by their own name, not their weight's. Use {layer!r}"
-    return left_dense(model).get(f"{name}.weight", "no such linear or convolutional layer")
+    check_names_and_shapes(model, topology)
 
 
 def _sparse_layer(module: nn.Module, topology: LayerTopology, storage: str, init: str) -> SparseLayer:
