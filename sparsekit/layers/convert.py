@@ -149,8 +149,9 @@ def _sparsified(
     new = replace_modules(new, swap)
     if missing := [name for name, tensor in [*new.named_parameters(), *new.named_buffers()] if tensor.is_meta]:
         raise ValueError(
-            f"the topology must name every layer of a model on the meta device, got none for {', '.join(missing)}. "
-            "Add LayerTopology.full(shape) for layers that are to stay dense"
+            "a model on the meta device, as for init='gse', must have no values but those of layers that the topology "
+            f"names, got {', '.join(missing)}. Add LayerTopology.full(shape) for layers that are to stay dense, and "
+            "choose init='fan-in' or 'dense' for a network with batch norms"
         )
     return new
 
