@@ -124,6 +124,16 @@ def test_the_command_prints_each_row_and_writes_the_page(tmp_path):
     assert all(any(line.startswith(f"| {number} |") for line in lines) for number in FACTS)
 
 
+@pytest.mark.parametrize("words", [("--only", "21"), ("--only", "21", "--seeds", "2")])
+def test_some_facts_do_not_replace_the_table_of_all(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "docs" / "claims.md"
+    page.parent.mkdir()
+    page.write_text("all facts", encoding="utf-8")
+    assert invoke(*words).exit_code == 0
+    assert page.read_text(encoding="utf-8") == "all facts"
+
+
 def test_what_nothing_measures_is_said_and_never_decided(tmp_path):
     text = page_of(FACTS, tmp_path)
     assert "not run here: " in text

@@ -281,6 +281,10 @@ def test_a_parent_elsewhere_or_missing_is_refused(tmp_path):
         fork(folder, child, tmp_path, step=3)
     with pytest.raises(ValueError, match="from another one"):
         fork(folder, common, tmp_path, step=4)
+    with pytest.raises(TypeError, match="step"):
+        fork(folder, child, tmp_path, step=4.0)
+    with pytest.raises(TypeError, match="experiment"):
+        fork(folder, "child", tmp_path, step=4)
     with pytest.raises(FileNotFoundError, match="experiment.json"):
         fork(tmp_path / "nowhere", child, tmp_path, step=4)
     assert not (tmp_path / child.folder_name).exists()
@@ -339,3 +343,5 @@ def test_several_collections_at_once_are_those_of_each_alone(tmp_path):
     assert [one.tickets[-1].step for one in again] == [one.tickets[-1].step for one in together]
     with pytest.raises(ValueError, match="at least one collection, got none"):
         run_all_sup_tickets([], tmp_path)
+    with pytest.raises(TypeError, match="sups|collections"):
+        run_all_sup_tickets(arms[0], tmp_path)

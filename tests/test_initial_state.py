@@ -52,6 +52,8 @@ def test_a_run_that_is_beyond_that_step_stays_as_it_is(tmp_path):
 def test_a_run_until_no_step_is_refused(tmp_path):
     with pytest.raises(ValueError, match="until must be at least 1 or None, got 0. Leave it out"):
         run(RIGL, tmp_path / "runs", progress=False, until=0)
+    with pytest.raises(TypeError, match="until"):
+        run(RIGL, tmp_path / "runs", progress=False, until=2.5)
     assert not (tmp_path / "runs").exists()
 
 

@@ -24,13 +24,14 @@ from sparsekit.layers import (
     sparsify,
     topology_of,
 )
-from sparsekit.rules import TopKAST
+from sparsekit.rules import TopKAST, prepare_layers
 from sparsekit.scores import SNIP
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.selection import random_topology
 from sparsekit.tricks import RescaledInit, TrickContext, begin
 from sparsekit.tricks.rescaled_init import _TwoStepAdam
 from sparsekit.utils.files import read_json, write_json
+from sparsekit.utils.registry import get
 
 FAST = RescaledInit(iterations=6, rate=0.1)
 CONTEXT = TrickContext(batches=batches_of(5))
@@ -273,7 +274,7 @@ def test_an_initialisation_that_is_unknown_or_has_nothing_to_keep_is_refused():
         sparsify(without_values, {"": LayerTopology.full((2, 4))}, init="dense")
     with pytest.raises(ValueError, match="init must be one of fan-in, dense, gse, got 'he'"):
         Experiment(init="he")
-    with pytest.raises(ValueError, match="a score needs dense weights to look at, got SNIP with init='gse'"):
+    with pytest.raises(ValueError, match="a score needs the weights of the dense draw, got init='gse'"):
         Experiment(init="gse", score=SNIP())
 
 
@@ -283,7 +284,7 @@ def test_scaling_a_model_that_was_just_trained_warns_and_keeping_its_values_does
     for inputs, labels in batches_of(40):
         nn.functional.cross_entropy(model(inputs), labels).backward()
         optimizer.step()
-    with pytest.warns(TrainedWeightsWarning, match="seems to be trained. Give init='dense' to keep its values"):
+    with pytest.warns(TrainedWeightsWarning, match="trained or pruned. Give init='dense' to keep its values"):
         sparsify(model, half)
     normalised = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
     normalised[1].num_batches_tracked.fill_(100)
@@ -295,6 +296,53 @@ def test_scaling_a_model_that_was_just_trained_warns_and_keeping_its_values_does
         sparsify(model, {name: LayerTopology.full(shape) for name, shape in half.shapes.items()})
         new = torchvision.models.mobilenet_v3_small(num_classes=10)
         sparsify(new, random_topology(shapes_of(new), 0.5, seed=0))
+
+
+@both_storages
+def test_a_sparse_model_that_was_made_dense_is_not_scaled_again_silently(storage):
+    plain = nn.Sequential(nn.Linear(20, 10), nn.ReLU(), nn.Linear(10, 4))
+    topology = random_topology(shapes_of(plain), 0.3, seed=0)
+    sparse = sparsify(plain, topology, storage)
+    with pytest.warns(TrainedWeightsWarning, match="trained or pruned"):
+        sparsify(densify(sparse), topology, storage)
+    again = sparsify(densify(sparse), topology, storage, init="dense")
+    assert same(again.state_dict(), sparse.state_dict())
+
+
+@pytest.mark.parametrize("init", ["fan-in", "dense"])
+def test_top_kast_scales_all_weights_of_a_row_alike(init):
+    plain = nn.Linear(20, 10)
+    topology = random_topology({"": (10, 20)}, 0.2, seed=0)
+    sparse = sparsify(plain, topology, init=init)
+    prepare_layers(TopKAST(stop=10), sparse, plain=plain)
+    fitted = fit_to_fan_in(plain, topology) if init == "fan-in" else plain
+    assert torch.equal(sparse.rule_state["weights"], fitted.weight.detach().flatten())
+
+
+def test_what_needs_weights_is_refused_where_none_are_drawn():
+    experiment = Experiment(data="mnist1d", rule=TopKAST(stop=10), init="gse")
+    with pytest.raises(ValueError, match="Top-KAST needs a value for every weight, got a model without any"):
+        build_model(experiment, input_shape=(40,), num_classes=10)
+    with pytest.raises(ValueError, match="a score needs the weights of the dense draw, got init='gse'"):
+        Experiment(score=get("score", "snip")(), init="gse")
+
+
+@pytest.mark.parametrize(
+    ("topology", "message"),
+    [
+        ({"typo": LayerTopology.full((4, 8))}, "the topology must name layers among 0, got 'typo'"),
+        ({"0": LayerTopology.full((4, 2))}, r"0: the topology must have the weight's shape \(4, 8\), got \(4, 2\)"),
+    ],
+)
+def test_fitting_refuses_a_topology_of_another_model(topology, message):
+    with pytest.raises(ValueError, match=message):
+        fit_to_fan_in(nn.Sequential(nn.Linear(8, 4)), topology)
+
+
+def test_weights_without_a_count_of_updates_become_sparse_as_others():
+    with torch.inference_mode():
+        plain = nn.Linear(8, 4)
+    assert sparsify(plain, random_topology({"": (4, 8)}, 0.5, seed=0)).values().isfinite().all()
 
 
 @both_storages

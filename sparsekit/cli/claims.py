@@ -12,7 +12,10 @@ Only = Annotated[list[int] | None, typer.Option("--only", help="number of a fact
 Seeds = Annotated[int | None, typer.Option(min=2, help="runs of each kind, else what each fact asks for, usually 10")]
 Fast = Annotated[bool, typer.Option("--fast", help="only the facts for which nothing is trained")]
 Folder = Annotated[Path, typer.Option(file_okay=False, help="where runs and measured rows are kept")]
-Page = Annotated[Path, typer.Option(dir_okay=False, help="file of the table, which is replaced")]
+Page = Annotated[
+    Path | None, typer.Option(dir_okay=False, help="file of the table, which is replaced, docs/claims.md for all facts")
+]
+ALL_FACTS = Path("docs/claims.md")
 
 
 def claims(
@@ -20,10 +23,13 @@ def claims(
     seeds: Seeds = None,
     fast: Fast = False,
     folder: Folder = Path("runs/claims"),
-    page: Page = Path("docs/claims.md"),
+    page: Page = None,
     data_root: DataRoot = None,
 ) -> None:
-    """Measure what the papers say, fact by fact, with a verdict for each. What is finished is read."""
+    """Measure what the papers say, fact by fact, with a verdict for each. What is finished is read.
+
+    The table of all facts is written only after all of them, or where you name its file with --page.
+    """
     prepare(1)
     import torch
 
@@ -40,6 +46,9 @@ def claims(
         elif not (fast and fact.trains):
             for row in rows_of(fact, folder, root=data_root):
                 typer.echo(f"{fact.number:>2}  {row.measurement}")
-    page.parent.mkdir(parents=True, exist_ok=True)
-    write_text(page, page_of(facts, folder))
-    typer.echo(f"wrote {page}")
+    if page is None and not (only or seeds or fast):
+        page = ALL_FACTS
+    if page is not None:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        write_text(page, page_of(facts, folder))
+        typer.echo(f"wrote {page}")

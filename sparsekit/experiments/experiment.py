@@ -139,15 +139,12 @@ class Experiment:
 
     def _check_first_topology(self) -> None:
         """Check that a score, or a control of it, has something to say about the first topology."""
-        if self.score is not None and self.init == "gse":
-            raise ValueError(
-                f"a score needs dense weights to look at, got {type(self.score).__name__} with init='gse', which draws "
-                "connections only. Choose init='fan-in' or 'dense'"
-            )
         without_effect = [name for name in ("score", "shuffle") if getattr(self, name)]
         if not without_effect:
             return
         rule = type(self.rule).__name__
+        if self.score is not None and self.init == "gse":
+            raise ValueError("a score needs the weights of the dense draw, got init='gse'. Choose fan-in or dense")
         if self.init_from is not None:
             reason, advice = f"init_from {self.init_from}, which brings a topology of its own", "Leave out one of them"
         elif samples_anew(self.rule):

@@ -12,6 +12,7 @@ from sparsekit.rules.base import Rule
 from sparsekit.rules.cycles import Cycles
 from sparsekit.train.checkpoint import load_checkpoint
 from sparsekit.train.history import write_rows
+from sparsekit.utils.checks import check_integer, must_be
 from sparsekit.utils.files import alone, write_bytes
 from sparsekit.utils.settings import to_plain
 
@@ -39,6 +40,7 @@ def fork(
         The folder of the new run.
 
     Raises:
+        TypeError: if it is no experiment, or the step no integer.
         ValueError: if the parent stands at another step, or the experiments differ before it. The message names the
             setting.
         CheckpointError: if a file of the parent is damaged. Nothing is written then.
@@ -50,6 +52,8 @@ def fork(
         ...     fork(history.folder, experiment, "runs", step=1900)
         ...     run(experiment, "runs")
     """
+    must_be("experiment", experiment, Experiment, "Give what the new run does")
+    check_integer("step", step, least=0)
     parent, child = Path(parent), Path(folder) / experiment.folder_name
     if parent.resolve() == child.resolve():
         raise ValueError(f"a run must be forked from another one, got {parent} for both. Use run to continue it")

@@ -26,6 +26,7 @@ from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore
 from sparsekit.train.history import History, Row, append_rows, code_version, rows_of_epoch, rows_of_step, write_rows
 from sparsekit.train.loop import StepStats, training
 from sparsekit.tricks.base import Trick, TrickContext, begin, resume
+from sparsekit.utils.checks import check_integer
 from sparsekit.utils.files import alone, check_name, write_text
 from sparsekit.utils.seeds import generator, seeded_rng
 from sparsekit.utils.settings import to_plain
@@ -103,9 +104,9 @@ def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Modu
 
 
 def check_steps(**steps: int | None) -> None:
-    """Raise ValueError unless numbers of steps are at least 1, or None."""
+    """Raise TypeError or ValueError unless numbers of steps are integers of at least 1, or None."""
     for name, count in steps.items():
-        if count is not None and count < 1:
+        if count is not None and check_integer(name, count) < 1:
             raise ValueError(f"{name} must be at least 1 or None, got {count}. Leave it out")
 
 

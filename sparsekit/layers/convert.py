@@ -13,9 +13,9 @@ from sparsekit.layers.base import GHOST, SparseLayer
 from sparsekit.layers.companions import add_companions, remove_companions
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
 from sparsekit.layers.initial import check_init, fan_in_factors, initial_values
-from sparsekit.layers.listing import KINDS, MODEL, left_dense, shapes_of, sparse_layers
+from sparsekit.layers.listing import KINDS, MODEL, check_names_and_shapes, left_dense, sparse_layers
 from sparsekit.layers.masked import ForwardMask, MaskedConv2d, MaskedLinear
-from sparsekit.topology import LayerTopology, Topology, check_topology
+from sparsekit.topology import LayerTopology
 from sparsekit.utils.checks import must_be
 
 LAYERS: dict[tuple[str, type], type[SparseLayer]] = {
@@ -28,10 +28,11 @@ STORAGES = ("masked", "csr")
 
 
 MANY_UPDATES = 30  # in place, more than any initialisation makes
+MANY_ZEROS = 0.01  # of the weights, more than a draw from a continuous distribution gives
 
 
 class TrainedWeightsWarning(UserWarning):
-    """Weights that seem to be trained are scaled as if they had just been drawn."""
+    """Weights that seem to be trained or pruned are scaled as if they had just been drawn."""
 
 
 class LeftDenseWarning(UserWarning):
@@ -68,11 +69,12 @@ def sparsify(
 
     Warns:
         LeftDenseWarning: names the weights that cannot be sparse (attention projections, tied weights, ...).
-        TrainedWeightsWarning: if weights are scaled that seem to be trained. We can see it where the model has just
-            been trained, or has batch norm, but not where it was loaded from a file.
+        TrainedWeightsWarning: if weights are scaled that seem to be trained or pruned. We can see it where the model
+            has just been trained, has batch norm, or comes from `densify`, but not where it was copied, or loaded from
+            a file, before that.
 
     Example:
-        >>> from sparsekit.layers import topology_of
+        >>> from sparsekit.layers import shapes_of, topology_of
         >>> from sparsekit.topology.selection import random_topology
         >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
         >>> sparse = sparsify(model, random_topology(shapes_of(model), 0.25, seed=0), storage="csr")
@@ -82,7 +84,6 @@ def sparsify(
     if storage not in (*STORAGES, "auto"):
         raise ValueError(f"storage must be one of {', '.join(STORAGES)}, auto, got {storage!r}. Choose one of them")
     check_init(init)
-    _check_layers(topology)
     _check_fits(model, topology)
     if init == "fan-in":
         _warn_if_trained(model, topology)
@@ -110,17 +111,29 @@ def _measured(model: nn.Module, topology: Mapping[str, LayerTopology], example: 
 
 
 def _warn_if_trained(model: nn.Module, topology: Mapping[str, LayerTopology]) -> None:
-    """Warn if weights that are to be scaled as new ones seem to be trained: they, or a batch norm, were updated."""
-    updates = [model.get_submodule(name).get_parameter("weight")._version for name in topology]
-    batches = [int(x) for name, x in model.named_buffers() if name.endswith("num_batches_tracked") and not x.is_meta]
-    if all(layer.density == 1 for layer in topology.values()) or max([0, *updates, *batches]) < MANY_UPDATES:
+    """Warn if weights that are to be scaled as new ones seem to be trained or pruned already."""
+    if all(layer.density == 1 for layer in topology.values()):
+        return
+    weights = [model.get_submodule(name).get_parameter("weight") for name in topology]
+    if max(_num_updates(model, weights)) < MANY_UPDATES and not any(map(_is_pruned, weights)):
         return
     warnings.warn(
-        "init='fan-in' scales weights that were just drawn, got a model that seems to be trained. Give init='dense' to "
-        "keep its values",
+        "init='fan-in' scales weights that were just drawn, got a model that seems to be trained or pruned. Give "
+        "init='dense' to keep its values",
         TrainedWeightsWarning,
         stacklevel=3,
     )
+
+
+def _num_updates(model: nn.Module, weights: list[nn.Parameter]) -> list[int]:
+    """Return how often weights and batch norms were updated, as far as torch knows."""
+    batches = [int(x) for name, x in model.named_buffers() if name.endswith("num_batches_tracked") and not x.is_meta]
+    return [0, *batches, *(weight._version for weight in weights if not weight.is_inference())]
+
+
+def _is_pruned(weight: Tensor) -> bool:
+    """Whether many weights are exactly zero, as those that `densify` returns, but not all."""
+    return not weight.is_meta and MANY_ZEROS < float((weight == 0).float().mean()) < 1
 
 
 def _sparsified(
@@ -136,8 +149,9 @@ def _sparsified(
     new = replace_modules(new, swap)
     if missing := [name for name, tensor in [*new.named_parameters(), *new.named_buffers()] if tensor.is_meta]:
         raise ValueError(
-            f"the topology must name every layer of a model on the meta device, got none for {', '.join(missing)}. "
-            "Add LayerTopology.full(shape) for layers that are to stay dense"
+            "a model on the meta device, as for init='gse', must have no values but those of layers that the topology "
+            f"names, got {', '.join(missing)}. Add LayerTopology.full(shape) for layers that are to stay dense, and "
+            "choose init='fan-in' or 'dense' for a network with batch norms"
         )
     return new
 
@@ -183,27 +197,13 @@ def _copy_of(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def _check_layers(topology: Mapping[str, LayerTopology]) -> None:
-    check_topology(Topology(topology) if isinstance(topology, Mapping) else topology)
-
-
 def _check_fits(model: nn.Module, topology: Mapping[str, LayerTopology]) -> None:
     if sparse_layers(model):
-        raise ValueError("sparsify takes a plain model, got one with sparse layers. Call densify on it first")
-    shapes = shapes_of(model)
-    for name, layer in topology.items():
-        if name not in shapes:
-            reason = _why_unknown(model, name, shapes)
-            raise ValueError(f"the topology must name layers among {', '.join(shapes)}, got {name!r}: {reason}")
-        if layer.shape != shapes[name]:
-            raise ValueError(f"{name}: the topology must have the weight's shape {shapes[name]}, got {layer.shape}")
-
-
-def _why_unknown(model: nn.Module, name: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
-    layer = name.removesuffix(".weight")
-    if layer in shapes:
-        return f"layers go by their own name, not their weight's. Use {layer!r}"
-    return left_dense(model).get(f"{name}.weight", "no such linear or convolutional layer")
+        raise ValueError(
+            "sparsify takes a plain model, got one with sparse layers. Call densify on it first, and give init='dense' "
+            "to keep its values"
+        )
+    check_names_and_shapes(model, topology)
 
 
 def _sparse_layer(module: nn.Module, topology: LayerTopology, storage: str, init: str) -> SparseLayer:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sparsekit.layers.initial import fan_in_factors, scaled_rows
-from sparsekit.layers.listing import sparse_layers
+from sparsekit.layers.listing import check_names_and_shapes, sparse_layers
 from sparsekit.topology import LayerTopology
 from sparsekit.utils.checks import must_be
 
@@ -31,8 +31,8 @@ def fit_to_fan_in(model: M, topology: Mapping[str, LayerTopology] | None = None)
         topology: the connections of a plain model. None takes those of the sparse model itself.
 
     Raises:
-        TypeError: if the model is something else.
-        ValueError: if there is neither a topology nor a sparse layer.
+        TypeError: if the model, or what the topology holds for a layer, is something else.
+        ValueError: if there is neither a topology nor a sparse layer, or the topology is that of another model.
 
     Source: Evci et al. (2022), Gradient flow in sparse neural networks, arXiv:2010.03533, and the released code of
         RigL, arXiv:1911.11134 (for TensorFlow 2). Here we scale the weights that the layer has drawn.
@@ -52,6 +52,7 @@ def fit_to_fan_in(model: M, topology: Mapping[str, LayerTopology] | None = None)
         for layer in layers.values():
             factors = fan_in_factors(layer.topology)[layer.topology.rows]
             layer.param.copy_(layer.pack(layer.topology, layer.values() * factors.to(layer.param)))
+    check_names_and_shapes(model, topology or {})
     for name, layer_topology in (topology or {}).items():
         weight = model.get_submodule(name).get_parameter("weight")
         weight.copy_(scaled_rows(weight, layer_topology))

@@ -1,6 +1,6 @@
 """Which layers of a model are sparse, which could be, and which connections they have."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_leaves
 from sparsekit.layers.base import SparseLayer
 from sparsekit.layers.kinds import Conv2dKind, LinearKind
 from sparsekit.layers.masked import MaskedLayer
-from sparsekit.topology import Topology
+from sparsekit.topology import LayerTopology, Topology, check_topology
 from sparsekit.utils.checks import must_be, shown
 
 KINDS = {nn.Linear: LinearKind, nn.Conv2d: Conv2dKind}
@@ -116,3 +116,27 @@ def _in_containers(module: nn.Module) -> list:
 
 def _shape_of(module: nn.Module) -> tuple[int, ...]:
     return module.shape if isinstance(module, SparseLayer) else tuple(module.get_parameter("weight").shape)
+
+
+def check_names_and_shapes(model: nn.Module, topology: Mapping[str, LayerTopology]) -> None:
+    """Check that a topology belongs to a model.
+
+    Raises:
+        TypeError: if the topology, or what it holds for a layer, is something else.
+        ValueError: if a name is not a layer that can be sparse, or a shape differs.
+    """
+    check_topology(Topology(topology) if isinstance(topology, Mapping) else topology)
+    shapes = shapes_of(model)
+    for name, layer in topology.items():
+        if name not in shapes:
+            reason = _why_unknown(model, name, shapes)
+            raise ValueError(f"the topology must name layers among {', '.join(shapes)}, got {name!r}: {reason}")
+        if layer.shape != shapes[name]:
+            raise ValueError(f"{name}: the topology must have the weight's shape {shapes[name]}, got {layer.shape}")
+
+
+def _why_unknown(model: nn.Module, name: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    layer = name.removesuffix(".weight")
+    if layer in shapes:
+        return f"layers go by their own name, not their weight's. Use {layer!r}"
+    return left_dense(model).get(f"{name}.weight", "no such linear or convolutional layer")

@@ -8,6 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from sparsekit.layers import SparseLayer, sparse_layers
+from sparsekit.layers.initial import scaled_rows
 from sparsekit.layers.masked import ForwardMask
 from sparsekit.rewiring.capture import LayerView
 from sparsekit.rewiring.update import GrowInit
@@ -69,15 +71,20 @@ class TopKAST(Periodic):
         return {name: UsesLargest(count) for name, count in used.items()}
 
     def prepare_layers(self, model: nn.Module, plain: nn.Module | None, sampled: Topology) -> State:
-        """Return the weights of the plain model.
+        """Return the weights of the plain model, scaled like those that `sparsify` has scaled.
 
         Raises:
-            ValueError: if there is none.
+            ValueError: if there is none, or it has no values.
         """
         if plain is None:
             raise ValueError("Top-KAST needs the model before sparsify to keep its weights, got none. Give plain=model")
-        weights = {name: plain.get_submodule(name).get_parameter("weight") for name in sampled}
-        return {name: {"weights": weight.detach().flatten().clone()} for name, weight in weights.items()}
+        weights = {name: plain.get_submodule(name).get_parameter("weight").detach() for name in sampled}
+        if any(weight.is_meta for weight in weights.values()):
+            raise ValueError(
+                "Top-KAST needs a value for every weight, got a model without any. Choose init='fan-in' or 'dense'"
+            )
+        layers = sparse_layers(model)
+        return {name: {"weights": _scaled_alike(weight, layers[name])} for name, weight in weights.items()}
 
     def init_state(self, views: Mapping[str, LayerView]) -> State:
         """Raise ValueError, because only `prepare_layers` knows the weights outside of the topology."""
@@ -143,3 +150,10 @@ class UsesLargest(ForwardMask):
 def _all_weights(view: LayerView) -> Tensor:
     """Return the saved values of all weights, with the present ones of those that are trained."""
     return view.state["weights"].index_copy(0, view.topology.indices, view.values)
+
+
+def _scaled_alike(weight: Tensor, layer: SparseLayer) -> Tensor:
+    """Return a copy of the plain weights, scaled by `fit_to_fan_in` if those of the sparse layer are."""
+    scaled = scaled_rows(weight, layer.topology).flatten()
+    is_scaled = torch.allclose(scaled[layer.indices], layer.values())
+    return scaled if is_scaled else weight.flatten().clone()

@@ -32,8 +32,8 @@ class RescaledInit(Trick):
     and a new one. In `masked` G belongs to existing connections only. `published` is what the released code does on a
     masked network: norm and step count missing connections too, so the network it looks ahead to is dense.
 
-    You can apply it to a plain model as well, before you make that sparse, which is the other published order. The
-    learning makes a dense copy of the weights, whatever the storage.
+    You can apply it to a plain model as well, before you make that sparse with `sparsify(..., init="dense")`, which is
+    the other published order. The learning makes a dense copy of the weights, whatever the storage.
 
     Raises:
         ValueError: if a setting is out of range, or the variant is unknown.

@@ -44,6 +44,8 @@ def run_all_sup_tickets(
         >>> ten = [sup_tickets_of("mnist1d-mlp", seed=seed) for seed in range(10)]
         >>> tickets = [one.superposed() for one in run_all_sup_tickets(ten, "runs")]  # doctest: +SKIP
     """
+    if isinstance(sups, SupTickets):
+        raise TypeError("collections must be a list of SupTickets, got one. Write [sup]")
     if not sups:
         raise ValueError("there must be at least one collection, got none. Use [sup_tickets_of(..., seed=0)]")
     plans = [_Plan.of(sup, Path(folder), root) for sup in sups]
