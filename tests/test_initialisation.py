@@ -25,7 +25,6 @@ from sparsekit.layers import (
     topology_of,
 )
 from sparsekit.rules import TopKAST, prepare_layers
-from sparsekit.scores import SNIP
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.selection import random_topology
 from sparsekit.tricks import RescaledInit, TrickContext, begin
@@ -274,8 +273,6 @@ def test_an_initialisation_that_is_unknown_or_has_nothing_to_keep_is_refused():
         sparsify(without_values, {"": LayerTopology.full((2, 4))}, init="dense")
     with pytest.raises(ValueError, match="init must be one of fan-in, dense, gse, got 'he'"):
         Experiment(init="he")
-    with pytest.raises(ValueError, match="a score needs the weights of the dense draw, got init='gse'"):
-        Experiment(init="gse", score=SNIP())
 
 
 def test_scaling_a_model_that_was_just_trained_warns_and_keeping_its_values_does_not():

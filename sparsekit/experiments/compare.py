@@ -158,7 +158,8 @@ def table_of(cells: Iterable[Cell]) -> pd.DataFrame:
 def markdown_of(table: pd.DataFrame) -> str:
     """Return the table as Markdown, in per cent and kilobytes."""
     lines = [
-        "| density | method | test accuracy, % | seeds | density reached | s/run | training FLOPs, of dense | kB |",
+        "| density | method | test accuracy, % | seeds | density reached | s/run (a share where seeds train at once) "
+        "| training FLOPs, of dense | kB |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in table.to_dict("records"):
