@@ -777,3 +777,9 @@ def test_names_are_shown_as_they_are_whatever_they_look_like(name):
     assert all(text.count("$") == text.count(r"\$") for text in written)
     assert FORMULA in " ".join(written).replace(r"\$", "$")
     assert name in ONE_NAME or HIDDEN in " ".join(written)
+
+
+def test_bars_that_begin_at_0_are_not_said_to_begin_elsewhere():
+    far, near = ({"ticket 0": 0.7, "superposed": low} for low in (0.1, 0.69))
+    assert plots.plot_superposition(far, [0]).get_xlabel() == "test accuracy"
+    assert plots.plot_superposition(near, [0]).get_xlabel() == "test accuracy (the axis does not begin at 0)"

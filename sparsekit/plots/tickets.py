@@ -62,11 +62,11 @@ def plot_superposition(accuracies: Mapping[str, float], chosen: Sequence[int], a
     ax.invert_yaxis()
     low, high = min(accuracies.values()), max(accuracies.values())
     room = max(0.02, high - low)
-    ax.set_xlim(max(0.0, low - 0.5 * room), high + 0.5 * room)
+    start = max(0.0, low - 0.5 * room)
+    ax.set_xlim(start, high + 0.5 * room)
     percent(ax.xaxis)
-    return finish(
-        ax, x="test accuracy (the axis does not begin at 0)", y="", title="tickets, and what they make", grid="x"
-    )
+    words = "test accuracy (the axis does not begin at 0)" if start else "test accuracy"
+    return finish(ax, x=words, y="", title="tickets, and what they make", grid="x")
 
 
 def plot_votes(votes: Sequence[int], survivors: Sequence[int], ax: Axes | None = None) -> Axes:
