@@ -59,7 +59,7 @@ def sparsify(
             layer the faster of both on this machine, as measured with the example batch (see `layers.auto`).
         init: `"fan-in"` scales the weights of a new model, which were drawn for dense layers, to the inputs that each
             output has (see `fit_to_fan_in`). `"dense"` keeps every value as it is. Choose it to prune a trained model,
-            or to begin with the weights of the dense draw, as most papers before 2022 did.
+            or to see what the scale is worth.
         example: a batch of inputs, as large as those of the training, for `"auto"` only.
 
     Raises:
