@@ -154,6 +154,6 @@ def _all_weights(view: LayerView) -> Tensor:
 
 def _scaled_alike(weight: Tensor, layer: SparseLayer) -> Tensor:
     """Return a copy of the plain weights, scaled by `fit_to_fan_in` if those of the sparse layer are."""
-    scaled = scaled_rows(weight, layer.topology).flatten()
-    is_scaled = torch.allclose(scaled[layer.indices], layer.values())
-    return scaled if is_scaled else weight.flatten().clone()
+    plain, scaled = weight.flatten(), scaled_rows(weight, layer.topology).flatten()
+    was_scaled = not torch.equal(plain[layer.indices], layer.values())
+    return scaled if was_scaled and torch.allclose(scaled[layer.indices], layer.values()) else plain.clone()
