@@ -1,6 +1,7 @@
 """Collect cheap tickets in one run, which stops for a moment where the learning rate is lowest."""
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sparsekit import datasets
@@ -17,6 +18,7 @@ from sparsekit.tickets import TicketBook
 from sparsekit.train import History
 from sparsekit.tricks import GhostTrick
 
+Train = Callable[[Sequence[Experiment], int | None], list[History]]
 TICKETS = "tickets"  # folder of the tickets, inside that of the run
 
 
@@ -53,34 +55,74 @@ def run_sup_tickets(
         >>> collected = run_sup_tickets(sup, "runs")  # doctest: +SKIP
         >>> collected.superposed().count  # doctest: +SKIP
     """
-    if not isinstance(sup, SupTickets):
-        raise TypeError(f"this takes SupTickets, got {type(sup).__name__}. Use SupTickets(experiment=...)")
-    data = datasets.load(sup.experiment.data, root=root, **sup.experiment.data_settings)
-    experiment, ends = plan(sup, len(data.train))
-    run_folder = Path(folder) / experiment.folder_name
-    book = TicketBook(run_folder / TICKETS)
+    planned = Planned.of(sup, Path(folder), root)
     options = RunOptions(
         root=root, progress=progress, checkpoint_seconds=checkpoint_seconds, checkpoint_steps=checkpoint_steps
     )
-    if not (run_folder / "checkpoint.pt").exists():
-        _begin(ordinary_part(sup, len(data.train)), experiment, Path(folder), ends[0], options)
-    history = None
-    for end in ends:
-        if end in book.steps and end != ends[-1]:
-            continue
-        check_not_past(run_folder, end, book)
-        history = options.run(experiment, Path(folder), until=end)
-        collect(book, end, run_folder, history, root)
-    assert history is not None
-    return SupTicketsHistory(sup=sup, history=history, book=book)
+
+    def train(experiments: Sequence[Experiment], until: int | None) -> list[History]:
+        return [options.run(experiment, Path(folder), until=until) for experiment in experiments]
+
+    return collect_all([planned], train, root)[0]
 
 
-def _begin(ordinary: Experiment | None, experiment: Experiment, folder: Path, step: int, options: RunOptions) -> None:
-    """Begin a run where its ordinary part ends, if it has one. Otherwise it begins by itself."""
-    if ordinary is not None:
-        history = options.run(ordinary, folder)
-        assert history.folder is not None
-        fork(history.folder, experiment, folder, step=step, root=options.root)
+@dataclass(frozen=True)
+class Planned:
+    """What a collection trains, where it is kept, and after which steps tickets are taken."""
+
+    sup: SupTickets
+    experiment: Experiment
+    ends: list[int]
+    ordinary: Experiment | None
+    folder: Path
+    book: TicketBook
+
+    @classmethod
+    def of(cls, sup: SupTickets, folder: Path, root: str | Path | None) -> "Planned":
+        """Plan a collection below `folder`.
+
+        Raises:
+            TypeError: if it is no collection.
+            ValueError: as `plan`.
+        """
+        if not isinstance(sup, SupTickets):
+            raise TypeError(f"this takes SupTickets, got {type(sup).__name__}. Use SupTickets(experiment=...)")
+        data = datasets.load(sup.experiment.data, root=root, **sup.experiment.data_settings)
+        experiment, ends = plan(sup, len(data.train))
+        run_folder, ordinary = folder / experiment.folder_name, ordinary_part(sup, len(data.train))
+        return cls(sup, experiment, ends, ordinary, run_folder, TicketBook(run_folder / TICKETS))
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its run has a checkpoint to continue from."""
+        return (self.folder / "checkpoint.pt").exists()
+
+    def is_due_at(self, end: int) -> bool:
+        """Whether a ticket is still to be taken there. The last end is always due, because it gives the history."""
+        return end in self.ends and (end not in self.book.steps or end == self.ends[-1])
+
+
+def collect_all(plans: Sequence[Planned], train: Train, root: str | Path | None) -> list[SupTicketsHistory]:
+    """Begin collections where their ordinary parts end, and stop them for every ticket.
+
+    Args:
+        plans: what to do.
+        train: carries out experiments up to a step, or to their end for None.
+        root: the data folder, as in `datasets.load`.
+    """
+    if new := [(one, one.ordinary) for one in plans if one.ordinary and not one.has_begun]:
+        for (one, _), common in zip(new, train([ordinary for _, ordinary in new], None), strict=True):
+            assert common.folder is not None
+            fork(common.folder, one.experiment, one.folder.parent, step=one.ends[0], root=root)
+    histories: dict[str, History] = {}
+    for end in sorted({end for one in plans for end in one.ends}):
+        due = [one for one in plans if one.is_due_at(end)]
+        for one in due:
+            _check_not_past(one.folder, end, one.book)
+        for one, history in zip(due, train([one.experiment for one in due], end) if due else (), strict=True):
+            _collect(one.book, end, one.folder, history, root)
+            histories[one.folder.name] = history
+    return [SupTicketsHistory(sup=one.sup, history=histories[one.folder.name], book=one.book) for one in plans]
 
 
 def plan(sup: SupTickets, num_train: int) -> tuple[Experiment, list[int]]:
@@ -189,8 +231,7 @@ def _ends_of_cycle(sup: SupTickets, last: float) -> tuple[float, float]:
     return low, high
 
 
-def check_not_past(folder: Path, end: int, book: TicketBook) -> None:
-    """Raise ValueError if a run has gone past a ticket that is missing."""
+def _check_not_past(folder: Path, end: int, book: TicketBook) -> None:
     done = steps_done(folder)
     if done > end and end not in book.steps:
         raise ValueError(
@@ -199,7 +240,7 @@ def check_not_past(folder: Path, end: int, book: TicketBook) -> None:
         )
 
 
-def collect(book: TicketBook, step: int, folder: Path, history: History, root: str | Path | None) -> None:
+def _collect(book: TicketBook, step: int, folder: Path, history: History, root: str | Path | None) -> None:
     """Take the ticket of a step, if it is not there yet.
 
     Another process may continue the run as soon as this one releases it, but it takes the ticket first.
@@ -210,7 +251,7 @@ def collect(book: TicketBook, step: int, folder: Path, history: History, root: s
     if steps_done(folder) == step:  # We look after loading, so what was loaded is no later.
         book.add(model, step=step, accuracy=_accuracy_after(history, step))
     else:
-        check_not_past(folder, step, book)
+        _check_not_past(folder, step, book)
 
 
 def _accuracy_after(history: History, step: int) -> float:
