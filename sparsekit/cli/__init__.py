@@ -4,7 +4,7 @@ Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -36,7 +36,16 @@ from sparsekit.cli.output import (
     write_comparison,
 )
 from sparsekit.cli.superpositions import Context, collect_and_show
-from sparsekit.cli.values import experiment_of, pairs_of, plural, rule_settings_of, score_of, singular, tricks_of
+from sparsekit.cli.values import (
+    experiment_of,
+    init_of,
+    pairs_of,
+    plural,
+    rule_settings_of,
+    score_of,
+    singular,
+    tricks_of,
+)
 from sparsekit.utils.settings import check_thread_variables
 
 app = typer.Typer(
@@ -85,7 +94,7 @@ def train(
         shuffle=shuffle,
         storage=storage.value,
         tricks=tricks,
-        **({"init": init.value} if init else {}),
+        **init_of(init),
     )
     show_history(run(experiment, folder, root=data_root, progress=progress))
 
@@ -154,7 +163,6 @@ def sup_tickets(
     from sparsekit.experiments.sup_tickets import sup_tickets_of
 
     tricks, pairs = tricks_of(trick or [], pairs_of(settings or []))
-    initialised: dict[str, Any] = {"init": init.value} if init else {}
     sup = sup_tickets_of(
         recipe,
         rule=rule,
@@ -170,7 +178,7 @@ def sup_tickets(
         root=data_root,
         storage=storage.value,
         tricks=tricks,
-        **initialised,
+        **init_of(init),
     )
     collect_and_show(sup, seeds, controls, Context(folder=folder, root=data_root, progress=progress))
 
@@ -234,7 +242,7 @@ def compare(
 
     torch.set_num_threads(threads)
     recipe = recipe or recipe_for(data)
-    settings = ({} if epochs is None else {"epochs": epochs}) | ({"init": init.value} if init else {})
+    settings = ({} if epochs is None else {"epochs": epochs}) | init_of(init)
     cells = []
     for cell in compared(
         recipe, method, densities=density or (0.05,), seeds=seeds, folder=folder, root=data_root, **settings

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
+from sparsekit.cli.options import Init
 from sparsekit.utils.checks import WORDS, suits, type_in_words
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ def experiment_of(recipe: str, rule: str, pairs: dict[str, str], root: Path | No
     from sparsekit.experiments.recipes import recipe_named
 
     return recipe_named(recipe, root)(rule=rule, rule_settings=rule_settings_of(rule, pairs), **settings)
+
+
+def init_of(init: Init | None) -> dict[str, Any]:
+    """Return the setting of the initial weights, or nothing, so that a recipe's own stays."""
+    return {} if init is None else {"init": init.value}
 
 
 def rule_settings_of(rule: str, pairs: dict[str, str]) -> dict[str, Any]:
