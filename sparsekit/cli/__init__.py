@@ -241,9 +241,8 @@ def compare(
     from sparsekit.experiments.recipes import recipe_for
 
     torch.set_num_threads(threads)
-    recipe = recipe or recipe_for(data)
+    recipe, cells = recipe or recipe_for(data), []
     settings = ({} if epochs is None else {"epochs": epochs}) | init_of(init)
-    cells = []
     for cell in compared(
         recipe, method, densities=density or (0.05,), seeds=seeds, folder=folder, root=data_root, **settings
     ):
