@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from sparsekit.plots.palette import DARK, LIGHT
 from sparsekit.rewiring.journal import Journal
 from sparsekit.rewiring.update import TopologyUpdate
 from sparsekit.topology.selection import draw_distinct, random_topology
 from sparsekit.widgets import Curve, MaskTiles, TopologyFilm, colours, mask_encoding
-from sparsekit.widgets.base import STATIC, load_script
+from sparsekit.widgets.base import STATIC, load_script, load_style
 from sparsekit.widgets.film import frame_rgba
+from sparsekit.widgets.mask_deltas import write_gaps
 
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NODE is None, reason="node is missing, but the browser tests check the same, slowly")
@@ -165,3 +168,26 @@ def test_tiles_carry_as_many_bytes_as_the_browser_expects():
     widget = MaskTiles(random_topology({"a": (5, 13), "b": (4, 2, 3, 3)}, 0.5))
     expected = sum(tile["rows"] * int(np.ceil(tile["cols"] / 8)) for tile in widget.layers)
     assert len(widget.bits) == expected == len(mask_encoding.join_rows(widget.packed_masks))
+
+
+def test_the_browser_reads_positions_and_half_floats_that_python_wrote(node):
+    places, values = np.array([0, 5, 6, 300, 70_000]), np.array([0.5, -1e-5, 65504, 0, np.inf], dtype=np.float16)
+    data = {"gaps": text_of(write_gaps(places)), "halves": text_of(values.tobytes())}
+    lines = "say([[...m.positions(bytes(data.gaps), 5)], [...m.halves(bytes(data.halves), 5)].map(String)]);"
+    read, numbers = node(("shared",), data, lines)
+    assert read == places.tolist()
+    assert [float(number.replace("Infinity", "inf")) for number in numbers] == values.astype(float).tolist()
+
+
+def test_style_sheet_and_figures_have_one_palette():
+    style = load_style()
+    light, dark = (dict(re.findall(r"--sk-(\w+):\s*(#\w{6});", part)) for part in style.split("body[data-jp", 1))
+    assert light == dict(LIGHT)
+    assert dark == dict(DARK)
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
+def test_every_colour_that_says_something_stands_out_from_its_paper(palette):
+    least = {name: 2.7 if name == "set" else 3 for name in set(palette) - {"paper", "surface", "faint", "line"}}
+    ratios = {name: colours.contrast(palette[name], palette["paper"]) for name in least}
+    assert all(ratios[name] >= least[name] for name in least), ratios  # SET also has a marker and a label in ink

@@ -122,3 +122,96 @@ export function ticks(low, high, count) {
 export function countDrawing(element) {
   element.dataset.seq = Number(element.dataset.seq || 0) + 1;
 }
+
+/** Return the current value of a colour of the palette, `token(el, 'ink')`, inside a mounted element. */
+export function token(element, name) {
+  return getComputedStyle(element).getPropertyValue(`--sk-${name}`).trim();
+}
+
+export const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
+export const ease = t => (t < 0.5 ? 4 * t * t * t : 1 - (2 - 2 * t) ** 3 / 2);
+export const grouped = number => Math.round(number).toLocaleString('en-US');
+export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+export const prefersStill = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
+
+/** Make an SVG element, as `make` makes others. */
+export function svg(tag, attributes = {}, ...children) {
+  const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value === true ? '' : value);
+  }
+  element.append(...children);
+  return element;
+}
+
+/** Prepare a canvas of device pixels that is drawn on in CSS pixels. */
+export function sharpen(canvas, width, height) {
+  const ratio = globalThis.devicePixelRatio || 1;
+  canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio);
+  canvas.style.width = `${width}px`; canvas.style.height = `${height}px`;
+  const pen = canvas.getContext('2d');
+  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+  return pen;
+}
+
+/** Let arrow keys, Home, End, PageUp and PageDown move an element of role slider. */
+export function keys(element, { min, max, step = 1, big = 5, get, set }) {
+  element.addEventListener('keydown', event => {
+    const by = { ArrowRight: step, ArrowUp: step, ArrowLeft: -step, ArrowDown: -step, PageUp: big, PageDown: -big }[event.key];
+    const to = event.key === 'Home' ? min() : event.key === 'End' ? max() : by !== undefined ? get() + by : null;
+    if (to === null) return;
+    event.preventDefault();
+    set(clamp(to, min(), max()));
+  });
+}
+
+/** Let mouse, pen or finger press and drag: `move(x, y, event)` gets the element's own CSS pixels. */
+export function drag(element, move, done = () => {}) {
+  const tell = event => {
+    const box = element.getBoundingClientRect();
+    move(event.clientX - box.left, event.clientY - box.top, event);
+  };
+  element.addEventListener('pointerdown', event => { element.setPointerCapture(event.pointerId); tell(event); });
+  element.addEventListener('pointermove', event => { if (element.hasPointerCapture(event.pointerId)) tell(event); });
+  element.addEventListener('pointerup', done);
+}
+
+/** Make one choice of several buttons: one tab stop, arrow keys move on, `set(index)` hears of it. Returns [element, choose]. */
+export function radioGroup(label, texts, set) {
+  const buttons = texts.map(text => make('button', { type: 'button', role: 'radio', 'aria-checked': 'false', tabindex: -1 }, text));
+  const group = make('div', { role: 'radiogroup', 'aria-label': label, class: 'sk-group' }, ...buttons);
+  function choose(index) {
+    buttons.forEach((button, k) => { button.setAttribute('aria-checked', String(k === index)); button.tabIndex = k === index ? 0 : -1; });
+  }
+  buttons.forEach((button, index) => button.addEventListener('click', () => { choose(index); set(index); }));
+  group.addEventListener('keydown', event => {
+    const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    const to = (buttons.indexOf(document.activeElement) + by + buttons.length) % buttons.length;
+    buttons[to].focus(); buttons[to].click();
+  });
+  return [group, choose];
+}
+
+/** Return increasing positions that Python's `write_gaps` wrote, seven bits a byte and the last byte of each below 128. */
+export function positions(bytes, count, from = 0) {
+  const out = new Int32Array(count);
+  for (let at = from, k = 0, sum = -1; k < count; k++) {
+    let gap = 0, shift = 0, byte;
+    do { byte = bytes[at++]; gap |= (byte & 127) << shift; shift += 7; } while (byte > 127);
+    out[k] = sum += gap + 1;
+  }
+  return out;
+}
+
+/** Return float16 bytes as numbers. */
+export function halves(bytes, count, from = 0) {
+  const out = new Float32Array(count);
+  for (let k = 0; k < count; k++) {
+    const h = bytes[from + 2 * k] | (bytes[from + 2 * k + 1] << 8), exponent = (h >> 10) & 31, part = h & 1023;
+    const size = exponent === 31 ? (part ? NaN : Infinity) : exponent ? 2 ** (exponent - 15) * (1 + part / 1024) : (2 ** -14 * part) / 1024;
+    out[k] = h >> 15 ? -size : size;
+  }
+  return out;
+}
