@@ -140,7 +140,7 @@ def test_facts_that_are_not_measured_anew_keep_their_lines(tmp_path):
         invoke("--only", "5", "--only", "11", "--folder", str(tmp_path / "first"), "--page", str(page)).exit_code == 0
     )
     before = page.read_text(encoding="utf-8")
-    assert invoke("--only", "11", "--folder", str(tmp_path / "second"), "--page", str(page)).exit_code == 0
+    assert invoke("--only", "11", "--folder", second, "--page", str(page)).exit_code == 0
     assert page.read_text(encoding="utf-8") == before
 
 
