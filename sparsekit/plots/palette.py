@@ -23,6 +23,9 @@ LIGHT: Mapping[str, str] = MappingProxyType(
         "set": "#c98a00",
         "rigl": "#a83a00",
         "gse": "#0b63b8",
+        "pruning": "#12a05f",  # methods that grow sparser in training
+        "tickets": "#7a1fd0",  # methods that collect tickets, and the fourth ticket
+        "drawn": "#0c3d63",  # layouts that are drawn by the sizes of layers
     }
 )
 DARK: Mapping[str, str] = MappingProxyType(
@@ -40,5 +43,8 @@ DARK: Mapping[str, str] = MappingProxyType(
         "set": "#f2cf63",
         "rigl": "#e9652e",
         "gse": "#5aaeff",
+        "pruning": "#35d68f",
+        "tickets": "#a35cf0",
+        "drawn": "#3a7fa8",
     }
 )
