@@ -72,7 +72,7 @@ def subplots(
     sharey: bool = False,
     width_ratios: tuple[float, ...] | None = None,
 ) -> tuple[NotebookFigure, list[Axes]]:
-    """Return a figure and its axes, row by row, as pyplot's function does. It follows the notebook's theme.
+    """Return a figure and its axes, row by row, as matplotlib's function does. It follows the notebook's theme.
 
     End the cell in the figure, or in one of its axes, to show it.
 
@@ -209,4 +209,4 @@ def _words_of(ax: Axes) -> str:
     title = ax.get_title("left") or ax.get_title()
     x, y = ax.get_xlabel(), ax.get_ylabel()
     names = ax.get_legend_handles_labels()[1]
-    return title or " against ".join(filter(None, (y, x))) + (f", of {', '.join(names)}" if names else "")
+    return (title or " against ".join(filter(None, (y, x)))) + (f", of {', '.join(names)}" if names else "")

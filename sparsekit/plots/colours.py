@@ -29,7 +29,7 @@ NUMBERED = (LIGHT["plus"], LIGHT["minus"], LIGHT["third"], PURPLE, INK, ORANGE, 
 
 PAPER = LIGHT["surface"]  # a position without a connection
 GROWN = INK  # a connection that a rewiring grew, beside pale ones that stayed
-KEPT = LIGHT["faint"]  # a connection that stayed, where others have changed
+KEPT = LIGHT["kept"]  # a connection that stayed, where others have changed
 DROPPED = LIGHT["soft"]  # a connection that a rewiring dropped, drawn hollow where there is room
 BASELINE = LIGHT["soft"]  # what chance or theory says, beside what was measured
 

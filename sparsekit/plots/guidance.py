@@ -37,8 +37,8 @@ def plot_guidance(found: Guidance, ax: Axes | None = None) -> Axes:
     finish(ax, x="input", y="output", grid="")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
-    places = ((0, 1.02, 1, 0.16), (1.02, 0, 0.12, 1))
-    top, right = (ax.inset_axes(place, facecolor="none") for place in places)
+    boxes = ((0, 1.02, 1, 0.16), (1.02, 0, 0.12, 1))
+    top, right = (ax.inset_axes(box, facecolor="none") for box in boxes)
     inputs, outputs = found.inputs.cpu().numpy(), found.outputs.cpu().numpy()
     top.fill_between(range(len(inputs)), inputs, step="mid", color=BASELINE)
     right.fill_betweenx(range(len(outputs)), outputs, step="mid", color=BASELINE)

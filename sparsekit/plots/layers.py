@@ -118,7 +118,8 @@ def plot_input_map(
     counts = layer.fan_out().cpu().numpy().reshape(-1, *image[-2:]).sum(0)
     ax = axes_for(ax, width=4.8)
     heatmap = ax.imshow(counts, cmap=HEAT, vmin=0, vmax=high, interpolation="none")
-    bar = colour_bar(ax, heatmap, "connections per pixel", shrink=0.9, clipped=high is not None and counts.max() > high)
+    is_clipped = high is not None and bool(counts.max() > high)
+    bar = colour_bar(ax, heatmap, "connections per pixel", shrink=0.9, clipped=is_clipped)
     bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=5, integer=True))

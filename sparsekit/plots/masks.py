@@ -246,7 +246,7 @@ def _hollow(sheet: UInt8[np.ndarray, "h w 4"], dropped: LayerTopology, zoom: int
 
 def _frame(ax: Axes, left: int, top: int, wide: int, tall: int) -> None:
     edge = {"fill": False, "edgecolor": LIGHT["faint"], "linewidth": 0.7}
-    ax.add_patch(Rectangle((left - 1, top - 1), wide + 1, tall + 1, **edge))
+    ax.add_patch(Rectangle((left - 1.5, top - 1.5), wide + 2, tall + 2, **edge))
 
 
 def _bytes(colour: str) -> tuple[int, ...]:

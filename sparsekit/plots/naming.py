@@ -21,7 +21,7 @@ MOST = 9  # names beside each other that a reader can still follow to their line
 def name_lines(ax: Axes, *, title: str = "") -> None:
     """Write the name of each line beside its end, and move names apart. Use a legend if they do not fit.
 
-    Call this last, because names find their places by the axes as they are.
+    Call this last, because names find room by the axes as they are.
 
     Args:
         ax: axes whose lines have labels.
@@ -37,29 +37,29 @@ def name_lines(ax: Axes, *, title: str = "") -> None:
         legend_beside(ax, title=title)
         return
     ys = [float(ax.transData.transform(end)[1]) for end in ends if end is not None]
-    for line, name, end, y, place in zip(lines, names, ends, ys, spread(ys, gap, bottom, top), strict=True):
+    for line, name, end, y, height in zip(lines, names, ends, ys, spread(ys, gap, bottom, top), strict=True):
         if line is not None and end is not None:
-            _write_name(ax, name, end, line, (place - y) * 72 / ax.figure.dpi)
+            _write_name(ax, name, end, line, (height - y) * 72 / ax.figure.dpi)
 
 
-def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Return places that are at least a gap apart, between two edges, and as near to the old ones as they can be.
+def spread(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Return heights that are at least a gap apart, between two edges, and as near to the old ones as they can be.
 
-    Places that are too close form a block, which stands around the mean of where its members wanted to be.
+    Heights that are too close form a block, which stands around the mean of where its members wanted to be.
 
     Example:
         >>> spread([0.0, 5.0, 1.0], 2.0, -9.0, 9.0)
         [-0.5, 5.0, 1.5]
     """
-    order = np.argsort(places, kind="stable")
+    order = np.argsort(heights, kind="stable")
     blocks: list[list[float]] = []
     for rank, number in enumerate(order):
-        blocks.append([places[number] - rank * gap])
+        blocks.append([heights[number] - rank * gap])
         while len(blocks) > 1 and np.mean(blocks[-2]) >= np.mean(blocks[-1]):
             blocks[-2:] = [blocks[-2] + blocks[-1]]
     shifted = np.concatenate([np.full(len(block), np.mean(block)) for block in blocks] or [np.empty(0)])
-    moved = np.clip(shifted, low, max(low, high - gap * (len(places) - 1))) + gap * np.arange(len(places))
-    found = np.empty(len(places))
+    moved = np.clip(shifted, low, max(low, high - gap * (len(heights) - 1))) + gap * np.arange(len(heights))
+    found = np.empty(len(heights))
     found[order] = moved
     return found.tolist()
 
@@ -102,12 +102,12 @@ def _line_of(handle: object) -> Line2D | None:
 def _end_of(ax: Axes, line: Line2D) -> tuple[float, float] | None:
     """Return the point of a line that is furthest to the right, if it is far enough there."""
     points = np.column_stack([np.asarray(values, dtype=float) for values in line.get_data(orig=False)])
-    places = line.get_transform().transform(points)
-    inside = ax.transAxes.inverted().transform(places)
-    across = np.where(np.isfinite(places).all(axis=1), inside[:, 0], -np.inf)
+    pixels = line.get_transform().transform(points)
+    inside = ax.transAxes.inverted().transform(pixels)
+    across = np.where(np.isfinite(pixels).all(axis=1), inside[:, 0], -np.inf)
     if not len(across) or across.max() < REACH:
         return None
-    x, y = ax.transData.inverted().transform(places[across.argmax()])
+    x, y = ax.transData.inverted().transform(pixels[across.argmax()])
     return float(x), float(y)
 
 
