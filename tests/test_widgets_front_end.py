@@ -86,7 +86,7 @@ def test_the_browser_paints_one_pixel_per_position(node, shape):
 
 def test_colours_are_stored_as_a_canvas_stores_them(node):
     stored = node(("shared",), colours.INK, "say([...new Uint8Array(new Uint32Array([m.rgba(data)]).buffer)]);")
-    assert stored == [18, 53, 91, 255]
+    assert stored == [22, 25, 29, 255]
 
 
 def test_bytes_inside_a_larger_message_start_at_their_offset(node):
@@ -119,7 +119,7 @@ def test_the_browser_colours_a_frame_as_the_still_does(node, journal, frame):
     data = {key: text_of(value) if isinstance(value, bytes) else value for key, value in film.layers[0].items()}
     shows = {"born": True, "kept": True, "dropped": True}
     kinds = node(("shared", "mask_deltas", "film"), {**data, "frame": frame, "shows": shows}, PAINT)
-    table = [colours.rgb(colour) for colour in (colours.PAPER, colours.INK, colours.BORN, colours.DROPPED)]
+    table = [colours.rgb(colour) for colour in (colours.PAPER, colours.KEPT, colours.BORN, colours.DROPPED)]
     still = frame_rgba(film.films["fc"], frame)[..., :3].reshape(-1, 3)
     assert [table[kind] for kind in kinds] == [tuple(pixel) for pixel in still.tolist()]
 
