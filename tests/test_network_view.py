@@ -15,10 +15,10 @@ from sparsekit.experiments.recipes import digits_small
 from sparsekit.widgets import NetworkFilm, NetworkView, Run, film_of, live_training
 from sparsekit.widgets.network_frames import frame_of, matrices, on_paths, outputs_of, shapes_of_chain, starts_of
 from sparsekit.widgets.network_order import order_of_units
-from sparsekit.widgets.network_view import SCRIPTS
+from sparsekit.widgets.network_view import PARTS, SCRIPTS
 
 in_node = pytest.mark.skipif(NODE is None, reason="node is missing, but the browser tests check the same, slowly")
-ALL = ("shared", *SCRIPTS, "network_page", "network_view")
+ALL = ("shared", *SCRIPTS, *PARTS)
 
 
 def small_data(num_inputs: int = 12, num_classes: int = 4, count: int = 40) -> sk.datasets.Dataset:
@@ -52,9 +52,7 @@ def film() -> NetworkFilm:
     film, rule = NetworkFilm(network(9, 7), small_data()), sk.rules.SET(stop=40, every=6)
     optimizer = torch.optim.SGD(film.model.parameters(), lr=0.1)
     batches = itertools.repeat((film.data.train.inputs, film.data.train.labels), 20)
-    for _ in film.record(
-        sk.training(model, optimizer, batches, nn.functional.cross_entropy, sk.rules.SET(stop=20, every=6))
-    ):
+    for _ in film.record(sk.training(film.model, optimizer, batches, nn.functional.cross_entropy, rule)):
         pass
     return film
 
@@ -79,7 +77,7 @@ def test_a_frame_computes_what_the_network_does(make):
 
 
 def test_a_film_of_an_experiment_ends_with_the_network_of_its_run(tmp_path):
-    experiment = digits_small(rule="rigl", density=0.05, epochs=2, rule_settings={"every": 5})
+    experiment = digits_small(rule="rigl", density=0.05, epochs=1, rule_settings={"every": 5})
     film, history = film_of(experiment), sk.run(experiment, tmp_path, progress=False)
     assert np.array_equal(film.frames[-1].values, frame_of(sk.load_model(history.folder)).values)
     assert film.frames[-1].accuracy == history.last("test accuracy")

@@ -18,12 +18,12 @@ from sparsekit.widgets import Curve, MaskTiles, TopologyFilm, colours, mask_enco
 from sparsekit.widgets.base import STATIC, load_script, load_style
 from sparsekit.widgets.film import frame_rgba
 from sparsekit.widgets.mask_deltas import write_gaps
-from sparsekit.widgets.network_view import SCRIPTS
+from sparsekit.widgets.network_view import PARTS, SCRIPTS
 
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NODE is None, reason="node is missing, but the browser tests check the same, slowly")
 MODULES = ("controls", "curve", "film", "mask_tiles", "table")
-NETWORK = (*SCRIPTS, "network_page", "network_view")
+NETWORK = (*SCRIPTS, *PARTS)
 
 
 @pytest.fixture

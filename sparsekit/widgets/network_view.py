@@ -25,6 +25,7 @@ from sparsekit.widgets.rendering import StaticImage
 
 Films = NetworkFilm | nn.Module | Mapping[str, NetworkFilm | nn.Module]
 SCRIPTS = ("forward", "net_layout", "net_draw", "net_input", "pad", "chart_slider", "network_words", "network_state")
+PARTS = ("network_data", "network_page", "network_painter", "network_pointing", "network_view")
 STATE_WORD = re.compile(  # what the browser writes: see `network_state.js`
     r"(network|step|kept|example)=\d+|lines=(weights|signal)|units=\d+\.\d+(,\d+\.\d+)*"
     r"|links=\d+\.\d+\.\d+(,\d+\.\d+\.\d+)*|drawn=([0-9a-f]{2})+"
@@ -57,7 +58,7 @@ class NetworkView(FrontEndWidget):
         (None, [], 1)
     """
 
-    _esm = load_script("shared", *SCRIPTS, "network_page", "network_view")
+    _esm = load_script("shared", *SCRIPTS, *PARTS)
     networks = t.List(t.Dict()).tag(sync=True)
     inputs = t.Bytes().tag(sync=True)
     labels = t.Bytes().tag(sync=True)
@@ -112,9 +113,10 @@ class NetworkView(FrontEndWidget):
         idle = int((~on_paths(film.shapes, last)).sum())
         units = [film.shapes[0][1], *(outputs for outputs, _ in film.shapes)]
         others = "".join(f" Another is {name}." for name in list(self.films)[1:])
+        right = f"{percent(last.accuracy)} of {len(film.labels):,} test examples"
         return (
             f"Living network of {', '.join(map(str, units[:-1]))} and {units[-1]} units. "
-            f"It has {last.count:,} connections and gets {percent(last.accuracy)} of {len(film.labels):,} test examples right. "
+            f"It has {last.count:,} connections and gets {right} right. "
             f"{idle:,} connections lie on no path from an input to a class.{others}"
         )
 

@@ -2,6 +2,7 @@
 // A scene holds what is shown now: { chain, geo, colours, links, frame, act, onPath, ... }. Drawing changes nothing in it.
 
 export const FLASH_MS = 620; // that a rewiring glows
+export const FRAME_MS = 240; // between two frames of a film
 export const FEW = 900; // lines, up to which every drawing draws every line
 const WAVE_MS = 330; // that a new example needs for each column
 

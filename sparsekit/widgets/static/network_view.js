@@ -1,62 +1,31 @@
 // A living network: what is shown now, and what the reader does. Drawing, layout, words and arithmetic are in other modules.
 
 const LEAST_KEPT = 8; // connections at the right end of the pruning chart
-const FIRST_FRAME_MS = 420, FRAME_MS = 240, PARADE_MS = 2600, PARADE_LENGTH = 10;
+const FIRST_FRAME_MS = 420, PARADE_MS = 2600, PARADE_LENGTH = 10;
 const REST_MS = 160; // after which a hand that drags is at rest
 const TELL_MS = 250; // before the kernel hears of it
 
-/** Prepare a network that Python sent for drawing. */
-function openNetwork({ name, shapes, film, order }) {
-  const chain = chainOf(shapes), net = { name, chain, order, frames: readFrames(bytesOf(film)), trail: new Map() };
-  net.busy = onPaths(chain, linksAt(net, net.frames.length - 1).links);
-  return net;
-}
-
-/** Return the connections of a frame, those that the rewiring before it dropped, and the weights in the frame before. */
-function linksAt({ chain, frames }, k) {
-  const frame = frames[k], before = frames[k - 1];
-  if (frame.links) return frame;
-  frame.links = linksOf(chain, frame, before);
-  const now = new Set(frame.at), isRewired = before && before.rewiring !== frame.rewiring;
-  frame.gone = isRewired ? linksOf(chain, before).filter(link => !now.has(link.at)) : [];
-  frame.previous = before ? new Map(Array.from(before.at, (at, n) => [at, before.weights[n]])) : null;
-  return frame;
-}
-
-/** Return the test examples with a row per input, so that a connection is one pass over a row. */
-function openExamples(model) {
-  const { num_inputs: rows, count, width } = model.get('facts'), bytes = bytesOf(model.get('inputs'));
-  const raw = width === 2 ? halves(bytes, rows * count) : singles(bytes, rows * count, 0), inputs = new Float32Array(rows * count);
-  for (let n = 0; n < count; n++) for (let k = 0; k < rows; k++) inputs[k * count + n] = raw[n * rows + k];
-  const labels = bytesOf(model.get('labels'));
-  return { inputs, count, labels: new Uint16Array(labels.slice().buffer) };
-}
-
-function wordsOf(model) {
-  const words = model.get('facts').words;
-  return { ...words, classTitle: k => (words.class_word ? `${words.class_word} ${words.names[k]}` : words.names[k]) };
-}
-
 function render({ model, el }) {
-  const facts = model.get('facts'), words = wordsOf(model), examples = openExamples(model), image = facts.image;
-  let nets = model.get('networks').map(openNetwork), geo = null, colours = {}, levels = null, timers = {};
+  const facts = model.get('facts'), { image } = facts, words = wordsOf(model), examples = openExamples(model), timers = {};
   const state = { net: 0, frame: 0, kept: null, mode: 'weights', cutUnits: new Set(), cutLinks: new Set(), hover: null, focus: null,
     example: 0, drawing: null, strokes: null, input: null, told: null };
   const motion = { flash: -1e9, wave: -1e9, mixFrom: -1e9, isPlaying: false, isDragging: false, shares: new Float32Array(words.names.length) };
-  const dirty = { lines: true, graph: true, flash: true };
-  let now = {}; // everything that follows from the state
-  const passing = parade(nets[0].chain, linksAt(nets[0], nets[0].frames.length - 1).links, nets[0].frames.at(-1).biases, examples);
+  const view = { state, motion, words, image, nets: model.get('networks').map(openNetwork), geo: null, colours: {}, now: {} }; // `now` follows from the state
+  const passing = parade(view.nets[0].chain, linksAt(view.nets[0], view.nets[0].frames.length - 1).links, view.nets[0].frames.at(-1).biases, examples);
   let turn = 0;
 
-  const net = () => nets[state.net], frame = () => net().frames[state.frame];
-  const timeChart = chartSlider('Rewiring', step => { play(false); show(nearestFrame(step)); },
+  const net = () => view.nets[state.net], frame = () => net().frames[state.frame];
+  const timeChart = chartSlider('Rewiring', step => { touch(); play(false); show(nearestFrame(step)); },
     { min: () => 0, max: () => net().frames.length - 1, get: () => state.frame, set: k => { touch(); play(false); show(k, true); } });
   const keepChart = chartSlider('Connections kept, the strongest first', count => { touch(); play(false); keep(Math.round(count)); },
     { min: () => LEAST_KEPT, max: () => frame().count, step: -1, big: -20, get: () => state.kept ?? frame().count, set: count => { touch(); keep(count); } });
-  const part = networkPage(words, image, nets.map(one => one.name), {
+  const part = networkPage(words, image, view.nets.map(one => one.name), {
     onNetwork: k => { touch(); choose(k); }, onMode: k => { touch(); setMode(k ? 'signal' : 'weights'); },
     timeChart: timeChart.element, keepChart: keepChart.element });
   mount(el, part.page);
+  view.part = part;
+  const { schedule, readColours, stop: stopPainting } = makePainter(view);
+  const { point, explain } = listenToGraph(view, { touch, lesion, tell, schedule, without: target => without(target) });
 
   // --- what follows from the state ---
   const isAlive = link => (state.kept === null || link.rank < state.kept) && !state.cutLinks.has(link.at) && !state.cutUnits.has(link.from) && !state.cutUnits.has(link.to);
@@ -65,95 +34,42 @@ function render({ model, el }) {
     const cuts = state.cutUnits.size + state.cutLinks.size, accuracy = accuracyOf(chain, links, biases, examples, state.cutUnits);
     const accuracyWhole = cuts ? accuracyOf(chain, allLinks.filter(link => state.kept === null || link.rank < state.kept), biases, examples) : accuracy;
     if (state.kept !== null && !cuts) net().trail.set(state.kept, accuracy);
-    now = { ...state, chain, busy, frames, allLinks, links, gone, previous, cuts, accuracy, accuracyWhole, examples, image, words, names: words.names,
+    view.now = { ...state, chain, busy, frames, allLinks, links, gone, previous, cuts, accuracy, accuracyWhole, examples, image, words, names: words.names,
       onPath: onPaths(chain, links), frame: frame(), isFirst: state.frame === 0, isLast: state.frame === frames.length - 1, label: examples.labels[state.example] };
     think();
-    dirty.lines = dirty.graph = true;
+    schedule('lines');
     tellKernel();
   }
   function think() {
-    const { chain } = now;
-    now.act = forward(chain, now.links, frame().biases, state.input, 1, state.cutUnits);
-    now.probability = softmax(now.act.subarray(chain.outputs));
-    now.ink = Float32Array.from(state.input, value => (value - facts.low) / (facts.high - facts.low));
-    Object.assign(now, { input: state.input, drawing: state.drawing, label: examples.labels[state.example] });
-    if (state.mode === 'signal') dirty.lines = true;
-    dirty.graph = true;
+    const { chain } = view.now;
+    view.now.act = forward(chain, view.now.links, frame().biases, state.input, 1, state.cutUnits);
+    view.now.probability = softmax(view.now.act.subarray(chain.outputs));
+    view.now.ink = Float32Array.from(state.input, value => (value - facts.low) / (facts.high - facts.low));
+    Object.assign(view.now, { input: state.input, drawing: state.drawing, label: examples.labels[state.example] });
     tell();
-    schedule();
+    schedule(...(state.mode === 'signal' ? ['lines'] : []));
   }
-  const without = target => accuracyOf(now.chain, now.links.filter(link => (target.link ? link !== target.link : link.from !== target.unit && link.to !== target.unit)),
+  const without = target => accuracyOf(view.now.chain, view.now.links.filter(link => (target.link ? link !== target.link : link.from !== target.unit && link.to !== target.unit)),
     frame().biases, examples, target.link ? state.cutUnits : new Set([...state.cutUnits, target.unit]));
-
-  // --- drawing, at most once a screen frame and only while something changes ---
-  let queued = 0;
-  function schedule() { queued ||= requestAnimationFrame(tick); }
-  const scene = () => Object.assign(now, { geo, colours, mode: state.mode, hover: state.hover, focus: state.focus, cutUnits: state.cutUnits, shares: motion.shares,
-    mix: clamp((performance.now() - motion.mixFrom) / FRAME_MS, 0, 1) });
-  function tick() {
-    queued = 0;
-    if (!geo) return;
-    const drawn = scene(), age = (performance.now() - motion.flash) / FLASH_MS, isGlowing = age < 1 && !prefersStill();
-    if (isGlowing || motion.wasGlowing || dirty.flash) drawFlash(part.flash.getContext('2d'), drawn, clamp(age, 0, 1));
-    if ((motion.wasGlowing && !isGlowing) || (drawn.mix < 1 && drawn.links.length <= FEW)) dirty.lines = true;
-    motion.wasGlowing = isGlowing;
-    if (dirty.lines) paintLines(drawn, isGlowing);
-    const isMoving = paintGraph(drawn);
-    Object.assign(dirty, { lines: drawn.mix < 1 && drawn.links.length <= FEW, graph: isMoving, flash: false });
-    if (isGlowing || dirty.lines || isMoving) schedule();
-    countDrawing(part.stage);
-  }
-  function paintLines(drawn, isGlowing) {
-    const pen = part.lines.getContext('2d');
-    if (!motion.isDragging || state.mode !== 'weights' || drawn.links.length <= FEW || drawn.cuts) return drawLines(pen, drawn, isGlowing);
-    const key = [state.net, state.frame, geo.width, geo.height, colours.plus].join();
-    if (levels?.key !== key) levels = { key, ...levelsOf(drawn) };
-    drawLevel(pen, drawn, levels, drawn.links.length);
-  }
-  function paintGraph(drawn) {
-    const pen = part.graph.getContext('2d'), { hover, chain } = drawn, paths = hover ? pathsThrough(drawn.links, hover) : null;
-    const field = hover?.unit >= chain.inputs ? receptiveField(chain, drawn.links, hover.unit) : null;
-    pen.clearRect(0, 0, geo.width, geo.height);
-    drawInput(pen, drawn, field, state.strokes);
-    if (paths) drawPaths(pen, drawn, paths);
-    const waves = !hover && drawWave(pen, drawn, performance.now() - motion.wave), settles = settleShares(drawn);
-    drawUnits(pen, drawn, paths);
-    drawClasses(pen, drawn, paths);
-    drawLabels(pen, drawn, field ? headingOf(drawn, hover.unit) : words.inputs);
-    return waves || settles;
-  }
-  const headingOf = ({ chain }, unit) => {
-    const column = columnOf(chain, unit), inside = unit - chain.first[column];
-    return `What ${column === chain.units.length - 1 ? words.classTitle(inside) : `unit ${inside}`} looks for${image ? ` (dots: the ${words.example})` : ''}`;
-  };
-  function settleShares({ probability }) {
-    let moves = false;
-    probability.forEach((share, k) => {
-      const gap = share - motion.shares[k];
-      motion.shares[k] += prefersStill() || Math.abs(gap) < 0.002 ? gap : gap * 0.16;
-      moves ||= Math.abs(share - motion.shares[k]) > 0.002;
-    });
-    return moves;
-  }
 
   // --- words ---
   function tell() {
-    part.title.textContent = titleOf(now);
-    part.lede.textContent = ledeOf(now);
-    part.score.textContent = percent(now.accuracy);
-    part.scoreNote.textContent = scoreNote(now);
-    part.restore.hidden = !now.cuts;
-    part.timeTitle.textContent = now.frames.at(-1).rewiring ? 'It rewires while it learns' : 'It learns with the connections that it has';
-    part.timeNote.textContent = timeNote(now);
-    part.keepNote.textContent = keepNote(now);
-    part.time.hidden = now.frames.length < 2;
-    part.dials.classList.toggle('sk-net-one', now.frames.length < 2);
-    const [bold, text] = state.told ?? inputWords({ ...now, drawing: state.drawing });
+    part.title.textContent = titleOf(view.now);
+    part.lede.textContent = ledeOf(view.now);
+    part.score.textContent = percent(view.now.accuracy);
+    part.scoreNote.textContent = scoreNote(view.now);
+    part.restore.hidden = !view.now.cuts;
+    part.timeTitle.textContent = view.now.frames.at(-1).rewiring ? 'It rewires while it learns' : 'It learns with the connections that it has';
+    part.timeNote.textContent = timeNote(view.now);
+    part.keepNote.textContent = keepNote(view.now);
+    part.time.hidden = view.now.frames.length < 2;
+    part.dials.classList.toggle('sk-net-one', view.now.frames.length < 2);
+    const [bold, text] = state.told ?? inputWords({ ...view.now, drawing: state.drawing });
     part.what.replaceChildren(make('b', {}, bold), text);
-    const name = state.drawing ? `your ${words.example}` : `this ${image ? words.names[now.label] : words.example}`;
+    const name = state.drawing ? `your ${words.example}` : `this ${image ? words.names[view.now.label] : words.example}`;
     part.modes.lastChild.textContent = `What ${name} uses`;
-    const read = words.names[now.probability.indexOf(Math.max(...now.probability))];
-    part.graph.setAttribute('aria-label', `Network graph. ${now.links.length} connections, ${percent(now.accuracy)} of the test ${words.examples} right. The input is read as ${read}.`);
+    const read = words.names[view.now.probability.indexOf(Math.max(...view.now.probability))];
+    part.graph.setAttribute('aria-label', `Network graph. ${view.now.links.length} connections, ${percent(view.now.accuracy)} of the test ${words.examples} right. The input is read as ${read}.`);
   }
   function drawCharts() {
     const { frames, trail } = net(), all = frame().count, last = frames.at(-1).step || 1, f = frame();
@@ -168,13 +84,13 @@ function render({ model, el }) {
     keepChart.draw({
       x: { low: Math.max(all, LEAST_KEPT + 1), high: LEAST_KEPT, log: true }, labels: [[all, grouped(all), 'start'], ...round.map(count => [count, grouped(count)])],
       lines: [{ kind: 'trail', points }], marks: marks(all), hint: points.length < 2 ? 'drag' : '',
-      at: { x: kept, y: now.accuracy, text: percent(now.accuracy) },
-      value: { min: LEAST_KEPT, max: all, now: kept, text: `${kept} of ${all} connections kept, ${percent(now.accuracy)} right` } });
+      at: { x: kept, y: view.now.accuracy, text: percent(view.now.accuracy) },
+      value: { min: LEAST_KEPT, max: all, now: kept, text: `${kept} of ${all} connections kept, ${percent(view.now.accuracy)} right` } });
   }
-  const marks = all => nets.filter(one => one !== net() && one.frames.at(-1).count < all)
+  const marks = all => view.nets.filter(one => one !== net() && one.frames.at(-1).count < all)
     .map(one => ({ x: one.frames.at(-1).count, y: one.frames.at(-1).accuracy, text: `${one.name}: ${percent(one.frames.at(-1).accuracy)}` }));
   function fillTable() {
-    if (part.details.open) part.table.replaceChildren(unitTable(unitRows(now, unit => without({ unit }))));
+    if (part.details.open) part.table.replaceChildren(unitTable(unitRows(view.now, unit => without({ unit }))));
   }
 
   // --- what the reader and the kernel change ---
@@ -182,9 +98,9 @@ function render({ model, el }) {
     const begun = performance.now();
     Object.assign(state, { frame: k, kept: null });
     Object.assign(motion, { flash: begun, mixFrom: isNext && !prefersStill() ? begun : -1e9 });
-    dirty.flash = true;
     recompute();
     drawCharts();
+    schedule('flash');
   }
   function nearestFrame(step) {
     const away = net().frames.map(one => Math.abs(one.step - step));
@@ -194,7 +110,7 @@ function render({ model, el }) {
     play(false);
     Object.assign(state, { net: k, kept: null, hover: null, focus: null, told: null });
     state.cutUnits.clear(); state.cutLinks.clear();
-    geo = geo && layoutOf(net(), { image, names: words.names }, geo.width);
+    view.geo = view.geo && layoutOf(net(), { image, names: words.names }, view.geo.width);
     part.chooseNetwork(k);
     show(net().frames.length - 1);
     Object.assign(motion, { flash: -1e9, wave: performance.now() });
@@ -202,8 +118,8 @@ function render({ model, el }) {
   function keep(count) {
     motion.isDragging = true;
     clearTimeout(timers.rest);
-    timers.rest = setTimeout(() => { motion.isDragging = false; dirty.lines = true; fillTable(); schedule(); }, REST_MS);
-    if (state.kept === null) net().trail.set(frame().count, now.accuracy);
+    timers.rest = setTimeout(() => { motion.isDragging = false; fillTable(); schedule('lines'); }, REST_MS);
+    if (state.kept === null) net().trail.set(frame().count, view.now.accuracy);
     state.kept = count >= frame().count ? null : clamp(count, LEAST_KEPT, frame().count);
     motion.flash = -1e9;
     recompute();
@@ -212,14 +128,14 @@ function render({ model, el }) {
   function setMode(mode) {
     state.mode = mode;
     part.chooseMode(mode === 'signal' ? 1 : 0);
-    dirty.lines = true;
-    schedule(); tellKernel();
+    schedule('lines');
+    tellKernel();
   }
   function showExample(n) {
     pad.clear();
     Object.assign(state, { example: n, drawing: null, strokes: null, input: Float32Array.from({ length: facts.num_inputs }, (_, k) => examples.inputs[k * examples.count + n]) });
     motion.wave = performance.now();
-    if (now.links) { think(); tellKernel(); }
+    if (view.now.links) { think(); tellKernel(); }
   }
   const nextExample = () => showExample(passing[++turn % passing.length]);
   function showDrawing(levelsOfInk, drawing) {
@@ -240,7 +156,7 @@ function render({ model, el }) {
     timers.play = setTimeout(next, FIRST_FRAME_MS);
   }
   function lesion(target) {
-    if (!target || target.unit >= now.chain.outputs) return;
+    if (!target || target.unit >= view.now.chain.outputs) return;
     const [set, key] = target.link ? [state.cutLinks, target.link.at] : [state.cutUnits, target.unit];
     if (!set.delete(key)) set.add(key);
     motion.wave = performance.now();
@@ -248,65 +164,11 @@ function render({ model, el }) {
     drawCharts(); fillTable();
     if (target.link) point(null);
     else explain(target);
-    part.live.textContent = `${percent(now.accuracy)} right with ${now.cuts} ${now.cuts === 1 ? 'cut' : 'cuts'}.`;
+    part.live.textContent = `${percent(view.now.accuracy)} right with ${view.now.cuts} ${view.now.cuts === 1 ? 'cut' : 'cuts'}.`;
   }
   function restore() {
     state.cutUnits.clear(); state.cutLinks.clear();
     recompute(); drawCharts(); fillTable();
-  }
-
-  // --- pointing ---
-  const isSame = (a, b) => a?.unit === b?.unit && a?.link?.at === b?.link?.at;
-  function point(target, x = 0, y = 0) {
-    const changes = !isSame(target, state.hover);
-    state.hover = target;
-    part.lines.style.opacity = target ? 0.13 : 1;
-    part.flash.style.opacity = target ? 0 : 1;
-    part.graph.style.cursor = target ? 'pointer' : 'default';
-    if (changes) { explain(target); dirty.graph = true; schedule(); }
-    if (!target) return;
-    const width = part.tip.offsetWidth;
-    part.tip.style.left = `${clamp(x - width / 2, 0, geo.width - width)}px`;
-    part.tip.style.top = `${y < 44 ? y + 20 : y - 40}px`;
-  }
-  function explain(target) {
-    const isSilent = !target || (target.unit !== undefined && (target.unit >= now.chain.outputs || state.cutUnits.has(target.unit) || !now.onPath[target.unit]));
-    const said = target ? targetWords(Object.assign(now, { cutUnits: state.cutUnits }), target, isSilent ? null : without(target)) : null;
-    state.told = said && [said.bold, said.text];
-    part.tip.textContent = said?.tip ?? '';
-    part.tip.style.opacity = said?.tip ? 1 : 0;
-    tell();
-  }
-  const spot = event => { const box = part.graph.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
-  const targetAt = (x, y) => nearest(geo, now.chain, now.links, x, y);
-  part.graph.addEventListener('pointermove', event => { if (event.pointerType !== 'touch') { const [x, y] = spot(event); point(targetAt(x, y), x, y); } });
-  part.graph.addEventListener('pointerleave', () => point(null));
-  part.graph.addEventListener('click', event => {
-    touch();
-    const [x, y] = spot(event), target = targetAt(x, y);
-    if (target && isSame(target, state.hover)) lesion(target);
-    else point(target, x, y); // with a finger we first look, and then cut
-  });
-  part.graph.addEventListener('keydown', event => {
-    if (event.key === 'Escape') { state.focus = null; return point(null); }
-    const isCut = event.key === 'Enter' || event.key === ' ', by = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[event.key];
-    if (!isCut && !by) return;
-    event.preventDefault();
-    touch();
-    if (isCut) return state.focus === null ? null : lesion({ unit: state.focus });
-    state.focus = stepTo(geo.tall ? [by[1], by[0]] : by);
-    if (state.focus === null) return;
-    point({ unit: state.focus }, geo.at[2 * state.focus], geo.at[2 * state.focus + 1]);
-    part.live.textContent = part.what.textContent;
-  });
-  /** Return the working unit beside the focused one. Idle units are passed over. */
-  function stepTo([columns, units]) {
-    const { chain, onPath } = now, last = chain.units.length - 1;
-    const walk = column => net().order[column].filter(unit => column === last || onPath[unit] || state.cutUnits.has(unit));
-    if (state.focus === null) return walk(1)[0] ?? walk(last)[0];
-    const column = columnOf(chain, state.focus), to = clamp(column + columns, 1, last), here = walk(column), there = walk(to), k = here.indexOf(state.focus);
-    if (!there.length) return state.focus;
-    return there[clamp(to === column ? k + units : Math.round((k / here.length) * there.length), 0, there.length - 1)];
   }
 
   // --- the pad ---
@@ -317,10 +179,10 @@ function render({ model, el }) {
   }) : { clear() {}, stop() {} };
   if (!image) drag(part.pad, bendHere, () => { state.bent = null; motion.wave = performance.now(); schedule(); tellKernel(); });
   function bendHere(x, y, event) {
-    const { pad: box, tall } = geo, count = facts.num_inputs, along = tall ? x / box.w : y / box.h, across = tall ? 1 - y / box.h : x / box.w;
+    const { pad: box, tall } = view.geo, count = facts.num_inputs, along = tall ? x / box.w : y / box.h, across = tall ? 1 - y / box.h : x / box.w;
     const to = [clamp(Math.floor(along * count), 0, count - 1), Math.round(240 * clamp(across, 0, 1)) / 240];
     if (event.type === 'pointerdown') { begin(); state.bent = to; }
-    showDrawing(bend(now.ink, state.bent ?? to, to).map(level => Math.round(240 * level) / 240), 'yours');
+    showDrawing(bend(view.now.ink, state.bent ?? to, to).map(level => Math.round(240 * level) / 240), 'yours');
     state.bent = to;
   }
   part.next.addEventListener('click', () => { touch(); nextExample(); });
@@ -338,7 +200,7 @@ function render({ model, el }) {
       return [layer, Math.floor(inside / inputs), inside % inputs];
     };
     return { network: state.net, step: frame().step, kept: state.kept, mode: state.mode, units: [...state.cutUnits].map(pairOf),
-      links: [...state.cutLinks].map(threeOf), example: state.example, drawn: state.drawing === 'yours' ? now.ink : null };
+      links: [...state.cutLinks].map(threeOf), example: state.example, drawn: state.drawing === 'yours' ? view.now.ink : null };
   }
   function tellKernel() {
     clearTimeout(timers.tell);
@@ -352,7 +214,7 @@ function render({ model, el }) {
   }
   function apply(text) {
     const to = readState(text);
-    if (to.network !== state.net && nets[to.network]) choose(to.network);
+    if (to.network !== state.net && view.nets[to.network]) choose(to.network);
     const { chain } = net();
     state.cutUnits = new Set(to.units.map(([column, unit]) => chain.first[column] + unit));
     state.cutLinks = new Set(to.links.map(([layer, output, input]) => chain.starts[layer] + output * chain.shapes[layer][1] + input));
@@ -364,35 +226,28 @@ function render({ model, el }) {
   }
   model.on('change:state', () => { const text = model.get('state'); if (text !== writeState(stateNow())) { touch(); play(false); apply(text); } });
   model.on('change:frame', () => {
-    const fresh = readFrames(bytesOf(model.get('frame'))), { frames } = nets[0], isFollowing = state.net === 0 && state.frame === frames.length - 1;
+    const fresh = readFrames(bytesOf(model.get('frame'))), { frames } = view.nets[0], isFollowing = state.net === 0 && state.frame === frames.length - 1;
     const later = fresh.filter(one => one.step > frames.at(-1).step);
     frames.push(...later);
     if (later.length && isFollowing) { touch(); show(frames.length - 1, true); } else drawCharts();
   });
   model.on('change:networks', () => {
     const { step } = frame(), isLast = state.frame === net().frames.length - 1;
-    nets = model.get('networks').map(openNetwork);
+    view.nets = model.get('networks').map(openNetwork);
     state.frame = isLast ? net().frames.length - 1 : nearestFrame(step);
     motion.flash = -1e9;
-    levels = null; // the units get their order in the end, and the lines follow them
-    resize(true);
+    resize(true); // because the units get their order in the end
   });
 
   // --- size, theme, and the first screen ---
   function touch() { clearInterval(timers.parade); timers.parade = 0; }
-  function readColours() {
-    colours = Object.fromEntries(['paper', 'surface', 'ink', 'soft', 'line', 'faint', 'plus', 'minus'].map(name => [name, token(part.page, name)]));
-    colours.font = getComputedStyle(part.page).fontFamily;
-    dirty.lines = dirty.graph = dirty.flash = true;
-    schedule();
-  }
   function resize(anew = false) {
     const width = Math.floor(part.stage.clientWidth);
-    if (!width || (!anew && geo?.width === width)) return;
-    geo = layoutOf(net(), { image, names: words.names }, width);
-    for (const canvas of [part.lines, part.flash, part.graph]) sharpen(canvas, geo.width, geo.height);
-    const { pad: box, tall } = geo, css = (element, values) => Object.assign(element.style, Object.fromEntries(Object.entries(values).map(([k, v]) => [k, `${v}px`])));
-    css(part.stage, { height: geo.height });
+    if (!width || (!anew && view.geo?.width === width)) return;
+    view.geo = layoutOf(net(), { image, names: words.names }, width);
+    for (const canvas of [part.lines, part.flash, part.graph]) sharpen(canvas, view.geo.width, view.geo.height);
+    const { pad: box, tall } = view.geo, css = (element, values) => Object.assign(element.style, Object.fromEntries(Object.entries(values).map(([k, v]) => [k, `${v}px`])));
+    css(part.stage, { height: view.geo.height });
     css(part.pad, { left: box.x, top: box.y, width: box.w, height: box.h });
     const beside = tall && image;
     css(part.under, { left: beside ? box.w + 16 : 0, top: tall ? 0 : box.y + box.h + 12, width: beside ? width - box.w - 16 : tall ? width : Math.max(box.w, 170) });
@@ -424,7 +279,7 @@ function render({ model, el }) {
   return () => {
     play(false); touch(); pad.stop();
     Object.values(timers).forEach(clearTimeout);
-    cancelAnimationFrame(queued);
+    stopPainting();
     watcher.disconnect(); seen.disconnect(); stopWatchingTheme();
     systemTheme.removeEventListener('change', readColours);
   };
