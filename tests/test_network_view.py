@@ -59,7 +59,7 @@ def film() -> NetworkFilm:
 
 def test_a_film_has_a_frame_just_before_each_rewiring_and_one_of_the_end(film):
     assert [frame.step for frame in film.frames] == [0, 6, 12, 18, 20]
-    assert [frame.rewiring for frame in film.frames] == [0, 0, 1, 2, 3]
+    assert [frame.rewiring for frame in film.frames] == [0, 1, 2, 3, 4]
     assert len({frame.count for frame in film.frames}) == 1
     last = frame_of(film.model)
     assert np.array_equal(film.frames[-1].values, last.values)

@@ -28,7 +28,8 @@ const model = { get: name => traits[name], set(name, value) { traits[name] = val
 render({ model, el: document.getElementById('here') });
 </script>"""
 TIME = """async ([selector, type, settings]) => {
-  const element = document.querySelector(selector), stage = document.querySelector('.sk-net-stage'), before = stage.dataset.seq;
+  const element = document.querySelector(selector), stage = document.querySelector('.sk-net-stage');
+  const before = stage.dataset.seq;
   const box = element.getBoundingClientRect(), at = { clientX: box.left + settings.x, clientY: box.top + settings.y };
   const kind = type.startsWith('key') ? KeyboardEvent : type === 'click' ? MouseEvent : PointerEvent;
   const start = performance.now();

@@ -23,7 +23,7 @@ def order_of_units(shapes: Shapes, frame: Frame, image: tuple[int, int] | None =
         image: height and width of an input that is an image, whose pixels stand at the height of their row.
 
     Example:
-        >>> frame = Frame(0, 0, np.array([1, 2, 4, 7]), np.ones(4), np.zeros(4))
+        >>> frame = Frame(0, 0, np.array([1, 2, 5, 6]), np.ones(4), np.zeros(4))
         >>> order_of_units(((2, 2), (2, 2)), frame)
         [[0, 1], [3, 2], [4, 5]]
     """
