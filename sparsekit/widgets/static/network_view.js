@@ -18,7 +18,7 @@ function render({ model, el }) {
   const timeChart = chartSlider('Rewiring', step => { touch(); play(false); show(nearestFrame(step)); },
     { min: () => 0, max: () => net().frames.length - 1, get: () => state.frame, set: k => { touch(); play(false); show(k, true); } });
   const keepChart = chartSlider('Connections kept, the strongest first', count => { touch(); play(false); keep(Math.round(count)); },
-    { min: () => LEAST_KEPT, max: () => frame().count, step: -1, big: -20, get: () => state.kept ?? frame().count, set: count => { touch(); keep(count); } });
+    { min: () => LEAST_KEPT, max: () => frame().count, step: -1, big: 20, get: () => state.kept ?? frame().count, set: count => { touch(); keep(count); } });
   const part = networkPage(words, image, view.nets.map(one => one.name), {
     onNetwork: k => { touch(); choose(k); }, onMode: k => { touch(); setMode(k ? 'signal' : 'weights'); },
     timeChart: timeChart.element, keepChart: keepChart.element });
@@ -168,7 +168,9 @@ function render({ model, el }) {
   }
   function restore() {
     state.cutUnits.clear(); state.cutLinks.clear();
-    recompute(); drawCharts(); fillTable();
+    state.focus = null;
+    recompute();
+    point(null); drawCharts(); fillTable();
   }
 
   // --- the pad ---
