@@ -1,0 +1,130 @@
+"""Rules compete in memory: one small network, one budget of connections and steps, and the same seeds for all of them.
+
+Nothing is written to a disk, so a rule from a notebook's cell can take part without a name of its own.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import nn
+
+from sparsekit import datasets
+from sparsekit.evaluation.measuring import evaluate
+from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
+from sparsekit.experiments.feed import total_steps
+from sparsekit.experiments.population.feed import batches_of_all
+from sparsekit.experiments.population.fitting import obstacles_of_rule
+from sparsekit.experiments.population.training import Member, Population
+from sparsekit.experiments.recipes import digits_small
+from sparsekit.layers import sparse_layers, topology_of
+from sparsekit.rules import Rule
+from sparsekit.rules.base import check_rule
+
+EPOCHS = 60
+STEPS = EPOCHS * 19  # 1,197 digits are 19 batches of 64
+CONNECTIONS = 293  # of 5,856, which are 5 %
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a rule reached, in percent of the test digits, one number for each seed."""
+
+    accuracies: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean over the seeds."""
+        return statistics.fmean(self.accuracies)
+
+    @property
+    def error(self) -> float:
+        """The standard error of the mean."""
+        return statistics.stdev(self.accuracies) / len(self.accuracies) ** 0.5
+
+
+def compete(rules: Mapping[str, Rule], seeds: Sequence[int], *, epochs: int = EPOCHS) -> dict[str, Score]:
+    """Train the small digits network by each rule from each seed, and return what each reads of the test digits.
+
+    Args:
+        rules: who takes part, by name. All begin with the same networks and see the same batches.
+        seeds: one training of each rule for each of them, two or more.
+        epochs: passes over the training digits, of 19 steps each.
+
+    Raises:
+        TypeError: if one is no rule.
+        ValueError: if a rule cannot be trained beside others.
+        FloatingPointError: if the loss of one is not finite.
+
+    Example:
+        >>> from sparsekit.rules import SET
+        >>> score = compete({"mine": SET(stop=20, every=10)}, seeds=[0, 1], epochs=1)["mine"]
+        >>> len(score.accuracies)
+        2
+    """
+    networks = trained(rules, seeds, epochs=epochs)
+    return {name: Score(tuple(map(accuracy_of, models))) for name, models in networks.items()}
+
+
+def trained(rules: Mapping[str, Rule], seeds: Sequence[int], *, epochs: int = EPOCHS) -> dict[str, list[nn.Module]]:
+    """Return the networks of `compete` instead of their accuracies, one for each seed.
+
+    Raises:
+        TypeError: if one is no rule.
+        ValueError: if a rule cannot be trained beside others.
+        FloatingPointError: if the loss of one is not finite.
+    """
+    for name, rule in rules.items():
+        _check_competes(name, rule)
+    pairs = [(name, seed) for name in rules for seed in seeds]
+    experiments = [digits_small(rule=rules[name], seed=seed, epochs=epochs) for name, seed in pairs]
+    models = _train(experiments)
+    return {name: [model for model, (one, _) in zip(models, pairs, strict=True) if one == name] for name in rules}
+
+
+def accuracy_of(model: nn.Module) -> float:
+    """Return the percentage of the 600 test digits that a network reads."""
+    data = _digits()
+    return 100 * evaluate(model, [(data.prepare(data.test.inputs), data.test.labels)]).accuracy
+
+
+def connections_of(model: nn.Module) -> int:
+    """Return how many connections a network has, where a dense layer counts with all its weights."""
+    sparse = topology_of(model).count if sparse_layers(model) else 0
+    return sparse + sum(module.weight.numel() for module in model.modules() if type(module) is nn.Linear)
+
+
+@cache
+def _digits() -> datasets.Dataset:
+    return datasets.load("digits")
+
+
+def _check_competes(name: str, rule: object) -> None:
+    check_rule(rule)
+    if (why := next(obstacles_of_rule(rule), None)) is not None:
+        raise ValueError(f"a rule that competes must leave the training step as it is, got {name}, which {why}")
+
+
+def _train(experiments: Sequence[Experiment]) -> list[nn.Module]:
+    data, first = _digits(), experiments[0]
+    models = [build_model(one, input_shape=data.shape, num_classes=data.num_classes, data=data) for one in experiments]
+    members = [
+        Member(model, build_optimizer(one, model), one.rule, one.seed)
+        for one, model in zip(experiments, models, strict=True)
+    ]
+    population, steps, seeds = Population.of(members), total_steps(first, data), [one.seed for one in experiments]
+    rate, step = first.learning_rate_over(steps), 0
+    for epoch in range(first.epochs):
+        for inputs, labels in batches_of_all(data, first.batch_size, seeds=seeds, epoch=epoch):
+            _check_finite(population.step(inputs, labels, step, rate(step)))
+            step += 1
+    population.scatter()
+    return models
+
+
+def _check_finite(outcomes: Sequence[object]) -> None:
+    for outcome in outcomes:
+        if isinstance(outcome, FloatingPointError):
+            raise outcome
