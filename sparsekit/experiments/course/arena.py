@@ -4,27 +4,26 @@ Nothing is written to a disk, so a rule from a notebook's cell can take part wit
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sparsekit import datasets
-from sparsekit.evaluation.measuring import evaluate
 from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
 from sparsekit.experiments.feed import total_steps
 from sparsekit.experiments.population.feed import batches_of_all
 from sparsekit.experiments.population.fitting import obstacles_of_rule
 from sparsekit.experiments.population.training import Member, Population
 from sparsekit.experiments.recipes import digits_small
-from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.rules import Rule
 from sparsekit.rules.base import check_rule
 
 EPOCHS = 60
 STEPS = EPOCHS * 19  # 1,197 digits are 19 batches of 64
+DENSITY = 0.05
 CONNECTIONS = 293  # of 5,856, which are 5 %
 
 
@@ -45,13 +44,16 @@ class Score:
         return statistics.stdev(self.accuracies) / len(self.accuracies) ** 0.5
 
 
-def compete(rules: Mapping[str, Rule], seeds: Sequence[int], *, epochs: int = EPOCHS) -> dict[str, Score]:
+def compete(
+    rules: Mapping[str, Rule], seeds: Sequence[int], *, epochs: int = EPOCHS, density: float = DENSITY
+) -> dict[str, Score]:
     """Train the small digits network by each rule from each seed, and return what each reads of the test digits.
 
     Args:
         rules: who takes part, by name. All begin with the same networks and see the same batches.
         seeds: one training of each rule for each of them, two or more.
         epochs: passes over the training digits, of 19 steps each.
+        density: share of the network's 5,856 weights that exist.
 
     Raises:
         TypeError: if one is no rule.
@@ -64,11 +66,13 @@ def compete(rules: Mapping[str, Rule], seeds: Sequence[int], *, epochs: int = EP
         >>> len(score.accuracies)
         2
     """
-    networks = trained(rules, seeds, epochs=epochs)
-    return {name: Score(tuple(map(accuracy_of, models))) for name, models in networks.items()}
+    networks = trained(rules, seeds, epochs=epochs, density=density)
+    return {name: Score(tuple(map(accuracy_on_test, models))) for name, models in networks.items()}
 
 
-def trained(rules: Mapping[str, Rule], seeds: Sequence[int], *, epochs: int = EPOCHS) -> dict[str, list[nn.Module]]:
+def trained(
+    rules: Mapping[str, Rule], seeds: Sequence[int], *, epochs: int = EPOCHS, density: float = DENSITY
+) -> dict[str, list[nn.Module]]:
     """Return the networks of `compete` instead of their accuracies, one for each seed.
 
     Raises:
@@ -79,25 +83,22 @@ def trained(rules: Mapping[str, Rule], seeds: Sequence[int], *, epochs: int = EP
     for name, rule in rules.items():
         _check_competes(name, rule)
     pairs = [(name, seed) for name in rules for seed in seeds]
-    experiments = [digits_small(rule=rules[name], seed=seed, epochs=epochs) for name, seed in pairs]
+    experiments = [digits_small(rule=rules[name], seed=seed, epochs=epochs, density=density) for name, seed in pairs]
     models = _train(experiments)
     return {name: [model for model, (one, _) in zip(models, pairs, strict=True) if one == name] for name in rules}
 
 
-def accuracy_of(model: nn.Module) -> float:
-    """Return the percentage of the 600 test digits that a network reads."""
-    data = _digits()
-    return 100 * evaluate(model, [(data.prepare(data.test.inputs), data.test.labels)]).accuracy
-
-
-def connections_of(model: nn.Module) -> int:
-    """Return how many connections a network has, where a dense layer counts with all its weights."""
-    sparse = topology_of(model).count if sparse_layers(model) else 0
-    return sparse + sum(module.weight.numel() for module in model.modules() if type(module) is nn.Linear)
+def accuracy_on_test(outputs_of: Callable[[Tensor], Tensor]) -> float:
+    """Return the percentage of the 600 test digits that a network, or any function of images, reads."""
+    data = digits()
+    with torch.no_grad():
+        hits = outputs_of(data.prepare(data.test.inputs)).argmax(1) == data.test.labels
+    return 100 * float(hits.double().mean())
 
 
 @cache
-def _digits() -> datasets.Dataset:
+def digits() -> datasets.Dataset:
+    """Return the data set of the arena."""
     return datasets.load("digits")
 
 
@@ -108,20 +109,30 @@ def _check_competes(name: str, rule: object) -> None:
 
 
 def _train(experiments: Sequence[Experiment]) -> list[nn.Module]:
-    data, first = _digits(), experiments[0]
+    data, first = digits(), experiments[0]
     models = [build_model(one, input_shape=data.shape, num_classes=data.num_classes, data=data) for one in experiments]
     members = [
         Member(model, build_optimizer(one, model), one.rule, one.seed)
         for one, model in zip(experiments, models, strict=True)
     ]
-    population, steps, seeds = Population.of(members), total_steps(first, data), [one.seed for one in experiments]
-    rate, step = first.learning_rate_over(steps), 0
+    population, seeds = Population.of(members), [one.seed for one in experiments]
+    rate, step = first.learning_rate_over(total_steps(first, data)), 0
     for epoch in range(first.epochs):
         for inputs, labels in batches_of_all(data, first.batch_size, seeds=seeds, epoch=epoch):
             _check_finite(population.step(inputs, labels, step, rate(step)))
             step += 1
+        _check_budget(population, first.density)
     population.scatter()
-    return models
+    return [model.eval() for model in models]
+
+
+def _check_budget(population: Population, density: float) -> None:
+    """Raise ValueError if a member has more connections than it began with, which a rule may try between two epochs."""
+    layers = list(population.topologies.values())
+    budget = round(density * sum(members[0].size for members in layers))
+    most = max(map(sum, zip(*([one.count for one in members] for members in layers), strict=True)))
+    if most > budget:
+        raise ValueError(f"a rule must keep the budget of {budget} connections, got one that holds {most}. Grow fewer")
 
 
 def _check_finite(outcomes: Sequence[object]) -> None:
