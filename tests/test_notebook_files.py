@@ -53,7 +53,12 @@ def test_the_hook_of_the_server_does_not_wait_for_torch():
 NOTEBOOK = {
     "cells": [
         {"cell_type": "markdown", "source": ["# Title\n", "text"]},
-        {"cell_type": "code", "source": "def f():\n    raise NotImplementedError", "outputs": [1], "execution_count": 3},
+        {
+            "cell_type": "code",
+            "source": "def f():\n    raise NotImplementedError",
+            "outputs": [1],
+            "execution_count": 3,
+        },
         {"cell_type": "markdown", "source": ["<details><summary>Solution</summary>\n", "..."]},
     ],
     "nbformat": 4,
@@ -78,5 +83,11 @@ def test_what_is_no_notebook_is_refused(tmp_path, text, said):
 
 
 def test_only_definitions_are_kept_of_cells():
-    cells = ["%pip install x", "import os\nSIZE = 3\nrun = train(5)\n", "class A:\n    pass\nA()", "f = lambda x: x", "def ("]
+    cells = [
+        "%pip install x",
+        "import os\nSIZE = 3\nrun = train(5)\n",
+        "class A:\n    pass\nA()",
+        "f = lambda x: x",
+        "def (",
+    ]
     assert definitions_in(cells) == "import os\nSIZE = 3\nclass A:\n    pass\nf = lambda x: x"

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from sparsekit.topology import LayerTopology, Topology
 from sparsekit.experiments.course import progress
 from sparsekit.experiments.course.comparing import difference
-from sparsekit.widgets import Check, Predict, check as check_answer, own_best
+from sparsekit.topology import LayerTopology, Topology
+from sparsekit.widgets import Check, Predict, own_best
+from sparsekit.widgets import check as check_answer
 
 
 @pytest.fixture(autouse=True)

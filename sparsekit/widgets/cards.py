@@ -42,7 +42,9 @@ class Card(FrontEndWidget):
     def snapshot(self) -> StaticImage:
         """Write title and text."""
         lines = textwrap.wrap(self.text, LINE_LENGTH)
-        return StaticImage(rendering.png(rendering.text([MARKS[self.state] + self.title, *lines], bold=1)), self.sentence())
+        return StaticImage(
+            rendering.png(rendering.text([MARKS[self.state] + self.title, *lines], bold=1)), self.sentence()
+        )
 
 
 def show(title: str, text: str = "", *, state: str = "told", hints: tuple[str, ...] = ()) -> None:

@@ -190,7 +190,9 @@ def check(*functions: Callable, **numbers: Any) -> Verdict:
     answers = [(getattr(function, "__name__", str(function)), function) for function in functions]
     answers += list(numbers.items())
     if len(answers) != 1:
-        raise TypeError(f"a check must get one answer, got {len(answers)}. Write check(your_function), or check(name=1)")
+        raise TypeError(
+            f"a check must get one answer, got {len(answers)}. Write check(your_function), or check(name=1)"
+        )
     ((name, answer),) = answers
     task: Exercise = exercise(name)
     verdict = task.check(answer)

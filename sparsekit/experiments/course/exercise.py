@@ -151,6 +151,16 @@ class Cases(Exercise):
         )
 
 
+def error_text(error: BaseException) -> str:
+    """Return an error's class and message as a reader's traceback would end.
+
+    Example:
+        >>> error_text(ValueError("no")), error_text(MemoryError())
+        ('ValueError: no', 'MemoryError')
+    """
+    return f"{type(error).__name__}: {error}".removesuffix(": ")[:300]
+
+
 def _outcome(answer: Any, arguments: tuple) -> tuple[str, Any]:
     """Call a function with copies of the arguments, since an answer may change what it gets."""
     try:
@@ -158,5 +168,5 @@ def _outcome(answer: Any, arguments: tuple) -> tuple[str, Any]:
     except NotImplementedError:
         return OPEN, None
     except (Exception, SystemExit) as error:  # a traceback would stop the notebook, so it goes into the sentence
-        return "error", f"{type(error).__name__}: {error}"
+        return "error", error_text(error)
     return (OPEN, None) if result is NotImplemented or result is ... else ("value", result)

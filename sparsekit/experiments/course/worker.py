@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sparsekit.experiments.course.exercise import Exercise
+from sparsekit.experiments.course.exercise import Exercise, error_text
 from sparsekit.experiments.course.tasks import exercise
 from sparsekit.experiments.course.transfer import encode
 
@@ -29,7 +29,7 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w")  # an answer that prints reaches no reply
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     for line in sys.stdin:
-        print(json.dumps(serve(json.loads(line))), file=replies, flush=True)  # noqa: T201 - this is the protocol
+        print(json.dumps(serve(json.loads(line))), file=replies, flush=True)
 
 
 def serve(request: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _run_and_end(request: dict[str, Any], folder: Path) -> None:
     except MemoryError:
         text = json.dumps([["error", "MemoryError: it needed more memory than an answer may have"]])
     except BaseException as error:  # the process must end here, whatever the answer did
-        text = json.dumps([["error", f"{type(error).__name__}: {error}"[:300]]])
+        text = json.dumps([["error", error_text(error)]])
     (folder / "results.json").write_text(text, encoding="utf-8")
     os._exit(0)
 
@@ -102,7 +102,7 @@ def results_of(task: Exercise, code: str) -> list[tuple[str, Any]]:
         try:
             exec(compile(ast.Module([node], []), "answer", "exec"), scope)
         except Exception as error:  # a missing module matters only if the answer needs it
-            errors.append(f"{type(error).__name__}: {error}")
+            errors.append(error_text(error))
     if task.name not in scope:
         return [("error", errors[-1])] if errors else [("open", None)]
     return task.run(scope[task.name])

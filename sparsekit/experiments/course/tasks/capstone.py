@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sparsekit.analysis.evidence.claims import assess_claim
 from sparsekit.experiments.course.arena import CONNECTIONS, STEPS, accuracy_on_test, trained
-from sparsekit.experiments.course.exercise import OPEN, Exercise, Results, Verdict
+from sparsekit.experiments.course.exercise import OPEN, Exercise, Results, Verdict, error_text
 from sparsekit.layers import densify
 from sparsekit.rules import RigL, Rule
 
@@ -44,7 +44,7 @@ class BeatRigL(Exercise):
         except NotImplementedError:
             return [(OPEN, None)]
         except (Exception, SystemExit) as error:  # a rule may do anything
-            return [("error", f"{type(error).__name__}: {error}")]
+            return [("error", error_text(error))]
         return [("value", weights_of(network)) for network in networks]
 
     def assess(self, results: Results) -> Verdict:

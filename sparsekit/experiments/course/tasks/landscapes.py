@@ -54,7 +54,9 @@ CURVE_POINT = Cases(
             "The three weights must sum to 1, and yours do not. The bend counts twice.",
         ),
         Mistake(
-            lambda start, bend, end, t: start + 2 * t * (bend - start) if t < 0.5 else bend + (2 * t - 1) * (end - bend),
+            lambda start, bend, end, t: (
+                start + 2 * t * (bend - start) if t < 0.5 else bend + (2 * t - 1) * (end - bend)
+            ),
             "This runs along two straight lines through the bend. The curve is drawn towards it and does not reach it.",
         ),
     ),

@@ -39,9 +39,9 @@ KEPT_POSITIONS = Cases(
             "The fraction says how many are dropped, and you keep that many.",
         ),
         Mistake(
-            lambda values, fraction: values.abs().argsort(descending=True)[
-                : len(values) - int(fraction * len(values))
-            ].tolist(),
+            lambda values, fraction: (
+                values.abs().argsort(descending=True)[: len(values) - int(fraction * len(values))].tolist()
+            ),
             "The positions are right, but positions of a topology are sorted.",
         ),
     ),

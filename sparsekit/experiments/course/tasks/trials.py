@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from sparsekit.experiments.course import arena
 from sparsekit.experiments.course.comparing import brief
-from sparsekit.experiments.course.exercise import OPEN, Exercise, Results, Verdict
+from sparsekit.experiments.course.exercise import OPEN, Exercise, Results, Verdict, error_text
 from sparsekit.rules import GSE, RigL, Static
 from sparsekit.schedules import Constant
 from sparsekit.topology import random_topology
@@ -45,7 +45,7 @@ class Trial(Exercise):
         except NotImplementedError:
             return [(OPEN, None)]
         except (Exception, SystemExit) as error:  # a reader's error belongs in the sentence
-            return [("error", f"{type(error).__name__}: {error}")]
+            return [("error", error_text(error))]
         return [(OPEN, None)] if answer is None or answer is ... else [("value", answer)]
 
     def assess(self, results: Results) -> Verdict:
