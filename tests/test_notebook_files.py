@@ -1,4 +1,4 @@
-"""Notebooks as files: dead views go when Jupyter saves, solutions go for students, and definitions are all that runs."""
+"""Notebooks as files: dead views go when Jupyter saves, solutions for students, and definitions alone are run."""
 
 import json
 import subprocess

@@ -90,12 +90,12 @@ def is_solution(cell: Mapping[str, Any]) -> bool:
 
 
 def definitions_in(cells: list[str]) -> str:
-    """Return what cells import and define, as code that trains nothing and prints nothing.
+    r"""Return what cells import and define, as code that trains nothing and prints nothing.
 
     Imports, functions, classes and constants stay. Everything else goes, and so does a cell that is no Python.
 
     Example:
-        >>> print(definitions_in(["import math\\nprint(1)", "def f(x):\\n    return math.pi * x", "%matplotlib"]))
+        >>> print(definitions_in(["import math\nprint(1)", "def f(x):\n    return math.pi * x", "%matplotlib"]))
         import math
         def f(x):
             return math.pi * x

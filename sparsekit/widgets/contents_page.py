@@ -46,7 +46,8 @@ class Contents:
         rows = "".join(map(_row, self.chapters))
         notice = f'<p class="sk-soft">{escape(self.notice)}</p>' if self.notice else ""
         table = f'<table class="sk-contents-table" aria-label="Contents of the course"><tbody>{rows}</tbody></table>'
-        return f'<style>{_style()}</style><div class="sk"><div class="sk-contents">{self._head()}{table}{notice}</div></div>'
+        page = f'<div class="sk"><div class="sk-contents">{self._head()}{table}{notice}</div></div>'
+        return f"<style>{_style()}</style>{page}"
 
     def _head(self) -> str:
         best = self.record["best"]

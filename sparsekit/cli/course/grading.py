@@ -147,6 +147,5 @@ def _code_for(task: Exercise, definitions: dict[Path, str]) -> str:
 
 
 def _defines(code: str, name: str) -> bool:
-    return any(
-        line.startswith((f"def {name}(", f"{name} = ", f"{name}: ", f"class {name}")) for line in code.splitlines()
-    )
+    starts = (f"def {name}(", f"{name} = ", f"{name}: ")
+    return any(line.startswith(starts) for line in code.splitlines())

@@ -59,8 +59,8 @@ def guide_to(notebooks: Path) -> str:
     lines = [
         "# Teacher's guide",
         "",
-        f"The course has {len(course)} notebooks, which say that they take {hours:.1f} hours in all. Each begins with a "
-        "question. Let students choose before you run anything, since their first choice is kept.",
+        f"The course has {len(course)} notebooks, which say that they take {hours:.1f} hours in all. Each "
+        "has a question. Let students choose before you run anything, since their first choice is kept.",
         "",
         "`sparsekit course build OUT --student` writes what you hand out. `sparsekit course grade FOLDER` runs what "
         "comes back, and writes a table and a page for each student.",

@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,8 @@ def _wait(child: int, seconds: float) -> str:
 
 
 def _end_group(group: int) -> None:
-    try:
+    with suppress(ProcessLookupError, PermissionError):  # nobody may be left
         os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):  # nobody is left
-        pass
 
 
 def _run_and_end(request: dict[str, Any], folder: Path) -> None:

@@ -20,7 +20,7 @@ SNIP_SCORE = Cases(
     mistakes=(
         Mistake(
             lambda weight, gradients: (weight * gradients).abs().mean(0),
-            "You take magnitudes sample by sample, so nothing cancels out. SNIP looks at the gradient of the mean loss.",
+            "You take magnitudes sample by sample, so nothing cancels out. SNIP takes the gradient of the mean loss.",
         ),
         Mistake(
             lambda weight, gradients: gradients.mean(0).abs(),

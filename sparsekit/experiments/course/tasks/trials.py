@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from numbers import Real
 from typing import Any, ClassVar
 
 from sparsekit.experiments.course import arena
@@ -55,7 +54,7 @@ class Trial(Exercise):
             return self.open()
         if kind == "error":
             return self.wrong(f"Your answer raises {value}.")
-        if not isinstance(value, Real) or isinstance(value, bool):
+        if not isinstance(value, int | float) or isinstance(value, bool):
             return self.wrong(f"{self.what.capitalize()} is a number, got {brief(value)}.")
         if not self.low <= value <= self.high:
             return self.wrong(f"{self.what.capitalize()} lies between {self.low:g} and {self.high:g}. {self.outside}")
