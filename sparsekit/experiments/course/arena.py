@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from sparsekit.experiments.population.feed import batches_of_all
 from sparsekit.experiments.population.fitting import obstacles_of_rule
 from sparsekit.experiments.population.training import Member, Population
 from sparsekit.experiments.recipes import digits_small
-from sparsekit.rules import Rule
+from sparsekit.rules import RigL, Rule
 from sparsekit.rules.base import check_rule
 
 EPOCHS = 60
@@ -42,6 +43,23 @@ class Score:
     def error(self) -> float:
         """The standard error of the mean."""
         return statistics.stdev(self.accuracies) / len(self.accuracies) ** 0.5
+
+
+def rigl(total_steps: int = STEPS) -> Rule:
+    """Return the rule to beat. RigL rewires every 25 steps here, until three quarters of the training."""
+    return RigL(stop=3 * total_steps // 4, every=25)
+
+
+def table_of(scores: Mapping[str, Score]) -> pd.DataFrame:
+    """Return scores as a table, the best rule first.
+
+    Example:
+        >>> table_of({"RigL": Score((91.0, 90.0)), "SET": Score((86.0, 80.0))}).index.tolist()
+        ['RigL', 'SET']
+    """
+    ranked = sorted(scores.items(), key=lambda item: -item[1].mean)
+    rows = {name: {"of 100 digits": one.mean, "standard error": one.error} for name, one in ranked}
+    return pd.DataFrame.from_dict(rows, orient="index").round(1)
 
 
 def compete(
