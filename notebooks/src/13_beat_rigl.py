@@ -32,7 +32,8 @@ widgets.NetworkView(opponent, digits())
 
 # %% tags=["nbval-ignore-output"] jupyter={"source_hidden": true}
 guess = widgets.Predict(
-    "RigL has spent 35 rewirings on placing its 293 connections. How many of them lie on no path from a pixel to a digit?",
+    "RigL has spent 35 rewirings on placing its 293 connections. How many of them lie on no path from a pixel to a "
+    "digit?",
     ["none, since RigL would drop them", "about 20", "about 80", "more than half"],
 )
 guess
@@ -74,9 +75,9 @@ assert scores["fixed at random"].mean < scores["SET"].mean < scores["RigL"].mean
 #
 # ## How to write a rule
 #
-# Next you need a way to change RigL. A **drop score** is a number for each existing connection, and the connections with
-# the lowest scores are dropped. RigL's own score is the magnitude `view.values.abs()`. A **grow score** is a number for
-# each candidate, and the highest are grown. Here is a rule that drops at random instead.
+# Next you need a way to change RigL. A **drop score** is a number for each existing connection, and the lowest are
+# dropped. RigL's own score is the magnitude `view.values.abs()`. A **grow score** is a number for each candidate, and
+# the highest are grown. Here is a rule that drops at random instead.
 
 
 # %%
@@ -125,8 +126,8 @@ else:
     print(table_of(scores))
 
 # %% [markdown]
-# When your rule is ahead, let the check train it from eight **hidden seeds**. It compares your networks with RigL's from
-# the same seeds. You win if the mean difference is beyond chance, as in all claims of this course. You may open three
+# When your rule is ahead, let the check train it from eight **hidden seeds**. It compares your networks with RigL's
+# from the same seeds. You win if the mean difference is beyond chance, as in all claims of this course. You may open three
 # hints, one after the other.
 
 # %% tags=["nbval-ignore-output"]
@@ -190,8 +191,8 @@ widgets.check(my_rule)
 # ## Check yourself
 #
 # <details><summary>Why does RigL keep connections that lie on no path?</summary>
-# It drops the smallest magnitudes. A weight without a gradient shrinks by weight decay only, so a strong one stays above
-# the threshold for a long time.
+# It drops the smallest magnitudes. A weight without a gradient shrinks by weight decay only, so a strong one stays for
+# a long time.
 # </details>
 # <details><summary>Why is a gradient of zero no proof that a connection is useless?</summary>
 # A gradient belongs to one batch. A unit that answers to none of its 64 images gives zero gradients as well, although
