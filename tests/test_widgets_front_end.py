@@ -18,10 +18,12 @@ from sparsekit.widgets import Curve, MaskTiles, TopologyFilm, colours, mask_enco
 from sparsekit.widgets.base import STATIC, load_script, load_style
 from sparsekit.widgets.film import frame_rgba
 from sparsekit.widgets.mask_deltas import write_gaps
+from sparsekit.widgets.network_view import PARTS, SCRIPTS
 
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NODE is None, reason="node is missing, but the browser tests check the same, slowly")
 MODULES = ("controls", "curve", "film", "mask_tiles", "table")
+NETWORK = (*SCRIPTS, *PARTS)
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def test_every_module_is_one_that_a_browser_can_read(node, name):
 
 
 def test_every_script_belongs_to_a_widget():
-    assert {path.stem for path in STATIC.glob("*.js")} == {*MODULES, "shared", "mask_deltas"}
+    assert {path.stem for path in STATIC.glob("*.js")} == {*MODULES, *NETWORK, "shared", "mask_deltas"}
 
 
 @pytest.mark.parametrize("shape", [(5, 8), (5, 13), (7, 3), (1, 64), (9, 1)])

@@ -17,6 +17,8 @@ from sparsekit.widgets.landscape_explorer import LandscapeExplorer
 from sparsekit.widgets.live import Control, Run, Snapshot, live_training
 from sparsekit.widgets.live_speed import live_speed
 from sparsekit.widgets.mask_tiles import LayerTable, MaskTiles
+from sparsekit.widgets.network_film import NetworkFilm, film_of
+from sparsekit.widgets.network_view import NetworkView
 from sparsekit.widgets.panel import LivePanel
 from sparsekit.widgets.ranked import RankedScores
 from sparsekit.widgets.rendering import StaticImage
@@ -40,6 +42,8 @@ __all__ = [
     "LivePanel",
     "MaskExplorer",
     "MaskTiles",
+    "NetworkFilm",
+    "NetworkView",
     "Predict",
     "RankedScores",
     "RulePicker",
@@ -53,6 +57,7 @@ __all__ = [
     "TrickPicker",
     "Verdict",
     "check",
+    "film_of",
     "live_speed",
     "live_training",
     "own_best",
