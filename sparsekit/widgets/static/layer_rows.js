@@ -30,6 +30,19 @@ export const shareText = value => {
 /** Colours of a canvas by token, where index 0 is a position without a connection. */
 export const inks = (element, names) => Uint32Array.from(names.map(name => rgba(token(element, name) || '#888888')));
 
+/** Return a colour between two, as a canvas stores it. */
+export function blend(from, to, part = 0.5) {
+  const [low, high] = [from, to].map(colour => parseInt((colour || '#888888').slice(1), 16));
+  const mix = shift => Math.round(((low >> shift) & 255) * (1 - part) + ((high >> shift) & 255) * part);
+  return ((255 << 24) | (mix(0) << 16) | (mix(8) << 8) | mix(16)) >>> 0;
+}
+
+/** Cut one array into the layers that lie in it one after the other. */
+export function cut(array, layers) {
+  let from = 0;
+  return layers.map(({ rows, cols }) => array.subarray(from, (from += rows * cols)));
+}
+
 /** Build one figure per layer, with a canvas of one pixel per position. */
 export function layerTiles(layers) {
   return layers.map(layer => {

@@ -127,12 +127,6 @@ function render({ model, el }) {
   return () => { stopTheme(); dial.stop(); };
 }
 
-/** Cut one array into the layers that lie in it one after the other. */
-export function cut(array, layers) {
-  let from = 0;
-  return layers.map(({ rows, cols }) => array.subarray(from, (from += rows * cols)));
-}
-
 /** Make the image of the inputs, or nothing where they are no image. */
 function inputMap([rows, cols]) {
   if (!rows) return null;
@@ -145,12 +139,8 @@ function inputMap([rows, cols]) {
 
 /** Paint numbers as ink on paper, the largest darkest. */
 function paintHeat(map, numbers, most, element) {
-  const from = parseInt((token(element, 'surface') || '#ffffff').slice(1), 16), to = parseInt((token(element, 'ink') || '#000000').slice(1), 16);
-  const mix = (shift, part) => Math.round(((from >> shift) & 255) * (1 - part) + ((to >> shift) & 255) * part);
-  const table = Uint32Array.from({ length: most + 1 }, (_, number) => {
-    const part = Math.sqrt(number / most);
-    return ((255 << 24) | (mix(0, part) << 16) | (mix(8, part) << 8) | mix(16, part)) >>> 0;
-  });
+  const paper = token(element, 'surface'), ink = token(element, 'ink');
+  const table = Uint32Array.from({ length: most + 1 }, (_, number) => blend(paper, ink, Math.sqrt(number / most)));
   for (let at = 0; at < numbers.length; at++) map.pixels[at] = table[numbers[at]];
   map.show();
 }
