@@ -9,8 +9,9 @@ from sparsekit.widgets.curve import Curve
 from sparsekit.widgets.diversity_map import DiversityMap
 from sparsekit.widgets.exercises import Check, Predict, Verdict
 from sparsekit.widgets.explorer import MaskExplorer
-from sparsekit.widgets.figure_explorer import FigureExplorer, GuidanceExplorer
+from sparsekit.widgets.figure_explorer import FigureExplorer
 from sparsekit.widgets.film import TopologyFilm
+from sparsekit.widgets.guidance_explorer import GuidanceExplorer
 from sparsekit.widgets.landscape_explorer import LandscapeExplorer
 from sparsekit.widgets.live import Control, Run, Snapshot, live_training
 from sparsekit.widgets.live_speed import live_speed

@@ -7,14 +7,8 @@ from typing import Any, ClassVar
 import ipywidgets
 from matplotlib.axes import Axes
 
-from sparsekit.analysis import guidance, sampled_ratio_expected
-from sparsekit.plots import plot_guidance
-from sparsekit.plots.canvas import plain
-from sparsekit.rewiring.capture import LayerView
-from sparsekit.rules import Guided
-from sparsekit.utils.registry import get, names
 from sparsekit.widgets.base import StaticPreview
-from sparsekit.widgets.controls import Controls, Field, options_of
+from sparsekit.widgets.controls import Controls, Field
 from sparsekit.widgets.rendering import StaticImage
 
 
@@ -101,52 +95,6 @@ class FigureExplorer(StaticPreview):
 
     def _widget(self) -> ipywidgets.VBox:
         return self.view
-
-
-class GuidanceExplorer(FigureExplorer):
-    """See where guided sampling draws its candidates in a layer, and how many of the largest gradients it meets.
-
-    Args:
-        views: the layers as a rule sees them after a captured backward pass.
-        layer: which to show first, or None for the first.
-        guide: what guides at first, one of `names("candidates")`.
-        fraction: share of the connections to grow.
-        seed: of the draws.
-
-    Raises:
-        ValueError: if there is no such layer.
-    """
-
-    def __init__(
-        self,
-        views: Mapping[str, LayerView],
-        *,
-        layer: str | None = None,
-        guide: str = "uniform",
-        fraction: float = 0.2,
-        seed: int = 0,
-    ):
-        self._views, self._fraction, self._seed = dict(views), fraction, seed
-        guides = [name for name in names("candidates") if issubclass(get("candidates", name), Guided)]
-        fields = [
-            Field(name="layer", kind="choice", label="Layer", options=options_of(list(views))),
-            Field(name="guide", kind="choice", label="Guide", options=options_of(guides)),
-            Field(name="subset", kind="range", label="Subset", low=0.1, high=4, step=0.1),
-        ]
-        values = {"layer": layer or next(iter(views), ""), "guide": guide, "subset": 1.0}
-        super().__init__(self._draw_layer, fields, values, title="How candidates are drawn")
-
-    def _draw_layer(self, layer: str, guide: str, subset: float) -> Axes:
-        if layer not in self._views:
-            raise ValueError(f"layer must be one of {', '.join(self._views) or '(none)'}, got {layer!r}")
-        view = self._views[layer]
-        sample = guidance(view, get("candidates", guide)(subset=subset), fraction=self._fraction, seed=self._seed)
-        ratio = sample.candidates.count / max(1, sample.topology.count)
-        chance = sampled_ratio_expected(sample.topology.density, subset) if sample.topology.count else 0.0
-        ax = plot_guidance(sample)
-        title = f"{layer}, {guide}: |S| / |A| = {ratio:.2f} (uniform draws: {chance:.2f}), recall {sample.recall:.0%}"
-        ax.set_title(plain(title), fontsize=10, loc="left", y=1.18)  # above the input probabilities
-        return ax
 
 
 def _as_wide_as(ax: Axes) -> ipywidgets.Layout:

@@ -58,7 +58,7 @@ export function chartDial(name, height, move) {
       const points = line.points.map(([x, y]) => [toX(x), toY(y)]), kind = line.chosen ? 'sk-chosen' : 'sk-other';
       return [svg('path', { class: `sk-line ${kind}`, d: pathOf(points), 'stroke-dasharray': line.dash }),
         ...(line.dots ? points.map(([x, y]) => svg('circle', { class: `sk-dot ${kind}`, cx: x, cy: y, r: line.chosen ? 3 : 2 })) : []),
-        svg('text', { class: kind, x: Math.min(ends[index][0] + 10, frame.clientWidth - CHART_EDGE.right + 8), y: heights[index] + 4 }, line.name)];
+        svg('text', { class: kind, x: Math.min(ends[index][0] + 10, frame.clientWidth - CHART_EDGE.right + 8), y: heights[index] + 4 }, points.length > 1 ? line.name : '')];
     });
   }
   function handle() {

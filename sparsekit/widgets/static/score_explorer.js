@@ -89,7 +89,7 @@ function render({ model, el }) {
     body.setAttribute('aria-busy', String(!facts));
     drawDial(facts?.useful ?? null);
     line.textContent = problem || (isGone ? 'The kernel was restarted. What was computed stays here, and the cell must run again for more.'
-      : `${grouped(count)} of ${grouped(total)} masks are computed. Dark connections lie on a path from an input to an output, grey ones on none.`);
+      : `${grouped(count)} of ${grouped(total)} masks are computed. Connections in ink lie on a path from an input to an output, grey ones on none.`);
     main.textContent = START[state] ?? 'Done';
     main.disabled = isGone || !(state in START);
     stop.disabled = isGone || !['running', 'paused'].includes(state);
