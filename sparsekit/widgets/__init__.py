@@ -13,14 +13,16 @@ from sparsekit.widgets.figure_explorer import FigureExplorer
 from sparsekit.widgets.film import TopologyFilm
 from sparsekit.widgets.guidance_explorer import GuidanceExplorer
 from sparsekit.widgets.landscape_explorer import LandscapeExplorer
-from sparsekit.widgets.live import Control, Run, Snapshot, live_training
+from sparsekit.widgets.live import Run, Snapshot
 from sparsekit.widgets.live_speed import live_speed
+from sparsekit.widgets.live_training import live_training
 from sparsekit.widgets.mask_tiles import LayerTable, MaskTiles
 from sparsekit.widgets.panel import LivePanel
 from sparsekit.widgets.ranked import RankedScores
 from sparsekit.widgets.rendering import StaticImage
 from sparsekit.widgets.score_explorer import ScoreExplorer
 from sparsekit.widgets.settings_picker import RulePicker, SettingsPicker, TrickPicker
+from sparsekit.widgets.steering import Control
 from sparsekit.widgets.ticket_lab import TicketLab
 
 __all__ = [

@@ -14,6 +14,7 @@ from sparsekit.utils.registry import names
 from sparsekit.widgets import mask_encoding, rendering
 from sparsekit.widgets.base import FrontEndWidget, load_script
 from sparsekit.widgets.mask_encoding import LayerFacts, PackedMask
+from sparsekit.widgets.mask_tiles import layer_dicts
 from sparsekit.widgets.ranked import RankedScores, Shapes
 from sparsekit.widgets.rendering import StaticImage
 from sparsekit.widgets.sharing import read_state
@@ -98,7 +99,7 @@ class MaskExplorer(FrontEndWidget):
         shapes, allocations = self._ranked.shapes, names("allocation")
         densities = _stops(shapes, allocations, asked)
         super().__init__(
-            layers=_layer_dicts(shapes),
+            layers=layer_dicts(shapes, _tile_size),
             ranks=[{"name": name, "bytes": self._ranked.rank_bytes(name)} for name in self._ranked.names],
             allocations=allocations,
             densities=densities,
@@ -210,17 +211,12 @@ def _count_bytes(shapes: Shapes, allocations: Iterable[str], densities: Iterable
     return np.array(counts, dtype="<i4").tobytes()
 
 
-def _layer_dicts(shapes: Shapes) -> list[dict]:
-    return [_layer_dict(name, shape) for name, shape in shapes.items()]
-
-
-def _layer_dict(name: str, shape: tuple[int, ...]) -> dict:
-    rows, cols = shape[0], math.prod(shape) // shape[0]
+def _tile_size(rows: int, cols: int) -> tuple[int, int]:
+    """Return the pixels of a layer, which are one for each position up to a limit, and more if it is small."""
+    if max(rows, cols) <= 256:
+        return mask_encoding.tile_size(rows, cols, 256)
     scale = min(1.0, MAX_TILE / max(rows, cols))
-    tile = mask_encoding.tile_size(rows, cols, 256) if max(rows, cols) <= 256 else (cols * scale, rows * scale)
-    width, height = (max(28, round(side)) for side in tile)
-    text = mask_encoding.shape_text(shape)
-    return {"name": name, "text": text, "rows": rows, "cols": cols, "inputs": shape[1], "width": width, "height": height}
+    return max(28, round(cols * scale)), max(28, round(rows * scale))
 
 
 def _square(shape: tuple[int, ...]) -> tuple[int, ...]:

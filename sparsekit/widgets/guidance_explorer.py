@@ -152,5 +152,3 @@ def _num_draws(topology: LayerTopology, subset: float) -> int:
 
 def _int_bytes(positions: Tensor) -> bytes:
     return positions.cpu().numpy().astype("<i4").tobytes()
-
-

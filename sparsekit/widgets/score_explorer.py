@@ -16,6 +16,7 @@ from sparsekit.utils.registry import names
 from sparsekit.widgets import mask_encoding, rendering
 from sparsekit.widgets.base import FrontEndWidget, load_script
 from sparsekit.widgets.live import Run, Snapshot
+from sparsekit.widgets.mask_tiles import layer_dicts
 from sparsekit.widgets.rendering import StaticImage
 from sparsekit.widgets.sharing import read_state
 
@@ -94,7 +95,7 @@ class ScoreExplorer(FrontEndWidget):
         self._first = {(choice["score"], choice["halving"]): first}
         self.run = Run(self._prune_all(model, settings, halvings), total=len(self.scores) * (halvings + 1))
         super().__init__(
-            layers=[_layer_dict(name, shape) for name, shape in first.topology.shapes.items()],
+            layers=layer_dicts(first.topology.shapes, lambda rows, cols: mask_encoding.tile_size(rows, cols, 192)),
             score_names=list(self.scores),
             halvings=halvings,
             choice=choice,
@@ -166,7 +167,8 @@ class ScoreExplorer(FrontEndWidget):
         """Hand the browser all that is known. The run and the buttons come on different threads."""
         with self._lock, self.hold_sync():
             known = list(self._known().items())
-            if run.state != "running" or len(known) >= len(self.facts) + len(self.scores):  # few messages, as each is long
+            is_much = len(known) >= len(self.facts) + len(self.scores)  # we send few messages, because each is long
+            if run.state != "running" or is_much:
                 self.facts = [_facts_of(key, one) for key, one in known]
                 self.bits = b"".join(_planes(one.topology) + _planes(one.effective) for _, one in known)
             problem = "" if run.error is None else f"{type(run.error).__name__}: {run.error}"
@@ -197,10 +199,3 @@ def _planes(topology: Topology) -> bytes:
 def _facts_of(key: Key, one: Pruning) -> dict:
     on_path = [layer.count for layer in one.effective.values()]
     return {"score": key[0], "halving": key[1], "useful": one.useful, "on_path": on_path, "empty": list(one.empty)}
-
-
-def _layer_dict(name: str, shape: tuple[int, ...]) -> dict:
-    rows, cols = shape[0], int(np.prod(shape[1:]))
-    width, height = mask_encoding.tile_size(rows, cols, 192)
-    text = mask_encoding.shape_text(shape)
-    return {"name": name, "text": text, "rows": rows, "cols": cols, "inputs": shape[1], "width": width, "height": height}

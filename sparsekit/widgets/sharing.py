@@ -4,6 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+import traitlets as t
+
+from sparsekit.widgets import rendering
+from sparsekit.widgets.base import FrontEndWidget, load_script
+from sparsekit.widgets.rendering import StaticImage
+
 Value = str | int | float
 
 
@@ -34,7 +40,9 @@ def read_state(text: str, defaults: Mapping[str, Value]) -> dict[str, Any]:
     values = dict(defaults)
     for name, value in parse_qsl(text, keep_blank_values=True):
         if name not in defaults:
-            raise ValueError(f"state must name some of {', '.join(defaults)}, got {name!r}. Copy it from a widget again")
+            raise ValueError(
+                f"state must name some of {', '.join(defaults)}, got {name!r}. Copy it from a widget again"
+            )
         values[name] = _as_type_of(defaults[name], name, value)
     return values
 
@@ -44,3 +52,31 @@ def _as_type_of(default: Value, name: str, text: str) -> Value:
         return type(default)(text)
     except ValueError:
         raise ValueError(f"{name} must be a number, got {text!r}. Copy the state from a widget again") from None
+
+
+class CopyCode(FrontEndWidget):
+    """A button copies the code of a widget that is made of several.
+
+    Args:
+        code: a cell, in which `{state}` stands for the state.
+        values: the settings of the state.
+
+    Example:
+        >>> CopyCode('LivePanel(run, state="{state}")', {"every": 25})
+        LivePanel(run, state="every=25")
+    """
+
+    _esm = load_script("shared", "copy_code", "copy_button")
+    code = t.Unicode("").tag(sync=True)
+    values = t.Dict().tag(sync=True)
+
+    def __init__(self, code: str, values: Mapping[str, Value]):
+        super().__init__(code=code, values=dict(values))
+
+    def sentence(self) -> str:
+        """Return the code."""
+        return self.code.replace("{state}", write_state(self.values))
+
+    def snapshot(self) -> StaticImage:
+        """Write the code as text."""
+        return StaticImage(rendering.png(rendering.text(self.sentence().splitlines() or [""])), self.sentence())
