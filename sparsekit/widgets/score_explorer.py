@@ -170,7 +170,7 @@ class ScoreExplorer(FrontEndWidget):
             is_much = len(known) >= len(self.facts) + len(self.scores)  # we send few messages, because each is long
             if run.state != "running" or is_much:
                 self.facts = [_facts_of(key, one) for key, one in known]
-                self.bits = b"".join(_planes(one.topology) + _planes(one.effective) for _, one in known)
+                self.bits = b"".join(planes(one.topology) + planes(one.effective) for _, one in known)
             problem = "" if run.error is None else f"{type(run.error).__name__}: {run.error}"
             self.progress = {"state": run.state, "count": run.count, "total": run.total, "problem": problem}
 
@@ -191,7 +191,7 @@ def _check(choice: Mapping[str, Any], scores: Mapping[str, Score], halvings: int
         raise ValueError(f"halving must lie in [0, {halvings}], got {halving}. Raise halvings")
 
 
-def _planes(topology: Topology) -> bytes:
+def planes(topology: Topology) -> bytes:
     """Return the masks of all layers as one row of bits."""
     return np.packbits(np.concatenate([layer.mask().flatten().numpy() for layer in topology.values()])).tobytes()
 

@@ -41,7 +41,8 @@ REACT = """async ([dial, stage, keys]) => {
   for (const key of keys) {
     const start = performance.now();
     const shown = new Promise(done => { // the frame after the drawing begins when the drawing is on the screen
-      const watcher = new MutationObserver(() => { watcher.disconnect(); requestAnimationFrame(() => done(performance.now() - start)); });
+      const finish = () => { watcher.disconnect(); requestAnimationFrame(() => done(performance.now() - start)); };
+      const watcher = new MutationObserver(finish);
       watcher.observe(stage, { attributes: true, attributeFilter: ['data-seq'] });
     });
     dial.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
@@ -50,7 +51,9 @@ REACT = """async ([dial, stage, keys]) => {
   }
   return times;
 }"""
-EXECUTE = """code => { window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code }); }"""
+EXECUTE = (
+    """code => { window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code }); }"""
+)
 SHUT_DOWN = "() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()"
 HEIGHT = """() => Math.max(...[...document.querySelectorAll('.jp-WindowedPanel-outer')].map(e => e.scrollHeight))"""
 

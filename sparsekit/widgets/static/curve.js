@@ -26,9 +26,10 @@ export function rangeOf(arrays) {
 
 /** Return the ends of an axis that begins at 0, unless numbers lie below, and that never shrinks from its old ends. */
 export function growingEnds(arrays, old) {
-  const [low, high] = rangeOf(arrays), power = 10 ** Math.floor(Math.log10(Math.max(high, 1e-9)));
+  const finite = arrays.flatMap(values => [...values].filter(Number.isFinite));
+  const low = Math.min(0, ...finite), high = Math.max(0, ...finite), power = 10 ** Math.floor(Math.log10(high || 1));
   const round = [1, 1.5, 2, 3, 5, 8, 10].find(k => k * power >= high * 0.999) * power;
-  return [Math.min(low < 0 ? low : 0, old?.[0] ?? 0), Math.max(high > 0 ? round : 0, old?.[1] ?? 0) || 1];
+  return [Math.min(low, old?.[0] ?? 0), Math.max(high && round, old?.[1] ?? 0) || 1];
 }
 
 /** Return a line's exponential moving average, without the pull of its start. Gaps stay gaps. */
@@ -74,8 +75,7 @@ function drawLine(pen, xs, ys, to) {
 /** Draw rewirings as ticks on the axis, and moved dials as flags with a name. */
 function drawEvents(pen, size, marks, flags, to, colours) {
   const bottom = size.height - EDGE.bottom, step = Math.max(1, Math.ceil(marks.length / 200));
-  pen.strokeStyle = colours.ink; pen.lineWidth = 1;
-  pen.beginPath();
+  pen.strokeStyle = colours.ink; pen.lineWidth = 1; pen.beginPath();
   marks.forEach((x, index) => { if (index % step === 0) { pen.moveTo(to.x(x), bottom); pen.lineTo(to.x(x), bottom + 6); } });
   pen.stroke();
   pen.textBaseline = 'top'; pen.setLineDash([2, 3]);
@@ -88,8 +88,7 @@ function drawEvents(pen, size, marks, flags, to, colours) {
 }
 
 function drawLines(pen, size, lines, looks, to, colourOf) {
-  pen.save();
-  pen.beginPath(); pen.rect(EDGE.left - 2, EDGE.top - 3, size.width - EDGE.left - EDGE.right + 5, size.height - EDGE.top - EDGE.bottom + 5); pen.clip();
+  pen.save(); pen.beginPath(); pen.rect(EDGE.left - 2, EDGE.top - 3, size.width - EDGE.left - EDGE.right + 5, size.height - EDGE.top - EDGE.bottom + 5); pen.clip();
   pen.lineJoin = pen.lineCap = 'round';
   const drawn = lines.map((line, index) => {
     const look = looks[index % looks.length], isNoisy = line.xs.length > ENOUGH_TO_SMOOTH && !line.past;
@@ -101,8 +100,7 @@ function drawLines(pen, size, lines, looks, to, colourOf) {
     if (isNoisy) drawLine(pen, line.xs, ys, to);
     return { name: line.name, x: line.xs.at(-1), y: ys.at(-1), past: line.past, colour: pen.strokeStyle };
   });
-  pen.restore();
-  return drawn.filter(({ y, past }) => Number.isFinite(y) && !past);
+  pen.restore(); return drawn.filter(({ y, past }) => Number.isFinite(y) && !past);
 }
 
 /** Write each line's name where it ends, with its colour as a dot, because the text itself is ink. */
