@@ -17,6 +17,7 @@ from sparsekit.topology.selection import draw_distinct, random_topology
 from sparsekit.widgets import Curve, MaskExplorer, MaskTiles, TopologyFilm, colours, mask_encoding, score_explorer
 from sparsekit.widgets.base import STATIC, load_script, load_style
 from sparsekit.widgets.film import frame_rgba
+from sparsekit.widgets.frames import key_of
 from sparsekit.widgets.mask_deltas import write_gaps
 from sparsekit.widgets.sharing import read_state
 
@@ -28,6 +29,7 @@ NEEDS = {  # what travels in front of each widget's module, after `shared`
     "copy_button": ("copy_code",),
     "curve": ("chart_dial",),
     "film": ("mask_deltas",),
+    "frames": (),
     "guidance_explorer": EXPLORER,
     "mask_explorer": (*EXPLORER, "input_map"),
     "mask_tiles": (),
@@ -314,3 +316,8 @@ def test_a_rewired_layer_shows_what_was_born_and_what_was_dropped(node):
     m.paintChange(pixels, new Uint8Array([0b11000000]), new Uint8Array([0b10100000]), 1, 4, [0, 1, 2, 3]);
     say([...pixels]);"""
     assert node(("shared", "mask_tiles"), None, lines) == [1, 2, 3, 0]
+
+
+@pytest.mark.parametrize("values", [{"power": 2.0, "colour": "red"}, {"b": 0.25, "a": True}, {"level": 4}])
+def test_browser_and_python_name_a_setting_alike(node, values):
+    assert node(("shared", "frames"), values, "say(m.keyOfValues(data));") == key_of(values)
