@@ -34,7 +34,7 @@ export function growingEnds(arrays, old) {
 
 /** Return a line's exponential moving average, without the pull of its start. Gaps stay gaps. */
 export function smoothed(values) {
-  const keep = 1 - 1 / Math.max(1, values.length / 25);
+  const keep = 1 - 1 / Math.max(1, values.length / 40);
   let sum = 0, weight = 0;
   return Float32Array.from(values, value => {
     if (!Number.isFinite(value)) return value;
