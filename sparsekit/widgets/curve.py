@@ -7,6 +7,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from sparsekit.plots.canvas import plain
 from sparsekit.plots.colours import DASH_DOT, DASHED, DOTTED, SOLID, Style, styles_of
@@ -14,10 +15,12 @@ from sparsekit.plots.palette import LIGHT
 from sparsekit.widgets import colours, rendering
 from sparsekit.widgets.base import FrontEndWidget, load_script
 from sparsekit.widgets.rendering import StaticImage
+from sparsekit.widgets.stills import smoothed
 
 MAX_POINTS = 1_000  # the chart has fewer pixels, so more points would be sent but not seen
 Numbers = Sequence[float] | np.ndarray
 Line = tuple[Numbers, Numbers]
+ENOUGH_TO_SMOOTH = 30  # points, as in `curve.js`
 LOOKS = [{"colour": "soft" if number else "ink", "dash": list(dash)} for number, dash in enumerate(colours.DASHES)]
 DASHES_OF = {SOLID: (), DASHED: (6, 3), DOTTED: (2, 2), DASH_DOT: (8, 3, 2, 3)}  # in CSS pixels, as in matplotlib
 
@@ -117,14 +120,21 @@ class Curve(FrontEndWidget):
     def figure(self) -> Figure:
         """Return the chart as a figure that belongs to the caller."""
         figure = Figure(figsize=(self.width / 100, self.height / 100), dpi=100, layout="constrained")
-        axes = figure.add_subplot(xlabel=plain(self.x_label), ylabel=plain(self.y_label))
+        axes = figure.add_subplot(xlabel=plain(self.x_label))
+        axes.set_title(plain(self.y_label), loc="left", fontsize=10, fontweight="semibold")
         for (name, line), look in zip(self._lines.items(), self.looks * 9, strict=False):
             style = (0, tuple(look["dash"])) if look["dash"] else "solid"
             colour = LIGHT.get(look["colour"], look["colour"])
-            axes.plot(*line, color=colour, linestyle=style, label=plain(name), solid_joinstyle="round")
+            is_noisy = len(line[0]) > ENOUGH_TO_SMOOTH
+            if is_noisy:
+                axes.plot(*line, color=colour, linewidth=0.8, alpha=0.25)
+            values = smoothed(line[1]) if is_noisy else line[1]
+            axes.plot(line[0], values, color=colour, linestyle=style, label=plain(name), linewidth=2)
         axes.set(**{name: tuple(ends) for name, ends in (("xlim", self.x_ends), ("ylim", self.y_ends)) if ends})
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)
+        if self.y_ends == [0, 1]:
+            axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
         for flag in self.flags:
             axes.axvline(flag["x"], color=LIGHT["soft"], linewidth=1, linestyle=":")
         if self._lines:

@@ -18,6 +18,7 @@ from sparsekit.widgets.mask_tiles import layer_dicts
 from sparsekit.widgets.ranked import RankedScores, Shapes
 from sparsekit.widgets.rendering import StaticImage
 from sparsekit.widgets.sharing import read_state
+from sparsekit.widgets.stills import curve_rgba
 
 PRESETS: dict[str, dict[str, Any]] = {
     "Try 90 %": {"density": 0.1},
@@ -91,19 +92,15 @@ class MaskExplorer(FrontEndWidget):
         state: str = "",
     ):
         self._ranked, self._accuracy = RankedScores(scores), accuracy
-        settings = {"density": density, "allocation": allocation, "score": score or self._ranked.names[0]}
-        settings = read_state(state, settings)
+        self._still_points: dict[tuple[float, str, str], float] = {}
+        first = {"density": density, "allocation": allocation, "score": score or self._ranked.names[0]}
+        settings = read_state(state, first)
         buttons = [{"text": text, **one} for text, one in (PRESETS if presets is None else presets).items()]
         asked = [settings["density"], *(one["density"] for one in buttons if "density" in one)]
         self._ranked.packed_masks_at(**settings)  # because settings that cannot be are refused before anything is shown
-        shapes, allocations = self._ranked.shapes, names("allocation")
-        densities = _stops(shapes, allocations, asked)
+        shapes, densities = self._ranked.shapes, _stops(self._ranked.shapes, asked)
         super().__init__(
-            layers=layer_dicts(shapes, _tile_size),
-            ranks=[{"name": name, "bytes": self._ranked.rank_bytes(name)} for name in self._ranked.names],
-            allocations=allocations,
-            densities=densities,
-            counts=_count_bytes(shapes, allocations, densities),
+            **self._data(densities),
             choice=settings,
             presets=buttons,
             measures=accuracy is not None,
@@ -111,6 +108,17 @@ class MaskExplorer(FrontEndWidget):
         )
         self._measure()
         self.observe(self._on_choice, "choice")
+
+    def _data(self, densities: list[float]) -> dict[str, Any]:
+        """Return what the browser needs to make any mask."""
+        shapes, allocations = self._ranked.shapes, names("allocation")
+        return {
+            "layers": layer_dicts(shapes, _tile_size),
+            "ranks": [{"name": name, "bytes": self._ranked.rank_bytes(name)} for name in self._ranked.names],
+            "allocations": allocations,
+            "densities": densities,
+            "counts": _count_bytes(shapes, allocations, densities),
+        }
 
     def masks_at(self, density: float, allocation: str, score: str) -> Topology:
         """Return the topology for any settings, whatever the figure shows."""
@@ -166,10 +174,30 @@ class MaskExplorer(FrontEndWidget):
         accuracy = "" if self.accuracy is None else f", {self.accuracy:.1%} correct"
         parts = [
             rendering.text([self.sentence().partition(":")[0] + accuracy], bold=1),
+            *self._still_curves(),
             rendering.tiles(masks, [mask_encoding.caption(one) for one in facts]),
             rendering.columns(table),
         ]
         return StaticImage(rendering.png(rendering.stack(parts)), self.sentence())
+
+    def _still_curves(self) -> list[rendering.Rgba]:
+        """Draw what was measured, and for the score that is shown also the densities that readers ask for."""
+        if self._accuracy is None or self.accuracy is None:
+            return []
+        kind = self.choice["allocation"], self.choice["score"]
+        for density in ROUND:
+            if (density, *kind) not in self._still_points:
+                self._still_points[density, *kind] = float(self._accuracy(self.masks_at(density, *kind)))
+        points = {(one["density"], one["allocation"], one["score"]): one["accuracy"] for one in self.measured}
+        lines: dict[str, list[tuple[float, float]]] = {}
+        for (density, allocation, score), accuracy in {**self._still_points, **points}.items():
+            if allocation == self.choice["allocation"]:
+                lines.setdefault(score, []).append((density, accuracy))
+        lines = {score: sorted(line, reverse=True) for score, line in lines.items()}
+        ticks = {density: f"{100 * (1 - density):g} %" for density in (1, *ROUND, MIN_DENSITY)}
+        point = (self.density, self.accuracy)
+        names_of_axes = {"x": "sparsity", "y": "test accuracy"}
+        return [curve_rgba(lines, self.choice["score"], point, ticks=ticks, is_log=True, **names_of_axes)]
 
     def _masks(self) -> dict[str, PackedMask]:
         return self._ranked.packed_masks_at(**self.choice)
@@ -193,8 +221,8 @@ def _is_of(one: Mapping[str, Any], choice: Mapping[str, Any]) -> bool:
     return all(one[name] == choice[name] for name in ("density", "allocation", "score"))
 
 
-def _stops(shapes: Shapes, allocations: Iterable[str], asked: Iterable[float]) -> list[float]:
-    """Return the densities of the slider, from all connections to few, each of which every allocation can give."""
+def _stops(shapes: Shapes, asked: Iterable[float]) -> list[float]:
+    """Return the densities of the slider, from all connections to few, each of which leaves one at least."""
     grid = {round(float(density), 6) for density in np.geomspace(1, MIN_DENSITY, NUM_STOPS)}
     for density in asked:
         check_density(density)

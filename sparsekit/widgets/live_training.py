@@ -78,18 +78,16 @@ def live_training(
         current_topology, rule_control = topology, control if isinstance(control, Control) else Control(control)
         rng_scope = seeded_rng(generator(seed, "torch")) if draws_unasked(model) else nullcontext()
         for step, batch in enumerate(islice(batches, steps)):
-            rng, current = generator(seed, "rewire", step), _current_tricks(tricks)
+            rng, current, rule = generator(seed, "rewire", step), _current_tricks(tricks), rule_control.rule
             set_step(model, current, step, optimizer)
             step_loss = loss_at(current, loss_fn, model, step)
             with rng_scope:
-                rule = rule_control.rule
                 stats, update = train_step(model, optimizer, batch, step_loss, rule, step, rng, adaptor=adaptor)
             set_step(model, current, step + 1, optimizer)
             if update is not None and journal is not None:
                 journal.add(step, update)
             current_topology = current_topology if update is None else topology_of(model)
-            is_due = (step + 1) % measure_every == 0 or step + 1 == steps
-            extra = measure(model) if measure is not None and is_due else {}
+            extra = measure(model) if measure and ((step + 1) % measure_every == 0 or step + 1 == steps) else {}
             yield Snapshot(step, {"loss": stats.loss, "accuracy": stats.accuracy, **extra}, current_topology)
 
     return LiveSteps(snapshots(), topology)

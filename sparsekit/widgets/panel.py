@@ -68,23 +68,24 @@ class LivePanel(StaticPreview):
     ):
         self.run, self.control, self._x_label = run, control, x_label
         ends = (0, max(1, run.total - 1)) if run.total and x_label == "step" else ()
+        settings = {"x_label": x_label, "width": width, "methods": methods, "x_ends": ends}
         self.charts = {
-            names: Curve(title, x_label=x_label, width=width, methods=methods, x_ends=ends, y_ends=_y_ends(names))
-            for title, names in _titled(metrics).items()
+            names: Curve(title, y_ends=_y_ends(names), **settings) for title, names in _titled(metrics).items()
         }
-        self._flags: list[dict[str, Any]] = []
-        self.masks = MaskTiles() if masks else None
-        self._drawn_topology: Any = None
+        self.masks, self._drawn_topology = MaskTiles() if masks else None, None
         self._lock, self.is_closed = threading.Lock(), False
+        self._flags: list[dict[str, Any]] = []
         self.buttons = Controls(_button_fields(run), {"progress": 0, "state": "", "count": ""}, title="Training")
         self.headline = Controls([Field(name="title", kind="text", format="title")], {"title": ""}, title="Training")
         self._controls = controls_of(control)
         apply_state(state, self._controls)
         self.dials = dials_for(self._controls)
         self.copying = CopyCode(CODE, self.dials.values) if self.dials is not None else None
-        self.view = ipywidgets.VBox([part for part in self._parts() if part is not None])
-        for name in ("sk", "sk-stage", "sk-panel"):
-            self.view.add_class(name)
+        self.view = self._stage()
+        self._watch(run)
+
+    def _watch(self, run: Run) -> None:
+        """Follow the run, the buttons and the sliders, and the end of the widgets."""
         self.buttons.on_press(self._press)
         if self.dials is not None:
             self.dials.observe(self._on_dials, "values")
@@ -113,7 +114,7 @@ class LivePanel(StaticPreview):
     def snapshot(self) -> StaticImage:
         """Draw curves and masks as they are now."""
         charts = [rendering.figure_rgba(chart.figure()) for chart in self.charts.values()]
-        rows = [rendering.text([self._status()], bold=1)]
+        rows = [rendering.text([self._title(), self._status()], bold=1)]
         rows += [rendering.beside(charts[start : start + 2]) for start in range(0, len(charts), 2)]
         if self.masks is not None and self.masks.layers:
             rows.append(rendering.tiles(self.masks.packed_masks, self.masks.captions))
@@ -122,6 +123,12 @@ class LivePanel(StaticPreview):
     def _parts(self) -> list[Any]:
         row = ipywidgets.Box(list(self.charts.values()), layout=ipywidgets.Layout(flex_flow="row wrap"))
         return [self.headline, self.buttons, self.dials, row, self.masks, self.copying]
+
+    def _stage(self) -> ipywidgets.VBox:
+        view = ipywidgets.VBox([part for part in self._parts() if part is not None])
+        for name in ("sk", "sk-stage", "sk-panel"):  # the paper, the type and the colours of `style.css`
+            view.add_class(name)
+        return view
 
     def _title(self) -> str:
         """Say what the training has come to, with its number."""

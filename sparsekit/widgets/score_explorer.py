@@ -19,6 +19,7 @@ from sparsekit.widgets.live import Run, Snapshot
 from sparsekit.widgets.mask_tiles import layer_dicts
 from sparsekit.widgets.rendering import StaticImage
 from sparsekit.widgets.sharing import read_state
+from sparsekit.widgets.stills import curve_rgba
 
 Key = tuple[str, int]  # a score's name and how often the network is halved
 ACTIONS = {"ready": Run.start, "running": Run.pause, "paused": Run.resume}
@@ -90,17 +91,21 @@ class ScoreExplorer(FrontEndWidget):
         model, settings["batches"] = copy.deepcopy(model), list(settings.get("batches", ()))
         self._prunings: dict[Key, Pruning] = {}
         self._lock = threading.Lock()
-        first_score = {choice["score"]: self.scores[choice["score"]]}
-        (first,) = prunings(model, first_score, [0.5 ** choice["halving"]], **settings)
-        self._first = {(choice["score"], choice["halving"]): first}
+        shown, start = choice["score"], choice["halving"]
+        (first,) = prunings(model, {shown: self.scores[shown]}, [0.5**start], **settings)
+        self._first = {(shown, start): first}
         self.run = Run(self._prune_all(model, settings, halvings), total=len(self.scores) * (halvings + 1))
         super().__init__(
-            layers=layer_dicts(first.topology.shapes, lambda rows, cols: mask_encoding.tile_size(rows, cols, 192)),
+            layers=layer_dicts(first.topology.shapes, _tile_size),
             score_names=list(self.scores),
             halvings=halvings,
             choice=choice,
             presets=[{"text": text, **one} for text, one in (presets or {}).items()],
         )
+        self._listen()
+
+    def _listen(self) -> None:
+        """Follow the run and the buttons of the figure."""
         self._tell_browser(self.run)
         self.run.listen(self._tell_browser)
         self.on_msg(self._on_message)
@@ -145,12 +150,21 @@ class ScoreExplorer(FrontEndWidget):
 
     def snapshot(self) -> StaticImage:
         """Draw the masks as they are now."""
-        parts, one = [rendering.text([self.sentence()], bold=1)], self.pruning
+        parts, one = [rendering.text([self.sentence()], bold=1), self._still_curves()], self.pruning
         if one is not None:
             packed = mask_encoding.pack_topology(one.topology)
             facts = mask_encoding.all_facts(packed)
             parts.append(rendering.tiles(packed, [mask_encoding.caption(fact) for fact in facts]))
         return StaticImage(rendering.png(rendering.stack(parts)), self.sentence())
+
+    def _still_curves(self) -> rendering.Rgba:
+        known = {key: one.useful for key, one in self._known().items()}
+        steps = range(self.halvings + 1)
+        lines = {name: [(step, known[name, step]) for step in steps if (name, step) in known] for name in self.scores}
+        score, halving = self.choice["score"], self.choice["halving"]
+        point = (halving, known[score, halving]) if (score, halving) in known else None
+        ticks = {float(step): f"{2**step:,}×" for step in steps}
+        return curve_rgba(lines, score, point, ticks=ticks, x="compression", y="connections on a path")
 
     def _known(self) -> dict[Key, Pruning]:
         return {**self._first, **self._prunings}
@@ -177,6 +191,10 @@ class ScoreExplorer(FrontEndWidget):
     def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
         if isinstance(content, dict) and content.get("press") in ("main", "stop"):
             self.press(content["press"])
+
+
+def _tile_size(rows: int, cols: int) -> tuple[int, int]:
+    return mask_encoding.tile_size(rows, cols, 192)
 
 
 def _every_score() -> dict[str, Score]:
