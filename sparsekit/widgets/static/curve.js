@@ -26,8 +26,8 @@ export function rangeOf(arrays) {
 
 /** Return the ends of an axis that begins at 0, unless numbers lie below, and that never shrinks from its old ends. */
 export function growingEnds(arrays, old) {
-  const finite = arrays.flatMap(values => [...values].filter(Number.isFinite));
-  const low = Math.min(0, ...finite), high = Math.max(0, ...finite), power = 10 ** Math.floor(Math.log10(high || 1));
+  const finite = [0, ...arrays.flatMap(values => [...values].filter(Number.isFinite))];
+  const low = Math.min(...finite), high = Math.max(...finite), power = 10 ** Math.floor(Math.log10(high || 1));
   const round = [1, 1.5, 2, 3, 5, 8, 10].find(k => k * power >= high * 0.999) * power;
   return [Math.min(low, old?.[0] ?? 0), Math.max(high && round, old?.[1] ?? 0) || 1];
 }
@@ -46,8 +46,7 @@ export function smoothed(values) {
 function drawAxes(pen, size, ends, to, names, colours) {
   const right = size.width - EDGE.right, bottom = size.height - EDGE.bottom;
   const isShare = ends.y[0] === 0 && ends.y[1] === 1;
-  pen.lineWidth = 1; pen.fillStyle = colours.soft;
-  pen.textBaseline = 'middle'; pen.textAlign = 'right';
+  pen.lineWidth = 1; pen.fillStyle = colours.soft; pen.textBaseline = 'middle'; pen.textAlign = 'right';
   for (const tick of isShare ? [0, 0.5, 1] : ticks(...ends.y, 4)) {
     pen.strokeStyle = colours.line; pen.beginPath(); pen.moveTo(EDGE.left, to.y(tick)); pen.lineTo(right, to.y(tick)); pen.stroke();
     pen.fillText(isShare ? `${100 * tick} %` : String(tick), EDGE.left - 6, to.y(tick));
