@@ -121,7 +121,7 @@ class Curve(FrontEndWidget):
         """Return the chart as a figure that belongs to the caller."""
         figure = Figure(figsize=(self.width / 100, self.height / 100), dpi=100, layout="constrained")
         axes = figure.add_subplot(xlabel=plain(self.x_label))
-        axes.set_title(plain(self.y_label), loc="left", fontsize=10, fontweight="semibold")
+        axes.set_title(plain(self.y_label), loc="left", fontsize=10, fontweight="bold")
         for (name, line), look in zip(self._lines.items(), self.looks * 9, strict=False):
             style = (0, tuple(look["dash"])) if look["dash"] else "solid"
             colour = LIGHT.get(look["colour"], look["colour"])
