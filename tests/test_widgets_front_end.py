@@ -15,7 +15,7 @@ from sparsekit.rewiring.journal import Journal
 from sparsekit.rewiring.update import TopologyUpdate
 from sparsekit.topology.selection import draw_distinct, random_topology
 from sparsekit.widgets import Curve, MaskExplorer, MaskTiles, TopologyFilm, colours, mask_encoding, score_explorer
-from sparsekit.widgets.base import STATIC, load_script, load_style
+from sparsekit.widgets.base import STATIC, FrontEndWidget, load_script, load_style
 from sparsekit.widgets.film import frame_rgba
 from sparsekit.widgets.frames import key_of
 from sparsekit.widgets.mask_deltas import write_gaps
@@ -23,27 +23,16 @@ from sparsekit.widgets.sharing import read_state
 
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NODE is None, reason="node is missing, but the browser tests check the same, slowly")
-EXPLORER = ("chart_dial", "copy_code", "layer_rows")
-NEEDS = {  # what travels in front of each widget's module, after `shared`
-    "controls": (),
-    "copy_button": ("copy_code",),
-    "curve": ("chart_dial",),
-    "film": ("mask_deltas",),
-    "frames": (),
-    "guidance_explorer": EXPLORER,
-    "mask_explorer": (*EXPLORER, "input_map"),
-    "mask_tiles": (),
-    "score_explorer": EXPLORER,
-    "table": (),
-}
+EXPLORER = ("chart_dial", "copy_code", "layer_rows")  # what travels in front of every explorer's module
 
 
 @pytest.fixture
 def node(tmp_path):
     """Run lines of JavaScript over a widget's module, with `data` as input and `say(value)` as answer."""
 
-    def run(names: tuple[str, ...], data: object, lines: str) -> object:
-        (tmp_path / "module.mjs").write_text(load_script(*names), encoding="utf-8")
+    def run(script: str | tuple[str, ...], data: object, lines: str) -> object:
+        module = script if isinstance(script, str) else load_script(*script)
+        (tmp_path / "module.mjs").write_text(module, encoding="utf-8")
         (tmp_path / "data.json").write_text(json.dumps(data), encoding="utf-8")
         (tmp_path / "test.mjs").write_text(
             "import * as m from './module.mjs';\nimport { readFileSync } from 'node:fs';\n"
@@ -75,13 +64,19 @@ def journal():
     return journal
 
 
-@pytest.mark.parametrize("name", NEEDS)
-def test_every_module_is_one_that_a_browser_can_read(node, name):
-    assert node(("shared", *NEEDS[name], name), None, "say(typeof m.default.render);") == "function"
+def front_ends(base=FrontEndWidget):
+    """Return every widget class that has a script."""
+    return [one for child in base.__subclasses__() for one in (child, *front_ends(child)) if isinstance(one._esm, str)]
+
+
+@pytest.mark.parametrize("widget", front_ends(), ids=lambda widget: widget.__name__)
+def test_every_script_is_one_that_a_browser_can_read(node, widget):
+    assert node(widget._esm, None, "say(typeof m.default.render);") == "function"
 
 
 def test_every_script_belongs_to_a_widget():
-    assert {path.stem for path in STATIC.glob("*.js")} == {*NEEDS, *sum(NEEDS.values(), ()), "shared"}
+    scripts = "".join(widget._esm for widget in front_ends())
+    assert [path.name for path in STATIC.glob("*.js") if path.read_text(encoding="utf-8") not in scripts] == []
 
 
 @pytest.mark.parametrize("shape", [(5, 8), (5, 13), (7, 3), (1, 64), (9, 1)])
@@ -99,7 +94,7 @@ def test_the_browser_paints_one_pixel_per_position(node, shape):
 
 def test_colours_are_stored_as_a_canvas_stores_them(node):
     stored = node(("shared",), colours.INK, "say([...new Uint8Array(new Uint32Array([m.rgba(data)]).buffer)]);")
-    assert stored == [18, 53, 91, 255]
+    assert stored == [22, 25, 29, 255]
 
 
 def test_bytes_inside_a_larger_message_start_at_their_offset(node):
@@ -132,7 +127,7 @@ def test_the_browser_colours_a_frame_as_the_still_does(node, journal, frame):
     data = {key: text_of(value) if isinstance(value, bytes) else value for key, value in film.layers[0].items()}
     shows = {"born": True, "kept": True, "dropped": True}
     kinds = node(("shared", "mask_deltas", "film"), {**data, "frame": frame, "shows": shows}, PAINT)
-    table = [colours.rgb(colour) for colour in (colours.PAPER, colours.INK, colours.BORN, colours.DROPPED)]
+    table = [colours.rgb(colour) for colour in (colours.PAPER, colours.KEPT, colours.BORN, colours.DROPPED)]
     still = frame_rgba(film.films["fc"], frame)[..., :3].reshape(-1, 3)
     assert [table[kind] for kind in kinds] == [tuple(pixel) for pixel in still.tolist()]
 
@@ -210,7 +205,7 @@ def test_every_colour_that_says_something_stands_out_from_its_paper(palette):
 
 # --- explorers ----------------------------------------------------------------------------------------------------
 
-MASKS = ("shared", *NEEDS["mask_explorer"], "mask_explorer")
+MASKS = ("shared", *EXPLORER, "input_map", "mask_explorer")
 KEEP = """const all = m.integers(bytes(data.counts));
 const counts = m.countsAt(all, data.stops, data.layers.length, data.allocation, data.stop);
 const kept = m.cut(m.integers(bytes(data.ranks)), data.layers).map((ranks, index) => m.keep(ranks, counts[index]));
@@ -282,7 +277,7 @@ def test_the_browser_reads_which_connections_lie_on_a_path(node):
     topology = random_topology({"a": (5, 7), "b": (3, 5)}, 0.4)
     part = random_topology({"a": (5, 7), "b": (3, 5)}, 0.2, seed=1) & topology
     bits = bytes(7) * 2 + score_explorer.planes(topology) + score_explorer.planes(part)
-    module = ("shared", *NEEDS["score_explorer"], "score_explorer")
+    module = ("shared", *EXPLORER, "score_explorer")
     kinds = node(module, text_of(bits), "say([...m.kindsAt(bytes(data), 50, 1)]);")
     masks = [torch.cat([layer.mask().flatten().int() for layer in one.values()]) for one in (topology, part)]
     assert kinds == sum(masks).tolist()
@@ -291,7 +286,7 @@ def test_the_browser_reads_which_connections_lie_on_a_path(node):
 def test_a_position_is_a_candidate_from_its_first_draw_on(node):
     lines = """const first = m.firstDraws(data, 5);
     say([[...m.candidateKinds(first, [2], 2)], m.recallAfter(first, [1, 4], 2), m.recallAfter(first, [1, 4], 4)]);"""
-    module = ("shared", *NEEDS["guidance_explorer"], "guidance_explorer")
+    module = ("shared", *EXPLORER, "guidance_explorer")
     assert node(module, [1, 2, 1, 4], lines) == [[0, 2, 1, 0, 0], 0.5, 1]
 
 

@@ -4,10 +4,12 @@ Every widget shows itself alive in JupyterLab, as a static image on GitHub, and 
 is fetched from a network, no callback prints or draws with pyplot, and no notebook needs a callback to run to its end.
 """
 
+from sparsekit.widgets.cards import Card
+from sparsekit.widgets.contents_page import Contents
 from sparsekit.widgets.controls import Controls, Field
 from sparsekit.widgets.curve import Curve
 from sparsekit.widgets.diversity_map import DiversityMap
-from sparsekit.widgets.exercises import Check, Predict, Verdict
+from sparsekit.widgets.exercises import Check, Predict, Verdict, check, own_best
 from sparsekit.widgets.explorer import MaskExplorer
 from sparsekit.widgets.figure_explorer import FigureExplorer
 from sparsekit.widgets.film import TopologyFilm
@@ -17,6 +19,8 @@ from sparsekit.widgets.live import Run, Snapshot
 from sparsekit.widgets.live_speed import live_speed
 from sparsekit.widgets.live_training import live_training
 from sparsekit.widgets.mask_tiles import LayerTable, MaskTiles
+from sparsekit.widgets.network_film import NetworkFilm, film_of
+from sparsekit.widgets.network_view import NetworkView
 from sparsekit.widgets.panel import LivePanel
 from sparsekit.widgets.ranked import RankedScores
 from sparsekit.widgets.rendering import StaticImage
@@ -26,7 +30,9 @@ from sparsekit.widgets.steering import Control
 from sparsekit.widgets.ticket_lab import TicketLab
 
 __all__ = [
+    "Card",
     "Check",
+    "Contents",
     "Control",
     "Controls",
     "Curve",
@@ -39,6 +45,8 @@ __all__ = [
     "LivePanel",
     "MaskExplorer",
     "MaskTiles",
+    "NetworkFilm",
+    "NetworkView",
     "Predict",
     "RankedScores",
     "RulePicker",
@@ -51,6 +59,9 @@ __all__ = [
     "TopologyFilm",
     "TrickPicker",
     "Verdict",
+    "check",
+    "film_of",
     "live_speed",
     "live_training",
+    "own_best",
 ]

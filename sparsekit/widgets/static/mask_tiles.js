@@ -50,7 +50,7 @@ function render({ model, el }) {
     if (layers !== built) { tiles = buildTiles(list, layers); built = layers; }
     const needed = tiles.reduce((sum, tile) => sum + tile.bytes, 0);
     if (bits.length !== needed || ![0, needed].includes(before.length)) return; // this is half of a message, so we wait for the rest
-    const colours = ['surface', 'soft', 'ink', 'line'].map(name => rgba(token(list, name) || '#888888'));
+    const colours = ['surface', 'kept', 'ink', 'line'].map(name => rgba(token(list, name) || '#888888'));
     paintTiles(tiles, bits, before, model.get('captions'), colours);
     key.hidden = !before.length;
     list.setAttribute('aria-label', model.get('alt'));
