@@ -189,6 +189,19 @@ def test_the_browser_reads_positions_and_half_floats_that_python_wrote(node):
     assert [float(number.replace("Infinity", "inf")) for number in numbers] == values.astype(float).tolist()
 
 
+def test_hints_are_offered_one_by_one_and_the_last_is_named(node):
+    said = node(
+        ("shared", "card"), [[0, 3], [1, 3], [2, 3], [3, 3], [0, 1], [0, 0]], "say(data.map(x => m.hintLabel(...x)))"
+    )
+    assert said == ["Give me a hint", "Another hint", "The last hint", "", "Give me a hint", ""]
+
+
+def test_a_row_of_a_question_says_what_it_is_only_after_the_choice(node):
+    cases = [[1, -1, 1], [0, 0, -1], [0, 0, 1], [1, 0, 1], [1, 1, 1], [2, 0, 1]]
+    said = node(("shared", "predict"), cases, "say(data.map(x => m.roleOf(...x)))")
+    assert said == ["", "your guess", "your guess", "so it is", "your guess, and so it is", ""]
+
+
 def test_style_sheet_and_figures_have_one_palette():
     style = load_style()
     light, dark = (dict(re.findall(r"--sk-(\w+):\s*(#\w{6});", part)) for part in style.split("body[data-jp", 1))
