@@ -48,8 +48,11 @@ def lab_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_lab(command: Sequence[str]) -> int:
-    """Run JupyterLab until the reader ends it, and return its exit code."""
-    with subprocess.Popen(command, env=lab_environment(os.environ)) as server:
+    """Become JupyterLab, so that whoever ends this process ends the server. Windows waits for it instead."""
+    environment = lab_environment(os.environ)
+    if os.name == "posix":
+        os.execve(command[0], list(command), environment)
+    with subprocess.Popen(command, env=environment) as server:
         while True:
             try:
                 return server.wait()
