@@ -53,7 +53,7 @@ def mine(originals, tmp_path):
 
 
 def test_notebooks_are_copied_once_and_nothing_else_is(originals, mine):
-    assert sorted(path.name for path in mine.iterdir()) == ["00_start_here.ipynb", "03_guided.ipynb", "copies.json"]
+    assert sorted(path.name for path in mine.iterdir()) == [".copies.json", "00_start_here.ipynb", "03_guided.ipynb"]
     assert update_copies(originals, mine) == Update()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from sparsekit.utils.files import alone, read_json, write_json
 
 FILE = "progress.json"
-MARK = "copies.json"  # in a folder of copies
+MARK = ".copies.json"  # in a folder of copies
 BUDGET = 1690  # connections that the reader's networks may have, 2 % of those of the recipe digits-mlp
 
 Record = dict[str, Any]
