@@ -9,7 +9,7 @@ last frame, where a forward pass in the browser should equal torch's.
 import itertools
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -173,6 +173,42 @@ def on_paths(shapes: Shapes, frame: Frame) -> Bool[np.ndarray, " e"]:
     parts = zip(masks, arrives, leads_on[-2::-1], strict=False)
     alive = [(mask & before & after[:, None]).ravel() for mask, before, after in parts]
     return np.concatenate(alive)[frame.positions]
+
+
+def without(
+    shapes: Shapes,
+    frame: Frame,
+    *,
+    kept: int | None = None,
+    units: Iterable[Sequence[int]] = (),
+    links: Iterable[Sequence[int]] = (),
+) -> Frame:
+    """Return a frame without its weakest connections, without all those of some units, and without some others.
+
+    Args:
+        shapes: of the layers.
+        frame: the network.
+        kept: number of the strongest connections that stay, or None for all.
+        units: `[column, unit]`, where column 0 has the inputs.
+        links: `[layer, output, input]`.
+
+    Example:
+        >>> frame = Frame(0, 0, np.array([0, 3, 4, 5]), np.array([1.0, 2.0, 3.0, 4.0]), np.zeros(3))
+        >>> without(((2, 2), (1, 2)), frame, kept=3, units=[[1, 0]]).positions.tolist()
+        [3, 5]
+    """
+    stays = [np.ones(shape, dtype=bool) for shape in shapes]
+    for column, unit in units:
+        if column > 0:
+            stays[column - 1][unit] = False
+        if column < len(shapes):
+            stays[column][:, unit] = False
+    for layer, output, inputs in links:
+        stays[layer][output, inputs] = False
+    ranks = np.argsort(np.argsort(-np.abs(frame.values.astype(np.float32)), kind="stable"))
+    chosen = np.concatenate([one.ravel() for one in stays])[frame.positions]
+    chosen &= ranks < (frame.count if kept is None else kept)
+    return replace(frame, positions=frame.positions[chosen], values=frame.values[chosen])
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from sparsekit.widgets.base import FrontEndWidget, load_script
 from sparsekit.widgets.live import ENDED, Run
 from sparsekit.widgets.mask_encoding import percent
 from sparsekit.widgets.network_film import NetworkFilm
-from sparsekit.widgets.network_frames import on_paths
+from sparsekit.widgets.network_frames import Frame, on_paths, without
 from sparsekit.widgets.network_order import order_of_units
 from sparsekit.widgets.network_still import still
 from sparsekit.widgets.rendering import StaticImage
@@ -106,6 +106,15 @@ class NetworkView(FrontEndWidget):
                 "Copy it from a view by its button Copy as code"
             )
         return proposal.value
+
+    def current_frame(self) -> Frame:
+        """Return the network as the reader sees it, without what was pruned and cut, with its accuracy."""
+        words = dict(word.split("=") for word in self.state.split())
+        film = list(self.films.values())[int(words.get("network", 0))]
+        step = int(words.get("step", film.step))
+        frame = min(film.frames, key=lambda one: abs(one.step - step))
+        cut = without(film.shapes, frame, kept=self.kept, units=self.cut_units, links=self.cut_links)
+        return film.measured(cut)
 
     def sentence(self) -> str:
         """Say how large the network is, how well it does, and how much of it lies on no path."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparsekit.utils.files import alone, read_json, write_bytes, write_json
+from sparsekit.utils.files import read_json, write_bytes, write_json
+from sparsekit.utils.turns import alone
 
 LIST = ".copies.json"  # in the folder of copies: what each was made of
 BEFORE = "before-reset"  # where copies go that were reset

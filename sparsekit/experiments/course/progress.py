@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sparsekit.utils.files import alone, read_json, write_json
+from sparsekit.utils.files import read_json, write_json
+from sparsekit.utils.turns import alone
 
 FILE = "progress.json"
 MARK = ".copies.json"  # in a folder of copies
