@@ -93,7 +93,7 @@ def draw_mask(ax: Axes, tickets: Sequence[Ticket], shown: Topology, *, chosen: i
 def draw_survivors(ax: Axes, survival: Survival) -> None:
     """Draw a bar for each kind, whose full part survives."""
     num = len(survival.whole) - 2
-    for row, (name, colour) in enumerate(zip(kind_names(num), kind_colours(num), strict=True)):
+    for row, colour in enumerate(kind_colours(num)):
         whole, stay = survival.whole[row], survival.stay[row]
         ax.barh(row, 1, color=LIGHT["line"], height=0.6)
         ax.barh(row, stay / whole if whole else 0, color=colour, height=0.6)

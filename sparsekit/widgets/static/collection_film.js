@@ -134,8 +134,8 @@ function buildFilm() {
     make('table', { class: 'sk-tk-table sk-tk-gap' }, table));
   const caption = make('p', { class: 'sk-figtitle' });
   const right = make('div', { class: 'sk-tk-column' }, caption, mask);
-  const note = make('p', { class: 'sk-soft sk-tk-note' }, 'Drag along the learning rate. A dot of the mask is one connection, its colour says which tickets have it. The bars count who survives the superposition of all tickets in equal parts.');
-  const stage = make('div', { class: 'sk-stage sk-tickets' }, make('div', { class: 'sk-tk-head' }, title, play), make('div', { class: 'sk-tk-two' }, left, right), note);
+  const note = make('p', { class: 'sk-soft sk-tk-note' }, 'Drag along the learning rate. A dot of the mask is one connection, and its colour says which tickets have it. The bars count how many of each kind are in the network shown. The last stop superposes all tickets in equal parts.');
+  const stage = make('div', { class: 'sk-stage sk-tickets sk-tk-film' }, make('div', { class: 'sk-tk-head' }, title, play), make('div', { class: 'sk-tk-two' }, left, right), note);
   return { stage, title, play, rate, bars, mask, table, left, right, caption };
 }
 
