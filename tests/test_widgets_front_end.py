@@ -22,6 +22,7 @@ from sparsekit.widgets.mask_deltas import write_gaps
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NODE is None, reason="node is missing, but the browser tests check the same, slowly")
 MODULES = ("controls", "curve", "film", "mask_tiles", "table")
+TICKETS = ("collection_film", "diversity_map", "landscape_explorer", "ticket_lab")  # test_widgets_tickets.py
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_every_module_is_one_that_a_browser_can_read(node, name):
 
 
 def test_every_script_belongs_to_a_widget():
-    assert {path.stem for path in STATIC.glob("*.js")} == {*MODULES, "shared", "mask_deltas"}
+    assert {path.stem for path in STATIC.glob("*.js")} == {*MODULES, *TICKETS, "shared", "mask_deltas", "tickets"}
 
 
 @pytest.mark.parametrize("shape", [(5, 8), (5, 13), (7, 3), (1, 64), (9, 1)])

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import traitlets as t
@@ -109,7 +110,7 @@ def _check(tickets: Sequence[Ticket]) -> None:
     if len(tickets) < 2:
         raise ValueError(f"a film must have at least two tickets, got {len(tickets)}. Collect some with cycles")
     steps, counts = [one.step for one in tickets], {one.count for one in tickets}
-    if any(later <= earlier for earlier, later in zip(steps, steps[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(steps)):
         raise ValueError(f"tickets must be in the order of their training, got steps {steps}. Sort them by step")
     if len(counts) > 1:
         raise ValueError(f"tickets must have equally many connections, got {sorted(counts)}. Take those of one run")

@@ -89,7 +89,8 @@ class LandscapeExplorer(FrontEndWidget):
         choice = {"panel": self.panel, "view": self.view, "of": self.of, "cut": self.cut, "turn": self.turn, **values}
         _check(choice["view"], choice["of"])
         if not 0 <= choice["panel"] < len(self.panels):
-            raise ValueError(f"the panel must be one of 0 to {len(self.panels) - 1}, got {choice['panel']}. Count from 0")
+            last = len(self.panels) - 1
+            raise ValueError(f"the panel must be one of 0 to {last}, got {choice['panel']}. Count from 0")
         y = list(self.surfaces.values())[choice["panel"]].y
         if not y[0] <= choice["cut"] <= y[-1]:
             raise ValueError(f"the cut must lie from {y[0]:.3g} to {y[-1]:.3g}, got {choice['cut']}. Give a y")
@@ -123,7 +124,7 @@ class LandscapeExplorer(FrontEndWidget):
 
 
 def _panel(name: str, surface: Surface, tracks: Mapping[str, Track]) -> dict:
-    """Return a surface in plain numbers. What is not finite, or too large for the browser's floats, is infinite there."""
+    """Return a surface in plain numbers. What is too large for the browser's floats is infinite there."""
     with np.errstate(over="ignore"):
         heights = {key: getattr(surface, key).astype("<f4").tobytes() for key in MEASURES}
     return {
@@ -142,7 +143,7 @@ def _panel(name: str, surface: Surface, tracks: Mapping[str, Track]) -> dict:
 
 def _title(name: str, surface: Surface, of: str) -> str:
     """State what stands between the networks, with its number."""
-    ridge = highest_ridge(surface, of)  # type: ignore[arg-type]
+    ridge = highest_ridge(surface, of)
     start = f"{name[0].upper()}{name[1:]}: " if name else ""
     heights = surface.loss if of == "loss" else surface.accuracy
     if ridge is None:

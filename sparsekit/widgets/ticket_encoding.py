@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sparsekit.tickets import Ticket
@@ -14,17 +13,18 @@ MOST = 30  # tickets, because the browser keeps a bit of an integer for each
 
 
 def encode_topology(topology: Topology, values: Mapping[str, Tensor] | None = None) -> dict:
-    """Return a network's positions over all its layers as gaps, and its values as 32-bit floats.
+    r"""Return a network's positions over all its layers as gaps, and its values as 32-bit floats.
 
     Args:
         topology: of the network. A position counts from the first weight of the first layer.
         values: of its connections, by layer, or None to leave them out.
 
     Example:
+        >>> import torch
         >>> from sparsekit.topology import LayerTopology
         >>> layers = {"a": LayerTopology((2, 2), torch.tensor([3])), "b": LayerTopology((1, 2), torch.tensor([0]))}
         >>> encode_topology(Topology(layers))
-        {'count': 2, 'gaps': b'\\x03\\x00', 'values': b''}
+        {'count': 2, 'gaps': b'\x03\x00', 'values': b''}
     """
     starts = np.cumsum([0, *(layer.size for layer in topology.values())])
     places = [layer.indices.cpu().numpy() + start for layer, start in zip(topology.values(), starts, strict=False)]

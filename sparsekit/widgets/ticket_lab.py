@@ -135,13 +135,14 @@ def _measured(weights: Sequence[float], trial: Trial) -> dict:
 
 def _table(mixtures: Mixtures, parts: int, equal: Trial, examples: int) -> dict:
     """Return the triangle in plain numbers, with the caption that says what is measured and what is smoothed."""
+    size, ensemble = in_percent(equal.density), in_percent(equal.accuracies["ensemble"])
     caption = (
-        f"All {len(mixtures.weights)} mixtures were pruned to {in_percent(equal.density)} and measured on {examples:,} test "
-        f"examples, and the point rests only on one of them. ± is one standard error of the paired difference to the "
-        f"best single ticket, of this one training. The shades are a quadratic function fitted to all mixtures, "
-        f"{100 * BAND:.1f} points each and darker (brighter in the dark) where accuracy is higher. Single mixtures lie "
+        f"All {len(mixtures.weights)} mixtures were pruned to {size} and measured on {examples:,} test examples, and "
+        f"the point rests only on one of them. ± is one standard error of the paired difference to the best single "
+        f"ticket, of this one training. The shades are a quadratic function fitted to all mixtures, {100 * BAND:.1f} "
+        f"points each and darker (brighter in the dark) where accuracy is higher. Single mixtures lie "
         f"{100 * mixtures.residual:.2f} points around it, so smaller differences are noise. The ensemble of the three, "
-        f"at three times the work, has {in_percent(equal.accuracies['ensemble'])}."
+        f"at three times the work, has {ensemble}."
     )
     rows = ("accuracy", "gain", "error", "fitted")
     numbers = {name: getattr(mixtures, name).tolist() for name in rows}

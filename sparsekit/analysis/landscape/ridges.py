@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -29,14 +29,14 @@ class Ridge(NamedTuple):
     extreme: float
 
 
-def highest_ridge(surface: Surface, of: Literal["loss", "accuracy"] = "loss") -> Ridge | None:
+def highest_ridge(surface: Surface, of: str = "loss") -> Ridge | None:
     """Return the highest obstacle between two networks that lie on a surface's plane, or None with fewer than two.
 
     Between the points of the grid we interpolate, so a ridge that is narrower than a cell is missed.
 
     Args:
         surface: as measured.
-        of: which of its measures.
+        of: `"loss"` or `"accuracy"`.
 
     Raises:
         ValueError: if there is no such measure.
@@ -63,8 +63,8 @@ def clipped_range(surfaces: Sequence[Surface]) -> tuple[float, float]:
     """Return the ends of one loss scale for several surfaces, which shows what stands between networks.
 
     The loss at the border of a plane is often many times that of the highest ridge, and a scale that reaches there
-    shows nothing else. So the scale ends at 1.3 times the rise of the highest ridge over the lowest loss. Where there is
-    no ridge, nothing is clipped.
+    shows nothing else. So the scale ends at 1.3 times the rise of the highest ridge over the lowest loss. Without a
+    ridge, nothing is clipped.
 
     Args:
         surfaces: at least one.
@@ -96,7 +96,7 @@ def _between(
 def value_at(
     surface: Surface, values: Float[np.ndarray, "y x"], x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
-    """Return values at points of the plane, interpolated within the cells of the grid, and those of its border beyond."""
+    """Return values at points of the plane, interpolated within the grid's cells, and those of the border beyond."""
     column, across = _cell(surface.x, x)
     row, up = _cell(surface.y, y)
     right, above = np.minimum(column + 1, len(surface.x) - 1), np.minimum(row + 1, len(surface.y) - 1)

@@ -46,7 +46,7 @@ def measure_mixtures(lab: Lab, *, parts: int = 9, progress: bool = True) -> Mixt
 
     Args:
         lab: with three tickets.
-        parts: into which the whole is divided. 9 gives 55 mixtures. With a multiple of 3 the equal parts are among them.
+        parts: into which the whole is divided. 9 gives 55 mixtures. In a multiple of 3 equal parts are among them.
         progress: show a bar.
 
     Raises:

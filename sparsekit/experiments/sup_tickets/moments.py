@@ -1,6 +1,7 @@
 """Networks within the cycles of a collection, so that one sees new connections grow between two tickets."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from sparsekit import datasets
@@ -56,9 +57,7 @@ def cycle_moments(
     return [book.at(step) for step in steps]
 
 
-def _begin(
-    planned: Planned, experiment: Experiment, folder: Path, *, root: str | Path | None, progress: bool
-) -> None:
+def _begin(planned: Planned, experiment: Experiment, folder: Path, *, root: str | Path | None, progress: bool) -> None:
     """Begin the run where the ordinary part ends, unless it has begun already."""
     if planned.ordinary is not None and not (folder / experiment.folder_name / "checkpoint.pt").exists():
         common = run(planned.ordinary, folder, root=root, progress=progress)
@@ -86,7 +85,7 @@ def _take(
 def _steps_of(ends: list[int], per_cycle: int) -> list[int]:
     """Return the steps of all moments, the first of which is that of ticket 0."""
     steps = [ends[0]]
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in pairwise(ends):
         if end - start < per_cycle:
             raise ValueError(f"a cycle must have at least {per_cycle} steps, got {end - start}. Choose fewer moments")
         steps += [start + (end - start) * moment // per_cycle for moment in range(1, per_cycle + 1)]
