@@ -27,8 +27,8 @@ def encode_topology(topology: Topology, values: Mapping[str, Tensor] | None = No
         {'count': 2, 'gaps': b'\x03\x00', 'values': b''}
     """
     starts = np.cumsum([0, *(layer.size for layer in topology.values())])
-    places = [layer.indices.cpu().numpy() + start for layer, start in zip(topology.values(), starts, strict=False)]
-    joined = np.concatenate(places) if places else np.empty(0, dtype=np.int64)
+    positions = [layer.indices.cpu().numpy() + start for layer, start in zip(topology.values(), starts, strict=False)]
+    joined = np.concatenate(positions) if positions else np.empty(0, dtype=np.int64)
     numbers = b""
     if values is not None:
         numbers = b"".join(values[name].detach().cpu().float().numpy().astype("<f4").tobytes() for name in topology)

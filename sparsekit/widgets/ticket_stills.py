@@ -79,10 +79,10 @@ def draw_mask(ax: Axes, tickets: Sequence[Ticket], shown: Topology, *, chosen: i
     parts = []
     for name, kinds in kinds_of([one.topology for one in tickets]).items():
         layer = shown[name]
-        picture = np.full(layer.size, -1)
-        picture[layer.indices.numpy()] = np.maximum(kinds[layer.indices.numpy()], -1)
-        picture = picture.reshape(layer.num_outputs, layer.num_inputs)
-        parts.append(colours[picture.T if layer.num_outputs > layer.num_inputs else picture])
+        cells = np.full(layer.size, -1)
+        cells[layer.indices.numpy()] = np.maximum(kinds[layer.indices.numpy()], -1)
+        cells = cells.reshape(layer.num_outputs, layer.num_inputs)
+        parts.append(colours[cells.T if layer.num_outputs > layer.num_inputs else cells])
     width = max((part.shape[1] for part in parts), default=1)
     blank = np.tile(to_rgb(LIGHT["paper"]), (GAP, width, 1))
     rows = [row for part in parts for row in (_widened(part, width), blank)]
@@ -107,9 +107,9 @@ def draw_survivors(ax: Axes, survival: Survival) -> None:
     ax.set_facecolor(LIGHT["paper"])
 
 
-def _widened(picture: np.ndarray, width: int) -> np.ndarray:
-    """Scale a layer up to the width of the widest, or leave it where that is no whole number of times."""
-    times = max(1, width // picture.shape[1])
-    wide = picture.repeat(times, axis=0).repeat(times, axis=1)
+def _widened(cells: np.ndarray, width: int) -> np.ndarray:
+    """Scale a layer up to the width of the widest, or leave it where the widest is not twice as wide."""
+    times = max(1, width // cells.shape[1])
+    wide = cells.repeat(times, axis=0).repeat(times, axis=1)
     margin = np.tile(to_rgb(LIGHT["paper"]), (wide.shape[0], width - wide.shape[1], 1))
     return np.concatenate([wide, margin], axis=1)

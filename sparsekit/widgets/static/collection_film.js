@@ -151,7 +151,7 @@ function render({ model, el }) {
     const shown = new Uint8Array(story.union.at.length), extra = [];
     const starts = startsOf(story.shapes);
     for (const at of story.frames[index].at) {
-      const entry = story.union.places.get(at);
+      const entry = story.union.entryOf.get(at);
       if (entry === undefined) extra.push({ at, layer: starts.findIndex((_, l) => at < starts[l + 1]) });
       else shown[entry] = 1;
     }

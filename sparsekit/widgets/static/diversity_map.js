@@ -61,7 +61,7 @@ function render({ model, el }) {
   const spaceNow = () => spaces.find(one => one.name === model.get('space')) ?? spaces[0];
   const mapNow = () => spaceNow().maps[model.get('zoom')] ?? spaceNow().maps[''];
 
-  /** Return the places to draw: those of the map, and the middle of the group for networks that are not on it. */
+  /** Return the points to draw: those of the map, and the middle of the group for networks that are not on it. */
   function target() {
     const zoom = model.get('zoom'), on = members(zoom), { points } = mapNow(), whole = spaceNow().maps[''].points;
     const middle = [0, 1].map(axis => on.reduce((sum, k) => sum + whole[k][axis], 0) / on.length);

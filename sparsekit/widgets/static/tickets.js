@@ -19,10 +19,10 @@ export function startsOf(shapes) {
 
 /** Lay tickets side by side: `at` and `layer` of each connection, `who` has it (a bit each), and its `values` (0 if missing). */
 export function unionOf(tickets, shapes) {
-  const starts = startsOf(shapes), places = new Map();
-  for (const { at } of tickets) for (const place of at) places.set(place, 0);
-  const at = Int32Array.from(places.keys()).sort(), layer = new Uint8Array(at.length), who = new Int32Array(at.length);
-  at.forEach((place, entry) => places.set(place, entry));
+  const starts = startsOf(shapes), entryOf = new Map();
+  for (const { at } of tickets) for (const place of at) entryOf.set(place, 0);
+  const at = Int32Array.from(entryOf.keys()).sort(), layer = new Uint8Array(at.length), who = new Int32Array(at.length);
+  at.forEach((place, entry) => entryOf.set(place, entry));
   for (let entry = 0, l = 0; entry < at.length; entry++) {
     while (at[entry] >= starts[l + 1]) l++;
     layer[entry] = l;
@@ -30,13 +30,13 @@ export function unionOf(tickets, shapes) {
   const values = tickets.map((ticket, k) => {
     const row = new Float64Array(at.length);
     ticket.at.forEach((place, n) => {
-      const entry = places.get(place);
+      const entry = entryOf.get(place);
       who[entry] |= 1 << k;
       if (ticket.w) row[entry] = ticket.w[n];
     });
     return row;
   });
-  return { at, layer, who, values, places };
+  return { at, layer, who, values, entryOf };
 }
 
 /**
