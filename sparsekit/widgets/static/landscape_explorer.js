@@ -54,9 +54,8 @@ function drawPoint(pen, x, y, off, element) {
 
 const nameOf = ({ name, off, share }) => (off ? `${name} (${percent(share, 0)} off)` : name);
 
-/** Draw bands of equal height, and hatch what lies beyond the scale. */
-function drawMap(canvas, panel, values, range, isLoss, cut, element, width, height) {
-  const pen = sharpen(canvas, width, height), box = fitting(panel, width, height, { left: 46, right: 10, top: 8, bottom: 38 }), ratio = canvas.width / width;
+/** Paint bands of equal height as an image, and hatch what lies beyond the scale. */
+function paintBands(pen, panel, values, range, isLoss, box, ratio, element) {
   const shade = shadesOf(element), colours = Array.from({ length: BANDS }, (_, k) => rgba(shade((k + 0.5) / BANDS)));
   const W = Math.round((box.right - box.left) * ratio), H = Math.round((box.bottom - box.top) * ratio), image = pen.createImageData(Math.max(1, W), Math.max(1, H));
   const pixels = new Uint32Array(image.data.buffer), beyond = rgba(token(element, 'surface')), hatch = rgba(token(element, 'faint'));
@@ -67,7 +66,16 @@ function drawMap(canvas, panel, values, range, isLoss, cut, element, width, heig
       pixels[py * W + px] = over ? ((px + py) % Math.round(9 * ratio) < ratio ? hatch : beyond) : colours[Math.min(BANDS - 1, Math.floor(bad * BANDS))];
     }
   }
-  pen.putImageData(image, Math.round(box.left * ratio), Math.round(box.top * ratio));
+  return image;
+}
+
+let painted = { key: '' }; // the last bands, because a cut that moves does not change them
+
+function drawMap(canvas, panel, values, range, isLoss, cut, element, width, height) {
+  const pen = sharpen(canvas, width, height), box = fitting(panel, width, height, { left: 46, right: 10, top: 8, bottom: 38 }), ratio = canvas.width / width;
+  const key = [width, height, ratio, isLoss, token(element, 'ink')].join();
+  if (painted.key !== key || painted.values !== values) painted = { key, values, image: paintBands(pen, panel, values, range, isLoss, box, ratio, element) };
+  pen.putImageData(painted.image, Math.round(box.left * ratio), Math.round(box.top * ratio));
   pen.font = `12px ${getComputedStyle(element).fontFamily}`;
   pen.fillStyle = token(element, 'soft'); pen.textAlign = 'center';
   for (const tick of ticks(panel.x[0], panel.x.at(-1), 5)) pen.fillText(String(tick), box.X(tick), box.bottom + 16);

@@ -192,7 +192,7 @@ function render({ model, el }) {
     const total = counts.stay.reduce((a, b) => a + b, 0);
     view.head.textContent = `${percent(counts.stay[0] / total, 0)} of it is ${kindNames(num, names)[0]} tickets`;
     drawRows(counts);
-    drawMasks(view.mask, Math.min(view.right.clientWidth, 300), shapes, byKind(union, kept, num), kindColours(el, num, chosen), el);
+    drawMasks(view.mask, Math.min(view.right.clientWidth, 280), shapes, byKind(union, kept, num), kindColours(el, num, chosen), el);
     view.mask.setAttribute('aria-label', `Mask of the mixture: ${kindNames(num, names).map((name, k) => `${grouped(counts.stay[k])} ${name}`).join(', ')}`);
     if (hasTriangle) drawMixes(); else drawMeasured();
     countDrawing(view.mask);

@@ -56,8 +56,9 @@ export function superpose(union, weights, budget) {
     if (!top.has(layer[e]) || strength[e] > strength[top.get(layer[e])]) top.set(layer[e], e);
   }
   for (const e of top.values()) strength[e] = Infinity;
-  entries.sort((a, b) => strength[b] - strength[a] || a - b);
-  for (const e of entries.slice(0, budget)) kept[e] = 1;
+  const sorted = Float64Array.from(entries, e => strength[e]).sort(), least = sorted[Math.max(0, entries.length - budget)];
+  let left = budget - entries.reduce((sum, e) => sum + (strength[e] > least), 0);
+  for (const e of entries) kept[e] = strength[e] > least || (strength[e] === least && left-- > 0) ? 1 : 0; // of equal ones the first
   return kept;
 }
 
