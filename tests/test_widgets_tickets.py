@@ -190,6 +190,7 @@ def test_the_film_says_who_survives_and_has_a_still():
     ("several", "said"),
     [
         (lambda: [ticket(0)], "at least two tickets, got 1"),
+        (lambda: [dataclasses.replace(ticket(0), step=k) for k in range(31)], "at most 30 tickets, got 31"),
         (lambda: [ticket(1), ticket(0)], "in the order of their training, got steps"),
         (lambda: [ticket(0), ticket(1, 0.4)], "equally many connections, got"),
         (lambda: [ticket(0), ticket(1, shapes={**SHAPES, "head": (9, 5)})], "the same layers"),

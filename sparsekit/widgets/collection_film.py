@@ -14,7 +14,7 @@ from sparsekit.tickets import Ticket, superpose
 from sparsekit.widgets import rendering
 from sparsekit.widgets.base import FrontEndWidget, load_script
 from sparsekit.widgets.rendering import StaticImage
-from sparsekit.widgets.ticket_encoding import encode_tickets, matrix_shapes
+from sparsekit.widgets.ticket_encoding import check_not_too_many, encode_tickets, matrix_shapes
 from sparsekit.widgets.ticket_stills import HUES, Survival, draw_mask, draw_survivors, kind_colours
 
 POINTS = 240  # of the learning rate's line, which is as many as a reader can tell apart
@@ -112,6 +112,7 @@ def _check(tickets: Sequence[Ticket]) -> None:
     steps, counts = [one.step for one in tickets], {one.count for one in tickets}
     if any(later <= earlier for earlier, later in pairwise(steps)):
         raise ValueError(f"tickets must be in the order of their training, got steps {steps}. Sort them by step")
+    check_not_too_many(tickets)
     if len(counts) > 1:
         raise ValueError(f"tickets must have equally many connections, got {sorted(counts)}. Take those of one run")
 

@@ -17,7 +17,7 @@ from sparsekit.tickets import Ticket, superpose
 from sparsekit.widgets import rendering
 from sparsekit.widgets.base import FrontEndWidget, load_script
 from sparsekit.widgets.rendering import StaticImage
-from sparsekit.widgets.ticket_encoding import encode_tickets, matrix_shapes
+from sparsekit.widgets.ticket_encoding import check_not_too_many, encode_tickets, matrix_shapes
 from sparsekit.widgets.ticket_stills import Survival, draw_mask, draw_survivors
 
 BAND = 0.002  # accuracy of a shade of the triangle, which is less than a standard error on 10,000 examples
@@ -42,7 +42,7 @@ class TicketLab(FrontEndWidget):
         mixtures: what was measured on the triangle, or None for other than three tickets.
 
     Raises:
-        ValueError: if there is no ticket, or their layers or sizes differ.
+        ValueError: if there is no ticket, there are more than 30, or their layers or sizes differ.
     """
 
     _esm = load_script("shared", "tickets", "ticket_lab")
@@ -64,6 +64,7 @@ class TicketLab(FrontEndWidget):
         parts: int = 9,
         progress: bool = False,
     ):
+        check_not_too_many(tickets)
         self._lab = Lab.of(tickets, model, test=test, train=train)
         superpose(tickets)  # which refuses tickets of other layers or sizes
         is_triangle = len(tickets) == 3

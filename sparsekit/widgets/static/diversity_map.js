@@ -1,5 +1,6 @@
 // Networks stand on a map where near ones are alike. Zoom into a group, and see the mask of the one that you click.
 
+const MOST = 30; // networks that have a bit each
 const SHAPES = ['circle', 'square', 'triangle', 'diamond', 'cross', 'star'];
 
 /** Return the outline of a marker around (0, 0) as an SVG path. */
@@ -102,13 +103,13 @@ function render({ model, el }) {
     view.map.replaceChildren(...parts);
   }
   function drawMask() {
-    const k = chosen(), on = members(groupOf[k]), place = on.indexOf(k);
-    if (on.length > 30) on.length = 30;
-    if (!unions.has(groupOf[k])) unions.set(groupOf[k], unionOf(on.map(n => topologies[n]), shapes));
-    const union = unions.get(groupOf[k]), mine = Uint8Array.from(union.who, who => (who >> place) & 1), colours = kindColours(el, on.length, place);
+    const k = chosen(), all = members(groupOf[k]), isCrowd = all.length > MOST, group = isCrowd ? `${MOST} of them` : groupOf[k] || 'them';
+    const on = isCrowd ? [k, ...all.filter(n => n !== k).slice(0, MOST - 1)] : all, place = on.indexOf(k), key = isCrowd ? `${groupOf[k]} ${k}` : groupOf[k];
+    if (!unions.has(key)) unions.set(key, unionOf(on.map(n => topologies[n]), shapes));
+    const union = unions.get(key), mine = Uint8Array.from(union.who, who => (who >> place) & 1), colours = kindColours(el, on.length, place);
     const entries = byKind(union, mine, on.length), own = entries[2 + place] ?? [];
     drawMasks(view.mask, Math.min(view.right.clientWidth, 320), shapes, entries, colours, el);
-    const total = topologies[k].at.length, words = [[`in all of ${groupOf[k] || 'them'}`, entries[0], 0], ['in some', entries[1], 1], ['only here', own, 2 + place]];
+    const total = topologies[k].at.length, words = [[`in all of ${group}`, entries[0], 0], ['in some', entries[1], 1], ['only here', own, 2 + place]];
     view.counts.replaceChildren(...(on.length > 1 ? words : []).map(([text, list, kind]) => survivorRow(text, colours[kind], list.length, total)));
     view.mask.setAttribute('aria-label', `Mask of ${names[k]}: ${grouped(total)} connections${on.length > 1 ? words.map(([text, list]) => `, ${grouped(list.length)} ${text}`).join('') : ''}`);
   }
