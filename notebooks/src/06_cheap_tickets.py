@@ -240,10 +240,10 @@ assert (apart[*torch.triu_indices(3, 3, 1)] > 0.02).all()
 # %% [markdown]
 # ## Exercise 1: stronger newcomers (10 minutes)
 #
-# Now it is your turn to experiment. Find a cycle in which new connections reach at least 15 % of the kept ones' median
-# magnitude, without losing more than one point of accuracy on the way from ticket 0 to the last ticket. You may change
-# `low`, `high` and `explore`. Write your settings in place of `None`, as in `{"high": 0.2, "explore": 0.3}`. The cell
-# trains your cycles and tells you.
+# Now it is your turn to experiment. Neither pair of rates above makes new connections reach a third of the kept ones'
+# median magnitude. Find a cycle that does, without losing more than one point of accuracy on the way from ticket 0 to
+# the last ticket. You may change `low`, `high` and `explore`. Write your settings in place of `None`, as in
+# `{"high": 0.2, "explore": 0.5}`. The cell trains your cycles and tells you.
 
 # %%
 mine = None
@@ -251,19 +251,21 @@ mine = None
 if mine is None:
     print("You have not answered yet.")
 else:
-    collected = run_sup_tickets(replace(sup, **mine), "runs", progress=False)
-    ratio, lost = (
-        grown_magnitudes(collected.tickets).ratio,
-        collected.tickets[0].accuracy - collected.tickets[-1].accuracy,
-    )
-    print("Right." if ratio >= 0.15 and lost <= 0.01 else "Not yet.", end=" ")
-    print(f"New connections reach {ratio:.0%}, and {100 * lost:.1f} points are lost.")
+    yours = run_sup_tickets(replace(sup, **mine), "runs", progress=False).tickets
+    group, lost = grown_magnitudes(yours), yours[0].accuracy - yours[-1].accuracy
+    print("Right." if group.have_grown and lost <= 0.01 else "Not yet.", end=" ")
+    print(f"New connections reach {group.ratio:.0%}, and {100 * lost:.1f} points are lost.")
 
 # %% [markdown]
 # <details><summary>A hint</summary>
 #
-# A newcomer moves further at a higher rate, and a ticket with fewer newcomers has less to recover. Which of the two
-# settings moves the median of the *kept* ones?
+# A newcomer moves further at a higher rate, and a ticket with fewer newcomers has less to recover. If the rate is too
+# high, the two later tickets do not come back in time.
+# </details>
+# <details><summary>A solution</summary>
+#
+# `{"high": 0.3, "explore": 0.2}` reached 38 % in our run, and the last ticket was 1.1 points *better* than ticket 0.
+# With a rate of 0.4 new connections reached 58 %, but the last ticket lost 3.7 points. (One seed each.)
 # </details>
 #
 # ## Exercise 2: the triangle (5 minutes)
