@@ -185,7 +185,8 @@ plots.plot_barriers(lines)
 path = paths["bent, everywhere"]
 bend = analysis.network_at(plain, path.controls[1])
 bent = analysis.plane_through({"seed 0": ends[0], "seed 1": ends[1], "bend": bend})
-surface = analysis.surface(bent, test, axes=bent.axes(17), progress=False)
+rows = bent.points["bend"].y * np.linspace(-0.5, 1.5, 17)
+surface = analysis.surface(bent, test, axes=(bent.axes(17, margin=0.1)[0], rows), progress=False)
 spots = [bent.project(path.at(position)) for position in np.linspace(0, 1, 21)]
 track = np.array([[spot.x, spot.y] for spot in spots])
 
@@ -349,14 +350,17 @@ plots.plot_spectrum(spectra)
 # %% [markdown]
 # ## Exercise 1: find the pass (10 minutes)
 #
-# Now experiment with the landscape of the bent curve. Move its cut to the lowest row in which the loss, all the way
-# between the two seeds, stays below 1.5 nats. Then run this cell, which reads your cut.
+# Now experiment with the landscape of the bent curve. From the row of the two seeds, move its cut upwards to the first
+# row in which the loss, all the way between the two seeds, stays below 2 nats. Then run this cell, which reads your cut.
 
 # %%
 inner = (surface.x >= 0) & (surface.x <= bent.points["seed 1"].x)
 highest = surface.loss[:, inner].max(1)
-passes = np.flatnonzero((highest < 1.5) & (surface.y >= 0))
+passes = np.flatnonzero((highest < 2) & (surface.y >= 0))
 row = int(np.abs(surface.y - landscape.cut).argmin())
+
+# %% jupyter={"source_hidden": true}
+assert len(passes)  # there is a pass, wherever your processor finds it
 
 # %% tags=["nbval-ignore-output"]
 print("Right." if len(passes) and row == passes[0] else "Not yet.", end=" ")

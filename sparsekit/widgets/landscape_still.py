@@ -13,6 +13,7 @@ from sparsekit.plots.landscape import AWAY, Track
 from sparsekit.plots.palette import LIGHT
 
 BANDS = 10
+STRIP = 3  # times as long as wide, from where equal scales would leave a thin strip
 DARKEST = 0.5  # share of ink where a network is best
 
 
@@ -60,7 +61,8 @@ def _draw_map(ax: Axes, surface: Surface, of: str, limits: tuple[float, float]) 
         ax.plot(place.x, place.y, "o", color=LIGHT["ink"], markerfacecolor=face, markersize=7)
         away = f" ({place.share:.0%} off)" if place.share > AWAY else ""
         ax.annotate(plain(name + away), (place.x, place.y), (6, 6), textcoords="offset points", fontsize=8)
-    ax.set_aspect("equal")
+    sides = [np.ptp(axis) or 1.0 for axis in (surface.x, surface.y)]
+    ax.set_aspect("auto" if max(sides) > STRIP * min(sides) else "equal")
     _quieten(ax)
 
 

@@ -1,6 +1,6 @@
 // The loss between networks as a map or as a landscape that turns, with one clipped scale, and the cut through it.
 
-const BANDS = 10, DARKEST = 0.5;
+const BANDS = 10, DARKEST = 0.5, STRIP = 3;
 
 /** Return the value at a point of the plane, interpolated within its cell, and that of the border beyond. */
 export function valueAt({ x, y }, values, at, up) {
@@ -33,12 +33,20 @@ function shadesOf(element) {
   return bad => mixed(ground, ink, DARKEST * (1 - bad));
 }
 
+/** Whether a plane is so much longer than wide that equal scales would leave a thin strip. */
+export function isStrip({ x, y }) {
+  const [wide, high] = [x.at(-1) - x[0] || 1, y.at(-1) - y[0] || 1];
+  return Math.max(wide / high, high / wide) > STRIP;
+}
+
 /** Return functions from the plane to a box, with equal scales, because distances on the plane are those of weights. */
-function fitting({ x, y }, width, height, margin) {
-  const [wide, high] = [x.at(-1) - x[0] || 1, y.at(-1) - y[0] || 1], scale = Math.min((width - margin.left - margin.right) / wide, (height - margin.top - margin.bottom) / high);
-  const left = margin.left + (width - margin.left - margin.right - wide * scale) / 2, bottom = height - margin.bottom - (height - margin.top - margin.bottom - high * scale) / 2;
-  return { X: at => left + (at - x[0]) * scale, Y: up => bottom - (up - y[0]) * scale, left, bottom, right: left + wide * scale, top: bottom - high * scale, scale,
-    back: (px, py) => [x[0] + (px - left) / scale, y[0] + (bottom - py) / scale] };
+function fitting(panel, width, height, margin) {
+  const { x, y } = panel, wide = x.at(-1) - x[0] || 1, high = y.at(-1) - y[0] || 1;
+  const room = [width - margin.left - margin.right, height - margin.top - margin.bottom];
+  const equal = Math.min(room[0] / wide, room[1] / high), [across, up] = isStrip(panel) ? [room[0] / wide, room[1] / high] : [equal, equal];
+  const left = margin.left + (room[0] - wide * across) / 2, bottom = height - margin.bottom - (room[1] - high * up) / 2;
+  return { X: at => left + (at - x[0]) * across, Y: place => bottom - (place - y[0]) * up, left, bottom, right: left + wide * across, top: bottom - high * up,
+    back: (px, py) => [x[0] + (px - left) / across, y[0] + (bottom - py) / up] };
 }
 
 function label(pen, text, x, y, element, align = 'left') {
@@ -102,10 +110,10 @@ function drawMap(canvas, panel, values, range, isLoss, cut, element, width, heig
 /** Draw the landscape from afar to near. Its walls end where the scale ends. */
 function drawLandscape(canvas, panel, values, range, isLoss, cut, element, width, height, turn, tilt) {
   const pen = sharpen(canvas, width, height), { x, y } = panel, n = x.length, shade = shadesOf(element), ink = token(element, 'ink');
-  const reach = Math.max(x.at(-1) - x[0], y.at(-1) - y[0]) || 1, middle = [(x[0] + x.at(-1)) / 2, (y[0] + y.at(-1)) / 2];
+  const sides = [x.at(-1) - x[0] || 1, y.at(-1) - y[0] || 1], reach = isStrip(panel) ? sides : [Math.max(...sides), Math.max(...sides)], middle = [(x[0] + x.at(-1)) / 2, (y[0] + y.at(-1)) / 2];
   const heightOf = value => (Number.isFinite(value) ? clamp((value - range[0]) / (range[1] - range[0]), 0, 1) : isLoss ? 1 : 0) * 0.5 - 0.22;
   const zoom = Math.min(width / 1.5, height / 1.28), place = (at, up, value) => {
-    const [right, top, away] = seen([(at - middle[0]) / reach, (up - middle[1]) / reach, heightOf(value)], turn, tilt);
+    const [right, top, away] = seen([(at - middle[0]) / reach[0], (up - middle[1]) / reach[1], heightOf(value)], turn, tilt);
     return [width / 2 + right * zoom, height / 2 - top * zoom, away];
   };
   const nodes = Array.from(values, (value, k) => place(x[k % n], y[Math.floor(k / n)], value)), quads = [];
@@ -207,7 +215,7 @@ function render({ model, el }) {
     const off = panel.points.filter(one => one.off).map(one => `${one.name} with ${percent(one.share, 0)} of its distance`);
     view.note.textContent = `${isFlat ? 'Drag on the map to move the cut.' : 'Drag to turn the landscape.'} Darker (in the dark theme brighter) is better. `
       + (isLoss ? `All panels have one scale, which ends at ${range[1].toPrecision(3)}. ${isFlat ? 'Hatched' : 'Flat on top'} is what lies above. ` : 'All panels have one scale. ')
-      + 'Distances are those of weights, and the plane shows two directions of thousands.' + (off.length ? ` A hollow point lies off the plane: ${off.join(', ')}. We draw its shadow.` : '');
+      + `Distances are those of weights, and the plane shows two directions of thousands. ${isStrip(panel) ? 'The two directions have different scales here. ' : ''}` + (off.length ? `A hollow point lies off the plane: ${off.join(', ')}. We draw its shadow.` : '');
     const words = `${panel.titles[of]}. ${view.cutTitle.textContent}`;
     for (const [name, text] of [['role', 'slider'], ['aria-label', isFlat ? 'Cut through the map' : 'Direction of view'], ['aria-valuetext', words],
       ['aria-valuemin', isFlat ? panel.y[0] : -180], ['aria-valuemax', isFlat ? panel.y.at(-1) : 180], ['aria-valuenow', isFlat ? cut : model.get('turn')]]) view.map.setAttribute(name, text);
