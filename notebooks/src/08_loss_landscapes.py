@@ -351,7 +351,8 @@ plots.plot_spectrum(spectra)
 # ## Exercise 1: find the pass (10 minutes)
 #
 # Now experiment with the landscape of the bent curve. From the row of the two seeds, move its cut upwards to the first
-# row in which the loss, all the way between the two seeds, stays below 2 nats. Then run this cell, which reads your cut.
+# row in which the loss, all the way between the two seeds, stays below 2 nats. Then run this cell, which reads your
+# cut.
 
 # %%
 inner = (surface.x >= 0) & (surface.x <= bent.points["seed 1"].x)
