@@ -202,7 +202,7 @@ function render({ model, el }) {
     seen = true;
     if (index === last) play();
   }, { threshold: 0.6 });
-  watcher.observe(view.stage);
+  watcher.observe(view.rate); // not the stage, which is taller than a phone
   const stops_ = [onTheme(schedule), onWidth(view.stage, schedule), () => watcher.disconnect(), () => clearInterval(timer), () => model.off('change:moment', moved)];
   schedule();
   return () => stops_.forEach(stop => stop());
