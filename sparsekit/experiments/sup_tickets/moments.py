@@ -11,6 +11,7 @@ from sparsekit.experiments.sup_tickets.base import SupTickets
 from sparsekit.experiments.sup_tickets.collect import TICKETS, Planned
 from sparsekit.tickets import Ticket, TicketBook
 from sparsekit.utils.checks import check_integer
+from sparsekit.utils.seeds import generator, seeded_rng
 
 SAVE_SECONDS = 60.0  # between two checkpoints within a cycle, besides the one at every moment
 
@@ -69,15 +70,18 @@ def _take(
     experiment: Experiment, book: TicketBook, steps: list[int], *, root: str | Path | None, progress: bool
 ) -> None:
     """Train from moment to moment within one process, because to save and resume a run takes longer than a cycle."""
-    data = datasets.load(experiment.data, root=root, **experiment.data_settings)
-    with having_turn(book.folder.parent, tell=progress):
-        work = Work.begin(experiment, book.folder.parent, root, None, data)
-        if work.done > (due := min(set(steps) - set(book.steps))):
+    with having_turn(book.folder.parent, tell=progress) as may_write:
+        with seeded_rng(generator(experiment.seed, "before training")):
+            data = datasets.load(experiment.data, root=root, **experiment.data_settings)
+            work = Work.begin(experiment, book.folder.parent, root, None, data)
+        work.may_write = may_write
+        due = [step for step in steps if step not in book.steps]  # another process may have taken them while we waited
+        if due and work.done > due[0]:
             raise ValueError(
-                f"a run must stop at step {due} for its moment, got {work.folder} at step {work.done}. Delete the "
+                f"a run must stop at step {due[0]} for its moment, got {work.folder} at step {work.done}. Delete the "
                 "folder to train anew"
             )
-        for work.until in [step for step in steps if step not in book.steps]:
+        for work.until in due:
             work.train_on(progress, SAVE_SECONDS, None)
             book.add(work.model, step=work.done)
 
