@@ -4,11 +4,13 @@ Every widget shows itself alive in JupyterLab, as a static image on GitHub, and 
 is fetched from a network, no callback prints or draws with pyplot, and no notebook needs a callback to run to its end.
 """
 
+from sparsekit.widgets.cards import Card
 from sparsekit.widgets.collection_film import CollectionFilm
+from sparsekit.widgets.contents_page import Contents
 from sparsekit.widgets.controls import Controls, Field
 from sparsekit.widgets.curve import Curve
 from sparsekit.widgets.diversity_map import DiversityMap
-from sparsekit.widgets.exercises import Check, Predict, Verdict
+from sparsekit.widgets.exercises import Check, Predict, Verdict, check, own_best
 from sparsekit.widgets.explorer import MaskExplorer
 from sparsekit.widgets.figure_explorer import FigureExplorer, GuidanceExplorer
 from sparsekit.widgets.film import TopologyFilm
@@ -16,6 +18,8 @@ from sparsekit.widgets.landscape_explorer import LandscapeExplorer
 from sparsekit.widgets.live import Control, Run, Snapshot, live_training
 from sparsekit.widgets.live_speed import live_speed
 from sparsekit.widgets.mask_tiles import LayerTable, MaskTiles
+from sparsekit.widgets.network_film import NetworkFilm, film_of
+from sparsekit.widgets.network_view import NetworkView
 from sparsekit.widgets.panel import LivePanel
 from sparsekit.widgets.ranked import RankedScores
 from sparsekit.widgets.rendering import StaticImage
@@ -24,8 +28,10 @@ from sparsekit.widgets.settings_picker import RulePicker, SettingsPicker, TrickP
 from sparsekit.widgets.ticket_lab import TicketLab
 
 __all__ = [
+    "Card",
     "Check",
     "CollectionFilm",
+    "Contents",
     "Control",
     "Controls",
     "Curve",
@@ -38,6 +44,8 @@ __all__ = [
     "LivePanel",
     "MaskExplorer",
     "MaskTiles",
+    "NetworkFilm",
+    "NetworkView",
     "Predict",
     "RankedScores",
     "RulePicker",
@@ -50,6 +58,9 @@ __all__ = [
     "TopologyFilm",
     "TrickPicker",
     "Verdict",
+    "check",
+    "film_of",
     "live_speed",
     "live_training",
+    "own_best",
 ]

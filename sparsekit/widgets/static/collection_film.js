@@ -126,7 +126,7 @@ function drawMagnitudes(canvas, story, index, element, width, most, highest) {
 
 function buildFilm() {
   const title = make('h3', { class: 'sk-title', 'aria-live': 'polite' }), play = make('button', { type: 'button', class: 'sk-main' }, 'Play');
-  const rate = make('canvas', { tabindex: 0, role: 'slider', 'aria-label': 'Moment of the cycles', class: 'sk-scrub' });
+  const rate = make('canvas', { tabindex: 0, role: 'slider', 'aria-label': 'Moment of the cycles', class: 'sk-tk-scrub' });
   const bars = make('canvas', { role: 'img' }), mask = make('canvas', { role: 'img' }), table = make('tbody');
   const left = make('div', { class: 'sk-tk-column' }, rate,
     make('p', { class: 'sk-figtitle sk-tk-gap' }, 'How strong are the new connections?'), bars,

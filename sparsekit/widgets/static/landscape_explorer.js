@@ -171,7 +171,7 @@ function drawCut(canvas, panel, values, range, isLoss, row, element, width, heig
 }
 
 function buildLandscape(panels, choose) {
-  const title = make('h3', { class: 'sk-title', 'aria-live': 'polite' }), map = make('canvas', { tabindex: 0, class: 'sk-scrub' }), cutline = make('canvas', { role: 'img' });
+  const title = make('h3', { class: 'sk-title', 'aria-live': 'polite' }), map = make('canvas', { tabindex: 0, class: 'sk-tk-scrub' }), cutline = make('canvas', { role: 'img' });
   const slider = make('input', { type: 'range', class: 'sk-tk-slider' }), value = make('output', { class: 'sk-num' });
   const groups = [radioGroup('View', ['Map', 'Landscape'], k => choose('view', ['contours', 'landscape'][k])), radioGroup('Measure', ['Loss', 'Accuracy'], k => choose('of', ['loss', 'accuracy'][k]))];
   if (panels.length > 1) groups.unshift(radioGroup('Surface', panels.map(one => one.name[0].toUpperCase() + one.name.slice(1)), k => choose('panel', k)));

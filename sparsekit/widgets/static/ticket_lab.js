@@ -91,7 +91,7 @@ function ticketRow(name, k, set) {
   const range = make('input', { type: 'range', min: 0, max: 1, step: 'any', 'aria-label': `Weight of ${name}` });
   const label = make('label', { class: 'sk-tk-box' }, box, dot, name), alone = make('span', { class: 'sk-num' }), bar = make('i');
   const own = make('span', { class: 'sk-num sk-tk-own' }), row = make('div', { class: 'sk-tk-row', role: 'group', 'aria-label': name }, label, range, number, alone,
-    make('div', { class: 'sk-track', 'aria-hidden': 'true' }, bar), own);
+    make('div', { class: 'sk-tk-track', 'aria-hidden': 'true' }, bar), own);
   box.addEventListener('change', () => set(k, box.checked ? 1 : 0, 'box'));
   range.addEventListener('input', () => set(k, Number(range.value), 'weight'));
   return { box, range, number, alone, bar, own, dot, row };
@@ -104,7 +104,7 @@ function resultBars(trial) {
     const bar = make('i');
     bar.style.cssText = `width:${(100 * (trial[name] - first)) / Math.max(high - first, 1e-9)}%;background:var(--sk-${name === 'superposed' ? 'ink' : 'soft'})`;
     return make('tr', {}, make('th', { scope: 'row' }, name), make('td', { class: 'sk-num' }, percent(trial[name])),
-      make('td', { class: 'sk-track-cell', 'aria-hidden': 'true' }, make('div', { class: 'sk-track' }, bar)));
+      make('td', { class: 'sk-tk-track-cell', 'aria-hidden': 'true' }, make('div', { class: 'sk-tk-track' }, bar)));
   });
   return [make('table', { class: 'sk-tk-table' }, make('tbody', {}, ...rows)), make('p', { class: 'sk-soft' }, `Test accuracy. The bars begin at ${percent(first)}.`)];
 }

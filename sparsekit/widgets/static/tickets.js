@@ -136,11 +136,11 @@ export function survivorRow(name, colour, stay, all) {
   const bar = make('i');
   bar.style.cssText = `width:${all ? (100 * stay) / all : 0}%;background:${colour}`;
   return make('tr', {}, make('th', { scope: 'row' }, swatch(colour), name), make('td', { class: 'sk-num' }, `${grouped(stay)} of ${grouped(all)}`),
-    make('td', { class: 'sk-track-cell', 'aria-hidden': 'true' }, make('div', { class: 'sk-track' }, bar)));
+    make('td', { class: 'sk-tk-track-cell', 'aria-hidden': 'true' }, make('div', { class: 'sk-tk-track' }, bar)));
 }
 
 export function swatch(colour) {
-  const mark = make('span', { class: 'sk-dot', 'aria-hidden': 'true' });
+  const mark = make('span', { class: 'sk-tk-dot', 'aria-hidden': 'true' });
   mark.style.background = colour;
   return mark;
 }
