@@ -26,6 +26,8 @@ import torch
 
 import sparsekit as sk
 from sparsekit import analysis, datasets, plots, widgets
+
+# %% jupyter={"source_hidden": true}
 from sparsekit.experiments.sup_tickets import (
     cycle_moments,
     grown_magnitudes,
