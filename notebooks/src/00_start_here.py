@@ -244,7 +244,8 @@ print(f"{run.state} after {last.step + 1} steps with {last.topology.count} conne
 live_view.snapshot()
 
 # %% [markdown]
-# *You see the network as it stood at the end.* RigL also moved connections between pixels, as the next figure shows.
+# *You see the network as it stood at the end.* Its learning rate stayed the same, while that of the first network fell
+# to zero, so do not compare the two numbers. RigL also moved connections between pixels, as the next figure shows.
 
 # %% tags=["nbval-ignore-output"]
 fig, (before, after) = plt.subplots(1, 2, figsize=(9, 3.6))
@@ -277,7 +278,7 @@ assert ends[1] < ends[0]
 seeds_guess = widgets.Predict(
     "RigL's networks read about 91 of 100 digits. How many does the same network read with 293 connections that were "
     "drawn at random and then stay where they are?",
-    ["about 10, as guessing would", "about 60", "about 85", "about 91, as with RigL"],
+    ["about 10, as guessing would", "about 67", "about 85", "about 91, as with RigL"],
     1,
     "Which connections exist matters a lot when there are so few. With 4,224 connections it matters far less.",
 )
@@ -327,11 +328,11 @@ print(handle.step, "steps with", sk.topology_of(mine).count, "connections, as be
 # was, bit for bit. If you run it again, it is only read.
 
 # %% tags=["nbval-ignore-output"]
-history = sk.run(digits_small(rule="set", density=0.1, epochs=5), "runs", progress=False)
+history = sk.run(digits_small(rule="set", density=0.1, epochs=20), "runs", progress=False)
 print(len(history.journal), f"rewirings recorded, test accuracy {history.last('test accuracy'):.1%}")
 
 # %% [markdown]
-# You can do the same from a terminal with `sparsekit train digits-small --rule set --density 0.1 --epochs 5`. There,
+# You can do the same from a terminal with `sparsekit train digits-small --rule set --density 0.1 --epochs 20`. There,
 # `sparsekit list` shows what else you can train.
 
 # %% [markdown]
@@ -356,9 +357,19 @@ def report(view, film) -> str:
 print(report(view, film))
 
 # %% [markdown]
-# *Which columns have such units, and how many connections do they have?* In the run that we have stored, four or five
-# of the 96 units cost more than 20 points alone, and ten of the working ones cost nothing at all.
-#
+# *Which columns have such units, and how many connections do they have?* The next cell cuts each unit in turn, so that
+# you see whether you were lucky.
+
+# %% tags=["nbval-ignore-output"] jupyter={"source_hidden": true}
+probe, costs = widgets.NetworkView(film), []
+for column, unit in ((column, unit) for column in (1, 2) for unit in range(48)):
+    probe.cut_units = [[column, unit]]
+    costs.append(100 * (film.frames[-1].accuracy - probe.current_frame().accuracy))
+probe.close()
+print(f"{sum(cost >= 20 for cost in costs)} of 96 units cost 20 points or more, each alone,")
+print(f"and {sum(abs(cost) < 0.05 for cost in costs)} cost nothing, among them those on no path")
+
+# %% [markdown]
 # ## Exercise 2 (5 minutes)
 #
 # Now you look for the cliff. With how few of its strongest connections does the sparse network still read 80 of 100
@@ -413,7 +424,8 @@ check_count(count_of)
 # - A topology is a value that says which connections exist. The density says how many.
 # - A network with 5 % of its connections reads about 91 of 100 digits, and a quarter of these connections is idle.
 # - Its dense counterpart reads more, but not if it is cut to the same number in one go.
-# - A sparse network trains with the ordinary loop plus `rewire`. At this size rewiring is worth more than 20 points.
+# - A sparse network trains with the ordinary loop plus `rewire`. With 293 connections, RigL reads 24.0 ± 3.7 points more
+#   than a topology that stays as it was drawn (t = 6.5, n = 5).
 # - All of this is one small network on toy data.
 #
 # ## The course

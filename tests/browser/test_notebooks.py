@@ -16,7 +16,7 @@ def test_the_first_notebook_trains_and_answers(notebook):
     book = notebook("00_start_here.ipynb").run_all()
     assert "done after 1140 steps with 293 connections" in book.printed()
     page = book.page
-    page.get_by_role("radio", name="about 60").check()
+    page.get_by_role("radio", name="about 67").check()
     page.get_by_role("status").get_by_text("Yes. Which connections exist").wait_for()
     # The live view shows the network that is in the kernel.
     title = page.locator(".sk-net").nth(2).locator(".sk-hero")
