@@ -424,8 +424,8 @@ check_count(count_of)
 # - A topology is a value that says which connections exist. The density says how many.
 # - A network with 5 % of its connections reads about 91 of 100 digits, and a quarter of these connections is idle.
 # - Its dense counterpart reads more, but not if it is cut to the same number in one go.
-# - A sparse network trains with the ordinary loop plus `rewire`. With 293 connections, RigL reads 24.0 ± 3.7 points more
-#   than a topology that stays as it was drawn (t = 6.5, n = 5).
+# - A sparse network trains with the ordinary loop plus `rewire`. With 293 connections, RigL reads 24.0 ± 3.7 points
+#   more than a topology that stays as it was drawn (t = 6.5, n = 5).
 # - All of this is one small network on toy data.
 #
 # ## The course

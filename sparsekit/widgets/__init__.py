@@ -4,10 +4,12 @@ Every widget shows itself alive in JupyterLab, as a static image on GitHub, and 
 is fetched from a network, no callback prints or draws with pyplot, and no notebook needs a callback to run to its end.
 """
 
+from sparsekit.widgets.cards import Card
+from sparsekit.widgets.contents_page import Contents
 from sparsekit.widgets.controls import Controls, Field
 from sparsekit.widgets.curve import Curve
 from sparsekit.widgets.diversity_map import DiversityMap
-from sparsekit.widgets.exercises import Check, Predict, Verdict
+from sparsekit.widgets.exercises import Check, Predict, Verdict, check, own_best
 from sparsekit.widgets.explorer import MaskExplorer
 from sparsekit.widgets.figure_explorer import FigureExplorer, GuidanceExplorer
 from sparsekit.widgets.film import TopologyFilm
@@ -25,7 +27,9 @@ from sparsekit.widgets.settings_picker import RulePicker, SettingsPicker, TrickP
 from sparsekit.widgets.ticket_lab import TicketLab
 
 __all__ = [
+    "Card",
     "Check",
+    "Contents",
     "Control",
     "Controls",
     "Curve",
@@ -52,7 +56,9 @@ __all__ = [
     "TopologyFilm",
     "TrickPicker",
     "Verdict",
+    "check",
     "film_of",
     "live_speed",
     "live_training",
+    "own_best",
 ]

@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 import pytest
 from browser.driving import Notebook, file_name, write_notebook
 
+from sparsekit.utils.notebook_files import HOOK
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -44,6 +46,7 @@ LAB_FLAGS = [
     "--ServerApp.disable_check_xsrf=True",
     "--LabApp.expose_app_in_browser=True",  # window.jupyterapp: steadier than clicking through menus
     "--LabApp.extension_manager=readonly",
+    f"--ContentsManager.pre_save_hook={HOOK}",  # as `sparsekit course open` does
 ]
 SETTINGS = {  # no pop-up over the page, and off-screen outputs keep their text
     "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False},

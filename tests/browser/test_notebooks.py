@@ -3,7 +3,7 @@
 Where everything of interest happens in the first half of a notebook, the second is left to nbval, which runs all cells.
 """
 
-from sparsekit.widgets.colours import BORN, INK
+from sparsekit.widgets.colours import BORN, KEPT
 
 
 def wait_for_masks(book, text: str) -> None:
@@ -61,7 +61,7 @@ def test_the_third_notebook_is_steered_stopped_and_scrubbed(notebook):
     slider = page.get_by_role("slider", name="Rewiring")
     book.press(slider, "End")
     page.get_by_text("Rewiring 23 of 23").first.wait_for()
-    assert book.count_pixels(film, INK) + book.count_pixels(film, BORN) == book.python("journal[-1]['fc1'].count")
+    assert book.count_pixels(film, KEPT) + book.count_pixels(film, BORN) == book.python("journal[-1]['fc1'].count")
     book.press(slider, "Home")
     page.get_by_text("Before the first rewiring").first.wait_for()
     assert book.count_pixels(film, INK) == book.python("journal[0]['fc1'].count")

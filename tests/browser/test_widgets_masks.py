@@ -1,6 +1,6 @@
 """In a real notebook the mask explorer and the film draw every connection as one dark pixel, at any sparsity."""
 
-from sparsekit.widgets.colours import BORN, DROPPED, INK
+from sparsekit.widgets.colours import BORN, DROPPED, INK, KEPT
 
 SET_UP = """
 import torch
@@ -103,7 +103,7 @@ def show(book, rewiring: int) -> None:
 def frame(book) -> list[int]:
     """Count born, kept and dropped pixels."""
     canvas = book.page.locator("canvas.sk-film-mask")
-    return [book.count_pixels(canvas, colour) for colour in (BORN, INK, DROPPED)]
+    return [book.count_pixels(canvas, colour) for colour in (BORN, KEPT, DROPPED)]
 
 
 def test_the_film_scrubs_exactly_and_without_the_kernel_and_plays(notebook):

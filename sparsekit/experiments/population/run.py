@@ -68,9 +68,12 @@ def run_population(
     check_steps(until=until)
     by_folder = {experiment.folder_name: experiment for experiment in experiments}
     with ExitStack() as turns:
-        for name in sorted(by_folder):  # all processes in one order, so that no two wait for each other
-            turns.enter_context(having_turn(Path(folder) / name, tell=progress))
+        checks = {  # all processes take them in one order, so that no two wait for each other
+            name: turns.enter_context(having_turn(Path(folder) / name, tell=progress)) for name in sorted(by_folder)
+        }
         works = _begin(by_folder.values(), Path(folder), root, until)
+        for work in works:
+            work.may_write = checks[work.folder.name]
         _train(works, progress, checkpoint_seconds)
     histories = {work.folder.name: work.history() for work in works}
     return [histories[experiment.folder_name] for experiment in experiments]
