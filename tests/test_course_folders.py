@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from sparsekit import cli
 from sparsekit.cli.course import copies, lab
 from sparsekit.cli.course.copies import Update, reset_copy, update_copies
 from sparsekit.cli.course.handout import build_student, build_teacher, predictions_in
@@ -213,3 +215,38 @@ def test_a_question_that_is_computed_is_left_out_of_the_guide():
 def test_the_real_notebooks_give_a_guide(tmp_path):
     *_, guide = build_teacher(ROOT / "notebooks", tmp_path / "out")
     assert guide.read_text().count("### Exercises, and answers to expect") >= 11
+
+
+# --- the commands -------------------------------------------------------------------------------------------------
+
+
+def invoke(*words: str) -> Result:
+    return CliRunner().invoke(cli.app, ["course", *words], env={"COLUMNS": "200"})
+
+
+def test_open_copies_and_starts_the_server_with_what_it_does_not_know(originals, tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(lab, "run_lab", lambda command: started.append(command) or 3)
+    folder = tmp_path / "work"
+    result = invoke("open", "--notebooks", str(originals), "--folder", str(folder), "--port", "8899")
+    assert result.exit_code == 3
+    assert "copied 2 notebooks" in result.output
+    assert started[0][-2:] == ["--port", "8899"]
+    write(folder / "03_guided.ipynb", ("code", "mine"))
+    write(originals / "03_guided.ipynb", ("code", "newer"))
+    said = invoke("open", "--notebooks", str(originals), "--folder", str(folder)).output
+    assert "03_guided.ipynb has a newer original. To get it: sparsekit course reset 03" in said
+
+
+def test_reset_says_where_the_reader_s_copy_lies(originals, mine):
+    places = ("--notebooks", str(originals), "--folder", str(mine))
+    assert f"Your copy lies in {mine / copies.BEFORE / '03_guided-1.ipynb'}" in invoke("reset", "03", *places).output
+    assert "must be the beginning of one notebook's name" in str(invoke("reset", "0", *places).exception)
+
+
+def test_build_asks_for_whom(originals, tmp_path):
+    out = tmp_path / "out"
+    assert invoke("build", str(out), "--notebooks", str(originals)).exit_code == 2
+    assert not out.exists()
+    result = invoke("build", str(out), "--teacher", "--notebooks", str(originals))
+    assert f"wrote {out / 'teachers_guide.md'}" in result.output

@@ -14,7 +14,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from test_plots import NETS, runs
+from test_plots import NETS, pixels, runs
 
 from sparsekit import plots
 from sparsekit.plots import canvas, naming, vector
@@ -130,3 +130,11 @@ def test_curves_of_the_same_values_are_both_seen():
     widths = [line.get_linewidth() for line in ax.lines]
     assert widths == sorted(widths, reverse=True)
     assert len(set(widths)) == len(widths)
+
+
+def test_a_title_above_masks_moves_no_pixel_of_them():
+    without, titled = (plots.plot_masks(NETS[0], zoom=3) for _ in range(2))
+    plots.titled(titled, "What is left")
+    before, after = (pixels(ax.figure) for ax in (without, titled))
+    assert after.shape[0] > before.shape[0]
+    assert (after[-before.shape[0] :] == before).all()

@@ -113,7 +113,12 @@ def titled(ax: Axes, sentence: str) -> Axes:
     """
     letters = ax.get_window_extent().width / (WIDE * TITLE_SIZE / 72 * ax.figure.dpi)
     lines = textwrap.wrap(plain(sentence), max(12, int(letters)), break_long_words=False)
-    ax.set_title("\n".join(lines), fontsize=TITLE_SIZE, fontweight="bold", loc="left", color=LIGHT["ink"], pad=10)
+    title = ax.set_title(
+        "\n".join(lines), fontsize=TITLE_SIZE, fontweight="bold", loc="left", color=LIGHT["ink"], pad=10
+    )
+    if ax.get_position().y1 > 0.99:
+        title.set_x(8 / ax.get_window_extent().width)
+        _make_room(ax, (1.3 * TITLE_SIZE * len(lines) + 12) / 72)
     return ax
 
 
@@ -198,6 +203,15 @@ def on_heat(shade: float) -> str:
         (True, True)
     """
     return LIGHT["surface" if shade > 0.85 else "ink"]
+
+
+def _make_room(ax: Axes, inches: float) -> None:
+    """Make a figure higher that its axes fill, without moving a pixel of them."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    box, (width, height) = ax.get_position(original=True), figure.get_size_inches()
+    figure.set_size_inches(width, height + inches)
+    ax.set_position((box.x0, box.y0, box.width, box.height * height / (height + inches)))
 
 
 def _in_one_line(text: str) -> str:

@@ -130,17 +130,16 @@ def plot_scores(
     rows, cols = next(iter(pairs.values()))[0].shape[:2]
     zoom = zoom or max(1, min(6, 200 // max(rows, cols)))  # so that five methods fit on a page
     wide, tall = max(cols * zoom, NAME_WIDTH) + GAP, rows * zoom + CAPTION
-    sheet = np.zeros((EDGE + 2 * tall + EDGE, EDGE + wide * len(pairs), 4), dtype=np.uint8)  # transparent
-    for number, images in enumerate(pairs.values()):
-        for below, image in enumerate(images):
-            top, left = EDGE + CAPTION + below * tall, EDGE + number * wide
+    sheet = np.zeros((EDGE + 2 * tall + EDGE, EDGE + wide * len(pairs), 4), dtype=np.uint8)
+    for left, images in zip(range(EDGE, sheet.shape[1], wide), pairs.values(), strict=True):
+        for top, image in zip((EDGE + CAPTION, EDGE + CAPTION + tall), images, strict=True):
             sheet[top : top + rows * zoom, left : left + cols * zoom] = _zoomed(image, zoom)
     ax = _exact_axes(sheet) if ax is None else ax
     ax.imshow(sheet, interpolation="none", aspect="equal")
-    for number, name in enumerate(pairs):
-        _name_score(ax, name, kept[name][layer], EDGE + number * wide, tall)
-        for below in (0, tall):
-            _frame(ax, EDGE + number * wide, EDGE + CAPTION + below, cols * zoom, rows * zoom)
+    for left, name in zip(range(EDGE, sheet.shape[1], wide), pairs, strict=True):
+        _name_score(ax, name, kept[name][layer], left, tall)
+        for top in (EDGE + CAPTION, EDGE + CAPTION + tall):
+            _frame(ax, left, top, cols * zoom, rows * zoom)
     ax.set_ylabel(plain(f"scores of {layer}, and what they keep"))  # not drawn, but read out to those who cannot see it
     ax.set_axis_off()
     return ax

@@ -13,6 +13,7 @@ from sparsekit.analysis.evidence.claims import assess_claim
 from sparsekit.experiments.course.arena import CONNECTIONS, STEPS, accuracy_on_test, rigl, trained
 from sparsekit.experiments.course.exercise import OPEN, Exercise, Results, Verdict, error_text
 from sparsekit.layers import densify
+from sparsekit.rules.base import check_rule
 
 HIDDEN_SEEDS = range(2000, 2008)
 SHAPES = {"weight": ((48, 64), (48, 48), (10, 48)), "bias": ((48,), (48,), (10,))}
@@ -34,6 +35,7 @@ class BeatRigL(Exercise):
             rule = answer(STEPS)
             if rule is None or rule is ...:
                 return [(OPEN, None)]
+            check_rule(rule)
             networks = trained({"your rule": rule}, HIDDEN_SEEDS)["your rule"]
         except NotImplementedError:
             return [(OPEN, None)]
