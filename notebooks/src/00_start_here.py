@@ -70,6 +70,7 @@ effective = analysis.effective_topology(whole)
 pruned = sk.sparsify(sk.densify(network), effective, init="dense")  # with the weights as they are
 changed = int((network(inputs).argmax(1) != pruned(inputs).argmax(1)).sum())
 print(f"{whole.count - effective.count} of {whole.count} connections are on no path, and {changed} predictions change")
+guess.measured(f"{changed} of {len(labels)} predictions changed.")
 
 # %% jupyter={"source_hidden": true}
 assert 20 < whole.count - effective.count < 150
@@ -136,6 +137,7 @@ few = sk.keep_top_global({name: layer.weight.detach().abs() for name, layer in l
 cut = sk.sparsify(dense_film.model, few, init="dense")
 right = [float((one(inputs).argmax(1) == labels).float().mean()) for one in (dense_film.model, cut, network)]
 print(f"dense {right[0]:.1%}, its strongest {few.count} {right[1]:.1%}, sparse from the start {right[2]:.1%}")
+prune_guess.measured(f"It reads {right[1]:.1%} of {len(labels)} test digits.")
 
 # %% jupyter={"source_hidden": true}
 assert right[1] < 0.6 < 0.85 < right[2] < right[0]
@@ -292,6 +294,7 @@ fixed, rewired = ([one.last("test accuracy") for one in histories] for histories
 # %% tags=["nbval-ignore-output"]
 print(f"mean test accuracy: {sum(fixed) / 5:.1%} with fixed connections, {sum(rewired) / 5:.1%} with RigL")
 print(analysis.assess_claim("RigL beats connections that stay where they are", rewired, fixed))
+seeds_guess.measured(f"Five networks with fixed connections read {sum(fixed) / 5:.1%} on average.")
 
 # %% jupyter={"source_hidden": true}
 assert sum(fixed) / 5 < 0.8 < sum(rewired) / 5
