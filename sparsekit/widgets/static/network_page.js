@@ -46,7 +46,8 @@ function how(part) {
 
 function foot(part, words) {
   const note = `Each line is one weight of a real network. The accuracy is measured here, on ${grouped(words.numExamples)} test ${words.examples}. `
-    + `Point at a unit to see what it looks for, and click it, or a line, to cut it out. Dashes are on no path from ${words.input} to ${words.aClass}. `
+    + `Point at a unit to see what it looks for, which is the sum over all paths of the weights along them, multiplied. `
+    + `Click it, or a line, to cut it out. Dashes are on no path from ${words.input} to ${words.aClass}. `
     + 'Compare widths within one layer only.';
   return make('div', { class: 'sk-net-foot' }, make('p', { class: 'sk-soft' }, note), make('div', { class: 'sk-net-copy' }, part.copied, part.copy));
 }
