@@ -16,6 +16,7 @@ from sparsekit.widgets.live import Control, Run, Snapshot, live_training
 from sparsekit.widgets.live_speed import live_speed
 from sparsekit.widgets.mask_tiles import LayerTable, MaskTiles
 from sparsekit.widgets.panel import LivePanel
+from sparsekit.widgets.race import Race
 from sparsekit.widgets.ranked import RankedScores
 from sparsekit.widgets.rendering import StaticImage
 from sparsekit.widgets.score_explorer import ScoreExplorer
@@ -37,6 +38,7 @@ __all__ = [
     "MaskExplorer",
     "MaskTiles",
     "Predict",
+    "Race",
     "RankedScores",
     "RulePicker",
     "Run",

@@ -110,7 +110,7 @@ def steps_of_all(works: Sequence[Work], checkpoint_seconds: float) -> Iterator[i
         step = min(work.done for work in unfinished)
         behind = [work for work in unfinished if work.done == step]
         stop = min([work.done for work in unfinished if work.done > step], default=behind[0].end)
-        failures |= yield from _steps_together(behind, stop, checkpoint_seconds)
+        failures |= yield from _train_together(behind, stop, checkpoint_seconds)
     if failures:
         name, error = next(iter(failures.items()))
         raise FloatingPointError(
@@ -119,7 +119,7 @@ def steps_of_all(works: Sequence[Work], checkpoint_seconds: float) -> Iterator[i
         ) from error
 
 
-def _steps_together(
+def _train_together(
     works: Sequence[Work], stop: int, checkpoint_seconds: float
 ) -> Generator[int, None, dict[str, FloatingPointError]]:
     """Train members that have done equally many steps, to a step or until some fail. Return these by folder."""
