@@ -1,6 +1,6 @@
 """`branch` goes back to a rewiring of a run that is recorded, and continues from there in another way."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,17 @@ def folder_of(run: str | Path | History) -> Path:
     if folder is None:
         raise ValueError("a run must have a folder to branch from, got one that is kept nowhere. Train it with run")
     return Path(folder)
+
+
+def named_like(rule: Rule, names: Iterable[str], steps: int) -> str:
+    """Return the first of these names under which a rule with the same interval and end is this one.
+
+    Example:
+        >>> from sparsekit.rules import RigL
+        >>> named_like(RigL(stop=75, every=10), ("set", "rigl"), 100)
+        'rigl'
+    """
+    return next((name for name in names if _like(rule, name, steps) == rule), type(rule).__name__.lower())
 
 
 def _changed(rule: Rule, changes: Mapping[str, Any], steps: int) -> Rule:

@@ -4,6 +4,7 @@ Every widget shows itself alive in JupyterLab, as a static image on GitHub, and 
 is fetched from a network, no callback prints or draws with pyplot, and no notebook needs a callback to run to its end.
 """
 
+from sparsekit.widgets.branches import Branches
 from sparsekit.widgets.controls import Controls, Field
 from sparsekit.widgets.curve import Curve
 from sparsekit.widgets.diversity_map import DiversityMap
@@ -24,6 +25,7 @@ from sparsekit.widgets.settings_picker import RulePicker, SettingsPicker, TrickP
 from sparsekit.widgets.ticket_lab import TicketLab
 
 __all__ = [
+    "Branches",
     "Check",
     "Control",
     "Controls",

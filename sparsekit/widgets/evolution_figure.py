@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from sparsekit.plots.canvas import plain
@@ -64,7 +65,8 @@ def draw_network(ax: Axes, topology: Topology, image: Sequence[int], colour: str
         ax.add_collection(LineCollection(list(curves[live]), colors=colour, lw=0.9, alpha=alpha))
     if image:
         fan = masks[0].sum(axis=0).reshape(tuple(image))
-        ax.imshow(fan, extent=(0, 0.36, 0.18, 0.82), cmap="Greys", vmin=0, vmax=12, alpha=0.45, zorder=0, aspect="auto")
+        shades = LinearSegmentedColormap.from_list("fan", [LIGHT["surface"], colour])
+        ax.imshow(np.sqrt(fan / 10), extent=(0, 0.32, 0.2, 0.8), cmap=shades, vmin=0, vmax=1, zorder=2.5, aspect="auto")
     for place, does in zip(points[1:], works[1:], strict=True):
         ax.scatter(*place[does].T, s=13, color=LIGHT["ink"], zorder=3, lw=0)
         ax.scatter(*place[~does].T, s=4, facecolors="none", edgecolors=LIGHT["faint"], zorder=3, lw=0.8)
@@ -135,11 +137,11 @@ def _places(masks: Sequence[np.ndarray], works: Sequence[np.ndarray], image: Seq
             number = sum(mask.sum(axis=1) for mask, _ in near)
             sums = sum(mask @ height for mask, height in near)
             heights[k] = _in_slots(np.where(number > 0, sums / np.maximum(1, number), heights[k]), works[k])
-    xs = [0.36, *np.linspace(0.5, 0.98, len(works) - 1)]
+    xs = [0.02, *np.linspace(0.5, 0.98, len(works) - 1)]
     places = [np.stack([np.full(len(h), x), 1 - h], axis=1) for h, x in zip(heights, xs, strict=True)]
     if image:
         rows, cols = np.divmod(np.arange(image[0] * image[1]), image[1])
-        places[0] = np.stack([(cols + 0.5) * 0.36 / image[1], 0.82 - (rows + 0.5) * 0.64 / image[0]], axis=1)
+        places[0] = np.stack([(cols + 0.5) * 0.32 / image[1], 0.8 - (rows + 0.5) * 0.6 / image[0]], axis=1)
     return places
 
 

@@ -171,12 +171,18 @@ class Race(EvolutionView):
         means = {name: mean(values) for name, values in self.accuracies().items() if values}
         if len(means) < len(self.methods):
             return ""
-        label = {method.name: method.label for method in self.methods}
-        best, worst = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
         digits = "digits" in self._experiments[self.init][0].data
-        what = f"{100 * means[best]:.0f} of 100 digits" if digits else f"{100 * means[best]:.0f} of 100 right"
-        first = f"{label[best]} {'reads' if digits else 'gets'} {what}"
-        return first if best == worst else f"Same budget, same start: {first}, {label[worst]} {100 * means[worst]:.0f}"
+        unit = "of 100 digits" if digits else "of 100 examples"
+        moving = [100 * value for name, value in means.items() if name != "static"]
+        if "static" not in means or not moving:
+            return f"Same budget, same start: {_range(list(means.values()), 100)} {unit} are right"
+        fixed = f"{100 * means['static']:.0f}"
+        return f"Same budget: connections that may move get {_range(moving)} {unit} right, fixed ones {fixed}"
+
+
+def _range(values: Sequence[float], scale: float = 1) -> str:
+    low, high = (f"{scale * value:.0f}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
 
 
 def _accuracies(history: History) -> list[float]:

@@ -77,9 +77,9 @@ function grid(view, x, y, width, bottom, height) {
 function rewiringMarks(view, x, bottom) {
   const parts = view.rewired.map(step => svg('line', { x1: x(step), x2: x(step), y1: bottom, y2: bottom + 5, class: 'sk-tick' }));
   for (const { step, text } of view.flags) {
-    const isRight = x(step) < 170;
+    const isRight = x(step) < 170 && x(view.total) > 400;
     parts.push(svg('line', { x1: x(step), x2: x(step), y1: SIDE.top, y2: bottom, class: 'sk-flag' }),
-      svg('text', { x: x(step) + (isRight ? 6 : -6), y: bottom - 8, 'text-anchor': isRight ? 'start' : 'end' }, text));
+      svg('text', { x: x(step) + (isRight ? 6 : -6), y: bottom - 8, 'text-anchor': isRight ? 'start' : 'end' }, x(view.total) > 300 ? text : ''));
   }
   return parts;
 }

@@ -6,40 +6,14 @@ const MAIN = { ready: 'Start', running: 'Pause', paused: 'Resume' };
 /** Build a method's lane: its name, accuracy, words, network and three numbers. */
 function makeLane(rule) {
   const number = make('span', { class: 'sk-num sk-lane-number' }), canvas = make('canvas', { role: 'img' });
-  const values = ['idle units', 'moved so far', 'new now'].map(name => [name, make('dd', {})]);
+  const values = ['idle', 'moved so far', 'new now'].map(name => [make('dt', {}, name), make('dd', {})]);
   const sign = svg('svg', { width: 14, height: 14, viewBox: '-7 -7 14 14', 'aria-hidden': 'true' }, svg('path', { d: markOf(rule.marker), style: 'fill:var(--mine)' }));
   const lane = make('article', { class: 'sk-lane' },
     make('h3', {}, make('span', {}, sign, ` ${rule.label}`), number), make('p', { class: 'sk-soft' }, rule.words), canvas,
-    make('dl', { class: 'sk-num' }, ...values.flatMap(([name, dd]) => [make('dt', {}, name), dd])));
+    make('dl', { class: 'sk-num' }, ...values.map(([dt, dd]) => make('div', {}, dd, dt))));
   lane.style.setProperty('--mine', colourOf(rule));
-  return { lane, number, canvas, values: values.map(([, dd]) => dd), rule };
+  return { lane, number, canvas, values: values.map(([, dd]) => dd), idle: values[0][0], rule };
 }
-
-/** A method of the palette has its own colour in every theme. Others bring one. */
-export const colourOf = rule => (rule.token ? `var(--sk-${rule.token})` : rule.colour);
-
-/** Return a graph of one run after some steps, and what is counted in it. */
-export function sceneOf(shape, run, step) {
-  const k = rewiringsAt(run, step), at = run.frames[k], links = linksOf(shape, at), { works, live } = onPaths(shape, links);
-  const marked = k && step - run.rewired[k - 1] < 0.02 * run.total ? missingIn(at, run.frames[k - 1]) : new Uint8Array(at.length);
-  const grown = k ? missingIn(at, run.frames[k - 1]).reduce((a, b) => a + b, 0) : 0;
-  const moved = missingIn(at, run.frames[0]).reduce((a, b) => a + b, 0) / Math.max(1, at.length);
-  return { shape, links, works, live, marked, grown: marked.some(Boolean) ? grown : 0, moved, idle: idleUnits(shape, works), count: at.length };
-}
-
-/** Fix the places of a run's units by its last topology, so that nothing moves in its film but the connections. */
-export function settle(shape, run, image, width, height) {
-  const links = linksOf(shape, run.frames.at(-1)), { works } = onPaths(shape, links);
-  return placesOf(shape, orderOf(shape, links, works), works, image, width, height);
-}
-
-/** Size a canvas to its cell, and return its pen and size. */
-export function penFor(canvas, ratio) {
-  const width = Math.max(150, canvas.parentElement.clientWidth), height = Math.round(clamp(ratio * width, 190, 300));
-  return { pen: sharpen(canvas, width, height), width, height };
-}
-
-export const inkOf = (el, hue) => ({ hue, ...Object.fromEntries(['ink', 'soft', 'faint', 'surface', 'line'].map(name => [name, token(el, name)])) });
 
 /** Say what the race shows at a step. The verdict comes from Python with the last numbers. */
 function titleOf(model, step) {
@@ -59,7 +33,7 @@ function render({ model, el }) {
   const inits = model.get('inits');
   const [init, chooseInit] = radioGroup('Initial weights', inits.map(name => `Initial weights: ${name}`), k => { model.set('init', inits[k]); model.save_changes(); });
   const problem = make('p', { class: 'sk-error', role: 'alert' });
-  const chart = methodChart('Training step', 210, step => { play(false); shown.follows = step >= model.get('done'); go(step); });
+  const chart = methodChart('Training step', 184, step => { play(false); shown.follows = step >= model.get('done'); go(step); });
   mount(el, make('section', { class: 'sk-stage sk-race', 'aria-label': 'Race' }, title, make('p', { class: 'sk-soft' }, model.get('lede')),
     make('div', { class: 'sk-lanes' }, ...lanes.map(one => one.lane)),
     make('div', { class: 'sk-bar' }, main, again, ...(model.get('seeds').length > 1 ? [seeds] : []), ...(inits.length > 1 ? [init] : []), where), problem,
@@ -79,13 +53,14 @@ function render({ model, el }) {
   function drawLane(one, k) {
     const run = runOf(k, shown.seed);
     if (!run || !one.lane.isConnected) return;
-    const { pen, width, height } = penFor(one.canvas, 0.86), key = `${k} ${shown.seed} ${width}`;
+    const { pen, width, height } = penFor(one.canvas, 0.72), key = `${k} ${shown.seed} ${width}`;
     if (!shown.places.has(key)) shown.places.set(key, settle(shape, running() ? { frames: [run.frames[0]] } : run, image, width, height));
     const scene = sceneOf(shape, run, shown.step), accuracy = accuracyAt(run, shown.step);
     const hue = one.rule.token ? token(one.lane, one.rule.token) : one.rule.colour;
     drawGraph(pen, shown.places.get(key), scene, inkOf(one.lane, hue), width, height);
     one.number.textContent = Number.isFinite(accuracy) ? percent(accuracy) : '–';
-    [`${scene.idle} of ${shape.first.at(-2) - shape.units[0]}`, percent(scene.moved, 0), String(scene.grown)].forEach((text, n) => { one.values[n].textContent = text; });
+    one.idle.textContent = `idle of ${shape.first.at(-2) - shape.units[0]} units`;
+    [String(scene.idle), percent(scene.moved, 0), String(scene.grown)].forEach((text, n) => { one.values[n].textContent = text; });
     one.canvas.setAttribute('aria-label', `${one.rule.label} after ${shown.step} steps: ${scene.count} connections, ${scene.idle} idle units, ${scene.grown} new`);
   }
 
