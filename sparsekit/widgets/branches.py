@@ -135,7 +135,7 @@ class Branches(EvolutionView):
         twin = begin_branch(self._parent, self._folder, rewiring, changes, self._root)
         after = last_of(twin.rule)
         name = rule if isinstance(rule, str) else self._name if rule is None else named_like(rule, LABELS, self.total)
-        arm = _arm(name, f" from {rewiring}", changes, twin.rule.at, after)
+        arm = _arm(name, f" from rewiring {rewiring}", changes, twin.rule.at, after)
         self._past, self._latest = self.twins[-(MOST - 1) :], []
         self._arms = [self._arms[0], *self._arms[1:][-(MOST - 1) :], arm]
         self._train([twin], self._folder, self.total, root=self._root).start()
@@ -150,6 +150,7 @@ class Branches(EvolutionView):
         """
         if self._run is None:
             raise ValueError("there must be a branch to wait for, got none. Call continue_from first")
+        self._run.resume()  # nobody else would, while we wait
         self._run.wait(timeout)
         return self.twins[-1]
 
@@ -160,10 +161,10 @@ class Branches(EvolutionView):
 
     def snapshot(self) -> StaticImage:
         """Draw both networks at their end, and the chart."""
-        shown = [self._arms[0], *self._arms[1 : 1 + len(self.twins)]][-2:] if self.twins else self._arms[:1]
+        shown = [self._arms[0], *self._arms[1:][-1:]] if self.twins else self._arms[:1]
         histories = [self.original, *self.twins[-1:]]
-        methods = [Method(arm["label"], "", Style(colour=arm["colour"], marker=arm["marker"])) for arm in shown]
-        methods[0] = replace(methods[0], name=self._arms[0]["label"])
+        methods = [Method(arm["short"], "", Style(colour=arm["colour"], marker=arm["marker"])) for arm in shown]
+        methods[1:] = [replace(method, name=f"{method.name} ") for method in methods[1:]]  # its rule may be the same
         by_name = {method.name: [history] for method, history in zip(methods, histories, strict=True)}
         figure = race_figure(self.verdict or self.sentence(), methods, by_name, self.image, self.total)
         return StaticImage(rendering.png(rendering.figure_rgba(figure)), self.sentence())
@@ -201,14 +202,13 @@ class Branches(EvolutionView):
 def _arm(name: str, since: str, changes: Mapping[str, Any], at: int, rule: Rule) -> dict[str, Any]:
     """Return how a run is drawn and named, by its rule and by what changed."""
     (method,) = methods_of([name])
-    parts = [method.label]
-    if (fraction := changes.get("drop_fraction")) is not None:
-        parts.append(f"drop {fraction:g}" if isinstance(fraction, float | int) else "another drop fraction")
-    if (density := changes.get("density")) is not None:
-        parts.append(f"density {100 * density:g} %")
-    words = method.words if since else f"The original. {method.words}"
-    dash = "" if not since else DASH
-    return {**method.as_dict(), "label": ", ".join(parts) + since, "words": words, "from": at, "dash": dash}
+    fraction, density = changes.get("drop_fraction"), changes.get("density")
+    drop = [] if fraction is None else [f"drop {fraction:g}" if isinstance(fraction, float | int) else "another drop"]
+    size = [] if density is None else [f"{100 * density:g} %"]
+    label = ", ".join([method.label, *drop, *size])
+    words = method.words if not since or name != "static" else "Keeps the connections of that moment."
+    looks = {"label": label + since, "short": label.replace(",", ""), "words": words, "from": at}
+    return {**method.as_dict(), **looks, "dash": DASH if since else ""}
 
 
 def _fraction_of(rule: Rule) -> str:

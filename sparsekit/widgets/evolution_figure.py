@@ -34,7 +34,8 @@ def race_figure(
         total: steps of a whole training.
     """
     figure = Figure(figsize=(12.8, 7.6), dpi=100, facecolor=LIGHT["paper"])
-    figure.text(0.03, 0.955, plain(title), fontsize=19, fontweight="bold", color=LIGHT["ink"], va="center")
+    size = 19 if len(title) < 75 else 15
+    figure.text(0.025, 0.955, plain(title), fontsize=size, fontweight="bold", color=LIGHT["ink"], va="center")
     width = 0.96 / len(methods)
     for number, method in enumerate(methods):
         ax = figure.add_axes((0.025 + number * width, 0.43, width - 0.025, 0.41))
@@ -46,7 +47,7 @@ def race_figure(
         number_text = f"{100 * measured[-1]:.1f} %" if measured else ""
         figure.text(ax.get_position().x1, 0.88, number_text, fontsize=17, ha="right", color=LIGHT["ink"])
         figure.text(ax.get_position().x0, 0.855, f"{idle} idle units", fontsize=10, color=LIGHT["soft"])
-    draw_accuracies(figure.add_axes((0.045, 0.07, 0.83, 0.31)), methods, histories, total)
+    draw_accuracies(figure.add_axes((0.045, 0.07, 0.81, 0.31)), methods, histories, total)
     return figure
 
 

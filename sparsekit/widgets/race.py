@@ -112,7 +112,8 @@ class Race(EvolutionView):
         Raises:
             TimeoutError: if it takes longer than so many seconds.
         """
-        if self._run is not None and self.state != "done":
+        if self._run is not None:
+            self._run.resume()  # nobody else would, while we wait
             self._run.wait(timeout)
         return self.histories
 

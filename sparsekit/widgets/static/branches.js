@@ -1,6 +1,6 @@
 // Go back to a rewiring of a run and continue in another way. Both futures stay in the chart.
 
-const ASIDE = { left: 38, right: 132, top: 10, bottom: 18 };
+const ASIDE = { left: 38, right: 150, top: 10, bottom: 18 };
 
 /** Return how much a branch has in common with the original from where it begins, and what is new at each rewiring. */
 export function compared(original, twin, from) {
@@ -31,15 +31,16 @@ const choiceOf = (label, values, texts) => {
 
 /** Draw what both have in common as lines, and what is new at each rewiring as dots. */
 function drawAside(node, view) {
-  const width = node.clientWidth || 900, height = 104, bottom = height - ASIDE.bottom;
+  const width = node.clientWidth || 900, height = 86, bottom = height - ASIDE.bottom;
   const x = step => ASIDE.left + (step / view.total) * (width - ASIDE.left - ASIDE.right), y = value => ASIDE.top + (1 - value) * (bottom - ASIDE.top);
   node.replaceChildren(...[0, 0.5, 1].flatMap(value => [
     svg('line', { x1: ASIDE.left, x2: width - ASIDE.right, y1: y(value), y2: y(value), class: 'sk-gridline' }),
     svg('text', { x: ASIDE.left - 7, y: y(value) + 4, 'text-anchor': 'end' }, String(100 * value))]));
-  for (const { colour, dash, churn, common } of view.lines) {
-    for (const dot of churn) node.append(svg('circle', { cx: x(dot.step), cy: y(dot.churn), r: 2.2, style: `fill:${colour};opacity:.75` }));
+  for (const [k, { colour, dash, churn, common }] of view.lines.entries()) {
+    const faint = k && k !== view.chosen ? 0.3 : 1;
+    for (const dot of churn) node.append(svg('circle', { cx: x(dot.step), cy: y(dot.churn), r: 2.2, style: `fill:${colour};opacity:${0.75 * faint}` }));
     const path = common.map((point, k) => `${k ? `H${x(point.step)}V` : `M${x(point.step)} `}${y(point.common)}`).join('');
-    if (common.length) node.append(svg('path', { d: `${path}H${x(view.total)}`, class: 'sk-series', style: `stroke:${colour};stroke-width:2.2`, 'stroke-dasharray': dash }));
+    if (common.length) node.append(svg('path', { d: `${path}H${x(view.total)}`, class: 'sk-series', style: `stroke:${colour};stroke-width:2.2;opacity:${faint}`, 'stroke-dasharray': dash }));
   }
   const chosen = view.lines[view.chosen]?.common.at(-1);
   if (chosen) node.append(svg('text', { x: width - ASIDE.right + 10, y: clamp(y(chosen.common) + 4, 12, bottom), class: 'sk-end' }, `${percent(chosen.common, 0)} in common`));
@@ -56,8 +57,8 @@ function render({ model, el }) {
   const density = choiceOf('Density', ['', ...options.densities], [asItIs(percent(options.density)), ...options.densities.map(value => percent(value))]);
   const main = make('button', { type: 'button', class: 'sk-main sk-wide' }), halt = make('button', { type: 'button' }, 'Pause');
   const futures = make('div', { class: 'sk-bar' }), problem = make('p', { class: 'sk-error', role: 'alert' });
-  const chart = methodChart('Training step, and where to go back to', 200, step => { shown.step = step; schedule(); });
-  const aside = svg('svg', { class: 'sk-time', role: 'img', height: 104, style: 'cursor:default' });
+  const chart = methodChart('Training step, and where to go back to', 176, step => { shown.step = step; schedule(); });
+  const aside = svg('svg', { class: 'sk-time', role: 'img', height: 86, style: 'cursor:default' });
   const asideTitle = make('p', { class: 'sk-figtitle' });
   mount(el, make('section', { class: 'sk-stage sk-branches', 'aria-label': 'Branches of a run' }, title, make('p', { class: 'sk-soft' }, model.get('lede')),
     make('div', { class: 'sk-lanes sk-twins' }, ...twins.map(one => one.lane)),
@@ -82,7 +83,7 @@ function render({ model, el }) {
     one.lane.hidden = !run || !arm;
     if (one.lane.hidden || !one.lane.isConnected) return;
     one.lane.style.setProperty('--mine', colourOf(arm));
-    const { pen, width, height } = penFor(one.canvas, 0.4), key = `${k} ${width}`;
+    const { pen, width, height } = penFor(one.canvas, 0.31), key = `${k} ${width}`;
     if (!shown.places.has(key)) shown.places.set(key, settle(shape, shown.runs[0], image, width, height)); // both on the same places
     const scene = sceneOf(shape, run, shown.step), at = run.frames[rewiringsAt(run, shown.step)];
     const twin = shown.runs[other], there = twin ? twin.frames[rewiringsAt(twin, shown.step)] : at;
@@ -91,7 +92,7 @@ function render({ model, el }) {
     const accuracy = accuracyAt(run, shown.step), alone = scene.marked.reduce((a, b) => a + b, 0);
     one.name.textContent = arm.label; one.words.textContent = arm.words;
     one.number.textContent = Number.isFinite(accuracy) ? percent(accuracy) : '–';
-    one.facts.textContent = `${grouped(scene.count)} connections, ${scene.idle} idle units${twin ? `, ${percent(alone / Math.max(1, scene.count), 0)} of them only here (ink)` : ''}`;
+    one.facts.textContent = `${grouped(scene.count)} connections${twin ? `, ${percent(alone / Math.max(1, scene.count), 0)} of them only here (ink)` : ''}, ${scene.idle} idle units`;
     one.canvas.setAttribute('aria-label', `${arm.label} after ${shown.step} steps: ${one.facts.textContent}`);
   }
 
@@ -100,7 +101,7 @@ function render({ model, el }) {
     const series = shown.runs.map((run, k) => ({ ...arms[k], colour: colourOf(arms[k]), runs: [run] }));
     const ends = shown.runs.map(run => accuracyAt(run, total * 0.25)).filter(Number.isFinite);
     const low = clamp(Math.floor(10 * Math.min(...ends, 1) - 1) / 10, 0, 0.8);
-    const flags = chosen ? [{ step: chosen.from, text: chosen.from ? 'here they part' : '' }] : [];
+    const flags = chosen ? [{ step: chosen.from, text: chosen.from ? 'they part here' : '' }] : [];
     const text = `step ${shown.step}, ${spot()} rewirings: ${shown.runs.map((run, k) => `${arms[k].label} ${percent(accuracyAt(run, shown.step) || 0)}`).join(', ')}`;
     chart.draw({ total, step: shown.step, low, series, flags, rewired: shown.runs[0].rewired, text });
     const lines = shown.runs.map((run, k) => ({ colour: colourOf(arms[k]), dash: arms[k].dash, common: shown.common[k], churn: churnOf(run).filter(dot => dot.step >= arms[k].from) }));

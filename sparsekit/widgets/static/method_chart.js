@@ -1,6 +1,7 @@
 // Accuracy over steps, a line for each method with a band over its seeds. The chart is also the control of time.
 
-const SIDE = { left: 38, right: 132, top: 12, bottom: 26 };
+const SIDE = { left: 38, right: 150, top: 12, bottom: 26 }; // room for axes, and for labels of some twenty letters
+let charts = 0;
 export const MARKS = {
   s: 'M-4.5-4.5h9v9h-9z', '^': 'M0-5.5L5 4.2H-5z', o: 'M-4.8 0a4.8 4.8 0 1 0 9.6 0a4.8 4.8 0 1 0-9.6 0z', D: 'M0-5.8L5.8 0L0 5.8L-5.8 0z',
   v: 'M0 5.5L5-4.2H-5z', '>': 'M5.5 0L-4.2 5V-5z', '<': 'M-5.5 0L4.2 5V-5z', P: 'M-1.8-5h3.6v3.2h3.2v3.6h-3.2v3.2h-3.6v-3.2h-3.2v-3.6h3.2z',
@@ -33,6 +34,7 @@ export function spread(heights, gap, bottom) {
 /** Make the chart. `draw(view)` shows series, `on(step)` hears where the reader drags to. */
 export function methodChart(label, height, on) {
   const node = svg('svg', { class: 'sk-time', role: 'slider', tabindex: 0, 'aria-label': label, 'data-lm-suppress-shortcuts': 'true', height });
+  node.dataset.clip = `sk-clip-${charts++}-${Math.random().toString(36).slice(2)}`; // an id that no other chart on the page has
   let view = null;
   const stepOf = x => clamp(Math.round(((x - SIDE.left) / (node.clientWidth - SIDE.left - SIDE.right)) * view.total), 0, view.total);
   drag(node, x => view && on(stepOf(x)));
@@ -45,12 +47,13 @@ function drawChart(node, height, view) {
   const width = node.clientWidth || 900, bottom = height - SIDE.bottom, wide = width - SIDE.left - SIDE.right;
   const x = step => SIDE.left + (step / view.total) * wide;
   const y = value => SIDE.top + ((1 - value) / (1 - view.low)) * (bottom - SIDE.top);
-  node.replaceChildren(...grid(view, x, y, width, bottom, height), ...rewiringMarks(view, x, bottom));
+  const frame = svg('rect', { x: SIDE.left, y: 0, width: wide + 8, height: bottom });
+  node.replaceChildren(svg('clipPath', { id: node.dataset.clip }, frame), ...grid(view, x, y, width, bottom, height), ...rewiringMarks(view, x, bottom));
   const ends = view.series.map(one => drawSeries(node, one, view, x, y)), places = spread(ends.map(end => y(end) + 4), 17, bottom);
   view.series.forEach((one, k) => {
     if (!Number.isFinite(ends[k])) return;
     const where = { x: width - SIDE.right + 27, y: places[k], class: 'sk-end' };
-    node.append(mark(one, width - SIDE.right + 16, places[k] - 4), svg('text', where, `${one.label} ${percent(ends[k])}`));
+    node.append(mark(one, width - SIDE.right + 16, places[k] - 4), svg('text', where, `${one.short ?? one.label} ${percent(ends[k])}`));
   });
   node.append(svg('line', { x1: x(view.step), x2: x(view.step), y1: SIDE.top, y2: bottom, class: 'sk-now' }),
     svg('circle', { cx: x(view.step), cy: bottom, r: 7, class: 'sk-handle' }));
@@ -89,16 +92,17 @@ function drawSeries(node, one, view, x, y) {
   const points = bandOf(one.runs, one.from), played = bandOf(one.runs, one.from, view.step);
   if (!points.length) return NaN;
   const line = list => list.map(({ step, mean }, k) => `${k ? 'L' : 'M'}${x(step).toFixed(1)} ${y(mean).toFixed(1)}`).join('');
-  const style = (width, opacity) => ({ class: 'sk-series', style: `stroke:${one.colour};stroke-width:${width};opacity:${opacity}`, 'stroke-dasharray': one.dash });
+  const inside = { 'clip-path': `url(#${node.dataset.clip})` };
+  const style = (width, opacity) => ({ ...inside, class: 'sk-series', style: `stroke:${one.colour};stroke-width:${width};opacity:${opacity}`, 'stroke-dasharray': one.dash });
   if (one.runs.length > 1) {
     const edge = key => points.map(point => `${x(point.step).toFixed(1)} ${y(point[key]).toFixed(1)}`);
-    node.append(svg('path', { d: `M${edge('high').join('L')}L${edge('low').reverse().join('L')}Z`, style: `fill:${one.colour};opacity:.13` }));
+    node.append(svg('path', { d: `M${edge('high').join('L')}L${edge('low').reverse().join('L')}Z`, ...inside, style: `fill:${one.colour};opacity:.13` }));
   }
   node.append(svg('path', { d: line(points), ...style(1.4, 0.4) }));
   if (played.length > 1) node.append(svg('path', { d: line(played), ...style(2.6, 1) }));
   for (let k = 1; k < 8; k += 2) {
     const at = one.from + ((view.total - one.from) * k) / 8, here = played.findLast(point => point.step <= at);
-    if (here && played.at(-1).step >= at) {
+    if (here && here.mean >= view.low && played.at(-1).step >= at) {
       const dot = mark(one, x(here.step), y(here.mean));
       dot.setAttribute('class', 'sk-dot'); node.append(dot);
     }

@@ -18,7 +18,7 @@ function makeLane(rule) {
 /** Say what the race shows at a step. The verdict comes from Python with the last numbers. */
 function titleOf(model, step) {
   const count = model.get('count'), state = model.get('state');
-  if (step >= model.get('total')) return model.get('verdict');
+  if (step >= model.get('done') && !(state in MAIN) && model.get('verdict')) return model.get('verdict');
   if (step === 0) return `${model.get('rules').length} times the same network of ${grouped(count)} connections. Who finds better ones?`;
   return state === 'running' ? 'The same budget and the same start. Who finds better connections?' : 'The same budget, the same start, and other connections at every moment';
 }
