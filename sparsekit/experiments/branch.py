@@ -146,6 +146,8 @@ def _changed(rule: Rule, changes: Mapping[str, Any], steps: int) -> Rule:
 
 def _like(rule: Rule, name: str, steps: int) -> Rule:
     """Return a named rule with the interval, the end and the drop fraction of another one, where it has such."""
-    shared = {key: getattr(rule, key) for key in ("every", "stop", "drop_fraction") if hasattr(rule, key)}
     known = settings_of(name)
-    return make_rule(name, total_steps=steps, **{key: value for key, value in shared.items() if key in known})
+    shared = {key: getattr(rule, key) for key in ("every", "stop") if hasattr(rule, key) and key in known}
+    made, fraction = make_rule(name, total_steps=steps, **shared), getattr(rule, "drop_fraction", None)
+    has_one = isinstance(fraction, Schedule) and isinstance(getattr(made, "drop_fraction", None), Schedule)
+    return replace(made, drop_fraction=fraction) if has_one else made  # type: ignore[call-arg]

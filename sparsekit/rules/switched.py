@@ -10,6 +10,7 @@ from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.base import Rule, check_rule
 from sparsekit.rules.drop_grow import DropGrow
 from sparsekit.rules.parts import (
+    HasCandidateState,
     HasForwardMasks,
     HasInitialTopology,
     HasState,
@@ -114,7 +115,15 @@ def last_of(rule: Rule) -> Rule:
 def _why_not(before: Rule, after: Rule) -> str:
     """Return what keeps a rule from following another one, or an empty text."""
     for rule in (before, after):
-        state = part_of(rule, HasState)
-        if any(part_of(rule, part) is not None for part in BEFORE_TRAINING) or (state and state.every_step):
-            return f"{type(rule).__name__}, which begins before the first step or remembers every step"
+        if any(part_of(rule, part) is not None for part in BEFORE_TRAINING):
+            return f"{type(rule).__name__}, which arranges something before the first step"
+    if _has_state(before) and _has_state(after):
+        return f"{type(before).__name__} and {type(after).__name__}, which would take over each other's state"
     return ""
+
+
+def _has_state(rule: Rule) -> bool:
+    """Whether a rule remembers something, which a drop-grow rule does only if its candidates do."""
+    if type(rule) is DropGrow:
+        return part_of(rule.candidates, HasCandidateState) is not None
+    return part_of(rule, HasState) is not None
