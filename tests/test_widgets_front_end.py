@@ -68,7 +68,8 @@ def test_every_module_is_one_that_a_browser_can_read(node, name):
 
 
 def test_every_script_belongs_to_a_widget():
-    assert {path.stem for path in STATIC.glob("*.js")} == {*MODULES, "shared", "mask_deltas"}
+    others = {"shared", "mask_deltas", "branches", "evolution", "method_chart", "race", "small_graph"}
+    assert {path.stem for path in STATIC.glob("*.js")} == {*MODULES, *others}
 
 
 @pytest.mark.parametrize("shape", [(5, 8), (5, 13), (7, 3), (1, 64), (9, 1)])

@@ -92,7 +92,7 @@ class Branches(EvolutionView):
         self._arms = [_arm(self._name, "", {}, 0, self._rule)]
         now, topology = experiment.density, self.original.journal.initial
         super().__init__(
-            layers=[list(shape) for shape in layers_of(topology)],
+            layers=layers_of(topology, data),
             image=image_of(data),
             total=total,
             count=topology.count,

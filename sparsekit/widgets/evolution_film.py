@@ -1,5 +1,6 @@
 """Encode the evolution of whole networks for the browser: first connections, what each rewiring flips, and accuracy."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
+from sparsekit.datasets import Dataset
 from sparsekit.rewiring.journal import Journal
 from sparsekit.topology import Topology
 from sparsekit.train.history import History
@@ -15,15 +17,16 @@ from sparsekit.widgets.mask_deltas import write_gaps
 MOST_CONNECTIONS = 6_000  # of a network that is drawn as a graph
 
 
-def layers_of(topology: Topology) -> list[tuple[int, int]]:
-    """Return outputs and inputs of each layer of a network whose layers follow one another.
+def layers_of(topology: Topology, data: Dataset) -> list[list[int]]:
+    """Return outputs and inputs of each layer of a network whose layers follow one another, from the data to classes.
 
     Raises:
         ValueError: if they do not, or there are too many connections to draw.
     """
     shapes = [tuple(layer.shape) for layer in topology.values()]
     is_chain = all(len(shape) == 2 for shape in shapes) and all(one[0] == other[1] for one, other in pairwise(shapes))
-    if not shapes or not is_chain:
+    ends = (shapes[0][1], shapes[-1][0]) if shapes else ()
+    if not is_chain or ends != (math.prod(data.shape), data.num_classes):
         raise ValueError(
             f"the network must be sparse linear layers that follow one another, got shapes {shapes}. Choose a recipe "
             "of an mlp, such as digits_small, without excluded layers"
@@ -33,7 +36,7 @@ def layers_of(topology: Topology) -> list[tuple[int, int]]:
             f"a network must have at most {MOST_CONNECTIONS:,} connections to be drawn as a graph, got "
             f"{topology.count:,}. Lower the density, or choose digits_small"
         )
-    return [(shape[0], shape[1]) for shape in shapes]
+    return [list(shape) for shape in shapes]
 
 
 def encode_run(history: History, **about: Any) -> dict[str, Any]:
@@ -87,11 +90,11 @@ def _starts(topology: Topology) -> dict[str, int]:
     return dict(zip(topology, [0, *map(int, ends[:-1])], strict=True))
 
 
-def _arrays(part: dict) -> dict[str, Int64[np.ndarray, " c"]]:
+def _arrays(part: dict) -> dict[str, Int64[np.ndarray, " _"]]:
     return {name: positions.cpu().numpy() for name, positions in part.items()}
 
 
-def _joined(parts: dict[str, Int64[np.ndarray, " c"]], starts: dict[str, int]) -> Int64[np.ndarray, " c"]:
+def _joined(parts: dict[str, Int64[np.ndarray, " _"]], starts: dict[str, int]) -> Int64[np.ndarray, " _"]:
     """Return the positions of all layers as those of one long layer."""
     shifted: Sequence = [positions + starts[name] for name, positions in parts.items()]
     return np.concatenate(shifted) if shifted else np.empty(0, dtype=np.int64)

@@ -91,11 +91,12 @@ class EvolutionView(FrontEndWidget):
     verdict = t.Unicode("").tag(sync=True)
     legend = t.Unicode("").tag(sync=True)
 
+    _run: Run | None = None  # also of a view that was never finished, because its arguments were refused
+
     def __init__(self, **traits: Any):
         super().__init__(**traits)
-        self._run: Run | None = None
         self._latest: list[History] = []
-        self._sent_at_count, self._wait_for = -1, 0
+        self._wait_for = 0
         self.on_msg(self._on_message)
 
     def press(self, button: str) -> None:

@@ -86,7 +86,7 @@ class Race(EvolutionView):
         start = self._start_of(first)
         super().__init__(
             rules=[method.as_dict() for method in self.methods],
-            layers=[list(shape) for shape in layers_of(start.journal.initial)],
+            layers=layers_of(start.journal.initial, self._data),
             image=image_of(self._data),
             total=total_steps(first, self._data),
             count=start.journal.initial.count,
