@@ -99,7 +99,7 @@ function render({ model, el }) {
   function drawTime() {
     const arms = model.get('arms'), chosen = armOf(shown.chosen);
     const series = shown.runs.map((run, k) => ({ ...arms[k], colour: colourOf(arms[k]), runs: [run] }));
-    const ends = shown.runs.map(run => accuracyAt(run, total * 0.25)).filter(Number.isFinite);
+    const ends = shown.runs.flatMap(run => [accuracyAt(run, total * 0.25), run.accuracy.at(-1)]).filter(Number.isFinite);
     const low = clamp(Math.floor(10 * Math.min(...ends, 1) - 1) / 10, 0, 0.8);
     const flags = chosen ? [{ step: chosen.from, text: chosen.from ? 'they part here' : '' }] : [];
     const text = `step ${shown.step}, ${spot()} rewirings: ${shown.runs.map((run, k) => `${arms[k].label} ${percent(accuracyAt(run, shown.step) || 0)}`).join(', ')}`;
