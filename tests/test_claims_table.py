@@ -134,6 +134,22 @@ def test_some_facts_do_not_replace_the_table_of_all(words, tmp_path, monkeypatch
     assert page.read_text(encoding="utf-8") == "all facts"
 
 
+def test_facts_that_are_not_measured_anew_keep_their_lines(tmp_path):
+    page, first, second = tmp_path / "claims.md", str(tmp_path / "first"), str(tmp_path / "second")
+    assert invoke("--only", "21", "--only", "38", "--folder", first, "--page", str(page)).exit_code == 0
+    before = page.read_text(encoding="utf-8")
+    assert invoke("--only", "38", "--folder", second, "--page", str(page)).exit_code == 0
+    assert page.read_text(encoding="utf-8") == before
+
+
+def test_a_line_of_another_setting_is_not_kept(tmp_path):
+    facts = {5: counting([])}
+    list(rows_of(facts[5], tmp_path))
+    page = page_of(facts, tmp_path)
+    assert "row 2" in page_of(facts, tmp_path / "empty", page)
+    assert "row 2" not in page_of({5: replace(facts[5], setting="another")}, tmp_path / "empty", page)
+
+
 def test_what_nothing_measures_is_said_and_never_decided(tmp_path):
     text = page_of(FACTS, tmp_path)
     assert "not run here: " in text

@@ -242,7 +242,7 @@ def test_levels_continue_from_the_step_with_a_new_optimizer(name, won):
 
 def test_levels_that_begin_while_ghosts_live_rewind_the_network_and_get_new_ghosts(tmp_path):
     tricks = (RescaledInit(iterations=2), GhostSkips(way="branch", stop=5))
-    resnet = {"augment": False, "model": "resnet20", "model_settings": {}, "epochs": 1, "batch_size": 200}
+    resnet = {"augment": False, "model": "resnet20", "model_settings": {"width": 2}, "epochs": 1, "batch_size": 200}
     experiment = replace(DENSE, **resnet, tricks=tricks)
     history = run_lottery(replace(LOTTERY, experiment=experiment, levels=1), tmp_path, progress=False)
     rewound, begun = begun_with(history.levels[1]), after(experiment, 2, tmp_path / "again")

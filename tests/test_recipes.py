@@ -63,6 +63,12 @@ def test_every_rule_can_be_named_in_every_recipe(name, rule):
         assert isinstance(make(name, rule=rule), Experiment)
 
 
+def test_steps_are_those_of_the_training_examples_that_are_drawn():
+    few = recipes.mnist1d_mlp(rule="rigl", epochs=40, data_settings={"num_train": 250})
+    data = datasets.load(few.data, **few.data_settings)
+    assert few.rule.stop == 3 * 40 * count_batches(len(data.train), few.batch_size) // 4
+
+
 @every_recipe
 def test_dense_is_density_1_without_a_rule(name):
     dense = make(name, rule="dense", density=0.1)

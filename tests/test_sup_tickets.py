@@ -22,6 +22,7 @@ from sparsekit.experiments.sup_tickets import (
     Split,
     SupTickets,
     plan,
+    run_all_sup_tickets,
     run_controls,
     run_sup_tickets,
     split_epochs,
@@ -553,13 +554,11 @@ def test_tickets_of_one_run_average_well_and_those_of_other_seeds_do_not(tmp_pat
     """The contrast that validates averaging: one basin against three."""
     data = datasets.load("digits")
     torch.set_num_threads(1)
-    strangers, loss = [], {}
-    for seed in range(3):
-        sup = SupTickets(experiment=digits_mlp(density=0.2, epochs=20, seed=seed), cycle_rate=0.2, cycle_epochs=2)
-        collection = run_sup_tickets(sup, tmp_path, progress=False)
-        strangers.append(collection.tickets[-1])
-        loss[seed] = superpositions(collection.tickets, load_model(collection.history.folder), data)["accuracy"]
-    model = load_model(collection.history.folder)
-    apart = superpositions(strangers, model, data)["accuracy"]
-    assert loss[2]["superposed"] > loss[2]["mean of tickets"] - 0.02
+    experiments = [digits_mlp(density=0.2, epochs=20, seed=seed) for seed in range(3)]
+    sups = [SupTickets(experiment=one, cycle_rate=0.2, cycle_epochs=2) for one in experiments]
+    collections = run_all_sup_tickets(sups, tmp_path, progress=False)
+    model = load_model(collections[-1].history.folder)
+    together = superpositions(collections[-1].tickets, model, data)["accuracy"]
+    apart = superpositions([collection.tickets[-1] for collection in collections], model, data)["accuracy"]
+    assert together["superposed"] > together["mean of tickets"] - 0.02
     assert apart["superposed"] < apart["mean of tickets"] - 0.2

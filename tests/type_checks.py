@@ -17,7 +17,7 @@ in_one_scope = jaxtyping.jaxtyped
 def checked(thing: Callable) -> Callable:
     """Check the arguments and result of a function, or of a dataclass's `__init__`, at every call.
 
-    Within a call every name of a dimension stands for one number.
+    Within a call every name of a dimension stands for one number. Functions without such names need no scope for them.
     """
     if isinstance(thing, type):
         if dataclasses.is_dataclass(thing) and "__init__" in vars(thing):
@@ -30,9 +30,8 @@ def checked(thing: Callable) -> Callable:
         nonlocal careful
         if jaxtyping.config.jaxtyping_disable:
             return thing(*args, **kwargs)
-        careful = careful or checking(thing)
-        with in_one_scope("context"):
-            return careful(*args, **kwargs)
+        careful = careful or scoped(checking(thing))
+        return careful(*args, **kwargs)
 
     return call
 
@@ -49,6 +48,18 @@ def checking(function: Callable) -> Callable:
         return check(function)
     except BeartypeDecorHintPep673Exception:
         return function
+
+
+def scoped(function: Callable) -> Callable:
+    """Return the function itself if none of its hints names a dimension, else one that gives each call a scope."""
+    if not any("jaxtyping" in repr(hint) for hint in function.__annotations__.values()):
+        return function
+
+    def call(*args, **kwargs):
+        with in_one_scope("context"):
+            return function(*args, **kwargs)
+
+    return call
 
 
 def known(hint: Any, names: dict[str, Any]) -> Any:

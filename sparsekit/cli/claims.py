@@ -13,7 +13,7 @@ Seeds = Annotated[int | None, typer.Option(min=2, help="runs of each kind, else 
 Fast = Annotated[bool, typer.Option("--fast", help="only the facts for which nothing is trained")]
 Folder = Annotated[Path, typer.Option(file_okay=False, help="where runs and measured rows are kept")]
 Page = Annotated[
-    Path | None, typer.Option(dir_okay=False, help="file of the table, which is replaced, docs/claims.md for all facts")
+    Path | None, typer.Option(dir_okay=False, help="file of the table, docs/claims.md when all facts are measured")
 ]
 ALL_FACTS = Path("docs/claims.md")
 
@@ -28,7 +28,8 @@ def claims(
 ) -> None:
     """Measure what the papers say, fact by fact, with a verdict for each. What is finished is read.
 
-    The table of all facts is written only after all of them, or where you name its file with --page.
+    The table of all facts is written only after all of them, or where you name its file with --page. Facts that you
+    did not measure keep the lines that they have in that file.
     """
     prepare(1)
     import torch
@@ -50,5 +51,5 @@ def claims(
         page = ALL_FACTS
     if page is not None:
         page.parent.mkdir(parents=True, exist_ok=True)
-        write_text(page, page_of(facts, folder))
+        write_text(page, page_of(facts, folder, page.read_text(encoding="utf-8") if page.exists() else ""))
         typer.echo(f"wrote {page}")

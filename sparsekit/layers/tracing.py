@@ -9,6 +9,7 @@ import math
 import sys
 import types
 from collections.abc import Callable
+from functools import cache
 from types import FrameType
 from typing import Any
 
@@ -123,7 +124,15 @@ def _rebound(value: Any, module: nn.Module, stand_in: nn.Module) -> Any:
 
 
 def _recording(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that records its calls of `math` and of wrapped functions (`torch.fx.wrap`)."""
+    """Return a function that records its calls of `math` and of wrapped functions (`torch.fx.wrap`).
+
+    Those of torch do not change while a program runs, so each is looked through once.
+    """
+    is_torchs = str(getattr(function, "__module__", "")).startswith("torch.")
+    return _recording_of_torch(function) if is_torchs else _looked_through(function)
+
+
+def _looked_through(function: Callable[..., Any]) -> Callable[..., Any]:
     names = getattr(function, "__globals__", {})
     wrapped = {name: _wrapped(x) for name, x in names.items() if (id(names), name) in WRAPPED or _is_math(x)}
     if not wrapped or not isinstance(function, types.FunctionType):
@@ -133,6 +142,9 @@ def _recording(function: Callable[..., Any]) -> Callable[..., Any]:
     copy.__kwdefaults__, copy.__annotations__ = function.__kwdefaults__, function.__annotations__
     vars(copy).update(vars(function))
     return copy
+
+
+_recording_of_torch = cache(_looked_through)
 
 
 def _is_math(value: Any) -> bool:

@@ -18,12 +18,13 @@ number agrees with the predicted one. Of a fact that was not measured, the table
 COLUMNS = ("fact", "claim", "setting", "n", "mean ± s.e.", "t", "threshold", "verdict", "command", "processor")
 
 
-def page_of(facts: Mapping[int, Fact], folder: Path) -> str:
+def page_of(facts: Mapping[int, Fact], folder: Path, previous: str = "") -> str:
     """Return the page. Rows are read from a folder, and facts without any are listed as not measured.
 
     Args:
         facts: all of them, by number.
         folder: where runs and rows are kept.
+        previous: the page so far. A fact without rows in the folder keeps its lines, if its setting is still the same.
 
     Raises:
         ValueError: if a file of rows is damaged.
@@ -31,7 +32,8 @@ def page_of(facts: Mapping[int, Fact], folder: Path) -> str:
     lines = [_line(COLUMNS), "|" + "---|" * len(COLUMNS)]
     for fact in facts.values():
         path = path_of(fact, folder)
-        lines += table_lines(fact, read(path) if path.exists() else [])
+        earlier = [] if path.exists() else _measured_lines(fact, previous)
+        lines += earlier or table_lines(fact, read(path) if path.exists() else [])
     return HEAD + "\n".join(lines) + "\n\n## The facts and their sources\n\n" + "\n".join(_sources(facts)) + "\n"
 
 
@@ -47,6 +49,13 @@ def table_lines(fact: Fact, rows: Sequence[MeasuredRow]) -> Iterator[str]:
         status = "not run here" if fact.decides else "not measured yet"
         reason = f"{status}: {fact.lacks}" if fact.lacks else f"{status}: about {fact.minutes:g} minutes of one core"
         yield _line((str(fact.number), fact.text, fact.setting, "-", "-", "-", "-", reason, command, "-"))
+
+
+def _measured_lines(fact: Fact, page: str) -> list[str]:
+    """Return the lines of a page that give a fact's verdicts in its present setting."""
+    start = _line((str(fact.number), "")).removesuffix(" |")
+    setting = " | " + fact.setting.replace("|", r"\|") + " | "
+    return [line for line in page.splitlines() if line.startswith(start) and setting in line and "| **" in line]
 
 
 def _sources(facts: Mapping[int, Fact]) -> Iterator[str]:

@@ -95,23 +95,23 @@ class Recipe:
         _check_fields(settings, rule)
         recipe = {"data": self.data, "model": self.model, "batch_size": self.batch_size, **self.settings}
         settings = {**recipe, **settings}
+        num_train = settings.get("data_settings", {}).get("num_train", self.num_train)
+        steps = epochs * count_batches(num_train, settings["batch_size"])
         if self.learning_rate is not None:
-            settings.setdefault("learning_rate", self.learning_rate(self._steps(epochs, settings["batch_size"])))
+            settings.setdefault("learning_rate", self.learning_rate(steps))
         if isinstance(settings.get("score"), str):
             settings["score"] = make_score(settings["score"])
         settings["tricks"] = _tricks(settings.get("tricks", ()))
         return Experiment(
             recipe=self.recipe,
-            rule=self._rule(rule, density, rule_settings or {}, epochs, settings["batch_size"]),
+            rule=self._rule(rule, density, rule_settings or {}, steps),
             density=1.0 if rule == "dense" else density,
             seed=seed,
             epochs=epochs,
             **settings,
         )
 
-    def _rule(
-        self, rule: str | Rule, density: float, settings: Mapping[str, Any], epochs: int, batch_size: int
-    ) -> Rule:
+    def _rule(self, rule: str | Rule, density: float, settings: Mapping[str, Any], steps: int) -> Rule:
         """Return the rule itself, or the named one with settings that fit the density and the training's length."""
         if isinstance(rule, Rule) or rule == "dense":
             if settings:
@@ -122,10 +122,7 @@ class Recipe:
             return rule if isinstance(rule, Rule) else Static()
         every = {"every": self.every} if "every" in settings_of(rule) else {}
         defaults = {**_of_density(rule, density, settings), **every}
-        return make_rule(rule, total_steps=self._steps(epochs, batch_size), **{**defaults, **settings})
-
-    def _steps(self, epochs: int, batch_size: int) -> int:
-        return epochs * count_batches(self.num_train, batch_size)
+        return make_rule(rule, total_steps=steps, **{**defaults, **settings})
 
     def _options(self) -> str:
         """Return the docstring's section on the options of a call, with the recipe's defaults."""
