@@ -18,7 +18,7 @@ from sparsekit.schedules import Schedule
 from sparsekit.train.history import History
 from sparsekit.widgets import rendering
 from sparsekit.widgets.base import load_script
-from sparsekit.widgets.evolution_figure import race_figure
+from sparsekit.widgets.evolution_figure import COLOURS, race_figure
 from sparsekit.widgets.evolution_film import encode_run, layers_of, steps_done
 from sparsekit.widgets.evolution_view import LABELS, EvolutionView, Method, image_of, methods_of
 from sparsekit.widgets.rendering import StaticImage
@@ -166,8 +166,8 @@ class Branches(EvolutionView):
         methods = [Method(arm["short"], "", Style(colour=arm["colour"], marker=arm["marker"])) for arm in shown]
         methods[1:] = [replace(method, name=f"{method.name} ") for method in methods[1:]]  # its rule may be the same
         by_name = {method.name: [history] for method, history in zip(methods, histories, strict=True)}
-        figure = race_figure(self.verdict or self.sentence(), methods, by_name, self.image, self.total)
-        return StaticImage(rendering.png(rendering.figure_rgba(figure)), self.sentence())
+        figure = race_figure(self.verdict or self.sentence().rstrip("."), methods, by_name, self.image, self.total)
+        return StaticImage(rendering.png(rendering.figure_rgba(figure), colours=COLOURS), self.sentence())
 
     def _obey(self, content: Mapping[str, Any]) -> None:
         if content.get("press") != "continue":

@@ -18,6 +18,7 @@ from sparsekit.widgets.evolution_film import idle_units
 from sparsekit.widgets.evolution_view import Method
 
 SWEEPS = 12  # of ordering units, after which hardly any line crosses fewer others
+COLOURS = 128  # of a static image, whose hundreds of lines would take four times the bytes with all their shades
 Numbers = Float[np.ndarray, "_"]
 
 
@@ -36,17 +37,18 @@ def race_figure(
     figure = Figure(figsize=(12.8, 7.6), dpi=100, facecolor=LIGHT["paper"])
     size = 19 if len(title) < 75 else 15
     figure.text(0.025, 0.955, plain(title), fontsize=size, fontweight="bold", color=LIGHT["ink"], va="center")
-    width = 0.96 / len(methods)
+    width = min(0.48, 0.96 / len(methods))
     for number, method in enumerate(methods):
         ax = figure.add_axes((0.025 + number * width, 0.43, width - 0.025, 0.41))
         history = histories[method.name][0]
         draw_network(ax, history.journal[-1], image, method.style.colour)
-        idle = idle_units(history.journal[-1])
+        which = "first start, " if len(histories[method.name]) > 1 else ""
+        idle = f"{which}{idle_units(history.journal[-1])} idle units"
         figure.text(ax.get_position().x0, 0.88, method.label, fontsize=14, fontweight="bold", color=LIGHT["ink"])
         measured = [row.value for row in history.rows if row.name == "test accuracy"]
         number_text = f"{100 * measured[-1]:.1f} %" if measured else ""
         figure.text(ax.get_position().x1, 0.88, number_text, fontsize=17, ha="right", color=LIGHT["ink"])
-        figure.text(ax.get_position().x0, 0.855, f"{idle} idle units", fontsize=10, color=LIGHT["soft"])
+        figure.text(ax.get_position().x0, 0.855, idle, fontsize=10, color=LIGHT["soft"])
     draw_accuracies(figure.add_axes((0.045, 0.07, 0.81, 0.31)), methods, histories, total)
     return figure
 
@@ -56,7 +58,9 @@ def draw_network(ax: Axes, topology: Topology, image: Sequence[int], colour: str
     masks = [layer.mask().numpy() for layer in topology.values()]
     down, up = _reached(masks)
     works = [one & other for one, other in zip(down, up, strict=True)]
-    points = _places(masks, works, image)
+    box, size = ax.get_position(), ax.figure.get_size_inches()
+    height = min(0.9, 0.32 * box.width * size[0] / (box.height * size[1]))  # so that pixels are squares
+    points = _places(masks, works, image, height)
     for mask, starts, ends, before, after in zip(masks, points, points[1:], down, up[1:], strict=False):
         rows, cols = np.nonzero(mask)
         live = before[cols] & after[rows]
@@ -67,7 +71,15 @@ def draw_network(ax: Axes, topology: Topology, image: Sequence[int], colour: str
     if image:
         fan = masks[0].sum(axis=0).reshape(tuple(image))
         shades = LinearSegmentedColormap.from_list("fan", [LIGHT["surface"], colour])
-        ax.imshow(np.sqrt(fan / 10), extent=(0, 0.32, 0.2, 0.8), cmap=shades, vmin=0, vmax=1, zorder=2.5, aspect="auto")
+        ax.imshow(
+            np.sqrt(fan / 10),
+            extent=(0, 0.32, 0.5 - height / 2, 0.5 + height / 2),
+            cmap=shades,
+            vmin=0,
+            vmax=1,
+            zorder=2.5,
+            aspect="auto",
+        )
     for place, does in zip(points[1:], works[1:], strict=True):
         ax.scatter(*place[does].T, s=13, color=LIGHT["ink"], zorder=3, lw=0)
         ax.scatter(*place[~does].T, s=4, facecolors="none", edgecolors=LIGHT["faint"], zorder=3, lw=0.8)
@@ -129,7 +141,9 @@ def _reached(masks: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.nda
     return down, up
 
 
-def _places(masks: Sequence[np.ndarray], works: Sequence[np.ndarray], image: Sequence[int]) -> list[np.ndarray]:
+def _places(
+    masks: Sequence[np.ndarray], works: Sequence[np.ndarray], image: Sequence[int], height: float
+) -> list[np.ndarray]:
     """Return where each unit stands, in an order in which few lines cross. Idle units get half a slot."""
     heights = [(np.arange(len(does)) + 0.5) / len(does) for does in works]
     for _ in range(SWEEPS):
@@ -142,7 +156,9 @@ def _places(masks: Sequence[np.ndarray], works: Sequence[np.ndarray], image: Seq
     places = [np.stack([np.full(len(h), x), 1 - h], axis=1) for h, x in zip(heights, xs, strict=True)]
     if image:
         rows, cols = np.divmod(np.arange(image[0] * image[1]), image[1])
-        places[0] = np.stack([(cols + 0.5) * 0.32 / image[1], 0.8 - (rows + 0.5) * 0.6 / image[0]], axis=1)
+        places[0] = np.stack(
+            [(cols + 0.5) * 0.32 / image[1], 0.5 + height / 2 - (rows + 0.5) * height / image[0]], axis=1
+        )
     return places
 
 

@@ -17,7 +17,7 @@ from sparsekit.rules.base import Rule
 from sparsekit.train.history import History
 from sparsekit.widgets import rendering
 from sparsekit.widgets.base import load_script
-from sparsekit.widgets.evolution_figure import race_figure
+from sparsekit.widgets.evolution_figure import COLOURS, race_figure
 from sparsekit.widgets.evolution_film import encode_run, layers_of, only_start, steps_done
 from sparsekit.widgets.evolution_view import EvolutionView, image_of, methods_of
 from sparsekit.widgets.rendering import StaticImage
@@ -135,7 +135,7 @@ class Race(EvolutionView):
         """Draw the networks of the first start, and the chart."""
         title = self.verdict or f"{self.count:,} connections each, and one start"
         figure = race_figure(title, self.methods, self.histories, self.image, self.total)
-        return StaticImage(rendering.png(rendering.figure_rgba(figure)), self.sentence())
+        return StaticImage(rendering.png(rendering.figure_rgba(figure), colours=COLOURS), self.sentence())
 
     def _begin(self) -> None:
         """Show the runs with these initial weights: as they are saved, or as they will begin."""
