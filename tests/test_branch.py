@@ -215,7 +215,7 @@ def test_a_switched_rule_is_its_first_rule_before_and_its_second_after():
     assert [rule_at(nested, step) for step in (0, 35, 40)] == [rule.base, rule.after, Static()]
 
 
-def test_rules_that_need_preparation_may_only_go_on_as_themselves():
+def test_rules_that_need_preparation_may_only_follow_themselves():
     assert Switched(base=DSR(stop=9, threshold=0.1), after=DSR(stop=9, threshold=0.2), at=3)
     both = DSR(stop=9, threshold=0.1), SNFS(stop=9)
     for base, after in ((Static(), TopKAST(stop=9)), (TopKAST(stop=9), Static()), both):
@@ -243,7 +243,7 @@ def test_following_gives_what_run_all_gives_and_more_and_more_of_it(tmp_path):
         assert_equal_to_the_end(one, other)
 
 
-def test_whoever_stops_following_may_go_on_later(tmp_path):
+def test_whoever_stops_following_may_continue_later(tmp_path):
     single = [replace(NET, optimizer="adam"), *arms()[:1]]
     steps = follow(single, tmp_path, checkpoint_seconds=0.0)
     for _ in range(9):

@@ -9,14 +9,14 @@
 # - how to read a topology that moves, by its churn, survival and exploration
 # - what rewiring is worth, measured with several starts
 # - how much of that is only a bad start, because the initial weights do not fit a sparse network
-# - how to go back in a training and let it go on in another way
+# - how to go back in a training and continue in another way
 
 # %% [markdown]
 # ## A race
 #
 # We begin with a race, before any theory. Four networks read digits. They start as the *same* network, with 293
-# connections at random places and the same weights, and none ever gets more. One keeps its places for ever. The other
-# three give up their weakest connections every 25 steps and grow as many elsewhere. They differ only in where.
+# connections at random positions and the same weights, and none ever gets more. One keeps its connections for ever. The
+# other three give up their weakest connections every 25 steps and grow as many elsewhere. They differ only in where.
 #
 # Guess first, then press **Start**.
 
@@ -363,7 +363,7 @@ assert (fit["static"] - small["static"]).mean() > 0.1
 # `python benchmarks/accuracy.py digits-mlp --densities 0.05 0.02 0.01 --seeds 10 --init fan-in dense`
 
 # %% [markdown]
-# ## Go back and let it go on in another way
+# ## Go back and continue in another way
 #
 # When does the topology matter most, early or late? We ask by an experiment that a race cannot do. We take one RigL
 # training, go back to one of its rewirings, change something there, and let it train to the end. Original and branch
@@ -399,7 +399,7 @@ view.snapshot()
 # In code the same is one call. We continue with a fixed topology from several rewirings.
 
 # %%
-twins = {when: branch(original, rewiring=when, rule="static", progress=False) for when in (0, 2, 6, 12, 18)}
+fixed = {when: branch(original, rewiring=when, rule="static", progress=False) for when in (0, 2, 6, 12, 18)}
 same = branch(original, rewiring=12, progress=False)
 print("Without a change, all numbers are equal:", same.rows == original.rows)
 
@@ -408,15 +408,15 @@ end = original.journal[-1]
 pd.DataFrame(
     {
         when: {
-            "test accuracy": round(100 * twin.last("test accuracy"), 1),
-            "in common with RigL": round((twin.journal[-1] & end).count / (twin.journal[-1] | end).count, 2),
+            "test accuracy": round(100 * one.last("test accuracy"), 1),
+            "in common with RigL": round((one.journal[-1] & end).count / (one.journal[-1] | end).count, 2),
         }
-        for when, twin in {**twins, len(original.journal): original}.items()
+        for when, one in {**fixed, len(original.journal): original}.items()
     }
 ).T.rename_axis("fixed after rewiring")
 
 # %% jupyter={"source_hidden": true}
-assert twins[18].last("test accuracy") > twins[0].last("test accuracy") + 0.04
+assert fixed[18].last("test accuracy") > fixed[0].last("test accuracy") + 0.04
 
 # %% [markdown]
 # *One training and its branches, on 600 digits, so a difference of two points may be chance.* The first rewirings
@@ -476,7 +476,7 @@ print("RigL loses in all three starts." if max(ahead) < 0 else "RigL does not lo
 #
 # <details><summary>RigL's churn is below its drop fraction. Could SET's be below it, too?</summary>
 #
-# Yes, but hardly. SET may draw a position that it has just dropped, so the connection comes back. With one position in
+# Yes, but hardly. SET may draw a position that it has just dropped, so the connection regrows. With one position in
 # twenty taken this is rare.
 # </details>
 #
@@ -484,7 +484,7 @@ print("RigL loses in all three starts." if max(ahead) < 0 else "RigL does not lo
 # tell you?</summary>
 #
 # The second one has tried five times as many positions for the same result. It may have searched where there was
-# nothing to find, or it could go on where the first one is stuck. The number alone does not decide.
+# nothing to find, or it could continue where the first one is stuck. The number alone does not decide.
 # </details>
 #
 # ## Go further

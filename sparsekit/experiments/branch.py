@@ -61,7 +61,7 @@ def branch(
 
     Example:
         >>> history = run(digits_small(), "runs", keep_states=True)  # doctest: +SKIP
-        >>> twin = branch(history, rewiring=12, rule="set")  # doctest: +SKIP
+        >>> branched = branch(history, rewiring=12, rule="set")  # doctest: +SKIP
     """
     parent = folder_of(parent)
     folder = parent.parent if folder is None else Path(folder)
@@ -84,10 +84,12 @@ def begin_branch(
     experiment, at = read_experiment(parent), first_step_after(Journal.read(parent / "journal"), rewiring)
     data = datasets.load(experiment.data, root=root, **experiment.data_settings)
     after = _changed(last_of(experiment.rule), changes, total_steps(experiment, data))
-    twin = replace(experiment, rule=Switched(base=experiment.rule, after=after, at=at, density=changes.get("density")))
+    branched = replace(
+        experiment, rule=Switched(base=experiment.rule, after=after, at=at, density=changes.get("density"))
+    )
     if kept_state(parent, at).exists():
-        fork(parent, twin, folder, step=at, root=root)
-    return twin
+        fork(parent, branched, folder, step=at, root=root)
+    return branched
 
 
 def first_step_after(journal: Journal, rewiring: int) -> int:

@@ -30,7 +30,7 @@ LEDE = (
     "original stays as it is."
 )
 LEGEND = (
-    "Both networks stand on the same places. Ink marks what only one of both has, and dashes lie on no path from a "
+    "Both networks stand in the same order. Ink marks what only one of both has, and dashes lie on no path from a "
     "pixel to an output. The chart shows the test accuracy in per cent, with a stroke for each rewiring. Below it, a "
     "line shows how much a branch has in common with the original, of all connections that either has (the Jaccard "
     "index). Dots show the churn, which is the share of connections that are new after a rewiring."
@@ -58,7 +58,7 @@ class Branches(EvolutionView):
     Example:
         >>> history = run(digits_small(), "runs", keep_states=True)  # doctest: +SKIP
         >>> view = Branches(history)  # doctest: +SKIP
-        >>> twin = view.continue_from(12, rule="set").wait()  # doctest: +SKIP
+        >>> branched = view.continue_from(12, rule="set").wait()  # doctest: +SKIP
     """
 
     _esm = load_script("shared", "evolution", "small_graph", "method_chart", "branches")
@@ -112,7 +112,7 @@ class Branches(EvolutionView):
         self._show("ready")
 
     @property
-    def twins(self) -> list[History]:
+    def branches(self) -> list[History]:
         """The branches that the chart shows, the last one as far as it is."""
         return [*self._past, *self._latest]
 
@@ -132,13 +132,13 @@ class Branches(EvolutionView):
         if self._run is not None and self._run.state in ("running", "paused"):
             raise ValueError("one branch must end before the next begins, got one in training. Call wait() first")
         changes = {"rule": rule, "drop_fraction": drop_fraction, "density": density}
-        twin = begin_branch(self._parent, self._folder, rewiring, changes, self._root)
-        after = last_of(twin.rule)
+        branched = begin_branch(self._parent, self._folder, rewiring, changes, self._root)
+        after = last_of(branched.rule)
         name = rule if isinstance(rule, str) else self._name if rule is None else named_like(rule, LABELS, self.total)
-        arm = _arm(name, f" from rewiring {rewiring}", changes, twin.rule.at, after)
-        self._past, self._latest = self.twins[-(MOST - 1) :], []
+        arm = _arm(name, f" from rewiring {rewiring}", changes, branched.rule.at, after)
+        self._past, self._latest = self.branches[-(MOST - 1) :], []
         self._arms = [self._arms[0], *self._arms[1:][-(MOST - 1) :], arm]
-        self._train([twin], self._folder, self.total, root=self._root).start()
+        self._train([branched], self._folder, self.total, root=self._root).start()
         return self
 
     def wait(self, timeout: float | None = None) -> History:
@@ -152,7 +152,7 @@ class Branches(EvolutionView):
             raise ValueError("there must be a branch to wait for, got none. Call continue_from first")
         self._run.resume()  # nobody else would, while we wait
         self._run.wait(timeout)
-        return self.twins[-1]
+        return self.branches[-1]
 
     def sentence(self) -> str:
         """Say what the last branch came to."""
@@ -161,8 +161,8 @@ class Branches(EvolutionView):
 
     def snapshot(self) -> StaticImage:
         """Draw both networks at their end, and the chart."""
-        shown = [self._arms[0], *self._arms[1:][-1:]] if self.twins else self._arms[:1]
-        histories = [self.original, *self.twins[-1:]]
+        shown = [self._arms[0], *self._arms[1:][-1:]] if self.branches else self._arms[:1]
+        histories = [self.original, *self.branches[-1:]]
         methods = [Method(arm["short"], "", Style(colour=arm["colour"], marker=arm["marker"])) for arm in shown]
         methods[1:] = [replace(method, name=f"{method.name} ") for method in methods[1:]]  # its rule may be the same
         by_name = {method.name: [history] for method, history in zip(methods, histories, strict=True)}
@@ -180,7 +180,7 @@ class Branches(EvolutionView):
             self.problem = str(error)
 
     def _show(self, state: str, problem: str = "") -> int:
-        histories = [self.original, *self.twins]
+        histories = [self.original, *self.branches]
         film = [encode_run(history, rule=k, seed=0) for k, history in enumerate(histories)]
         with self.hold_sync():
             self.arms = self._arms[: len(histories)]
@@ -190,10 +190,10 @@ class Branches(EvolutionView):
 
     def _verdict(self) -> str:
         """Say how the last branch compares with the original, once it is trained."""
-        if not self.twins or steps_done(self.twins[-1]) < self.total:
+        if not self.branches or steps_done(self.branches[-1]) < self.total:
             return ""
-        now, before = (100 * history.last("test accuracy") for history in (self.twins[-1], self.original))
-        one, other = (history.journal[-1] for history in (self.original, self.twins[-1]))
+        now, before = (100 * history.last("test accuracy") for history in (self.branches[-1], self.original))
+        one, other = (history.journal[-1] for history in (self.original, self.branches[-1]))
         common = (one & other).count / max(1, (one | other).count)
         label = self._arms[-1]["label"]
         return f"{label}: {now:.1f} % instead of {before:.1f} %, with {100 * common:.0f} % of the connections in common"

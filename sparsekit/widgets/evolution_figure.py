@@ -60,7 +60,7 @@ def draw_network(ax: Axes, topology: Topology, image: Sequence[int], colour: str
     works = [one & other for one, other in zip(down, up, strict=True)]
     box, size = ax.get_position(), ax.figure.get_size_inches()
     height = min(0.9, 0.32 * box.width * size[0] / (box.height * size[1]))  # so that pixels are squares
-    points = _places(masks, works, image, height)
+    points = _spots_of(masks, works, image, height)
     for mask, starts, ends, before, after in zip(masks, points, points[1:], down, up[1:], strict=False):
         rows, cols = np.nonzero(mask)
         live = before[cols] & after[rows]
@@ -141,7 +141,7 @@ def _reached(masks: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.nda
     return down, up
 
 
-def _places(
+def _spots_of(
     masks: Sequence[np.ndarray], works: Sequence[np.ndarray], image: Sequence[int], height: float
 ) -> list[np.ndarray]:
     """Return where each unit stands, in an order in which few lines cross. Idle units get half a slot."""
@@ -153,13 +153,13 @@ def _places(
             sums = sum(mask @ height for mask, height in near)
             heights[k] = _in_slots(np.where(number > 0, sums / np.maximum(1, number), heights[k]), works[k])
     xs = [0.02, *np.linspace(0.5, 0.98, len(works) - 1)]
-    places = [np.stack([np.full(len(h), x), 1 - h], axis=1) for h, x in zip(heights, xs, strict=True)]
+    spots = [np.stack([np.full(len(h), x), 1 - h], axis=1) for h, x in zip(heights, xs, strict=True)]
     if image:
         rows, cols = np.divmod(np.arange(image[0] * image[1]), image[1])
-        places[0] = np.stack(
+        spots[0] = np.stack(
             [(cols + 0.5) * 0.32 / image[1], 0.5 + height / 2 - (rows + 0.5) * height / image[0]], axis=1
         )
-    return places
+    return spots
 
 
 def _in_slots(wanted: Numbers, works: np.ndarray) -> Numbers:

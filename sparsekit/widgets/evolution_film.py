@@ -43,12 +43,12 @@ def encode_run(history: History, **about: Any) -> dict[str, Any]:
     """Return a run as the browser reads it. Steps count how many are done.
 
     Args:
-        history: of the run, which may still go on.
+        history: of the run, which may not be over.
         about: what to send beside it.
     """
     journal, starts = history.journal, _starts(history.journal.initial)
     first = _joined({name: layer.indices.numpy() for name, layer in journal.initial.items()}, starts)
-    flips = [
+    flipped = [
         np.sort(np.concatenate([_joined(part, starts) for part in (_arrays(update.dropped), _arrays(update.grown))]))
         for _, update in journal.entries
     ]
@@ -56,11 +56,11 @@ def encode_run(history: History, **about: Any) -> dict[str, Any]:
     return {
         **about,
         "count": len(first),
-        "flips": [len(positions) for positions in flips],
+        "flips": [len(positions) for positions in flipped],
         "rewired": [step + 1 for step in journal.steps],
         "measured": [row.step + 1 for row in measured],
         "accuracy": [round(row.value, 5) for row in measured],
-        "positions": b"".join(write_gaps(positions) for positions in (first, *flips)),
+        "positions": b"".join(write_gaps(positions) for positions in (first, *flipped)),
     }
 
 

@@ -77,7 +77,7 @@ def image_of(data: Dataset) -> list[int]:
 
 
 class EvolutionView(FrontEndWidget):
-    """A view of trainings: their topologies and accuracies by step, and a run that goes on in a thread."""
+    """A view of trainings: their topologies and accuracies by step, and a run in a thread of its own."""
 
     film = t.List(t.Dict()).tag(sync=True)
     rules = t.List(t.Dict()).tag(sync=True)

@@ -33,4 +33,4 @@ def test_a_race_is_started_watched_and_dragged_and_a_run_branches(notebook):
     part.get_by_role("button", name="Continue from rewiring 0").click()
     part.locator(".sk-lane").nth(1).get_by_text("SET from rewiring 0").wait_for()
     part.locator(".sk-title").get_by_text("of the connections in common").wait_for()
-    assert book.python("view.twins[-1].folder != history.folder") is True
+    assert book.python("view.branches[-1].folder != history.folder") is True

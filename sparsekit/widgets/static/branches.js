@@ -3,11 +3,11 @@
 const ASIDE = { left: 38, right: 150, top: 10, bottom: 18 };
 
 /** Return how much a branch has in common with the original from where it begins, and what is new at each rewiring. */
-export function compared(original, twin, from) {
-  const steps = [...new Set([from, ...original.rewired, ...twin.rewired])].filter(step => step >= from).sort((a, b) => a - b);
-  const reach = twin.measured.at(-1) ?? from;
+export function compared(original, other, from) {
+  const steps = [...new Set([from, ...original.rewired, ...other.rewired])].filter(step => step >= from).sort((a, b) => a - b);
+  const reach = other.measured.at(-1) ?? from;
   const at = (run, step) => run.frames[rewiringsAt(run, step)];
-  return steps.filter(step => step <= reach).map(step => ({ step, common: overlap(at(original, step), at(twin, step)) }));
+  return steps.filter(step => step <= reach).map(step => ({ step, common: overlap(at(original, step), at(other, step)) }));
 }
 
 /** Return the churn of each rewiring: the share of connections that are new. */
@@ -18,7 +18,7 @@ export function churnOf(run) {
   });
 }
 
-function makeTwin() {
+function makeLaneOf() {
   const number = make('span', { class: 'sk-num sk-lane-number' }), name = make('span', {}), words = make('p', { class: 'sk-soft' });
   const canvas = make('canvas', { role: 'img' }), facts = make('p', { class: 'sk-soft sk-num' });
   return { lane: make('article', { class: 'sk-lane' }, make('h3', {}, name, number), words, canvas, facts), number, name, words, canvas, facts };
@@ -49,8 +49,8 @@ function drawAside(node, view) {
 
 function render({ model, el }) {
   const shape = shapeOf(model.get('layers')), total = model.get('total'), image = model.get('image');
-  const shown = { step: total, chosen: 1, runs: [], places: new Map(), common: [] };
-  const title = make('h2', { class: 'sk-title' }), twins = [makeTwin(), makeTwin()];
+  const shown = { step: total, chosen: 1, runs: [], spots: new Map(), common: [] };
+  const title = make('h2', { class: 'sk-title' }), pair = [makeLaneOf(), makeLaneOf()];
   const options = model.get('options'), asItIs = text => `as it is (${text})`;
   const rule = choiceOf('Rule', ['', ...options.rules], [asItIs(options.rule), ...options.labels]);
   const fraction = choiceOf('Drop fraction', ['', ...options.fractions], [asItIs(options.fraction), ...options.fractions]);
@@ -61,7 +61,7 @@ function render({ model, el }) {
   const aside = svg('svg', { class: 'sk-time', role: 'img', height: 86, style: 'cursor:default' });
   const asideTitle = make('p', { class: 'sk-figtitle' });
   mount(el, make('section', { class: 'sk-stage sk-branches', 'aria-label': 'Branches of a run' }, title, make('p', { class: 'sk-soft' }, model.get('lede')),
-    make('div', { class: 'sk-lanes sk-twins' }, ...twins.map(one => one.lane)),
+    make('div', { class: 'sk-lanes sk-pair' }, ...pair.map(one => one.lane)),
     make('div', { class: 'sk-bar' }, rule.field, fraction.field, density.field, main, halt), problem, futures,
     chart.node, asideTitle, aside, make('p', { class: 'sk-soft sk-foot' }, model.get('legend'))));
 
@@ -72,27 +72,27 @@ function render({ model, el }) {
   function read() {
     const before = shown.runs.length;
     shown.runs = model.get('film').map(run => ({ ...openRun(run), total }));
-    if (shown.runs.length > before) { shown.chosen = Math.max(1, shown.runs.length - 1); shown.places.clear(); }
+    if (shown.runs.length > before) { shown.chosen = Math.max(1, shown.runs.length - 1); shown.spots.clear(); }
     shown.common = shown.runs.map((run, k) => (k ? compared(shown.runs[0], run, armOf(k)?.from ?? 0) : []));
     if (busy()) shown.step = Math.max(armOf(shown.chosen)?.from ?? 0, model.get('done'));
     schedule();
   }
 
-  function drawTwin(one, k, other) {
+  function drawLaneOf(one, k, against) {
     const run = shown.runs[k], arm = armOf(k);
     one.lane.hidden = !run || !arm;
     if (one.lane.hidden || !one.lane.isConnected) return;
     one.lane.style.setProperty('--mine', colourOf(arm));
     const { pen, width, height } = penFor(one.canvas, 0.31), key = `${k} ${width}`;
-    if (!shown.places.has(key)) shown.places.set(key, settle(shape, shown.runs[0], image, width, height)); // both on the same places
+    if (!shown.spots.has(key)) shown.spots.set(key, settle(shape, shown.runs[0], image, width, height)); // both on the same spots
     const scene = sceneOf(shape, run, shown.step), at = run.frames[rewiringsAt(run, shown.step)];
-    const twin = shown.runs[other], there = twin ? twin.frames[rewiringsAt(twin, shown.step)] : at;
+    const other = shown.runs[against], there = other ? other.frames[rewiringsAt(other, shown.step)] : at;
     scene.marked = missingIn(at, there);
-    drawGraph(pen, shown.places.get(key), scene, inkOf(one.lane, arm.token ? token(one.lane, arm.token) : arm.colour), width, height);
+    drawGraph(pen, shown.spots.get(key), scene, inkOf(one.lane, arm.token ? token(one.lane, arm.token) : arm.colour), width, height);
     const accuracy = accuracyAt(run, shown.step), alone = scene.marked.reduce((a, b) => a + b, 0);
     one.name.textContent = arm.label; one.words.textContent = arm.words;
     one.number.textContent = Number.isFinite(accuracy) ? percent(accuracy) : '–';
-    one.facts.textContent = `${grouped(scene.count)} connections${twin ? `, ${percent(alone / Math.max(1, scene.count), 0)} of them only here (ink)` : ''}, ${scene.idle} idle units`;
+    one.facts.textContent = `${grouped(scene.count)} connections${other ? `, ${percent(alone / Math.max(1, scene.count), 0)} of them only here (ink)` : ''}, ${scene.idle} idle units`;
     one.canvas.setAttribute('aria-label', `${arm.label} after ${shown.step} steps: ${one.facts.textContent}`);
   }
 
@@ -129,7 +129,7 @@ function render({ model, el }) {
     main.title = changes ? '' : 'Without a change the branch equals the original bit for bit';
     problem.textContent = model.get('problem');
     drawFutures();
-    drawTwin(twins[0], 0, shown.chosen); drawTwin(twins[1], shown.chosen, 0); drawTime();
+    drawLaneOf(pair[0], 0, shown.chosen); drawLaneOf(pair[1], shown.chosen, 0); drawTime();
     countDrawing(chart.node);
   }
 
@@ -139,7 +139,7 @@ function render({ model, el }) {
   for (const one of [rule, fraction, density]) one.select.addEventListener('change', schedule);
   model.on('change:film', read);
   for (const name of ['state', 'problem', 'verdict', 'arms']) model.on(`change:${name}`, schedule);
-  const watcher = new ResizeObserver(() => { shown.places.clear(); schedule(); }), stopWatching = onTheme(schedule);
+  const watcher = new ResizeObserver(() => { shown.spots.clear(); schedule(); }), stopWatching = onTheme(schedule);
   watcher.observe(el);
   shown.step = model.get('opens_at');
   read();

@@ -49,11 +49,11 @@ function drawChart(node, height, view) {
   const y = value => SIDE.top + ((1 - value) / (1 - view.low)) * (bottom - SIDE.top);
   const frame = svg('rect', { x: SIDE.left, y: 0, width: wide + 8, height: bottom });
   node.replaceChildren(svg('clipPath', { id: node.dataset.clip }, frame), ...grid(view, x, y, width, bottom, height), ...rewiringMarks(view, x, bottom));
-  const ends = view.series.map(one => drawSeries(node, one, view, x, y)), places = spread(ends.map(end => y(end) + 4), 17, bottom);
+  const ends = view.series.map(one => drawSeries(node, one, view, x, y)), spots = spread(ends.map(end => y(end) + 4), 17, bottom);
   view.series.forEach((one, k) => {
     if (!Number.isFinite(ends[k])) return;
-    const where = { x: width - SIDE.right + 27, y: places[k], class: 'sk-end' };
-    node.append(mark(one, width - SIDE.right + 16, places[k] - 4), svg('text', where, `${one.short ?? one.label} ${percent(ends[k])}`));
+    const where = { x: width - SIDE.right + 27, y: spots[k], class: 'sk-end' };
+    node.append(mark(one, width - SIDE.right + 16, spots[k] - 4), svg('text', where, `${one.short ?? one.label} ${percent(ends[k])}`));
   });
   node.append(svg('line', { x1: x(view.step), x2: x(view.step), y1: SIDE.top, y2: bottom, class: 'sk-now' }),
     svg('circle', { cx: x(view.step), cy: bottom, r: 7, class: 'sk-handle' }));

@@ -25,7 +25,7 @@ function titleOf(model, step) {
 
 function render({ model, el }) {
   const rules = model.get('rules'), shape = shapeOf(model.get('layers')), total = model.get('total'), image = model.get('image');
-  const shown = { step: 0, seed: 0, follows: true, playing: false, runs: [], places: new Map() };
+  const shown = { step: 0, seed: 0, follows: true, playing: false, runs: [], spots: new Map() };
   const title = make('h2', { class: 'sk-title' }), lanes = rules.map(makeLane);
   const main = make('button', { type: 'button', class: 'sk-main' }), where = make('span', { class: 'sk-soft sk-num', 'aria-live': 'off' });
   const again = make('button', { type: 'button' }, 'Stop');
@@ -45,7 +45,7 @@ function render({ model, el }) {
 
   function read() {
     shown.runs = model.get('film').map(run => ({ ...openRun(run), total }));
-    shown.places.clear();
+    shown.spots.clear();
     if (shown.follows) shown.step = model.get('done');
     schedule();
   }
@@ -54,10 +54,10 @@ function render({ model, el }) {
     const run = runOf(k, shown.seed);
     if (!run || !one.lane.isConnected) return;
     const { pen, width, height } = penFor(one.canvas, 0.72), key = `${k} ${shown.seed} ${width}`;
-    if (!shown.places.has(key)) shown.places.set(key, settle(shape, running() ? { frames: [run.frames[0]] } : run, image, width, height));
+    if (!shown.spots.has(key)) shown.spots.set(key, settle(shape, running() ? { frames: [run.frames[0]] } : run, image, width, height));
     const scene = sceneOf(shape, run, shown.step), accuracy = accuracyAt(run, shown.step);
     const hue = one.rule.token ? token(one.lane, one.rule.token) : one.rule.colour;
-    drawGraph(pen, shown.places.get(key), scene, inkOf(one.lane, hue), width, height);
+    drawGraph(pen, shown.spots.get(key), scene, inkOf(one.lane, hue), width, height);
     one.number.textContent = Number.isFinite(accuracy) ? percent(accuracy) : '–';
     one.idle.textContent = `idle of ${shape.first.at(-2) - shape.units[0]} units`;
     [String(scene.idle), percent(scene.moved, 0), String(scene.grown)].forEach((text, n) => { one.values[n].textContent = text; });
@@ -106,8 +106,8 @@ function render({ model, el }) {
   });
   again.addEventListener('click', () => model.send({ press: 'stop' }));
   model.on('change:film', read);
-  for (const name of ['state', 'init', 'problem', 'verdict']) model.on(`change:${name}`, () => { if (name !== 'problem') shown.places.clear(); schedule(); });
-  const watcher = new ResizeObserver(() => { shown.places.clear(); schedule(); }), stopWatching = onTheme(schedule);
+  for (const name of ['state', 'init', 'problem', 'verdict']) model.on(`change:${name}`, () => { if (name !== 'problem') shown.spots.clear(); schedule(); });
+  const watcher = new ResizeObserver(() => { shown.spots.clear(); schedule(); }), stopWatching = onTheme(schedule);
   watcher.observe(el);
   read();
   return () => { shown.playing = false; watcher.disconnect(); stopWatching(); };

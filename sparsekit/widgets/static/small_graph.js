@@ -31,23 +31,23 @@ function curve(pen, { x, y }, a, b) {
 }
 
 /** Draw the connections for which `is` holds as one path. */
-function strokeAll(pen, places, { from, to }, is, { colour, width, alpha = 1, dash = [] }) {
+function strokeAll(pen, spots, { from, to }, is, { colour, width, alpha = 1, dash = [] }) {
   pen.beginPath();
-  for (let k = 0; k < from.length; k++) if (is(k)) curve(pen, places, from[k], to[k]);
+  for (let k = 0; k < from.length; k++) if (is(k)) curve(pen, spots, from[k], to[k]);
   pen.strokeStyle = colour; pen.lineWidth = width; pen.globalAlpha = alpha; pen.setLineDash(dash);
   pen.stroke(); pen.setLineDash([]); pen.globalAlpha = 1;
 }
 
 /** Shade each pixel by the number of connections that read it. */
-function drawPixels(pen, shape, places, { from }, { hue, surface, line }) {
-  const { x, y, cell } = places, fan = new Int32Array(shape.units[0]);
+function drawPixels(pen, shape, spots, { from }, { hue, surface, line }) {
+  const { x, y, cell } = spots, fan = new Int32Array(shape.units[0]);
   for (const unit of from) if (unit < fan.length) fan[unit]++;
   for (let unit = 0; unit < fan.length; unit++) {
     pen.globalAlpha = 1; pen.fillStyle = surface; pen.fillRect(x[unit] - cell / 2, y[unit] - cell / 2, cell, cell);
     pen.globalAlpha = 0.85 * Math.sqrt(Math.min(1, fan[unit] / 8)); pen.fillStyle = hue; pen.fillRect(x[unit] - cell / 2, y[unit] - cell / 2, cell, cell);
   }
   pen.globalAlpha = 1; pen.strokeStyle = line; pen.lineWidth = 1;
-  pen.strokeRect(x[0] - cell / 2, y[0] - cell / 2, places.image[1] * cell, places.image[0] * cell);
+  pen.strokeRect(x[0] - cell / 2, y[0] - cell / 2, spots.image[1] * cell, spots.image[0] * cell);
 }
 
 /** Keep lines out of the image, so that its shades stay readable. They leave it at about the height of their pixel. */
@@ -57,15 +57,15 @@ function outside(pen, { x, y, cell, image }, width, height) {
   pen.clip('evenodd');
 }
 
-function drawUnits(pen, shape, places, works, colours) {
+function drawUnits(pen, shape, spots, works, colours) {
   for (let unit = shape.units[0]; unit < works.length; unit++) {
     const isOutput = unit >= shape.first.at(-2);
     pen.beginPath();
-    pen.arc(places.x[unit], places.y[unit], works[unit] || isOutput ? places.size[unit] : 1.5, 0, 7);
+    pen.arc(spots.x[unit], spots.y[unit], works[unit] || isOutput ? spots.size[unit] : 1.5, 0, 7);
     if (works[unit]) { pen.fillStyle = colours.ink; pen.fill(); } else { pen.strokeStyle = colours.faint; pen.lineWidth = 1; pen.stroke(); }
-    if (!isOutput || !places.labels) continue;
+    if (!isOutput || !spots.labels) continue;
     pen.fillStyle = works[unit] ? colours.ink : colours.soft;
-    pen.fillText(String(unit - shape.first.at(-2)), places.x[unit] + 12, places.y[unit] + 0.5);
+    pen.fillText(String(unit - shape.first.at(-2)), spots.x[unit] + 12, spots.y[unit] + 0.5);
   }
 }
 
@@ -73,18 +73,18 @@ function drawUnits(pen, shape, places, works, colours) {
  * Draw the network. `graph` has `shape`, `links`, `works` and `live` (see evolution.js), and `marked`, a one for each
  * connection that is drawn in ink.
  */
-export function drawGraph(pen, places, { shape, links, works, live, marked }, colours, width, height) {
+export function drawGraph(pen, spots, { shape, links, works, live, marked }, colours, width, height) {
   pen.clearRect(0, 0, width, height);
   pen.font = '11px Inter, -apple-system, "Segoe UI", Arial, sans-serif'; pen.textAlign = 'center'; pen.textBaseline = 'middle';
   const crowd = Math.min(1, Math.sqrt(300 / Math.max(1, live.length)));
   pen.save();
-  if (places.image.length) { drawPixels(pen, shape, places, links, colours); outside(pen, places, width, height); }
-  strokeAll(pen, places, links, k => !live[k] && !marked[k], { colour: colours.soft, width: 0.8, alpha: 0.5 * crowd, dash: [2, 3] });
-  strokeAll(pen, places, links, k => live[k] && !marked[k], { colour: colours.hue, width: 1.1, alpha: 0.25 + 0.5 * crowd });
-  strokeAll(pen, places, links, k => marked[k] && !live[k], { colour: colours.ink, width: 1, alpha: 0.8, dash: [3, 3] });
-  strokeAll(pen, places, links, k => marked[k] && live[k], { colour: colours.ink, width: 1.3 });
+  if (spots.image.length) { drawPixels(pen, shape, spots, links, colours); outside(pen, spots, width, height); }
+  strokeAll(pen, spots, links, k => !live[k] && !marked[k], { colour: colours.soft, width: 0.8, alpha: 0.5 * crowd, dash: [2, 3] });
+  strokeAll(pen, spots, links, k => live[k] && !marked[k], { colour: colours.hue, width: 1.1, alpha: 0.25 + 0.5 * crowd });
+  strokeAll(pen, spots, links, k => marked[k] && !live[k], { colour: colours.ink, width: 1, alpha: 0.8, dash: [3, 3] });
+  strokeAll(pen, spots, links, k => marked[k] && live[k], { colour: colours.ink, width: 1.3 });
   pen.restore();
-  drawUnits(pen, shape, places, works, colours);
+  drawUnits(pen, shape, spots, works, colours);
 }
 
 /** A method of the palette has its own colour in every theme. Others bring one. */
@@ -99,7 +99,7 @@ export function sceneOf(shape, run, step) {
   return { shape, links, works, live, marked, grown: marked.some(Boolean) ? grown : 0, moved, idle: idleUnits(shape, works), count: at.length };
 }
 
-/** Fix the places of a run's units by its last topology, so that nothing moves in its film but the connections. */
+/** Fix the spots of a run's units by its last topology, so that nothing moves in its film but the connections. */
 export function settle(shape, run, image, width, height) {
   const links = linksOf(shape, run.frames.at(-1)), { works } = onPaths(shape, links);
   return placesOf(shape, orderOf(shape, links, works), works, image, width, height);
