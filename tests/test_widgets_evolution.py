@@ -199,7 +199,7 @@ def test_no_two_methods_of_a_race_look_alike():
     ("settings", "said"),
     [
         ({"rules": ()}, "a race must have a rule"),
-        ({"seeds": 0}, "a race must have a rule"),
+        ({"seeds": 0}, "a race must have a seed"),
         ({"exclude": ("first",)}, "an mlp"),
     ],
 )

@@ -83,30 +83,17 @@ class Branches(EvolutionView):
         self.original, experiment = read_run(self._parent), read_experiment(self._parent)
         data = datasets.load(experiment.data, root=root, **experiment.data_settings)
         self._rule, total = last_of(experiment.rule), total_steps(experiment, data)
-        if steps_done(self.original) < total:
-            raise ValueError(
-                f"a run must be finished to branch from, got {steps_done(self.original)} of {total} steps. Call run "
-                "again, which continues it"
-            )
+        _check_finished(self.original, total)
         self._name, self._past = named_like(self._rule, [*rules, *LABELS], total), []
         self._arms = [_arm(self._name, "", {}, 0, self._rule)]
-        now, topology = experiment.density, self.original.journal.initial
+        topology = self.original.journal.initial
         super().__init__(
             layers=layers_of(topology, data),
             image=image_of(data),
             total=total,
             count=topology.count,
             legend=LEGEND,
-            options={
-                "rule": self._arms[0]["label"],
-                "rule_name": self._name,
-                "fraction": _fraction_of(self._rule),
-                "density": now,
-                "rules": list(rules),
-                "labels": [method.label for method in methods_of(list(rules))],
-                "fractions": list(drop_fractions),
-                "densities": list(densities or [share for share in (now / 2, 2 * now, 4 * now) if share <= 1]),
-            },
+            options=self._options(experiment.density, rules, drop_fractions, densities),
             opens_at=total if rewiring is None else first_step_after(self.original.journal, rewiring),
         )
         self._show("ready")
@@ -135,7 +122,9 @@ class Branches(EvolutionView):
         branched = begin_branch(self._parent, self._folder, rewiring, changes, self._root)
         after = last_of(branched.rule)
         name = rule if isinstance(rule, str) else self._name if rule is None else named_like(rule, LABELS, self.total)
-        arm = _arm(name, f" from rewiring {rewiring}", changes, branched.rule.at, after)
+        arm = _arm(
+            name, f" from rewiring {rewiring}", changes, first_step_after(self.original.journal, rewiring), after
+        )
         self._past, self._latest = self.branches[-(MOST - 1) :], []
         self._arms = [self._arms[0], *self._arms[1:][-(MOST - 1) :], arm]
         self._train([branched], self._folder, self.total, root=self._root).start()
@@ -169,6 +158,22 @@ class Branches(EvolutionView):
         figure = race_figure(self.verdict or self.sentence().rstrip("."), methods, by_name, self.image, self.total)
         return StaticImage(rendering.png(rendering.figure_rgba(figure), colours=COLOURS), self.sentence())
 
+    def _options(
+        self, now: float, rules: Sequence[str], fractions: Sequence[float], densities: Sequence[float] | None
+    ) -> dict[str, Any]:
+        """Return what is as it is, and what the lists beside the button offer."""
+        shares = [now / 2, 2 * now, 4 * now] if densities is None else densities
+        return {
+            "rule": self._arms[0]["label"],
+            "rule_name": self._name,
+            "fraction": _fraction_of(self._rule),
+            "density": now,
+            "rules": list(rules),
+            "labels": [method.label for method in methods_of(list(rules))],
+            "fractions": list(fractions),
+            "densities": [density for density in shares if density <= 1],
+        }
+
     def _obey(self, content: Mapping[str, Any]) -> None:
         if content.get("press") != "continue":
             super()._obey(content)
@@ -197,6 +202,14 @@ class Branches(EvolutionView):
         common = (one & other).count / max(1, (one | other).count)
         label = self._arms[-1]["label"]
         return f"{label}: {now:.1f} % instead of {before:.1f} %, with {100 * common:.0f} % of the connections in common"
+
+
+def _check_finished(history: History, total: int) -> None:
+    if steps_done(history) < total:
+        raise ValueError(
+            f"a run must be finished to branch from, got {steps_done(history)} of {total} steps. Call run again, which "
+            "continues it"
+        )
 
 
 def _arm(name: str, since: str, changes: Mapping[str, Any], at: int, rule: Rule) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sparsekit.plots.canvas import plain
 from sparsekit.plots.palette import LIGHT
 from sparsekit.topology import Topology
 from sparsekit.train.history import History
-from sparsekit.widgets.evolution_film import idle_units
+from sparsekit.widgets.evolution_film import idle_units, reached
 from sparsekit.widgets.evolution_view import Method
 
 SWEEPS = 12  # of ordering units, after which hardly any line crosses fewer others
@@ -56,18 +56,16 @@ def race_figure(
 def draw_network(ax: Axes, topology: Topology, image: Sequence[int], colour: str) -> None:
     """Draw a network as its graph. Dashed lines lie on no path from an input to an output."""
     masks = [layer.mask().numpy() for layer in topology.values()]
-    down, up = _reached(masks)
+    down, up = reached(masks)
     works = [one & other for one, other in zip(down, up, strict=True)]
-    box, size = ax.get_position(), ax.figure.get_size_inches()
-    height = min(0.9, 0.32 * box.width * size[0] / (box.height * size[1]))  # so that pixels are squares
+    box = ax.get_window_extent()
+    height = min(0.9, 0.32 * box.width / box.height)  # so that pixels are squares
     points = _spots_of(masks, works, image, height)
-    for mask, starts, ends, before, after in zip(masks, points, points[1:], down, up[1:], strict=False):
+    for k, mask in enumerate(masks):
         rows, cols = np.nonzero(mask)
-        live = before[cols] & after[rows]
-        curves = np.stack([_curve(starts[col], ends[row]) for row, col in zip(rows, cols, strict=True)])
-        alpha = 0.25 + 0.5 * min(1.0, (300 / max(1, topology.count)) ** 0.5)
-        ax.add_collection(LineCollection(list(curves[~live]), colors=LIGHT["soft"], lw=0.5, ls=(0, (2, 3)), alpha=0.5))
-        ax.add_collection(LineCollection(list(curves[live]), colors=colour, lw=0.9, alpha=alpha))
+        live = down[k][cols] & up[k + 1][rows]
+        curves = [_curve(points[k][col], points[k + 1][row]) for row, col in zip(rows, cols, strict=True)]
+        _add_lines(ax, curves, live, colour, topology.count)
     if image:
         fan = masks[0].sum(axis=0).reshape(tuple(image))
         shades = LinearSegmentedColormap.from_list("fan", [LIGHT["surface"], colour])
@@ -85,6 +83,15 @@ def draw_network(ax: Axes, topology: Topology, image: Sequence[int], colour: str
         ax.scatter(*place[~does].T, s=4, facecolors="none", edgecolors=LIGHT["faint"], zorder=3, lw=0.8)
     ax.set(xlim=(0, 1.02), ylim=(0, 1), aspect="auto")
     ax.axis("off")
+
+
+def _add_lines(ax: Axes, curves: Sequence[np.ndarray], live: np.ndarray, colour: str, count: int) -> None:
+    """Draw connections, those on no path as dashes. In a crowd of `count` each of them recedes."""
+    dead = [curve for curve, is_live in zip(curves, live, strict=True) if not is_live]
+    rest = [curve for curve, is_live in zip(curves, live, strict=True) if is_live]
+    alpha = 0.25 + 0.5 * min(1.0, (300 / max(1, count)) ** 0.5)
+    ax.add_collection(LineCollection(dead, colors=LIGHT["soft"], lw=0.5, ls=(0, (2, 3)), alpha=0.5))
+    ax.add_collection(LineCollection(rest, colors=colour, lw=0.9, alpha=alpha))
 
 
 def draw_accuracies(ax: Axes, methods: Sequence[Method], histories: Mapping[str, list[History]], total: int) -> None:
@@ -129,16 +136,6 @@ def _label_ends(ax: Axes, ends: Sequence[tuple[float, str]], total: int) -> None
 def _curve_of(history: History) -> tuple[list[int], list[float]]:
     rows = [row for row in history.rows if row.name == "test accuracy"]
     return [row.step + 1 for row in rows], [row.value for row in rows]
-
-
-def _reached(masks: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return which units some input reaches, and which reach some output, of each layer of units."""
-    down, up = [np.ones(masks[0].shape[1], dtype=bool)], [np.ones(masks[-1].shape[0], dtype=bool)]
-    for mask in masks:
-        down.append((mask & down[-1]).any(axis=1))
-    for mask in reversed(masks):
-        up.insert(0, (mask & up[0][:, None]).any(axis=0))
-    return down, up
 
 
 def _spots_of(

@@ -71,13 +71,19 @@ def steps_done(history: History) -> int:
 
 def idle_units(topology: Topology) -> int:
     """Count the hidden units that lie on no path from an input to an output."""
-    masks = [layer.mask().numpy() for layer in topology.values()]
-    down, up = [np.ones(masks[0].shape[1], dtype=bool)], [np.ones(masks[-1].shape[0], dtype=bool)]
-    for mask in masks:
-        down.append((mask & down[-1]).any(axis=1))
-    for mask in reversed(masks):
-        up.insert(0, (mask & up[0][:, None]).any(axis=0))
+    down, up = reached([layer.mask().numpy() for layer in topology.values()])
     return sum(int((~(one & other)).sum()) for one, other in zip(down[1:-1], up[1:-1], strict=True))
+
+
+def reached(masks: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return which units some input reaches, and which reach some output, for each layer of units."""
+    down = [np.ones(masks[0].shape[1], dtype=bool)]
+    up = [np.ones(masks[-1].shape[0], dtype=bool)]
+    for mask in masks:
+        down.append(np.asarray((mask & down[-1]).any(axis=1)))
+    for mask in reversed(masks):
+        up.insert(0, np.asarray((mask & up[0][:, None]).any(axis=0)))
+    return down, up
 
 
 def only_start(topology: Topology) -> History:

@@ -1,6 +1,6 @@
 """The race: several rules train networks from one start, and you watch where their connections go."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -24,6 +24,9 @@ from sparsekit.widgets.rendering import StaticImage
 
 METHODS = ("static", "set", "rigl", "gse")
 INITS = ("fan-in", "dense")
+LEDE = (
+    "{} from one start, {:,} connections each. They differ only in where connections go when the weakest are dropped."
+)
 LEGEND = (
     "Each line is a connection of the chosen start. Dashes and rings lie on no path from a pixel to an output, and ink "
     "is new. A pixel is darker the more connections read it. The chart shows the mean test accuracy in per cent. "
@@ -74,8 +77,7 @@ class Race(EvolutionView):
     ):
         numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
         by_name = dict(rules) if isinstance(rules, Mapping) else {name: name for name in rules}
-        if not by_name or not numbers or not inits:
-            raise ValueError("a race must have a rule, a seed and an init at least, got none of one. Name some")
+        _check_some(rule=by_name, seed=numbers, init=inits)
         self.methods, self._folder, self._root = methods_of(list(by_name)), Path(folder), root
         self._experiments = {
             init: [recipe(rule=rule, seed=seed, init=init, **settings) for rule in by_name.values() for seed in numbers]
@@ -83,20 +85,7 @@ class Race(EvolutionView):
         }
         first = self._experiments[inits[0]][0]
         self._data = datasets.load(first.data, root=root, **first.data_settings)
-        start = self._start_of(first)
-        super().__init__(
-            rules=[method.as_dict() for method in self.methods],
-            layers=layers_of(start.journal.initial, self._data),
-            image=image_of(self._data),
-            total=total_steps(first, self._data),
-            count=start.journal.initial.count,
-            legend=LEGEND,
-            seeds=numbers,
-            inits=list(inits),
-            init=inits[0],
-            lede=f"{_number(len(by_name))} from one start, {start.journal.initial.count:,} connections each. They "
-            "differ only in where connections go when the weakest are dropped.",
-        )
+        super().__init__(**self._traits_of(first), seeds=numbers, inits=list(inits), init=inits[0])
         self._begin()
         self.observe(lambda _: self._begin(), "init")
 
@@ -136,6 +125,19 @@ class Race(EvolutionView):
         title = self.verdict or f"{self.count:,} connections each, and one start"
         figure = race_figure(title, self.methods, self.histories, self.image, self.total)
         return StaticImage(rendering.png(rendering.figure_rgba(figure), colours=COLOURS), self.sentence())
+
+    def _traits_of(self, first: Experiment) -> dict[str, Any]:
+        """Return what the browser knows of all runs, which one of them tells."""
+        topology = self._start_of(first).journal.initial
+        return {
+            "rules": [method.as_dict() for method in self.methods],
+            "layers": layers_of(topology, self._data),
+            "image": image_of(self._data),
+            "total": total_steps(first, self._data),
+            "count": topology.count,
+            "legend": LEGEND,
+            "lede": LEDE.format(_number(len(self.methods)), topology.count),
+        }
 
     def _begin(self) -> None:
         """Show the runs with these initial weights: as they are saved, or as they will begin."""
@@ -184,6 +186,12 @@ class Race(EvolutionView):
 def _range(values: Sequence[float], scale: float = 1) -> str:
     low, high = (f"{scale * value:.0f}" for value in (min(values), max(values)))
     return low if low == high else f"{low} to {high}"
+
+
+def _check_some(**several: Collection) -> None:
+    for name, entries in several.items():
+        if not entries:
+            raise ValueError(f"a race must have a {name} at least, got none. Name one, or leave it out for the default")
 
 
 def _accuracies(history: History) -> list[float]:
