@@ -7,7 +7,6 @@ IS_NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for name in $(CANDIDATES); do $$name -c $(IS_NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 RUN := $(BIN)/python
-AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 NOTEBOOKS = $(sort $(wildcard notebooks/*.ipynb))
 WORKERS ?= 2
 export TORCH_BACKEND
@@ -35,9 +34,12 @@ setup-test: python ## Make or repair .venv, with the tests' tools
 # --- for readers -----------------------------------------------------------------------------------------------
 
 .PHONY: lab
-lab: setup ## Open the notebooks in JupyterLab (ARGS="--no-browser --port 8899" goes to Jupyter)
-	$(RUN) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
-	  $(AS_ROOT) $(ARGS)
+lab: setup ## Open copies of the notebooks in JupyterLab (ARGS="--no-browser --port 8899" goes to Jupyter)
+	$(RUN) -m sparsekit course open $(ARGS)
+
+.PHONY: lab-reset
+lab-reset: setup ## Begin a notebook again (NN=03), and keep your copy of it
+	$(RUN) -m sparsekit course reset $(NN)
 
 # --- for developers --------------------------------------------------------------------------------------------
 

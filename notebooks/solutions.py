@@ -4,8 +4,20 @@ The tests hand them to the notebooks' own checks.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
+
+from sparsekit.rewiring.capture import LayerView
+from sparsekit.rules import RigL, Rule
+from sparsekit.rules.base import DropScore
+
+# --- numbers that do what the experiments ask for -----------------------------------------------------------------
+
+enough_density = 0.14
+telling_density = 0.01
+losing_fraction = 0.9
+frugal_subset = 0.5
 
 # --- 00_start_here ----------------------------------------------------------------------------------------------
 
@@ -139,3 +151,20 @@ def csr_bytes(rows: int, columns: int, density: float) -> int:
 def whole_speedup(share: float, speedup: float) -> float:
     """Return the speed-up of the whole step by Amdahl's law."""
     return 1 / ((1 - share) + share / speedup)
+
+
+# --- 13_beat_rigl -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listened(DropScore):
+    """A connection that the loss does not feel is worth nothing, however strong it is."""
+
+    def __call__(self, view: LayerView, step: int, generator: torch.Generator) -> torch.Tensor:
+        """Return the magnitudes, and 0 where the gradient is exactly zero."""
+        return view.values.abs() * (view.grads != 0)
+
+
+def my_rule(total_steps: int) -> Rule:
+    """Return RigL that drops first what nobody listens to."""
+    return RigL(stop=3 * total_steps // 4, every=25, drop=Listened())

@@ -1,9 +1,7 @@
 """Names that stay in their folder, files that are whole or refused, and a folder of one's own for locks."""
 
 import io
-import os
 import random
-import stat
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ from sparsekit.experiments import Experiment, run, save_initial_state
 from sparsekit.experiments.initial_state import load_initial_state
 from sparsekit.tricks import Distillation
 from sparsekit.utils import files
-from sparsekit.utils.files import alone, append, is_sealed, read_arrays, read_json, sealed, write_json
+from sparsekit.utils.files import append, is_sealed, read_arrays, read_json, sealed, write_json
 
 # --- names ------------------------------------------------------------------------------------------------------
 
@@ -133,73 +131,6 @@ def test_what_could_not_be_appended_is_taken_away_again(tmp_path, monkeypatch):
         with pytest.raises(OSError, match="Input/output error"):
             append(path, b"second\n")
     assert path.read_bytes() == b"first\n"
-
-
-# --- locks --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def homes(tmp_path, monkeypatch):
-    """A temporary folder and a home of this test's own; returns where locks usually are, and where else."""
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path / "tmp"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    return tmp_path / "tmp" / f"sparsekit-locks-{os.getuid()}", tmp_path / "home" / "sparsekit" / "locks"
-
-
-def locks_in(folder: Path) -> int:
-    return len(list(folder.iterdir())) if folder.is_dir() else 0
-
-
-def test_locks_are_usually_in_a_folder_that_nobody_else_can_write_to(homes, tmp_path):
-    with alone(tmp_path / "run"):
-        assert locks_in(homes[0]) == 1
-    assert stat.S_IMODE(homes[0].stat().st_mode) == 0o700
-    assert not homes[1].exists()
-
-
-def test_a_folder_for_locks_that_belongs_to_somebody_else_is_left_alone(homes, tmp_path, monkeypatch):
-    somebody = os.getuid() + 1
-    foreign = tmp_path / "tmp" / f"sparsekit-locks-{somebody}"
-    foreign.mkdir(mode=0o777)
-    real = Path.lstat
-    mine = os.getuid()
-    monkeypatch.setattr(os, "getuid", lambda: somebody)
-
-    def owned(path):
-        about = real(path)
-        if path == foreign or about.st_uid != mine:
-            return about
-        return os.stat_result([*about[:4], somebody, *about[5:]])
-
-    monkeypatch.setattr(Path, "lstat", owned)
-    with alone(tmp_path / "run"):
-        assert locks_in(foreign) == 0
-        assert locks_in(homes[1]) == 1
-
-
-@pytest.mark.parametrize("kind", ["file", "link", "dangling link"])
-def test_something_else_in_the_place_of_the_folder_for_locks_is_left_alone(kind, homes, tmp_path):
-    (tmp_path / "elsewhere").mkdir()
-    if kind == "file":
-        homes[0].write_text("of somebody else")
-    else:
-        homes[0].symlink_to(tmp_path / ("elsewhere" if kind == "link" else "nowhere"))
-    with alone(tmp_path / "run"):
-        assert locks_in(homes[1]) == 1
-    assert locks_in(tmp_path / "elsewhere") == 0
-    assert not (tmp_path / "nowhere").exists()
-
-
-def test_where_no_folder_for_locks_can_be_had_the_error_names_both(homes, tmp_path):
-    for home in homes:
-        home.parent.mkdir(parents=True, exist_ok=True)
-        home.write_text("of somebody else")
-    with pytest.raises(
-        OSError, match=r"folder for locks must belong to this user, got neither .* \(no folder\) nor .*. Set TMPDIR"
-    ):
-        run(Experiment(), tmp_path / "runs", progress=False)
-    assert not (tmp_path / "runs").exists()
 
 
 def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 from pathlib import Path
 
 import jupytext
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from sparsekit import widgets
+from sparsekit.experiments.course import exercise
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 MISTAKES = {
@@ -51,6 +53,15 @@ def exercises() -> list[tuple[str, str]]:
     return found
 
 
+def named_exercises() -> list[tuple[str, str]]:
+    """Return (source, name) of each of the course's own exercises that a notebook's source checks."""
+    return [
+        (source.stem, name)
+        for source in sorted((NOTEBOOKS / "src").glob("*.py"))
+        for name in re.findall(r"^widgets\.check\((\w+)", source.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+
+
 def assess_claim(cell: str, name: str):
     """Run an exercise's cell; return its check and the reader's stub."""
     scope = {"torch": torch, "widgets": widgets}
@@ -70,7 +81,13 @@ every_exercise = pytest.mark.parametrize(("name", "cell"), exercises(), ids=[nam
 
 
 def test_there_are_exercises_in_every_notebook():
-    assert len(exercises()) >= len(list((NOTEBOOKS / "src").glob("*.py")))
+    assert len(exercises()) + len(named_exercises()) >= len(list((NOTEBOOKS / "src").glob("*.py")))
+
+
+@pytest.mark.parametrize(("source", "name"), named_exercises())
+def test_an_exercise_of_the_course_stands_in_its_own_notebook_and_has_a_solution(source, name):
+    assert source.startswith(exercise(name).notebook)
+    assert solution(name) is not None
 
 
 @every_exercise

@@ -1,6 +1,7 @@
 """Figures: what they show, that they can be read, and that they leave no trace."""
 
 import ast
+import base64
 import copy
 import dataclasses
 import functools
@@ -25,6 +26,7 @@ from matplotlib.figure import Figure
 
 from sparsekit import analysis, plots
 from sparsekit.plots import canvas, colours
+from sparsekit.plots.palette import LIGHT
 from sparsekit.rules import Static
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.selection import random_topology
@@ -190,7 +192,8 @@ def heights(ax) -> list[float]:
 
 
 def labels(ax) -> list[str]:
-    return [text.get_text() for text in ax.get_legend().get_texts()]
+    """Return the names in the legend, or at the lines' ends."""
+    return [text.get_text() for text in (ax.get_legend().get_texts() if ax.get_legend() else ax.texts)]
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -211,20 +214,23 @@ class TestEveryFigure:
             assert ax.get_xlabel()
             assert ax.get_ylabel()
             sizes = [ax.xaxis.label.get_size(), *(tick.get_size() for tick in ax.get_xticklabels())]
-            assert min(sizes) >= 10
+            assert min(sizes) * canvas.PIXELS / 72 >= 12  # pixels of the screen
         assert all(text.get_size() >= 8 for text in ax.texts)
 
     def test_nothing_is_cut_off_at_the_edge_of_the_figure(self, name):
         image = image_of(name)
         for edge in (image[0], image[-1], image[:, 0], image[:, -1]):
-            assert (edge == 255).all()
+            assert (edge == image[0, 0]).all()
 
     def test_a_notebook_shows_the_whole_figure_where_a_cell_ends_in_it(self, name):
         ax = plot_of(name)
-        formats = DisplayFormatter().format(ax)[0]
-        width, height = PIL.Image.open(io.BytesIO(formats["image/png"])).size
-        assert (width, height) == tuple(round(100 * side) for side in ax.figure.get_size_inches())
+        formats, metadata = DisplayFormatter().format(ax)
+        width, height = PIL.Image.open(io.BytesIO(base64.b64decode(formats["image/png"]))).size
+        shown = tuple(round(100 * side) for side in ax.figure.get_size_inches())
+        assert (width / 2, height / 2) == pytest.approx(shown, abs=1)
+        assert tuple(metadata["image/png"].values()) == shown
         assert formats["text/plain"].startswith("<figure: ")
+        assert formats["image/svg+xml"].startswith("<svg ")
 
     def test_it_leaves_no_trace_in_matplotlib(self, name):
         before = dict(matplotlib.rcParams)
@@ -263,7 +269,10 @@ def test_no_module_of_the_plots_touches_pyplot_or_the_global_settings():
 class TestMasks:
     @pytest.mark.parametrize("zoom", [1, 3])
     def test_every_position_is_exactly_so_many_pixels_on_the_screen(self, zoom):
-        image = pixels(plots.plot_masks(NETS[0], zoom=zoom).figure)
+        ax = plots.plot_masks(NETS[0], zoom=zoom)
+        for text in list(ax.texts):  # which is in ink, too
+            text.remove()
+        image = pixels(ax.figure)
         ink, paper = (np.round(255 * np.array(to_rgb(c))) for c in (colours.INK, colours.PAPER))
         assert (image == ink).all(-1).sum() == NETS[0].count * zoom**2
         assert (image == paper).all(-1).sum() == (NETS[0].size - NETS[0].count) * zoom**2
@@ -272,7 +281,7 @@ class TestMasks:
         before = LayerTopology((1, 4), torch.tensor([0, 1]))
         now = LayerTopology((1, 4), torch.tensor([1, 2]))
         image = plots.mask_image(now, before) / 255
-        expected = [colours.DROPPED, colours.INK, colours.GROWN, colours.PAPER]
+        expected = [colours.DROPPED, colours.KEPT, colours.GROWN, colours.PAPER]
         assert image[0] == pytest.approx(np.array([to_rgb(colour) for colour in expected]), abs=0.003)
 
     def test_a_row_of_the_image_is_an_output(self):
@@ -361,7 +370,7 @@ class TestScores:
         image = np.asarray(ax.images[0].get_array())
         ranks = plots.rank_image(torch.tensor([[0.25, 0.0]]))[0]
         for colour, count in ((ranks[0], 25), (ranks[1], 25), (255 * np.array(to_rgb(colours.INK)), 50)):
-            assert (image == np.round(colour)).all(-1).sum() == count
+            assert (image[..., :3] == np.round(colour)).all(-1).sum() == count
         assert [text.get_text() for text in ax.texts] == ["mine", "score, as a rank", "keeps 2 of 2"]
         assert repr(ax) == "<figure: scores of small, and what they keep>"
 
@@ -383,19 +392,19 @@ class TestScores:
 
     def test_hollow_markers_are_those_on_a_path(self):
         ax = plots.plot_layer_collapse(COLLAPSE, score="snip")
-        hollow = [line for line in ax.lines if line.get_markerfacecolor() == "white"]
+        hollow = [line for line in ax.lines if line.get_markerfacecolor() == LIGHT["paper"]]
         assert [(line.get_xdata().tolist(), line.get_ydata().tolist()) for line in hollow] == [([8], [0.5]), ([], [])]
 
     def test_the_map_has_a_strip_for_each_layer_and_a_cross_where_it_is_empty(self):
         ax = plots.plot_collapse_map(COLLAPSE)
         image = np.asarray(ax.images[0].get_array())
         assert ax.collections[0].get_offsets().tolist() == [[2, 1]]
-        assert image.shape == (2 + 1 + 2, 3, 3)
-        assert (image[2] == 1).all()  # between two scores
-        red = (np.abs(image - np.array(to_rgb(colours.VERMILLION))) < 1e-9).all(-1)
-        assert np.argwhere(red).tolist() == [[1, 2]]
+        assert image.shape == (2 + 1 + 2, 3, 4)
+        assert (image[2, :, 3] == 0).all()  # between two scores
+        white = (np.abs(image[..., :3] - np.array(to_rgb(colours.PAPER))) < 1e-9).all(-1) & (image[..., 3] == 1)
+        assert np.argwhere(white).tolist() == [[1, 2]]
         whole = plots.rank_image(torch.tensor([[1.0]]))[0, 0] / 255
-        assert image[0, 0] == pytest.approx(whole, abs=0.005)
+        assert image[0, 0, :3] == pytest.approx(whole, abs=0.005)
 
     def test_the_share_on_a_path_has_the_colour_of_its_score(self):
         ax = plots.plot_useful(COLLAPSE)
@@ -546,7 +555,7 @@ class TestColours:
         assert plots.style_of("Top_KAST") == plots.style_of("top-kast") == plots.STYLES["top-kast"]
 
     def test_an_unknown_method_has_one_style_in_every_session_and_no_known_one(self):
-        assert plots.style_of("my new rule") == plots.Style(colour="#000000", marker="s", dashes="--")
+        assert plots.style_of("my new rule") == plots.Style(colour=colours.INK, marker="s", dashes="--")
         assert plots.style_of("my new rule") not in plots.STYLES.values()
 
     @given(
@@ -585,8 +594,9 @@ class TestColours:
         assert plots.style_of("Mine").colour == "#123456"
 
     def test_numbered_things_begin_with_different_colours(self):
-        first = [plots.numbered(number).colour for number in range(8)]
-        assert len(set(first)) == 8
+        first = [plots.numbered(number).colour for number in range(7)]
+        assert len(set(first)) == 7
+        assert first[:3] == [LIGHT[name] for name in ("plus", "minus", "third")]
         assert len({plots.numbered(number) for number in range(24)}) == 24
 
     @pytest.mark.parametrize("cones", ["all", "protan", "deutan", "tritan"])
@@ -598,8 +608,8 @@ class TestColours:
 
     def test_the_masks_have_the_colours_of_the_widgets(self):
         widgets = pytest.importorskip("sparsekit.widgets.colours")
-        ours = (colours.PAPER, colours.INK, colours.GROWN, colours.DROPPED)
-        assert ours == (widgets.PAPER, widgets.INK, widgets.BORN, widgets.DROPPED)
+        ours = (colours.PAPER, colours.INK, colours.KEPT, colours.GROWN, colours.DROPPED)
+        assert ours == (widgets.PAPER, widgets.INK, widgets.KEPT, widgets.BORN, widgets.DROPPED)
 
 
 CONES = {
@@ -624,10 +634,15 @@ class TestGuidance:
     def test_every_position_has_the_colour_of_what_became_of_it(self):
         image = np.asarray(plots.plot_guidance(SAMPLING).images[0].get_array())
         assert image.shape == (4, 6, 3)
-        colour = {index: tuple(image[index // 6, index % 6]) for index in (0, 1, 2, 3, 5, 23)}
-        expected = {0: colours.INK, 1: colours.SKY, 2: colours.GREEN, 3: colours.VERMILLION, 5: colours.PAPER}
-        assert {index: colour[index] for index in expected} == {i: to_rgb(c) for i, c in expected.items()}
-        assert colour[23] == colour[2]
+        colour = {index: tuple(image[index // 6, index % 6]) for index in (0, 1, 2, 3, 5)}
+        expected = dict.fromkeys((1, 2), LIGHT["faint"]) | {0: LIGHT["soft"]} | dict.fromkeys((3, 5), colours.PAPER)
+        assert colour == {index: to_rgb(tone) for index, tone in expected.items()}
+
+    def test_large_gradients_have_dots_where_they_were_sampled_and_rings_where_not(self):
+        dots, rings = plots.plot_guidance(SAMPLING).collections
+        assert dots.get_offsets().tolist() == [[2, 0], [5, 3]]
+        assert rings.get_offsets().tolist() == [[3, 0]]
+        assert not len(rings.get_facecolor())
 
     def test_the_legend_counts_them(self):
         assert labels(plots.plot_guidance(SAMPLING)) == [
@@ -695,8 +710,8 @@ class TestTricks:
             for line in ax.lines
             if len(line.get_xdata()) == 2
         }
-        assert intervals[1.0, 3.0] == intervals[-4.0, -1.0] == colours.BLUE
-        assert intervals[-2.0, 2.0] == colours.GREY
+        assert intervals[1.0, 3.0] == intervals[-4.0, -1.0] == colours.INK
+        assert intervals[-2.0, 2.0] == LIGHT["soft"]
         assert [tick.get_text() for tick in ax.get_yticklabels()] == ["neurons x skips", "skips", "neurons"]
         with pytest.raises(ValueError, match="must come from factorial_effects, got one without effect"):
             plots.plot_effects(effects().drop(columns="effect"))

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from test_plots import DISTANCES, RELIABILITY, SPECTRUM, hills, labels, path_table
 
 from sparsekit import analysis, plots
+from sparsekit.plots.palette import LIGHT
 
 
 def texts(ax) -> list[str]:
@@ -83,8 +84,8 @@ class TestLandscapes:
         ax = plots.plot_surface(hills(), tracks={"bent": np.array([[0, 0], [1, 0.5]])}, cut=0.3)
         track, a, mean, cut = ax.lines
         assert labels(ax) == ["bent", "a", "mean (40 % off)"]
-        assert a.get_markerfacecolor() != "white"
-        assert mean.get_markerfacecolor() == "white"
+        assert a.get_markerfacecolor() != LIGHT["surface"]
+        assert mean.get_markerfacecolor() == LIGHT["surface"]
         assert (mean.get_xdata(), mean.get_ydata()) == ([1.0], [0.5])
         assert track.get_xdata().tolist() == [0, 1]
         assert cut.get_ydata() == [0.3, 0.3]

@@ -24,7 +24,7 @@ from sparsekit.rules import DSR, GSE, SET, SNFS, DeepR, GraEst, RigL, SRigL, Top
 from sparsekit.schedules import Constant
 from sparsekit.train import CheckpointError, load_checkpoint
 from sparsekit.utils import registry
-from sparsekit.utils.files import alone
+from sparsekit.utils.turns import alone
 
 # `sparsekit.experiments.run` is also the name of the function.
 RUN = importlib.import_module("sparsekit.experiments.run")

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import re
 
 import numpy as np
@@ -18,6 +19,7 @@ from sparsekit.topology.allocation import allocate
 from sparsekit.topology.selection import keep_top_per_layer, random_topology
 from sparsekit.widgets import LayerTable, MaskExplorer, MaskTiles, RankedScores, colours, mask_encoding, rendering
 from sparsekit.widgets.base import STATIC
+from sparsekit.widgets.sharing import write_state
 
 SHAPES = {"fc1": (24, 13), "conv": (8, 3, 3, 3), "head": (10, 24)}
 
@@ -149,73 +151,85 @@ def test_ranking_once_keeps_what_sorting_every_time_keeps(allocation, density, s
     assert RankedScores(scores).topology_at(density, allocation, score) == expected
 
 
-def test_the_slider_says_sparsity_and_hands_over_density(scores):
+def test_the_browser_s_choice_is_the_topology(scores):
     explorer = MaskExplorer(scores, density=0.1, allocation="uniform", score="random")
-    assert explorer.controls.values["sparsity"] == 90
-    explorer.controls.set(sparsity=75.0)
+    explorer.choice = {"density": 0.25, "allocation": "uniform", "score": "random"}  # as a message of the browser does
     assert explorer.density == 0.25
     assert explorer.topology == explorer.masks_at(0.25, "uniform", "random")
 
 
-def test_moving_the_slider_sends_the_bits_of_the_new_masks(scores):
-    explorer = MaskExplorer(scores, density=0.1)
-    before = explorer.masks.bits
-    explorer.controls.set(sparsity=60.0)
-    assert explorer.masks.bits != before
-    topology = explorer.masks_at(0.4, "erk", "random")
-    assert explorer.masks.bits == mask_encoding.join_rows(mask_encoding.pack_topology(topology))
+def test_the_browser_gets_a_rank_for_every_position_and_counts_for_every_stop(scores):
+    explorer = MaskExplorer(scores, density=0.037)
+    (ranks, counts), size = (np.frombuffer(one, "<i4") for one in (explorer.ranks[1]["bytes"], explorer.counts)), 768
+    assert ranks.shape == (size,)
+    counts = counts.reshape(len(explorer.allocations), len(explorer.densities), len(SHAPES))
+    chosen = counts[explorer.allocations.index("erk"), explorer.densities.index(0.037)]
+    assert dict(zip(SHAPES, chosen.tolist(), strict=True)) == allocate(SHAPES, 0.037, "erk")
+    kept = np.split(ranks, np.cumsum([math.prod(shape) for shape in SHAPES.values()])[:-1])
+    masks = {name: rank < count for (name, rank, count) in zip(SHAPES, kept, chosen, strict=True)}
+    topology = explorer.masks_at(0.037, "erk", "even")
+    assert all(np.array_equal(masks[name], topology[name].mask().flatten().numpy()) for name in SHAPES)
 
 
-def test_the_table_follows_the_slider(scores):
-    explorer = MaskExplorer(scores, density=0.1)
-    explorer.choose(density=0.5, allocation="uniform")
-    assert explorer.table.rows == mask_encoding.table_rows(
-        mask_encoding.all_facts(mask_encoding.pack_topology(explorer.topology))
-    )
-    assert explorer.table.rows[-1][3] == "50.0 %"
+def test_every_density_that_is_asked_for_becomes_a_stop(scores):
+    explorer = MaskExplorer(scores)
+    explorer.choose(density=0.123456)
+    assert 0.123456 in explorer.densities
+    assert explorer.densities == sorted(explorer.densities, reverse=True)
+    assert len(explorer.counts) == 4 * len(explorer.allocations) * len(explorer.densities) * len(SHAPES)
+
+
+def test_accuracy_is_measured_once_for_every_choice(scores):
+    asked = []
+    explorer = MaskExplorer(scores, density=0.5, accuracy=lambda topology: asked.append(topology) or topology.density)
+    explorer.choose(density=0.1)
+    explorer.choose(density=0.5)
+    assert [one.count for one in asked] == [384, 77]
+    assert explorer.accuracy == 0.5
+    assert repr(explorer).endswith("It classifies 50.0% correctly.")
+
+
+def test_an_accuracy_that_fails_is_said_in_the_figure_and_the_masks_follow(scores):
+    explorer = MaskExplorer(scores, density=0.5, accuracy=lambda topology: 1 / (topology.count - 77))
+    explorer.choose(density=0.1)
+    assert explorer.problem == "ZeroDivisionError: division by zero"
+    assert (explorer.topology.count, explorer.accuracy) == (77, None)
+    explorer.choose(density=0.2)
+    assert explorer.problem == ""
 
 
 def test_another_allocation_or_score_gives_other_masks(scores):
     explorer = MaskExplorer(scores, density=0.2)
-    masks = {explorer.masks.bits}
+    masks = [explorer.topology]
     explorer.choose(allocation="uniform")
-    masks.add(explorer.masks.bits)
+    masks.append(explorer.topology)
     explorer.choose(score="even")
-    masks.add(explorer.masks.bits)
-    assert len(masks) == 3
+    masks.append(explorer.topology)
+    assert masks[0] != masks[1] != masks[2]
 
 
-def test_every_preset_can_be_pressed(scores):
-    explorer = MaskExplorer(scores)
-    settings = []
-    for name in ("Try 90 %", "Try 98 % ERK", "Try 99.5 % uniform"):
-        explorer.presets.press(name)
-        settings.append((explorer.density, explorer.controls.values["allocation"]))
-    assert settings == [(0.1, "erk"), (0.02, "erk"), (0.005, "uniform")]
-
-
-def test_a_message_of_the_browser_presses_a_preset(scores):
-    explorer = MaskExplorer(scores, density=0.5)
-    explorer.presets._on_message(None, {"press": "Try 90 %"}, [])
-    assert explorer.density == 0.1
-
-
-def test_settings_that_cannot_be_are_answered_beside_the_slider_and_the_masks_stay(scores):
+def test_settings_that_cannot_be_are_refused_and_the_masks_stay(scores):
     explorer = MaskExplorer(scores, density=0.1)
-    before = explorer.masks.bits
-    explorer.controls.set(sparsity=100.0)
-    assert "density must lie in (0, 1]" in explorer.controls.fields[0]["error"]
-    assert explorer.masks.bits == before
-    explorer.controls.set(sparsity=50.0)
-    assert explorer.controls.fields[0]["error"] == ""
+    for settings, message in (({"density": 0.0}, r"lie in \(0, 1\]"), ({"score": "best"}, "random, even")):
+        with pytest.raises(ValueError, match=message):
+            explorer.choose(**settings)
+    assert (explorer.density, explorer.choice["score"]) == (0.1, "random")
 
 
-def test_the_lists_offer_every_allocation_and_score(scores):
-    options = {
-        field["name"]: [value for value, _ in field["options"]] for field in MaskExplorer(scores).controls.fields
-    }
-    assert {"uniform", "er", "erk"} <= set(options["allocation"])
-    assert options["score"] == ["random", "even"]
+def test_the_browser_offers_every_allocation_score_and_preset(scores):
+    explorer = MaskExplorer(scores)
+    assert {"uniform", "er", "erk"} <= set(explorer.allocations)
+    assert [one["name"] for one in explorer.ranks] == ["random", "even"]
+    assert explorer.presets[1] == {"text": "Try 98 % ERK", "density": 0.02, "allocation": "erk"}
+
+
+def test_a_copied_state_builds_the_same_explorer(scores):
+    explorer = MaskExplorer(scores)
+    explorer.choose(density=0.013, allocation="uniform", score="even")
+    assert MaskExplorer(scores, state=write_state(explorer.choice)).topology == explorer.topology
+    for state, message in (("densty=0.1", "must name some of density"), ("density=few", "density must be a number")):
+        with pytest.raises(ValueError, match=message):
+            MaskExplorer(scores, state=state)
 
 
 def test_scores_of_different_networks_are_refused(scores):

@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from sparsekit.experiments.course import progress
+from sparsekit.experiments.course.comparing import difference
 from sparsekit.topology import LayerTopology, Topology
-from sparsekit.widgets import Check, Predict
-from sparsekit.widgets.exercises import difference
+from sparsekit.widgets import Check, Predict, own_best
+from sparsekit.widgets import check as check_answer
+
+
+@pytest.fixture(autouse=True)
+def nothing_done_so_far(monkeypatch):
+    """Begin with an empty record, and leave none behind."""
+    monkeypatch.setattr(progress, "_in_memory", {})
 
 
 @pytest.fixture
@@ -20,7 +28,7 @@ def said(capsys) -> str:
 
 def test_a_right_answer_is_right(check, capsys):
     assert check(lambda rows, cols, density: round(rows * cols * density))
-    assert said(capsys) == "Right, your answer fits 2 of 2 cases."
+    assert said(capsys) == "Right. Your answer fits 2 of 2 cases."
 
 
 def test_a_stub_is_not_answered_yet(check, capsys):
@@ -28,7 +36,7 @@ def test_a_stub_is_not_answered_yet(check, capsys):
         raise NotImplementedError
 
     assert not check(stub)
-    assert said(capsys) == "You have not answered yet. Density is a share."
+    assert said(capsys) == "You have not answered yet."
 
 
 @pytest.mark.parametrize("stub", [None, lambda *arguments: ..., lambda *arguments: NotImplemented])
@@ -39,7 +47,7 @@ def test_other_ways_to_leave_it_open_are_no_answers_either(check, capsys, stub):
 
 def test_a_wrong_answer_is_shown_its_case(check, capsys):
     assert not check(lambda rows, cols, density: round(784 * 300 * density))
-    message = "Not yet. For (10, 10, 1.0) your answer gives 235200, but we expect 100. Density is a share."
+    message = "Not yet. For (10, 10, 1.0) your answer gives 235200, but we expect 100."
     assert said(capsys) == message
 
 
@@ -152,7 +160,8 @@ def guess():
 
 def test_nothing_is_revealed_before_a_choice(guess):
     assert guess.revealed == ""
-    assert "hundred" not in str(guess.view.get_state())
+    assert "hundred" not in str(guess.get_state())
+    assert guess.get_state()["right"] == -1
     assert "hundred" not in guess.sentence()
 
 
@@ -166,10 +175,39 @@ def test_a_wrong_choice_is_answered_with_the_right_one(guess):
     assert guess.revealed == "Not quite, it is “many”. There are a hundred."
 
 
-def test_a_reader_may_change_their_mind(guess):
+def test_the_first_choice_stays_whoever_sends_another(guess):
     guess.choose("few")
     guess.choose("many")
-    assert guess.revealed == "Yes. There are a hundred."
+    guess.set_state({"first": 1})  # as a page would
+    assert guess.chosen == "few"
+    assert guess.revealed == "Not quite, it is “many”. There are a hundred."
+
+
+def test_a_choice_that_does_not_exist_is_refused_and_one_from_a_page_is_not_heard(guess):
+    with pytest.raises(ValueError, match="few, many, got 'none'"):
+        guess.choose("none")
+    guess.first = 7
+    assert guess.revealed == ""
+
+
+def test_a_measurement_is_compared_with_the_first_choice(guess):
+    assert repr(guess.measured("We counted 100.")).startswith("You have not guessed. The measurement supports “many”.")
+    guess.choose("few")
+    card = guess.measured("We counted 100.")
+    assert repr(card) == "You guessed “few”. The measurement supports “many”. We counted 100."
+    assert card.state == "wrong"
+
+
+def test_a_guess_without_an_answer_opens_when_it_is_measured():
+    guess = Predict("How many?", ["few", "many"])
+    guess.choose("many")
+    assert guess.revealed == ""
+    assert progress.read_progress()[0]["guesses"]["How many?"] == {"choice": "many", "is_right": None}
+    with pytest.raises(ValueError, match="must have a right option, got none"):
+        guess.measured("100")
+    assert guess.measured("We counted 100.", option=1).title == "You guessed right."
+    assert guess.revealed == "Yes."
+    assert progress.read_progress()[0]["guesses"]["How many?"]["is_right"] is True
 
 
 def test_a_prediction_is_shown_as_widget_figure_and_sentence(guess):
@@ -182,3 +220,52 @@ def test_a_prediction_is_shown_as_widget_figure_and_sentence(guess):
 def test_a_question_without_a_clear_answer_is_refused(options, answer):
     with pytest.raises(ValueError, match="got"):
         Predict("?", options, answer, "because")
+
+
+# --- the course's own exercises -------------------------------------------------------------------
+
+
+def count_of(rows, columns, density):
+    return round(rows * columns * density)
+
+
+def test_an_exercise_is_found_by_the_name_of_its_function_and_kept(capsys):
+    assert check_answer(count_of)
+    assert said(capsys) == "Right. Your answer fits 3 of 3 cases."
+    assert progress.read_progress()[0]["exercises"] == {"count_of": {"attempts": 1, "solved": True}}
+
+
+def test_a_number_is_checked_under_its_name_and_a_stub_is_no_attempt(capsys):
+    assert check_answer(telling_density=0.01)
+    assert not check_answer(telling_density=0.2)
+    assert not check_answer(losing_fraction=...)
+    assert "10 of 10 uniform draws and in 0 of 10 by ERK" in said(capsys)
+    assert progress.read_progress()[0]["exercises"] == {"telling_density": {"attempts": 1, "solved": True}}
+
+
+@pytest.mark.parametrize("numbers", [{}, {"telling_density": 0.1, "losing_fraction": 0.2}])
+def test_a_check_takes_one_answer(numbers):
+    with pytest.raises(TypeError, match="one answer, got"):
+        check_answer(**numbers)
+
+
+def test_an_exercise_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="must be one of count_of, .* got 'nothing'"):
+        check_answer(nothing=1)
+
+
+def test_the_best_network_is_kept_and_a_weaker_one_is_not(capsys):
+    own_best(0.9, "SET")
+    own_best(0.95, "RigL")
+    own_best(0.93, "GSE", connections=800)
+    assert said(capsys).splitlines() == [
+        "Your network reads 90.0 %. SET, with 1,690 connections. This is your best so far.",
+        "A new best: 95.0 %. RigL, with 1,690 connections. Before, it was 90.0 % (SET).",
+        "This one reads 93.0 %. GSE, with 800 connections. Your best so far is 95.0 % (RigL).",
+    ]
+
+
+@pytest.mark.parametrize(("accuracy", "connections"), [(95, 10), (float("nan"), 10), (0.9, 1691), (0.9, 0)])
+def test_what_is_no_share_or_above_the_budget_is_refused(accuracy, connections):
+    with pytest.raises(ValueError, match="got"):
+        own_best(accuracy, "RigL", connections)

@@ -28,6 +28,7 @@ from sparsekit.widgets import (
     TopologyFilm,
     live_speed,
 )
+from sparsekit.widgets.sharing import write_state
 
 
 def draw(power: int, colour: str = "black"):
@@ -101,28 +102,44 @@ def views():
     return sk.views(model, io)
 
 
-def test_layers_and_guides_are_chosen_and_the_numbers_are_those_of_the_sampling(views):
+def test_layers_and_guides_are_chosen_and_the_numbers_are_those_of_the_sample(views):
     explorer = GuidanceExplorer(views, fraction=0.3, seed=2)
     assert repr(explorer).startswith("0, uniform: ")
     explorer.choose(layer="2", guide="grabo", subset=2.0)
-    sample = guidance(views["2"], GraBo(subset=2.0), fraction=0.3, seed=2)
+    sample = explorer.sample
+    assert sample.best == guidance(views["2"], GraBo(), fraction=0.3, seed=2).best
+    assert not (sample.candidates & sample.topology).count
     ratio = sample.candidates.count / views["2"].topology.count
     assert f"2, grabo: |S| / |A| = {ratio:.2f} " in repr(explorer)
-    assert f"recall {sample.recall:.0%}" in repr(explorer)
+    assert f"recall {sample.recall:.0%}" in repr(explorer) == explorer.snapshot().alt
+
+
+def test_more_draws_only_add_candidates_and_come_as_often_as_a_rule_draws(views):
+    explorer = GuidanceExplorer(views, guide="grabo", subset=0.5)
+    few = explorer.sample.candidates
+    explorer.choose(subset=4.0)
+    assert (few - explorer.sample.candidates).count == 0 < (explorer.sample.candidates - few).count
+    for layer, view in zip(explorer.layers, views.values(), strict=True):
+        assert layer["num_draws"] == [GraBo(subset=subset).num_draws(view.topology) for subset in explorer.subsets]
+    draws = np.frombuffer(explorer.layers[0]["guides"][0]["draws"], "<i4")
+    assert len(draws) == explorer.layers[0]["num_draws"][-1]
 
 
 def test_every_guide_that_there_is_can_be_chosen(views):
     explorer = GuidanceExplorer(views, layer="2")
-    options = {value for value, _ in explorer.controls.fields[1]["options"]}
-    assert options == {"uniform", "grabo", "graest", "synflow"}
-    for guide in options:
+    guides = {guide["name"] for guide in explorer.layers[0]["guides"]}
+    assert guides == {"uniform", "grabo", "graest", "synflow"}
+    for guide in guides:
         explorer.choose(guide=guide)
         assert repr(explorer).startswith(f"2, {guide}: ")
+    assert repr(GuidanceExplorer(views, state=write_state(explorer.choice))) == repr(explorer)
 
 
 def test_a_layer_that_is_not_there_is_refused(views):
     with pytest.raises(ValueError, match="layer must be one of 0, 2"):
         GuidanceExplorer(views, layer="1")
+    with pytest.raises(ValueError, match="subset must be a multiple of 0.1"):
+        GuidanceExplorer(views, subset=0.25)
 
 
 # --- speed --------------------------------------------------------------------------------------------------------

@@ -129,7 +129,8 @@ def test_the_still_shows_what_the_rewiring_did(journal):
     film = TopologyFilm(journal).films["fc"]
     image = frame_rgba(film, 2)[..., :3]
     counts = [
-        int((image == colours.rgb(colour)).all(axis=2).sum()) for colour in (colours.BORN, colours.INK, colours.DROPPED)
+        int((image == colours.rgb(colour)).all(axis=2).sum())
+        for colour in (colours.BORN, colours.KEPT, colours.DROPPED)
     ]
     assert counts == film.counts[2].tolist()
 
@@ -138,7 +139,7 @@ def test_nothing_is_born_or_dropped_before_the_first_rewiring(journal):
     film = TopologyFilm(journal).films["fc"]
     image = frame_rgba(film, 0)[..., :3]
     assert not (image == colours.rgb(colours.BORN)).all(axis=2).any()
-    assert int((image == colours.rgb(colours.INK)).all(axis=2).sum()) == film.counts[0, 1]
+    assert int((image == colours.rgb(colours.KEPT)).all(axis=2).sum()) == film.counts[0, 1]
 
 
 def test_a_run_without_rewirings_is_a_film_of_one_frame():

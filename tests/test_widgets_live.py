@@ -429,7 +429,7 @@ def test_masks_are_drawn_only_when_they_changed():
     topology = random_topology({"fc": (6, 7)}, 0.5)
     panel = LivePanel(Run([Snapshot(0, {}, topology), Snapshot(1, {}, topology)]))
     topologies, show = [], panel.masks.show
-    panel.masks.show = lambda one: topologies.append(one) or show(one)
+    panel.masks.show = lambda one, before: topologies.append(one) or show(one, before)
     panel.run.wait(SECONDS)
     assert topologies == [topology]
 
@@ -437,7 +437,7 @@ def test_masks_are_drawn_only_when_they_changed():
 def test_a_failed_view_is_shown_in_the_panel():
     run = Run(counting(3))
     panel = LivePanel(run, metrics=["loss"])
-    panel.charts[("loss",)].show = lambda lines: 1 / 0
+    panel.charts[("loss",)].show = lambda lines, **more: 1 / 0
     with pytest.warns(UserWarning, match="view"):
         run.wait(SECONDS)
     assert "the run continues (ZeroDivisionError: " in panel.buttons.fields[4]["error"]

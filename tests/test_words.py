@@ -34,7 +34,12 @@ class Row:
 
 
 FLAG = dict.fromkeys(
-    ("sparsekit/cli/__init__.py", "sparsekit/analysis/costs/benchmark/", "notebooks/src/10_always_sparse_speed.py"),
+    (
+        "sparsekit/cli/__init__.py",
+        "sparsekit/cli/bench.py",
+        "sparsekit/analysis/costs/benchmark/",
+        "notebooks/src/10_always_sparse_speed.py",
+    ),
     "`sparsekit bench --quick` is a flag, which stays",
 )
 

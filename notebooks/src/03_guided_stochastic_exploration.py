@@ -11,21 +11,12 @@
 # - why its cost grows with the width of a layer, while RigL's grows with the square
 
 # %% [markdown]
-# ## Why
-#
-# RigL trains a sparse network. But every so often it computes the dense gradient, which covers **all** positions, to
-# see where to grow. For a layer of 65,536 × 65,536 that gradient alone takes 16 GiB. So RigL is sparse most of the
-# time, but not always.
-#
-# **Guided stochastic exploration** (GSE) draws a random subset of the missing positions, about as many as there are
-# connections. It computes gradients for these only and grows the best of them. Then it drops the weakest connections.
-# If that works, training never needs anything as large as the dense layer. So we ask *how much a random subset finds,
-# whether we can guide it, and whether it matters*.
+# We begin with one layer of a sparse network that is learning digits. Some positions without a connection have large
+# gradients, and RigL would grow there. The folded cells below train the network for 200 steps. It never had dense
+# weights, because we build it on the `meta` device and draw values for its connections only. Then one batch goes
+# forward and backward, while we record the inputs and output gradients of each layer.
 
-# %% [markdown]
-# ## Set up
-
-# %%
+# %% jupyter={"source_hidden": true}
 import inspect
 from itertools import islice
 
@@ -41,29 +32,7 @@ from sparsekit.rules import AllMissing, Draw, GraBo, GraEst, Uniform
 
 torch.set_num_threads(1)
 
-# %% [markdown]
-# ## Predict
-
-# %% tags=["nbval-ignore-output"] jupyter={"source_hidden": true}
-guess = widgets.Predict(
-    "A layer has 2 % of its connections. GSE draws as many random positions as there are connections, each as likely "
-    "as any other. Of the positions where RigL would grow, how many are among those drawn?",
-    ["about 2 in 100", "about 20 in 100", "about half", "nearly all"],
-    0,
-    "Draws know nothing of gradients, so they hit the best positions as often as all others, about 2 in 100. What that "
-    "does to accuracy is another question, and this notebook measures it.",
-)
-guess
-
-# %% [markdown]
-# ## A network to look at
-#
-# We need a network to look at, so an MLP with 2 % of its connections learns digits for 200 steps. It never had dense
-# weights. We build it on the `meta` device, so it gets values for its connections only, drawn for the fan-in that they
-# really have. Then one batch goes forward and backward, while we record the inputs and the output gradients of each
-# layer.
-
-# %%
+# %% jupyter={"source_hidden": true}
 data = sk.datasets.load("digits")
 with torch.device("meta"):
     plain = sk.models.build("mlp", input_shape=data.shape, num_classes=10, hidden=(256, 256))
@@ -80,23 +49,58 @@ layers = sk.views(model, io)
 print({name: view.topology.count for name, view in layers.items()})
 
 # %% [markdown]
-# ## Explore: where candidates are drawn
+# ## Try it: where candidates are drawn
 #
-# Each image shows one layer, with a row per output and a column per input. Connections are dark, and drawn candidates
-# are pale blue. The positions where RigL would grow are green where they were drawn and vermillion where they were
-# missed. The bars are the **guiding distribution**, because a position is drawn by drawing its input and its output.
+# Drag the point, and more positions are drawn at random. A ring is a position where RigL would grow, and it is filled
+# once it has been drawn. Those that were drawn without need are grey, and existing connections are pale. The height of
+# a curve is the **recall**, which is the share of RigL's choice that is among the candidates.
 #
-# 1. Choose layer `fc1` and guide **grabo**. What do the bars on top show? (`fc1` reads 8 × 8 pixels, line by line.)
-# 2. Now choose **uniform**. What became of the recall? Move **Subset** from 0.1 to 4. How does the recall grow?
-# 3. |S| / |A| is the number of candidates per connection. It is lower for `grabo`, though there are as many draws. Why?
+# A position is drawn by drawing its input and its output. The bars show how likely each is, which is the **guiding
+# distribution**.
 
 # %% tags=["nbval-ignore-output"]
 explorer = widgets.GuidanceExplorer(layers, guide="grabo")
 explorer
 
 # %% [markdown]
-# *The table gives the same for three guides in numbers. `duplicates` is the share of draws that repeat another.
-# `input_entropy` and `output_entropy` say how even the bars are, and 1 means all alike.*
+# Now we look closer, and each question needs one move.
+#
+# 1. Stay with `fc1` and **grabo**. What does the image of the inputs show? (`fc1` reads 8 × 8 pixels.)
+# 2. Choose **uniform**. What becomes of the recall, and how fast does it grow?
+# 3. |S| / |A| is the number of candidates per connection. It is lower for `grabo`, though there are as many draws. Why?
+
+# %% [markdown]
+# ## Predict
+#
+# Before you move the figure to *uniform*, you guess what it will show.
+
+# %% tags=["nbval-ignore-output"] jupyter={"source_hidden": true}
+guess = widgets.Predict(
+    "A layer has 2 % of its connections. GSE draws as many random positions as there are connections, each as likely "
+    "as any other. Of the positions where RigL would grow, how many are among those drawn?",
+    ["about 2 in 100", "about 20 in 100", "about half", "nearly all"],
+    0,
+    "Draws know nothing of gradients, so they hit the best positions as often as all others, about 2 in 100. What that "
+    "does to accuracy is another question, and this notebook measures it.",
+)
+guess
+
+# %% [markdown]
+# ## Why
+#
+# Now we say what this is good for. RigL trains a sparse network. But every so often it computes the dense gradient,
+# which covers **all** positions, to see where to grow. For a layer of 65,536 × 65,536 that gradient alone takes 16 GiB.
+# So RigL is sparse most of the time, but not always.
+#
+# **Guided stochastic exploration** (GSE) draws a random subset of the missing positions, about as many as there are
+# connections. It computes gradients for these only and grows the best of them. Then it drops the weakest connections.
+# If that works, training never needs anything as large as the dense layer. So we ask *how much a random subset finds,
+# whether we can guide it, and whether it matters*.
+
+# %% [markdown]
+# Next we put numbers on the three guides, because one layer and one draw may mislead. The draws are those of a
+# rewiring, so they differ from the figure's. `duplicates` is the share of draws that repeat another.
+# `input_entropy` and `output_entropy` say how even the bars are, and 1 means all alike.
 
 # %% tags=["nbval-ignore-output"]
 guides = {"uniform": Uniform(), "grabo": GraBo(), "graest": GraEst()}
@@ -105,8 +109,9 @@ pd.concat({name: analysis.guidance_table(layers, guide) for name, guide in guide
 # %% [markdown]
 # ## How it works
 #
-# The gradient of a connection is a sum over the samples $n$ of the batch, $\sum_n x_n g_n$. Here $x$ is the input's
-# value and $g$ is the gradient at the output. Three guides ask for less than that sum:
+# Now we ask what the bars are made of. The gradient of a connection is a sum over the samples $n$ of the batch, $\sum_n
+# x_n g_n$. Here $x$ is the input's value and $g$ is the gradient at the output. Three guides ask for less than that
+# sum:
 #
 # | guide | input | output | idea |
 # |---|---|---|---|
@@ -120,7 +125,8 @@ pd.concat({name: analysis.guidance_table(layers, guide) for name, guide in guide
 print(inspect.getsource(GraBo.guide))
 
 # %% [markdown]
-# You know the rest of the rule. GSE is `DropGrow` with other candidates, and it grows before it drops:
+# Next we look at the whole rule, and you know the rest of it. GSE is `DropGrow` with other candidates, and it grows
+# before it drops:
 
 # %%
 print(sk.rules.GSE(stop=855, every=25))
@@ -129,8 +135,8 @@ print(sk.rules.RigL(stop=855, every=25))
 # %% [markdown]
 # ## How many candidates remain
 #
-# Draws repeat, and some hit positions that are taken. With density $d$ and $\gamma$ draws per connection (`subset`),
-# chance leaves
+# Next we count what growth has to look at, because every candidate costs one gradient. Draws repeat, and some hit
+# positions that are taken. With density $d$ and $\gamma$ draws per connection (`subset`), chance leaves
 #
 # $$\frac{|S|}{|A|} = \frac{(1-d)\,(1-e^{-\gamma d})}{d}$$
 #
@@ -155,7 +161,8 @@ assert gap < 0.05
 # %% [markdown]
 # ## Exercise 1: the formula (5 minutes)
 #
-# Write this formula as code. What is left of it at small densities, and what does that say about the cost of GSE?
+# You have seen the formula at work. Write this formula as code. What is left of it at small densities, and what does
+# that say about the cost of GSE?
 
 
 # %%
@@ -183,8 +190,8 @@ check_ratio(sampled_ratio)
 #
 # ## Exercise 2: a bound (5 minutes)
 #
-# `x` holds a layer's inputs, one row per sample, and `g` holds the gradients of its outputs. Return GraBo's bound of
-# the magnitude of every position's gradient, with a row per output.
+# Now you write what guides GraBo. `x` holds a layer's inputs, one row per sample, and `g` holds the gradients of its
+# outputs. Return GraBo's bound of the magnitude of every position's gradient, with a row per output.
 
 
 # %%
@@ -209,6 +216,23 @@ check_bound(gradient_bound)
 #     return g.abs().sum(0)[:, None] * x.abs().sum(0)[None, :]
 # ```
 # With one sample the bound is exact. With many samples it only grows, while gradients of different samples cancel out.
+# </details>
+
+# %% [markdown]
+# ## Exercise 3: half of RigL's choice (5 minutes)
+#
+# Now you experiment. Go back to the figure and find the guide that sees half of RigL's choice in layer `fc2` with the
+# fewest candidates. The next cell reads what the figure shows, so run it after each move.
+
+# %% tags=["nbval-ignore-output"]
+sample, choice = explorer.sample, explorer.choice
+print(f"{choice['layer']}, {choice['guide']}: {sample.candidates.count:,} candidates see {sample.recall:.0%}")
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# GraBo needs the fewest, with about one and a half draws per connection. The other guides do not get to half with four.
+# A guide that knows both sides of a layer finds rows *and* columns, and the largest gradients lie where these cross.
 # </details>
 
 # %% [markdown]
@@ -302,8 +326,8 @@ assert gaps[1] < 0.6 * gaps[0]
 # %% [markdown]
 # ## Recall against accuracy
 #
-# How much of RigL's choice does a method need to see? We measure recall in the network from above, once for each kind
-# of candidates. SET grows at whatever it draws.
+# Next we put the two measurements together. How much of RigL's choice does a method need to see? We measure recall in
+# the network from above, once for each kind of candidates. SET grows at whatever it draws.
 
 # %% tags=["nbval-ignore-output"]
 candidates = {"SET": Draw(), "RigL": AllMissing()} | gse
@@ -322,8 +346,8 @@ plots.plot_recall(compared.assign(recall=compared["method"].map(recall)))
 # %% [markdown]
 # ## What it costs
 #
-# A layer gets wider and keeps 16 connections per output. How long does each rule take to choose the new topology? We
-# measure it on your machine:
+# Now we measure time, because that is what GSE promises. A layer gets wider and keeps 16 connections per output. How
+# long does each rule take to choose the new topology? We measure it on your machine:
 
 # %% tags=["nbval-ignore-output"]
 widths = {"gse": [4096, 8192, 16384, 32768], "rigl": [1024, 2048, 4096]}
@@ -344,6 +368,8 @@ plots.plot_update_times(pd.concat(tables.values(), axis=1).sort_index())
 # %% [markdown]
 # ## What we saw
 #
+# We close with what was measured above, and with what could mislead.
+#
 # - A uniform sample hits as many of the best positions as chance says, a few in a hundred. Still it gains more than
 #   half of what RigL gains over SET in 12 epochs, and all of it in 40.
 # - In 12 epochs GSE loses about five points to RigL, so the paper's claim is contradicted. In 40 epochs it is
@@ -359,10 +385,19 @@ plots.plot_update_times(pd.concat(tables.values(), axis=1).sort_index())
 # %% [markdown]
 # ## Check yourself
 #
+# Answer these three before you open the answers.
+#
 # - Why does GSE grow before it drops, and not the other way round?
 # - With `subset=float("inf")` GSE considers every missing position. Is it RigL then? (Compare the two rules printed
 #   above.)
 # - GraBo is exact for a batch of one. Why is it a poor estimate for a batch of a thousand?
+#
+# <details><summary>Answers</summary>
+#
+# - If it dropped first, what it has just dropped would be missing, and might be drawn and grown again at once.
+# - No. RigL drops first, and what it drops may regrow at once. Under GSE it may not.
+# - Gradients of different samples cancel out in the sum, but their magnitudes do not.
+# </details>
 #
 # ## Go further
 #

@@ -1,32 +1,22 @@
 # %% [markdown]
 # # 4. Masks before training
 #
-# **45 minutes** · needs: [01_masks_and_budgets](01_masks_and_budgets.ipynb) · runs in under a minute
+# **30 minutes**, and 20 more for the optional part · needs: [01_masks_and_budgets](01_masks_and_budgets.ipynb) · runs
+# in under a minute
 #
 # You will learn
 #
 # - how SNIP, GraSP, SynFlow and others score the weights of a network that has not learnt anything yet
-# - why a score can empty a whole layer, and which three things together prevent it
 # - whether it matters **which** connections such a mask keeps, or only how many in each layer
+# - in the optional part, why a score can empty a whole layer, and which three things together prevent it
 
 # %% [markdown]
-# ## Why
-#
-# In [01_masks_and_budgets](01_masks_and_budgets.ipynb), trained weights told us which connections to keep. But by then
-# we had already paid for a dense training, so it would be cheaper to know **before**. Scores before training look at
-# the fresh network, and most of them also look at a few examples. Then they keep the weights that seem to matter.
-#
-# They promise a good mask for the price of a few batches. They can also go badly wrong. If one layer has no
-# connections, nothing that the network sees reaches its output. We shall watch that happen and ask why. Then we ask
-# whether the chosen connections are any better than others.
+# We begin with a network that has not learnt anything, and shrink it until it breaks. The folded cells below build an
+# MLP with six layers of weights, and take ten examples of each digit. Every registered score takes part, so if you add
+# one of your own, it appears below. With `min_per_layer=0` a score may empty a layer. By default each layer keeps one
+# connection at least.
 
-# %% [markdown]
-# ## Set up
-#
-# We take an MLP with six layers of weights, and ten examples of each digit. Every registered score takes part, so if
-# you add one of your own, it appears below.
-
-# %%
+# %% jupyter={"source_hidden": true}
 from dataclasses import replace
 
 import pandas as pd
@@ -43,7 +33,7 @@ from sparsekit.topology.shuffling import shuffled
 
 torch.set_num_threads(1)
 
-# %%
+# %% jupyter={"source_hidden": true}
 data = sk.datasets.load("digits")
 few = sk.datasets.few_per_class(data, 10)
 network = {"name": "mlp", "input_shape": data.shape, "num_classes": 10}
@@ -54,10 +44,41 @@ print(sum(rows * columns for rows, columns in sk.shapes_of(model).values()), "we
 print("scores:", ", ".join(scores))
 
 # %% [markdown]
-# With `min_per_layer=0` a score may empty a layer. By default each layer keeps one connection at least.
+# ## Try it: halve it until it breaks
+#
+# Press **Start**, and the masks of eight scores are computed in the background. (If you run all cells, it starts by
+# itself. To be fast, scores of many rounds take only 20 of them here.) Then drag the point. Every step halves the
+# network, and we count in **compression**, which is one divided by the density.
+#
+# A connection is of use only if a path leads through it from a pixel to a class. Connections on a path are drawn in
+# ink, and the others are grey. The height of a curve is the share of connections on a path.
+
+# %% tags=["nbval-ignore-output"]
+fast = {name: replace(score, rounds=min(score.rounds, 20)) for name, score in scores.items()}
+presets = {
+    "SNIP, 256 times": {"score": "snip", "halving": 8},
+    "SynFlow, 256 times": {"score": "synflow", "halving": 8},
+    "FORCE, 64 times": {"score": "force", "halving": 6},
+}
+explorer = widgets.ScoreExplorer(model, fast, batches=[few], halvings=12, score="snip", halving=8, presets=presets)
+explorer
+
+# %% [markdown]
+# Now we look closer, and each question needs one move.
+#
+# 1. Press **SNIP, 256 times**. Every layer has connections. How many of them lie on a path?
+# 2. Press **SynFlow, 256 times**. Where are the connections now?
+# 3. Press **FORCE, 64 times**. This is SNIP, done with more care. Is it safer?
+
+# %% jupyter={"source_hidden": true}
+explorer.run.wait(timeout=300)
+print(explorer.run.state, "after", len(explorer.found), "masks")
+table = analysis.collapse_table(explorer.found)
 
 # %% [markdown]
 # ## Predict
+#
+# Before you follow the curve of *snip* to its end, you guess where a layer runs empty.
 
 # %% tags=["nbval-ignore-output"] jupyter={"source_hidden": true}
 guess = widgets.Predict(
@@ -71,7 +92,21 @@ guess = widgets.Predict(
 guess
 
 # %% [markdown]
+# ## Why
+#
+# Now we say what this is good for. In [01_masks_and_budgets](01_masks_and_budgets.ipynb), trained weights told us which
+# connections to keep. But by then we had already paid for a dense training, so it would be cheaper to know **before**.
+# Scores before training look at the fresh network, and most of them also look at a few examples. Then they keep the
+# weights that seem to matter.
+#
+# They promise a good mask for the price of a few batches. They can also go badly wrong. If one layer has no
+# connections, nothing that the network sees reaches its output. We shall watch that happen and ask why. Then we ask
+# whether the chosen connections are any better than others.
+
+# %% [markdown]
 # ## Scores as images
+#
+# Next we look at the scores themselves, because the masks show only what is left of them.
 #
 # | score | what a weight $w$ with gradient $g$ is worth | it looks at |
 # |---|---|---|
@@ -100,230 +135,11 @@ plots.plot_scores(values, masks, layer="fc1")
 # strong paths continue.
 
 # %% [markdown]
-# ## Explore: halve it until it breaks
-#
-# Every step of the slider halves the network. The masks of all scores are computed in the background, so press
-# **Start** below, or run all cells. (To be fast, scores of many rounds take only 20 of them here.) From here on we
-# count in **compression**, which is one divided by the density. The slider is labelled with sparsity, so here is what
-# it means:
-#
-# | halvings | 4 | 6 | 8 | 10 | 12 |
-# |---|---|---|---|---|---|
-# | compression | 16 | 64 | 256 | 1,024 | 4,096 |
-# | connections left | 2,748 | 687 | 172 | 43 | 11 |
-# | sparsity | 93.8 % | 98.4 % | 99.6 % | 99.9 % | 99.98 % |
-#
-# 1. **SNIP, 256 times**: every layer has connections. Compare them with *On a path*.
-# 2. **SynFlow, 256 times**: where are the connections now?
-# 3. **FORCE, 64 times**: this is SNIP, done with more care. Is it safer?
-
-# %% tags=["nbval-ignore-output"]
-fast = {name: replace(score, rounds=min(score.rounds, 20)) for name, score in scores.items()}
-presets = {
-    "SNIP, 256 times": {"score": "snip", "halving": 8},
-    "SynFlow, 256 times": {"score": "synflow", "halving": 8},
-    "FORCE, 64 times": {"score": "force", "halving": 6},
-}
-explorer = widgets.ScoreExplorer(model, fast, batches=[few], halvings=12, score="snip", halving=8, presets=presets)
-explorer
-
-# %% tags=["nbval-ignore-output"]
-metrics = {"on a path, per cent": tuple(scores)}
-panel = widgets.LivePanel(
-    explorer.run, metrics=metrics, masks=False, methods=True, x_label="halvings (log2 of the compression)", width=880
-)
-panel
-
-# %%
-explorer.run.wait(timeout=300)
-print(explorer.run.state, "after", len(explorer.found), "masks")
-table = analysis.collapse_table(explorer.found)
-
-# %% tags=["nbval-ignore-output"]
-plots.plot_useful(table)
-
-# %% [markdown]
-# *The figure shows the share of connections that lie on a path from a pixel to a class. All others compute nothing that
-# arrives. (The lines of `taylor` and `snip` coincide, because they rank alike on a single batch.)*
-
-# %% [markdown]
-# ## Layer collapse
-#
-# Now we look at all scores at once, with a strip for each layer. Where a strip is crossed, the layer is empty, and the
-# network is cut in two.
-
-# %% tags=["nbval-ignore-output"]
-plots.plot_collapse_map(table)
-
-# %% [markdown]
-# The next two figures show the numbers for two scores. Hollow markers are connections on a path, where these are fewer.
-
-# %% tags=["nbval-ignore-output"]
-plots.plot_layer_collapse(table, score="snip")
-
-# %% tags=["nbval-ignore-output"]
-plots.plot_layer_collapse(table, score="synflow")
-
-# %% [markdown]
-# How far can each score shrink the network? `compression` is the largest one tried at which every layer has a
-# connection. `connected` is the largest one at which a path leads through, and `first_empty` is the layer that breaks
-# first. Beyond 7,328 nothing is possible, because six layers need six connections.
-
-# %% tags=["nbval-ignore-output"]
-critical = analysis.critical_compression(table)
-critical
-
-# %% jupyter={"source_hidden": true}
-assert critical.loc["synflow", "connected"] == 4096
-assert critical.loc["snip", "compression"] < 4096
-assert critical.loc[["iterative-snip", "force"], "compression"].max() < 100
-
-# %% [markdown]
-# *Random masks with ERK keep something in every layer and are cut all the same, because their connections do not meet.
-# Magnitude compares the magnitudes of layers that began with different scales. And `iterative-snip` and `force` break
-# **sooner** than plain SNIP, though those who proposed them found that rounds protect.* Are twenty rounds too few? We
-# try one, five and sixty, at compressions of 16 to 256.
-
-# %% tags=["nbval-ignore-output"]
-by_rounds = {}
-for count in (1, 5, 60):
-    counted = {name: replace(scores[name], rounds=count) for name in ("iterative-snip", "force")}
-    topologies = analysis.prunings(model, counted, [0.5**halving for halving in range(4, 9)], batches=[few])
-    by_rounds[count] = analysis.critical_compression(analysis.collapse_table(topologies))["connected"]
-by_rounds = pd.DataFrame(by_rounds).rename_axis(columns="rounds")
-by_rounds
-
-# %% jupyter={"source_hidden": true}
-assert (by_rounds[60] < by_rounds[1]).all()
-
-# %% [markdown]
-# *The table gives the largest compression at which a path leads through. Rounds harm here, and more rounds do not
-# help.* Why is that so?
-
-# %% [markdown]
-# ## A law of conservation
-#
-# We take a network with ReLU and without biases, and multiply all weights of one layer by $1 + \varepsilon$. The
-# outputs grow by the same factor, whichever layer it was. So the sum of $w\,\partial L/\partial w$ over a layer is
-# **the same for all layers**, for every function $L$ of the outputs. Biases break the law, because they do not grow
-# with the layers before them. The table gives these sums with their signs, those of their magnitudes, which is SNIP,
-# and those of SynFlow. Each is relative to the largest in its column.
-
-# %%
-sums = {}
-for bias in (False, True):
-    torch.manual_seed(0)
-    fresh = sk.models.build(**network, hidden=(96,) * 5, bias=bias)
-    sums["with biases" if bias else "without biases"] = analysis.conservation_table(fresh, [few])
-sums = pd.concat(sums, axis=1)
-(sums / sums.abs().max()).round(2)
-
-# %% [markdown]
-# SynFlow has no signs and leaves biases out, so its sums are equal in every network. That has a consequence. A layer's
-# connections share the layer's sum, so if few are left, each has a large share. **The last connection of a layer scores
-# as much as any other layer altogether**, and so it stays, provided that we score again when few are left. A single
-# round has only the scores of the whole network, where a layer with many weights has small ones.
-#
-# We need three things together, namely scores without signs, a conserved sum, and rounds. Let us take two of them away.
-#
-# **Rounds.** First we run SynFlow with 1, 2, 5, 20 and 100 rounds, at four compressions from 16 to 4,096:
-
-# %%
-densities = [0.5**halving for halving in (4, 5, 8, 12)]
-rounds = {f"rounds: {count}": SynFlow(rounds=count, min_per_layer=0) for count in (1, 2, 5, 20, 100)}
-topologies = analysis.prunings(model, rounds, densities, batches=[few])
-analysis.critical_compression(analysis.collapse_table(topologies))
-
-# %% [markdown]
-# **Conservation.** Now we run SNIP in rounds on networks with and without biases. The table gives the largest
-# compression at which a path leads through:
-
-# %% tags=["nbval-ignore-output"]
-torch.manual_seed(0)
-unbiased = sk.models.build(**network, hidden=(96,) * 5, bias=False)
-careful = {name: fast[name] for name in ("snip", "iterative-snip", "force")}
-topologies = analysis.prunings(unbiased, careful, [0.5**halving for halving in range(4, 13)], batches=[few])
-without = analysis.critical_compression(analysis.collapse_table(topologies))["connected"]
-connected = pd.DataFrame({"with biases": critical["connected"], "without": without}).loc[list(careful)]
-connected
-
-# %% jupyter={"source_hidden": true}
-gain = connected["without"] / connected["with biases"]
-assert gain[["iterative-snip", "force"]].min() > 10
-
-# %% [markdown]
-# *With biases, the later layers can live on constants. Round after round the first layers matter less, until they are
-# empty. Without biases, all that the loss feels has come through every layer, so rounds protect as promised.*
-
-# %% [markdown]
-# ## Exercise 1: SNIP (5 minutes)
-#
-# `weight` is a layer's weight, and `gradients` holds one gradient per sample, each of the same shape. Return SNIP's
-# score of every weight, the magnitude of weight times **mean** gradient.
-
-
-# %%
-def snip_score(weight: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
-    raise NotImplementedError
-
-
-check_snip = widgets.Check(
-    [
-        ((torch.tensor([[1.0, -2.0]]), torch.tensor([[[3.0, 6.0]]])), torch.tensor([[3.0, 12.0]])),
-        ((torch.tensor([[1.0, -2.0]]), torch.tensor([[[3.0, 1.0]], [[-3.0, 5.0]]])), torch.tensor([[0.0, 6.0]])),
-    ],
-    hint="Gradients of different samples may cancel out, so take the mean first and the magnitude after.",
-)
-check_snip(snip_score)
-
-# %% [markdown]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def snip_score(weight, gradients):
-#     return (weight * gradients.mean(0)).abs()
-# ```
-# If you took magnitudes first, you would get another score, under which nothing cancels out.
-# </details>
-#
-# ## Exercise 2: SynFlow (10 minutes)
-#
-# A network has two layers without biases, `first` of shape (hidden, inputs) and `second` of shape (outputs, hidden).
-# Return SynFlow's score of every weight of the first layer. You need no gradient for it. Which paths lead through a
-# weight?
-
-
-# %%
-def synflow_first(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    raise NotImplementedError
-
-
-check_synflow = widgets.Check(
-    [
-        ((torch.tensor([[1.0, 2.0], [0.0, 3.0]]), torch.tensor([[4.0, 5.0]])), torch.tensor([[4.0, 8.0], [0.0, 15.0]])),
-        ((torch.tensor([[-1.0], [2.0]]), torch.tensor([[3.0, -1.0], [-4.0, 0.0]])), torch.tensor([[7.0], [2.0]])),
-    ],
-    hint="With positive weights, R is the sum over all paths of the product of their weights.",
-)
-check_synflow(synflow_first)
-
-# %% [markdown]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def synflow_first(first, second):
-#     return first.abs() * second.abs().sum(0)[:, None]
-# ```
-# The sum of these scores is R, and so is that of the second layer's scores, `second.abs() * first.abs().sum(1)`. This
-# is the law once more.
-# </details>
-
-# %% [markdown]
 # ## Does it matter which connections?
 #
-# J. Frankle and others asked in 2021 what happens if each layer keeps its **number** of connections, and their
-# positions are **shuffled**. They found that accuracy stays as it is, or even rises. Then scores before training would
-# choose how dense the layers are, and nothing else.
+# Now we ask what the chosen connections are worth. J. Frankle and others asked in 2021 what happens if each layer keeps
+# its **number** of connections, and their positions are **shuffled**. They found that accuracy stays as it is, or even
+# rises. Then scores before training would choose how dense the layers are, and nothing else.
 #
 # We shuffle masks with 10 % of the weights of a smaller MLP, 64-100-100-10, and train each for ten epochs, with six
 # seeds. We initialise each in three ways, because a unit that has lost nine of ten inputs needs larger weights.
@@ -411,7 +227,57 @@ for name in ("snip", "synflow"):
 # in all three ways. How much they matter depends on the initialisation more than on the score.
 
 # %% [markdown]
+# ## Exercise 1: SNIP (5 minutes)
+#
+# You have seen what SNIP keeps, so write it. `weight` is a layer's weight, and `gradients` holds one gradient per
+# sample, each of the same shape. Return SNIP's score of every weight, the magnitude of weight times **mean** gradient.
+
+
+# %%
+def snip_score(weight: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
+    raise NotImplementedError
+
+
+check_snip = widgets.Check(
+    [
+        ((torch.tensor([[1.0, -2.0]]), torch.tensor([[[3.0, 6.0]]])), torch.tensor([[3.0, 12.0]])),
+        ((torch.tensor([[1.0, -2.0]]), torch.tensor([[[3.0, 1.0]], [[-3.0, 5.0]]])), torch.tensor([[0.0, 6.0]])),
+    ],
+    hint="Gradients of different samples may cancel out, so take the mean first and the magnitude after.",
+)
+check_snip(snip_score)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def snip_score(weight, gradients):
+#     return (weight * gradients.mean(0)).abs()
+# ```
+# If you took magnitudes first, you would get another score, under which nothing cancels out.
+# </details>
+
+# %% [markdown]
+# ## Exercise 2: how far does it go? (5 minutes)
+#
+# Now you experiment. Go back to the figure at the top and find the largest compression at which at least half of the
+# connections still lie on a path, with any score but SynFlow. The next cell reads what the figure shows, so run it
+# after each move.
+
+# %% tags=["nbval-ignore-output"]
+print(explorer)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# At 64 times, one other score still has more than half of its connections on a path, and its name is in the figure. At
+# 128 times none has.
+# </details>
+
+# %% [markdown]
 # ## What we saw
+#
+# We close with what was measured above, and with what could mislead. The second point comes from the optional part.
 #
 # - A score before training is one more pass through the network. SNIP and GraSP see where there are signals, and
 #   SynFlow sees only paths.
@@ -427,11 +293,178 @@ for name in ("snip", "synflow"):
 # things break and are not for use. We have six seeds, ten epochs, and one density.
 
 # %% [markdown]
+# # Optional: why layers collapse
+#
+# From here on everything is optional. We ask what breaks a network whose connections were chosen by a score, and what
+# prevents it.
+
+# %% [markdown]
+# ## Layer collapse
+#
+# First we draw the curves of the figure at the top once more, with a colour for each score. They show the share of
+# connections that lie on a path. All others compute nothing that arrives.
+
+# %% tags=["nbval-ignore-output"]
+plots.plot_useful(table)
+
+# %% [markdown]
+# *The lines of `taylor` and `snip` coincide, because they rank alike on a single batch.* Now we look at all scores and
+# layers at once, with a strip for each layer. Where a strip is crossed, the layer is empty, and the
+# network is cut in two.
+
+# %% tags=["nbval-ignore-output"]
+plots.plot_collapse_map(table)
+
+# %% [markdown]
+# Next we look at two scores closely. The figures show the numbers for two scores. Hollow markers are connections on a
+# path, where these are fewer.
+
+# %% tags=["nbval-ignore-output"]
+plots.plot_layer_collapse(table, score="snip")
+
+# %% tags=["nbval-ignore-output"]
+plots.plot_layer_collapse(table, score="synflow")
+
+# %% [markdown]
+# Next we ask how far each score can shrink the network. `compression` is the largest one tried at which every layer has
+# a connection. `connected` is the largest one at which a path leads through, and `first_empty` is the layer that breaks
+# first. Beyond 7,328 nothing is possible, because six layers need six connections.
+
+# %% tags=["nbval-ignore-output"]
+critical = analysis.critical_compression(table)
+critical
+
+# %% jupyter={"source_hidden": true}
+assert critical.loc["synflow", "connected"] == 4096
+assert critical.loc["snip", "compression"] < 4096
+assert critical.loc[["iterative-snip", "force"], "compression"].max() < 100
+
+# %% [markdown]
+# *Random masks with ERK keep something in every layer and are cut all the same, because their connections do not meet.
+# Magnitude compares the magnitudes of layers that began with different scales. And `iterative-snip` and `force` break
+# **sooner** than plain SNIP, though those who proposed them found that rounds protect.* Are twenty rounds too few? We
+# try one, five and sixty, at compressions of 16 to 256.
+
+# %% tags=["nbval-ignore-output"]
+by_rounds = {}
+for count in (1, 5, 60):
+    counted = {name: replace(scores[name], rounds=count) for name in ("iterative-snip", "force")}
+    topologies = analysis.prunings(model, counted, [0.5**halving for halving in range(4, 9)], batches=[few])
+    by_rounds[count] = analysis.critical_compression(analysis.collapse_table(topologies))["connected"]
+by_rounds = pd.DataFrame(by_rounds).rename_axis(columns="rounds")
+by_rounds
+
+# %% jupyter={"source_hidden": true}
+assert (by_rounds[60] < by_rounds[1]).all()
+
+# %% [markdown]
+# *The table gives the largest compression at which a path leads through. Rounds harm here, and more rounds do not
+# help.* Why is that so?
+
+# %% [markdown]
+# ## A law of conservation
+#
+# Now we look for the reason. We take a network with ReLU and without biases, and multiply all weights of one layer by
+# $1 + \varepsilon$. The outputs grow by the same factor, whichever layer it was. So the sum of $w\,\partial L/\partial
+# w$ over a layer is **the same for all layers**, for every function $L$ of the outputs. Biases break the law, because
+# they do not grow with the layers before them. The table gives these sums with their signs, those of their magnitudes,
+# which is SNIP, and those of SynFlow. Each is relative to the largest in its column.
+
+# %%
+sums = {}
+for bias in (False, True):
+    torch.manual_seed(0)
+    fresh = sk.models.build(**network, hidden=(96,) * 5, bias=bias)
+    sums["with biases" if bias else "without biases"] = analysis.conservation_table(fresh, [few])
+sums = pd.concat(sums, axis=1)
+(sums / sums.abs().max()).round(2)
+
+# %% [markdown]
+# Next we read the table. SynFlow has no signs and leaves biases out, so its sums are equal in every network. That has a
+# consequence. A layer's connections share the layer's sum, so if few are left, each has a large share. **The last
+# connection of a layer scores as much as any other layer altogether**, and so it stays, provided that we score again
+# when few are left. A single round has only the scores of the whole network, where a layer with many weights has small
+# ones.
+#
+# We need three things together, namely scores without signs, a conserved sum, and rounds. Let us take two of them away.
+#
+# **Rounds.** First we run SynFlow with 1, 2, 5, 20 and 100 rounds, at four compressions from 16 to 4,096:
+
+# %%
+densities = [0.5**halving for halving in (4, 5, 8, 12)]
+rounds = {f"rounds: {count}": SynFlow(rounds=count, min_per_layer=0) for count in (1, 2, 5, 20, 100)}
+topologies = analysis.prunings(model, rounds, densities, batches=[few])
+analysis.critical_compression(analysis.collapse_table(topologies))
+
+# %% [markdown]
+# **Conservation.** Now we run SNIP in rounds on networks with and without biases. The table gives the largest
+# compression at which a path leads through:
+
+# %% tags=["nbval-ignore-output"]
+torch.manual_seed(0)
+unbiased = sk.models.build(**network, hidden=(96,) * 5, bias=False)
+careful = {name: fast[name] for name in ("snip", "iterative-snip", "force")}
+topologies = analysis.prunings(unbiased, careful, [0.5**halving for halving in range(4, 13)], batches=[few])
+without = analysis.critical_compression(analysis.collapse_table(topologies))["connected"]
+connected = pd.DataFrame({"with biases": critical["connected"], "without": without}).loc[list(careful)]
+connected
+
+# %% jupyter={"source_hidden": true}
+gain = connected["without"] / connected["with biases"]
+assert gain[["iterative-snip", "force"]].min() > 10
+
+# %% [markdown]
+# *With biases, the later layers can live on constants. Round after round the first layers matter less, until they are
+# empty. Without biases, all that the loss feels has come through every layer, so rounds protect as promised.*
+
+# %% [markdown]
+# ## Exercise 3: SynFlow (10 minutes)
+#
+# Now you write the score that holds out longest. A network has two layers without biases, `first` of shape (hidden,
+# inputs) and `second` of shape (outputs, hidden). Return SynFlow's score of every weight of the first layer. You need
+# no gradient for it. Which paths lead through a weight?
+
+
+# %%
+def synflow_first(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    raise NotImplementedError
+
+
+check_synflow = widgets.Check(
+    [
+        ((torch.tensor([[1.0, 2.0], [0.0, 3.0]]), torch.tensor([[4.0, 5.0]])), torch.tensor([[4.0, 8.0], [0.0, 15.0]])),
+        ((torch.tensor([[-1.0], [2.0]]), torch.tensor([[3.0, -1.0], [-4.0, 0.0]])), torch.tensor([[7.0], [2.0]])),
+    ],
+    hint="With positive weights, R is the sum over all paths of the product of their weights.",
+)
+check_synflow(synflow_first)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# ```python
+# def synflow_first(first, second):
+#     return first.abs() * second.abs().sum(0)[:, None]
+# ```
+# The sum of these scores is R, and so is that of the second layer's scores, `second.abs() * first.abs().sum(1)`. This
+# is the law once more.
+# </details>
+
+# %% [markdown]
 # ## Check yourself
+#
+# Answer these three before you open the answers.
 #
 # - A layer is twice as wide as the others. Does one-round SynFlow empty it first, or last?
 # - Why do 172 connections of SNIP, spread over six layers, have no path in common?
 # - With `min_per_layer=1`, no layer is ever empty. Is the problem solved? (Look at *On a path*.)
+#
+# <details><summary>Answers</summary>
+#
+# - First. Its sum is that of the other layers, so each of its many weights has a smaller share.
+# - SNIP asks what the loss feels, one weight at a time. Nothing makes it keep both a unit's inputs and its outputs.
+# - No. A single connection in a layer is of use only if its own input and output have one too.
+# </details>
 #
 # ## Go further
 #

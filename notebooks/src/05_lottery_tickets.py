@@ -3,32 +3,25 @@
 #
 # **40 minutes** · needs: [04_masks_before_training](04_masks_before_training.ipynb) · runs in about a minute
 #
-# You will learn
+# We look for a good mask with the help of a full training. Then we ask what made it good. You will learn
 #
-# - how iterative magnitude pruning finds a sparse network that trains nearly as well as the dense one, and what it
-#   costs
-# - what rewinding is
+# - how **iterative magnitude pruning** finds a sparse network that trains nearly as well as the dense one, and its cost
+# - what **rewinding** is
 # - which controls a claim about tickets needs, namely new values, shuffled masks and bare signs
 # - why a control must have weights of the right size, and how a conclusion turns round if it has not
 # - whether two lotteries draw the same ticket
 
 # %% [markdown]
-# ## Why
+# ## First try: take nearly everything away
 #
-# In this notebook we look for a good mask with the help of a full training. We train the dense network, remove its
-# smallest weights, and **go back in time**. The weights that are left get the values that they had at the start, and we
-# train again. Frankle and Carbin found that such a *ticket* reaches the accuracy of the dense network, and that the
-# same mask with new random values does not. We ask *whether it does so on a network that trains in a second*. And *what
-# does the ticket know, the mask, the values, or their signs?*
-
-# %% [markdown]
-# ## Set up
+# We begin with the result, and explain it afterwards. A dense network has 84,480 weights and reads handwritten digits.
+# Eight times we remove 40 % of what is left, **go back in time**, and train again. Run the cells, move the slider, and
+# watch the masks thin out. How far can you go before the accuracy breaks down?
 
 # %%
 from dataclasses import replace
 from itertools import pairwise
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
@@ -38,8 +31,32 @@ from sparsekit.experiments.recipes import digits_mlp
 
 torch.set_num_threads(1)
 
+# %%
+lottery = Lottery(experiment=digits_mlp(rule="dense", epochs=12), levels=8, prune=0.4)
+history = run_lottery(lottery, "runs", progress=False)
+layers = history.topologies
+accuracies = [level.last("test accuracy") for level in history.levels]
+print([topology.count for topology in layers])
+
+
+# %% jupyter={"source_hidden": true}
+def draw_level(level: int):
+    ax = plots.plot_masks(layers[level])
+    count, dense = layers[level].count, layers[0].count
+    sentence = f"Level {level}: {count:,} of {dense:,} connections read {accuracies[level]:.1%} of the test digits"
+    return plots.titled(ax, sentence)
+
+
+# %% tags=["nbval-ignore-output"]
+levels = widgets.FigureExplorer(
+    draw_level, [widgets.Field(name="level", kind="range", label="Level", low=0, high=8)], {"level": 4}
+)
+levels
+
 # %% [markdown]
 # ## Predict
+#
+# Before we look closer, make a guess about the last level. It is the heart of the lottery ticket hypothesis.
 
 # %% tags=["nbval-ignore-output"] jupyter={"source_hidden": true}
 guess = widgets.Predict(
@@ -53,18 +70,23 @@ guess = widgets.Predict(
 guess
 
 # %% [markdown]
-# ## A lottery
+# ## What a lottery does
 #
-# Level 0 is the dense network. Each level removes 40 % of the connections that are left, those with the smallest
-# magnitudes at the end of training, in one global ranking. Then we rewind everything to step `rewind_step`. This covers
-# the values of the connections, the biases, the optimizer state and the order of the data. Every level is a run with a
-# folder of its own, so you can interrupt a lottery and it resumes where it was.
+# Now we go through it step by step. Level 0 is the dense network. Each level removes 40 % of the connections that are
+# left, those with the smallest magnitudes at the end of training, in one global ranking. This is *magnitude pruning*.
+#
+# Then we **rewind** everything to step `rewind_step`, which is 0 here. That covers the values of the connections, the
+# biases, the optimizer state and the order of the data. What is left is a *ticket*, a mask with its initial values.
+#
+# Frankle and Carbin found that such a ticket reaches the accuracy of the dense network, and that the same mask with new
+# random values does not. We ask whether that is so for a network that trains in a second. And what does the ticket
+# know, the mask, the values, or their signs?
+#
+# First we check that masks are nested. A level may only remove.
 
 # %%
-lottery = Lottery(experiment=digits_mlp(rule="dense", epochs=12), levels=8, prune=0.4)
-history = run_lottery(lottery, "runs", progress=False)
-counts = [topology.count for topology in history.topologies]
-print(counts)
+regrown = sum((after[name] - before[name]).count for before, after in pairwise(layers) for name in after)
+print("connections that a level has and the one before has not:", regrown)
 
 # %% [markdown]
 # ## Exercise 1: how many are left (5 minutes)
@@ -92,49 +114,29 @@ check_level(connections_at)
 #     return round(size * (1 - prune) ** level)
 # ```
 # </details>
-#
-# ## Explore: what is left
-#
-# Move through the levels. Masks are nested, so a removed connection never regrows. Watch the first layer. Which pixels
-# does it keep?
-
-# %%
-layers = history.topologies
-accuracies = [level.last("test accuracy") for level in history.levels]
-
-
-def draw_level(level: int):
-    fig = plots.plot_masks(layers[level]).figure
-    ax = fig.axes[0]
-    fig.suptitle(f"level {level}: {layers[level].count:,} connections, test accuracy {accuracies[level]:.1%}")
-    return ax
-
-
-# %% tags=["nbval-ignore-output"]
-levels = widgets.FigureExplorer(
-    draw_level, [widgets.Field(name="level", kind="range", label="Level", low=0, high=8)], {"level": 4}
-)
-levels
-
-# %%
-regrown = sum((after[name] - before[name]).count for before, after in pairwise(layers) for name in after)
-print("connections that a level has and the one before has not:", regrown)
-
-# %% tags=["nbval-ignore-output"]
-fig, axes = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
-for ax, level in zip(axes, (0, 4, 8), strict=True):
-    plots.plot_input_map(layers[level]["fc1"], (8, 8), ax)
-    ax.set_title(f"level {level}")
-plt.show()
 
 # %% [markdown]
-# *The maps show how many connections each pixel of the 8 × 8 image has. The rims are white in nearly all images, and
-# few of their connections are left.*
+# ## Which pixels are left
+#
+# Next we look at the first layer of three levels. We count the connections that leave each pixel of the 8 × 8 image.
+# All three maps have one scale, and what lies above it is clipped.
+
+# %% tags=["nbval-ignore-output"]
+figure, axes = plots.subplots(1, 3, width=12, height=3.6)
+for ax, level in zip(axes, (0, 4, 8), strict=True):
+    plots.plot_input_map(layers[level]["fc1"], (8, 8), ax, high=64)
+    plots.titled(ax, f"Level {level}: {layers[level]['fc1'].count:,} connections from the pixels")
+figure
+
+# %% [markdown]
+# *The rims are white in nearly all images, and few of their connections are left. The dense network has 256 connections
+# from every pixel, so its map is as dark as the scale goes.*
 
 # %% [markdown]
 # ## A ticket against its controls
 #
-# A ticket is a mask *and* values. Each control changes one thing and trains the last level again, with three seeds.
+# Now we ask what the ticket knows. It is a mask *and* values. Each control changes one thing and trains the last level
+# again, with three seeds.
 #
 # - **reinit** has the same mask and new random values. They are drawn for the dense network, as in the first papers.
 # - **reinit-fan-in** has the same mask and the same new values, scaled to the inputs that each unit really has.
@@ -164,13 +166,17 @@ runs = pd.concat(rows)
 last = runs[runs["level"] == 8].pivot(index="seed", columns="method", values="accuracy")
 last["dense network"] = runs[runs["level"] == 0].set_index("seed")["accuracy"]
 print((100 * last.agg(["mean", "sem"])).round(1).T.to_string())
-plots.plot_accuracy_density(runs)
+lost = 100 * (last["ticket"] - last["reinit-fan-in"]).mean()
+plots.titled(
+    plots.plot_accuracy_density(runs), f"New values that fit the connections cost the ticket {lost:.1f} points"
+)
 
 # %% [markdown]
-# *The figure shows the test accuracy of the tickets of all levels and of the last one's controls, mean and standard
-# error of three seeds. The table has the same for the last level, and for the dense network.*
+# *The figure shows the test accuracy of the tickets of all levels, and of the last one's controls. Bars are one
+# standard error of three seeds. The table has the same for the last level, and for the dense network.*
 #
-# Three seeds are few, so *t* must exceed 4.3 before a claim counts as reproduced.
+# Is that more than chance? We compare seed by seed. Three seeds are few, so *t* must exceed 4.3 before a claim counts
+# as reproduced.
 
 # %% tags=["nbval-ignore-output"]
 pairs = [("dense network", "ticket"), *(("ticket", control) for control in controls)]
@@ -191,7 +197,8 @@ assert 0 < mean["ticket"] - mean["reinit-fan-in"] < 0.1
 # you would say that the old values are the ticket. But scaling its random values repairs nearly all of it. The right
 # signs alone repair it as well, even at the size of the dense network.*
 #
-# We repeated all this with ten other seeds (1000 to 1009 instead of 0 to 2 in the cell above). The ticket loses 2.5 ±
+# Then we repeated all this with ten other seeds (1000 to 1009 instead of 0 to 2 in the cell above). The ticket loses
+# 2.5 ±
 # 0.2 points to the dense network (t = 14). It beats `reinit-fan-in` by 1.8 ± 0.3 (t = 6.3), and `signs` by 0.5 ± 0.1 (t
 # = 4.9). With fitted new values, the mask beats the shuffled one by 27.7 ± 1.3 (t = 21.7). At the size of the dense
 # network, the ticket beats `reinit` by 49.2 ± 4.9 (t = 10.0).
@@ -199,7 +206,8 @@ assert 0 < mean["ticket"] - mean["reinit-fan-in"] < 0.1
 # %% [markdown]
 # ## Do two lotteries draw the same ticket?
 #
-# Three seeds give three dense networks and three tickets of one size. If there were *the* winning ticket, their masks
+# Finally we compare lotteries with each other. Three seeds give three dense networks and three tickets of one size.
+# If there were *the* winning ticket, their masks
 # would overlap. Two random masks of density $d$ overlap by chance in $d / (2 - d)$ of their union, and by somewhat more
 # where layers differ in density.
 
@@ -208,7 +216,8 @@ tickets = [one.topologies[4] for one in histories]
 alike, chance = analysis.topology_similarity_matrix(tickets, measure="iou")
 
 # %% tags=["nbval-ignore-output"]
-plots.plot_comparison_matrix(alike, chance, names=["seed 0", "seed 1", "seed 2"])
+ax = plots.plot_comparison_matrix(alike, chance, names=["seed 0", "seed 1", "seed 2"])
+plots.titled(ax, "Masks of three lotteries, and how many times chance they overlap")
 
 # %% tags=["nbval-ignore-output"]
 pairs_of_seeds = [(0, 1), (0, 2), (1, 2)]
@@ -230,20 +239,60 @@ print("correlation of connections per pixel:", [round(float(pixels[pair]), 2) fo
 assert all(float(pixels[pair]) > 0.5 for pair in pairs_of_seeds)
 
 # %% [markdown]
+# ## What could mislead us
+#
+# - A control whose weights are too small measures their size, and not what it was made for. This is the trap of
+#   `reinit`.
+# - One small network and twelve epochs are a narrow base. In larger networks the old values may be worth more.
+# - In larger networks step 0 is too early to rewind to, and a small `rewind_step` is needed (Frankle et al. 2020). We
+#   have rewound to step 0 only.
+# - The ticket costs more training than the dense network, so it saves no time. It only says what could have been
+#   trained.
+#
 # ## What we saw
 #
 # - Nine trainings, each of a smaller network than the one before, leave a ticket of 1.7 % of the weights. It loses 2.5
-#   ± 0.2 points to the dense network (ten seeds).
-# - Most of what the ticket knows is its mask. With new values that fit the connections it loses 1.8 ± 0.3 points, and
-#   with shuffled connections about thirty.
-# - With new values that are drawn for the dense network it loses 49.2 ± 4.9 points. That is an effect of their size,
-#   and a control that ignores it says that the values are everything.
+#   ± 0.2 points to the dense network (n = 10, t = 14).
+# - Most of what the ticket knows is its mask. New values that fit the connections cost 1.8 ± 0.3 points (n = 10, t =
+#   6.3). With such values, shuffled connections cost 27.7 ± 1.3 points more (n = 10, t = 21.7).
+# - New values that are drawn for the dense network cost 49.2 ± 4.9 points (n = 10, t = 10.0). That is an effect of
+#   their size.
 # - Different seeds draw different tickets, which agree about pixels and not about hidden units.
+
+# %% [markdown]
+# ## Exercise 2: how patient must a lottery be? (10 minutes)
 #
-# Our evidence has limits, because it rests on one small network and twelve epochs. In larger networks the old values
-# may be worth more. The ticket costs more training than the dense network, so it saves no time. It only says what could
-# have been trained. In larger networks, step 0 is too early to rewind to, and a small `rewind_step`
-# is needed (Frankle et al. 2020). We have rewound to step 0 only.
+# Now it is your turn to experiment. Eight levels cost nine trainings. Could we cut deeper, fewer times? Set `patience`
+# to the number of levels. The cell removes so much at each of them that the last one always has 1,419 connections, like
+# the ticket above. What is the fewest levels that stay within one point of it? Guess before you run.
+
+# %% tags=["nbval-ignore-output"]
+patience = 1  # try 2, 3, 4, ...
+
+share = 1 - (1419 / 84480) ** (1 / patience)
+short = run_lottery(replace(lottery, levels=patience, prune=share), "runs", progress=False)
+accuracy = short.levels[-1].last("test accuracy")
+print(f"{patience} levels, each removes {share:.1%}: {short.topologies[-1].count:,} connections read {accuracy:.1%}")
+behind = 100 * (accuracies[8] - accuracy)
+print(f"{behind:+.1f} points behind eight levels,", "which is close enough" if behind <= 1 else "so be more patient")
+
+# %% [markdown]
+# *One seed decides little. If two numbers of levels are close, repeat them with `replace(lottery,
+# experiment=digits_mlp(rule="dense", epochs=12, seed=1), ...)`.*
+
+# %% [markdown]
+# ## Exercise 3: where do signs stop to help? (10 minutes)
+#
+# Next, use `run_control(lottery, "signs", "runs", level=LEVEL)` and the same with `"reinit-fan-in"` at the levels 2, 4
+# and 6. From which level on is the distance to the ticket larger than one point? The cell runs one level, so change its
+# number.
+
+# %% tags=["nbval-ignore-output"]
+level = 4
+for control in ("signs", "reinit-fan-in"):
+    accuracy = run_control(lottery, control, "runs", level=level, progress=False).last("test accuracy")
+    distance = 100 * (accuracies[level] - accuracy)
+    print(f"level {level}, {control}: {accuracy:.1%}, {distance:+.1f} points behind the ticket")
 
 # %% [markdown]
 # ## Check yourself

@@ -3,23 +3,13 @@
 #
 # **45 minutes** · needs: [01_masks_and_budgets](01_masks_and_budgets.ipynb) · runs in about a minute
 #
-# You will learn
+# Most methods look for a better mask. Here we ask something else. Given **any** mask, can we train it better? You will
+# learn
 #
 # - how **ghosts**, soft units and paths around layers, work in a sparse network for a while, and leave it
 # - when taking them out at once hurts, and how they decay instead
 # - what the initialisation of a sparse network should look like
 # - how to tell, in a factorial experiment, which of four tricks helps
-
-# %% [markdown]
-# ## Why
-#
-# Most methods look for a better mask. *ToST* (Jaiswal et al., 2022) asks something else. Given **any** mask, can we
-# train it better? Its answer has four parts. Two of them, smooth units in place of ReLUs and extra paths around layers,
-# serve the early training only. The other two are an initialisation with a learnt scale per tensor, and softer labels.
-#
-# We could not consult the text of the paper, only its abstract and the code that its authors released. In that code the
-# extra parts are **never removed**. So when and how ours disappear is our own choice, and what we measure does not
-# repeat their tables. One rule holds for all our experiments. Before we test a network, its ghosts are gone.
 
 # %% [markdown]
 # ## Set up
@@ -57,75 +47,17 @@ print(model)
 print(sk.topology_of(model).count, "connections")
 
 # %% [markdown]
-# ## Predict
-
-# %% tags=["nbval-ignore-output"]
-guess = widgets.Predict(
-    "A network has learnt with extra paths around its layers, and its loss is 0.16 (before any learning it was 2.3). "
-    "Then one step cuts these paths. What is the loss now?",
-    ["still about 0.16", "about 0.3", "more than 1"],
-    2,
-    "The weights have only learnt what to add to what went past them. We measure it below, and also how to avoid it.",
-)
-guess
-
-# %% [markdown]
-# ## Ghost neurons
+# ## First try: a network with helpers
 #
-# A ReLU passes no gradient where its input is negative, and a network with few connections has few paths for gradients
-# anyway. *PSwish* is smooth. It is $x\,\sigma(\beta x)$, with slope 1/2 at zero. The larger $\beta$ is, the nearer it
-# comes to the ReLU, because the gap, its largest distance, is $0.2785/\beta$.
-
-# %% tags=["nbval-ignore-output"]
-plots.plot_soft_units([Soft("pswish", beta) for beta in (1.0, 3.0, 20.0)])
-
-# %% [markdown]
-# *At $\beta = 20$ you can hardly tell the unit from the ReLU. So we let $\beta$ grow from 1 to 20 and then exchange the
-# units, which makes a small jump instead of a large one.*
+# We begin with a training that you steer. Two helpers stand beside the network. **Soft units** replace its ReLUs, and
+# **skips** lead signals around its layers. Both are *ghosts*. They grow weaker, and at step 700 of 1,000 they are gone.
 #
-# A trick is a value, like a rule. Call `begin` before you build the optimizer to put it to work, and the training does
-# the rest.
-
-# %%
-print(tricks.find_relus(model))
-ghostly = tricks.begin(sparse_mlp(), [GhostNeurons(stop=100)])
-print({name: type(ghost).__name__ for name, ghost in tricks.ghosts_of(ghostly).items()})
-GhostNeurons(stop=100).at(ghostly, 100)
-print("ghosts left:", len(tricks.ghosts_of(ghostly)))
-before, after = model(test[0][0]), ghostly(test[0][0])
-print(f"outputs that differ from the network without a trick: {int((before != after).sum())} of {after.numel():,}")
-
-# %% [markdown]
-# ## Ghost skips
-#
-# A skip is a path around a layer, $z = Wx + \alpha\,s(x)$ before the ReLU. Where input and output have the same size,
-# $s(x)$ is $x$ itself, and elsewhere it is the mean over neighbouring units. It has no weights, so the budget is kept.
-# Its strength $\alpha$ falls from 1 to 0, and then the skip is removed.
-#
-# The published skips, for residual networks, look different. Each convolution gets a 1 x 1 convolution with batch norm
-# around it, and these are **dense**. We compute their price for a ResNet-20 at 2 % density:
-
-# %%
-torch.manual_seed(0)
-resnet = sk.models.build("resnet20", input_shape=(3, 32, 32), num_classes=10)
-resnet = sk.sparsify(resnet, sk.random_topology(sk.shapes_of(resnet), 0.02, seed=0))
-tricks.begin(resnet, [GhostSkips(way="branch", stop=100)])
-print(analysis.ghost_cost(resnet, torch.zeros(1, 3, 32, 32)))
-
-# %% [markdown]
-# *This helper is several times as large as what it helps. If you leave it in, as the released code does, you do not
-# test a network of 2 %.*
-
-# %% [markdown]
-# ## Watch it train
-#
-# Both kinds of ghosts live until step 700 of 1,000. The sliders act on the running training, and a slider that you move
-# keeps its value until the ghosts are removed. Press **Start**, and **Pause** whenever you like.
+# The sliders act on the running training, and a slider that you move keeps its value until the ghosts are removed.
+# Press **Start**, and **Pause** whenever you like.
 #
 # 1. Leave the sliders alone. Can you see in the loss when the ghosts disappear?
-# 2. Set **Beta** to 1 and the **strength** to 1, and keep them there. What happens now?
-# 3. Set **Beta** to 0, so that the units are straight lines. What can the network still learn, and what happens at step
-#    700?
+# 2. Set **Beta** to 1 and the **strength** to 1, and keep them there. What happens at step 700 now?
+# 3. Set **Beta** to 0, so that the units are straight lines. What can the network still learn?
 
 # %%
 neurons, skips = widgets.Control(GhostNeurons(stop=700)), widgets.Control(GhostSkips(stop=700))
@@ -156,10 +88,85 @@ print(run.state, "with", len(tricks.ghosts_of(watched)), "ghosts and", sk.topolo
 panel.snapshot()
 
 # %% [markdown]
+# ## Where the tricks come from
+#
+# Before we take them apart, a word on their source. *ToST* (Jaiswal et al., 2022) trains a sparse network with any
+# mask, by four tricks. Two of them, smooth units in place of ReLUs and extra paths around layers, serve the early
+# training only. The other two are an initialisation with a learnt scale per tensor, and softer labels.
+#
+# We could not consult the text of the paper, only its abstract and the code that its authors released. In that code the
+# extra parts are **never removed**. So when and how ours disappear is our own choice, and what we measure does not
+# repeat their tables. One rule holds for all our experiments. Before we test a network, its ghosts are gone.
+#
+# ## Predict
+#
+# Make a guess before we measure the removal.
+
+# %% tags=["nbval-ignore-output"] jupyter={"source_hidden": true}
+guess = widgets.Predict(
+    "A network has learnt with extra paths around its layers, and its loss is 0.16 (before any learning it was 2.3). "
+    "Then one step cuts these paths. What is the loss now?",
+    ["still about 0.16", "about 0.3", "more than 1"],
+    2,
+    "The weights have only learnt what to add to what went past them. We measure it below, and also how to avoid it.",
+)
+guess
+
+# %% [markdown]
+# ## Ghost neurons
+#
+# We look at the soft units first. A ReLU passes no gradient where its input is negative, and a network with few
+# connections has few paths for gradients anyway. *PSwish* is smooth. It is $x\,\sigma(\beta x)$, with slope 1/2 at
+# zero. The larger $\beta$ is, the nearer it comes to the ReLU, because the gap, its largest distance, is
+# $0.2785/\beta$.
+
+# %% tags=["nbval-ignore-output"]
+ax = plots.plot_soft_units([Soft("pswish", beta) for beta in (1.0, 3.0, 20.0)])
+plots.titled(ax, "The larger beta, the nearer a soft unit is to the ReLU")
+
+# %% [markdown]
+# *At $\beta = 20$ you can hardly tell the unit from the ReLU. So we let $\beta$ grow from 1 to 20 and then exchange the
+# units, which makes a small jump instead of a large one.*
+#
+# A trick is a value, like a rule. Call `begin` before you build the optimizer to put it to work, and the training does
+# the rest.
+
+# %%
+print(tricks.find_relus(model))
+ghostly = tricks.begin(sparse_mlp(), [GhostNeurons(stop=100)])
+print({name: type(ghost).__name__ for name, ghost in tricks.ghosts_of(ghostly).items()})
+GhostNeurons(stop=100).at(ghostly, 100)
+print("ghosts left:", len(tricks.ghosts_of(ghostly)))
+before, after = model(test[0][0]), ghostly(test[0][0])
+print(f"outputs that differ from the network without a trick: {int((before != after).sum())} of {after.numel():,}")
+
+# %% [markdown]
+# ## Ghost skips
+#
+# Next come the paths. A skip leads around a layer, $z = Wx + \alpha\,s(x)$ before the ReLU. Where input and output
+# have the same size, $s(x)$ is $x$ itself, and elsewhere it is the mean over neighbouring units. It has no weights,
+# so the budget is kept. Its strength $\alpha$ falls from 1 to 0, and then the skip is removed.
+#
+# The published skips, for residual networks, look different. Each convolution gets a 1 x 1 convolution with batch norm
+# around it, and these are **dense**. We compute their price for a ResNet-20 at 2 % density:
+
+# %%
+torch.manual_seed(0)
+resnet = sk.models.build("resnet20", input_shape=(3, 32, 32), num_classes=10)
+resnet = sk.sparsify(resnet, sk.random_topology(sk.shapes_of(resnet), 0.02, seed=0))
+tricks.begin(resnet, [GhostSkips(way="branch", stop=100)])
+print(analysis.ghost_cost(resnet, torch.zeros(1, 3, 32, 32)))
+
+# %% [markdown]
+# *This helper is several times as large as what it helps. If you leave it in, as the released code does, you do not
+# test a network of 2 %.*
+
+# %% [markdown]
 # ## The day they leave
 #
-# Four networks learn with one kind of ghosts for 300 steps, then without. The ghosts decay, or keep their full strength
-# to the last step. We measure the loss on the test set around the removal:
+# Now we measure what you saw in the panel. Four networks learn with one kind of ghosts for 300 steps, then without.
+# The ghosts decay, or keep their full strength to the last step. We measure the loss on the test set around the
+# removal:
 
 
 # %%
@@ -183,7 +190,9 @@ rows = [
     for name, values in losses.items()
     for index, loss in enumerate(values)
 ]
-plots.plot_curves(pd.DataFrame(rows), name="test loss")
+ax = plots.plot_curves(pd.DataFrame(rows), name="test loss")
+leap = losses["skips to the last"][9] - losses["skips to the last"][8]
+plots.titled(ax, f"Skips that are cut at full strength cost {leap:.1f} nats at once")
 
 # %%
 jump = {name: values[9] - values[8] for name, values in losses.items()}
@@ -204,14 +213,29 @@ assert abs(jump["units to the last"]) < 0.1
 # than 0.01 here. Look again at the panel above with **Beta** at 1, where the units live for 700 steps.*
 
 # %% [markdown]
+# ## Exercise 1: how weak must a skip be? (10 minutes)
+#
+# Here is your first experiment. A skip keeps one strength for 300 steps, and then it is cut. At strength 1 the loss
+# leaps, at 0 nothing can happen. Find the largest strength, to one decimal, at which the leap stays below 0.1. Guess
+# first, and let the cell measure.
+
+# %% tags=["nbval-ignore-output"]
+strength = 0.5  # your guess, from 0 to 1
+
+around = losses_around(300, GhostSkips(strength=Constant(strength), stop=300))
+leap = around[9] - around[8]
+print(f"strength {strength}: test loss {around[8]:.3f} before the cut, {around[9]:.3f} after it, a leap of {leap:+.3f}")
+print("small enough, so try a stronger one" if leap < 0.1 else "too much, so try a weaker one")
+
+# %% [markdown]
 # ## Initialisation
 #
-# Initial weights are usually drawn for dense layers. They are small, because many inputs add up, but a sparse neuron
-# has few. So in a deep network the signal shrinks by $\sqrt{\text{density}}$ at every layer. We have two ways out. We
-# can scale each neuron's weights to its true fan-in. Or we can **learn** one scale per tensor, such that a first step
-# of the network lowers its loss most (ToST, after *GradInit*). The released code takes that step with all gradients,
-# also those of missing connections, while `masked` takes existing ones only. We try this on four layers with 5 % of the
-# weights:
+# Now we come to the weights with which a network begins. They are usually drawn for dense layers, and small, because
+# many inputs add up, but a sparse neuron has few. So in a deep network the signal shrinks by $\sqrt{\text{density}}$
+# at every layer. We have two ways out. We can scale each neuron's weights to its true fan-in. Or we can **learn** one
+# scale per tensor, such that a first step of the network lowers its loss most (ToST, after *GradInit*). The released
+# code takes that step with all gradients, also those of missing connections, while `masked` takes existing ones only.
+# We try this on four layers with 5 % of the weights:
 
 # %%
 batches = list(islice(sk.datasets.stream(data, 64, seed=1), 40))
@@ -229,7 +253,9 @@ deep = {
 signals = {name: analysis.signal_propagation(network, batches[0]) for name, network in deep.items()}
 
 # %% tags=["nbval-ignore-output"]
-plots.plot_signals(signals)
+ax = plots.plot_signals(signals)
+times = signals["true fan-in"]["output_std"].iloc[-1] / signals["unscaled"]["output_std"].iloc[-1]
+plots.titled(ax, f"At the last layer, true fan-in leaves a signal {times:.0f} times as strong")
 
 # %%
 spread = pd.DataFrame({name: table["output_std"] for name, table in signals.items()})
@@ -252,11 +278,11 @@ assert spread.loc["head", "unscaled"] < 0.02 * spread.loc["head", "true fan-in"]
 # densities. You can measure it with `sparsekit claims --only 27`.
 
 # %% [markdown]
-# ## Exercise 1: true fan-in (5 minutes)
+# ## Exercise 2: true fan-in (5 minutes)
 #
-# `weight` is a sparse layer's weight, with a row per neuron and zeros where there is no connection. Its values were
-# drawn for the full width. Return it with each row scaled to the number of connections that the neuron really has. A
-# row without any stays as it is.
+# Next you write that scaling yourself. `weight` is a sparse layer's weight, with a row per neuron and zeros where
+# there is no connection. Its values were drawn for the full width. Return it with each row scaled to the number of
+# connections that the neuron really has. A row without any stays as it is.
 
 
 # %%
@@ -283,12 +309,13 @@ check_fan_in(fit_fan_in)
 #     return weight * (weight.shape[1] / count).sqrt()
 # ```
 # </details>
+
+# %% [markdown]
+# ## Softer labels, and exercise 3 (5 minutes)
 #
-# ## Softer labels, and exercise 2 (5 minutes)
-#
-# Label smoothing takes a little from the true class. ToST's code takes 0.1 and gives it to the **other** classes.
-# PyTorch's `label_smoothing` gives it to **all** classes, the true one included. Which number must you give to PyTorch
-# to do what ToST does?
+# The last trick changes the labels. Label smoothing takes a little from the true class. ToST's code takes 0.1 and
+# gives it to the **other** classes. PyTorch's `label_smoothing` gives it to **all** classes, the true one included.
+# Which number must you give to PyTorch to do what ToST does?
 
 
 # %%
@@ -310,13 +337,13 @@ check_smoothing(torchs_smoothing)
 #     return amount * num_classes / (num_classes - 1)
 # ```
 # </details>
-#
+
+# %% [markdown]
 # ## What ghosts change early on
 #
-# The claim behind ghosts is that they help early in training, because gradients flow and the loss bends less. So we
-# measure the norm of the gradient and the largest eigenvalue of the Hessian, of existing connections only, at epochs 0,
-# 2 and 5, with four seeds.
-
+# Why should ghosts help at all? The claim is that they help early in training, because gradients flow and the loss
+# bends less. So we measure the norm of the gradient and the largest eigenvalue of the Hessian, of existing
+# connections only, at epochs 0, 2 and 5, with four seeds.
 
 # %%
 train, static = list(islice(sk.datasets.stream(data, 256, seed=2), 2)), sk.rules.Static()
@@ -345,10 +372,10 @@ soft, skip = GhostNeurons(stop=400), GhostSkips(stop=400)
 kinds = {"plain": (), "ghost neurons": (soft,), "ghost skips": (skip,), "both": (soft, skip)}
 looks = pd.DataFrame([row for name, chosen in kinds.items() for seed in range(4) for row in early(name, seed, *chosen)])
 means = looks.groupby(["method", "name", "step", "epoch"], as_index=False)["value"].mean()
-plots.plot_curves(means, name="gradient norm")
-
-# %% tags=["nbval-ignore-output"]
-plots.plot_curves(means, name="top eigenvalue")
+figure, (left, right) = plots.subplots(1, 2, width=13, height=3.8)
+plots.titled(plots.plot_curves(means, left, name="gradient norm"), "At first, ghost skips let more gradient through")
+plots.titled(plots.plot_curves(means, right, name="top eigenvalue"), "And at first the loss bends more with them")
+figure
 
 # %% tags=["nbval-ignore-output"]
 at = looks.set_index(["name", "method", "epoch", "seed"])["value"].sort_index()
@@ -370,10 +397,10 @@ for epoch in (0, 5):
 # %% [markdown]
 # ## Which trick helps? A factorial experiment
 #
-# Four tricks, each on or off, give 16 combinations, and we train each with four seeds for five epochs. Each trick's
+# Now all four compete. Four tricks, each on or off, give 16 combinations, and we train each with four seeds for five
+# epochs. Each trick's
 # **main effect** is the mean with it minus the mean without it, over all combinations of the others. So each of the 64
 # trainings speaks about every trick. An **interaction** says by how much one trick does more where another is on.
-
 
 # %%
 STEPS = 5 * 19
@@ -408,12 +435,14 @@ effects = analysis.factorial_effects(runs, list(TRICKS))
 (100 * effects).round(1)
 
 # %% tags=["nbval-ignore-output"]
-plots.plot_effects(effects)
+ax = plots.plot_effects(effects)
+best = effects["effect"].idxmax()
+plots.titled(ax, f"After five epochs {best} gain most, {100 * effects['effect'][best]:+.1f} points")
 
 # %% [markdown]
-# *The figure shows points of test accuracy with 95 % intervals, grey where they hold zero.* Is a claim reproduced? As
-# in the other notebooks, we compare means by seed. With four seeds a difference is decided from 3.2 standard errors on.
-# `benchmarks/tricks.py` does the same with all masks, densities and more seeds and epochs.
+# *The figure shows points of test accuracy with 95 % intervals, hollow and grey where they hold zero.* Is a claim
+# reproduced? As in the other notebooks, we compare means by seed. With four seeds a difference is decided from 3.2
+# standard errors on. `benchmarks/tricks.py` does the same with all masks, densities and more seeds and epochs.
 
 # %% tags=["nbval-ignore-output"]
 for name in TRICKS:

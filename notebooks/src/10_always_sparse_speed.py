@@ -3,24 +3,20 @@
 #
 # **35 minutes** · needs: [00_start_here](00_start_here.ipynb) · runs in under a minute
 #
-# You will learn
+# "99 % sparse" sounds like a hundred times fewer multiplications, and it is. But is it faster? You will learn
 #
 # - why a network with 1 % of its weights is not a hundred times faster, and why masks alone save no time
 # - what it takes to be faster, namely another storage and another order in memory
 # - how to measure promised operations, milliseconds and bytes on **your** machine
 
 # %% [markdown]
-# ## Why
+# ## First try: a race against the dense layer
 #
-# "99 % sparse" sounds like a hundred times fewer multiplications, and it is. Papers then often report these operations
-# and stop. But most of them train with a dense weight and a mask, so no clock ever saw the saving. A saving
-# exists when time or memory falls, and we can only find that out by measuring.
+# We begin with a race. A linear layer of 1024 × 1024 takes training steps on your processor, dense and in three sparse
+# variants, at ten sparsities. `masked` is a dense weight and a mask. `csr` stores only the connections.
 #
-# So this notebook is a meter. You find none of its times in the text, because they are yours. Run the cells, and let
-# the code say what came out. The times that are stored with this file come from some machine, on some day.
-
-# %% [markdown]
-# ## Set up
+# Press **Start** (or run all cells) and watch the lines. **Pause** and **Stop** work at any time. Open something heavy
+# in another window meanwhile, and see what happens to the lines. Which variant beats dense, and from which sparsity on?
 
 # %%
 import inspect
@@ -44,10 +40,61 @@ torch.manual_seed(0)
 linear, x = nn.Linear(1024, 1024), torch.randn(128, 1024)
 conv, images = nn.Conv2d(64, 64, 3, padding=1), torch.randn(32, 64, 16, 16)
 
-# %% [markdown]
-# ## Predict
+# %%
+run = widgets.Run(widgets.live_speed(linear, x), total=10)
+variants = ("dense", "masked", "csr", "csr, feature-major")
 
 # %% tags=["nbval-ignore-output"]
+chart = {"metrics": {"milliseconds per step": variants}, "x_label": "sparsity in per cent", "width": 640}
+panel = widgets.LivePanel(run, masks=False, **chart)
+panel
+
+# %%
+run.wait(timeout=300)
+print(run.state, "after", run.count, "sparsities")
+
+# %% [markdown]
+# ## Find your break-even
+#
+# Now we take what was measured (less, if you stopped it) and ask for the *break-even*, the sparsity from which on a
+# variant is faster than dense. Every point is one measurement, so the crossing points move by some per cent from run to
+# run.
+
+# %% tags=["nbval-ignore-output"]
+lines = {variant: pd.Series(ms, index=percent) / 1000 for variant, (percent, ms) in run.lines().items()}
+times = pd.DataFrame(lines).set_axis([1 - percent / 100 for percent in run.lines()["dense"][0]])
+even = {variant: analysis.break_even(times.index, times[variant], times["dense"]) for variant in variants[1:]}
+for variant, density in even.items():
+    print(f"{variant}:", "never faster" if density is None else f"faster above {1 - density:.0%} sparsity")
+ax = plots.plot_step_times(times, even=even["csr, feature-major"])
+gain = times["dense"].iloc[-1] / times["csr, feature-major"].iloc[-1]
+sparsest = 1 - times.index[-1]
+plots.titled(
+    ax, f"At {sparsest:.0%} sparsity, operations promise {1 / (1 - sparsest):.0f} times as fast, and we get {gain:.0f}"
+)
+
+# %% [markdown]
+# *The dashed line is what operations alone promise. The dense line would be flat without noise, and that noise is in
+# every other line, too. The promise falls further and further towards 99 %. The measured lines level off, because
+# calling a kernel and reading the input cost the same however few connections there are.*
+#
+# For comparison, we quote the general CSR product that the GSE paper timed (a Xeon, matrices of 2048 to 16384). It
+# broke even between 82 and 92 % sparsity.
+
+# %% [markdown]
+# ## Why we measure
+#
+# Papers often report operations and stop. But most of them train with a dense weight and a mask, so no clock ever saw
+# the saving. A saving exists when time or memory falls, and we can only find that out by measuring.
+#
+# So this notebook is a meter. You find none of its times in the text, because they are yours. The times that are stored
+# with this file come from some machine, on some day.
+#
+# ## Predict
+#
+# Before we look into a masked layer, make a guess.
+
+# %% tags=["nbval-ignore-output"] jupyter={"source_hidden": true}
 guess = widgets.Predict(
     "A linear layer of 1024 × 1024 keeps 10 % of its connections, as a dense weight and a mask. A training step takes, "
     "compared with the dense layer,",
@@ -61,7 +108,7 @@ guess
 # %% [markdown]
 # ## Why masks alone save nothing
 #
-# First we look at what a masked layer does. It multiplies its weight by the mask (the rest is for rules with state or
+# We look at what a masked layer does. It multiplies its weight by the mask (the rest is for rules with state or
 # forward masks), and then it works like every dense layer. PyTorch counts the operations in it as follows:
 
 # %%
@@ -87,8 +134,9 @@ print("masked:", tuple(masked.param.shape), "| csr:", tuple(csr.param.shape))
 # %% [markdown]
 # ## The first use does not count
 #
-# The kernels of `csr` are written in Python and compiled for your processor when you first use them, once per machine.
-# Each new kernel of Jupyter then loads them. If you time the first step, you time that.
+# Before we trust a clock, we must know what it should not count. The kernels of `csr` are written in Python and
+# compiled for your processor when you first use them, once per machine. Each new kernel of Jupyter then loads them.
+# If you time the first step, you time that.
 
 # %% tags=["nbval-ignore-output"]
 waits = []
@@ -151,52 +199,12 @@ for title, timings in {"linear": milliseconds(linear, x), "convolution": millise
 # that the difference is no larger than what chance alone produces, even where the ratio lies above 1.*
 
 # %% [markdown]
-# ## Find your break-even
-#
-# From which sparsity on does `csr` pay? Press **Start** (or run all cells). The meter goes through ten sparsities in
-# the background and draws what it measures. **Pause** and **Stop** work at any time. Open something heavy in another
-# window meanwhile, and see what happens to the lines.
-
-# %%
-run = widgets.Run(widgets.live_speed(linear, x), total=10)
-variants = ("dense", "masked", "csr", "csr, feature-major")
-
-# %% tags=["nbval-ignore-output"]
-chart = {"metrics": {"milliseconds per step": variants}, "x_label": "sparsity in per cent", "width": 640}
-panel = widgets.LivePanel(run, masks=False, **chart)
-panel
-
-# %%
-run.wait(timeout=300)
-print(run.state, "after", run.count, "sparsities")
-
-# %% [markdown]
-# Now we take what was measured (less, if you stopped it) and ask from which sparsity on each variant is faster than
-# dense. Every point is one measurement, so the crossing points move by some per cent from run to run.
-
-# %% tags=["nbval-ignore-output"]
-lines = {variant: pd.Series(ms, index=percent) / 1000 for variant, (percent, ms) in run.lines().items()}
-times = pd.DataFrame(lines).set_axis([1 - percent / 100 for percent in run.lines()["dense"][0]])
-even = {variant: analysis.break_even(times.index, times[variant], times["dense"]) for variant in variants[1:]}
-for variant, density in even.items():
-    print(f"{variant}:", "never faster" if density is None else f"faster above {1 - density:.0%} sparsity")
-plots.plot_step_times(times, even=even["csr, feature-major"])
-
-# %% [markdown]
-# *The dashed line is what operations alone promise. The dense line would be flat without noise, and that noise is in
-# every other line, too. The promise falls further and further towards 99 %. The measured lines level off, because
-# calling a kernel and reading the input cost the same however few connections there are.*
-#
-# For comparison, we quote the general CSR product that the GSE paper timed (a Xeon, matrices of 2048 to 16384). It
-# broke even between 82 and 92 % sparsity.
-
-# %% [markdown]
 # ## Another order in memory
 #
-# What does `feature-major` mean? A batch lies in memory sample by sample. One connection, though, reads *one* feature
-# of *all* samples. If these stand side by side, the processor multiplies eight or sixteen of them at once. If not, it
-# must gather them. Shapes stay what they are, and only strides change. They say how many numbers further the next
-# sample or the next feature lies:
+# Next we explain a word from the race. What does `feature-major` mean? A batch lies in memory sample by sample. One
+# connection, though, reads *one* feature of *all* samples. If these stand side by side, the processor multiplies
+# eight or sixteen of them at once. If not, it must gather them. Shapes stay what they are, and only strides change.
+# They say how many numbers further the next sample or the next feature lies:
 
 # %%
 rows = feature_major(x)
@@ -218,8 +226,9 @@ assert is_feature_major(between)
 # %% [markdown]
 # ## Let the clock choose
 #
-# Which storage is better depends on shape, density, batch and machine. `storage="auto"` measures each layer in both
-# with a batch of yours, and remembers. We try it on a network whose layers keep 2 %, 30 % and all of their weights.
+# You need not choose by hand. Which storage is better depends on shape, density, batch and machine. `storage="auto"`
+# measures each layer in both with a batch of yours, and remembers. We try it on a network whose layers keep 2 %, 30 %
+# and all of their weights.
 
 # %% tags=["nbval-ignore-output"]
 plain = nn.Sequential(nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10))
@@ -363,6 +372,25 @@ pd.DataFrame(speedups).T.rename_axis("times faster than dense").round(2)
 #   between.
 # - **Operations that nobody counts.** Rewiring takes time, too. For GSE and RigL see
 #   [03_guided_stochastic_exploration](03_guided_stochastic_exploration.ipynb).
+
+# %% [markdown]
+# ## Exercise 3: where does the gain end? (10 minutes)
+#
+# Now you search with the meter. At 90 % sparsity and a batch of 128, the layer below may be faster than dense. A
+# smaller batch leaves less to multiply, and calling a kernel costs the same. Find the smallest batch, as a power of
+# two, at which `csr, feature-major` is still faster. The cell repeats the measurement and says whether the difference
+# is more than noise.
+
+# %% tags=["nbval-ignore-output"]
+batch_size = 32  # try 1, 2, 4, ..., 256
+
+timings = milliseconds(linear, torch.randn(batch_size, 1024))
+claim = f"with a batch of {batch_size}, csr feature-major beats dense"
+print(
+    str(analysis.assess_claim(claim, timings["dense"], timings["csr, feature-major"], unit="ms")).replace(
+        "seeds", "measurements"
+    )
+)
 
 # %% [markdown]
 # ## What we saw

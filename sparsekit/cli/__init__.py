@@ -1,4 +1,4 @@
-"""The command line: `sparsekit train`, `lottery`, `sup-tickets`, `list`, `show`, `compare`, `claims` and others.
+"""The command line: `sparsekit train`, `lottery`, `sup-tickets`, `list`, `show`, `compare`, `course` and others.
 
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
@@ -10,7 +10,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from sparsekit.cli.bench import bench
 from sparsekit.cli.claims import claims
+from sparsekit.cli.course import course
 from sparsekit.cli.options import (
     DataRoot,
     Folder,
@@ -22,13 +24,11 @@ from sparsekit.cli.options import (
     Settings,
     Storage,
     Stored,
-    Suite,
     Tricks,
 )
 from sparsekit.cli.output import (
     keep_freed_memory,
     prepare,
-    print_row,
     print_table,
     show_history,
     show_lottery,
@@ -255,34 +255,9 @@ def compare(
         typer.echo(f"wrote {file}")
 
 
-@app.command(epilog="Example: [bold]sparsekit bench layers --quick[/bold]")
-def bench(
-    suites: Annotated[list[Suite] | None, typer.Argument(help="what to measure, else everything")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="that every method may use")] = 1,
-    sparsity: Annotated[list[float] | None, typer.Option(help="share of missing weights, may be repeated")] = None,
-    only: Annotated[str | None, typer.Option(help="one case: linear, conv, mlp, resnet20, ..., or a width")] = None,
-    quick: Annotated[bool, typer.Option(help="smaller and fewer cases, within a minute")] = False,
-    folder: Annotated[Path, typer.Option(file_okay=False, help="for results and report")] = Path("benchmarks"),
-) -> None:
-    """Measure the speed of sparse training on this machine, beside dense torch and other sparse kernels."""
-    prepare(threads)
-    from sparsekit.analysis.costs.benchmark import SUITES, Options, load, measure, render, save
-    from sparsekit.utils.files import write_text
-
-    folder = folder / "quick" if quick else folder  # fast numbers must not replace careful ones
-    sparsities = tuple(sparsity) if sparsity else None
-    options = Options(threads=threads, sparsities=sparsities, only=only, quick=quick)
-    files = {name: folder / "results" / f"{name}.jsonl" for name in SUITES}
-    for file in filter(Path.exists, files.values()):
-        load(file)  # we want to know of a damaged one before hours of measuring
-    for name in suites or SUITES:
-        save(files[name], name, list(map(print_row, measure(name, options))))
-    report = render({name: load(file) for name, file in files.items() if file.exists()})
-    write_text(folder / "REPORT.md", report)
-    typer.echo(f"wrote {folder / 'REPORT.md'}")
-
-
+app.command(epilog="Example: [bold]sparsekit bench layers --quick[/bold]")(bench)
 app.command(epilog="Example: [bold]sparsekit claims --only 5 --only 12[/bold]")(claims)
+app.add_typer(course, name="course")
 
 
 def main() -> None:

@@ -14,8 +14,9 @@ from sparsekit.rules.switched import Switched
 from sparsekit.train.checkpoint import load_checkpoint
 from sparsekit.train.history import write_rows
 from sparsekit.utils.checks import check_integer, must_be
-from sparsekit.utils.files import alone, write_bytes
+from sparsekit.utils.files import write_bytes
 from sparsekit.utils.settings import to_plain
+from sparsekit.utils.turns import alone
 
 # Fields that may differ in the settings, as long as they do the same in all steps before the fork. A recipe is a name.
 BY_STEP = {"recipe", "epochs", "rule", "learning_rate", "tricks"}

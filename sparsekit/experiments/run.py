@@ -1,7 +1,7 @@
 """`run` carries out an experiment once. Finished work is read, and interrupted work continues bit for bit."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -16,7 +16,7 @@ from sparsekit import datasets
 from sparsekit.evaluation.measuring import Evaluation, evaluate
 from sparsekit.experiments.draws import drawing
 from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
-from sparsekit.experiments.feed import batches_of, check_fits, endless_batches, total_steps
+from sparsekit.experiments.feed import batches_of, check_fits, check_steps, endless_batches, total_steps
 from sparsekit.experiments.initial_state import load_initial_state
 from sparsekit.experiments.record import kept_state, num_records, read_experiment, read_record, write_experiment
 from sparsekit.layers import topology_of
@@ -26,10 +26,10 @@ from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore
 from sparsekit.train.history import History, Row, append_rows, code_version, rows_of_epoch, rows_of_step, write_rows
 from sparsekit.train.loop import StepStats, training
 from sparsekit.tricks.base import Trick, TrickContext, begin, resume
-from sparsekit.utils.checks import check_integer
-from sparsekit.utils.files import alone, check_name, write_text
+from sparsekit.utils.files import check_name, write_text
 from sparsekit.utils.seeds import generator, seeded_rng
 from sparsekit.utils.settings import to_plain
+from sparsekit.utils.turns import alone
 
 EVALUATION_BATCH = 1000
 
@@ -49,8 +49,9 @@ def run(
 
     The folder holds `experiment.json`, `metrics.jsonl`, `journal`, `checkpoint.pt` and `code.txt`. If the run is there
     and finished, it is read and returned. If it was interrupted, at whatever step, it continues from its last
-    checkpoint and ends bit for bit as if it had never stopped. Another process of this machine may train the same run,
-    for example from a second notebook. Then this process waits, and continues with what the other has left.
+    checkpoint and ends bit for bit as if it had never stopped. Another process may train the same run, for example from
+    a second notebook, or on another machine that shares the file system. Then this process waits, and continues with
+    what the other has left.
 
     Args:
         experiment: what to do.
@@ -69,16 +70,18 @@ def run(
         FloatingPointError: if the loss is not finite. The last checkpoint stays.
         CheckpointError: if the folder's checkpoint is damaged or its record lags behind. Nothing is touched.
         OSError: if there is no space, which the message says. The last checkpoint stays, and another call continues.
+        LostClaimError: if this process was stopped for minutes, and another has taken the run over. It writes nothing.
     """
     if not isinstance(experiment, Experiment):
         raise TypeError(f"run takes an Experiment, got {type(experiment).__name__}. Call recipes.digits_mlp()")
     check_steps(checkpoint_steps=checkpoint_steps, until=until)
     run_folder = Path(folder) / experiment.folder_name
-    with having_turn(run_folder, tell=progress):
+    with having_turn(run_folder, tell=progress) as may_write:
         with seeded_rng(generator(experiment.seed, "before training")):
             data = datasets.load(experiment.data, root=root, **experiment.data_settings)
             work = Work.begin(experiment, run_folder, root, until, data)
         work.keeps_states = keep_states
+        work.may_write = may_write
         work.train_on(progress, checkpoint_seconds, checkpoint_steps)
         return work.history()
 
@@ -107,15 +110,8 @@ def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Modu
     return model.eval()
 
 
-def check_steps(**steps: int | None) -> None:
-    """Raise TypeError or ValueError unless numbers of steps are integers of at least 1, or None."""
-    for name, count in steps.items():
-        if count is not None and check_integer(name, count) < 1:
-            raise ValueError(f"{name} must be at least 1 or None, got {count}. Leave it out")
-
-
-def having_turn(folder: Path, *, tell: bool) -> AbstractContextManager[None]:
-    """Be the only one that trains a run, and perhaps tell the user if we wait for another process."""
+def having_turn(folder: Path, *, tell: bool) -> AbstractContextManager[Callable[[], None]]:
+    """Be the only one that trains a run, and perhaps tell the user if we wait for another process (see `alone`)."""
     message = f"{folder.name}: another process trains it, so we wait until it is done"
     return alone(folder, partial(tqdm.write, message) if tell else lambda: None)
 
@@ -138,6 +134,7 @@ class Work:
     saved_rows: list[Row] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
     keeps_states: bool = False
+    may_write: Callable[[], None] = lambda: None
 
     @classmethod
     def begin(
@@ -275,6 +272,7 @@ class Work:
 
     def save(self) -> None:
         """Write rows and checkpoint, from which the run continues."""
+        self.may_write()
         append_rows(self.folder / "metrics.jsonl", self.rows)
         self.saved_rows += self.rows
         self.rows.clear()

@@ -52,6 +52,22 @@ def sample_positions(
     return torch.from_numpy(loops.distinct_outside(positions.numpy(), rows.numpy(), taken.indices.numpy()))
 
 
+def draw_in_turn(
+    inputs: Float[Tensor, "groups f"], outputs: Float[Tensor, " o"], num_draws: int, generator: torch.Generator
+) -> Int64[Tensor, " m"]:
+    """Return the position of each draw in turn, with repetitions, so that any first part is a smaller sample.
+
+    The arguments are those of `sample_positions`.
+
+    Example:
+        >>> draws = torch.Generator().manual_seed(0)
+        >>> draw_in_turn(torch.tensor([[0.0, 1.0]]), torch.tensor([1.0]), 3, draws).tolist()
+        [1, 1, 1]
+    """
+    _, positions = _draw(inputs, outputs, num_draws, generator)
+    return positions[torch.randperm(num_draws, generator=generator, device=generator.device).to(positions.device)]
+
+
 def _draw(inputs: Tensor, outputs: Tensor, num_draws: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return the output of each draw, in increasing order, and its position."""
     inputs_QF, outputs_O = _usable(inputs), _usable(outputs)

@@ -7,17 +7,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgba
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from sparsekit.analysis.dynamics.score_collapse import check_table, critical_compression
-from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, legend_beside, percent, plain
-from sparsekit.plots.colours import BASELINE, DASHED, VERMILLION, numbered, styles_on
+from sparsekit.plots.canvas import HEAT, LABEL_SIZE, axes_for, finish, percent, plain, titled
+from sparsekit.plots.colours import BASELINE, DASHED, INK, PAPER, nested, numbered, styles_on
+from sparsekit.plots.naming import name_lines
+from sparsekit.plots.palette import LIGHT
 
 NONE = 0.5  # a logarithmic axis shows a layer without connections here, below 1, the fewest it can have
+PALEST = 0.12  # tone of the sparsest layer, which is not white as one without connections is
 COMPRESSION = "compression (1 / density)"
 
 
@@ -46,14 +48,14 @@ def plot_layer_collapse(table: pd.DataFrame, ax: Axes | None = None, *, score: s
     finish(ax, x=COMPRESSION, y="connections in the layer", title=_collapse_title(rows, score), grid="x")
     _compression_axis(ax.xaxis, rows)
     _count_axis(ax, int(max(rows["kept"])))
-    legend_beside(ax, title="layer")
+    name_lines(ax, title="layer")
     return ax
 
 
 def plot_collapse_map(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw for every score and compression how dense each layer still is, as a strip per layer, from input to output.
 
-    Bright is dense and dark is sparse, on a logarithmic scale. A layer without any connection is orange and crossed.
+    Dark is dense and pale is sparse, on a logarithmic scale. A layer without any connection is white and crossed.
 
     Args:
         table: from `analysis.collapse_table`.
@@ -69,13 +71,12 @@ def plot_collapse_map(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     strips = _strips(table, scores, layers, densities)
     ax.imshow(_colours(strips), interpolation="nearest", aspect="auto")
     rows, columns = np.nonzero(strips == 0)
-    ax.scatter(columns, rows, s=9, marker="x", color="white", linewidths=0.8)  # for readers who do not see the colour
+    ax.scatter(columns, rows, s=9, marker="x", color=INK, linewidths=0.8)
     finish(ax, x=COMPRESSION, y="", grid="")
-    title = "connections / positions of each layer, the first layer on top (crosses: none)"
-    ax.set_title(title, fontsize=TICK_SIZE, loc="left")
-    step = len(layers) + 1  # a white strip between two scores
+    titled(ax, "connections / positions of each layer, the first layer on top (crosses: none)")
+    step = len(layers) + 1  # an empty strip between two scores
     ax.set_yticks([number * step + (len(layers) - 1) / 2 for number in range(len(scores))], map(plain, scores))
-    ax.set_ylabel("score", fontsize=TICK_SIZE + 1)
+    ax.set_ylabel("score", fontsize=LABEL_SIZE, color=LIGHT["soft"])
     ax.set_xticks(_some(range(len(densities))), [_times(1 / density) for density in _some(densities)])
     ax.tick_params(length=0)
     ax.spines[["left", "bottom"]].set_visible(False)
@@ -94,8 +95,9 @@ def plot_useful(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """
     check_table(table)
     ax = axes_for(ax, width=7.2, height=3.8)
-    styles = styles_on(ax, _scores_of(table))
-    for score in _scores_of(table):
+    looks = styles_on(ax, _scores_of(table))
+    styles = {score: looks[score] for score in _scores_of(table)}
+    for rank, score in enumerate(styles):
         sums = table.loc[table["score"] == score].groupby("density")[["kept", "effective"]].agg("sum")
         share = sums["effective"] / np.maximum(1, sums["kept"])
         style = styles[score]
@@ -106,13 +108,12 @@ def plot_useful(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
             marker=style.marker,
             linestyle=style.dashes,
             label=plain(score),
-            markersize=6,
-            alpha=0.9,
+            **nested(rank, len(styles)),
         )
     finish(ax, x=COMPRESSION, y="connections on a path", grid="both")
     _compression_axis(ax.xaxis, table)
     percent(ax.yaxis)
-    legend_beside(ax)
+    name_lines(ax)
     return ax
 
 
@@ -123,7 +124,7 @@ def _layer_line(ax: Axes, layer: str, line: pd.DataFrame, number: int) -> None:
     ax.plot(x, count, color=colour, marker=marker, markersize=6, linestyle=style.dashes, label=plain(layer))
     is_less = line["effective"] < line["kept"]
     hollow = effective[is_less]
-    ax.plot(x[is_less], hollow, color=colour, marker=marker, markersize=6, linestyle="", markerfacecolor="white")
+    ax.plot(x[is_less], hollow, color=colour, marker=marker, markersize=6, linestyle="", markerfacecolor=LIGHT["paper"])
 
 
 def _collapse_title(rows: pd.DataFrame, score: str) -> str:
@@ -143,12 +144,12 @@ def _strips(table: pd.DataFrame, scores: list[str], layers: list[str], densities
 
 
 def _colours(densities: np.ndarray) -> np.ndarray:
-    """Return colours from the lowest density that occurs to 1 on a logarithmic scale. NaN is white."""
+    """Return colours from the lowest density that occurs to 1 on a logarithmic scale. NaN is transparent."""
     lowest = np.min(densities, initial=1.0, where=densities > 0)
-    bright = 1 - np.log(np.fmax(densities, lowest)) / min(np.log(lowest), -1e-9)
-    image = colormaps["cividis"](bright)[..., :3]
-    image[densities == 0] = to_rgb(VERMILLION)
-    image[np.isnan(densities)] = 1.0
+    dark = 1 - np.log(np.fmax(densities, lowest)) / min(np.log(lowest), -1e-9)
+    image = HEAT(PALEST + (1 - PALEST) * dark)
+    image[densities == 0] = to_rgba(PAPER)
+    image[np.isnan(densities)] = 0.0
     return image
 
 

@@ -4,7 +4,7 @@ Thirty methods cannot have thirty colours that everybody tells apart. So each fa
 palette safe for colour-blind readers, and within a family marker and dashes differ, so that no two methods share all
 three. Scores before training, which are compared with each other, have a colour each. A new method needs no line here.
 It gets a style from its name, or with the colour that it was registered with, and within one figure it looks like none
-of the others. The mask colours are those of the widgets.
+of the others. All colours are those of `palette.LIGHT`, which dark pages exchange for `palette.DARK`.
 """
 
 import hashlib
@@ -12,24 +12,26 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import TypedDict
 from weakref import WeakKeyDictionary
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sparsekit.plots.palette import LIGHT
 from sparsekit.utils.registry import facts_of
 
-# Okabe and Ito (2008), Color Universal Design: the palette without its yellow, which is too pale for lines on white.
-BLACK, ORANGE, SKY, GREEN = "#000000", "#e69f00", "#56b4e9", "#009e73"
-BLUE, VERMILLION, PURPLE = "#0072b2", "#d55e00", "#cc79a7"
-GREY = "#666666"  # a lighter grey looks like the green or the purple to readers without green cones
-PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
+INK, GREY, BLUE, VERMILLION = (LIGHT[name] for name in ("ink", "static", "gse", "rigl"))
+ORANGE, GREEN, PURPLE, NAVY = (LIGHT[name] for name in ("set", "pruning", "tickets", "drawn"))
+PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, NAVY, INK, GREY)
+# Layers and tickets are no methods. A grey would look like the third to readers without green cones.
+NUMBERED = (LIGHT["plus"], LIGHT["minus"], LIGHT["third"], PURPLE, INK, ORANGE, NAVY)
 
-PAPER = "#f4f1ea"  # a position without a connection
-INK = "#12355b"  # a connection
-GROWN = GREEN  # a connection that a rewiring grew
-DROPPED = VERMILLION  # a connection that a rewiring dropped
-BASELINE = "#555555"  # what chance or theory says, beside what was measured
+PAPER = LIGHT["surface"]  # a position without a connection
+GROWN = INK  # a connection that a rewiring grew, beside pale ones that stayed
+KEPT = LIGHT["kept"]  # a connection that stayed, where others have changed
+DROPPED = LIGHT["soft"]  # a connection that a rewiring dropped, drawn hollow where there is room
+BASELINE = LIGHT["soft"]  # what chance or theory says, beside what was measured
 
 SOLID, DASHED, DOTTED, DASH_DOT = "-", "--", ":", "-."
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
@@ -45,12 +47,12 @@ class Style:
 
 
 STYLES: dict[str, Style] = {
-    "dense": Style(colour=BLACK, marker="s"),
-    "narrow-dense": Style(colour=BLACK, marker="D", dashes=DASHED),
+    "dense": Style(colour=INK, marker="s"),
+    "narrow-dense": Style(colour=INK, marker="D", dashes=DASHED),
     "static": Style(colour=GREY, marker="s"),
     "random": Style(colour=GREY, marker="v", dashes=DOTTED),
     "uniform": Style(colour=GREY, marker="X", dashes=DASH_DOT),
-    "er": Style(colour=SKY, marker="D"),
+    "er": Style(colour=NAVY, marker="D"),
     "erk": Style(colour=PURPLE, marker="P", dashes=DASH_DOT),
     "set": Style(colour=ORANGE, marker="^"),
     "mest": Style(colour=ORANGE, marker="v", dashes=DASHED),
@@ -75,13 +77,13 @@ STYLES: dict[str, Style] = {
     "str": Style(colour=GREEN, marker="D", dashes=DOTTED),
     "sr-ste": Style(colour=GREEN, marker="v", dashes=DASH_DOT),
     # Scores before training are compared with each other, so each has a colour of its own, random's and seven more.
-    "magnitude": Style(colour=BLACK, marker="D", dashes=DOTTED),
+    "magnitude": Style(colour=INK, marker="D", dashes=DOTTED),
     "snip": Style(colour=VERMILLION, marker="s"),
     "iterative-snip": Style(colour=ORANGE, marker="P", dashes=DASHED),
     "force": Style(colour=PURPLE, marker="^", dashes=DOTTED),
     "grasp": Style(colour=GREEN, marker="P", dashes=DASH_DOT),
     "synflow": Style(colour=BLUE, marker="P"),
-    "taylor": Style(colour=SKY, marker="o", dashes=DASHED),
+    "taylor": Style(colour=NAVY, marker="o", dashes=DASHED),
     "lottery-tickets": Style(colour=PURPLE, marker="*"),
     "sup-tickets": Style(colour=PURPLE, marker="P", dashes=DASHED),
     "tost": Style(colour=PURPLE, marker="X", dashes=DOTTED),
@@ -119,7 +121,7 @@ def styles_of(methods: Iterable[str], before: Mapping[str, Style] = MappingProxy
     methods = list(methods)
     styles = {_spelled(name): style for name, style in before.items()}
     names = sorted({_spelled(method) for method in methods} - set(styles))
-    styles |= {name: STYLES[name] if name else numbered(0) for name in names if name in STYLES or not name}
+    styles |= {name: STYLES[name] if name else Style(colour=INK) for name in names if name in STYLES or not name}
     for name in names:
         if name not in styles:
             styles[name] = _new_style(name, list(styles.values()))
@@ -134,10 +136,28 @@ def styles_on(ax: Axes, methods: Iterable[str]) -> dict[str, Style]:
     return _shown_in[figure]
 
 
+class Nested(TypedDict):
+    """How wide a line is, in matplotlib's words."""
+
+    linewidth: float
+    markersize: float
+
+
+def nested(rank: int, count: int) -> Nested:
+    """Return width and marker of the rank-th of several lines, the wider the earlier, so that none hides another.
+
+    Example:
+        >>> nested(0, 1), nested(0, 2)["linewidth"] > nested(1, 2)["linewidth"]
+        ({'linewidth': 1.6, 'markersize': 5.0}, True)
+    """
+    above = (count - 1 - rank) / max(1, count - 1)  # share of the others that are drawn over it
+    return {"linewidth": 1.6 + 1.2 * above, "markersize": 5.0 + 2.5 * above}
+
+
 def numbered(index: int) -> Style:
     """Return the style of the i-th of several equal things, as layers or tickets, counted from 0."""
-    dashes = (SOLID, DASHED, DOTTED, DASH_DOT)[index // len(PALETTE) % 4]
-    return Style(colour=PALETTE[index % len(PALETTE)], marker=MARKERS[index % len(MARKERS)], dashes=dashes)
+    dashes = (SOLID, DASHED, DOTTED, DASH_DOT)[index // len(NUMBERED) % 4]
+    return Style(colour=NUMBERED[index % len(NUMBERED)], marker=MARKERS[index % len(MARKERS)], dashes=dashes)
 
 
 _ALL = [

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.image import AxesImage
 
-from sparsekit.plots.canvas import TICK_SIZE, axes_for, colour_bar, finish, legend, log_ticks, percent, plain
-from sparsekit.plots.colours import BASELINE, DASHED, Style, styles_on
-
-PALE = "#f0f0f0"
+from sparsekit.plots.canvas import HEAT, TICK_SIZE, axes_for, colour_bar, finish, log_ticks, on_heat, percent, plain
+from sparsekit.plots.colours import BASELINE, DASHED, INK, Style, styles_on
+from sparsekit.plots.naming import name_lines
+from sparsekit.plots.palette import LIGHT
 
 
 def plot_comparison_matrix(
@@ -44,8 +44,8 @@ def plot_comparison_matrix(
     ax = axes_for(ax, width=3.6 + 0.85 * len(names), height=1.0 + 0.85 * len(names))
     others = np.ma.masked_array(values, np.eye(len(names), dtype=bool))
     highest = max(float(others.max()) if others.count() else 1.0, 2 * float(baselines.mean()), 1e-9)
-    ax.set_facecolor(PALE)
-    image = ax.imshow(others, cmap="cividis", vmin=0.0, vmax=min(1.0, highest))
+    ax.set_facecolor(LIGHT["line"])
+    image = ax.imshow(others, cmap=HEAT, vmin=0.0, vmax=min(1.0, highest))
     label = measure.replace("_", " ").replace("iou", "intersection over union")
     _mark_baseline(colour_bar(ax, image, label, shrink=0.85), float(baselines.mean()))
     _write_cells(ax, values, baselines, image)
@@ -85,13 +85,13 @@ def plot_effective_density(densities: pd.DataFrame, ax: Axes | None = None, *, b
     log_ticks(ax.xaxis)
     for axis in (ax.xaxis, ax.yaxis):
         percent(axis)
-    legend(ax)
+    name_lines(ax)
     return ax
 
 
 def _mark_baseline(bar: Colorbar, baseline: float) -> None:
-    bar.ax.axhline(baseline, color="white", linewidth=3.5)
-    bar.ax.axhline(baseline, color="black", linewidth=1.5)
+    bar.ax.axhline(baseline, color=LIGHT["surface"], linewidth=3.5)
+    bar.ax.axhline(baseline, color=INK, linewidth=1.5)
     bar.ax.annotate(
         f"random\n{baseline:.2g}",
         (0.0, baseline),
@@ -100,7 +100,8 @@ def _mark_baseline(bar: Colorbar, baseline: float) -> None:
         textcoords="offset points",
         ha="right",
         va="center",
-        fontsize=TICK_SIZE - 1,
+        fontsize=TICK_SIZE,
+        color=BASELINE,
     )
 
 
@@ -110,7 +111,6 @@ def _write_cells(ax: Axes, values: np.ndarray, baselines: np.ndarray, image: Axe
             ax.text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=TICK_SIZE, color=BASELINE)
             continue
         times = value / baselines[row, column] if baselines[row, column] else float("nan")
-        is_dark = float(np.asarray(image.norm(value))) < 0.5
         ax.text(
             column,
             row,
@@ -118,7 +118,7 @@ def _write_cells(ax: Axes, values: np.ndarray, baselines: np.ndarray, image: Axe
             ha="center",
             va="center",
             fontsize=TICK_SIZE,
-            color="white" if is_dark else "black",
+            color=on_heat(float(np.asarray(image.norm(value)))),
         )
 
 

@@ -9,13 +9,12 @@ from sparsekit.plots.canvas import (
     axes_for,
     finish,
     in_percent,
-    legend,
-    legend_beside,
     log_ticks,
     percent,
     plain,
 )
 from sparsekit.plots.colours import BASELINE, DASHED, numbered, styles_on
+from sparsekit.plots.naming import name_lines
 
 
 def plot_flops(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -96,7 +95,7 @@ def plot_step_times(times: pd.DataFrame, ax: Axes | None = None, *, even: float 
     finish(ax, x="sparsity (share of weights that are missing)", y="milliseconds per step, log scale", grid="both")
     _milliseconds(ax)
     percent(ax.xaxis)
-    legend_beside(ax)
+    name_lines(ax)
     return ax
 
 
@@ -121,5 +120,5 @@ def plot_update_times(seconds: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_xscale("log", base=2)
     _milliseconds(ax)
     ax.set_xticks(seconds.index, [f"{width:,}" for width in seconds.index])
-    legend(ax)
+    name_lines(ax)
     return ax

@@ -10,18 +10,20 @@ from matplotlib.axes import Axes
 from sparsekit.analysis.behaviour.calibration import calibration_error_of_table
 from sparsekit.analysis.structure.maps import MdsEmbedding, average_linkage
 from sparsekit.plots.canvas import (
+    HEAT,
     TICK_SIZE,
     axes_for,
     colour_bar,
     finish,
     in_percent,
-    legend,
-    legend_beside,
     note,
+    on_heat,
     percent,
     plain,
 )
-from sparsekit.plots.colours import BASELINE, BLUE, DASHED, GREY, INK, VERMILLION, numbered
+from sparsekit.plots.colours import BASELINE, DASHED, INK, numbered
+from sparsekit.plots.naming import legend, legend_beside
+from sparsekit.plots.palette import LIGHT
 
 # Names of neighbours go around their points, or they would lie on each other.
 CORNERS = (
@@ -56,10 +58,10 @@ def plot_matrix(
     """
     numbers, rows, columns = _named_matrix(values, names)
     ax = axes_for(ax, width=2.6 + CELL * len(columns), height=1.0 + CELL * 0.8 * len(rows))
-    image = ax.imshow(numbers, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+    image = ax.imshow(numbers, cmap=HEAT, vmin=low, vmax=high, aspect="auto")
     colour_bar(ax, image, measure)
     for (row, column), value in np.ndenumerate(numbers):
-        colour = "white" if float(np.asarray(image.norm(value))) < 0.5 else "black"
+        colour = on_heat(float(np.asarray(image.norm(value))))
         ax.text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=TICK_SIZE, color=colour)
     ax.set_xticks(range(len(columns)), map(plain, columns))
     ax.set_yticks(range(len(rows)), map(plain, rows))
@@ -103,7 +105,7 @@ def plot_map(
     _name_points(ax, names, found.points)
     if chosen is not None:
         x, y = found.points[chosen]
-        ax.scatter(x, y, s=220, facecolors="none", edgecolors=VERMILLION, linewidths=2, zorder=4)
+        ax.scatter(x, y, s=220, facecolors="none", edgecolors=INK, linewidths=2, zorder=4)
     reach = 1.3 * float(np.abs(found.points).max()) or 1.0
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     title = f"{space}: the map shows {in_percent(found.share)} of the spread"
@@ -162,9 +164,17 @@ def plot_reliability(table: pd.DataFrame, ax: Axes | None = None, *, title: str 
     shares = filled["count"] / max(1, filled["count"].max())
     for (_, row), share in zip(filled.iterrows(), shares, strict=True):
         bar = ax.bar(row["low"], row["accuracy"], width=row["high"] - row["low"], align="edge")
-        bar[0].set(facecolor=BLUE, alpha=0.25 + 0.75 * float(share), edgecolor="white")
+        bar[0].set(facecolor=INK, alpha=0.15 + 0.85 * float(share), edgecolor=LIGHT["paper"])
     ax.plot([0, 1], [0, 1], color=BASELINE, linestyle=DASHED, linewidth=1.4)
-    ax.plot(filled["confidence"], filled["accuracy"], "o", color=GREY, markersize=4, label="mean of a bin")
+    ax.plot(
+        filled["confidence"],
+        filled["accuracy"],
+        "o",
+        color=LIGHT["minus"],
+        markersize=5,
+        markeredgecolor=LIGHT["paper"],
+        label="mean of a bin",
+    )
     ax.set(xlim=(0, 1), ylim=(0, 1.02))
     gap = f"calibration error {calibration_error_of_table(table):.3f}" if len(filled) else ""
     finish(ax, x="confidence (largest probability)", y="accuracy", title=f"{title}: {gap}" if title else gap)
@@ -177,7 +187,9 @@ def plot_reliability(table: pd.DataFrame, ax: Axes | None = None, *, title: str 
 def _name_points(ax: Axes, names: Sequence[str], points: np.ndarray) -> None:
     for number, (name, point) in enumerate(zip(names, points, strict=True)):
         corner, side, edge = CORNERS[number % len(CORNERS)]
-        ax.annotate(plain(name), point, corner, textcoords="offset points", ha=side, va=edge, fontsize=TICK_SIZE)
+        ax.annotate(
+            plain(name), point, corner, textcoords="offset points", ha=side, va=edge, fontsize=TICK_SIZE, color=INK
+        )
 
 
 def _named_matrix(

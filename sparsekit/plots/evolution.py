@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from sparsekit.plots.canvas import axes_for, finish, legend_beside, percent, plain
-from sparsekit.plots.colours import BASELINE, BLACK, DASHED, Style, numbered, styles_on
+from sparsekit.plots.canvas import axes_for, finish, percent, plain
+from sparsekit.plots.colours import BASELINE, DASHED, INK, Style, numbered, styles_on
+from sparsekit.plots.naming import legend_beside, name_lines
 
 
 def plot_churn(churn: pd.DataFrame, ax: Axes | None = None, *, fractions: Sequence[float] | None = None) -> Axes:
@@ -72,6 +74,7 @@ def plot_ages(ages: Mapping[str, Tensor], ax: Axes | None = None, *, unit: str =
     values = [layer.cpu().numpy() for layer in ages.values()]
     ax.hist(values, bins=list(edges), weights=weights, stacked=True, color=colours, label=list(map(plain, ages)))
     finish(ax, x=f"age ({unit} since a connection was grown)", y="connections (share of all)")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     percent(ax.yaxis)
     legend_beside(ax, title="layer")
     return ax
@@ -119,7 +122,7 @@ def _layer_lines(ax: Axes, table: pd.DataFrame) -> None:
         ax.plot(
             table.index, table[name], color=style.colour, linestyle=style.dashes, linewidth=1.3, label=plain(str(name))
         )
-    ax.plot(table.index, table["network"], color=BLACK, linewidth=2.6, label="network")
+    ax.plot(table.index, table["network"], color=INK, linewidth=2.6, label="network")
 
 
 def _method_line(ax: Axes, method: str, table: pd.DataFrame, style: Style) -> None:
@@ -152,7 +155,8 @@ def _finish_shares(ax: Axes, table: pd.DataFrame, y: str) -> Axes:
     units = {"rewiring": "rewiring (number)", "step": "step (batches)"}
     index = str(table.index.name)
     finish(ax, x=units.get(index, index), y=y)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     percent(ax.yaxis)
     ax.set_ylim(bottom=0)
-    legend_beside(ax)
+    name_lines(ax)
     return ax

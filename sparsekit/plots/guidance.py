@@ -4,41 +4,52 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from sparsekit.analysis import Guidance
-from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, legend, log_ticks, percent, plain
-from sparsekit.plots.colours import BASELINE, BLUE, DASHED, GROWN, INK, PAPER, SKY, VERMILLION
+from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish, in_percent, log_ticks, percent, plain
+from sparsekit.plots.colours import BASELINE, DASHED, INK, PAPER
+from sparsekit.plots.naming import name_lines
+from sparsekit.plots.palette import LIGHT
+from sparsekit.topology import LayerTopology
 
-KINDS = {"connection": INK, "candidate": SKY, "missed": VERMILLION, "found": GROWN}
+TONES = {"candidate": LIGHT["faint"], "connection": LIGHT["soft"]}
+MANY = 2000  # marks, above which a drawing keeps them as an image
 
 
 def plot_guidance(found: Guidance, ax: Axes | None = None) -> Axes:
     """Draw one sampling of a layer with outputs as rows, inputs as columns, and the guiding probabilities beside them.
 
-    Connections are dark. Missing positions that were sampled are pale blue. Of those with the largest gradients the
-    sampled ones are green and the others red.
+    Connections are dark grey. Missing positions that were sampled are pale grey. Those with the largest gradients have
+    a dot if they were sampled, and a ring if they were missed.
 
     Args:
         found: from `analysis.guidance`.
         ax: where to draw, or None for a new figure.
     """
     ax = axes_for(ax, width=7.6, height=5.2)
-    ax.imshow(_kinds(found), interpolation="nearest", aspect="auto")
+    ax.imshow(_tones(found), interpolation="none", aspect="auto")
+    hits = found.best & found.candidates
+    _mark(ax, hits, INK)
+    _mark(ax, found.best - found.candidates, "none")
     finish(ax, x="input", y="output", grid="")
-    top, right = ax.inset_axes((0, 1.02, 1, 0.16)), ax.inset_axes((1.02, 0, 0.12, 1))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
+    boxes = ((0, 1.02, 1, 0.16), (1.02, 0, 0.12, 1))
+    top, right = (ax.inset_axes(box, facecolor="none") for box in boxes)
     inputs, outputs = found.inputs.cpu().numpy(), found.outputs.cpu().numpy()
-    top.fill_between(range(len(inputs)), inputs, step="mid", color=BLUE)
-    right.fill_betweenx(range(len(outputs)), outputs, step="mid", color=BLUE)
+    top.fill_between(range(len(inputs)), inputs, step="mid", color=BASELINE)
+    right.fill_betweenx(range(len(outputs)), outputs, step="mid", color=BASELINE)
     top.set(xlim=ax.get_xlim(), ylim=(0, None), xticks=[], yticks=[])
     right.set(ylim=ax.get_ylim(), xlim=(0, None), xticks=[], yticks=[])
     for side in (top, right):
         side.spines[["top", "right", "left", "bottom"]].set_visible(False)
-    top.set_ylabel("probability", fontsize=TICK_SIZE, rotation=0, ha="right", va="center")
-    swatches = [Patch(color=colour, label=f"{name}: {count:,}") for (name, count), colour in _legend(found)]
-    ax.legend(
-        handles=swatches, frameon=False, fontsize=TICK_SIZE, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.12)
-    )
+    top.set_ylabel("probability", fontsize=TICK_SIZE, color=BASELINE, rotation=0, ha="right", va="center")
+    handles = _legend(found, hits.count)
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12)}
+    ax.legend(handles=handles, frameon=False, fontsize=TICK_SIZE, labelcolor=INK, ncols=4, **place)
     return ax
 
 
@@ -56,7 +67,7 @@ def plot_sampled_ratio(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         raise ValueError(f"the table must have columns measured and expected, got none named {', '.join(missing)}")
     ax = axes_for(ax, height=3.6)
     ax.plot(table.index, table["expected"], color=BASELINE, linestyle=DASHED, label="formula")
-    ax.plot(table.index, table["measured"], color=BLUE, marker="s", linestyle="", markersize=7, label="measured")
+    ax.plot(table.index, table["measured"], color=INK, marker="s", linestyle="", markersize=7, label="measured")
     gap = float(abs(table["measured"].to_numpy() / table["expected"].to_numpy() - 1).max())
     title = f"measured and formula differ by {in_percent(gap)} at most"
     finish(ax, x="density", y="|S| / |A|, candidates per connection", title=title, grid="both")
@@ -64,7 +75,7 @@ def plot_sampled_ratio(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     log_ticks(ax.xaxis)
     percent(ax.xaxis)
     ax.set_ylim(0, None)
-    legend(ax)
+    name_lines(ax)
     return ax
 
 
@@ -88,7 +99,7 @@ def plot_recall(runs: pd.DataFrame, ax: Axes | None = None) -> Axes:
         accuracy["mean"],
         xerr=recall["sem"],
         yerr=accuracy["sem"],
-        color=BLUE,
+        color=INK,
         linestyle="",
         marker="o",
         capsize=3,
@@ -96,7 +107,7 @@ def plot_recall(runs: pd.DataFrame, ax: Axes | None = None) -> Axes:
     points = zip(recall["mean"].tolist(), accuracy["mean"].tolist(), recall.index, strict=True)
     for number, (x, y, method) in enumerate(sorted(points)):
         aside = (6, 7 if number % 2 else -13)  # neighbours write above and below, so that names stay apart
-        ax.annotate(plain(str(method)), (x, y), aside, textcoords="offset points", fontsize=TICK_SIZE)
+        ax.annotate(plain(str(method)), (x, y), aside, textcoords="offset points", fontsize=TICK_SIZE, color=INK)
     finish(ax, x="recall (share of RigL's choice among the candidates)", y="test accuracy (share correct)", grid="both")
     ax.margins(x=0.15, y=0.15)
     percent(ax.xaxis)
@@ -104,26 +115,28 @@ def plot_recall(runs: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _kinds(sampling: Guidance) -> np.ndarray:
-    layers = {
-        "candidate": sampling.candidates,
-        "missed": sampling.best - sampling.candidates,
-        "found": sampling.best & sampling.candidates,
-        "connection": sampling.topology,
-    }
+def _tones(sampling: Guidance) -> np.ndarray:
+    layers = {"candidate": sampling.candidates, "connection": sampling.topology}
     image = np.empty((sampling.topology.size, 3))
     image[:] = to_rgb(PAPER)
     for name, layer in layers.items():
-        image[layer.indices.cpu().numpy()] = to_rgb(KINDS[name])
+        image[layer.indices.cpu().numpy()] = to_rgb(TONES[name])
     return image.reshape(sampling.topology.num_outputs, -1, 3)
 
 
-def _legend(sampling: Guidance) -> list[tuple[tuple[str, int], str]]:
-    hits = (sampling.best & sampling.candidates).count
-    counts = (
-        ("connections", sampling.topology.count),
-        ("candidates", sampling.candidates.count),
-        ("largest gradients, missed", sampling.best.count - hits),
-        ("found", hits),
-    )
-    return list(zip(counts, KINDS.values(), strict=True))
+def _mark(ax: Axes, layer: LayerTopology, inside: str) -> None:
+    rows, columns = np.divmod(layer.indices.cpu().numpy(), layer.num_inputs)
+    marks = ax.scatter(columns, rows, s=11, facecolors=inside, edgecolors=INK, linewidths=0.9)
+    marks.set_rasterized(layer.count > MANY)
+
+
+def _legend(sampling: Guidance, hits: int) -> list[Patch | Line2D]:
+    ring = {"color": "none", "marker": "o", "markersize": 4.5, "markeredgecolor": INK}
+    return [
+        Patch(color=TONES["connection"], label=f"connections: {sampling.topology.count:,}"),
+        Patch(color=TONES["candidate"], label=f"candidates: {sampling.candidates.count:,}"),
+        Line2D(
+            [], [], **ring, markerfacecolor="none", label=f"largest gradients, missed: {sampling.best.count - hits:,}"
+        ),
+        Line2D([], [], **ring, markerfacecolor=INK, label=f"found: {hits:,}"),
+    ]

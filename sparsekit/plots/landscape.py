@@ -1,4 +1,4 @@
-"""These figures show the loss between networks and around them, and its curvature."""
+"""These figures show the loss between networks and around them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,32 +6,36 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize
-from matplotlib.figure import Figure
+from matplotlib.colors import Colormap, LogNorm, Normalize
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter
 from mpl_toolkits.mplot3d import Axes3D
 
 from sparsekit.analysis.landscape.planes import PlanePoint, Surface
 from sparsekit.plots.canvas import (
+    HEAT,
+    LABEL_SIZE,
     TICK_SIZE,
     NotebookAxes3D,
+    NotebookFigure,
     axes_for,
     colour_bar,
     finish,
     in_percent,
-    legend,
-    legend_beside,
     log_ticks,
     percent,
     plain,
 )
-from sparsekit.plots.colours import BASELINE, DASHED, VERMILLION, numbered
+from sparsekit.plots.colours import DASHED, INK, numbered
+from sparsekit.plots.naming import legend, name_lines
+from sparsekit.plots.palette import LIGHT
+from sparsekit.plots.vector import PIXELS
 
 Track = Float[np.ndarray, "n 2"]
 LEVELS = 14  # contour lines, as more cannot be distinguished at this size
 WIDE = 30.0  # times the least loss, from where a linear scale shows nothing but the heights
+CASING = [withStroke(linewidth=4.0, foreground=LIGHT["surface"])]  # so that ink is seen on dark hills, too
 AWAY = 0.01  # share of its distance beyond which a network does not lie on the plane
 
 
@@ -65,7 +69,7 @@ def plot_barriers(paths: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, 
     finish(ax, x="position on the path (0: first network, 1: second)", y=of, grid="both")
     if of == "accuracy":
         percent(ax.yaxis)
-    legend_beside(ax)
+    name_lines(ax)
     return ax
 
 
@@ -93,16 +97,16 @@ def plot_surface(
     ax = axes_for(ax, width=6.6, height=4.6)
     levels, norm = scale.levels, scale.norm
     areas = ax.contourf(surface.x, surface.y, values, cmap=_colours(of), extend="both", levels=levels, norm=norm)
-    ax.contour(surface.x, surface.y, values, colors="white", linewidths=0.5, levels=levels, norm=norm)
+    ax.contour(surface.x, surface.y, values, colors=LIGHT["surface"], linewidths=0.5, levels=levels, norm=norm)
     as_percent = FuncFormatter(lambda share, _: in_percent(share))
     colour_bar(ax, areas, of, format=as_percent if of == "accuracy" else scale.format)
     for number, (name, track) in enumerate((tracks or {}).items()):
         dashes = numbered(number * 8).dashes
-        ax.plot(*track.T, color="black", linestyle=dashes, linewidth=1.8, label=plain(name))
+        ax.plot(*track.T, color=INK, linestyle=dashes, linewidth=1.8, path_effects=CASING, label=plain(name))
     for number, (name, place) in enumerate(surface.points.items()):
         _mark(ax, number, name, place)
     if cut is not None:
-        ax.axhline(cut, color=VERMILLION, linestyle=DASHED, linewidth=1.6)
+        ax.axhline(cut, color=INK, linestyle=DASHED, linewidth=1.6, path_effects=CASING)
     ax.set(xlim=surface.x[[0, -1]], ylim=surface.y[[0, -1]])
     finish(ax, x="first direction", y="second direction", grid="")
     legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
@@ -134,7 +138,7 @@ def plot_surface_3d(
     values, scale = _values_of(surface, of), _scale_of(_values_of(surface, of), of)
     heights, ax = heights_of(surface, of), _axes_3d(ax)
     x, y = np.meshgrid(surface.x, surface.y)
-    colours = colormaps[_colours(of)](scale.norm(values))
+    colours = _colours(of)(scale.norm(values))
     ax.plot_surface(x, y, heights, facecolors=colours, rstride=1, cstride=1, shade=False, linewidth=0)
     _draw_tracks(ax, surface, heights, tracks or {})
     for number, (name, place) in enumerate(surface.points.items()):
@@ -143,11 +147,11 @@ def plot_surface_3d(
         ax.plot(*point, marker=style.marker, color=style.colour, markersize=8, zorder=10, label=plain(name))
     if cut is not None:
         row = np.abs(surface.y - cut).argmin()
-        ax.plot(surface.x, np.full(len(surface.x), surface.y[row]), heights[row], color=VERMILLION, zorder=9)
+        ax.plot(
+            surface.x, np.full(len(surface.x), surface.y[row]), heights[row], color=INK, zorder=9, path_effects=CASING
+        )
     ax.view_init(elev=35, azim=turn)
-    ax.set_xlabel("first direction", fontsize=TICK_SIZE)
-    ax.set_ylabel("second direction", fontsize=TICK_SIZE)
-    ax.set_zlabel(f"log10 of the {of}" if scale.is_log else of, fontsize=TICK_SIZE)
+    _name_axes_3d(ax, f"log10 of the {of}" if scale.is_log else of)
     legend(ax, loc="upper left")
     return ax
 
@@ -167,7 +171,7 @@ def plot_cut(surface: Surface, ax: Axes | None = None, *, of: str = "loss", y: f
     values, scale = _values_of(surface, of), _scale_of(_values_of(surface, of), of)
     ax = axes_for(ax, width=4.6, height=3.6)
     row = np.abs(surface.y - y).argmin()
-    ax.plot(surface.x, values[row], color=VERMILLION)
+    ax.plot(surface.x, values[row], color=INK)
     if scale.is_log:
         ax.set_yscale("log")
         log_ticks(ax.yaxis)
@@ -176,39 +180,6 @@ def plot_cut(surface: Surface, ax: Axes | None = None, *, of: str = "loss", y: f
     finish(ax, x="first direction", y=of, title=f"the cut at {surface.y[row]:.2f}", grid="both")
     if of == "accuracy":
         percent(ax.yaxis)
-    return ax
-
-
-def plot_spectrum(
-    spectra: pd.DataFrame | Mapping[str, pd.DataFrame], ax: Axes | None = None, *, points: int = 400
-) -> Axes:
-    """Draw the density of a Hessian's eigenvalues on a logarithmic axis, with a large bulk near 0 and a few far out.
-
-    Each point of the quadrature is drawn as a bell, as wide as 1 % of the range.
-
-    Args:
-        spectra: a table of `analysis.hessian_spectrum`, or several by name.
-        ax: where to draw, or None for a new figure.
-        points: of each line.
-    """
-    tables = {"": spectra} if isinstance(spectra, pd.DataFrame) else dict(spectra)
-    ax = axes_for(ax, width=6.8, height=3.6)
-    ends = np.concatenate([table["eigenvalue"].to_numpy() for table in tables.values()])
-    low, high = float(ends.min()), float(ends.max())
-    width = 0.01 * (high - low) or 1.0
-    x = np.linspace(low - 5 * width, high + 5 * width, points)
-    highest = 0.0
-    for number, (name, table) in enumerate(tables.items()):
-        distance = (x[:, None] - table["eigenvalue"].to_numpy()) / width
-        density = np.exp(-(distance**2) / 2) @ table["weight"].to_numpy() / (width * np.sqrt(2 * np.pi))
-        highest = max(highest, float(density.max()))
-        style = numbered(number)
-        ax.plot(x, density, color=style.colour, linestyle=style.dashes, label=plain(name) or None)
-    ax.axvline(0, color=BASELINE, linestyle=DASHED, linewidth=1.0)
-    ax.set_yscale("log")
-    ax.set_ylim(1e-6 / width, 3 * highest)  # below are only the bells' own tails
-    finish(ax, x="eigenvalue of the Hessian", y="density of eigenvalues", grid="both")
-    legend(ax)
     return ax
 
 
@@ -222,10 +193,18 @@ def heights_of(surface: Surface, of: str = "loss") -> Float[np.ndarray, "y x"]:
     return np.log10(values) if _scale_of(values, of).is_log else values
 
 
+def _name_axes_3d(ax: Axes3D, z: str) -> None:
+    for axis, name in ((ax.xaxis, "first direction"), (ax.yaxis, "second direction"), (ax.zaxis, z)):
+        axis.set_label_text(name, fontsize=LABEL_SIZE, color=LIGHT["soft"])
+        axis.set_tick_params(labelsize=TICK_SIZE, labelcolor=LIGHT["soft"])
+        axis.set_pane_color(LIGHT["paper"])  # type: ignore[attr-defined]
+        axis.line.set_color(LIGHT["faint"])  # type: ignore[attr-defined]
+
+
 def _draw_tracks(ax: Axes3D, surface: Surface, heights: np.ndarray, tracks: Mapping[str, Track]) -> None:
     for number, (name, track) in enumerate(tracks.items()):
         height, style = _height_at(surface, heights, track), numbered(number * 8)
-        ax.plot(*track.T, height, color="black", linestyle=style.dashes, zorder=8, label=plain(name))
+        ax.plot(*track.T, height, color=INK, linestyle=style.dashes, zorder=8, path_effects=CASING, label=plain(name))
 
 
 def _height_at(surface: Surface, heights: Float[np.ndarray, "y x"], points: Track) -> Float[np.ndarray, " n"]:
@@ -268,8 +247,8 @@ def _scale_of(values: np.ndarray, of: str) -> _Scale:
     return _Scale(low, high if high > low else low + 1.0, of == "loss" and low > 0 and WIDE * low < high)
 
 
-def _colours(of: str) -> str:
-    return "cividis_r" if of == "loss" else "cividis"  # what is good is bright
+def _colours(of: str) -> Colormap:
+    return HEAT if of == "loss" else HEAT.reversed()  # what is good is as pale as the page
 
 
 def _mark(ax: Axes, number: int, name: str, place: PlanePoint) -> None:
@@ -281,8 +260,8 @@ def _mark(ax: Axes, number: int, name: str, place: PlanePoint) -> None:
         style.marker,
         color=style.colour,
         markersize=10,
-        markerfacecolor="white" if is_off else style.colour,
-        markeredgecolor=style.colour if is_off else "white",
+        markerfacecolor=LIGHT["surface"] if is_off else style.colour,
+        markeredgecolor=style.colour if is_off else LIGHT["surface"],
         label=plain(f"{name} ({in_percent(place.share)} off)" if is_off else name),
         zorder=5,
     )
@@ -290,7 +269,11 @@ def _mark(ax: Axes, number: int, name: str, place: PlanePoint) -> None:
 
 def _axes_3d(ax: Axes | None) -> Axes3D:
     if ax is None:
-        ax = NotebookAxes3D(Figure(figsize=(6.4, 4.8), dpi=100), (0.0, 0.02, 0.92, 0.96))
+        ax = NotebookAxes3D(
+            NotebookFigure(figsize=(6.4, 4.8), dpi=PIXELS, facecolor=LIGHT["paper"]),
+            (0.0, 0.02, 0.92, 0.96),
+            facecolor="none",
+        )
         ax.figure.add_axes(ax)
         return ax
     if not isinstance(ax, Axes3D):

@@ -8,18 +8,18 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from sparsekit.analysis import layer_table, unit_fan_out
 from sparsekit.plots.canvas import (
+    HEAT,
     TICK_SIZE,
     axes_for,
     colour_bar,
     finish,
-    in_percent,
-    legend,
-    legend_beside,
     log_ticks,
     note,
     plain,
 )
-from sparsekit.plots.colours import BASELINE, BLUE, GREY, styles_on
+from sparsekit.plots.colours import BASELINE, INK, styles_on
+from sparsekit.plots.naming import legend, legend_beside
+from sparsekit.plots.palette import LIGHT
 from sparsekit.topology import LayerTopology, Topology, check_topology
 
 
@@ -80,7 +80,9 @@ def plot_fan_histogram(layer: LayerTopology, ax: Axes | None = None, *, side: st
     ax = axes_for(ax)
     unit = "output" if side == "fan_in" else "input"
     edges = _integer_edges(int(fan.min()), int(fan.max()))
-    ax.hist(fan, bins=list(edges), color=BLUE, alpha=0.85, label=f"this layer, {len(fan)} {unit}s")
+    ax.hist(
+        fan, bins=list(edges), color=LIGHT["faint"], edgecolor=LIGHT["paper"], label=f"this layer, {len(fan)} {unit}s"
+    )
     _expected_line(ax, layer, len(fan), edges)
     finish(ax, x=f"{side.replace('_', '-')} (connections per {unit})", y=f"units ({unit}s)")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -89,7 +91,13 @@ def plot_fan_histogram(layer: LayerTopology, ax: Axes | None = None, *, side: st
     return ax
 
 
-def plot_input_map(layer: LayerTopology, image: tuple[int, int] | tuple[int, int, int], ax: Axes | None = None) -> Axes:
+def plot_input_map(
+    layer: LayerTopology,
+    image: tuple[int, int] | tuple[int, int, int],
+    ax: Axes | None = None,
+    *,
+    high: float | None = None,
+) -> Axes:
     """Draw how many connections leave each pixel of the input image, which is the first layer's fan-out.
 
     Dynamic sparse training moves connections to where images differ, mostly their centre.
@@ -98,6 +106,7 @@ def plot_input_map(layer: LayerTopology, image: tuple[int, int] | tuple[int, int
         layer: the topology of the first, linear layer.
         image: height and width of the image, or channels, height and width (channels are summed).
         ax: where to draw, or None for a new figure.
+        high: the count that is darkest, so that maps can share one scale. None is the greatest.
 
     Raises:
         ValueError: if the image has another number of pixels than the layer has inputs.
@@ -108,8 +117,9 @@ def plot_input_map(layer: LayerTopology, image: tuple[int, int] | tuple[int, int
         raise ValueError(f"the image must have {layer.num_inputs} pixels like the layer's inputs, got {image}")
     counts = layer.fan_out().cpu().numpy().reshape(-1, *image[-2:]).sum(0)
     ax = axes_for(ax, width=4.8)
-    heatmap = ax.imshow(counts, cmap="viridis", vmin=0, interpolation="nearest")
-    bar = colour_bar(ax, heatmap, "connections per pixel", shrink=0.9)
+    heatmap = ax.imshow(counts, cmap=HEAT, vmin=0, vmax=high, interpolation="none")
+    is_clipped = high is not None and bool(counts.max() > high)
+    bar = colour_bar(ax, heatmap, "connections per pixel", shrink=0.9, clipped=is_clipped)
     bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
@@ -123,17 +133,17 @@ def _density_bars(ax: Axes, name: str, topology: Topology, colour: str, *, offse
     is_empty = table["count"] == 0
     heights = np.where(is_empty, table["size"], table["compression"])
     bars = ax.bar(centres, heights, width * 0.92, color=colour, label=plain(name) or None)
-    for bar, empty, density in zip(bars, is_empty, table["density"], strict=True):
-        bar.set(hatch="//", facecolor="white", edgecolor=colour) if empty else None
+    for bar, empty, compression in zip(bars, is_empty, table["compression"], strict=True):
+        bar.set(hatch="//", facecolor="none", edgecolor=colour) if empty else None
         if groups <= 2:
-            text = "empty" if empty else in_percent(density)
+            text = "empty" if empty else f"{compression:.3g}×"
             ax.annotate(
                 text,
                 (bar.get_x() + bar.get_width() / 2, bar.get_height()),
                 (0, 3),
                 textcoords="offset points",
                 ha="center",
-                fontsize=TICK_SIZE - 1,
+                fontsize=TICK_SIZE,
                 color=BASELINE,
             )
 
@@ -159,4 +169,4 @@ def _expected_line(ax: Axes, layer: LayerTopology, units: int, edges: np.ndarray
     shares = hypergeom.pmf(counts, layer.size, layer.count, layer.size // units)
     per_bar = shares.reshape(-1, round(edges[1] - edges[0])).sum(1)
     centres = (edges[1:] + edges[:-1]) / 2
-    ax.plot(centres, units * per_bar, color=GREY, marker=".", linestyle="--", label="random topology (expected)")
+    ax.plot(centres, units * per_bar, color=INK, marker=".", linestyle="--", label="random topology (expected)")

@@ -14,6 +14,7 @@ LIGHT: Mapping[str, str] = MappingProxyType(
         "surface": "#ffffff",  # masks, squares and buttons
         "ink": "#16191d",  # text, curves, what is chosen, and connections that a rewiring grew
         "soft": "#59616b",  # captions and axes, and connections that a rewiring dropped
+        "kept": "#8c8e8c",  # connections that a rewiring left, where it grew and dropped others
         "faint": "#c9c5ba",  # decoration only
         "line": "#e3e0d8",  # grids and tracks
         "plus": "#0b63b8",  # positive weights, and the first ticket
@@ -23,6 +24,9 @@ LIGHT: Mapping[str, str] = MappingProxyType(
         "set": "#c98a00",
         "rigl": "#a83a00",
         "gse": "#0b63b8",
+        "pruning": "#12a05f",  # methods that grow sparser in training
+        "tickets": "#8a1fe8",  # methods that collect tickets, and the fourth ticket
+        "drawn": "#0c3d63",  # layouts that are drawn by the sizes of layers
     }
 )
 DARK: Mapping[str, str] = MappingProxyType(
@@ -31,6 +35,7 @@ DARK: Mapping[str, str] = MappingProxyType(
         "surface": "#151a20",
         "ink": "#eef0f2",
         "soft": "#9aa5b1",
+        "kept": "#66717d",
         "faint": "#46505c",
         "line": "#272e37",
         "plus": "#5aaeff",
@@ -40,5 +45,8 @@ DARK: Mapping[str, str] = MappingProxyType(
         "set": "#f2cf63",
         "rigl": "#e9652e",
         "gse": "#5aaeff",
+        "pruning": "#35d68f",
+        "tickets": "#a35cf0",
+        "drawn": "#3a7fa8",
     }
 )

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
-from sparsekit.plots.canvas import LABEL_SIZE, TICK_SIZE, axes_for, finish, legend, percent, plain
-from sparsekit.plots.colours import BASELINE, BLUE, PAPER, VERMILLION
+from sparsekit.plots.canvas import LABEL_SIZE, TICK_SIZE, axes_for, finish, percent, plain
+from sparsekit.plots.colours import BASELINE, INK, PAPER
+from sparsekit.plots.naming import legend
+from sparsekit.plots.palette import LIGHT
 from sparsekit.schedules import Schedule
 
-LEFT_OUT = "#c8d4dc"  # a pale blue for a ticket that takes no part
+LEFT_OUT = LIGHT["line"]  # a ticket that takes no part
 
 
 def plot_cycles(
@@ -26,10 +28,10 @@ def plot_cycles(
     """
     ax = axes_for(ax, width=8.0, height=3.6)
     rows = table[(table["name"] == "test accuracy") & (table["step"] >= first)]
-    ax.plot(rows["step"] + 1, rows["value"], color=BLUE, label="test accuracy")
+    ax.plot(rows["step"] + 1, rows["value"], color=INK, label="test accuracy")
     at_end = {row.step + 1: row.value for row in rows.itertuples()}  # type: ignore[operator]
     measured = [end for end in ends if end in at_end]
-    ax.plot(measured, [at_end[end] for end in measured], "o", color=VERMILLION, markersize=8, label="a ticket is taken")
+    ax.plot(measured, [at_end[end] for end in measured], "o", color=INK, markersize=8, label="a ticket is taken")
     percent(ax.yaxis)
     finish(ax, x="step", y="test accuracy")
     rates = ax.twinx()
@@ -55,7 +57,7 @@ def plot_superposition(accuracies: Mapping[str, float], chosen: Sequence[int], a
     names = list(accuracies)
     for row, name in enumerate(names):
         part = name.partition("ticket ")[2]
-        colour = VERMILLION if not part else BLUE if int(part) in chosen else LEFT_OUT
+        colour = INK if not part else LIGHT["soft"] if int(part) in chosen else LEFT_OUT
         ax.barh(row, accuracies[name], color=colour, height=0.7)
         ax.text(accuracies[name], row, f" {accuracies[name]:.1%}", va="center", fontsize=TICK_SIZE)
     ax.set_yticks(range(len(names)), map(plain, names))
@@ -85,7 +87,7 @@ def plot_votes(votes: Sequence[int], survivors: Sequence[int], ax: Axes | None =
     ax = axes_for(ax, width=4.8, height=3.4)
     counts = range(1, len(votes))
     ax.bar(counts, votes[1:], color=PAPER, edgecolor=BASELINE, label="in the union")
-    ax.bar(counts, survivors[1:], color=VERMILLION, label="survive")
+    ax.bar(counts, survivors[1:], color=INK, label="survive")
     for count in counts:
         if votes[count]:
             share = survivors[count] / votes[count]

@@ -7,8 +7,9 @@ Runs come as one long table with a row per measured number. It has the columns o
 import pandas as pd
 from matplotlib.axes import Axes
 
-from sparsekit.plots.canvas import axes_for, finish, legend, log_ticks, percent, plain
-from sparsekit.plots.colours import Style, styles_on
+from sparsekit.plots.canvas import axes_for, finish, log_ticks, percent, plain
+from sparsekit.plots.colours import Nested, Style, nested, styles_on
+from sparsekit.plots.naming import name_lines
 
 SHARES = ("accuracy", "density")  # numbers with names that end so are written in per cent
 
@@ -40,13 +41,14 @@ def plot_curves(
     ax = axes_for(ax)
     groups = _groups(chosen, by)
     styles = styles_on(ax, groups)
-    for method, rows in groups.items():
-        _mean_line(ax, method, rows, styles[method], x=x, y="value")
+    for rank, (method, rows) in enumerate(groups.items()):
+        look = nested(rank, len(groups))
+        _mean_line(ax, method, rows, styles[method], look, x=x)
     units = {"step": "step (batches)", "epoch": "epoch (passes over the data)"}
     finish(ax, x=units.get(x, x), y=_with_unit(name))
     if name.endswith(SHARES):
         percent(ax.yaxis)
-    legend(ax)
+    name_lines(ax)
     return ax
 
 
@@ -68,15 +70,15 @@ def plot_accuracy_density(runs: pd.DataFrame, ax: Axes | None = None, *, by: str
     ax = axes_for(ax)
     groups = _groups(runs, by)
     styles = styles_on(ax, groups)
-    for method, rows in groups.items():
-        _error_bars(ax, method, rows, styles[method])
+    for rank, (method, rows) in enumerate(groups.items()):
+        _error_bars(ax, method, rows, styles[method], nested(rank, len(groups)))
     finish(ax, x="density (share of weights that exist), sparser to the right", y="accuracy (share correct)")
     ax.set_xscale("log")
     log_ticks(ax.xaxis)
     ax.invert_xaxis()
     for axis in (ax.xaxis, ax.yaxis):
         percent(axis)
-    legend(ax)
+    name_lines(ax)
     return ax
 
 
@@ -102,17 +104,17 @@ def _groups(runs: pd.DataFrame, by: str) -> dict[str, pd.DataFrame]:
     return {str(method): rows for method, rows in runs.groupby(by, sort=False)}
 
 
-def _mean_line(ax: Axes, method: str, rows: pd.DataFrame, style: Style, *, x: str, y: str) -> None:
+def _mean_line(ax: Axes, method: str, rows: pd.DataFrame, style: Style, look: Nested, *, x: str) -> None:
     runs = [column for column in ("method", "seed") if column in rows]
-    per_run = rows.groupby([*runs, x], dropna=False).agg({y: "mean"})
-    spread = per_run.groupby(level=x)[y].agg(["mean", "sem"]).fillna({"sem": 0.0})
+    per_run = rows.groupby([*runs, x], dropna=False).agg({"value": "mean"})
+    spread = per_run.groupby(level=x)["value"].agg(["mean", "sem"]).fillna({"sem": 0.0})
     ax.plot(
         spread.index,
         spread["mean"],
         color=style.colour,
         linestyle=style.dashes,
         marker=style.marker,
-        markersize=5,
+        **look,
         markevery=max(1, len(spread) // 8),  # a marker per point would hide the line
         label=_label(method, rows),
     )
@@ -120,7 +122,7 @@ def _mean_line(ax: Axes, method: str, rows: pd.DataFrame, style: Style, *, x: st
     ax.fill_between(spread.index, low, high, color=style.colour, alpha=0.18, linewidth=0)
 
 
-def _error_bars(ax: Axes, method: str, rows: pd.DataFrame, style: Style) -> None:
+def _error_bars(ax: Axes, method: str, rows: pd.DataFrame, style: Style, look: Nested) -> None:
     spread = rows.groupby("density")["accuracy"].agg(["mean", "sem"]).fillna({"sem": 0.0})
     ax.errorbar(
         spread.index,
@@ -129,7 +131,8 @@ def _error_bars(ax: Axes, method: str, rows: pd.DataFrame, style: Style) -> None
         color=style.colour,
         linestyle=style.dashes,
         marker=style.marker,
-        markersize=6,
+        **look,
+        elinewidth=1.2,
         capsize=3,
         label=_label(method, rows),
     )

@@ -6,8 +6,10 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 
-from sparsekit.plots.canvas import axes_for, finish, legend, plain
-from sparsekit.plots.colours import BASELINE, BLUE, DASHED, GREY, numbered
+from sparsekit.plots.canvas import axes_for, finish, plain
+from sparsekit.plots.colours import BASELINE, DASHED, INK, nested, numbered
+from sparsekit.plots.naming import name_lines
+from sparsekit.plots.palette import LIGHT
 from sparsekit.tricks import Soft
 
 FURTHEST = 4.0  # input up to which units are drawn, as they are straight beyond it
@@ -26,9 +28,16 @@ def plot_soft_units(units: Sequence[Soft], ax: Axes | None = None) -> Axes:
     for number, unit in enumerate(units):
         style = numbered(number)
         name = f"{unit.unit}, beta {unit.beta:g}: gap {unit.gap:.3f}"
-        ax.plot(x.numpy(), unit(x).numpy(), color=style.colour, linestyle=style.dashes, label=name)
+        ax.plot(
+            x.numpy(),
+            unit(x).numpy(),
+            color=style.colour,
+            linestyle=style.dashes,
+            label=name,
+            linewidth=nested(number, len(units))["linewidth"],
+        )
     finish(ax, x="input", y="output", grid="both")
-    legend(ax)
+    name_lines(ax)
     return ax
 
 
@@ -55,16 +64,17 @@ def plot_signals(tables: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, 
             marker=style.marker,
             linestyle=style.dashes,
             label=plain(name),
+            **nested(number, len(tables)),
         )
     ax.set_yscale("log")
     words = {"output_std": "spread of a layer's outputs", "gradient_norm": "norm of a layer's gradient"}
     finish(ax, x="layer", y=words.get(column, column), grid="both")
-    legend(ax)
+    name_lines(ax)
     return ax
 
 
 def plot_effects(effects: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw effects with their intervals, in points of accuracy. An interval that leaves out zero is blue.
+    """Draw effects with their intervals, in points of accuracy. An interval that leaves out zero is dark and round.
 
     Args:
         effects: from `analysis.factorial_effects`.
@@ -78,9 +88,10 @@ def plot_effects(effects: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = axes_for(ax, height=1.2 + 0.28 * len(effects))
     rows = 100 * effects[["effect", "low", "high"]].iloc[::-1]
     for row, (effect, low, high) in enumerate(rows.itertuples(index=False)):
-        colour = BLUE if low > 0 or high < 0 else GREY
+        is_clear = low > 0 or high < 0
+        colour, marker = (INK, "o") if is_clear else (LIGHT["soft"], "s")
         ax.plot([low, high], [row, row], color=colour)
-        ax.plot([effect], [row], color=colour, marker="o" if colour == BLUE else "s")
+        ax.plot([effect], [row], color=colour, marker=marker, markerfacecolor=colour if is_clear else LIGHT["paper"])
     ax.axvline(0, color=BASELINE, linestyle=DASHED, linewidth=1)
     ax.set_yticks(range(len(rows)), map(plain, map(str, rows.index)))
     return finish(ax, x="effect on test accuracy, points", y="trick or pair", grid="x")

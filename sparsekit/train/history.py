@@ -109,7 +109,7 @@ def read_rows(path: Path) -> list[Row]:
     """Read a metrics file. A last line cut off by a crash is left out.
 
     Raises:
-        ValueError: if a line is damaged.
+        ValueError: if a line is damaged, or the steps of a number do not increase.
     """
     if not path.exists():
         return []
@@ -120,7 +120,21 @@ def read_rows(path: Path) -> list[Row]:
             raise _damaged(f"line {number} of {path}")
     # One call of json for the whole file takes a fifth of the time of one call a line.
     values = json.loads(b"[" + b",".join(lines) + b"]")
-    return [Row(one["step"], one["epoch"], one["name"], one["value"]) for one in values]
+    rows = [Row(one["step"], one["epoch"], one["name"], one["value"]) for one in values]
+    _check_increasing(rows, path)
+    return rows
+
+
+def _check_increasing(rows: Iterable[Row], path: Path) -> None:
+    """Check that each number was measured once a step, as two processes that write into one run would not."""
+    last: dict[str, int] = {}
+    for number, row in enumerate(rows, start=1):
+        if row.step <= last.get(row.name, -1):
+            raise ValueError(
+                f"the steps of {row.name} must increase, got {row.step} after {last[row.name]} in line {number} of "
+                f"{path}. Two processes may have written into this run. Delete its folder to train it again"
+            )
+        last[row.name] = row.step
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

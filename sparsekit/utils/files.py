@@ -1,13 +1,10 @@
-"""Files that are never half-written and never read damaged, and folders that one process at a time writes to."""
+"""Files that are never half-written and never read damaged."""
 
 import errno
-import hashlib
 import io
 import json
 import os
 import re
-import stat
-import tempfile
 import threading
 import zipfile
 import zlib
@@ -17,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 # The disk is full, or a user's share of it, or a file is larger than a limit (`ulimit -f`).
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -191,58 +187,3 @@ def cache_folder() -> Path:
     except RuntimeError as error:  # a user without a name, as in some containers
         raise OSError("a cache must have a folder, got no home. Set XDG_CACHE_HOME to a folder of yours") from error
     return home / "sparsekit"
-
-
-@contextmanager
-def alone(folder: Path, waiting: Callable[[], Any] = lambda: None) -> Iterator[None]:
-    """Be the only one on this machine that works with a folder, which need not exist, for as long as a `with` lasts.
-
-    Others wait for their turn. A process that dies gives its turn away.
-
-    Args:
-        folder: where you will write. Nothing is put there by this.
-        waiting: called once if somebody else works with it.
-
-    Raises:
-        OSError: if there is no folder of this user's own to keep the locks in.
-    """
-    lock = FileLock(_lock_folder() / hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:24])
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        waiting()
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _lock_folder() -> Path:
-    """Return a folder that is this user's own, since we would write to, or wait for, what others put there."""
-    user = os.getuid() if hasattr(os, "getuid") else "own"  # not by name, which a container's user may lack
-    first = Path(tempfile.gettempdir()) / f"sparsekit-locks-{user}"
-    if not (fault := _fault_of(first)):
-        return first
-    second = cache_folder() / "locks"  # not the first choice, because homes on a network may know no locks
-    if not (other := _fault_of(second)):
-        return second
-    raise OSError(
-        f"a folder for locks must belong to this user, got neither {first} ({fault}) nor {second} ({other}). Set "
-        "TMPDIR or XDG_CACHE_HOME to a folder of yours"
-    )
-
-
-def _fault_of(folder: Path) -> str:
-    """Return what is wrong with a folder, nothing if it is this user's own or just made. A link to one is not one."""
-    try:
-        if not os.path.lexists(folder):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = folder.lstat()
-    except OSError as error:
-        return error.strerror or str(error)
-    if not stat.S_ISDIR(about.st_mode):
-        return "no folder"
-    if hasattr(os, "getuid") and about.st_uid != os.getuid():
-        return "of another user"
-    return "" if os.access(folder, os.W_OK | os.X_OK) else "not to be written to"

@@ -1,13 +1,15 @@
-"""The widgets draw masks on a light ground, and lines that colour-blind readers can tell apart.
+"""Static images of the widgets have the light colours of the figures, and lines that colour-blind readers tell apart.
 
-Masks keep their light ground in dark themes too, because two tones of one contrast look the same to every reader. Text
-and borders take JupyterLab's own colours (see `static/style.css`).
+In the browser masks follow the theme, by the same names in `static/style.css`.
 """
 
-PAPER = "#f4f1ea"  # a position without a connection
-INK = "#12355b"  # a connection, whose contrast with the paper is 11:1
-BORN = "#009e73"  # a connection that this rewiring grew (Okabe-Ito bluish green)
-DROPPED = "#d55e00"  # a connection that this rewiring dropped (Okabe-Ito vermillion)
+from sparsekit.plots.palette import LIGHT
+
+PAPER = LIGHT["surface"]  # a position without a connection
+INK = LIGHT["ink"]  # a connection
+KEPT = LIGHT["kept"]  # a connection that this rewiring left, where it grew and dropped others
+BORN = LIGHT["ink"]  # a connection that this rewiring grew
+DROPPED = LIGHT["soft"]  # a connection that this rewiring dropped
 
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES = ((), (6, 3), (2, 2), (8, 3, 2, 3), (10, 4), (1, 3))
@@ -18,8 +20,8 @@ def rgb(colour: str) -> tuple[int, int, int]:
     """Return red, green and blue (0 to 255) of a `#rrggbb` colour.
 
     Example:
-        >>> rgb("#12355b")
-        (18, 53, 91)
+        >>> rgb("#16191d")
+        (22, 25, 29)
     """
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 

@@ -27,7 +27,8 @@ class Field:
         low, high, step: ends and grid of a range or number. `high` is also the length of a progress bar.
         options: `(value, text)` pairs of a choice or radio.
         format: how a range writes its value, which is percent (0-100), share (0-1), steps, number, or halvings (the
-            sparsity after so many). A text is `code` or `quiet`, and a quiet one is not spoken when it changes.
+            sparsity after so many). A text is `code`, `title` or `quiet`. Only a
+            code is spoken when it changes.
         optional: may a number be left empty (None)?
         depth: indentation of a setting that belongs to the one above.
         help, error: the line beside it. An error replaces the help and is announced.

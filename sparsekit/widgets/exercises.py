@@ -1,32 +1,27 @@
 """Predict before you look, and check your answer. Both work in a notebook that nobody has filled in yet."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import ipywidgets
-import numpy as np
-from jaxtyping import Float
-from torch import Tensor
+import traitlets as t
 
+from sparsekit.experiments.course import progress
+from sparsekit.experiments.course.exercise import OPEN, Cases, Exercise, Mistake, Verdict
+from sparsekit.experiments.course.tasks import exercise
 from sparsekit.widgets import rendering
-from sparsekit.widgets.base import StaticPreview
-from sparsekit.widgets.controls import Controls, Field
+from sparsekit.widgets.base import FrontEndWidget, load_script
+from sparsekit.widgets.cards import LINE_LENGTH, Card, show
 from sparsekit.widgets.rendering import StaticImage
 
-MAX_LENGTH = 80  # characters of a value in a message
-MAX_NUMBERS = 8  # of an array that we write out
-UNANSWERED = "You have not answered yet."
 
-
-class Predict(StaticPreview):
-    """Ask a question with options, and open the answer only after a choice.
+class Predict(FrontEndWidget):
+    """Ask a question with options. The reader's first choice stays, and the answer opens only after it.
 
     Args:
         question: what to think about.
         options: the possible answers, all different.
-        answer: index of the right one, from 0.
+        answer: index of the right one, from 0. None leaves it open until `measured` says it.
         because: why, for the reader who has chosen.
 
     Raises:
@@ -39,29 +34,73 @@ class Predict(StaticPreview):
         'Not quite, it is “4”. Two and two make four.'
     """
 
-    def __init__(self, question: str, options: Sequence[str], answer: int, because: str):
+    _esm = load_script("shared", "predict")
+    question = t.Unicode().tag(sync=True)
+    options = t.List(t.Unicode()).tag(sync=True)
+    first = t.Int(-1).tag(sync=True)
+    right = t.Int(-1).tag(sync=True)  # unknown to the page until the reader has chosen
+    reveal = t.Unicode().tag(sync=True)
+
+    def __init__(self, question: str, options: Sequence[str], answer: int | None = None, because: str = ""):
         if len(options) < 2 or len(set(options)) < len(options):
             raise ValueError(
                 f"a prediction needs two or more different options, got {list(options)}. Add or change some"
             )
-        if not 0 <= answer < len(options):
-            raise ValueError(f"answer must lie in [0, {len(options) - 1}], got {answer}. Give the index of an option")
-        self.question, self.options, self.answer, self.because = question, list(options), answer, because
-        fields = [
-            Field(name="choice", kind="radio", label=question, options=tuple((text, text) for text in options)),
-            Field(name="reveal", kind="text"),
-        ]
-        self.view = Controls(fields, {"choice": None, "reveal": ""}, title="Predict", flow="column")
-        self.view.observe(self._on_choice, "values")
+        self._check_option("answer", answer, len(options))
+        self.answer, self.because = answer, because
+        self._kept: int | None = None  # the first choice
+        super().__init__(question=question, options=list(options))
+        self.observe(self._on_choice, "first")
+
+    @staticmethod
+    def _check_option(name: str, option: int | None, count: int) -> None:
+        if option is not None and not 0 <= option < count:
+            raise ValueError(f"{name} must lie in [0, {count - 1}], got {option}. Give the index of an option")
 
     def choose(self, option: str) -> None:
-        """Choose from code, as you would in the notebook."""
-        self.view.set(choice=option)
+        """Choose from code, as you would in the notebook. Only the first choice counts.
+
+        Raises:
+            ValueError: if there is no such option.
+        """
+        if option not in self.options:
+            raise ValueError(f"a choice must be one of {', '.join(self.options)}, got {option!r}. Copy one of them")
+        if self.first < 0:
+            self.first = self.options.index(option)
+
+    @property
+    def chosen(self) -> str | None:
+        """What the reader chose first, or None before."""
+        return self.options[self.first] if self.first >= 0 else None
 
     @property
     def revealed(self) -> str:
         """What the reader sees after a choice, and an empty text before."""
-        return self.view.values["reveal"]
+        return self.reveal
+
+    def measured(self, what: str, option: int | None = None) -> Card:
+        """Compare the reader's first choice with what the notebook has measured.
+
+        Args:
+            what: the measurement in words, with its number.
+            option: index of the option that it supports, by default the answer.
+
+        Raises:
+            ValueError: if nobody says which option is right, or there is no such option.
+        """
+        self._check_option("option", option, len(self.options))
+        right = self.answer if option is None else option
+        if right is None:
+            raise ValueError("a prediction must have a right option, got none. Give measured(..., option=INDEX)")
+        text = f"The measurement supports “{self.options[right]}”. {what}"
+        if self.first < 0:
+            return Card("You have not guessed.", text, state="open")
+        self._keep(right)
+        with self.hold_sync():
+            self.right, self.reveal = right, self.reveal or self._verdict(right)
+        is_right = self.first == right
+        title = "You guessed right." if is_right else f"You guessed “{self.chosen}”."
+        return Card(title, text, state="right" if is_right else "wrong")
 
     def sentence(self) -> str:
         """State the question and its options, and after a choice the answer."""
@@ -70,145 +109,143 @@ class Predict(StaticPreview):
 
     def snapshot(self) -> StaticImage:
         """Write question and options as text."""
-        lines = [self.question, *(f"○ {option}" for option in self.options), *filter(None, [self.revealed])]
-        return StaticImage(rendering.png(rendering.text(lines, bold=1)), self.sentence())
+        question = textwrap.wrap(self.question, LINE_LENGTH)
+        options = [f"{'●' if number == self.first else '○'} {option}" for number, option in enumerate(self.options)]
+        lines = [*question, *options, *textwrap.wrap(self.revealed, LINE_LENGTH)]
+        return StaticImage(rendering.png(rendering.text(lines, bold=len(question))), self.sentence())
 
     def _on_choice(self, change: Any) -> None:
-        choice = change.new["choice"]
-        if choice is None or choice == change.old["choice"]:
+        if self._kept is not None or not 0 <= change.new < len(self.options):
+            self.first = -1 if self._kept is None else self._kept  # a page may send a second choice, or nonsense
             return
-        right = self.options[self.answer]
-        verdict = "Yes." if choice == right else f"Not quite, it is “{right}”."
-        self.view.set(reveal=f"{verdict} {self.because}")
+        self._kept = change.new
+        self._keep(self.answer)
+        if self.answer is not None:
+            with self.hold_sync():
+                self.right, self.reveal = self.answer, self._verdict(self.answer)
 
-    def _widget(self) -> ipywidgets.Widget:
-        return self.view
+    def _verdict(self, right: int) -> str:
+        verdict = "Yes." if self.first == right else f"Not quite, it is “{self.options[right]}”."
+        return f"{verdict} {self.because}".strip()
 
-
-@dataclass(frozen=True)
-class Verdict:
-    """A verdict of `Check` is true if the answer is right. A notebook cell that ends in one shows nothing more."""
-
-    is_right: bool
-    message: str
-
-    def __bool__(self) -> bool:
-        return self.is_right
-
-    def _ipython_display_(self) -> None:
-        """Show nothing, because the message is printed already."""
+    def _keep(self, right: int | None) -> None:
+        progress.keep_guess(self.question, self.options[self.first], None if right is None else self.first == right)
 
 
 class Check:
-    """Try an answer on cases and print what differs first. It never raises, so an unanswered notebook runs.
+    """Try an answer on cases and show what differs first. It never raises, so an unanswered notebook runs.
+
+    The exercises of the course have a name, and `check` knows them. This is for exercises of your own.
 
     Args:
         cases: arguments and the value expected for them, `((arguments...), value)`. Values are numbers, texts, tensors,
             arrays, lists and dicts of these.
-        hint: what to print while the answer is not right.
+        hint: what the reader may open while the answer is not right, one text or several.
         tolerance: how far numbers may be off, relative to the expected one (absolute below 1).
+        mistakes: wrong functions, each with what to tell those whose answer agrees with it.
 
     Example:
         >>> check = Check([((784, 300, 0.1), 23520)], hint="Density is a share.")
         >>> _ = check(lambda rows, cols, density: rows * cols)
-        Not yet. For (784, 300, 0.1) your answer gives 235200, but we expect 23520. Density is a share.
+        Not yet. For (784, 300, 0.1) your answer gives 235200, but we expect 23520.
         >>> bool(check(lambda rows, cols, density: round(rows * cols * density)))
-        Right, your answer fits 1 of 1 cases.
+        Right. Your answer fits 1 of 1 cases.
         True
     """
 
-    def __init__(self, cases: Sequence[tuple[tuple, Any]], hint: str = "", *, tolerance: float = 1e-5):
-        self.cases, self.hint, self.tolerance = list(cases), hint, tolerance
+    def __init__(
+        self,
+        cases: Sequence[tuple[tuple, Any]],
+        hint: str | Sequence[str] = "",
+        *,
+        tolerance: float = 1e-5,
+        mistakes: Sequence[tuple[Callable, str]] = (),
+    ):
+        hints = tuple(filter(None, [hint] if isinstance(hint, str) else hint))
+        known = tuple(Mistake(answer, message) for answer, message in mistakes)
+        self.exercise = Cases(name="", notebook="", cases=list(cases), hints=hints, mistakes=known, tolerance=tolerance)
 
     def __call__(self, answer: Callable | None) -> Verdict:
-        """Print and return the verdict on an answer."""
-        verdict = self._assess(answer)
-        print(verdict.message)  # noqa: T201 - the reader's cell asked for it
-        return verdict
-
-    def _assess(self, answer: Callable | None) -> Verdict:
-        if answer is None:
-            return self._with_hint(UNANSWERED)
-        for arguments, expected in self.cases:
-            problem = self._try_case(answer, arguments, expected)
-            if problem:
-                return self._with_hint(problem)
-        return Verdict(True, f"Right, your answer fits {len(self.cases)} of {len(self.cases)} cases.")
-
-    def _try_case(self, answer: Callable, arguments: tuple, expected: Any) -> str:
-        """Return what is wrong with one case, or an empty text."""
-        case = f"For ({', '.join(_brief(argument) for argument in arguments)})"
-        try:
-            result = answer(*arguments)
-        except NotImplementedError:
-            return UNANSWERED
-        except Exception as error:  # a reader's error belongs in the sentence, because a traceback stops the notebook
-            return f"Not yet. {case} your answer raises {type(error).__name__}: {error}."
-        if result is NotImplemented or result is ...:
-            return UNANSWERED
-        location = difference(result, expected, self.tolerance)
-        if location is None:
-            return ""
-        return f"Not yet. {case} your answer gives {_brief(result)}, but we expect {_brief(expected)}{location}."
-
-    def _with_hint(self, message: str) -> Verdict:
-        return Verdict(False, f"{message} {self.hint}".strip())
+        """Show and return the verdict on an answer."""
+        return _show(self.exercise.check(answer))
 
 
-def difference(result: Any, expected: Any, tolerance: float = 1e-5) -> str | None:
-    """Return where two values differ (an empty text for the whole), or None where they agree.
+def check(*functions: Callable, **numbers: Any) -> Verdict:
+    """Check an answer to one of the course's exercises, show the verdict and keep it in your progress.
 
-    What cannot be compared differs.
+    Args:
+        functions: the function that you wrote, which has the name of its exercise.
+        numbers: or the number that you found, under the name of its exercise, as in `check(losing_fraction=0.3)`.
+
+    Raises:
+        TypeError: if it is not one answer.
+        ValueError: if there is no such exercise.
 
     Example:
-        >>> difference({"a": [1.0, 2.0]}, {"a": [1.0, 3.0]}), difference(0.1 + 0.2, 0.3)
-        (', which differs first at ["a"][1]', None)
+        >>> def count_of(rows, columns, density):
+        ...     return round(rows * columns * density)
+        >>> verdict = check(count_of)
+        Right. Your answer fits 3 of 3 cases.
     """
-    try:
-        path = _differing_path(result, expected, tolerance)
-    except Exception:  # an answer may be anything, even an object that refuses comparison
-        return ""
-    return f", which differs first at {path}" if path else path
+    answers = [(getattr(function, "__name__", str(function)), function) for function in functions]
+    answers += list(numbers.items())
+    if len(answers) != 1:
+        raise TypeError(
+            f"a check must get one answer, got {len(answers)}. Write check(your_function), or check(name=1)"
+        )
+    ((name, answer),) = answers
+    task: Exercise = exercise(name)
+    verdict = task.check(answer)
+    notice = ""
+    if verdict.state != OPEN:
+        _, notice = progress.keep_attempt(name, verdict.is_right)
+    return _show(verdict, notice)
 
 
-def _differing_path(result: Any, expected: Any, tolerance: float) -> str | None:
-    if isinstance(expected, Mapping):
-        fits = isinstance(result, Mapping) and set(result) == set(expected)
-        return _differing_item(result, expected, list(expected), tolerance) if fits else ""
-    if isinstance(expected, list | tuple):
-        fits = isinstance(result, list | tuple) and len(result) == len(expected)
-        return _differing_item(result, expected, list(range(len(expected))), tolerance) if fits else ""
-    if isinstance(expected, Tensor | np.ndarray | np.number | int | float):
-        return _differing_index(_numbers(result), _numbers(expected), tolerance)
-    return None if bool(result == expected) else ""
+def own_best(accuracy: float, by: str, connections: int = progress.BUDGET) -> None:
+    """Show a network of the reader's beside the best one so far, and keep it if it is better.
+
+    Args:
+        accuracy: share of the test digits that it reads, 0 to 1.
+        by: how it was trained, in a few words.
+        connections: how many it has, at most 1,690.
+
+    Raises:
+        ValueError: if it has more connections than that, or the accuracy is no share.
+    """
+    before = progress.read_progress()[0]["best"]
+    record, notice = progress.keep_best(accuracy, by, connections)
+    best, text = record["best"], f"{by}, with {connections:,} connections."
+    if before is None:
+        title, text = f"Your network reads {_percent(accuracy)}.", f"{text} This is your best so far."
+    elif best != before:
+        title = f"A new best: {_percent(accuracy)}."
+        text = f"{text} Before, it was {_percent(before['accuracy'])} ({before['by']})."
+    else:
+        title = f"This one reads {_percent(accuracy)}."
+        text = f"{text} Your best so far is {_percent(best['accuracy'])} ({best['by']})."
+    show(title, f"{text} {notice}".strip(), state="told" if best == before else "best")
 
 
-def _differing_item(result: Any, expected: Any, keys: list, tolerance: float) -> str | None:
-    for key in keys:
-        inner = _differing_path(result[key], expected[key], tolerance)
-        if inner is not None:
-            return f'["{key}"]{inner}' if isinstance(key, str) else f"[{key}]{inner}"
-    return None
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
-def _differing_index(first: Float[np.ndarray, "..."], second: Float[np.ndarray, "..."], tolerance: float) -> str | None:
-    if first.shape != second.shape:
-        return ""
-    is_close = np.asarray(np.isclose(first, second, rtol=tolerance, atol=tolerance, equal_nan=True))
-    if is_close.all():
-        return None
-    return f"[{', '.join(str(number) for number in np.argwhere(~is_close)[0])}]" if is_close.ndim else ""
+def _show(verdict: Verdict, notice: str = "") -> Verdict:
+    title, text = _title_and_text(verdict.message)
+    show(title, f"{text} {notice}".strip(), state=verdict.state, hints=verdict.hints)
+    return verdict
 
 
-def _numbers(value: Any) -> Float[np.ndarray, "..."]:
-    if isinstance(value, str):
-        raise TypeError(f"numbers must not come as text, got {value!r}")  # because numpy would read "3" as 3
-    return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value).astype(np.float64)
+def _title_and_text(message: str) -> tuple[str, str]:
+    """Split off a message's first words, which become the card's title.
 
-
-def _brief(value: Any) -> str:
-    """Write a value on one line, with arrays as their shape unless they are small."""
-    if isinstance(value, Tensor | np.ndarray) and math.prod(value.shape) > MAX_NUMBERS:
-        return f"{type(value).__name__} of shape {tuple(value.shape)}"
-    text = " ".join(repr(value).split())
-    return text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 1] + "…"
+    Example:
+        >>> _title_and_text("Right, your answer fits.")
+        ('Right.', 'Your answer fits.')
+    """
+    for title in ("Not yet.", "Right,"):
+        if message.startswith(title):
+            text = message.removeprefix(title).strip()
+            return title.rstrip(".,") + ".", text[:1].upper() + text[1:]
+    return message, ""

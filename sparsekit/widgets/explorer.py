@@ -1,34 +1,46 @@
-"""Move a sparsity slider and see every layer's mask, with the numbers that decide whether a network can work."""
+"""Drag along a curve and see every layer's mask, with the numbers that decide whether a network can work."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import ipywidgets
+import numpy as np
+import traitlets as t
 from torch import Tensor
 
 from sparsekit.topology import Topology
+from sparsekit.topology.allocation import allocate, check_density
 from sparsekit.utils.registry import names
 from sparsekit.widgets import mask_encoding, rendering
-from sparsekit.widgets.base import StaticPreview
-from sparsekit.widgets.controls import Controls, Field, options_of
+from sparsekit.widgets.base import FrontEndWidget, load_script
 from sparsekit.widgets.mask_encoding import LayerFacts, PackedMask
-from sparsekit.widgets.mask_tiles import LayerTable, MaskTiles
-from sparsekit.widgets.ranked import RankedScores
+from sparsekit.widgets.mask_tiles import layer_dicts
+from sparsekit.widgets.ranked import RankedScores, Shapes
 from sparsekit.widgets.rendering import StaticImage
+from sparsekit.widgets.sharing import read_state
+from sparsekit.widgets.stills import curve_rgba
 
 PRESETS: dict[str, dict[str, Any]] = {
     "Try 90 %": {"density": 0.1},
     "Try 98 % ERK": {"density": 0.02, "allocation": "erk"},
     "Try 99.5 % uniform": {"density": 0.005, "allocation": "uniform"},
 }
-MAX_SPARSITY = 99.9  # percent, that is one connection in a thousand, where every score cuts networks in two
+MIN_DENSITY = 0.001  # one connection in a thousand, where every score cuts networks in two
+NUM_STOPS = 121  # of the slider, so that a key changes the density by 6 %
+ROUND = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)  # densities that readers ask for
+MAX_TILE = 784  # CSS pixels, where the first layer of an MLP on 28 x 28 images has one pixel per position
+CODE = """explorer = widgets.MaskExplorer(scores, state="{state}")
+topology = explorer.topology
+explorer"""
+Accuracy = Callable[[Topology], float]
 
 
-class MaskExplorer(StaticPreview):
-    """Masks of all layers stand under a slider for sparsity and lists of allocations and scores.
+class MaskExplorer(FrontEndWidget):
+    """Masks of all layers stand under a curve of accuracy over connections, which is the slider.
 
-    This is a view over the pure function `masks_at(density, allocation, score)`. The slider says sparsity in percent,
-    and code says density.
+    This is a view over the pure function `masks_at(density, allocation, score)`. The browser gets a rank for each
+    position once, so it redraws without the kernel. The accuracy of each mask follows from the kernel. Until it comes,
+    the figure says *working*. The curve shows sparsity in percent, and code says density.
 
     Args:
         scores: for each score's name a tensor per layer, shaped like the layer's weight. We keep the highest.
@@ -36,9 +48,13 @@ class MaskExplorer(StaticPreview):
         allocation: name of an allocation (`names("allocation")`).
         score: one of the scores' names, or None for the first.
         presets: button text to settings (`density`, `allocation`, `score`).
+        accuracy: takes a topology and returns the share of examples that the pruned network classifies, 0 to 1.
+            Without it the curves show the density of each layer.
+        image: rows and columns of the inputs, or None to take a square if they fill one.
+        state: a text that *Copy as code* wrote. It overrides the settings above.
 
     Raises:
-        ValueError: if a name is unknown or the scores do not fit each other.
+        ValueError: if a name is unknown, a density is impossible, or the scores do not fit each other.
 
     Example:
         >>> import torch
@@ -49,6 +65,20 @@ class MaskExplorer(StaticPreview):
         410
     """
 
+    _esm = load_script("shared", "chart_dial", "copy_code", "layer_rows", "input_map", "mask_explorer")
+    layers = t.List(t.Dict()).tag(sync=True)
+    ranks = t.List(t.Dict()).tag(sync=True)
+    allocations = t.List(t.Unicode()).tag(sync=True)
+    densities = t.List(t.Float()).tag(sync=True)
+    counts = t.Bytes(b"").tag(sync=True)
+    choice = t.Dict().tag(sync=True)
+    presets = t.List(t.Dict()).tag(sync=True)
+    measured = t.List(t.Dict()).tag(sync=True)
+    measures = t.Bool(False).tag(sync=True)
+    problem = t.Unicode("").tag(sync=True)
+    image = t.List(t.Int()).tag(sync=True)
+    code = t.Unicode(CODE).tag(sync=True)
+
     def __init__(
         self,
         scores: Mapping[str, Mapping[str, Tensor]],
@@ -57,103 +87,166 @@ class MaskExplorer(StaticPreview):
         allocation: str = "erk",
         score: str | None = None,
         presets: Mapping[str, Mapping[str, Any]] | None = None,
+        accuracy: Accuracy | None = None,
+        image: tuple[int, int] | None = None,
+        state: str = "",
     ):
-        self._ranked = RankedScores(scores)
-        self._presets = dict(PRESETS if presets is None else presets)
-        values = {
-            "sparsity": _sparsity(density),
-            "allocation": allocation,
-            "score": score or self._ranked.names[0],
+        self._ranked, self._accuracy = RankedScores(scores), accuracy
+        self._still_points: dict[tuple[float, str, str], float] = {}
+        first = {"density": density, "allocation": allocation, "score": score or self._ranked.names[0]}
+        settings = read_state(state, first)
+        buttons = [{"text": text, **one} for text, one in (PRESETS if presets is None else presets).items()]
+        asked = [settings["density"], *(one["density"] for one in buttons if "density" in one)]
+        self._ranked.packed_masks_at(**settings)  # because settings that cannot be are refused before anything is shown
+        shapes, densities = self._ranked.shapes, _stops(self._ranked.shapes, asked)
+        super().__init__(
+            **self._data(densities),
+            choice=settings,
+            presets=buttons,
+            measures=accuracy is not None,
+            image=list(image or _square(next(iter(shapes.values())))),
+        )
+        self._measure()
+        self.observe(self._on_choice, "choice")
+
+    def _data(self, densities: list[float]) -> dict[str, Any]:
+        """Return what the browser needs to make any mask."""
+        shapes, allocations = self._ranked.shapes, names("allocation")
+        return {
+            "layers": layer_dicts(shapes, _tile_size),
+            "ranks": [{"name": name, "bytes": self._ranked.rank_bytes(name)} for name in self._ranked.names],
+            "allocations": allocations,
+            "densities": densities,
+            "counts": _count_bytes(shapes, allocations, densities),
         }
-        self.controls = Controls(self._fields(), values, title="Which connections to keep")
-        buttons = [Field(name=text, kind="button", label=text) for text in self._presets]
-        self.presets = Controls(buttons, {}, title="Settings to try")
-        self.masks, self.table = MaskTiles(), LayerTable()
-        self._packed_masks: dict[str, PackedMask] = {}
-        self._show(self._ranked.packed_masks_at(density, allocation, values["score"]))
-        self.controls.observe(self._refresh, "values")
-        self.presets.on_press(lambda name: self.choose(**self._presets[name]))
-        self.view = ipywidgets.VBox([self.controls, self.presets, self.masks, self.table])
 
     def masks_at(self, density: float, allocation: str, score: str) -> Topology:
-        """Return the topology for any settings, whatever the controls say."""
+        """Return the topology for any settings, whatever the figure shows."""
         return self._ranked.topology_at(density, allocation, score)
 
     def choose(self, *, density: float | None = None, allocation: str | None = None, score: str | None = None) -> None:
-        """Set controls from code. What is None stays."""
-        settings = {
-            "sparsity": None if density is None else _sparsity(density),
-            "allocation": allocation,
-            "score": score,
-        }
-        self.controls.set(**{name: value for name, value in settings.items() if value is not None})
+        """Move the figure from code. What is None stays.
+
+        Raises:
+            ValueError: if a name is unknown or the density is impossible. Then everything stays.
+        """
+        changes = {"density": density, "allocation": allocation, "score": score}
+        choice = {**self.choice, **{name: value for name, value in changes.items() if value is not None}}
+        self._ranked.packed_masks_at(**choice)
+        with self.hold_sync():
+            if choice["density"] not in self.densities:
+                densities = sorted({*self.densities, choice["density"]}, reverse=True)
+                self.counts = _count_bytes(self._ranked.shapes, self.allocations, densities)
+                self.densities = densities
+            self.choice = choice
 
     @property
     def density(self) -> float:
-        """The share of weights that the slider asks for, 0 to 1."""
-        return _density(self.controls.values["sparsity"])
+        """The share of weights that the figure shows, 0 to 1."""
+        return self.choice["density"]
 
     @property
     def topology(self) -> Topology:
         """The topology that the masks show."""
-        return Topology({name: layer.topology() for name, layer in self._packed_masks.items()})
+        return self._ranked.topology_at(**self.choice)
 
     @property
     def facts(self) -> list[LayerFacts]:
         """The numbers of each layer."""
-        return mask_encoding.all_facts(self._packed_masks)
+        return mask_encoding.all_facts(self._masks())
+
+    @property
+    def accuracy(self) -> float | None:
+        """The accuracy of what the figure shows, or None where it was not measured."""
+        return next((one["accuracy"] for one in self.measured if _is_of(one, self.choice)), None)
 
     def sentence(self) -> str:
         """Say what is chosen and what it leaves."""
-        values = self.controls.values
-        return f"{values['sparsity']:g} % sparsity, {values['allocation']}, {values['score']} scores: {self.masks.alt}"
+        sparsity, choice = round(100 * (1 - self.density), 6), self.choice
+        accuracy = "" if self.accuracy is None else f" It classifies {self.accuracy:.1%} correctly."
+        text = mask_encoding.describe(self.facts)
+        return f"{sparsity:g} % sparsity, {choice['allocation']}, {choice['score']} scores: {text}{accuracy}"
 
     def snapshot(self) -> StaticImage:
         """Draw the masks and the table as they are now."""
+        masks, facts = self._masks(), self.facts
+        table = [list(mask_encoding.TABLE_HEAD), *mask_encoding.table_rows(facts)]
+        accuracy = "" if self.accuracy is None else f", {self.accuracy:.1%} correct"
         parts = [
-            rendering.text([self.sentence().partition(":")[0]], bold=1),
-            rendering.tiles(self._packed_masks, self.masks.captions),
-            rendering.columns([self.table.head, *self.table.rows]),
+            rendering.text([self.sentence().partition(":")[0] + accuracy], bold=1),
+            *self._still_curves(),
+            rendering.tiles(masks, [mask_encoding.caption(one) for one in facts]),
+            rendering.columns(table),
         ]
         return StaticImage(rendering.png(rendering.stack(parts)), self.sentence())
 
-    def _refresh(self, _change: Any) -> None:
-        values = self.controls.values
+    def _still_curves(self) -> list[rendering.Rgba]:
+        """Draw what was measured, and for the score that is shown also the densities that readers ask for."""
+        if self._accuracy is None or self.accuracy is None:
+            return []
+        kind = self.choice["allocation"], self.choice["score"]
+        for density in ROUND:
+            if (density, *kind) not in self._still_points:
+                self._still_points[density, *kind] = float(self._accuracy(self.masks_at(density, *kind)))
+        points = {(one["density"], one["allocation"], one["score"]): one["accuracy"] for one in self.measured}
+        lines: dict[str, list[tuple[float, float]]] = {}
+        for (density, allocation, score), accuracy in {**self._still_points, **points}.items():
+            if allocation == self.choice["allocation"]:
+                lines.setdefault(score, []).append((density, accuracy))
+        lines = {score: sorted(line, reverse=True) for score, line in lines.items()}
+        ticks = {density: f"{100 * (1 - density):g} %" for density in (1, *ROUND, MIN_DENSITY)}
+        point = (self.density, self.accuracy)
+        names_of_axes = {"x": "sparsity", "y": "test accuracy"}
+        return [curve_rgba(lines, self.choice["score"], point, ticks=ticks, is_log=True, **names_of_axes)]
+
+    def _masks(self) -> dict[str, PackedMask]:
+        return self._ranked.packed_masks_at(**self.choice)
+
+    def _on_choice(self, _change: Any) -> None:
+        """Measure what the browser asks for. An error is shown, because nobody would hear of it here."""
         try:
-            packed_masks = self._ranked.packed_masks_at(self.density, values["allocation"], values["score"])
-        except ValueError as problem:  # the last masks that were possible stay
-            self.controls.change("sparsity", error=str(problem))
-            return
-        self._show(packed_masks)
-        if self.controls.fields[0]["error"]:
-            self.controls.change("sparsity", error="")
+            self._measure()
+            self.problem = ""
+        except Exception as error:
+            self.problem = f"{type(error).__name__}: {error}"
 
-    def _show(self, packed_masks: dict[str, PackedMask]) -> None:
-        self._packed_masks = packed_masks
-        self.table.show(self.masks.show_packed(packed_masks))
-
-    def _fields(self) -> list[Field]:
-        return [
-            Field(
-                name="sparsity",
-                kind="range",
-                label="Sparsity",
-                low=0,
-                high=MAX_SPARSITY,
-                step=0.1,
-                format="percent",
-            ),
-            Field(name="allocation", kind="choice", label="Allocation", options=options_of(names("allocation"))),
-            Field(name="score", kind="choice", label="Score", options=options_of(self._ranked.names)),
-        ]
-
-    def _widget(self) -> ipywidgets.VBox:
-        return self.view
+    def _measure(self) -> None:
+        choice = dict(self.choice)
+        if self._accuracy is not None and self.accuracy is None:
+            accuracy = float(self._accuracy(self._ranked.topology_at(**choice)))
+            self.measured = [*self.measured, {**choice, "accuracy": accuracy}]
 
 
-def _sparsity(density: float) -> float:
-    return round(100 * (1 - density), 6)  # because 100 * (1 - 0.02) is 98.00000000000001
+def _is_of(one: Mapping[str, Any], choice: Mapping[str, Any]) -> bool:
+    return all(one[name] == choice[name] for name in ("density", "allocation", "score"))
 
 
-def _density(sparsity: float) -> float:
-    return round(1 - sparsity / 100, 8)
+def _stops(shapes: Shapes, asked: Iterable[float]) -> list[float]:
+    """Return the densities of the slider, from all connections to few, each of which leaves one at least."""
+    grid = {round(float(density), 6) for density in np.geomspace(1, MIN_DENSITY, NUM_STOPS)}
+    for density in asked:
+        check_density(density)
+    stops = sorted({*grid, *ROUND, *asked}, reverse=True)
+    size = sum(math.prod(shape) for shape in shapes.values())
+    return [stop for stop in stops if round(stop * size) >= 1]
+
+
+def _count_bytes(shapes: Shapes, allocations: Iterable[str], densities: Iterable[float]) -> bytes:
+    """Return the connections of each layer as 32-bit integers, one density after the other in each allocation."""
+    counts = [
+        list(allocate(shapes, density, allocation).values()) for allocation in allocations for density in densities
+    ]
+    return np.array(counts, dtype="<i4").tobytes()
+
+
+def _tile_size(rows: int, cols: int) -> tuple[int, int]:
+    """Return the pixels of a layer, which are one for each position up to a limit, and more if it is small."""
+    if max(rows, cols) <= 256:
+        return mask_encoding.tile_size(rows, cols, 256)
+    scale = min(1.0, MAX_TILE / max(rows, cols))
+    return max(28, round(cols * scale)), max(28, round(rows * scale))
+
+
+def _square(shape: tuple[int, ...]) -> tuple[int, ...]:
+    side = math.isqrt(shape[1])
+    return (side, side) if len(shape) == 2 and side * side == shape[1] and side > 1 else ()

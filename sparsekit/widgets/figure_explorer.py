@@ -7,19 +7,16 @@ from typing import Any, ClassVar
 import ipywidgets
 from matplotlib.axes import Axes
 
-from sparsekit.analysis import guidance, sampled_ratio_expected
-from sparsekit.plots import plot_guidance
-from sparsekit.plots.canvas import plain
-from sparsekit.rewiring.capture import LayerView
-from sparsekit.rules import Guided
-from sparsekit.utils.registry import get, names
 from sparsekit.widgets.base import StaticPreview
-from sparsekit.widgets.controls import Controls, Field, options_of
+from sparsekit.widgets.controls import Controls, Field
+from sparsekit.widgets.frames import Frames, frames_of, settings_of
 from sparsekit.widgets.rendering import StaticImage
 
 
 class FigureExplorer(StaticPreview):
     """Show the figure that a function draws from the values of controls.
+
+    If the controls have few settings, we draw them all at first, and the browser then changes the figure by itself.
 
     Args:
         draw: takes the controls' values by name and returns axes of a figure that nobody else holds. Their title is the
@@ -57,7 +54,12 @@ class FigureExplorer(StaticPreview):
         self._draw = draw
         self._ax = draw(**values)
         self.controls = Controls(fields, dict(values), title=title)
-        self.image = ipywidgets.Image(value=self._render(), format=self.image_format, layout=self._layout())
+        settings = settings_of(fields) if type(self) is FigureExplorer else None
+        if settings is None:
+            self.image = ipywidgets.Image(value=self._render(), format=self.image_format, layout=self._layout())
+        else:
+            images = frames_of(self._image_of, [{**values, **one} for one in [*settings, dict(values)]])
+            self.image = Frames(self.controls, images, _width_of(self._ax))
         # Readers who cannot see the image get the same in words, which a screen reader announces.
         self.words = Controls([Field(name="words", kind="text")], {"words": self.sentence()}, title="In words")
         self.controls.observe(self._refresh, "values")
@@ -69,7 +71,7 @@ class FigureExplorer(StaticPreview):
 
     def sentence(self) -> str:
         """Say what the figure shows, in the words of its title."""
-        return self._ax.get_title("left") or self._ax.get_title()
+        return _title_of(self._ax)
 
     def snapshot(self) -> StaticImage:
         """Return the figure as it is now."""
@@ -82,6 +84,11 @@ class FigureExplorer(StaticPreview):
     def _layout(self) -> ipywidgets.Layout:
         return _as_wide_as(self._ax)
 
+    def _image_of(self, values: Mapping[str, Any]) -> StaticImage:
+        """Draw the figure for some values."""
+        ax = self._draw(**values)
+        return StaticImage(_png(ax), _title_of(ax))
+
     def _refresh(self, change: Any) -> None:
         names_changed = [name for name, value in change.new.items() if value != change.old.get(name)]
         try:
@@ -90,7 +97,8 @@ class FigureExplorer(StaticPreview):
             self._set_error(names_changed[:1], str(problem))
             return
         self._set_error([], "")
-        self.image.value = self._render()
+        if isinstance(self.image, ipywidgets.Image):
+            self.image.value = self._render()
         self.words.set(words=self.sentence())
 
     def _set_error(self, control_names: Sequence[str], problem: str) -> None:
@@ -103,57 +111,19 @@ class FigureExplorer(StaticPreview):
         return self.view
 
 
-class GuidanceExplorer(FigureExplorer):
-    """See where guided sampling draws its candidates in a layer, and how many of the largest gradients it meets.
+def _title_of(ax: Axes) -> str:
+    return ax.get_title("left") or ax.get_title()
 
-    Args:
-        views: the layers as a rule sees them after a captured backward pass.
-        layer: which to show first, or None for the first.
-        guide: what guides at first, one of `names("candidates")`.
-        fraction: share of the connections to grow.
-        seed: of the draws.
 
-    Raises:
-        ValueError: if there is no such layer.
-    """
-
-    def __init__(
-        self,
-        views: Mapping[str, LayerView],
-        *,
-        layer: str | None = None,
-        guide: str = "uniform",
-        fraction: float = 0.2,
-        seed: int = 0,
-    ):
-        self._views, self._fraction, self._seed = dict(views), fraction, seed
-        guides = [name for name in names("candidates") if issubclass(get("candidates", name), Guided)]
-        fields = [
-            Field(name="layer", kind="choice", label="Layer", options=options_of(list(views))),
-            Field(name="guide", kind="choice", label="Guide", options=options_of(guides)),
-            Field(name="subset", kind="range", label="Subset", low=0.1, high=4, step=0.1),
-        ]
-        values = {"layer": layer or next(iter(views), ""), "guide": guide, "subset": 1.0}
-        super().__init__(self._draw_layer, fields, values, title="How candidates are drawn")
-
-    def _draw_layer(self, layer: str, guide: str, subset: float) -> Axes:
-        if layer not in self._views:
-            raise ValueError(f"layer must be one of {', '.join(self._views) or '(none)'}, got {layer!r}")
-        view = self._views[layer]
-        sample = guidance(view, get("candidates", guide)(subset=subset), fraction=self._fraction, seed=self._seed)
-        ratio = sample.candidates.count / max(1, sample.topology.count)
-        chance = sampled_ratio_expected(sample.topology.density, subset) if sample.topology.count else 0.0
-        ax = plot_guidance(sample)
-        title = f"{layer}, {guide}: |S| / |A| = {ratio:.2f} (uniform draws: {chance:.2f}), recall {sample.recall:.0%}"
-        ax.set_title(plain(title), fontsize=10, loc="left", y=1.18)  # above the input probabilities
-        return ax
+def _width_of(ax: Axes) -> int:
+    """Return the pixels that the figure has, because stretching would blur its letters."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    return round(figure.get_figwidth() * figure.dpi)
 
 
 def _as_wide_as(ax: Axes) -> ipywidgets.Layout:
-    """Take as many pixels on the screen as the figure has, because stretching would blur its letters."""
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    return ipywidgets.Layout(width=f"{round(figure.get_figwidth() * figure.dpi)}px", max_width="100%")
+    return ipywidgets.Layout(width=f"{_width_of(ax)}px", max_width="100%")
 
 
 def _png(ax: Axes) -> bytes:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from sparsekit.plots.canvas import plain
+from sparsekit.plots.palette import LIGHT
 from sparsekit.rewiring.journal import Journal
 from sparsekit.topology import Topology
 from sparsekit.widgets import colours, mask_encoding, rendering
@@ -16,7 +17,7 @@ from sparsekit.widgets.mask_deltas import Histogram, LayerFilm, film_of
 from sparsekit.widgets.mask_encoding import percent
 from sparsekit.widgets.rendering import StaticImage
 
-INKS = {"paper": colours.PAPER, "kept": colours.INK, "born": colours.BORN, "dropped": colours.DROPPED}
+INKS = {"paper": "surface", "kept": "kept", "born": "ink", "dropped": "soft"}  # names of the palette
 LIMIT = 512  # longer side of a frame in CSS pixels
 MAX_ASPECT = 4  # a longer matrix fills its axes in the static image, because its rows could not be seen otherwise
 
@@ -110,7 +111,7 @@ def frame_rgba(film: LayerFilm, frame: int) -> rendering.Rgba:
     """Draw one frame with one pixel per position, in the colours of the browser."""
     after, before = film.mask(frame), film.mask(max(0, frame - 1))
     kind = np.where(after, np.where(before, 1, 2), np.where(before, 3, 0))
-    return np.array([(*colours.rgb(colour), 255) for colour in INKS.values()], dtype=np.uint8)[kind]
+    return np.array([(*colours.rgb(LIGHT[name]), 255) for name in INKS.values()], dtype=np.uint8)[kind]
 
 
 def _layer_names(first: Topology, layers: Sequence[str] | None) -> list[str]:
@@ -126,7 +127,7 @@ def _bars(histogram: Histogram) -> dict:
 
 
 def _figure(film: LayerFilm, frame: int, name: str) -> Figure:
-    figure = Figure(figsize=(7.6, 4.6), dpi=100, layout="constrained")
+    figure = Figure(figsize=(7.6, 4.6), dpi=100, layout="constrained", facecolor=LIGHT["paper"])
     axes = figure.subplot_mosaic([["mask", "in"], ["mask", "out"]], width_ratios=[2, 1])
     rows, cols = film.base.shape[0], film.base.num_inputs
     is_thin = max(rows, cols) > MAX_ASPECT * min(rows, cols)
@@ -134,9 +135,9 @@ def _figure(film: LayerFilm, frame: int, name: str) -> Figure:
     axes["mask"].set(title=plain(name), xticks=[], yticks=[])
     for key, title, fan in (("in", "Outputs by fan-in", film.fan_in), ("out", "Inputs by fan-out", film.fan_out)):
         edges = np.arange(fan.units.shape[1]) * fan.width
-        axes[key].bar(edges, fan.units[frame], width=fan.width * 0.9, color=colours.INK, align="edge")
+        axes[key].bar(edges, fan.units[frame], width=fan.width * 0.9, color=colours.KEPT, align="edge")
         axes[key].set_title(title, fontsize=9)
         axes[key].set_ylim(0, fan.highest)
-    swatches = [Patch(color=INKS[kind], label=kind) for kind in ("born", "kept", "dropped")]
+    swatches = [Patch(color=LIGHT[INKS[kind]], label=kind) for kind in ("born", "kept", "dropped")]
     figure.legend(handles=swatches, loc="outside lower left", ncols=3, frameon=False)
     return figure

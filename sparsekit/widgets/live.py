@@ -8,28 +8,14 @@ because callbacks of widgets may come on any thread, late, or never.
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Literal
 
-from torch import nn
-from torch.optim import Optimizer
-
-from sparsekit.evaluation.adaptor import Adaptor
-from sparsekit.evaluation.measuring import Batch, LossFn
-from sparsekit.experiments.draws import draws_unasked
-from sparsekit.layers import topology_of
-from sparsekit.rewiring.journal import Journal
-from sparsekit.rules.base import Rule
 from sparsekit.topology import Topology
-from sparsekit.train.loop import train_step
-from sparsekit.tricks.base import Trick, loss_at, set_step
-from sparsekit.utils.seeds import generator, seeded_rng
 from sparsekit.widgets import cells
-from sparsekit.widgets.steering import Control
 
+Lines = dict[str, tuple[list[float], list[float]]]
 State = Literal["ready", "running", "paused", "done", "stopped", "failed"]
 ENDED = ("done", "stopped", "failed")
 NOTIFY_INTERVAL = 0.1  # seconds, because the notebook server silently drops messages past 1000 a second
@@ -55,8 +41,14 @@ class Run:
     """Take snapshots in a background thread, and pause, resume and stop between any two of them.
 
     Args:
-        steps: yields a `Snapshot` after each step, and does all the work.
+        steps: yields a `Snapshot` after each step, and does all the work. A function that returns such steps lets
+            `again` begin anew. If the steps have a `topology`, it is shown before the start.
         total: their expected number, for the progress bar, or None where nobody knows.
+
+    Attributes:
+        rewirings: the steps at which the topology changed.
+        before: the topology before the last change, or None.
+        past: the lines of the trainings before this one, after `again`.
 
     Example:
         >>> run = Run((Snapshot(step, {"loss": 1 / (step + 1)}) for step in range(5)), total=5)
@@ -64,22 +56,47 @@ class Run:
         (4, 'done', 0.2)
     """
 
-    def __init__(self, steps: Iterable[Snapshot], total: int | None = None):
-        self.total, self.count = total, 0
-        self.panels = 0  # how many open ones watch it
-        self.state: State = "ready"
+    def __init__(self, steps: Iterable[Snapshot] | Callable[[], Iterable[Snapshot]], total: int | None = None):
+        self.total, self.panels = total, 0  # how many open panels watch it
+        self._make = steps if callable(steps) else None
+        self._lock, self._notify_lock = threading.Lock(), threading.RLock()
+        self._listeners: list[Callable[[Run], None]] = []
+        self.past: list[Lines] = []
+        self._prepare(steps() if callable(steps) else steps)
+        cells.when_run_again(self.end)
+
+    def _prepare(self, steps: Iterable[Snapshot]) -> None:
+        """Set everything to what it is before a start."""
+        self.count, self._lines, self.rewirings, self._warned = 0, {}, [], False
         self.latest: Snapshot | None = None
-        self.topology: Topology | None = None
+        self.topology: Topology | None = getattr(steps, "topology", None)
+        self.before: Topology | None = None
         self.error: BaseException | None = None
         self.view_error: Exception | None = None
         self._steps = iter(steps)
-        self._lines: dict[str, tuple[list[float], list[float]]] = {}
         self._may_step, self._must_end, self._finished = threading.Event(), threading.Event(), threading.Event()
-        self._lock, self._notify_lock = threading.Lock(), threading.RLock()
-        self._listeners: list[Callable[[Run], None]] = []
-        self._warned = False
         self._thread = threading.Thread(target=self._work, name="sparsekit-run", daemon=True)
-        cells.when_run_again(self.end)
+        self.state: State = "ready"
+
+    @property
+    def can_repeat(self) -> bool:
+        """Whether `again` can begin anew, which needs a function that makes the steps."""
+        return self._make is not None
+
+    def again(self) -> "Run":
+        """Begin anew after the end, and keep the lines so far in `past`. A run that is not over continues as it is.
+
+        Raises:
+            RuntimeError: if the run was not given a function that makes its steps.
+        """
+        if self._make is None:
+            raise RuntimeError("a run must get a function to begin anew, got its steps. Give Run(lambda: steps)")
+        if self.state in ENDED:
+            self.past.append(self.lines())
+            self._prepare(self._make())
+            self._notify()
+            self.start()
+        return self
 
     def listen(self, listener: Callable[["Run"], None]) -> "Run":
         """Call the listener at most ten times a second, and at each change of state. Its errors end nothing."""
@@ -156,7 +173,7 @@ class Run:
             raise self.error
         return self.latest
 
-    def lines(self) -> dict[str, tuple[list[float], list[float]]]:
+    def lines(self) -> Lines:
         """Return all metrics so far, by name, as `(steps, values)`."""
         with self._lock:
             return {name: (list(steps), list(values)) for name, (steps, values) in self._lines.items()}
@@ -170,6 +187,7 @@ class Run:
         return True
 
     def _work(self) -> None:
+        finished = self._finished  # because whoever hears of the end may begin anew at once
         try:
             end: State = self._take_all()
         except BaseException as error:  # wait() raises it again, because a thread must not die unheard
@@ -177,7 +195,7 @@ class Run:
         with self._lock:
             self.state = end
         self._notify()
-        self._finished.set()
+        finished.set()
 
     def _take_all(self) -> State:
         last_notice = -NOTIFY_INTERVAL
@@ -198,7 +216,11 @@ class Run:
     def _record(self, snapshot: Snapshot) -> None:
         with self._lock:
             self.latest, self.count = snapshot, self.count + 1
-            self.topology = self.topology if snapshot.topology is None else snapshot.topology
+            if snapshot.topology is not None and snapshot.topology is not self.topology:
+                if self.topology is not None:
+                    self.before = self.topology
+                    self.rewirings.append(snapshot.step)
+                self.topology = snapshot.topology
             for name, value in snapshot.metrics.items():
                 steps, values = self._lines.setdefault(name, ([], []))
                 steps.append(snapshot.step)
@@ -222,55 +244,3 @@ class Run:
         if self.view_error is not None and not self._warned:
             self._warned = True
             warnings.warn(f"the run ended well, but a view of it failed with {self.view_error!r}", stacklevel=3)
-
-
-def live_training(
-    model: nn.Module,
-    optimizer: Optimizer,
-    batches: Iterable[Batch],
-    loss_fn: LossFn,
-    control: Control[Rule] | Rule,
-    *,
-    steps: int,
-    seed: int = 0,
-    journal: Journal | None = None,
-    tricks: Sequence[Control[Trick] | Trick] = (),
-    measure: Callable[[nn.Module], dict[str, float]] | None = None,
-    measure_every: int = 50,
-    adaptor: Adaptor | None = None,
-) -> Iterator[Snapshot]:
-    """Train with the real `train_step` and yield a snapshot after each step. Every step reads the rule anew.
-
-    Args:
-        model: a sparse model.
-        optimizer: the one that trains it.
-        batches: inputs and labels, at least `steps` of them.
-        loss_fn: `(outputs, labels) -> mean loss`.
-        control: holds the rule, which sliders may change meanwhile. A plain rule stays as it is.
-        steps: number of steps.
-        seed: of everything that the rule and dropout draw.
-        journal: where to record every rewiring.
-        tricks: what helps the training, already applied to the model. A `Control` of its own may hold each.
-        measure: metrics of the model beside the batch's loss and accuracy, taken every `measure_every` steps.
-        measure_every: steps between measurements. The last step is measured too.
-        adaptor: makes pairs of other batches, and class scores of other outputs.
-    """
-    rule_control, topology = control if isinstance(control, Control) else Control(control), topology_of(model)
-    rng_scope = seeded_rng(generator(seed, "torch")) if draws_unasked(model) else nullcontext()
-    for step, batch in enumerate(islice(batches, steps)):
-        rng, current = generator(seed, "rewire", step), _current_tricks(tricks)
-        set_step(model, current, step, optimizer)
-        step_loss = loss_at(current, loss_fn, model, step)
-        with rng_scope:
-            rule = rule_control.rule
-            stats, update = train_step(model, optimizer, batch, step_loss, rule, step, rng, adaptor=adaptor)
-        set_step(model, current, step + 1, optimizer)
-        if update is not None and journal is not None:
-            journal.add(step, update)
-        topology = topology if update is None else topology_of(model)
-        extra = measure(model) if measure is not None and ((step + 1) % measure_every == 0 or step + 1 == steps) else {}
-        yield Snapshot(step, {"loss": stats.loss, "accuracy": stats.accuracy, **extra}, topology)
-
-
-def _current_tricks(tricks: Sequence[Control[Trick] | Trick]) -> list[Trick]:
-    return [trick.rule if isinstance(trick, Control) else trick for trick in tricks]

@@ -1,11 +1,13 @@
 """Show the masks of all layers as labelled tiles, and the table of numbers that goes with them."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import traitlets as t
 
 from sparsekit.topology import Topology
-from sparsekit.widgets import colours, mask_encoding, rendering
+from sparsekit.widgets import mask_encoding, rendering
 from sparsekit.widgets.base import FrontEndWidget, load_script
 from sparsekit.widgets.mask_encoding import LayerFacts, PackedMask
 from sparsekit.widgets.rendering import StaticImage
@@ -31,7 +33,7 @@ class MaskTiles(FrontEndWidget):
     bits = t.Bytes(b"").tag(sync=True)
     captions = t.List(t.Unicode()).tag(sync=True)
     alt = t.Unicode("There are no sparse layers.").tag(sync=True)
-    colours = t.List(t.Unicode(), default_value=[colours.PAPER, colours.INK]).tag(sync=True)
+    before = t.Bytes(b"").tag(sync=True)
 
     def __init__(self, topology: Topology | None = None):
         super().__init__()
@@ -39,17 +41,26 @@ class MaskTiles(FrontEndWidget):
         if topology is not None:
             self.show(topology)
 
-    def show(self, topology: Topology) -> list[LayerFacts]:
-        """Show a topology, and return the facts of its layers."""
-        return self.show_packed(mask_encoding.pack_topology(topology))
+    def show(self, topology: Topology, before: Topology | None = None) -> list[LayerFacts]:
+        """Show a topology, and return the facts of its layers.
 
-    def show_packed(self, layers: Mapping[str, PackedMask]) -> list[LayerFacts]:
+        Args:
+            topology: what to show.
+            before: the topology before the last rewiring. With it, new connections are drawn in ink, kept ones are
+                grey, and dropped ones are pale.
+        """
+        return self.show_packed(mask_encoding.pack_topology(topology), before and mask_encoding.pack_topology(before))
+
+    def show_packed(
+        self, layers: Mapping[str, PackedMask], before: Mapping[str, PackedMask] | None = None
+    ) -> list[LayerFacts]:
         """Show masks that are packed already, and return the facts of the layers."""
         facts = mask_encoding.all_facts(layers)
         self.packed_masks = dict(layers)
         with self.hold_sync():  # one message, so that the browser never sees bits of one network with names of another
             self.layers = _tiles_of(layers)
             self.bits = mask_encoding.join_rows(layers)
+            self.before = mask_encoding.join_rows(before or {})
             self.captions = [mask_encoding.caption(one) for one in facts]
             self.alt = mask_encoding.describe(facts)
         return facts
@@ -104,3 +115,17 @@ def _tile_of(name: str, layer: PackedMask, limit: int) -> dict:
     rows, cols = layer.shape[0], layer.num_inputs
     width, height = mask_encoding.tile_size(rows, cols, limit)
     return {"name": name, "rows": rows, "cols": cols, "width": width, "height": height}
+
+
+def layer_dicts(
+    shapes: Mapping[str, tuple[int, ...]], tile_size: Callable[[int, int], tuple[int, int]]
+) -> list[dict[str, Any]]:
+    """Describe layers to the browser, which draws each with a row per output on so many pixels."""
+    layers = []
+    for name, shape in shapes.items():
+        rows, cols = shape[0], math.prod(shape) // shape[0]
+        width, height = tile_size(rows, cols)
+        text = mask_encoding.shape_text(shape)
+        sides = {"rows": rows, "cols": cols, "inputs": shape[1], "width": width, "height": height}
+        layers.append({"name": name, "text": text, **sides})
+    return layers

@@ -2,27 +2,34 @@
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import ipywidgets
 
-from sparsekit.schedules import Schedule
 from sparsekit.widgets import cells, rendering
 from sparsekit.widgets.base import StaticPreview
 from sparsekit.widgets.controls import Controls, Field
 from sparsekit.widgets.curve import Curve
-from sparsekit.widgets.form_state import code_of
-from sparsekit.widgets.live import ENDED, Control, Run
+from sparsekit.widgets.dials import apply_state, controls_of, dials_for
+from sparsekit.widgets.live import ENDED, Run
 from sparsekit.widgets.mask_tiles import MaskTiles
 from sparsekit.widgets.rendering import StaticImage
+from sparsekit.widgets.sharing import CopyCode
+from sparsekit.widgets.steering import Control
 
 Metrics = Sequence[str | tuple[str, ...]] | Mapping[str, str | tuple[str, ...]]
 MAIN_BUTTON = {"ready": "Start", "running": "Pause", "paused": "Resume"}
+TEST_NAMES = ("test accuracy", "accuracy", "loss")  # what the title says, the first of these that there is
+CODE = """panel = widgets.LivePanel(run, control=control, state="{state}")
+panel"""
 
 
 class LivePanel(StaticPreview):
     """A panel shows a `Run`, with Start, Pause, Resume and Stop, a progress bar, a chart per metric and the masks.
+
+    The title says where the training is, with its number. A tick on a chart's axis is a rewiring, and a flag says that
+    a slider moved there. If the run was given a function that makes its steps, its end offers *Again*, and the charts
+    keep the lines of before as pale dots.
 
     Args:
         run: what to watch. Several panels may watch one run.
@@ -33,6 +40,10 @@ class LivePanel(StaticPreview):
         x_label: what the steps are, which need not be those of a training.
         width: of a chart, in CSS pixels.
         methods: whether the lines are methods, which have colours of their own.
+        state: a text that *Copy as code* wrote, with the values of the sliders.
+
+    Raises:
+        ValueError: if the state names another slider, or the rule refuses its value.
 
     Example:
         >>> from sparsekit.widgets.live import Snapshot
@@ -47,23 +58,34 @@ class LivePanel(StaticPreview):
         self,
         run: Run,
         *,
-        metrics: Metrics = ("loss", "accuracy"),
+        metrics: Metrics = ("loss", ("accuracy", "test accuracy")),
         control: Control | Sequence[Control] | None = None,
         masks: bool = True,
         x_label: str = "step",
         width: int = 430,
         methods: bool = False,
+        state: str = "",
     ):
-        self.run, self.control = run, control
-        titled = _titled(metrics).items()
-        self.charts = {names: Curve(title, x_label=x_label, width=width, methods=methods) for title, names in titled}
-        self.masks = MaskTiles() if masks else None
-        self._drawn_topology: Any = None
+        self.run, self.control, self._x_label = run, control, x_label
+        ends = (0, max(1, run.total - 1)) if run.total and x_label == "step" else ()
+        settings = {"x_label": x_label, "width": width, "methods": methods, "x_ends": ends}
+        self.charts = {
+            names: Curve(title, y_ends=_y_ends(names), **settings) for title, names in _titled(metrics).items()
+        }
+        self.masks, self._drawn_topology = MaskTiles() if masks else None, None
         self._lock, self.is_closed = threading.Lock(), False
+        self._flags: list[dict[str, Any]] = []
         self.buttons = Controls(_button_fields(run), {"progress": 0, "state": "", "count": ""}, title="Training")
-        self._controls = _controls_of(control)
-        self.dials = _dials(self._controls)
-        self.view = ipywidgets.VBox([part for part in self._parts() if part is not None])
+        self.headline = Controls([Field(name="title", kind="text", format="title")], {"title": ""}, title="Training")
+        self._controls = controls_of(control)
+        apply_state(state, self._controls)
+        self.dials = dials_for(self._controls)
+        self.copying = CopyCode(CODE, self.dials.values) if self.dials is not None else None
+        self.view = self._stage()
+        self._watch(run)
+
+    def _watch(self, run: Run) -> None:
+        """Follow the run, the buttons and the sliders, and the end of the widgets."""
         self.buttons.on_press(self._press)
         if self.dials is not None:
             self.dials.observe(self._on_dials, "values")
@@ -92,7 +114,7 @@ class LivePanel(StaticPreview):
     def snapshot(self) -> StaticImage:
         """Draw curves and masks as they are now."""
         charts = [rendering.figure_rgba(chart.figure()) for chart in self.charts.values()]
-        rows = [rendering.text([self._status()], bold=1)]
+        rows = [rendering.text([self._title(), self._status()], bold=1)]
         rows += [rendering.beside(charts[start : start + 2]) for start in range(0, len(charts), 2)]
         if self.masks is not None and self.masks.layers:
             rows.append(rendering.tiles(self.masks.packed_masks, self.masks.captions))
@@ -100,7 +122,26 @@ class LivePanel(StaticPreview):
 
     def _parts(self) -> list[Any]:
         row = ipywidgets.Box(list(self.charts.values()), layout=ipywidgets.Layout(flex_flow="row wrap"))
-        return [self.buttons, self.dials, row, self.masks]
+        return [self.headline, self.buttons, self.dials, row, self.masks, self.copying]
+
+    def _stage(self) -> ipywidgets.VBox:
+        view = ipywidgets.VBox([part for part in self._parts() if part is not None])
+        for name in ("sk", "sk-stage", "sk-panel"):  # the paper, the type and the colours of `style.css`
+            view.add_class(name)
+        return view
+
+    def _title(self) -> str:
+        """Say what the training has come to, with its number."""
+        lines, run = self.run.lines(), self.run
+        drawn = [name for names in self.charts for name in names if lines.get(name)]
+        shown = next((name for name in TEST_NAMES if name in drawn), drawn[0] if drawn else "")
+        if not shown:
+            count = run.topology.count if self.masks is not None and run.topology is not None else 0
+            return f"{count:,} connections wait for Start" if count else "Press Start"
+        steps, values = lines[shown]
+        number = f"{values[-1]:.1%}" if shown in TEST_NAMES[:2] else f"{values[-1]:.3g}"
+        verb = {"running": "at", "paused": "paused at"}.get(run.state, f"{run.state} at")
+        return f"{shown} {number}, {verb} {self._x_label} {steps[-1]:,g}"
 
     def _status(self) -> str:
         verb = "has" if self.run.state == "failed" else "is"
@@ -113,23 +154,30 @@ class LivePanel(StaticPreview):
     def _draw(self, run: Run) -> None:
         lines = run.lines()
         for names, chart in self.charts.items():
-            chart.show({name: lines[name] for name in names if name in lines})
+            past = [{name: one[name] for name in names if name in one} for one in run.past[-1:]]
+            current = {name: lines[name] for name in names if name in lines}
+            chart.show(current, past=past, marks=run.rewirings, flags=self._flags)
         if self.masks is not None and run.topology is not None and run.topology is not self._drawn_topology:
-            self.masks.show(run.topology)
+            self.masks.show(run.topology, run.before)
             self._drawn_topology = run.topology
 
     def _update_buttons(self, run: Run) -> None:
         # Buttons come from another thread than the training, so whoever writes last must have read last.
         with self._lock, self.buttons.hold_sync():
             ended = run.state in ENDED
-            self.buttons.change("main", label=MAIN_BUTTON.get(run.state, "Ended"), disabled=ended)
+            last = "Again" if run.can_repeat else "Ended"
+            self.buttons.change("main", label=MAIN_BUTTON.get(run.state, last), disabled=ended and not run.can_repeat)
             self.buttons.change("stop", disabled=ended or run.state == "ready")
             self.buttons.change("state", error=_problem(run))
             self.buttons.set(progress=run.count, state=run.state, count=self._count())
+            self.headline.set(title=self._title())
 
     def _press(self, name: str) -> None:
         if name == "stop":
             self.run.stop()
+        elif self.run.state in ENDED and self.run.can_repeat:
+            self._flags.clear()
+            self.run.again()
         else:
             actions = {"ready": self.run.start, "running": self.run.pause, "paused": self.run.resume}
             actions.get(self.run.state, lambda: None)()
@@ -143,8 +191,19 @@ class LivePanel(StaticPreview):
             try:
                 self._controls[name].change(**{name: int(value) if name == "every" else value})
                 self.dials.change(name, error="", help="")
+                self._plant_flag(name, value)
             except (TypeError, ValueError) as problem:
                 self.dials.change(name, error=str(problem))
+
+    def _plant_flag(self, name: str, value: float) -> None:
+        """Mark where a slider moved. A drag leaves one flag, where it ended."""
+        if self.copying is not None and self.dials is not None:
+            self.copying.values = self.dials.values
+        if self.run.latest is not None:
+            x, text = self.run.latest.step, f"{name.replace('_', ' ')} {value:g}"
+            near = 0.02 * (self.run.total or 1)
+            old = [flag for flag in self._flags if flag["name"] != name or x - flag["x"] > near]
+            self._flags[:] = [*old, {"x": x, "text": text, "name": name}]
 
     def _widget(self) -> ipywidgets.VBox:
         return self.view
@@ -174,6 +233,11 @@ def _titled(metrics: Metrics) -> dict[str, tuple[str, ...]]:
     return {" and ".join(_names(metric)): _names(metric) for metric in metrics}
 
 
+def _y_ends(names: Sequence[str]) -> tuple[float, ...]:
+    """Return 0 and 1 for accuracies, and nothing for what has no such ends."""
+    return (0, 1) if all("accuracy" in name for name in names) else ()
+
+
 def _names(metric: str | tuple[str, ...]) -> tuple[str, ...]:
     return (metric,) if isinstance(metric, str) else tuple(metric)
 
@@ -187,44 +251,6 @@ def _button_fields(run: Run) -> list[Field]:
         Field(name="count", kind="text", label="Done", format="quiet"),
         Field(name="state", kind="text", label="State"),
     ]
-
-
-# The slider of each setting. The end of the interval's depends on the rule.
-_SLIDERS = [
-    Field(name="drop_fraction", kind="range", label="Drop fraction", low=0, high=0.9, step=0.01, format="share"),
-    Field(name="every", kind="range", label="Interval", low=1, high=100, step=1, format="steps"),
-    Field(name="beta", kind="range", label="Beta of ghost neurons", low=0, high=20, step=0.1),
-    Field(name="strength", kind="range", label="Strength of ghost skips", low=0, high=1, step=0.01),
-    Field(name="amount", kind="range", label="Label smoothing", low=0, high=0.5, step=0.01),
-]
-DIALS = {field.name: field for field in _SLIDERS}
-
-
-def _controls_of(control: Control | Sequence[Control] | None) -> dict[str, Control]:
-    """Return the control of each setting that gets a slider."""
-    controls = [control] if isinstance(control, Control) else control or []
-    return {name: holder for holder in controls for name in DIALS if hasattr(holder.rule, name)}
-
-
-def _dials(controls: Mapping[str, Control]) -> Controls | None:
-    """Make a slider for each setting."""
-    values = {name: _value_at(control.rule, name, step=0) for name, control in controls.items()}
-    fields = [_dial(name, control.rule) for name, control in controls.items()]
-    title = "Rewiring, while it runs" if {"drop_fraction", "every"} >= set(values) else "Settings, while it runs"
-    return Controls(fields, values, title=title, flow="column") if fields else None
-
-
-def _dial(name: str, rule: Any) -> Field:
-    is_constant = _value_at(rule, name, step=0) == _value_at(rule, name, step=10**9)
-    follows = "" if is_constant else f"It follows {code_of(getattr(rule, name))} until you move it"
-    high = max(100, 4 * rule.every) if name == "every" else DIALS[name].high
-    return replace(DIALS[name], help=follows, high=high)
-
-
-def _value_at(rule: Any, name: str, *, step: int) -> Any:
-    setting = getattr(rule, name)
-    num_steps = getattr(rule, "stop", None) or 1
-    return round(setting.lasting(num_steps)(step), 4) if isinstance(setting, Schedule) else setting
 
 
 def _problem(run: Run) -> str:

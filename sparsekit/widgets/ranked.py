@@ -12,6 +12,7 @@ from sparsekit.topology.allocation import allocate
 from sparsekit.widgets.mask_encoding import PackedMask, pack
 
 Scores = Mapping[str, Tensor]
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 class RankedScores:
@@ -57,6 +58,13 @@ class RankedScores:
         """Return the same as a topology, with arguments and errors as for `packed_masks_at`."""
         layers = self.packed_masks_at(density, allocation, score)
         return Topology({name: layer.topology() for name, layer in layers.items()})
+
+    def rank_bytes(self, score: str) -> bytes:
+        """Return every layer's ranks one after the other, as 32-bit integers for the browser.
+
+        A position is kept if its rank lies below its layer's count.
+        """
+        return b"".join(rank.astype("<i4").tobytes() for rank in self._ranks_of(score).values())
 
     def _ranks_of(self, score: str) -> dict[str, Int32[np.ndarray, "o f"]]:
         if score not in self._scores:

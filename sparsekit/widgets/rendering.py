@@ -47,7 +47,7 @@ def tile(layer: PackedMask) -> Rgba:
     Example:
         >>> from sparsekit.widgets.mask_encoding import pack
         >>> tile(pack((1, 2), np.array([[True, False]])))[0].tolist()
-        [[18, 53, 91, 255], [244, 241, 234, 255]]
+        [[22, 25, 29, 255], [255, 255, 255, 255]]
     """
     table = np.array([(*colours.rgb(colour), 255) for colour in (colours.PAPER, colours.INK)], dtype=np.uint8)
     return table[layer.mask().astype(np.uint8)]

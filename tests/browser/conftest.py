@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 import pytest
 from browser.driving import Notebook, file_name, write_notebook
 
+from sparsekit.utils.notebook_files import HOOK
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -44,6 +46,7 @@ LAB_FLAGS = [
     "--ServerApp.disable_check_xsrf=True",
     "--LabApp.expose_app_in_browser=True",  # window.jupyterapp: steadier than clicking through menus
     "--LabApp.extension_manager=readonly",
+    f"--ContentsManager.pre_save_hook={HOOK}",  # as `sparsekit course open` does
 ]
 SETTINGS = {  # no pop-up over the page, and off-screen outputs keep their text
     "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False},
@@ -204,8 +207,8 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_for_server(server: subprocess.Popen, url: str, log: Path, *, seconds: float = 60) -> None:
-    """Wait until JupyterLab answers, which takes 3 s, or ten times that under load."""
+def wait_for_server(server: subprocess.Popen, url: str, log: Path, *, seconds: float = 240) -> None:
+    """Wait until JupyterLab answers, which takes 3 s, and more than a minute on a crowded machine."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and server.poll() is None:
         try:

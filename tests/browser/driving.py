@@ -35,6 +35,25 @@ COUNT_PIXELS = """(canvas, [red, green, blue]) => {
   for (let i = 0; i < data.length; i += 4) count += data[i] === red && data[i + 1] === green && data[i + 2] === blue;
   return count;
 }"""
+REACT = """async ([dial, stage, keys]) => {
+  const times = [];
+  dial.focus();
+  for (const key of keys) {
+    const start = performance.now();
+    const shown = new Promise(done => { // the frame after the drawing begins when the drawing is on the screen
+      const finish = () => { watcher.disconnect(); requestAnimationFrame(() => done(performance.now() - start)); };
+      const watcher = new MutationObserver(finish);
+      watcher.observe(stage, { attributes: true, attributeFilter: ['data-seq'] });
+    });
+    dial.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+    times.push(await shown);
+    await new Promise(done => setTimeout(done, 7));
+  }
+  return times;
+}"""
+EXECUTE = (
+    """code => { window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code }); }"""
+)
 SHUT_DOWN = "() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()"
 HEIGHT = """() => Math.max(...[...document.querySelectorAll('.jp-WindowedPanel-outer')].map(e => e.scrollHeight))"""
 
@@ -120,6 +139,15 @@ class Notebook:
         """Count a 2-D canvas' pixels of exactly this colour, `#rrggbb`."""
         red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
         return canvas.evaluate(COUNT_PIXELS, [red, green, blue])
+
+    def reactions(self, stage, keys: list[str]) -> list[float]:
+        """Press keys on a figure's curve, and return the milliseconds from each key to its pixels, sorted."""
+        dial = stage.locator(".sk-dial")
+        return sorted(self.page.evaluate(REACT, [dial.element_handle(), stage.element_handle(), keys]))
+
+    def execute(self, code: str) -> None:
+        """Let the kernel run some code, and do not wait for it."""
+        self.page.evaluate(EXECUTE, code)
 
     def screenshot(self, path: Path) -> None:
         """Keep an image of the whole notebook, for which the window grows to its height."""

@@ -3,13 +3,8 @@
 Where everything of interest happens in the first half of a notebook, the second is left to nbval, which runs all cells.
 """
 
-from sparsekit.widgets.colours import BORN, INK
-
-
-def wait_for_masks(book, text: str) -> None:
-    """Wait until the first masks of the page are those that a sentence describes."""
-    tiles = book.page.locator(".sk-tiles").first
-    book.wait_until(tiles, "aria-label", text)
+from sparsekit.plots.palette import LIGHT
+from sparsekit.widgets.colours import BORN, INK, KEPT
 
 
 def test_the_first_notebook_trains_and_answers(notebook):
@@ -22,28 +17,35 @@ def test_the_first_notebook_trains_and_answers(notebook):
     counts = book.python("[layer.count for layer in sk.topology_of(model).values()]")
     canvases = page.locator("canvas.sk-mask")
     assert canvases.count() == len(counts)
-    assert [book.count_pixels(canvases.nth(k), INK) for k in range(len(counts))] == counts
+    drawn = [
+        sum(book.count_pixels(canvases.nth(k), LIGHT[name]) for name in ("ink", "kept")) for k in range(len(counts))
+    ]
+    assert drawn == counts  # born and kept ones
 
 
-def test_the_second_notebook_draws_exactly_the_masks_its_slider_names(notebook):
+def test_the_second_notebook_draws_exactly_the_masks_its_curve_names(notebook):
     book = notebook("01_masks_and_budgets.ipynb").run_all()
     page = book.page
-    explorer = page.locator(".sk-tiles").first.locator("canvas.sk-mask")
+    explorer = page.locator(".sk-explorer").first.locator("canvas.sk-layer")
     slider = page.get_by_role("slider", name="Sparsity").first
 
     def drawn() -> list[int]:
-        return [book.count_pixels(explorer.nth(k), INK) for k in range(explorer.count())]
+        return [book.count_pixels(explorer.nth(k), LIGHT["ink"]) for k in range(explorer.count())]
 
-    page.get_by_role("button", name="Try 99 % uniform").click()
-    wait_for_masks(book, "2,662 of 266,200")
+    page.get_by_role("button", name="99 % uniform").click()
+    book.wait_until(slider, "aria-valuetext", "99 % sparsity")
     assert drawn() == [2352, 300, 10]
-    page.get_by_role("button", name="Try 99 % ERK").click()
-    wait_for_masks(book, "layers from 0.77 % to 18.4 %")
+    book.wait_for("explorer.accuracy is not None and explorer.density == 0.01")
+    page.get_by_role("button", name="99 % ERK").click()
+    page.get_by_text("184 connections").wait_for()
     assert drawn() == [1810, 668, 184]
     book.press(slider, "Home")
-    wait_for_masks(book, "266,200 of 266,200")
+    book.wait_until(slider, "aria-valuetext", "0 % sparsity")
+    page.get_by_text("266,200 of 266,200").first.wait_for()
     assert drawn() == [235200, 30000, 1000]
-    assert book.python("explorer.density") == 1
+    book.wait_for("explorer.density == 1")
+    page.get_by_role("button", name="Copy as code").first.click()
+    assert "density=1&allocation=erk&score=trained" in page.locator(".sk-code").first.text_content()
 
 
 def test_the_third_notebook_races_and_scrubs(notebook):
@@ -62,62 +64,58 @@ def test_the_third_notebook_races_and_scrubs(notebook):
     book.press(slider, "End")
     page.get_by_text("Rewiring 23 of 23").first.wait_for()
     last = "fitted['rigl'][0].journal[-1]['fc1'].count"
-    assert book.count_pixels(film, INK) + book.count_pixels(film, BORN) == book.python(last)
+    assert book.count_pixels(film, KEPT) + book.count_pixels(film, BORN) == book.python(last)
     book.press(slider, "Home")
     page.get_by_text("Before the first rewiring").first.wait_for()
-    assert book.count_pixels(film, INK) == book.python(last.replace("-1", "0"))
+    assert book.count_pixels(film, KEPT) == book.python(last.replace("-1", "0"))
 
 
 def test_the_fourth_notebook_draws_what_its_controls_say(notebook):
     book = notebook("03_guided_stochastic_exploration.ipynb").run_all()
     page = book.page
     assert "reproduced: GSE beats SET" in book.printed()
-    book.press(page.get_by_role("slider", name="Subset").first, "End")
-    page.get_by_role("combobox", name="Guide").select_option("uniform")
-    words = page.get_by_role("status").get_by_text("fc1, uniform:").first
-    words.wait_for()
-    assert words.inner_text() == book.python("repr(explorer)")
-    assert book.python("explorer.controls.values") == {"layer": "fc1", "guide": "uniform", "subset": 4}
-    # The image in the page is the one that the kernel drew last.
-    image = book.python("__import__('base64').b64encode(explorer.image.value).decode()")
-    page.wait_for_function(
-        """async expected => {
-          const image = document.querySelector('.jp-OutputArea img.widget-image');
-          const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
-          return btoa(String.fromCharCode(...bytes)) === expected;
-        }""",
-        arg=image,
-    )
+    slider = page.get_by_role("slider", name="Draws per connection")
+    book.press(slider, "End")
+    page.get_by_role("radio", name="uniform").click()
+    page.get_by_text("uniform, 4 draws per connection:").wait_for()
+    book.wait_for("explorer.choice == {'layer': 'fc1', 'guide': 'uniform', 'subset': 4}")
+    sample = "[explorer.sample.candidates.count, explorer.sample.recall]"
+    candidates, recall = book.python(sample)
+    page.get_by_text(f"{candidates:,} different candidates").wait_for()
+    assert slider.get_attribute("aria-valuetext") == f"4 draws per connection, recall {100 * recall:.0f} %"
+    # The second figure changes in the page, and the kernel hears of it.
+    subset = page.get_by_role("slider", name="Subset")
+    before = page.locator("img.sk-frame").get_attribute("src")
+    book.press(subset, "End")
+    page.wait_for_function("before => document.querySelector('img.sk-frame').src !== before", arg=before)
+    book.wait_for("ratios.controls.values['subset'] == 4")
 
 
-def test_the_fifth_notebook_shows_what_each_score_keeps_at_each_sparsity(notebook):
+def test_the_fifth_notebook_shows_what_each_score_keeps_at_each_compression(notebook):
     book = notebook("04_masks_before_training.ipynb").run_to("explorer.run.wait", wait=False)
     page = book.page
-    slider, score = page.get_by_role("slider", name="Sparsity"), page.get_by_role("combobox", name="Score")
+    slider = page.get_by_role("slider", name="Compression")
     slider.wait_for()
-    assert slider.get_attribute("aria-valuetext") == "99.61 %"
-    # We ask for a mask before it is there, and see it as soon as the run has found it.
+    assert slider.get_attribute("aria-valuetext") == "256 times smaller, 0 % on a path"
+    # We ask for a mask before it is there. The figure is grey until the run has found it.
     book.press(slider, "End")
-    score.select_option("synflow")
+    page.get_by_role("radio", name="synflow").click()
     book.settle()
     assert "done after 104 masks" in book.printed()
-    wait_for_masks(book, "11 of 43,968")
-    canvases = page.locator(".sk-tiles").first.locator("canvas.sk-mask")
+    stage = page.locator(".sk-explorer").first
+    page.get_by_text("synflow, 4,096 times smaller: ").first.wait_for()
+    assert stage.locator(".sk-stale").count() == 0
+    canvases = stage.locator("canvas.sk-layer")
 
-    def agree() -> bool:
-        drawn = [book.count_pixels(canvases.nth(k), INK) for k in range(canvases.count())]
-        return drawn == book.python("[layer.count for layer in explorer.pruning.topology.values()]")
+    def on_path() -> list[int]:
+        return [book.count_pixels(canvases.nth(k), LIGHT["ink"]) for k in range(canvases.count())]
 
-    assert agree()
-    words = page.get_by_role("status").get_by_text("of them on a path").first
-    assert words.inner_text() == book.python("repr(explorer)")
-    assert words.inner_text().startswith("synflow, 99.98 % sparsity: 11 of 43,968 connections")
+    book.wait_for("explorer.choice == {'score': 'synflow', 'halving': 12}")
+    assert on_path() == book.python("[layer.count for layer in explorer.pruning.effective.values()]")
     page.get_by_role("button", name="FORCE, 64 times").click()
-    page.get_by_text("force, 98.4 % sparsity: 687 of 43,968").first.wait_for()
-    wait_for_masks(book, "687 of 43,968")
-    assert agree()
-    assert "nothing left in fc1" in words.inner_text()
-    assert book.python("[explorer.controls.values['score'], explorer.controls.values['sparsity']]") == ["force", 6]
+    page.get_by_text("force, 64 times smaller: nothing is left in fc1").first.wait_for()
+    book.wait_for("explorer.choice == {'score': 'force', 'halving': 6}")
+    assert on_path() == [0] * 6
 
 
 def test_the_speed_notebook_measures_this_machine_and_can_be_stopped(notebook):

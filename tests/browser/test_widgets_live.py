@@ -28,6 +28,14 @@ steps = live_training(
 )
 run = Run(steps, total=100_000)
 """
+REPEAT = """
+control = Control(RigL(stop=60, every=20))
+def training():
+    return live_training(
+        model, optimizer, itertools.repeat((inputs, labels)), nn.functional.cross_entropy, control, steps=60
+    )
+run = Run(training, total=60)
+"""
 PANEL = "panel = LivePanel(run, control=control)\npanel"
 WAIT = "last = run.wait(timeout=100)"
 QUESTION = 'guess = Predict("How many?", ["few", "many"], 1, "There are a hundred.")\nguess'
@@ -67,6 +75,24 @@ def test_a_training_is_steered_paused_and_stopped_while_a_cell_waits_for_it(note
     page.get_by_text("follows Cosine").wait_for(state="detached")
     assert book.python("[control.rule.every, control.rule.drop_fraction.value]") == [1, 0.9]
     assert page.locator("canvas.sk-mask").count() == 2
+    assert page.locator("h3.sk-title").first.inner_text().startswith(("accuracy ", "loss "))
+
+
+def test_a_panel_does_not_grow_at_the_start_and_begins_anew(notebook):
+    cells = [SET_UP, REPEAT, "panel = LivePanel(run, control=control)\npanel", "print('ready')"]
+    book = notebook("scratch_again.ipynb", cells=cells).run_all()
+    page = book.page
+    page.locator("canvas.sk-mask").nth(1).wait_for()
+    page.get_by_text("connections wait for Start").wait_for()
+    height = "() => document.querySelector('.sk-panel').getBoundingClientRect().height"
+    before = page.evaluate(height)
+    page.get_by_role("button", name="Start", exact=True).click()
+    again = page.get_by_role("button", name="Again", exact=True)
+    again.wait_for()
+    assert abs(page.evaluate(height) - before) <= 30  # the line that explains the colours is new
+    again.click()
+    book.wait_for("run.state == 'done' and len(run.past) == 1")
+    assert book.python("[run.count, run.rewirings]") == [60, [0, 20, 40]]
 
 
 def test_pickers_and_questions_answer_beside_what_was_chosen(notebook):

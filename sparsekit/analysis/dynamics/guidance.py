@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sparsekit.kernels.sampling import sample_positions
+from sparsekit.kernels.sampling import draw_in_turn, sample_positions
 from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules import AllMissing, Candidates, Guided, Uniform
 from sparsekit.topology import LayerTopology
@@ -92,6 +92,21 @@ def guidance(view: LayerView, candidates: Guided, *, fraction: float = 0.2, seed
         candidates=LayerTopology(old.shape, positions),
         best=LayerTopology(old.shape, _largest_gradients(view, count, fresh_draws())),
     )
+
+
+def guided_draws(view: LayerView, candidates: Guided, num_draws: int, *, seed: int = 0) -> Int64[Tensor, " m"]:
+    """Return the positions that a guide draws in a layer, one after the other and with repetitions.
+
+    A first part of them is what a smaller subset draws, so one call serves every subset.
+
+    Args:
+        view: the layer, after a captured backward pass.
+        candidates: what guides.
+        num_draws: number of draws.
+        seed: of the draws.
+    """
+    inputs, outputs = candidates.guide(view, generator(seed, "guidance", view.name))
+    return draw_in_turn(inputs, outputs, num_draws, generator(seed, "guided-draws", view.name))
 
 
 def sample_counts(view: LayerView, candidates: Guided, generator: torch.Generator) -> SampleCounts:

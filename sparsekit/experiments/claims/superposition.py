@@ -220,15 +220,15 @@ def _peak_tickets(history: SupTicketsHistory, trials: Trials) -> list[Ticket]:
     """Train the same collection once more, and take a ticket in the middle of each cycle."""
     sup, num_train = history.sup, len(_data(history, trials).train)
     experiment, ends = plan(sup, num_train)
-    twin = replace(experiment, recipe=f"{experiment.recipe}-peaks")
-    folder = trials.folder / twin.folder_name
+    again = replace(experiment, recipe=f"{experiment.recipe}-peaks")
+    folder = trials.folder / again.folder_name
     book = TicketBook(folder / "tickets")
     if (common := ordinary_part(sup, num_train)) and not folder.exists():
         parent = run(common, trials.folder, root=trials.root, progress=False).folder
         assert parent is not None
-        fork(parent, twin, trials.folder, step=ends[0], root=trials.root)
+        fork(parent, again, trials.folder, step=ends[0], root=trials.root)
     for middle in [(start + end) // 2 for start, end in pairwise(ends)]:
         if middle not in book.steps:
-            run(twin, trials.folder, until=middle, root=trials.root, progress=False)
+            run(again, trials.folder, until=middle, root=trials.root, progress=False)
             book.add(load_model(folder, root=trials.root), step=middle)
     return list(book)

@@ -107,12 +107,13 @@ def _obstacles(experiment: Experiment) -> Iterator[str]:
             yield f"it has {name}"
     if experiment.micro_batches > 1:
         yield "its batches are split into micro-batches"
-    yield from (f"its rule {why}" for why in _obstacles_of_rule(rule))
+    yield from (f"its rule {why}" for why in obstacles_of_rule(rule))
     if may_draw(experiment, nn.Identity()):
         yield "it has parts of your own, which may draw from torch's random state"
 
 
-def _obstacles_of_rule(rule: Any) -> Iterator[str]:
+def obstacles_of_rule(rule: Any) -> Iterator[str]:
+    """Yield why a rule cannot be in any population, each as the end of a sentence about it."""
     if isinstance(rule, Switched):
         yield "is followed by another one"
     if why := why_dense(rule):

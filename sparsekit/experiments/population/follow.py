@@ -47,11 +47,11 @@ def follow(
     """
     groups = populations_of(experiments)
     with ExitStack() as turns:
-        for name in sorted({experiment.folder_name for experiment in experiments}):
-            turns.enter_context(having_turn(Path(folder) / name, tell=False))
+        names = sorted({experiment.folder_name for experiment in experiments})
+        checks = {name: turns.enter_context(having_turn(Path(folder) / name, tell=False)) for name in names}
         works = [begin_all(group, Path(folder), root, None) for group in groups]
         for work in (one for group in works for one in group):
-            work.keeps_states = keep_states
+            work.keeps_states, work.may_write = keep_states, checks[work.folder.name]
         by_folder = {work.folder.name: work for group in works for work in group}
         in_order = [by_folder[experiment.folder_name] for experiment in experiments]
         yield [work.history() for work in in_order]

@@ -10,11 +10,11 @@ from tqdm.auto import tqdm
 
 from sparsekit import datasets
 from sparsekit.experiments.experiment import Experiment
-from sparsekit.experiments.feed import check_fits, total_steps
+from sparsekit.experiments.feed import check_fits, check_steps, total_steps
 from sparsekit.experiments.population.feed import batches_of_all
 from sparsekit.experiments.population.fitting import check_population, populations_of
 from sparsekit.experiments.population.training import Member, Outcome, Population
-from sparsekit.experiments.run import Work, check_steps, having_turn, run
+from sparsekit.experiments.run import Work, having_turn, run
 from sparsekit.train.history import History, rows_of_epoch
 from sparsekit.utils.seeds import generator, seeded_rng
 
@@ -68,9 +68,12 @@ def run_population(
     check_steps(until=until)
     by_folder = {experiment.folder_name: experiment for experiment in experiments}
     with ExitStack() as turns:
-        for name in sorted(by_folder):  # all processes in one order, so that no two wait for each other
-            turns.enter_context(having_turn(Path(folder) / name, tell=progress))
+        checks = {  # all processes take them in one order, so that no two wait for each other
+            name: turns.enter_context(having_turn(Path(folder) / name, tell=progress)) for name in sorted(by_folder)
+        }
         works = begin_all(by_folder.values(), Path(folder), root, until)
+        for work in works:
+            work.may_write = checks[work.folder.name]
         _train(works, progress, checkpoint_seconds)
     histories = {work.folder.name: work.history() for work in works}
     return [histories[experiment.folder_name] for experiment in experiments]

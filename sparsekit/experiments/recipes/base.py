@@ -95,8 +95,7 @@ class Recipe:
         _check_fields(settings, rule)
         recipe = {"data": self.data, "model": self.model, "batch_size": self.batch_size, **self.settings}
         settings = {**recipe, **settings}
-        num_train = settings.get("data_settings", {}).get("num_train", self.num_train)
-        steps = epochs * count_batches(num_train, settings["batch_size"])
+        steps = epochs * self._batches(settings)
         if self.learning_rate is not None:
             settings.setdefault("learning_rate", self.learning_rate(steps))
         if isinstance(settings.get("score"), str):
@@ -123,6 +122,10 @@ class Recipe:
         every = {"every": self.every} if "every" in settings_of(rule) else {}
         defaults = {**_of_density(rule, density, settings), **every}
         return make_rule(rule, total_steps=steps, **{**defaults, **settings})
+
+    def _batches(self, settings: Mapping[str, Any]) -> int:
+        num_train = settings.get("data_settings", {}).get("num_train", self.num_train)
+        return count_batches(num_train, settings["batch_size"])
 
     def _options(self) -> str:
         """Return the docstring's section on the options of a call, with the recipe's defaults."""

@@ -38,7 +38,8 @@ const builders = {
     return { input, set: value => { input.value = value; } };
   },
   text(field) {
-    const input = make(field.format === 'code' ? 'code' : 'span', { class: 'sk-text', role: field.format === 'quiet' ? null : 'status' });
+    const tag = { code: 'code', title: 'h3' }[field.format] ?? 'span', isQuiet = ['quiet', 'title'].includes(field.format);
+    const input = make(tag, { class: field.format === 'title' ? 'sk-title' : 'sk-text', role: isQuiet ? null : 'status' });
     return { input, set: value => { input.textContent = value ?? ''; }, bare: true };
   },
   progress(field) {

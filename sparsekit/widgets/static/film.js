@@ -10,7 +10,7 @@ function buildPanel(layers, colours, lessMotion) {
   const picker = make('select', {}, ...layers.map(({ name }, index) => make('option', { value: index }, name)));
   const switches = KINDS.map(([kind, text]) => {
     const box = make('input', { type: 'checkbox', checked: true }), swatch = make('span', { class: 'sk-swatch' }), number = make('span', { class: 'sk-count' });
-    swatch.style.background = colours[kind];
+    swatch.style.background = `var(--sk-${colours[kind]})`;
     return { kind, box, number, label: make('label', {}, box, swatch, make('span', {}, `${text} `), number) };
   });
   const bar = make('div', { class: 'sk-controls sk-row' }, play,
@@ -53,7 +53,6 @@ function render({ model, el }) {
   const layers = model.get('layers'), colours = model.get('colours'), last = layers[0].delta_sizes.length;
   const lessMotion = matchMedia('(prefers-reduced-motion: reduce)').matches;
   const panel = buildPanel(layers, colours, lessMotion), views = new Map();
-  const ink = Object.fromEntries(Object.entries(colours).map(([kind, hex]) => [kind, rgba(hex)]));
   const holder = make('div', { class: 'sk-film-holder' });
   const bars = [make('canvas', { role: 'img', class: 'sk-bars' }), make('canvas', { role: 'img', class: 'sk-bars' })];
   const caption = make('p', { class: 'sk-caption', 'aria-live': 'polite' });
@@ -65,12 +64,13 @@ function render({ model, el }) {
     const frame = Math.min(model.get('rewiring'), last), index = model.get('layer');
     if (!views.has(index)) views.set(index, openLayer(layers[index]));
     const view = views.get(index), { layer } = view, text = layer.captions[frame];
+    const ink = Object.fromEntries(Object.entries(colours).map(([kind, name]) => [kind, rgba(token(holder, name))]));
     const shows = Object.fromEntries(panel.switches.map(one => [one.kind, one.box.checked]));
     paintFrame(view.pixels, view.walker, frame, ink, shows);
     view.show();
     if (holder.firstChild !== view.canvas) holder.replaceChildren(view.canvas);
-    drawBars(bars[0], layer.fan_in, frame, 'Outputs by fan-in', colours.kept);
-    drawBars(bars[1], layer.fan_out, frame, 'Inputs by fan-out', colours.kept);
+    drawBars(bars[0], layer.fan_in, frame, 'Outputs by fan-in', token(holder, 'kept'));
+    drawBars(bars[1], layer.fan_out, frame, 'Inputs by fan-out', token(holder, 'kept'));
     panel.switches.forEach((one, k) => { one.number.textContent = layer.counts[frame][k].toLocaleString('en'); });
     panel.range.value = frame; panel.picker.value = index; panel.value.textContent = `${frame} of ${last}`;
     panel.range.setAttribute('aria-valuetext', text);

@@ -215,3 +215,12 @@ export function halves(bytes, count, from = 0) {
   }
   return out;
 }
+
+/** Call back once the kernel is gone, for instance after a restart, because then nothing answers a widget any more. */
+export function whenKernelGoes(model, callback) {
+  model.on('comm_live_update', callback);
+  model.on('comm:close', callback);
+}
+
+/** Read bytes as 32-bit integers, which start at a multiple of four only in a copy. */
+export const integers = bytes => new Int32Array(bytes.slice().buffer);

@@ -1,0 +1,101 @@
+"""Measure how fast the living network answers, in headless Chromium: `python tools/time_network_view.py`.
+
+It trains three networks for a moment, puts the widget's own scripts on a page without JupyterLab, and prints frames per
+second, and milliseconds from a key or the pen to the end of the drawing. A time includes the wait for a screen frame.
+"""
+
+import base64
+import json
+import shutil
+import statistics
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+from sparsekit.experiments.recipes import digits_mlp, digits_small
+from sparsekit.widgets import NetworkView, film_of
+from sparsekit.widgets.base import load_style
+
+TRAITS = ("networks", "inputs", "labels", "facts", "frame", "state")
+ROUNDS = 40
+PAGE = """<!doctype html><meta charset="utf-8"><style>%s</style><body data-jp-theme-light="true"><main id="here"></main>
+<script type="module">%s
+const revive = (_, value) => value?.bytes === undefined ? value
+  : new DataView(Uint8Array.from(atob(value.bytes), letter => letter.charCodeAt(0)).buffer);
+const traits = JSON.parse(%s, revive);
+const model = { get: name => traits[name], set(name, value) { traits[name] = value; }, on() {}, save_changes() {} };
+render({ model, el: document.getElementById('here') });
+</script>"""
+TIME = """async ([selector, type, settings]) => {
+  const element = document.querySelector(selector), stage = document.querySelector('.sk-net-stage');
+  const before = stage.dataset.seq;
+  const box = element.getBoundingClientRect(), at = { clientX: box.left + settings.x, clientY: box.top + settings.y };
+  const kind = type.startsWith('key') ? KeyboardEvent : type === 'click' ? MouseEvent : PointerEvent;
+  const start = performance.now();
+  element.dispatchEvent(new kind(type, { bubbles: true, cancelable: true, pointerId: 1, ...settings, ...at }));
+  while (stage.dataset.seq === before) await new Promise(requestAnimationFrame);
+  return performance.now() - start;
+}"""
+FRAMES = """ms => new Promise(done => {
+  const stage = document.querySelector('.sk-net-stage'), first = Number(stage.dataset.seq), start = performance.now();
+  setTimeout(() => done(1000 * (stage.dataset.seq - first) / (performance.now() - start)), ms);
+})"""
+
+
+def page_of(view: NetworkView) -> str:
+    """Return an HTML page that shows a view without a kernel."""
+    traits = {name: getattr(view, name) for name in TRAITS}
+    text = json.dumps(traits, default=lambda data: {"bytes": base64.b64encode(data).decode()})
+    return PAGE % (load_style(), view._esm, json.dumps(text))
+
+
+def times(page: Page, selector: str, kind: str, *, keys: tuple[str, ...] = ("",), xs: tuple[int, ...] = (0,)) -> str:
+    """Return the median and the 95th percentile of some events, in milliseconds."""
+    settings = [{"key": keys[k % len(keys)], "x": xs[k % len(xs)], "y": 60} for k in range(ROUNDS)]
+    measured = sorted(page.evaluate(TIME, [selector, kind, one]) for one in settings)
+    return f"{statistics.median(measured):.0f} / {measured[int(0.95 * len(measured))]:.0f}"
+
+
+def measure(page: Page) -> dict[str, str]:
+    """Return all figures of the view on a page."""
+    page.wait_for_timeout(500)
+    page.get_by_role("button", name="Play").or_(page.get_by_role("button", name="Pause")).click()
+    if page.get_by_role("button", name="Play").count():
+        page.get_by_role("button", name="Play").click()
+    film = page.evaluate(FRAMES, 3000)
+    page.get_by_role("button", name="Pause").click()
+    slider, graph = ".sk-chart[aria-label^=Conn]", ".sk-net-graph"
+    rates = {"film, frames/s": f"{film:.0f}"}
+    rates["slider"] = times(page, slider, "keydown", keys=("PageDown",) * 30 + ("PageUp",) * 10)
+    page.locator(slider).press("End")
+    page.locator(slider).press("Home")
+    page.locator(graph).press("ArrowDown")
+    rates["hover"] = times(page, graph, "keydown", keys=("ArrowDown",) * 3 + ("ArrowUp",) * 3)
+    rates["lesion"] = times(page, graph, "keydown", keys=("Enter",))
+    rates["pen"] = times(page, ".sk-net-pad", "pointerdown", xs=(40, 60, 80, 100))
+    return rates
+
+
+def main() -> None:
+    """Print a row for each network."""
+    films = {
+        "293": film_of(digits_small(rule="rigl", density=0.05, epochs=20)),
+        "1,690": film_of(digits_mlp(rule="rigl", density=0.02, epochs=20)),
+        "5,856": film_of(digits_small(rule="dense", epochs=20)),
+    }
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        program = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        for name, film in films.items():
+            path = Path(folder) / "page.html"
+            path.write_text(page_of(NetworkView(film)), encoding="utf-8")
+            page = browser.new_page(viewport={"width": 1100, "height": 900})
+            page.goto(path.as_uri())
+            print(f"{name} connections:", ", ".join(f"{what} {value}" for what, value in measure(page).items()), "ms")
+            page.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
