@@ -65,6 +65,6 @@ def check_fits(experiment: Experiment, data: datasets.Dataset) -> None:
 
 def check_steps(**steps: int | None) -> None:
     """Raise TypeError or ValueError unless numbers of steps are integers of at least 1, or None."""
-    for name, count in steps.items():
-        if count is not None and check_integer(name, count) < 1:
-            raise ValueError(f"{name} must be at least 1 or None, got {count}. Leave it out")
+    for name, number in steps.items():
+        if number is not None and check_integer(name, number) < 1:
+            raise ValueError(f"{name} must be at least 1 or None, got {number}. Leave it out")

@@ -280,6 +280,7 @@ class Work:
         self.saved_at = time.monotonic()
 
     def _write_state(self, path: Path) -> None:
+        self.may_write()
         records = num_records(len(self.saved_rows) + len(self.rows), self.journal)
         path.parent.mkdir(exist_ok=True)
         save_checkpoint(path, self.model, self.optimizer, step=self.done, extra=records, generator=self.draws)
