@@ -411,7 +411,7 @@ assert fixed[18].last("test accuracy") > fixed[0].last("test accuracy") + 0.04
 # ## Exercise 3: break RigL (10 minutes)
 #
 # When does rewiring do harm? Find a drop fraction with which RigL ends *below* the fixed mask, and let the trainings
-# decide. Write your number in place of `None`. The check trains three seeds of RigL with it, which rewire every 10 steps
+# decide. Write your number in place of `None`. The check trains three seeds of RigL with it. They rewire every 10 steps
 # to the very end and never exchange less. That takes some seconds.
 
 # %% tags=["nbval-ignore-output"]
