@@ -66,7 +66,12 @@ def journal():
 
 def front_ends(base=FrontEndWidget):
     """Return every widget class that has a script."""
-    return [one for child in base.__subclasses__() for one in (child, *front_ends(child)) if isinstance(one._esm, str)]
+    return [
+        one
+        for child in base.__subclasses__()
+        for one in (child, *front_ends(child))
+        if isinstance(getattr(one, "_esm", None), str)
+    ]
 
 
 @pytest.mark.parametrize("widget", front_ends(), ids=lambda widget: widget.__name__)

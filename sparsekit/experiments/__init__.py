@@ -1,17 +1,20 @@
 """Whole studies: an experiment is a value, recipes make one, and a study consists of many."""
 
 from sparsekit.experiments import recipes
+from sparsekit.experiments.branch import branch
 from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
 from sparsekit.experiments.fork import fork
 from sparsekit.experiments.initial_state import load_initial_state, save_initial_state
-from sparsekit.experiments.population import run_all, run_population
+from sparsekit.experiments.population import follow, run_all, run_population
 from sparsekit.experiments.record import read_experiment, read_run
 from sparsekit.experiments.run import load_model, run
 
 __all__ = [
     "Experiment",
+    "branch",
     "build_model",
     "build_optimizer",
+    "follow",
     "fork",
     "load_initial_state",
     "load_model",

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sparsekit import datasets
 from sparsekit.experiments.experiment import Experiment
+from sparsekit.utils.checks import check_integer
 from sparsekit.utils.seeds import derive
 
 
@@ -60,3 +61,10 @@ def check_fits(experiment: Experiment, data: datasets.Dataset) -> None:
             f"augment needs images (channels, height, width), got inputs {data.shape} from {experiment.data}. "
             "Set augment=False, or data_settings={'flat': False} for digits"
         )
+
+
+def check_steps(**steps: int | None) -> None:
+    """Raise TypeError or ValueError unless numbers of steps are integers of at least 1, or None."""
+    for name, number in steps.items():
+        if number is not None and check_integer(name, number) < 1:
+            raise ValueError(f"{name} must be at least 1 or None, got {number}. Leave it out")

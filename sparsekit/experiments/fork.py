@@ -7,9 +7,10 @@ from typing import Any
 from sparsekit import datasets
 from sparsekit.experiments.experiment import Experiment
 from sparsekit.experiments.feed import check_fits, total_steps
-from sparsekit.experiments.record import read_experiment, read_record, write_experiment
+from sparsekit.experiments.record import kept_state, read_experiment, read_record, write_experiment
 from sparsekit.rules.base import Rule
 from sparsekit.rules.cycles import Cycles
+from sparsekit.rules.switched import Switched
 from sparsekit.train.checkpoint import load_checkpoint
 from sparsekit.train.history import write_rows
 from sparsekit.utils.checks import check_integer, must_be
@@ -31,7 +32,7 @@ def fork(
     and a run without one begins anew, so a process that dies in between does no harm.
 
     Args:
-        parent: folder of the run to begin with, which stands at this step.
+        parent: folder of the run to begin with, which stands at this step, or has kept its state there.
         experiment: what the new run does.
         folder: where runs are kept, as for `run`.
         step: number of steps that both have in common.
@@ -67,7 +68,8 @@ def fork(
 
 
 def _copy(parent: Path, child: Path, experiment: Experiment, step: int) -> None:
-    checkpoint = parent / "checkpoint.pt"
+    checkpoint = kept_state(parent, step)
+    checkpoint = checkpoint if checkpoint.exists() else parent / "checkpoint.pt"
     state = load_checkpoint(checkpoint)
     if state["step"] != step:
         raise ValueError(
@@ -119,5 +121,7 @@ def _before(experiment: Experiment, step: int, end: int) -> dict[str, Any]:
 
 
 def _rule_before(rule: Rule, step: int) -> Rule:
-    """Return the rule that acts before a step, which in cycles is the one that they begin after."""
+    """Return the rule that acts before a step, which is the first of two where the second one has not yet begun."""
+    if isinstance(rule, Switched) and step <= rule.at:
+        return _rule_before(rule.base, step)
     return rule.base if isinstance(rule, Cycles) and step <= rule.after else rule

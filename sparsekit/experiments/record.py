@@ -92,6 +92,11 @@ def read_record(folder: Path, state: Mapping[str, Any] | None) -> History:
     return history
 
 
+def kept_state(folder: Path, step: int) -> Path:
+    """Return where a run keeps the state that it had after so many steps, if it keeps that one."""
+    return folder / "states" / f"{step:08d}.pt"
+
+
 def steps_done(folder: Path) -> int:
     """Return how many steps a run has saved, 0 if it has not begun."""
     checkpoint = folder / "checkpoint.pt"

@@ -16,9 +16,9 @@ from sparsekit import datasets
 from sparsekit.evaluation.measuring import Evaluation, evaluate
 from sparsekit.experiments.draws import drawing
 from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
-from sparsekit.experiments.feed import batches_of, check_fits, endless_batches, total_steps
+from sparsekit.experiments.feed import batches_of, check_fits, check_steps, endless_batches, total_steps
 from sparsekit.experiments.initial_state import load_initial_state
-from sparsekit.experiments.record import num_records, read_experiment, read_record, write_experiment
+from sparsekit.experiments.record import kept_state, num_records, read_experiment, read_record, write_experiment
 from sparsekit.layers import topology_of
 from sparsekit.rewiring.journal import Journal
 from sparsekit.rewiring.update import TopologyUpdate
@@ -26,7 +26,6 @@ from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore
 from sparsekit.train.history import History, Row, append_rows, code_version, rows_of_epoch, rows_of_step, write_rows
 from sparsekit.train.loop import StepStats, training
 from sparsekit.tricks.base import Trick, TrickContext, begin, resume
-from sparsekit.utils.checks import check_integer
 from sparsekit.utils.files import check_name, write_text
 from sparsekit.utils.seeds import generator, seeded_rng
 from sparsekit.utils.settings import to_plain
@@ -44,6 +43,7 @@ def run(
     checkpoint_seconds: float = 20.0,
     checkpoint_steps: int | None = None,
     until: int | None = None,
+    keep_states: bool = False,
 ) -> History:
     """Train an experiment, in a folder of its own below `folder`.
 
@@ -61,6 +61,8 @@ def run(
         checkpoint_seconds: save at least as often as this, and also after every epoch.
         checkpoint_steps: save every so many steps as well.
         until: stop after this many steps for now. Another call continues.
+        keep_states: keep the state after every rewiring too, from which `branch` continues. Each takes as much space as
+            a checkpoint. A run that is finished already gets none.
 
     Raises:
         TypeError: if it is no experiment.
@@ -78,6 +80,7 @@ def run(
         with seeded_rng(generator(experiment.seed, "before training")):
             data = datasets.load(experiment.data, root=root, **experiment.data_settings)
             work = Work.begin(experiment, run_folder, root, until, data)
+        work.keeps_states = keep_states
         work.may_write = may_write
         work.train_on(progress, checkpoint_seconds, checkpoint_steps)
         return work.history()
@@ -107,13 +110,6 @@ def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Modu
     return model.eval()
 
 
-def check_steps(**steps: int | None) -> None:
-    """Raise TypeError or ValueError unless numbers of steps are integers of at least 1, or None."""
-    for name, count in steps.items():
-        if count is not None and check_integer(name, count) < 1:
-            raise ValueError(f"{name} must be at least 1 or None, got {count}. Leave it out")
-
-
 def having_turn(folder: Path, *, tell: bool) -> AbstractContextManager[Callable[[], None]]:
     """Be the only one that trains a run, and perhaps tell the user if we wait for another process (see `alone`)."""
     message = f"{folder.name}: another process trains it, so we wait until it is done"
@@ -137,6 +133,7 @@ class Work:
     rows: list[Row] = field(default_factory=list)
     saved_rows: list[Row] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
+    keeps_states: bool = False
     may_write: Callable[[], None] = lambda: None
 
     @classmethod
@@ -194,7 +191,7 @@ class Work:
 
     def _sweep(self) -> None:
         """Remove the files that a killed process was just writing."""
-        for half_written in self.folder.glob(".*.new"):
+        for half_written in self.folder.rglob(".*.new"):
             half_written.unlink()
 
     @property
@@ -213,10 +210,14 @@ class Work:
         bar = tqdm(total=self.end, initial=self.done, desc=self.folder.name, disable=not progress, unit="step")
         self.model.train()
         with bar, drawing(self.experiment, self.model, self.draws):
-            while self.done < self.end:
-                for postfix in self._epoch(checkpoint_seconds, checkpoint_steps):
-                    bar.update()
-                    bar.set_postfix(postfix, refresh=False)
+            for postfix in self.steps(checkpoint_seconds, checkpoint_steps):
+                bar.update()
+                bar.set_postfix(postfix, refresh=False)
+
+    def steps(self, checkpoint_seconds: float, checkpoint_steps: int | None = None) -> Iterator[dict]:
+        """Train step by step, and yield after each what a bar may show."""
+        while self.done < self.end:
+            yield from self._epoch(checkpoint_seconds, checkpoint_steps)
 
     def _epoch(self, checkpoint_seconds: float, checkpoint_steps: int | None) -> Iterator[dict]:
         """Train to the end of the current epoch, or to the last step if that comes first."""
@@ -240,6 +241,8 @@ class Work:
             epoch_ends = self.done % self.steps_per_epoch == 0
             if epoch_ends:
                 self.rows += rows_of_epoch(step, epoch, self.evaluate(), self.model)
+            if update is not None and self.keeps_states:
+                self._write_state(kept_state(self.folder, self.done))
             on_step = self.done == self.end or (checkpoint_steps is not None and self.done % checkpoint_steps == 0)
             if epoch_ends or on_step or time.monotonic() - self.saved_at > checkpoint_seconds:
                 self.save()
@@ -273,10 +276,14 @@ class Work:
         append_rows(self.folder / "metrics.jsonl", self.rows)
         self.saved_rows += self.rows
         self.rows.clear()
-        records = num_records(len(self.saved_rows), self.journal)
-        path = self.folder / "checkpoint.pt"
-        save_checkpoint(path, self.model, self.optimizer, step=self.done, extra=records, generator=self.draws)
+        self._write_state(self.folder / "checkpoint.pt")
         self.saved_at = time.monotonic()
+
+    def _write_state(self, path: Path) -> None:
+        self.may_write()
+        records = num_records(len(self.saved_rows) + len(self.rows), self.journal)
+        path.parent.mkdir(exist_ok=True)
+        save_checkpoint(path, self.model, self.optimizer, step=self.done, extra=records, generator=self.draws)
 
 
 @cache

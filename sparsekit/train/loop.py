@@ -20,6 +20,7 @@ from sparsekit.evaluation.measuring import Batch, LossFn, evaluating
 from sparsekit.rewiring.capture import LayerIO, capture_io
 from sparsekit.rewiring.update import TopologyUpdate, rewire
 from sparsekit.rules.base import Rule
+from sparsekit.rules.switched import rule_at
 from sparsekit.train.rule_step import (
     add_gradient_penalty,
     grow_init_for,
@@ -107,6 +108,7 @@ def train_step(
         ValueError: if the rule must see several batches and none are given, or the loss of the batch is no weighted
             mean of those of its micro-batches.
     """
+    rule = rule_at(rule, step)
     due = rule.is_due(step)
     stats, io = backward(model, batch, loss_fn, what_to_capture(rule, step, probes), micro_batches, autocast, adaptor)
     add_gradient_penalty(model, optimizer, rule, step, generator)
@@ -226,7 +228,8 @@ def _looking_ahead(
     """Yield `(step, batch, probes)`. The stream is read ahead on rewiring steps only, and keeps its order."""
     source, ahead = walk(batches), deque()
     for step in count(first_step):
-        size = probe_batches(rule) if rule.needs_gradients and rule.is_due(step) else 1
+        acting = rule_at(rule, step)
+        size = probe_batches(acting) if acting.needs_gradients and acting.is_due(step) else 1
         ahead.extend(islice(source, max(0, size - len(ahead))))
         if not ahead:
             return

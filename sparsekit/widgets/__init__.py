@@ -4,6 +4,7 @@ Every widget shows itself alive in JupyterLab, as a static image on GitHub, and 
 is fetched from a network, no callback prints or draws with pyplot, and no notebook needs a callback to run to its end.
 """
 
+from sparsekit.widgets.branches import Branches
 from sparsekit.widgets.cards import Card
 from sparsekit.widgets.collection_film import CollectionFilm
 from sparsekit.widgets.contents_page import Contents
@@ -23,6 +24,7 @@ from sparsekit.widgets.mask_tiles import LayerTable, MaskTiles
 from sparsekit.widgets.network_film import NetworkFilm, film_of
 from sparsekit.widgets.network_view import NetworkView
 from sparsekit.widgets.panel import LivePanel
+from sparsekit.widgets.race import Race
 from sparsekit.widgets.ranked import RankedScores
 from sparsekit.widgets.rendering import StaticImage
 from sparsekit.widgets.score_explorer import ScoreExplorer
@@ -31,6 +33,7 @@ from sparsekit.widgets.steering import Control
 from sparsekit.widgets.ticket_lab import TicketLab
 
 __all__ = [
+    "Branches",
     "Card",
     "Check",
     "CollectionFilm",
@@ -50,6 +53,7 @@ __all__ = [
     "NetworkFilm",
     "NetworkView",
     "Predict",
+    "Race",
     "RankedScores",
     "RulePicker",
     "Run",

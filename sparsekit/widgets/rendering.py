@@ -104,11 +104,19 @@ def figure_rgba(figure: Figure) -> Rgba:
     return np.asarray(canvas.buffer_rgba()).copy()
 
 
-def png(rgba: Rgba) -> bytes:
-    """Write an image as PNG with a white margin. The same image always gives the same bytes."""
+def png(rgba: Rgba, *, colours: int | None = None) -> bytes:
+    """Write an image as PNG with a white margin. The same image always gives the same bytes.
+
+    Args:
+        rgba: the image.
+        colours: how many different ones to keep, for images of many fine lines, which a quarter of the bytes will do
+            for then. None keeps all.
+    """
     buffer = io.BytesIO()
     padded = np.pad(rgba, ((GAP, GAP), (GAP, GAP), (0, 0)), constant_values=255)
-    Image.fromarray(padded).convert("RGB").save(buffer, "PNG", optimize=True)
+    image = Image.fromarray(padded).convert("RGB")
+    image = image if colours is None else image.quantize(colours, dither=Image.Dither.NONE)
+    image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 

@@ -46,26 +46,26 @@ def test_the_second_notebook_draws_exactly_the_masks_its_curve_names(notebook):
     assert "density=1&allocation=erk&score=trained" in page.locator(".sk-code").first.text_content()
 
 
-def test_the_third_notebook_is_steered_stopped_and_scrubbed(notebook):
-    book = notebook("02_topology_evolution.ipynb").run_all(wait=False)
+def test_the_third_notebook_races_and_scrubs(notebook):
+    book = notebook("02_topology_evolution.ipynb").run_to("film = widgets.TopologyFilm")
     page = book.page
-    stop = page.get_by_role("button", name="Stop")
-    stop.wait_for()
-    page.wait_for_function("() => Number(document.querySelector('canvas.sk-curve')?.dataset.points) > 50")
-    book.press(page.get_by_role("slider", name="Interval"), "Home")
-    book.press(page.get_by_role("slider", name="Drop fraction"), "End")
-    stop.click()
-    book.settle()
-    assert book.python("[run.state, run.count < 2000, control.rule.every]") == ["stopped", True, 1]
-    assert "stopped with 5324 connections" in book.printed()
+    race = page.locator(".sk-race")
+    assert "20 trainings of 293 connections" in book.printed()
+    assert race.locator(".sk-title").text_content() == book.python("race.verdict")
+    race.get_by_role("radio", name="Start 3").click()
+    idle = race.locator(".sk-lane").nth(2).locator("dd").first
+    expected = str(book.python("idle_units(fitted['rigl'][2].journal[-1])"))
+    book.wait_until(race.locator(".sk-time"), "aria-valuenow", "760")
+    assert idle.text_content() == expected
     film = page.locator("canvas.sk-film-mask")
     slider = page.get_by_role("slider", name="Rewiring")
     book.press(slider, "End")
     page.get_by_text("Rewiring 23 of 23").first.wait_for()
-    assert book.count_pixels(film, KEPT) + book.count_pixels(film, BORN) == book.python("journal[-1]['fc1'].count")
+    last = "fitted['rigl'][0].journal[-1]['fc1'].count"
+    assert book.count_pixels(film, KEPT) + book.count_pixels(film, BORN) == book.python(last)
     book.press(slider, "Home")
     page.get_by_text("Before the first rewiring").first.wait_for()
-    assert book.count_pixels(film, INK) == book.python("journal[0]['fc1'].count")
+    assert book.count_pixels(film, KEPT) == book.python(last.replace("-1", "0"))
 
 
 def test_the_fourth_notebook_draws_what_its_controls_say(notebook):

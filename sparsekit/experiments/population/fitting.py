@@ -11,6 +11,7 @@ from sparsekit.experiments.draws import may_draw
 from sparsekit.experiments.experiment import Experiment
 from sparsekit.rules.initial import initial_density, why_dense
 from sparsekit.rules.parts import HasForwardMasks, HasGradientPenalty, HasGrowInit, part_of
+from sparsekit.rules.switched import Switched
 from sparsekit.train.rule_step import probe_batches, updates_every_step
 from sparsekit.utils.settings import to_plain
 
@@ -113,6 +114,8 @@ def _obstacles(experiment: Experiment) -> Iterator[str]:
 
 def obstacles_of_rule(rule: Any) -> Iterator[str]:
     """Yield why a rule cannot be in any population, each as the end of a sentence about it."""
+    if isinstance(rule, Switched):
+        yield "is followed by another one"
     if why := why_dense(rule):
         yield f"needs dense layers, because {why}"
     yield from (why for part, why in PARTS.items() if part_of(rule, part) is not None)

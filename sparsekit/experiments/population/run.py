@@ -1,7 +1,7 @@
 """`run_population` carries out several experiments as one training. Each has a run folder as `run` would leave it."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from tqdm.auto import tqdm
 
 from sparsekit import datasets
 from sparsekit.experiments.experiment import Experiment
-from sparsekit.experiments.feed import check_fits, total_steps
+from sparsekit.experiments.feed import check_fits, check_steps, total_steps
 from sparsekit.experiments.population.feed import batches_of_all
 from sparsekit.experiments.population.fitting import check_population, populations_of
 from sparsekit.experiments.population.training import Member, Outcome, Population
-from sparsekit.experiments.run import Work, check_steps, having_turn, run
+from sparsekit.experiments.run import Work, having_turn, run
 from sparsekit.train.history import History, rows_of_epoch
 from sparsekit.utils.seeds import generator, seeded_rng
 
@@ -71,7 +71,7 @@ def run_population(
         checks = {  # all processes take them in one order, so that no two wait for each other
             name: turns.enter_context(having_turn(Path(folder) / name, tell=progress)) for name in sorted(by_folder)
         }
-        works = _begin(by_folder.values(), Path(folder), root, until)
+        works = begin_all(by_folder.values(), Path(folder), root, until)
         for work in works:
             work.may_write = checks[work.folder.name]
         _train(works, progress, checkpoint_seconds)
@@ -79,7 +79,9 @@ def run_population(
     return [histories[experiment.folder_name] for experiment in experiments]
 
 
-def _begin(experiments: Iterable[Experiment], folder: Path, root: str | Path | None, until: int | None) -> list[Work]:
+def begin_all(
+    experiments: Iterable[Experiment], folder: Path, root: str | Path | None, until: int | None
+) -> list[Work]:
     """Check everything first, so that a bad setting leaves no folder behind. Then create or resume all runs."""
     experiments = list(experiments)
     data = datasets.load(experiments[0].data, root=root, **experiments[0].data_settings)
@@ -93,15 +95,25 @@ def _begin(experiments: Iterable[Experiment], folder: Path, root: str | Path | N
 
 
 def _train(works: Sequence[Work], progress: bool, checkpoint_seconds: float) -> None:
-    """Train all to their end, always those that are furthest behind, until they meet the next ones."""
-    failures: dict[str, FloatingPointError] = {}
+    """Train all to their end, and show a bar."""
     steps = sum(work.end - work.done for work in works)
     with tqdm(total=steps, desc=f"{len(works)} runs", disable=not progress, unit="step") as bar:
-        while unfinished := [work for work in works if work.done < work.end and work.folder.name not in failures]:
-            step = min(work.done for work in unfinished)
-            behind = [work for work in unfinished if work.done == step]
-            stop = min([work.done for work in unfinished if work.done > step], default=behind[0].end)
-            failures |= _train_together(behind, stop, checkpoint_seconds, bar)
+        for count in steps_of_all(works, checkpoint_seconds):
+            bar.update(count)
+
+
+def steps_of_all(works: Sequence[Work], checkpoint_seconds: float) -> Iterator[int]:
+    """Train always those that are furthest behind, until they meet the next ones. Yield how many took each step.
+
+    Raises:
+        FloatingPointError: at the end, if the loss of one was not finite.
+    """
+    failures: dict[str, FloatingPointError] = {}
+    while unfinished := [work for work in works if work.done < work.end and work.folder.name not in failures]:
+        step = min(work.done for work in unfinished)
+        behind = [work for work in unfinished if work.done == step]
+        stop = min([work.done for work in unfinished if work.done > step], default=behind[0].end)
+        failures |= yield from _train_together(behind, stop, checkpoint_seconds)
     if failures:
         name, error = next(iter(failures.items()))
         raise FloatingPointError(
@@ -111,8 +123,8 @@ def _train(works: Sequence[Work], progress: bool, checkpoint_seconds: float) -> 
 
 
 def _train_together(
-    works: Sequence[Work], stop: int, checkpoint_seconds: float, bar: tqdm
-) -> dict[str, FloatingPointError]:
+    works: Sequence[Work], stop: int, checkpoint_seconds: float
+) -> Generator[int, None, dict[str, FloatingPointError]]:
     """Train members that have done equally many steps, to a step or until some fail. Return these by folder."""
     members = [Member(work.model, work.optimizer, work.experiment.rule, work.experiment.seed) for work in works]
     experiment, data = works[0].experiment, works[0].data
@@ -130,7 +142,7 @@ def _train_together(
                 if work.folder.name not in failures:
                     work.save()
             saved_at = time.monotonic()
-        bar.update(len(works))
+        yield len(works)
         if failures:
             break
     return failures
