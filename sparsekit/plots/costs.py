@@ -13,7 +13,7 @@ from sparsekit.plots.canvas import (
     percent,
     plain,
 )
-from sparsekit.plots.colours import BASELINE, DASHED, numbered, styles_on
+from sparsekit.plots.colours import BASELINE, DASHED, INK, numbered, styles_on
 from sparsekit.plots.naming import name_lines
 
 
@@ -90,13 +90,30 @@ def plot_step_times(times: pd.DataFrame, ax: Axes | None = None, *, even: float 
         ax.plot(sparsity, 1000 * seconds, color=style.colour, marker=style.marker, label=plain(str(name)))
     promised = 1000 * times["dense"].median() * (1 - sparsity)
     ax.plot(sparsity, promised, color=BASELINE, linestyle=DASHED, label="promised by operations")
-    if even is not None:
-        ax.axvline(1 - even, color=BASELINE, linewidth=1.2, label=f"break-even at {in_percent(1 - even)}")
     finish(ax, x="sparsity (share of weights that are missing)", y="milliseconds per step, log scale", grid="both")
     _milliseconds(ax)
     percent(ax.xaxis)
     name_lines(ax)
+    if even is not None:
+        _mark_even(ax, 1 - even)
     return ax
+
+
+def _mark_even(ax: Axes, sparsity: float) -> None:
+    name = f"break-even at {in_percent(sparsity)}"
+    ax.axvline(sparsity, color=BASELINE, linewidth=1.2, label=name)
+    where, aside = (sparsity, 1.0), (-4, -4)
+    ax.annotate(
+        name,
+        where,
+        aside,
+        ("data", "axes fraction"),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=TICK_SIZE,
+        color=INK,
+    )
 
 
 def plot_update_times(seconds: pd.DataFrame, ax: Axes | None = None) -> Axes:
