@@ -5,6 +5,7 @@ is fetched from a network, no callback prints or draws with pyplot, and no noteb
 """
 
 from sparsekit.widgets.cards import Card
+from sparsekit.widgets.collection_film import CollectionFilm
 from sparsekit.widgets.contents_page import Contents
 from sparsekit.widgets.controls import Controls, Field
 from sparsekit.widgets.curve import Curve
@@ -32,6 +33,7 @@ from sparsekit.widgets.ticket_lab import TicketLab
 __all__ = [
     "Card",
     "Check",
+    "CollectionFilm",
     "Contents",
     "Control",
     "Controls",
