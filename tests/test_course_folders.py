@@ -1,6 +1,7 @@
 """Copies of notebooks keep what a reader has changed, progress survives damage, and handouts hold what they should."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def mine(originals, tmp_path):
 
 
 def test_notebooks_are_copied_once_and_nothing_else_is(originals, mine):
-    assert sorted(path.name for path in mine.iterdir()) == ["00_start_here.ipynb", "03_guided.ipynb", "copies.json"]
+    assert sorted(path.name for path in mine.iterdir()) == [".copies.json", "00_start_here.ipynb", "03_guided.ipynb"]
     assert update_copies(originals, mine) == Update()
 
 
@@ -112,6 +113,14 @@ def test_the_server_opens_the_copy_and_its_hook_exists(mine):
     assert command[-1] == "--no-browser"
     module, _, name = HOOK.rpartition(".")
     assert (module, name) == (drop_dead_views.__module__, drop_dead_views.__name__)
+
+
+def test_the_server_asks_nobody_about_news_and_keeps_the_reader_s_own_settings():
+    path = lab.lab_environment({"JUPYTER_CONFIG_PATH": "mine", "HOME": "here"})
+    assert path["JUPYTER_CONFIG_PATH"] == f"{lab.SETTINGS}{os.pathsep}mine"
+    assert path["HOME"] == "here"
+    settings = json.loads((lab.SETTINGS / "labconfig" / "default_setting_overrides.json").read_text())
+    assert settings["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
 
 
 def test_the_folder_of_copies_is_ignored_by_git():

@@ -1,7 +1,6 @@
 """The ticket lab shows what `superpose` and `evaluate` say, whatever is ticked."""
 
-from xml.etree import ElementTree
-
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -9,8 +8,8 @@ from helpers import made, times_as_long
 from torch import nn
 from training_helpers import same
 
-from sparsekit.evaluation.measuring import evaluate
-from sparsekit.experiments.sup_tickets import Lab, count_votes
+from sparsekit.evaluation.measuring import evaluate, refresh_batch_norm
+from sparsekit.experiments.sup_tickets import Lab, count_votes, mixtures
 from sparsekit.layers import shapes_of, sparsify
 from sparsekit.models import build
 from sparsekit.plots import plot_cycles, plot_superposition, plot_votes
@@ -42,7 +41,7 @@ def tickets(num: int = 3) -> list[Ticket]:
 
 @pytest.fixture
 def lab() -> TicketLab:
-    return TicketLab(tickets(), net(), test=batch(1), train=batch(2))
+    return TicketLab(tickets(), net(), test=batch(1), train=batch(2), parts=3)
 
 
 def accuracy_of(ticket: Ticket) -> float:
@@ -59,49 +58,47 @@ def test_it_shows_what_superpose_and_evaluate_say(lab):
     assert lab.trial.accuracies["ensemble"] == float(right)
 
 
-def test_a_move_takes_little_more_than_the_forward_passes_of_its_eight_tickets():
+def test_a_trial_takes_little_more_than_the_forward_passes_of_its_eight_tickets():
     """At a common size on 1,000 images it takes 30 to 70 ms where those passes take 50. We ask for less than 150 ms."""
     plain = build("mlp", input_shape=(784,), num_classes=10, hidden=(300, 100)).requires_grad_(False)
     nets = [sparsify(plain, random_topology(shapes_of(plain), 0.1, seed=seed), init="dense") for seed in range(8)]
     data = torch.randn(1000, 784, generator=torch.Generator().manual_seed(0)), torch.arange(1000) % 10
-    lab = TicketLab([Ticket.of(one, step=0) for one in nets], plain, test=data, train=data)
+    lab = Lab.of([Ticket.of(one, step=0) for one in nets], plain, test=data, train=data)
 
     def passes() -> None:
         for _ in nets:
             plain(data[0])
 
-    for move in (lambda turn: {"weight 2": 0.1 * turn}, lambda turn: {"in 3": bool(turn % 2)}):
-        assert times_as_long(lambda turn, move=move: lab.choose(**move(turn)), passes, turns=6) < 2.5
+    for weights in (lambda turn: [1, 1, 0.1 + 0.1 * turn], lambda turn: [1, 1, 1, float(turn % 2)]):
+        move = lambda turn, weights=weights: lab.try_out([*weights(turn), *[1.0] * (8 - len(weights(turn)))])  # noqa: E731
+        assert times_as_long(move, passes, turns=6) < 2.5
 
 
-def test_tickets_that_are_not_ticked_take_no_part(lab):
-    lab.choose(**{"in 1": False, "weight 2": 0.5})
+def test_tickets_of_weight_nothing_take_no_part(lab):
+    lab.choose(1, 0, 0.5)
     assert lab.trial.chosen == (0, 2)
     assert lab.trial.accuracies["superposed"] == accuracy_of(superpose(tickets(), weights=[1, 0, 0.5]))
-    first = lab.trial.density
-    lab.choose(**{"in 1": True, "average": "active", "prune": "each"})
-    assert lab.trial.chosen == (0, 1, 2)
-    expected = superpose(tickets(), weights=[1, 1, 0.5], average="active", prune="each")
-    assert lab.trial.accuracies["superposed"] == accuracy_of(expected)
-    assert lab.trial.density == first == expected.density
+    assert repr(lab).startswith("2 tickets: superposed ")
+
+
+@pytest.mark.parametrize("settings", [{"average": "active"}, {"prune": "each"}])
+def test_a_lab_tries_out_other_ways_too(settings):
+    lab = Lab.of(tickets(), net(), test=batch(1), train=batch(2))
+    trial = lab.try_out([1, 1, 0.5], **settings)
+    assert trial.accuracies["superposed"] == accuracy_of(superpose(tickets(), weights=[1, 1, 0.5], **settings))
 
 
 def test_one_ticket_alone_is_itself(lab):
-    lab.choose(**{"in 0": False, "in 2": False})
+    lab.choose(0, 1, 0)
     assert lab.trial.union_density == lab.trial.density
     assert lab.trial.votes == lab.trial.survivors == (0, tickets()[1].count)
 
 
-def test_no_ticket_at_all_is_answered_beside_the_control_and_the_image_stays(lab):
-    lab.choose(**{"in 0": False, "in 1": False})
-    before = bytes(lab.image.value)
-    lab.choose(**{"in 2": False})
-    assert bytes(lab.image.value) == before
-    errors = {field["name"]: field["error"] for field in lab.controls.fields if field["error"]}
-    assert set(errors) == {"in 2"}
-    assert "at least one ticket must take part" in errors["in 2"]
-    lab.choose(**{"in 2": True})
-    assert not [field for field in lab.controls.fields if field["error"]]
+@pytest.mark.parametrize("weights", [(0, 0, 0), (1, 1), (1, -1, 1), (1, float("inf"), 1), (1, float("nan"), 1)])
+def test_weights_that_choose_nothing_are_refused_and_the_last_ones_stay(lab, weights):
+    with pytest.raises(ValueError, match="weights must be 3 numbers from 0"):
+        lab.choose(*weights)
+    assert lab.weights == [1, 1, 1]
 
 
 def test_it_says_in_words_what_it_shows(lab):
@@ -110,16 +107,60 @@ def test_it_says_in_words_what_it_shows(lab):
     assert lab.snapshot().startswith(b"\x89PNG")
 
 
-def test_its_image_has_a_bar_for_each_number(lab):
-    root = ElementTree.fromstring(bytes(lab.image.value))
-    words = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert all(name in words for name in lab.trial.accuracies)
-    assert all(f"{accuracy:.1%}" in words for accuracy in lab.trial.accuracies.values())
-    bars = list(root.iter("{http://www.w3.org/2000/svg}rect"))
-    assert len(bars) == 1 + len(lab.trial.accuracies) + 2 * (len(lab.trial.votes) - 1)
-    heights = [float(bar.get("height")) for bar in bars[-6:]]
-    assert heights[0] / max(heights) == pytest.approx(lab.trial.votes[1] / max(lab.trial.votes), abs=0.01)
-    assert heights[1] / heights[0] == pytest.approx(lab.trial.survivors[1] / lab.trial.votes[1], abs=0.01)
+def test_three_tickets_have_a_triangle_of_measured_mixtures(lab):
+    weights = lab.mixtures.weights
+    assert weights.shape == (10, 3)
+    assert weights.sum(1).tolist() == pytest.approx([1.0] * 10)
+    for number in (0, 4, 5, 9):
+        expected = accuracy_of(superpose(tickets(), weights=weights[number].tolist()))
+        assert lab.mixtures.accuracy[number] == expected == lab.mixture_table["accuracy"][number]
+    singles = [accuracy_of(one) for one in tickets()]
+    assert lab.mixtures.gain.tolist() == pytest.approx((lab.mixtures.accuracy - max(singles)).tolist())
+    assert f"{100 * lab.mixtures.residual:.2f} points around it" in lab.mixture_table["caption"]
+
+
+def test_the_error_of_a_gain_is_paired_over_the_examples(lab):
+    def is_right(ticket: Ticket) -> torch.Tensor:
+        network = ticket.model_like(net())
+        refresh_batch_norm(network, [batch(2)])
+        return (network.eval()(batch(1)[0]).argmax(1) == batch(1)[1]).double()
+
+    best = max((is_right(one) for one in tickets()), key=torch.mean)
+    apart = is_right(superpose(tickets())) - best
+    middle = int(abs(lab.mixtures.weights - 1 / 3).sum(1).argmin())
+    assert lab.mixtures.error[middle] == pytest.approx(float(apart.std() / len(apart) ** 0.5))
+
+
+def test_a_quadratic_relief_is_fitted_without_a_residual():
+    shares = np.array([(9 - j - k, j, k) for j in range(10) for k in range(10 - j)]) / 9
+    values = 0.5 + 0.2 * shares[:, 0] * shares[:, 1] - 0.1 * shares[:, 2] ** 2
+    fitted, residual = mixtures._quadratic_fit(shares, values)
+    assert fitted.tolist() == pytest.approx(values.tolist())
+    assert residual < 1e-12
+    noise = 0.01 * np.random.default_rng(0).standard_normal(len(values))
+    assert 0.005 < mixtures._quadratic_fit(shares, values + noise)[1] < 0.02
+
+
+@pytest.mark.parametrize(("num", "parts", "said"), [(2, 9, "three tickets, got 2"), (3, 2, "parts must be at least 3")])
+def test_a_triangle_needs_three_tickets_and_several_parts(num, parts, said):
+    lab = Lab.of(tickets(num), net(), test=batch(1), train=batch(2))
+    with pytest.raises(ValueError, match=said):
+        mixtures.measure_mixtures(lab, parts=parts)
+
+
+def test_other_numbers_of_tickets_are_measured_by_the_kernel():
+    lab = TicketLab(tickets(4), net(), test=batch(1), train=batch(2))
+    assert lab.mixtures is None
+    assert lab.measured["of"] == [1, 1, 1, 1]
+    lab.choose(1, 0, 0.5, 1)
+    assert lab.measured["of"] == [1, 0, 0.5, 1]
+    assert lab.measured["accuracies"]["superposed"] == accuracy_of(superpose(tickets(4), weights=[1, 0, 0.5, 1]))
+
+
+def test_tickets_of_other_sizes_have_no_lab():
+    other = Ticket.of(sparsify(net(), random_topology(shapes_of(net()), 0.5), init="dense"), step=9)
+    with pytest.raises(ValueError, match="the same number of connections"):
+        TicketLab([*tickets(1), other], net(), test=batch(1), train=batch(2))
 
 
 def test_votes_count_each_connection_once():

@@ -364,6 +364,7 @@ before = sk.evaluate(pruned, test).accuracy
 start = {name: value.clone() for name, value in pruned.state_dict().items()}
 
 
+# %%
 def steps():
     pruned.load_state_dict(start)  # so that Again begins where the first training began
     optimizer = torch.optim.SGD(pruned.parameters(), lr=0.05, momentum=0.9)

@@ -44,6 +44,7 @@ from sparsekit.analysis.evidence.factorial import factorial_design, factorial_ef
 from sparsekit.analysis.landscape.connectivity import barrier, barrier_matrix, bezier_path, evaluate_path, linear_path
 from sparsekit.analysis.landscape.curvature import hessian_spectrum, hessian_trace, top_eigenvalue
 from sparsekit.analysis.landscape.planes import PlanePoint, Surface, plane_through, random_plane, surface
+from sparsekit.analysis.landscape.ridges import Ridge, clipped_range, highest_ridge
 from sparsekit.analysis.landscape.weight_vectors import network_at
 from sparsekit.analysis.structure.aligned_distance import topological_distance
 from sparsekit.analysis.structure.chain_paths import effective_density, effective_topology, log10_num_paths
@@ -59,6 +60,7 @@ __all__ = [
     "Pass",
     "PlanePoint",
     "Pruning",
+    "Ridge",
     "Surface",
     "ages",
     "assess_claim",
@@ -70,6 +72,7 @@ __all__ = [
     "churn",
     "cka_table",
     "classical_mds",
+    "clipped_range",
     "collapse_table",
     "conservation_table",
     "critical_compression",
@@ -91,6 +94,7 @@ __all__ = [
     "guided_draws",
     "hessian_spectrum",
     "hessian_trace",
+    "highest_ridge",
     "iou",
     "js_divergence",
     "layer_table",

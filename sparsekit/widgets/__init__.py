@@ -6,6 +6,7 @@ is fetched from a network, no callback prints or draws with pyplot, and no noteb
 
 from sparsekit.widgets.branches import Branches
 from sparsekit.widgets.cards import Card
+from sparsekit.widgets.collection_film import CollectionFilm
 from sparsekit.widgets.contents_page import Contents
 from sparsekit.widgets.controls import Controls, Field
 from sparsekit.widgets.curve import Curve
@@ -35,6 +36,7 @@ __all__ = [
     "Branches",
     "Card",
     "Check",
+    "CollectionFilm",
     "Contents",
     "Control",
     "Controls",

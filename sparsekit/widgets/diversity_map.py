@@ -1,39 +1,37 @@
-"""On a map of networks near ones are alike. Walk over it, and see the masks of the one you stand on."""
+"""On a map of networks near ones are alike. Walk over it, zoom into a run, and see the mask of each network."""
 
-import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import ipywidgets
 import numpy as np
+import traitlets as t
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from sparsekit.analysis import classical_mds, topology_similarity_matrix
 from sparsekit.plots import plot_map
+from sparsekit.plots.palette import LIGHT
 from sparsekit.topology import Topology
 from sparsekit.widgets import rendering
-from sparsekit.widgets.base import StaticPreview
-from sparsekit.widgets.compositing import Compositor
-from sparsekit.widgets.controls import Controls, Field, options_of
-from sparsekit.widgets.mask_tiles import MaskTiles
+from sparsekit.widgets.base import FrontEndWidget, load_script
 from sparsekit.widgets.rendering import StaticImage
+from sparsekit.widgets.ticket_encoding import check_same_layers, encode_topology, matrix_shapes
 
 MASKS = "masks"  # 1 - IoU
 
 
-class DiversityMap(StaticPreview):
-    """Networks stand as points on a map, with the masks of the chosen one below it.
+class DiversityMap(FrontEndWidget):
+    """Networks stand as points on a map, with the mask of the chosen one beside it.
 
-    This is a view over `analysis.classical_mds`, which `plots.plot_map` draws. The arrow keys go from network to
-    network, and a ring follows on the map. A list chooses between several matrices of distances, because the same
-    networks may lie in another order in mask space and in function space.
+    This is a view over `analysis.classical_mds`. Click a point, or go from network to network with the arrow keys. The
+    networks of one run lie so near to each other that they fall on one spot, so each group also has a map of its own to
+    zoom into. Another list chooses between several matrices of distances, because the same networks may lie in another
+    order in mask space and in function space.
 
     Args:
         topologies: of the networks, by name.
         distances: further matrices by name, a row for each network in the same order, for example
             `{"answers": analysis.disagreement(outputs)}`.
-        groups: of each network, for example its run. Each gets a colour and a marker.
+        groups: of each network, for example its run. Each gets a marker.
 
     Raises:
         ValueError: if there is no network, their layers differ, or a matrix does not hold distances.
@@ -44,6 +42,16 @@ class DiversityMap(StaticPreview):
         Network a has 100 of 200 connections. By masks, c is nearest, at a distance of 0.621
     """
 
+    _esm = load_script("shared", "tickets", "diversity_map")
+    names = t.List(t.Unicode()).tag(sync=True)
+    groups = t.List(t.Unicode()).tag(sync=True)
+    shapes = t.List().tag(sync=True)
+    topologies = t.List(t.Dict()).tag(sync=True)
+    spaces = t.List(t.Dict()).tag(sync=True)
+    network = t.Unicode("").tag(sync=True)
+    space = t.Unicode(MASKS).tag(sync=True)
+    zoom = t.Unicode("").tag(sync=True)
+
     def __init__(
         self,
         topologies: Mapping[str, Topology],
@@ -53,83 +61,70 @@ class DiversityMap(StaticPreview):
     ):
         if not topologies:
             raise ValueError("a map needs at least one network, got none. Give a topology by its name")
-        self._topologies, self._groups = dict(topologies), groups
-        self.distances = {MASKS: 1 - topology_similarity_matrix(list(topologies.values()))[0], **(distances or {})}
-        self.maps = {space: classical_mds(matrix) for space, matrix in self.distances.items()}
-        self._compositors: dict[str, Compositor] = {}
-        self._rings: dict[str, Any] = {}
-        self._lock = threading.Lock()  # because two controls may answer on two threads
-        fields = [
-            Field(name="network", kind="choice", label="Network", options=options_of(list(topologies))),
-            Field(name="space", kind="choice", label="Distances", options=options_of(list(self.maps))),
-        ]
-        values = {"network": next(iter(topologies)), "space": MASKS}
-        self.controls = Controls(fields, values, title="Where to stand")
-        png = self._render(**values)
-        layout = ipywidgets.Layout(width=f"{self._compositors[MASKS].width}px", max_width="100%")
-        self.image = ipywidgets.Image(value=png, format="png", layout=layout)
-        self.words = Controls([Field(name="words", kind="text")], {"words": self.sentence()}, title="In words")
-        self.masks = MaskTiles(self._topologies[values["network"]])
-        self.controls.observe(self._refresh, "values")
-        self.view = ipywidgets.VBox([self.controls, self.image, self.words, self.masks])
+        self.masks, members = dict(topologies), list(topologies.values())
+        for topology in members:
+            check_same_layers(members[0], topology)
+        group_names = [""] * len(members) if groups is None else list(groups)
+        if len(group_names) != len(members):
+            raise ValueError(f"there must be a group for each of {len(members)} networks, got {len(group_names)}")
+        self.distances = {MASKS: 1 - topology_similarity_matrix(members)[0], **(distances or {})}
+        self.maps = {space: classical_mds(np.asarray(matrix)) for space, matrix in self.distances.items()}
+        super().__init__(
+            names=list(topologies),
+            groups=group_names,
+            shapes=matrix_shapes(members[0]),
+            topologies=[encode_topology(one) for one in members],
+            spaces=[_space(name, np.asarray(matrix), group_names) for name, matrix in self.distances.items()],
+            network=next(iter(topologies)),
+        )
 
     def choose(self, **values: str) -> None:
-        """Move controls from code (`network`, `space`), each by its name. The other stays.
+        """Move from code (`network`, `space`, and `zoom`, a group or nothing for all). The others stay.
 
         Raises:
-            ValueError: if there is no such network or matrix.
+            ValueError: if there is no such network, matrix or group.
         """
-        choice = {**self.controls.values, **values}
-        for name, options in (("network", self._topologies), ("space", self.maps)):
-            if choice[name] not in options:
-                raise ValueError(f"{name} must be one of {', '.join(options)}, got {choice[name]!r}")
-        self.controls.set(**values)
+        choice = {"network": self.network, "space": self.space, "zoom": self.zoom, **values}
+        options = {"network": self.names, "space": list(self.maps), "zoom": ["", *dict.fromkeys(self.groups)]}
+        for name, allowed in options.items():
+            if choice[name] not in allowed:
+                known = ", ".join(allowed)
+                raise ValueError(f"{name} must be one of {known}, got {choice[name]!r}. Choose one of them")
+        with self.hold_sync():
+            for name, value in choice.items():
+                setattr(self, name, value)
 
     def sentence(self) -> str:
         """Say which network is chosen, how large it is, and which other is nearest."""
-        name, space = self.controls.values["network"], self.controls.values["space"]
-        names, topology = list(self._topologies), self._topologies[name]
-        row = self.distances[space][names.index(name)].copy()
-        row[names.index(name)] = np.inf
-        size = f"Network {name} has {topology.count:,} of {topology.size:,} connections"
-        if len(names) < 2:
+        topology, number = self.masks[self.network], self.names.index(self.network)
+        row = np.array(self.distances[self.space][number], dtype=float)
+        row[number] = np.inf
+        size = f"Network {self.network} has {topology.count:,} of {topology.size:,} connections"
+        if len(self.names) < 2:
             return size
-        return f"{size}. By {space}, {names[int(row.argmin())]} is nearest, at a distance of {row.min():.3g}"
+        return f"{size}. By {self.space}, {self.names[int(row.argmin())]} is nearest, at a distance of {row.min():.3g}"
 
     def snapshot(self) -> StaticImage:
-        """Draw the map and the masks below it as they are now."""
-        space = self.controls.values["space"]
-        parts = [
-            rendering.text([self.sentence()], bold=1),
-            rendering.figure_rgba(self._figure(space, chosen=self._position)),
-            rendering.tiles(self.masks.packed_masks, self.masks.captions),
-        ]
-        return StaticImage(rendering.png(rendering.stack(parts)), self.sentence())
+        """Draw the map of all networks, and beside it that of the chosen one's group."""
+        members = [k for k, group in enumerate(self.groups) if group == self.groups[self.names.index(self.network)]]
+        several = [list(range(len(self.names)))]
+        if 1 < len(members) < len(self.names):
+            several.append(members)
+        figure = Figure(figsize=(5.6 * len(several), 4.2), dpi=100, layout="constrained", facecolor=LIGHT["paper"])
+        for ax, chosen in zip(np.atleast_1d(figure.subplots(1, len(several))), several, strict=True):
+            part = np.asarray(self.distances[self.space])[np.ix_(chosen, chosen)]
+            names, groups = ([some[k] for k in chosen] for some in (self.names, self.groups))
+            number = names.index(self.network)
+            plot_map(classical_mds(part), ax, names=names, groups=groups, chosen=number, space=self.space)
+            ax.set_facecolor(LIGHT["paper"])
+        return StaticImage(rendering.png(rendering.figure_rgba(figure)), self.sentence())
 
-    @property
-    def _position(self) -> int:
-        return list(self._topologies).index(self.controls.values["network"])
 
-    def _refresh(self, _change: Any) -> None:
-        with self._lock:
-            values = self.controls.values
-            self.image.value = self._render(**values)
-            self.masks.show(self._topologies[values["network"]])
-            self.words.set(words=self.sentence())
-
-    def _render(self, *, network: str, space: str) -> bytes:
-        if space not in self._compositors:
-            figure = self._figure(space, chosen=0)
-            self._rings[space] = figure.axes[0].collections[-1]
-            self._compositors[space] = Compositor(figure, [self._rings[space]])
-        self._rings[space].set_offsets(self.maps[space].points[[list(self._topologies).index(network)]])
-        return self._compositors[space].render()
-
-    def _figure(self, space: str, *, chosen: int) -> Figure:
-        figure = Figure(figsize=(6.2, 4.4), dpi=100, layout="constrained")
-        names = list(self._topologies)
-        plot_map(self.maps[space], figure.subplots(), names=names, groups=self._groups, chosen=chosen, space=space)
-        return figure
-
-    def _widget(self) -> ipywidgets.VBox:
-        return self.view
+def _space(name: str, matrix: Float[np.ndarray, "t t"], groups: Sequence[str]) -> dict:
+    """Return distances with a map of all networks and one of each group that has several."""
+    members = {"": list(range(len(groups)))}
+    for group in dict.fromkeys(groups):
+        members |= {group: [k for k, one in enumerate(groups) if one == group]} if group else {}
+    maps = {group: classical_mds(matrix[np.ix_(some, some)]) for group, some in members.items()}
+    drawn = {group: {"points": one.points.tolist(), "share": one.share} for group, one in maps.items()}
+    return {"name": name, "distances": matrix.tolist(), "maps": drawn}

@@ -1,40 +1,40 @@
-"""Show a surface between networks as contours or as a landscape, with a cut that follows a slider."""
+"""Look at the loss between networks as a map or as a landscape that turns, and cut through it."""
 
-import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import ipywidgets
 import numpy as np
-from matplotlib.figure import Figure
+import traitlets as t
 
-from sparsekit.analysis import Surface
-from sparsekit.plots import plot_cut, plot_surface, plot_surface_3d
+from sparsekit.analysis import Surface, clipped_range, highest_ridge
 from sparsekit.plots.canvas import in_percent
-from sparsekit.plots.landscape import AWAY, Track, heights_of
-from sparsekit.widgets.base import StaticPreview
-from sparsekit.widgets.compositing import Compositor
-from sparsekit.widgets.controls import Controls, Field
+from sparsekit.plots.landscape import AWAY, Track
+from sparsekit.widgets import rendering
+from sparsekit.widgets.base import FrontEndWidget, load_script
+from sparsekit.widgets.landscape_still import draw_surface
 from sparsekit.widgets.rendering import StaticImage
 
-VIEWS = (("contours", "contours"), ("landscape", "landscape (3-D)"))
-MEASURES = (("loss", "loss"), ("accuracy", "accuracy"))
+VIEWS = ("contours", "landscape")
+MEASURES = ("loss", "accuracy")
+SEEN = 0.005  # rise of the loss, or fall of the accuracy, below which we speak of no ridge
 
 
-class LandscapeExplorer(StaticPreview):
-    """A surface shows networks and paths, and beside it stands the cut along one of its rows.
+class LandscapeExplorer(FrontEndWidget):
+    """A surface shows networks and paths, as a map or as a landscape, and beside it stands the cut along a row.
 
-    This is a view over `analysis.surface`, which `plots.plot_surface`, `plot_surface_3d` and `plot_cut` draw. Nothing
-    is measured when a control moves, and the slider for the cut redraws only what moves.
+    All surfaces have one scale of loss. It ends a little above the highest ridge between two networks, because the
+    border of a plane is often many times higher, and a scale up to there shows nothing else. Everything lies in the
+    browser, so no kernel is needed for turning and cutting.
 
     Args:
-        surface: the measured surface.
-        tracks: paths on the plane by name, a row of x and y for each point.
+        surfaces: a measured surface, or several by name.
+        tracks: paths on the plane by name, a row of x and y for each point, for example of a training. For several
+            surfaces this is such a mapping for each, by the surface's name.
         view: `"contours"` or `"landscape"`.
         of: `"loss"` or `"accuracy"`.
 
     Raises:
-        ValueError: if there is no such view or measure.
+        ValueError: if there is no surface, no such view or measure, or tracks of a surface that is not there.
 
     Example:
         >>> axis = np.linspace(-1, 1, 5)
@@ -43,108 +43,127 @@ class LandscapeExplorer(StaticPreview):
         The loss on the plane goes from 0 to 2. The cut at 0.00 lies between 0 and 1
     """
 
+    _esm = load_script("shared", "tickets", "landscape_explorer")
+    panels = t.List(t.Dict()).tag(sync=True)
+    loss_range = t.List(t.Float()).tag(sync=True)
+    panel = t.Int(0).tag(sync=True)
+    view = t.Enum(VIEWS, "contours").tag(sync=True)
+    of = t.Enum(MEASURES, "loss").tag(sync=True)
+    cut = t.Float(0.0).tag(sync=True)
+    turn = t.Float(-60.0).tag(sync=True)
+
     def __init__(
         self,
-        surface: Surface,
-        tracks: Mapping[str, Track] | None = None,
+        surfaces: Surface | Mapping[str, Surface],
+        tracks: Mapping[str, Any] | None = None,
         *,
         view: str = "contours",
         of: str = "loss",
     ):
-        self.surface, self._tracks = surface, dict(tracks or {})
-        self._figures: dict[tuple[str, str], _Landscape] = {}
-        self._lock = threading.Lock()  # because two controls may answer on two threads
-        last = len(surface.y) - 1
-        fields = [
-            Field(name="view", kind="choice", label="View", options=VIEWS),
-            Field(name="of", kind="choice", label="Measure", options=MEASURES),
-            Field(name="cut", kind="range", label="Cut", low=0, high=last, step=1),
-        ]
-        values = {"view": view, "of": of, "cut": last // 2}
+        self.surfaces = {"": surfaces} if isinstance(surfaces, Surface) else dict(surfaces)
+        self.tracks: dict[str, dict[str, Track]] = {"": dict(tracks or {})}
+        if not isinstance(surfaces, Surface):
+            self.tracks = {name: dict(several) for name, several in (tracks or {}).items()}
         _check(view, of)
-        self.controls = Controls(fields, values, title="What to draw")
-        png = self._render(**values)
-        layout = ipywidgets.Layout(width=f"{self._figures[view, of].width}px", max_width="100%")
-        self.image = ipywidgets.Image(value=png, format="png", layout=layout)
-        self.words = Controls([Field(name="words", kind="text")], {"words": self.sentence()}, title="In words")
-        self.controls.observe(self._refresh, "values")
-        self.view = ipywidgets.VBox([self.controls, self.image, self.words])
+        if unknown := set(self.tracks) - set(self.surfaces):
+            raise ValueError(
+                f"tracks must be of the surfaces {', '.join(self.surfaces)}, got {', '.join(unknown)}. Use their names"
+            )
+        limits = clipped_range(list(self.surfaces.values()))
+        panels = [_panel(name, one, self.tracks.get(name, {})) for name, one in self.surfaces.items()]
+        first = next(iter(self.surfaces.values()))
+        row = float(first.y[np.abs(first.y).argmin()])  # of the first two networks, where they are on the plane
+        super().__init__(panels=panels, loss_range=list(limits), view=view, of=of, cut=row)
+
+    @property
+    def surface(self) -> Surface:
+        """The surface that is shown now."""
+        return list(self.surfaces.values())[self.panel]
 
     def choose(self, **values: Any) -> None:
-        """Move controls from code (`view`, `of`, `cut`, which is a row of the surface). The others stay.
+        """Move controls from code (`panel`, `view`, `of`, `turn`, and `cut`, a y). The others stay.
 
         Raises:
-            ValueError: if there is no such view, measure or row.
+            ValueError: if there is no such view, measure or surface, or the cut lies beside the plane.
         """
-        choice = {**self.controls.values, **values}
+        choice = {"panel": self.panel, "view": self.view, "of": self.of, "cut": self.cut, "turn": self.turn, **values}
         _check(choice["view"], choice["of"])
-        if not 0 <= choice["cut"] < len(self.surface.y):
-            raise ValueError(f"the cut must be a row from 0 to {len(self.surface.y) - 1}, got {choice['cut']}")
-        self.controls.set(**values)
+        if not 0 <= choice["panel"] < len(self.panels):
+            last = len(self.panels) - 1
+            raise ValueError(f"the panel must be one of 0 to {last}, got {choice['panel']}. Count from 0")
+        y = list(self.surfaces.values())[choice["panel"]].y
+        if not y[0] <= choice["cut"] <= y[-1]:
+            raise ValueError(f"the cut must lie from {y[0]:.3g} to {y[-1]:.3g}, got {choice['cut']}. Give a y")
+        with self.hold_sync():
+            for name, value in choice.items():
+                setattr(self, name, value)
 
     def sentence(self) -> str:
         """Say what the surface measures, where the cut is, and which networks do not lie on the plane."""
-        values = self.controls.values
-        heights = self.surface.loss if values["of"] == "loss" else self.surface.accuracy
-        row = int(values["cut"])
-        off = [f"{name} {in_percent(one.share)}" for name, one in self.surface.points.items() if one.share > AWAY]
+        surface = self.surface
+        heights = surface.loss if self.of == "loss" else surface.accuracy
+        row = int(np.abs(surface.y - self.cut).argmin())
+        off = [f"{name} {in_percent(one.share)}" for name, one in surface.points.items() if one.share > AWAY]
         away = f". Some networks lie off the plane: {', '.join(off)} of the distance" if off else ""
         return (
-            f"The {values['of']} on the plane goes from {heights.min():.3g} to {heights.max():.3g}. The cut at "
-            f"{self.surface.y[row]:.2f} lies between {heights[row].min():.3g} and {heights[row].max():.3g}{away}"
+            f"The {self.of} on the plane goes from {heights.min():.3g} to {heights.max():.3g}. The cut at "
+            f"{surface.y[row]:.2f} lies between {heights[row].min():.3g} and {heights[row].max():.3g}{away}"
         )
 
     def snapshot(self) -> StaticImage:
-        """Return the figure as it is now."""
-        return StaticImage(bytes(self.image.value), self.sentence())
-
-    def _refresh(self, _change: Any) -> None:
-        with self._lock:
-            self.image.value = self._render(**self.controls.values)
-            self.words.set(words=self.sentence())
-
-    def _render(self, *, view: str, of: str, cut: int) -> bytes:
-        if (view, of) not in self._figures:
-            self._figures[view, of] = _Landscape(self.surface, self._tracks, view, of)
-        return self._figures[view, of].render(int(cut))
-
-    def _widget(self) -> ipywidgets.VBox:
-        return self.view
-
-
-class _Landscape:
-    """One view of a surface stands beside its cut."""
-
-    def __init__(self, surface: Surface, tracks: Mapping[str, Track], view: str, of: str):
-        self._surface, self._heights = surface, heights_of(surface, of)
-        self._values = surface.loss if of == "loss" else surface.accuracy
-        figure = Figure(figsize=(9.8, 4.2), dpi=100, layout="constrained")
-        if view == "contours":
-            left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
-            plot_surface(surface, left, of=of, tracks=tracks, cut=float(surface.y[0]))
-        else:
-            left, right = figure.add_subplot(1, 2, 1, projection="3d"), figure.add_subplot(1, 2, 2)
-            plot_surface_3d(surface, left, of=of, tracks=tracks, cut=float(surface.y[0]))
-        plot_cut(surface, right, of=of).set_title("", loc="left")  # because the words say where it is
-        self._is_flat, self._line, self._curve = view == "contours", left.lines[-1], right.lines[0]
-        self._compositor = Compositor(figure, [self._line, self._curve])
+        """Draw the maps of all surfaces with their one scale, and the cut through the one that is chosen."""
+        figure = draw_surface(self.surfaces, self.tracks, self.of, self._range, self.panel, self.cut)
+        titles = [one["titles"][self.of] for one in self.panels]
+        figure.suptitle("\n".join(titles), fontsize=10, x=0.01, ha="left")
+        return StaticImage(rendering.png(rendering.figure_rgba(figure)), self.sentence())
 
     @property
-    def width(self) -> int:
-        return self._compositor.width
+    def _range(self) -> tuple[float, float]:
+        low, high = self.loss_range if self.of == "loss" else _accuracy_range(list(self.surfaces.values()))
+        return low, high
 
-    def render(self, row: int) -> bytes:
-        y = self._surface.y[row]
-        if self._is_flat:
-            self._line.set_ydata([y, y])
-        else:
-            line: Any = self._line
-            line.set_data_3d(self._surface.x, np.full(len(self._surface.x), y), self._heights[row])
-        self._curve.set_ydata(self._values[row])
-        return self._compositor.render()
+
+def _panel(name: str, surface: Surface, tracks: Mapping[str, Track]) -> dict:
+    """Return a surface in plain numbers. What is too large for the browser's floats is infinite there."""
+    with np.errstate(over="ignore"):
+        heights = {key: getattr(surface, key).astype("<f4").tobytes() for key in MEASURES}
+    return {
+        "name": name,
+        "x": surface.x.tolist(),
+        "y": surface.y.tolist(),
+        **heights,
+        "points": [
+            {"name": key, "x": place.x, "y": place.y, "share": place.share, "off": place.share > AWAY}
+            for key, place in surface.points.items()
+        ],
+        "tracks": [{"name": key, "points": np.asarray(track).tolist()} for key, track in tracks.items()],
+        "titles": {of: _title(name, surface, of) for of in MEASURES},
+    }
+
+
+def _title(name: str, surface: Surface, of: str) -> str:
+    """State what stands between the networks, with its number."""
+    ridge = highest_ridge(surface, of)
+    start = f"{name[0].upper()}{name[1:]}: " if name else ""
+    heights = surface.loss if of == "loss" else surface.accuracy
+    if ridge is None:
+        return f"{start}the {of} on the plane goes from {heights.min():.3g} to {heights.max():.3g}".lstrip()
+    pair = f"between {ridge.first} and {ridge.second}"
+    if ridge.rise < SEEN:
+        words = f"no ridge stands between the networks of the plane, in {of}"
+    elif of == "loss":
+        words = f"{pair} the loss rises by {ridge.rise:.2f} nats above the line"
+    else:
+        words = f"{pair} the accuracy falls by {100 * ridge.rise:.1f} points below the line"
+    return f"{start}{words}" if name else words[0].upper() + words[1:]
+
+
+def _accuracy_range(surfaces: Sequence[Surface]) -> tuple[float, float]:
+    low, high = min(one.accuracy.min() for one in surfaces), max(one.accuracy.max() for one in surfaces)
+    return float(low), float(high) if high > low else float(low) + 1.0
 
 
 def _check(view: str, of: str) -> None:
     for name, value, options in (("view", view, VIEWS), ("of", of, MEASURES)):
-        if value not in dict(options):
-            raise ValueError(f"{name} must be one of {', '.join(dict(options))}, got {value!r}")
+        if value not in options:
+            raise ValueError(f"{name} must be one of {', '.join(options)}, got {value!r}. Choose one of them")

@@ -49,7 +49,8 @@ class MaskTiles(FrontEndWidget):
             before: the topology before the last rewiring. With it, new connections are drawn in ink, kept ones are
                 grey, and dropped ones are pale.
         """
-        return self.show_packed(mask_encoding.pack_topology(topology), before and mask_encoding.pack_topology(before))
+        old = None if before is None else mask_encoding.pack_topology(before)
+        return self.show_packed(mask_encoding.pack_topology(topology), old)
 
     def show_packed(
         self, layers: Mapping[str, PackedMask], before: Mapping[str, PackedMask] | None = None

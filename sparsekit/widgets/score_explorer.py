@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from sparsekit.widgets.sharing import read_state
 from sparsekit.widgets.stills import curve_rgba
 
 Key = tuple[str, int]  # a score's name and how often the network is halved
-ACTIONS = {"ready": Run.start, "running": Run.pause, "paused": Run.resume}
+ACTIONS: dict[str, Callable[[Run], Any]] = {"ready": Run.start, "running": Run.pause, "paused": Run.resume}
 CODE = """explorer = widgets.ScoreExplorer(model, scores, batches=batches, state="{state}")
 explorer"""
 
@@ -123,8 +123,9 @@ class ScoreExplorer(FrontEndWidget):
 
     def press(self, name: str) -> None:
         """Press a button from code, `"main"` (which starts, pauses or resumes) or `"stop"`."""
-        action = self.run.stop if name == "stop" else ACTIONS.get(self.run.state, lambda run: None)
-        action() if name == "stop" else action(self.run)
+        action = Run.stop if name == "stop" else ACTIONS.get(self.run.state)
+        if action is not None:
+            action(self.run)
 
     @property
     def pruning(self) -> Pruning | None:

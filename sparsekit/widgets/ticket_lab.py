@@ -1,141 +1,150 @@
-"""Tick tickets in and out, move their weights, and see at once what their superposition can do."""
+"""Tick tickets in and out, move their weights, and see at once whose connections their superposition keeps."""
 
-import io
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import ipywidgets
+import numpy as np
+import traitlets as t
 from matplotlib.figure import Figure
 from torch import nn
 
 from sparsekit.evaluation.measuring import Batch
 from sparsekit.experiments.sup_tickets.lab import Lab, Trial
-from sparsekit.plots import plot_superposition, plot_votes
-from sparsekit.plots.canvas import plain
-from sparsekit.plots.colours import BASELINE, BLUE, PAPER, VERMILLION
-from sparsekit.plots.tickets import LEFT_OUT
-from sparsekit.tickets import Ticket
-from sparsekit.widgets.controls import Field
-from sparsekit.widgets.figure_explorer import FigureExplorer
+from sparsekit.experiments.sup_tickets.mixtures import Mixtures, measure_mixtures
+from sparsekit.plots import plot_superposition
+from sparsekit.plots.canvas import in_percent
+from sparsekit.plots.palette import LIGHT
+from sparsekit.tickets import Ticket, superpose
+from sparsekit.widgets import rendering
+from sparsekit.widgets.base import FrontEndWidget, load_script
 from sparsekit.widgets.rendering import StaticImage
+from sparsekit.widgets.ticket_encoding import check_not_too_many, encode_tickets, matrix_shapes
+from sparsekit.widgets.ticket_stills import Survival, draw_mask, draw_survivors
 
-WIDTH, ROW = 980, 24  # of the image, and height of a bar with its gap, in pixels
-AVERAGES = (("mean", "missing counts as zero"), ("active", "only where it exists"))
-PRUNES = (("once", "once, at the end"), ("each", "after each ticket"))
+BAND = 0.002  # accuracy of a shade of the triangle, which is less than a standard error on 10,000 examples
 
 
-class TicketLab(FigureExplorer):
-    """See a bar for every ticket, for their ensemble and their superposition, and which connections survive it.
+class TicketLab(FrontEndWidget):
+    """See what a mixture of tickets achieves, which connections it keeps, and whose they are.
 
-    This is a view over the pure function `Lab.try_out`, so every move of a control superposes and measures anew.
+    Each ticket has a row with a box and a weight. Three tickets also have a triangle, of which `parts` decides how many
+    mixtures we measure before it is shown. Then you can drag the point without a kernel. For any other number of
+    tickets the kernel measures each mixture anew, and the accuracies are grey until they belong to the mask.
 
     Args:
-        tickets: at least one, of networks with the same layers.
+        tickets: at least one, of networks with the same layers and equally many connections.
         model: with those layers. It stays as it is.
         test: examples to measure on, as a pair of inputs and labels.
         train: examples to refresh batch norm with, for which we never use the test inputs.
+        parts: into which the whole of three tickets is divided, at least 3.
+        progress: show a bar while the mixtures of three tickets are measured.
 
     Attributes:
-        trial: the trial that the bars show.
+        mixtures: what was measured on the triangle, or None for other than three tickets.
 
     Raises:
-        ValueError: if there is no ticket, or their layers differ.
+        ValueError: if there is no ticket, there are more than 30, or their layers or sizes differ.
     """
 
-    image_format = "svg+xml"
+    _esm = load_script("shared", "tickets", "ticket_lab")
+    shapes = t.List().tag(sync=True)
+    names = t.List(t.Unicode()).tag(sync=True)
+    tickets = t.List(t.Dict()).tag(sync=True)
+    alone = t.List(t.Float()).tag(sync=True)
+    mixture_table = t.Dict().tag(sync=True)
+    measured = t.Dict().tag(sync=True)
+    weights = t.List(t.Float()).tag(sync=True)
 
-    def __init__(self, tickets: Sequence[Ticket], model: nn.Module, *, test: Batch, train: Batch):
+    def __init__(
+        self,
+        tickets: Sequence[Ticket],
+        model: nn.Module,
+        *,
+        test: Batch,
+        train: Batch,
+        parts: int = 9,
+        progress: bool = False,
+    ):
+        check_not_too_many(tickets)
         self._lab = Lab.of(tickets, model, test=test, train=train)
-        self.trial: Trial
-        numbers = range(len(tickets))
-        values: dict[str, Any] = {f"in {number}": True for number in numbers}
-        values |= {f"weight {number}": 1.0 for number in numbers} | {"average": "mean", "prune": "once"}
-        super().__init__(self._draw_trial, _fields(len(tickets)), values, title="What to superpose")
+        superpose(tickets)  # which refuses tickets of other layers or sizes
+        is_triangle = len(tickets) == 3
+        self.mixtures = measure_mixtures(self._lab, parts=parts, progress=progress) if is_triangle else None
+        first = self._lab.try_out([1.0] * len(tickets))
+        super().__init__(
+            shapes=matrix_shapes(tickets[0].topology),
+            names=[f"ticket {number}" for number in range(len(tickets))],
+            tickets=encode_tickets(tickets),
+            alone=[first.accuracies[f"ticket {number}"] for number in range(len(tickets))],
+            mixture_table={} if self.mixtures is None else _table(self.mixtures, parts, first, len(test[1])),
+            measured={} if is_triangle else _measured([1.0] * len(tickets), first),
+            weights=[1.0] * len(tickets),
+        )
+        self._trials = {tuple(self.weights): first}
+
+    @property
+    def trial(self) -> Trial:
+        """What the mixture of now gives."""
+        weights = tuple(self.weights)
+        if weights not in self._trials:
+            self._trials = {weights: self._lab.try_out(weights)}
+        return self._trials[weights]
+
+    def choose(self, *weights: float) -> None:
+        """Move the weights from code, one for each ticket. A ticket of weight 0 takes no part.
+
+        Raises:
+            ValueError: if there is not one per ticket, one is negative or not finite, or all are 0.
+        """
+        self.weights = list(weights)
 
     def sentence(self) -> str:
-        """Say what the bars show."""
+        """Say what the mixture achieves."""
         return self.trial.sentence()
 
     def snapshot(self) -> StaticImage:
-        """Draw the bars as they are now, as an image that needs no browser."""
-        figure = Figure(figsize=(10.4, 1.3 + 0.28 * len(self.trial.accuracies)), dpi=100, layout="constrained")
-        ax, votes = figure.subplots(1, 2, width_ratios=(3, 2))
-        plot_superposition(self.trial.accuracies, self.trial.chosen, ax).set_title("", loc="left")
-        plot_votes(self.trial.votes, self.trial.survivors, votes)
-        figure.suptitle(plain(self.sentence()), fontsize=10)
-        png = io.BytesIO()
-        figure.savefig(png, format="png")
-        return StaticImage(png.getvalue(), self.sentence())
+        """Draw accuracies, survivors and masks as they are now, as an image that needs no browser."""
+        trial, chosen = self.trial, [self._lab.tickets[k] for k in self.trial.chosen]
+        figure = Figure(figsize=(10.4, 4.6), dpi=100, layout="constrained", facecolor=LIGHT["paper"])
+        axes = figure.subplot_mosaic([["bars", "mask"], ["kinds", "mask"]], width_ratios=[1.6, 1])
+        plot_superposition(trial.accuracies, trial.chosen, axes["bars"]).set_title("", loc="left")
+        axes["bars"].set_facecolor(LIGHT["paper"])
+        mixed = superpose(chosen, weights=[self.weights[k] for k in trial.chosen])
+        draw_survivors(axes["kinds"], Survival.of(self._lab.tickets, mixed))
+        draw_mask(axes["mask"], self._lab.tickets, mixed.topology)
+        figure.suptitle(self.sentence(), fontsize=10, x=0.01, ha="left", color=LIGHT["ink"])
+        return StaticImage(rendering.png(rendering.figure_rgba(figure)), self.sentence())
 
-    def _draw_trial(self, **values: Any) -> None:
-        numbers = range(len(self._lab.tickets))
-        weights = [values[f"weight {number}"] if values[f"in {number}"] else 0.0 for number in numbers]
-        if not any(weights):
-            raise ValueError("at least one ticket must take part, got none. Tick one, with a weight above 0")
-        self.trial = self._lab.try_out(weights, average=values["average"], prune=values["prune"])
+    @t.validate("weights")
+    def _check_weights(self, proposal: t.Bunch) -> list[float]:
+        weights = list(proposal.value)
+        is_good = len(weights) == len(self.names) and all(0 <= weight < np.inf for weight in weights)
+        if not is_good or not any(weights):
+            raise ValueError(
+                f"weights must be {len(self.names)} numbers from 0, not all of them 0, got {weights}. Give one a ticket"
+            )
+        return weights
 
-    def _render(self) -> bytes:
-        # The browser draws the letters, because matplotlib takes a third of a second for these sixty words.
-        return svg_of(self.trial).encode()
-
-    def _layout(self) -> ipywidgets.Layout:
-        return ipywidgets.Layout(width=f"{WIDTH}px", max_width="100%")
-
-
-def svg_of(trial: Trial) -> str:
-    """Return bars of the accuracies and, beside them, columns of the votes, as an SVG image."""
-    height = 40 + ROW * len(trial.accuracies)
-    parts = [*_bars(trial), *_columns(trial, height)]
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif">'
-    return f'{head}<rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>'
+    @t.observe("weights")
+    def _measure(self, _change: t.Bunch) -> None:
+        if self.mixtures is None and hasattr(self, "_trials"):
+            self.measured = _measured(self.weights, self.trial)
 
 
-def _bars(trial: Trial) -> Iterator[str]:
-    """Yield a bar for each network. Lengths begin below the lowest accuracy, so that you can see differences."""
-    low, high = min(trial.accuracies.values()), max(trial.accuracies.values())
-    first, room = max(0.0, low - 0.5 * max(0.02, high - low)), 380
-    for row, (name, accuracy) in enumerate(trial.accuracies.items()):
-        top, number = 6 + ROW * row, name.partition("ticket ")[2]
-        colour = VERMILLION if not number else BLUE if int(number) in trial.chosen else LEFT_OUT
-        length = room * (accuracy - first) / max(high - first, 1e-9)
-        yield _text(142, top + 15, name, anchor="end")
-        yield f'<rect x="150" y="{top}" width="{length:.1f}" height="{ROW - 6}" fill="{colour}"/>'
-        yield _text(156 + length, top + 15, f"{accuracy:.1%}")
-    yield _text(150, 26 + ROW * len(trial.accuracies), f"test accuracy (bars begin at {first:.1%})")
+def _measured(weights: Sequence[float], trial: Trial) -> dict:
+    return {"of": list(weights), "accuracies": dict(trial.accuracies), "sentence": trial.sentence()}
 
 
-def _columns(trial: Trial, height: int) -> Iterator[str]:
-    """Yield a column for each number of votes, its lower part the connections that survive."""
-    left, column_width, room = 640, 320 / max(1, len(trial.votes) - 1), height - 70
-    highest = max(*trial.votes, 1)
-    for votes in range(1, len(trial.votes)):
-        count, survivors = trial.votes[votes], trial.survivors[votes]
-        x, middle = left + column_width * (votes - 1), left + column_width * (votes - 0.6)
-        for number, style in ((count, f'fill="{PAPER}" stroke="{BASELINE}"'), (survivors, f'fill="{VERMILLION}"')):
-            length = room * number / highest
-            top = height - 40 - length
-            yield f'<rect x="{x:.1f}" y="{top:.1f}" width="{0.8 * column_width:.1f}" height="{length:.1f}" {style}/>'
-        share = f"{survivors / count:.0%}" if count else ""
-        yield _text(middle, height - 45 - room * count / highest, share, anchor="middle")
-        yield _text(middle, height - 24, str(votes), anchor="middle")
-    yield _text(left, height - 6, "connections by how many tickets have them (red ones survive)")
-
-
-def _text(x: float, y: float, words: str, *, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="13" text-anchor="{anchor}">{words}</text>'
-
-
-def _fields(num: int) -> list[Field]:
-    ticket_fields = [
-        field
-        for number in range(num)
-        for field in (
-            Field(name=f"in {number}", kind="check", label=f"Ticket {number}"),
-            Field(name=f"weight {number}", kind="range", label=f"Weight {number}", low=0, high=1, step=0.1),
-        )
-    ]
-    choices = [
-        Field(name="average", kind="choice", label="Average", options=AVERAGES),
-        Field(name="prune", kind="choice", label="Prune", options=PRUNES),
-    ]
-    return [*ticket_fields, *choices]
+def _table(mixtures: Mixtures, parts: int, equal: Trial, examples: int) -> dict:
+    """Return the triangle in plain numbers, with the caption that says what is measured and what is smoothed."""
+    size, ensemble = in_percent(equal.density), in_percent(equal.accuracies["ensemble"])
+    caption = (
+        f"All {len(mixtures.weights)} mixtures were pruned to {size} and measured on {examples:,} test examples, and "
+        f"the point rests only on one of them. ± is one standard error of the paired difference to the best single "
+        f"ticket, of this one training. The shades are a quadratic function fitted to all mixtures, {100 * BAND:.1f} "
+        f"points each and darker (brighter in the dark) where accuracy is higher. Single mixtures lie "
+        f"{100 * mixtures.residual:.2f} points around it, so smaller differences are noise. The ensemble of the three, "
+        f"at three times the work, has {ensemble}."
+    )
+    rows = ("accuracy", "gain", "error", "fitted")
+    numbers = {name: getattr(mixtures, name).tolist() for name in rows}
+    return {"weights": mixtures.weights.tolist(), **numbers, "parts": parts, "band": BAND, "caption": caption}

@@ -78,7 +78,12 @@ class Watch:
     def page(self, page) -> None:
         """Watch one page."""
         page.on("websocket", lambda socket: self.request(socket.url))
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("pageerror", lambda error: self.error(str(error)))
+
+    def error(self, text: str) -> None:
+        """Record a script that failed. JupyterLab itself leaves canceled futures behind when a kernel restarts."""
+        if "Canceled future" not in text:
+            self.errors.append(text)
 
     def check(self) -> None:
         """Fail when a request left this machine or a script failed."""

@@ -46,7 +46,7 @@ def test_a_guess_stays_and_hints_open_one_by_one(book):
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")
     page.get_by_role("status").get_by_text("Not quite, it is “many”. We counted them.").wait_for()
-    many.click()
+    many.dispatch_event("click")  # which comes too late
     assert book.python("guess.chosen") == "few"
     card = page.get_by_role("group", name="Not yet.")
     assert "A part of a connection cannot exist" in card.inner_text()

@@ -3,6 +3,8 @@
 Where everything of interest happens in the first half of a notebook, the second is left to nbval, which runs all cells.
 """
 
+import re
+
 from sparsekit.plots.palette import LIGHT
 from sparsekit.widgets.colours import BORN, INK, KEPT
 
@@ -132,34 +134,22 @@ def test_the_speed_notebook_measures_this_machine_and_can_be_stopped(notebook):
     assert book.python("sorted(times)") == ["csr", "csr, feature-major", "dense", "masked"]
 
 
-def test_the_landscape_notebook_moves_its_cut_and_walks_over_its_map(notebook):
+def test_the_landscape_notebook_cuts_turns_and_walks_over_its_map(notebook):
     book = notebook("08_loss_landscapes.ipynb").run_to("people = widgets.DiversityMap")
     page = book.page
     assert "reproduced: barriers between seeds are higher than within a run" in book.printed()
-    assert "'middle of the curve': 10" in book.printed()
-
-    def sends_another_image(widget: str, act, **values) -> None:
-        before = book.image_hash(widget)
-        act()
-        for name, value in values.items():  # before we read the words, because those of a key on the way change soon
-            book.wait_for(f"{widget}.controls.values[{name!r}] == {value!r}")
-        book.wait_for_another_image(widget, before)
-        page.get_by_role("status").get_by_text(book.python(f"repr({widget})")).first.wait_for()
-
-    cut = page.get_by_role("slider", name="Cut")
-    sends_another_image("landscape", lambda: book.press(cut, "End"), cut=20)
-    view, measure = (page.get_by_role("combobox", name=name) for name in ("View", "Measure"))
-    sends_another_image("landscape", lambda: view.select_option("landscape"), view="landscape")
-    sends_another_image("landscape", lambda: measure.select_option("accuracy"), of="accuracy")
-    network = page.get_by_role("combobox", name="Network")
-    sends_another_image("people", lambda: book.press(network, "ArrowDown", times=5), network="1/1")
-    masks = page.locator(".sk-tiles").last
-    book.wait_until(masks, "aria-label", "3,917 of 78,336")
-    canvases = masks.locator("canvas.sk-mask")
-    counts = book.python("[layer.count for layer in masks['1/1'].values()]")
-    assert [book.count_pixels(canvases.nth(k), INK) for k in range(canvases.count())] == counts
-    space = page.get_by_role("combobox", name="Distances")
-    sends_another_image("people", lambda: space.select_option("answers"), space="answers")
+    book.press(page.get_by_role("slider", name="Cut at").first, "End")
+    book.wait_for("explorer.cut == explorer.surface.y[-1]")
+    page.get_by_role("radio", name="Landscape").first.click()
+    book.press(page.get_by_role("slider", name="Direction of view").first, "ArrowRight", times=2)
+    book.wait_for("(explorer.view, explorer.turn) == ('landscape', -40)")
+    page.get_by_role("radio", name="One run").first.click()
+    page.get_by_text("One run: no ridge stands between the networks of the plane, in loss").first.wait_for()
+    page.get_by_role("radio", name="seed 1").click()
+    page.locator("[data-name='1/2']").click()
+    book.wait_for("(people.zoom, people.network) == ('seed 1', '1/2')")
+    nearest = book.python("repr(people).partition(', at a distance of ')[2]")
+    page.get_by_text(f"is nearest to 1/2, at a distance of {nearest}").first.wait_for()
 
 
 def test_the_lottery_notebook_walks_through_its_levels(notebook):
@@ -172,23 +162,33 @@ def test_the_lottery_notebook_walks_through_its_levels(notebook):
     assert book.python("levels.controls.values") == {"level": 8}
 
 
-def test_the_lab_superposes_what_is_ticked(notebook):
+def test_the_lab_mixes_what_is_ticked_and_the_kernel_agrees(notebook):
     book = notebook("07_superposition.ipynb").run_all()
     page = book.page
     assert "points by averaging" in book.printed()
-    assert book.python("lab.trial.chosen") == [0, 1, 2, 3]
-    page.get_by_role("checkbox", name="Ticket 1").first.click()
-    book.wait_for("lab.trial.chosen == (0, 2, 3)")
-    book.press(page.get_by_role("slider", name="Weight 2").first, "ArrowLeft", times=3)
-    book.wait_for("round(lab.controls.values['weight 2'], 1) == 0.7")
+    page.get_by_role("checkbox", name="Use ticket 1").first.click()
+    book.wait_for("lab.trial.chosen == (0, 2)")
+    book.press(page.get_by_role("application", name="Mix of three tickets").first, "ArrowRight")
+    book.wait_for("lab.weights[2] > 0.5")
+    right = book.python("lab.trial.accuracies['superposed']")
+    page.locator(".sk-hero", has_text=f"{100 * right:.1f} %").first.wait_for()
+    page.get_by_role("checkbox", name="Use ticket 3").click()  # of the strangers, whom the kernel measures
+    book.wait_for("foreign.measured['of'] == [1, 1, 1, 0]")
     page.get_by_text("3 tickets: superposed").first.wait_for()
-    book.wait_for("lab.trial.accuracies == lab._lab.try_out([1, 0, lab.controls.values['weight 2'], 1]).accuracies")
 
 
-def test_the_tickets_notebook_runs_to_its_end(notebook):
+def test_the_film_of_a_collection_follows_its_learning_rate(notebook):
     book = notebook("06_cheap_tickets.ipynb").run_all()
-    assert "tickets after steps [6300, 6678, 7056, 7434]" in book.printed()
-    assert "ratio 0.0" in book.printed()
+    page = book.page
+    assert "tickets after steps [6300, 6678, 7056]" in book.printed()
+    rate = page.get_by_role("slider", name="Moment of the cycles").first
+    book.press(rate, "Home")
+    page.get_by_text("Ticket 0 is the network before the cycles, with 3,917 connections").first.wait_for()
+    book.press(rate, "ArrowRight", times=8)
+    page.get_by_text(re.compile("Ticket 1 is taken: .* new connections have")).first.wait_for()
+    book.wait_for("film.moment == 8")
+    book.press(rate, "End")
+    page.get_by_text(re.compile("Superposed: .* of ticket 0's own connections survive")).first.wait_for()
 
 
 def test_the_notebook_of_tricks_moves_ghosts_while_they_live(notebook):

@@ -12,13 +12,19 @@ Notebooks = Annotated[
 ]
 Work = Annotated[Path, typer.Option("--folder", file_okay=False, help="folder of your copies")]
 ORIGINALS, COPIES = Path("notebooks"), Path("work")
-PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+PASSED_ON = {"ignore_unknown_options": True}  # they become arguments then
 
 
 @course.command(
     "open", context_settings=PASSED_ON, epilog="Example: [bold]sparsekit course open --no-browser --port 8899[/bold]"
 )
-def open_(context: typer.Context, notebooks: Notebooks = ORIGINALS, folder: Work = COPIES) -> None:
+def open_(
+    jupyter: Annotated[
+        list[str] | None, typer.Argument(metavar="[OPTION]...", help="further options, for Jupyter")
+    ] = None,
+    notebooks: Notebooks = ORIGINALS,
+    folder: Work = COPIES,
+) -> None:
     """Open copies of the notebooks in JupyterLab. Further options go to Jupyter.
 
     Copies that you have changed stay as they are.
@@ -33,7 +39,7 @@ def open_(context: typer.Context, notebooks: Notebooks = ORIGINALS, folder: Work
         typer.echo(f"renewed {', '.join(update.renewed)}, which you had not changed")
     for name in update.outdated:
         typer.echo(f"{name} has a newer original. To get it: sparsekit course reset {name[:2]}")
-    code = run_lab(lab_command(folder, originals_in(notebooks)[0].name, context.args))
+    code = run_lab(lab_command(folder, originals_in(notebooks)[0].name, jupyter or ()))
     raise typer.Exit(code)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sparsekit.utils.files import read_json, write_bytes, write_json
 from sparsekit.utils.turns import alone
 
-LIST = "copies.json"  # in the folder of copies: what each was made of
+LIST = ".copies.json"  # in the folder of copies: what each was made of
 BEFORE = "before-reset"  # where copies go that were reset
 
 

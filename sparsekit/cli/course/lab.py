@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sparsekit.utils.notebook_files import HOOK
 
+SETTINGS = Path(__file__).parent / "jupyter"  # defaults of JupyterLab, which a reader's own settings replace
 WORKSPACE = "sparsekit"  # tabs that were open in the course come back, and those of other work are left alone
 
 
@@ -22,14 +23,12 @@ def lab_command(folder: Path, first: str, extra: Sequence[str] = ()) -> list[str
         extra: further arguments for Jupyter, which win.
 
     Example:
-        >>> lab_command(Path("course") / "work", "00_start_here.ipynb")[3:5]
-        ['--LabApp.default_url=/lab/workspaces/sparsekit/tree/work/00_start_here.ipynb', '--LabApp.news_url=None']
+        >>> lab_command(Path("course") / "work", "00_start_here.ipynb")[3]
+        '--LabApp.default_url=/lab/workspaces/sparsekit/tree/work/00_start_here.ipynb'
     """
     folder = folder.resolve()
     flags = [
         f"--LabApp.default_url=/lab/workspaces/{WORKSPACE}/tree/{folder.name}/{first}",
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         f"--ServerApp.root_dir={folder.parent}",
         f"--ContentsManager.pre_save_hook={HOOK}",
     ]
@@ -38,9 +37,22 @@ def lab_command(folder: Path, first: str, extra: Sequence[str] = ()) -> list[str
     return [sys.executable, "-m", "jupyterlab", *flags, *extra]
 
 
+def lab_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a server that asks nobody about news. What a reader has set stays as it is.
+
+    Args:
+        environment: what the server would have otherwise.
+    """
+    paths = [str(SETTINGS), *filter(None, [environment.get("JUPYTER_CONFIG_PATH")])]
+    return {**environment, "JUPYTER_CONFIG_PATH": os.pathsep.join(paths)}
+
+
 def run_lab(command: Sequence[str]) -> int:
-    """Run JupyterLab until the reader ends it, and return its exit code."""
-    with subprocess.Popen(command) as server:
+    """Become JupyterLab, so that whoever ends this process ends the server. Windows waits for it instead."""
+    environment = lab_environment(os.environ)
+    if os.name == "posix":
+        os.execve(command[0], list(command), environment)
+    with subprocess.Popen(command, env=environment) as server:
         while True:
             try:
                 return server.wait()

@@ -14,7 +14,7 @@ from sparsekit.utils.files import read_json, write_json
 from sparsekit.utils.turns import alone
 
 FILE = "progress.json"
-MARK = "copies.json"  # in a folder of copies
+MARK = ".copies.json"  # in a folder of copies
 BUDGET = 1690  # connections that the reader's networks may have, 2 % of those of the recipe digits-mlp
 
 Record = dict[str, Any]

@@ -10,6 +10,8 @@ from sparsekit.experiments.sup_tickets.collect import ordinary_part, plan, run_s
 from sparsekit.experiments.sup_tickets.controls import run_controls
 from sparsekit.experiments.sup_tickets.lab import Lab, Trial, count_votes
 from sparsekit.experiments.sup_tickets.many import run_all_sup_tickets
+from sparsekit.experiments.sup_tickets.mixtures import Mixtures, measure_mixtures
+from sparsekit.experiments.sup_tickets.moments import cycle_moments
 from sparsekit.experiments.sup_tickets.of_recipe import sup_tickets_of
 from sparsekit.experiments.sup_tickets.report import (
     GrownMagnitudes,
@@ -23,14 +25,17 @@ from sparsekit.experiments.sup_tickets.report import (
 __all__ = [
     "GrownMagnitudes",
     "Lab",
+    "Mixtures",
     "Split",
     "SupTickets",
     "SupTicketsHistory",
     "Trial",
     "assess_superposition",
     "count_votes",
+    "cycle_moments",
     "grown_magnitudes",
     "has_learned",
+    "measure_mixtures",
     "ordinary_part",
     "plan",
     "rivals_of",
