@@ -108,7 +108,6 @@ def train_step(
         ValueError: if the rule must see several batches and none are given, or the loss of the batch is no weighted
             mean of those of its micro-batches.
     """
-    rule = rule_at(rule, step)
     due = rule.is_due(step)
     stats, io = backward(model, batch, loss_fn, what_to_capture(rule, step, probes), micro_batches, autocast, adaptor)
     add_gradient_penalty(model, optimizer, rule, step, generator)
@@ -217,7 +216,7 @@ def training(
             set_learning_rate(optimizer, learning_rate(step))
         draws = generator(seed, "rewire", step)
         loss = loss_at(tricks, loss_fn, model, step)
-        stats, update = one_step(model, optimizer, batch, loss, rule, step, draws, probes=probes)
+        stats, update = one_step(model, optimizer, batch, loss, rule_at(rule, step), step, draws, probes=probes)
         set_step(model, tricks, step + 1, optimizer)
         yield step, stats, update
 

@@ -6,7 +6,7 @@ Where everything of interest happens in the first half of a notebook, the second
 import re
 
 from sparsekit.plots.palette import LIGHT
-from sparsekit.widgets.colours import BORN, INK, KEPT
+from sparsekit.widgets.colours import BORN, KEPT
 
 
 def test_the_first_notebook_trains_and_answers(notebook):
