@@ -447,10 +447,14 @@ check_count(count_of)
 # | [08_loss_landscapes](08_loss_landscapes.ipynb) | where do tickets lie, and what is between them? | 45 |
 # | [09_training_tricks](09_training_tricks.ipynb) | can any mask be trained better? | 45 |
 # | [10_always_sparse_speed](10_always_sparse_speed.ipynb) | how much of the promise does the clock see? | 35 |
+# | [13_beat_rigl](13_beat_rigl.ipynb) | can you beat RigL with a rule of your own? | 60 |
+#
+# What you have done so far stands here. The list is kept in a small file in your own folder.
+
+# %% tags=["nbval-ignore-output"]
+widgets.Contents()
 
 # %% [markdown]
-# <!-- progress: the list of what the reader has done stands here -->
-#
 # ## References
 #
 # - T. Hoefler et al. (2021), *Sparsity in Deep Learning*, arXiv:2102.00554: the survey.
