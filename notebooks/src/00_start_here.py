@@ -218,7 +218,7 @@ print(inspect.getsource(sk.train_step).rpartition('"""')[2].strip("\n"))
 # %% [markdown]
 # ## Watch it train
 #
-# Now we repeat this step some thousand times, and look at the network meanwhile. Press **Start** if you run this
+# Now we repeat this step 1,140 times, and look at the network meanwhile. Press **Start** if you run this
 # notebook cell by cell, **Pause** to look, and **Stop** when you have seen enough. The last of these cells waits for
 # the end, so *Run All* works too.
 
@@ -440,7 +440,7 @@ check_count(count_of)
 # | [01_masks_and_budgets](01_masks_and_budgets.ipynb) | given a budget of connections, where should they go? | 35 |
 # | [02_topology_evolution](02_topology_evolution.ipynb) | can a network find better connections while it trains? | 40 |
 # | [03_guided_stochastic_exploration](03_guided_stochastic_exploration.ipynb) | must growth see all gradients? | 40 |
-# | [04_masks_before_training](04_masks_before_training.ipynb) | can a mask be chosen before training? | 45 |
+# | [04_masks_before_training](04_masks_before_training.ipynb) | can a mask be chosen before training? | 30 (+ 20) |
 # | [05_lottery_tickets](05_lottery_tickets.ipynb) | what does a winning ticket know? | 40 |
 # | [06_cheap_tickets](06_cheap_tickets.ipynb) | how many good networks are in one training? | 30 |
 # | [07_superposition](07_superposition.ipynb) | can several tickets become one? | 40 |

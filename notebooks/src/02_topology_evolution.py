@@ -58,7 +58,7 @@ race
 # any step. Three things to try:
 #
 # 1. Go to the start, then to the end. Which method has moved most of its connections, and which has most idle units?
-# 2. Look at the squares. Which pixels does RigL stop to read?
+# 2. Look at the squares. Which pixels does RigL stop reading?
 # 3. Choose another start. Does the order of the methods stay the same?
 #
 # The next cell waits for the race, and runs it if you have not pressed Start.
@@ -75,7 +75,7 @@ race.snapshot()
 # %% [markdown]
 # One start proves nothing, so we look at all five. All methods of a start share its first topology and weights, so we
 # can compare them in pairs. `assess_claim` divides the mean difference by its standard error, which is Student's *t*.
-# Only if *t* exceeds the threshold for so many seeds, a claim counts as *reproduced*.
+# A claim counts as *reproduced* only if *t* exceeds the threshold for so many seeds.
 
 
 # %%
@@ -225,9 +225,9 @@ assert idle["static"][0] == idle["static"][1] < idle["set"][1] < idle["rigl"][1]
 assert idle["rigl"][1] > 1.5 * idle["rigl"][0]
 
 # %% [markdown]
-# *Means of five starts, of 96 hidden units.* RigL reads with fewer units than it began with, and packs its connections
-# onto those. A random topology spreads them thinly. We do not see here that idle units cause the accuracy. We only see
-# that both come together.
+# *The table gives means of five starts, out of 96 hidden units.* RigL reads with fewer units than it began with, and
+# packs its connections onto those. A random topology spreads them thinly. We do not see here that idle units cause the
+# accuracy. We only see that both come together.
 #
 # Three more numbers describe how a topology moves. **Survival** is the share of the first connections that still exist
 # in the end. **Exploration** (in-time over-parameterisation, $R_s$) is the share of all positions that have *ever* held
@@ -261,10 +261,10 @@ assert shares["grown where one was before"]["rigl"] > 1.5 * shares["grown where 
 assert shares.iloc[:, 3]["rigl"] > 1.5 * shares.iloc[:, 3]["set"]
 
 # %% [markdown]
-# *Shares of one start.* SET explores more, because its draws are random. Of what RigL grows, nearly half was there
-# before, because its gradients point at the same positions again. Yet fewer of RigL's first connections survive. That
-# is no contradiction. Most connections that SET grows are dropped again at the next rewiring, so the old ones stay. Of
-# those that RigL grows, more than a third survives, and each of them pushes an old one out.
+# *These are shares of one start.* SET explores more, because its draws are random. Of what RigL grows, nearly half was
+# there before, because its gradients point at the same positions again. Yet fewer of RigL's first connections survive.
+# That is no contradiction. Most connections that SET grows are dropped again at the next rewiring, so the old ones
+# stay. Of those that RigL grows, more than a third survives, and each of them pushes an old one out.
 
 # %% tags=["nbval-ignore-output"]
 journals = {name: fitted[name][0].journal for name in ("set", "rigl")}
@@ -326,8 +326,9 @@ assert (fit["static"] - small["static"]).mean() > 0.1
 # *The chart shows the mean of five starts, with a band from the lowest to the highest.* Nothing happens for a while,
 # because the signals are too small. RigL escapes first, and the learning rate falls to zero before the fixed mask has
 # caught up. On our machine the dense draw cost the fixed mask 30 of 100 digits and RigL 4. So RigL's lead over a fixed
-# mask grew from 25 digits to 50, although the rule is the same. Who sees only this race takes a slow start for a bad
-# topology. Wider networks show the same. With 256 hidden units per layer, ten seeds and 60 epochs we measured:
+# mask grew from 25 digits to 50, although the rule is the same. If you saw only this race, you would take a slow start
+# for a bad topology. Wider networks show the same. With 256 hidden units per layer, ten seeds and 60 epochs we
+# measured:
 #
 # | digits, 60 epochs | density 0.05 | density 0.02 | density 0.01 |
 # |---|---|---|---|
@@ -370,8 +371,8 @@ view
 # 3. Halve the **density** at rewiring 20. How many points do half of the connections cost?
 # 4. Change nothing. Do you see one line or two?
 #
-# Below the chart you see how much both networks have in common. Many connections differ soon, while the accuracies
-# hardly do. There is more than one good topology.
+# Below the chart you see how much both networks have in common. Look at late branches above all. Do networks that
+# differ in many connections also differ in accuracy?
 #
 # The next cell answers the first half of question 1 if you have not.
 
@@ -403,9 +404,9 @@ pd.DataFrame(
 assert fixed[18].last("test accuracy") > fixed[0].last("test accuracy") + 0.04
 
 # %% [markdown]
-# *One training and its branches, on 600 digits, so a difference of two points may be chance.* The first rewirings
-# matter most. On our machine the topology of the start ended at 71 %, that of rewiring 6 at 86 %, and the original at
-# 89 %. So six of 23 rewirings bring most of the gain, and the last five bring hardly anything.
+# *You see one training and its branches on 600 digits, so a difference of two points may be chance.* The first
+# rewirings matter most. On our machine the topology of the start ended at 71 %, that of rewiring 6 at 86 %, and the
+# original at 89 %. So six of 23 rewirings bring most of the gain, and the last five bring hardly anything.
 
 # %% [markdown]
 # ## Exercise 3: break RigL (10 minutes)
@@ -439,8 +440,8 @@ widgets.check(losing_fraction=losing_fraction)
 # - With 256 hidden units per layer the gain of RigL over a fixed mask is 1.0 ± 0.2 points at 5 % of the weights (ten
 #   seeds, t = 4.3), 4.1 ± 0.6 at 2 % (t = 7.1) and 29.2 ± 1.7 at 1 % (t = 17.3).
 # - Initial weights that do not fit a sparse network double the lead of RigL in our race.
-# - RigL packs its connections onto fewer units. SET tries nearly twice as many positions, and few of its new
-#   connections survive the next rewiring.
+# - RigL packs its connections onto fewer units. SET tries more than one and a half times as many positions, and
+#   few of its new connections survive the next rewiring (one start).
 # - A branch from an early rewiring ends elsewhere, and one from a late rewiring hardly differs.
 #
 # What could mislead here? Digits are toy data and our networks are tiny, so that rewiring matters more than in wide

@@ -126,7 +126,7 @@ for ax, level in zip(axes, (6, 7, 8), strict=True):
 figure
 
 # %% [markdown]
-# *The rims are white in nearly all images, and few of their connections are left.*
+# *The pixels at the rims are blank in nearly all images, and few of their connections are left.*
 
 # %% [markdown]
 # ## A ticket against its controls
@@ -194,10 +194,9 @@ assert 0 < mean["ticket"] - mean["reinit-fan-in"] < 0.1
 # signs alone repair it as well, even at the size of the dense network.*
 #
 # Then we repeated all this with ten other seeds (1000 to 1009 instead of 0 to 2 in the cell above). The ticket loses
-# 2.5 ±
-# 0.2 points to the dense network (t = 14). It beats `reinit-fan-in` by 1.8 ± 0.3 (t = 6.3), and `signs` by 0.5 ± 0.1 (t
-# = 4.9). With fitted new values, the mask beats the shuffled one by 27.7 ± 1.3 (t = 21.7). At the size of the dense
-# network, the ticket beats `reinit` by 49.2 ± 4.9 (t = 10.0).
+# 2.5 ± 0.2 points to the dense network (t = 14). It beats `reinit-fan-in` by 1.8 ± 0.3 (t = 6.3), and `signs` by 0.5 ±
+# 0.1 (t = 4.9). With fitted new values, the mask beats the shuffled one by 27.7 ± 1.3 (t = 21.7). At the size of the
+# dense network, the ticket beats `reinit` by 49.2 ± 4.9 (t = 10.0).
 
 # %% [markdown]
 # ## Do two lotteries draw the same ticket?
@@ -260,7 +259,7 @@ assert all(float(pixels[pair]) > 0.5 for pair in pairs_of_seeds)
 #
 # Now it is your turn to experiment. Eight levels cost nine trainings. Could we cut deeper, fewer times? Set `patience`
 # to the number of levels. The cell removes so much at each of them that the last one always has 1,419 connections, like
-# the ticket above. What is the fewest levels that stay within one point of it? Guess before you run.
+# the ticket above. What is the smallest number of levels that stays within a point? Guess before you run.
 
 # %% tags=["nbval-ignore-output"]
 patience = 1  # try 2, 3, 4, ...
@@ -277,7 +276,7 @@ print(f"{behind:+.1f} points behind eight levels,", "which is close enough" if b
 # experiment=digits_mlp(rule="dense", epochs=12, seed=1), ...)`.*
 
 # %% [markdown]
-# ## Exercise 3: where do signs stop to help? (10 minutes)
+# ## Exercise 3: where do signs stop helping? (10 minutes)
 #
 # Next, use `run_control(lottery, "signs", "runs", level=LEVEL)` and the same with `"reinit-fan-in"` at the levels 2, 4
 # and 6. From which level on is the distance to the ticket larger than one point? The cell runs one level, so change its
@@ -297,6 +296,16 @@ for control in ("signs", "reinit-fan-in"):
 # - A shuffled mask keeps the density of every layer. What would it tell you if it trained as well as the ticket?
 # - A paper says that tickets need their old values. Which control do you ask for?
 # - What would the overlap of masks say if we could match hidden units first?
+#
+# <details><summary>Answers</summary>
+#
+# - The momentum at the end belongs to the weights at the end. If it stayed, it would push the old weights in a
+#   direction that has nothing to do with them.
+# - It would tell you that only the density of each layer matters, and not which of its connections exist.
+# - Ask for new values of the right size, as in `reinit-fan-in`. With `reinit` alone you would measure their size.
+# - If it rose far above chance, the seeds would have drawn similar tickets whose units stand in another order. Match
+#   random masks in the same way, because matching finds some likeness in them, too.
+# </details>
 #
 # ## Go further
 #

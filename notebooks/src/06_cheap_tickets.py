@@ -69,7 +69,7 @@ film
 #
 # Before we measure how far the tickets look around, make a guess.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output"] jupyter={"source_hidden": true}
 guess = widgets.Predict(
     "Each cycle begins with a rewiring that exchanges half of all connections. Two cycles follow the ordinary "
     "training. Each of the three networks uses 5 % of all possible connections. What share does at least one use?",

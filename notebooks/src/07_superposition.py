@@ -68,7 +68,7 @@ lab
 #
 # Before we measure with more seeds, make a guess about strangers.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output"] jupyter={"source_hidden": true}
 guess = widgets.Predict(
     "Three tickets of one training are averaged and pruned back to 5 %. Four networks of other seeds, about as good, "
     "are averaged and pruned in the same way. What becomes of the two averages?",
@@ -107,7 +107,7 @@ assert shares[0] > 2 * max(shares[1:])
 # %% [markdown]
 # *The connections of ticket 0 come from the long ordinary training, and they are large, so most of them survive even
 # alone. Of the connections that only a later ticket has, fewer than one in four does. The superposition is mainly
-# ticket 0 with other weights, and some hundred new connections.*
+# ticket 0 with other weights, and several hundred new connections.*
 #
 # ## All methods, beside their controls
 #

@@ -80,7 +80,7 @@ for name, surface in surfaces.items():
 #
 # Now that you have seen the ridge, guess what it does to an average.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output"] jupyter={"source_hidden": true}
 guess = widgets.Predict(
     "The last networks of seed 0 and of seed 1 are about equally good. We average their weights. How many test "
     "examples does the average get right?",
@@ -323,7 +323,7 @@ plots.plot_spectrum(spectra)
 # ## What we saw
 #
 # - Tickets of one run have no barrier between them that we can measure, and networks of different seeds have a high
-#   one. The heights and the verdict are printed above (n = 3). So averaging tickets can work, and averaging seeds
+#   one, by 49.0 ± 0.9 points of error (n = 3, t = 54.5). So averaging tickets can work, and averaging seeds
 #   cannot.
 # - A trained curve leads around the barrier between two seeds, not without any cost in errors after 300 steps. Low loss
 #   is not a set of separate bowls, but few straight lines stay in it.

@@ -412,6 +412,15 @@ print(
 # - Does your speed-up at 99 % fall further short of its promise than that at 80 %? Why would it?
 # - Which would you rather have at 95 % sparsity, twice the speed or a tenth of the memory? On which device?
 #
+# <details><summary>Answers</summary>
+#
+# - The count does not say it. A mask saves no operation that the processor carries out, so expect as long or longer.
+# - Compare the lines of your race. The promise grows from 5 to 100 times, while calling a kernel and reading the input
+#   cost what they did.
+# - That depends on what you lack. If the dense network does not fit into a device, memory comes first. If it fits and
+#   you wait for it, speed does.
+# </details>
+#
 # ## Go further
 #
 # - Put your own layer and batch into `analysis.speed_table`.
