@@ -15,7 +15,6 @@
 # %% jupyter={"source_hidden": true}
 import inspect
 
-import matplotlib.pyplot as plt
 import torch
 from torch import nn
 
@@ -250,12 +249,12 @@ live_view.snapshot()
 # to zero, so do not compare the two numbers. RigL also moved connections between pixels, as the next figure shows.
 
 # %% tags=["nbval-ignore-output"]
-fig, (before, after) = plt.subplots(1, 2, figsize=(9, 3.6))
+figure, (before, after) = plots.subplots(1, 2, width=9, height=3.6)
 plots.plot_input_map(topology["0"], (8, 8), before)
 plots.plot_input_map(sk.topology_of(model)["0"], (8, 8), after)
 before.set_title("connections per pixel, before")
 after.set_title("after")
-plt.show()
+figure
 
 # %% [markdown]
 # *Nobody told the network where the digits are. Their gradients did.* Some pixels are blank in nearly all scans. We

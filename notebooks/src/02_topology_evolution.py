@@ -24,7 +24,6 @@
 import inspect
 from itertools import accumulate, pairwise
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
@@ -139,12 +138,12 @@ print(inspect.getsource(DropGrow._rewire_group))
 # %% tags=["nbval-ignore-output"]
 rule = fitted["rigl"][0].journal
 schedule = digits_small(epochs=40).rule
-fig, ax = plt.subplots(figsize=(6, 2.4))
+figure, (ax,) = plots.subplots(width=6, height=2.4)
 ax.plot(rule.steps, [schedule.drop_fraction_at(step) for step in rule.steps], ".-")
 ax.set_xlabel("step")
 ax.set_ylabel("share exchanged")
 ax.set_title(f"{len(rule)} rewirings exchange fewer and fewer connections")
-plt.show()
+figure
 
 # %% [markdown]
 # ## Exercise 1: drop (5 minutes)
@@ -269,12 +268,12 @@ assert shares.iloc[:, 3]["rigl"] > 1.5 * shares.iloc[:, 3]["set"]
 # %% tags=["nbval-ignore-output"]
 journals = {name: fitted[name][0].journal for name in ("set", "rigl")}
 fractions = [schedule.drop_fraction_at(step) for step in journals["rigl"].steps]
-fig, (left, right) = plt.subplots(1, 2, figsize=(13, 3.8), layout="constrained")
+figure, (left, right) = plots.subplots(1, 2, width=13, height=3.8)
 plots.plot_churn(analysis.churn(journals["rigl"].topologies()), left, fractions=fractions)
 plots.plot_ages(analysis.ages(journals["rigl"].topologies()), right)
 left.set_title("RigL: churn")
 right.set_title("RigL: ages at the end")
-plt.show()
+figure
 
 # %% [markdown]
 # *The **churn** is the share of connections that are new after a rewiring. It stays below the drop fraction, because

@@ -23,7 +23,6 @@
 # seed 0. We use 1,000 test examples, because a surface needs hundreds of tests.
 
 # %% jupyter={"source_hidden": true}
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -103,10 +102,10 @@ lines = {
     "one run": analysis.evaluate_path(analysis.linear_path(first, later), test),
     "two seeds": analysis.evaluate_path(analysis.linear_path(later, runs[1][2]), test),
 }
-fig, axes = plt.subplots(1, 2, figsize=(13, 3.6), layout="constrained")
+figure, axes = plots.subplots(1, 2, width=13, height=3.6)
 plots.plot_barriers(lines, axes[0], of="accuracy")
 plots.plot_barriers(lines, axes[1], of="connections")
-plt.show()
+figure
 
 # %% tags=["nbval-ignore-output"]
 for name, line in lines.items():
