@@ -3,6 +3,8 @@
 import csv
 import importlib.util
 import json
+import os
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from course_answers import MISBEHAVING, SEEDED
 
 from sparsekit.cli.course import grading
 from sparsekit.cli.course.grading import grade_folder, submissions_in
-from sparsekit.experiments.course import arena
+from sparsekit.experiments.course import apart as running
+from sparsekit.experiments.course import arena, worker
 from sparsekit.experiments.course.apart import Apart
 from sparsekit.experiments.course.exercise import Cases
 from sparsekit.experiments.course.tasks import EXERCISES, capstone, exercise, exercises, trials
@@ -252,6 +255,98 @@ def test_an_answer_that_misbehaves_costs_that_answer_only(apart, body, said):
     assert apart.check(exercise("count_of"), RIGHT)
 
 
+FORGER = """
+import json, os, threading, time
+for number in range(3, 30):
+    try:
+        os.write(number, b'{"results": [["value", 819], ["value", 1], ["value", 1]]}\\n' * 2)
+    except OSError:
+        pass
+"""
+
+
+def test_an_answer_has_no_pipe_to_write_replies_into(apart):
+    code = FORGER + RIGHT.replace("round(", "1 + round(")
+    for _ in range(2):
+        assert "but we expect" in apart.check(exercise("count_of"), code).message
+    assert apart.check(exercise("count_of"), RIGHT)
+
+
+def test_a_child_that_lives_on_holds_nobody_up():
+    code = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(20)\n    os._exit(0)\n"
+    with Apart(seconds=2) as process:
+        process.check(exercise("count_of"), RIGHT)
+        process.check(exercise("count_of"), f"{code}\nos.kill(os.getppid(), 9)")
+        began = time.monotonic()
+    assert time.monotonic() - began < 10
+
+
+def test_a_reply_counts_by_its_token_only():
+    lines = ["7", "{", '{"results": []}', '{"token": "b", "results": [1]}', '{"token": "a", "results": [2]}']
+    assert running._reply_among(lines, "a") == {"token": "a", "results": [2]}
+    assert running._reply_among(lines, "c") is None
+
+
+def test_a_process_that_was_stopped_is_given_up(monkeypatch):
+    monkeypatch.setattr(running, "PATIENCE", 0.5)
+    with Apart(seconds=0.2) as process:
+        process._running()  # it loads torch for longer than that
+        assert "or stopped it" in process.check(exercise("count_of"), RIGHT).message
+
+
+def test_a_module_in_the_current_folder_is_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "tempfile.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    with Apart(seconds=2) as process:
+        process._running().communicate("")
+        process._process = None
+    assert not (tmp_path / "imported").exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "large"])
+def test_only_a_plain_file_of_results_is_read(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(worker, "LARGEST_FILE", 10)
+    file, other = tmp_path / "results.json", tmp_path / "other"
+    other.write_text("[]")
+    make = {"link": lambda: file.symlink_to(other), "pipe": lambda: os.mkfifo(file), "folder": file.mkdir}
+    make.get(kind, lambda: file.write_text("[0, 1, 2, 3]"))()
+    with pytest.raises((OSError, ValueError)):
+        worker._read_plain(file)
+    assert worker._read_plain(other) == b"[]"
+
+
+TENSOR = {"numbers": [1.0], "shape": [1], "dtype": "float32"}
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        *(5, [], [[1]], [["value", 10**400]] * 3, [["value", {"float": 10**400}]] * 3),
+        [["value", {"tensor": TENSOR | {"shape": [7]}}]] * 3,
+        [["value", {"tensor": TENSOR | {"dtype": "nonsense"}}]] * 3,
+        [["value", {"tensor": TENSOR | {"dtype": "nn"}}]] * 3,
+        [["value", {"dict": [[{"list": []}, 1]]}]] * 3,
+        [["value", {"other": "\ud800"}]] * 3,
+    ],
+    ids=lambda results: str(results)[:40].encode("ascii", "replace").decode(),
+)
+@pytest.mark.parametrize("name", ["count_of", "telling_density", "my_rule"])
+def test_hostile_results_are_a_wrong_answer(monkeypatch, name, results):
+    apart = Apart()
+    monkeypatch.setattr(apart, "_ask", lambda request: {"results": results})
+    verdict = apart.check(exercise(name), "")
+    assert verdict.state == "wrong"
+    assert verdict.message.startswith("Not yet.")
+
+
+def test_an_answer_starts_no_process_unless_root_runs_it(monkeypatch):
+    limits = {}
+    monkeypatch.setattr(worker.resource, "setrlimit", lambda which, pair: limits.update({which: pair}))
+    monkeypatch.setattr(worker.os, "geteuid", lambda: 1000)
+    worker._limit(1, 10**9)
+    assert limits[worker.resource.RLIMIT_NPROC] == (0, 0)
+
+
 def notebook(*cells: str) -> str:
     return json.dumps(
         {"cells": [{"cell_type": "code", "source": cell, "outputs": []} for cell in cells], "nbformat": 4}
@@ -291,6 +386,39 @@ def test_a_folder_is_graded_into_a_table_and_pages(handed_in, tmp_path, apart, m
     assert "bob.ipynb must be a notebook, got a damaged file" in (out / "bob.md").read_text()
     assert "<b>" not in (out / "=cmd.md").read_text()
     assert lines[1] == f"ada: 1 of {len(exercises('0'))}"
+
+
+def test_folder_notebook_and_file_of_one_name_are_one_student(tmp_path):
+    (tmp_path / "anna").mkdir()
+    files = [tmp_path / "anna" / "00_start_here.ipynb", tmp_path / "anna.ipynb", tmp_path / "anna.py"]
+    for file in files:
+        file.write_text("")
+    (one,) = submissions_in(tmp_path)
+    assert (one.student, one.files) == ("anna", tuple(files))
+
+
+def test_a_submission_that_cannot_be_read_or_written_costs_its_student_only(tmp_path, monkeypatch):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name, cells in (("a", "[1]"), ("b", '[{"source": [1]}]'), ("c", "[" * 100_000)):
+        (folder / f"{name}.ipynb").write_text(f'{{"cells": {cells}}}')
+    (folder / "d.py").write_text("x = " + "(" * 5000 + ")" * 5000)
+    (folder / "e.py").write_text("def count_of(r, c, d): return 1")
+    monkeypatch.setattr(Apart, "_ask", lambda self, request: {"results": [["value", {"other": "\ud800"}]] * 3})
+    grade_folder(folder, out, seconds=1, memory=10**9, only="00")
+    rows = [line.split(",")[0] for line in (out / "grades.csv").read_text().splitlines()]
+    assert rows == ["student", *"abcde"]
+    assert "gives ?" in (out / "e.md").read_text()
+
+
+def test_the_table_is_written_when_somebody_stops_the_grading(handed_in, tmp_path, monkeypatch):
+    def stop(self, task, code):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Apart, "check", stop)
+    with pytest.raises(KeyboardInterrupt):
+        grade_folder(handed_in, tmp_path / "out", seconds=1, memory=10**9)
+    assert (tmp_path / "out" / "grades.csv").read_text().startswith("student,")
 
 
 def test_a_folder_without_submissions_or_exercises_is_refused(tmp_path, handed_in):

@@ -101,6 +101,9 @@ def test_a_reset_needs_one_notebook(originals, mine, beginning):
 def test_copies_have_a_folder_of_their_own_and_originals_must_exist(originals, tmp_path):
     with pytest.raises(ValueError, match="in a folder of their own"):
         update_copies(originals, originals)
+    with pytest.raises(ValueError, match="in a folder of their own"):
+        reset_copy(originals, originals, "03")
+    assert not (originals / copies.BEFORE).exists()
     with pytest.raises(ValueError, match="must hold the course's notebooks, got none"):
         update_copies(tmp_path, tmp_path / "work")
     assert not (tmp_path / "work").exists()
@@ -174,6 +177,7 @@ def test_a_full_disk_costs_the_record_and_not_the_cell(file, monkeypatch):
 
 
 def test_the_contents_show_what_was_done(originals, file, mine):
+    assert "keeps one of at most 1,690 connections" in Contents(mine)._repr_html_()
     progress.keep_attempt("count_of", True)
     progress.keep_attempt("frugal_subset", False)
     progress.keep_best(0.953, "<b>RigL</b>", 1690)

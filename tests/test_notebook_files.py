@@ -75,7 +75,14 @@ def test_students_get_no_solutions_and_no_outputs_and_the_original_stays(tmp_pat
     assert code_of(student) == ["def f():\n    raise NotImplementedError"]
 
 
-@pytest.mark.parametrize(("text", "said"), [("{", "damaged"), ("[]", "other JSON"), ('{"cells": 1}', "other JSON")])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        *(("{", "damaged"), ("[" * 100_000, "damaged"), ("[]", "other JSON"), ('{"cells": 1}', "other JSON")),
+        *(('{"cells": [1]}', "other JSON"), ('{"cells": [{"source": [1]}]}', "other JSON")),
+    ],
+    ids=lambda text: text[:24],
+)
 def test_what_is_no_notebook_is_refused(tmp_path, text, said):
     (tmp_path / "x.ipynb").write_text(text)
     with pytest.raises(ValueError, match=said):
@@ -91,3 +98,23 @@ def test_only_definitions_are_kept_of_cells():
         "def (",
     ]
     assert definitions_in(cells) == "import os\nSIZE = 3\nclass A:\n    pass\nf = lambda x: x"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["2 ** 3", "9 / 10", "-1e-05 * 2", "(A, -B)", "{'a': [A]}", "lambda x: [f(y) for y in x]", "A if B else A.c[0]"],
+)
+def test_what_is_computed_without_a_call_is_a_definition(value):
+    assert definitions_in([f"x = {value}"]) == f"x = {value}"
+
+
+@pytest.mark.parametrize(
+    "value", ["train()", "1 + train()", "[y for y in z]", "(yield)", "(y := 3)", "lambda x=train(): x", "await train()"]
+)
+def test_what_calls_or_loops_is_no_definition(value):
+    assert definitions_in([f"x = {value}"]) == ""
+
+
+@pytest.mark.parametrize("deep", ["(" * 5000 + ")" * 5000, "-" * 50_000 + "1", "1" + " + 1" * 900])
+def test_an_expression_that_is_too_deep_costs_its_cell_only(deep):
+    assert definitions_in([f"x = {deep}", "y = 1"]) == "y = 1"

@@ -14,6 +14,10 @@ from sparsekit.utils.files import write_text
 LIVE = "application/vnd.jupyter.widget-view+json"  # names a widget in the memory of a page
 HOOK = "sparsekit.utils.notebook_files.drop_dead_views"  # what `ContentsManager.pre_save_hook` of Jupyter is set to
 STARTS_SOLUTION = "<details><summary>Solution"
+COMPUTES = (
+    *(ast.Call, ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr),
+    *(ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),
+)
 
 Notebook = dict[str, Any]
 
@@ -48,9 +52,10 @@ def read_notebook(path: Path) -> Notebook:
     """
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # wrong JSON, or bytes that are no text
+    except (ValueError, RecursionError) as error:  # wrong JSON, or bytes that are no text
         raise ValueError(f"{path} must be a notebook, got a damaged file ({error}). Ask for another copy") from error
-    if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
+    cells = notebook.get("cells") if isinstance(notebook, dict) else None
+    if not isinstance(cells, list) or not all(map(_is_cell, cells)):
         raise ValueError(f"{path} must be a notebook of format 4, got other JSON. Save it with JupyterLab")
     return notebook
 
@@ -92,7 +97,8 @@ def is_solution(cell: Mapping[str, Any]) -> bool:
 def definitions_in(cells: list[str]) -> str:
     r"""Return what cells import and define, as code that trains nothing and prints nothing.
 
-    Imports, functions, classes and constants stay. Everything else goes, and so does a cell that is no Python.
+    Imports, functions, classes and constants stay, and so does what is computed of constants without a call.
+    Everything else goes, and so does a cell that is no Python.
 
     Example:
         >>> print(definitions_in(["import math\nprint(1)", "def f(x):\n    return math.pi * x", "%matplotlib"]))
@@ -100,15 +106,22 @@ def definitions_in(cells: list[str]) -> str:
         def f(x):
             return math.pi * x
     """
-    nodes = [node for cell in cells for node in _statements(cell) if _is_definition(node)]
-    return "\n".join(ast.unparse(node) for node in nodes)
+    texts = (_definition(node) for cell in cells for node in _statements(cell))
+    return "\n".join(filter(None, texts))
 
 
 def _statements(cell: str) -> list[ast.stmt]:
     try:
         return ast.parse(cell).body
-    except (SyntaxError, ValueError):  # a magic command, or a cell that somebody left half-done
+    except (SyntaxError, ValueError, MemoryError, RecursionError):  # a magic command, half a cell, or too deep a one
         return []
+
+
+def _definition(node: ast.stmt) -> str:
+    try:
+        return ast.unparse(node) if _is_definition(node) else ""
+    except RecursionError:  # an expression that nobody wrote by hand
+        return ""
 
 
 def _is_definition(node: ast.stmt) -> bool:
@@ -117,12 +130,16 @@ def _is_definition(node: ast.stmt) -> bool:
     return isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)
 
 
-def _is_constant(node: ast.expr) -> bool:
-    try:
-        ast.literal_eval(node)
-    except (ValueError, TypeError, MemoryError, RecursionError):
-        return isinstance(node, ast.Lambda)
-    return True
+def _is_constant(node: ast.AST) -> bool:
+    """Whether an expression calls nothing, so that it costs nothing. The body of a lambda does not count."""
+    if isinstance(node, ast.Lambda):
+        return all(map(_is_constant, filter(None, (*node.args.defaults, *node.args.kw_defaults))))
+    return not isinstance(node, COMPUTES) and all(map(_is_constant, ast.iter_child_nodes(node)))
+
+
+def _is_cell(cell: Any) -> bool:
+    source = cell.get("source", "") if isinstance(cell, dict) else None
+    return isinstance(source, str) or (isinstance(source, list) and all(isinstance(line, str) for line in source))
 
 
 def _unanswered(cell: Notebook) -> Notebook:

@@ -4,7 +4,7 @@ from html import escape
 from pathlib import Path
 
 from sparsekit.experiments.course.contents import Chapter, chapters
-from sparsekit.experiments.course.progress import read_progress
+from sparsekit.experiments.course.progress import BUDGET, read_progress
 from sparsekit.widgets.base import STATIC, load_style
 
 END_OF_COLOURS = "/* A figure that is a page"  # of style.css, whose colours this page has as well
@@ -52,7 +52,8 @@ class Contents:
     def _head(self) -> str:
         best = self.record["best"]
         if best is None:
-            number, text = "–", "Your best network is still to come. It may have 1,690 connections."
+            keeps = f"<code>widgets.own_best</code> keeps one of at most {BUDGET:,} connections."
+            number, text = "–", f"Your best network is still to come. {keeps}"
         else:
             number = _percent(best)
             text = f"Your best network so far has {best['connections']:,} connections ({escape(best['by'])})."

@@ -83,7 +83,9 @@ def grade(
 ) -> None:
     """Run every student's answers, each in a process of its own with limits. Write a table and a page for each.
 
-    No line of a student's runs in this process. Whatever an answer does, it costs that answer only.
+    No line of a student's runs in this process, and a mistake in an answer costs that answer only. The limits guard
+    against accidents. Against malice, grade in a container or as a user of its own. Call it as `sparsekit` and
+    not as `python -m sparsekit`, which imports modules from the current folder.
     """
     from sparsekit.cli.course.grading import grade_folder
 

@@ -54,8 +54,7 @@ def update_copies(originals: Path, folder: Path) -> Update:
         ValueError: if there are no notebooks, or both folders are the same.
     """
     sources = originals_in(originals)
-    if folder.exists() and folder.resolve() == originals.resolve():
-        raise ValueError(f"copies must lie in a folder of their own, got that of the originals, {folder}. Name another")
+    _check_own(folder, originals)
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
         hashes = _read_list(folder)
@@ -77,13 +76,14 @@ def reset_copy(originals: Path, folder: Path, beginning: str) -> Path | None:
         beginning: of the notebook's name, `03` for example.
 
     Raises:
-        ValueError: if not exactly one notebook's name begins like this.
+        ValueError: if not exactly one notebook's name begins like this, or both folders are the same.
     """
     found = [path for path in originals_in(originals) if path.name.startswith(beginning)]
     if len(found) != 1:
         names = ", ".join(path.stem for path in originals_in(originals))
         raise ValueError(f"NN must be the beginning of one notebook's name, got {beginning!r}. Choose among {names}")
     (source,) = found
+    _check_own(folder, originals)
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
         hashes = _read_list(folder)
@@ -91,6 +91,11 @@ def reset_copy(originals: Path, folder: Path, beginning: str) -> Path | None:
         _copy(source, folder / source.name, hashes)
         write_json(folder / LIST, {"made_of": hashes})
     return kept
+
+
+def _check_own(folder: Path, originals: Path) -> None:
+    if folder.exists() and folder.resolve() == originals.resolve():
+        raise ValueError(f"copies must lie in a folder of their own, got that of the originals, {folder}. Name another")
 
 
 def _update(source: Path, copy: Path, hashes: dict[str, str]) -> str:

@@ -20,7 +20,7 @@ class Submission:
     """What a student handed in.
 
     Args:
-        student: the name of the folder, or of the file where there is no folder.
+        student: the name of the folder, or of the file without its ending.
         files: notebooks and Python files, in order.
     """
 
@@ -29,14 +29,18 @@ class Submission:
 
 
 def submissions_in(folder: Path) -> list[Submission]:
-    """Return the submissions of a folder: one for each folder in it, and one for each file that lies directly in it.
+    """Return the submissions of a folder: one for each name that a folder in it has, or a file directly in it.
 
     Raises:
         ValueError: if there is none.
     """
-    found = [Submission(path.name, tuple(_files_in(path))) for path in sorted(folder.iterdir()) if path.is_dir()]
-    found += [Submission(path.stem, (path,)) for path in _files_in(folder)]
-    found = [one for one in found if one.files and not one.student.startswith(".")]
+    files: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            files.setdefault(path.name, []).extend(_files_in(path))
+    for path in _files_in(folder):
+        files.setdefault(path.stem, []).append(path)
+    found = [Submission(name, tuple(own)) for name, own in files.items() if own and not name.startswith(".")]
     if not found:
         raise ValueError(f"{folder} must hold submissions, got no notebook. Make a folder in it for each student")
     return sorted(found, key=lambda one: one.student)
@@ -70,14 +74,16 @@ def grade_folder(
         raise ValueError(f"only must be the beginning of a notebook's number, got {only!r}. Leave it out for all")
     out.mkdir(parents=True, exist_ok=True)
     rows, pages = [], []
-    with Apart(seconds=seconds, memory=memory) as apart:
-        for submission in submissions:
-            verdicts = grade(submission, tasks, apart)
-            rows.append((submission.student, verdicts))
-            pages.append(out / f"{submission.student}.md")
-            write_text(pages[-1], page_of(submission, tasks, verdicts))
-            tell(f"{submission.student}: {sum(map(bool, verdicts.values()))} of {len(tasks)}")
-    write_text(out / TABLE, table_of(tasks, rows))
+    try:
+        with Apart(seconds=seconds, memory=memory) as apart:
+            for submission in submissions:
+                verdicts = grade(submission, tasks, apart)
+                rows.append((submission.student, verdicts))
+                pages.append(out / f"{submission.student}.md")
+                write_text(pages[-1], _encodable(page_of(submission, tasks, verdicts)))
+                tell(_encodable(f"{submission.student}: {sum(map(bool, verdicts.values()))} of {len(tasks)}"))
+    finally:  # who stops this keeps the marks so far
+        write_text(out / TABLE, _encodable(table_of(tasks, rows)))
     return [out / TABLE, *pages]
 
 
@@ -87,7 +93,7 @@ def grade(submission: Submission, tasks: list[Exercise], apart: Apart) -> dict[s
     for path in submission.files:
         try:
             definitions[path] = _definitions_of(path)
-        except (ValueError, OSError, SyntaxError, RecursionError) as error:
+        except Exception as error:  # a file may be anything, and costs its student only
             unreadable.append(f"{path.name} cannot be read ({error}).")
     verdicts = {}
     for task in tasks:
@@ -128,6 +134,11 @@ def page_of(submission: Submission, tasks: list[Exercise], verdicts: dict[str, V
 def _harmless(message: str) -> str:
     """Return a message without the characters by which a student's text could become HTML or a link on the page."""
     return message.replace("<", "&lt;").replace("](", "] (").replace("`", "'")
+
+
+def _encodable(text: str) -> str:
+    """Return a text that a file can hold. Half a character, which Python allows in a text, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _files_in(folder: Path) -> Iterator[Path]:

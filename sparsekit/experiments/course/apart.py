@@ -2,15 +2,20 @@
 
 import json
 import os
+import secrets
 import subprocess
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from threading import Timer
 from types import TracebackType
 from typing import Any, Self
 
-from sparsekit.experiments.course.exercise import Exercise, Results, Verdict
+from sparsekit.experiments.course.exercise import Exercise, Results, Verdict, error_text
 from sparsekit.experiments.course.transfer import decode
 
 SECONDS = 20.0  # that an answer may take
+PATIENCE = 30.0  # seconds more, after which the process that runs answers has itself been stopped
 BYTES = 1_000_000_000  # that it may use beside what torch has loaded
 WORKER = "sparsekit.experiments.course.worker"
 
@@ -52,26 +57,32 @@ class Apart:
             return task.wrong(f"Your answer {reply['failure']}.")
         try:
             results: Results = [(str(kind), decode(value)) for kind, value in reply["results"]]
-        except (ValueError, TypeError, KeyError):  # an answer may have written this itself
-            return task.wrong("Your answer gives something that cannot be read.")
-        return task.assess(results)
+            return task.assess(results)
+        except Exception as error:  # an answer may have written this itself, and it may be anything
+            return task.wrong(f"Your answer gives something that cannot be read ({error_text(error)}).")
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         process = self._running()
         assert process.stdin is not None
         assert process.stdout is not None
-        try:
-            process.stdin.write(json.dumps(request) + "\n")
+        token = secrets.token_hex(16)
+        timer = Timer(request["seconds"] + PATIENCE, process.kill)
+        timer.daemon = True
+        timer.start()
+        reply = None
+        with suppress(OSError, ValueError):  # the process may end at any time
+            process.stdin.write(json.dumps({**request, "token": token}) + "\n")
             process.stdin.flush()
-            return json.loads(process.stdout.readline())
-        except (OSError, ValueError):
+            reply = _reply_among(process.stdout, token)
+        timer.cancel()
+        if reply is None:
             self._stop()
-            return {"failure": "ended the process that runs it"}
+        return reply or {"failure": "ended the process that runs it, or stopped it"}
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", WORKER],
+                [sys.executable, "-P", "-m", WORKER],  # with -P, no file of the current folder is a module
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -83,5 +94,18 @@ class Apart:
     def _stop(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.communicate()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                with suppress(OSError):  # a request may be left in it
+                    pipe.close()  # type: ignore[union-attr] - both are pipes
             self._process = None
+
+
+def _reply_among(lines: Iterable[str], token: str) -> dict[str, Any] | None:
+    """Return the reply that carries a token. Other lines may be an answer's, and they do not count."""
+    for line in lines:
+        with suppress(ValueError, RecursionError):
+            reply = json.loads(line)
+            if isinstance(reply, dict) and reply.get("token") == token:
+                return reply
+    return None
