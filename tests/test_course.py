@@ -5,7 +5,7 @@ import importlib.util
 import json
 import os
 import time
-from contextlib import nullcontext
+from contextlib import chdir, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from sparsekit.experiments.course.exercise import Cases
 from sparsekit.experiments.course.tasks import EXERCISES, capstone, exercise, exercises, trials
 from sparsekit.experiments.course.transfer import MOST_NUMBERS, decode, encode
 from sparsekit.experiments.course.worker import results_of
+from sparsekit.kernels.cpu import threads
 from sparsekit.rules import SET
 
 ROOT = Path(__file__).parents[1]
@@ -236,8 +237,18 @@ def test_what_encode_never_writes_is_refused(code):
 
 
 @pytest.fixture(scope="module")
-def apart():
+def trap(tmp_path_factory):
+    """Return a folder with a module that leaves a file where it is imported."""
+    folder = tmp_path_factory.mktemp("trap")
+    (folder / "tempfile.py").write_text(f"open({str(folder / 'imported')!r}, 'w')")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def apart(trap):
     with Apart(seconds=2) as process:
+        with chdir(trap):
+            process._running()
         process.check(exercise("count_of"), RIGHT)  # loading torch takes longer than an answer may
         yield process
 
@@ -256,20 +267,24 @@ def test_an_answer_that_misbehaves_costs_that_answer_only(apart, body, said):
 
 
 FORGER = """
-import json, os, threading, time
-for number in range(3, 30):
-    try:
-        os.write(number, b'{"results": [["value", 819], ["value", 1], ["value", 1]]}\\n' * 2)
-    except OSError:
-        pass
+import os, stat
+
+def pipes():
+    for number in range(64):
+        try:
+            if stat.S_ISFIFO(os.fstat(number).st_mode):
+                os.write(number, b'{"results": [["value", 819]]}\\n' * 2)
+                yield number
+        except OSError:
+            pass
+
+def count_of(rows, columns, density):
+    return round(rows * columns * density) + len(list(pipes()))
 """
 
 
 def test_an_answer_has_no_pipe_to_write_replies_into(apart):
-    code = FORGER + RIGHT.replace("round(", "1 + round(")
-    for _ in range(2):
-        assert "but we expect" in apart.check(exercise("count_of"), code).message
-    assert apart.check(exercise("count_of"), RIGHT)
+    assert apart.check(exercise("count_of"), FORGER)
 
 
 def test_a_child_that_lives_on_holds_nobody_up():
@@ -294,13 +309,9 @@ def test_a_process_that_was_stopped_is_given_up(monkeypatch):
         assert "or stopped it" in process.check(exercise("count_of"), RIGHT).message
 
 
-def test_a_module_in_the_current_folder_is_not_imported(tmp_path, monkeypatch):
-    (tmp_path / "tempfile.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')")
-    monkeypatch.chdir(tmp_path)
-    with Apart(seconds=2) as process:
-        process._running().communicate("")
-        process._process = None
-    assert not (tmp_path / "imported").exists()
+def test_a_module_in_the_current_folder_is_not_imported(apart, trap):
+    assert apart.check(exercise("count_of"), RIGHT)
+    assert not (trap / "imported").exists()
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder", "large"])
@@ -345,6 +356,17 @@ def test_an_answer_starts_no_process_unless_root_runs_it(monkeypatch):
     monkeypatch.setattr(worker.os, "geteuid", lambda: 1000)
     worker._limit(1, 10**9)
     assert limits[worker.resource.RLIMIT_NPROC] == (0, 0)
+
+
+def test_a_kernel_runs_where_no_thread_may_start(monkeypatch):
+    def refuse(timer):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads.threading.Timer, "start", refuse)
+    kernel = lambda done, bounds, part: done.append(part)  # noqa: E731 - a kernel that has not run yet
+    done: list = []
+    threads.run(kernel, kernel, (done,), np.array([0, 1]))
+    assert done == [0]
 
 
 def notebook(*cells: str) -> str:

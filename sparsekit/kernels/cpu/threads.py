@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
@@ -93,7 +93,8 @@ def _announced(kernel: Callable):
     """Tell the user if a kernel's first call in a process is slow, because then it is being compiled, not loaded."""
     notice = threading.Timer(SLOW, _say_compiling, [kernel])
     notice.daemon = True
-    notice.start()
+    with suppress(RuntimeError):  # where no more threads may start, as in `sparsekit course grade`
+        notice.start()
     try:
         yield
     finally:
