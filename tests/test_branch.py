@@ -9,6 +9,7 @@ import pytest
 import torch
 from training_helpers import same
 
+import sparsekit as sk
 from sparsekit import datasets
 from sparsekit.experiments import Experiment, branch, follow, read_experiment, read_run, run, run_all
 from sparsekit.experiments.branch import named_like
@@ -200,6 +201,21 @@ def test_a_damaged_state_of_the_parent_leaves_nothing_behind(tmp_path):
     with pytest.raises(ValueError, match="whole checkpoint"):
         branch(parent, tmp_path / "branches", rewiring=5, progress=False)
     assert not (tmp_path / "branches").exists()
+
+
+def test_a_step_of_a_switched_rule_is_one_of_the_rule_that_acts():
+    first, second = RigL(stop=50, every=10), SET(stop=50, every=10)
+    topologies = {}
+    for name, rule in {"second": second, "switched": Switched(base=first, after=second, at=5)}.items():
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+        model = sk.sparsify(net, sk.random_topology(sk.shapes_of(net), 0.5, seed=0))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        batch = torch.randn(4, 8, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2, 0])
+        sk.train_step(model, optimizer, batch, torch.nn.functional.cross_entropy, rule, 10, sk.generator(0))
+        topologies[name] = sk.topology_of(model), [value.clone() for value in model.state_dict().values()]
+    assert topologies["switched"][0] == topologies["second"][0]
+    assert all(map(torch.equal, topologies["switched"][1], topologies["second"][1]))
 
 
 def test_a_switched_rule_is_its_first_rule_before_and_its_second_after():

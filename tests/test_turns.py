@@ -13,6 +13,7 @@ import pytest
 
 from sparsekit.experiments import Experiment, run
 from sparsekit.experiments.run import Work
+from sparsekit.rules import SET
 from sparsekit.train.history import Row, append_rows, read_rows
 from sparsekit.utils import turns
 from sparsekit.utils.turns import LostClaimError, alone
@@ -238,6 +239,51 @@ def test_beside_a_folder_that_one_only_reads_no_claim_is_needed(tmp_path, monkey
     with alone(tmp_path / "run") as may_write:
         may_write()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_claim_that_may_not_be_read_is_waited_for_like_any_other(tmp_path, monkeypatch):
+    claim, got, real = claim_elsewhere(tmp_path / "run", seconds_ago=0), threading.Event(), Path.read_bytes
+
+    def refused(path):
+        if path == claim and json.loads(real(path)) == ELSEWHERE:
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    thread = take_in_a_thread(tmp_path / "run", got)
+    assert not got.wait(0.3)
+    claim.unlink()
+    assert got.wait(30)
+    thread.join()
+
+
+def test_on_a_full_disk_one_may_read_and_is_told_before_one_writes(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(turns.json, "dump", full)
+    with (
+        alone(tmp_path / "run") as may_write,
+        pytest.raises(OSError, match="must be room to write beside .*run, got no"),
+    ):
+        may_write()
+    assert list(tmp_path.iterdir()) == []  # nobody waits for what was left behind
+
+
+def test_a_run_that_was_taken_over_adds_no_rewiring(tmp_path, monkeypatch):
+    experiment = Experiment(epochs=1, density=0.1, rule=SET(stop=10, every=5))
+    run(experiment, tmp_path, progress=False, until=3)
+    journal = tmp_path / experiment.folder_name / "journal"
+    before, record = journal.read_bytes(), Work.record
+
+    def record_after_minutes(work, *args):
+        claim_elsewhere(work.folder, seconds_ago=0)
+        return record(work, *args)
+
+    monkeypatch.setattr(Work, "record", record_after_minutes)
+    with pytest.raises(LostClaimError):
+        run(experiment, tmp_path, progress=False)
+    assert journal.read_bytes() == before
 
 
 def test_rows_that_two_processes_wrote_are_refused(tmp_path):

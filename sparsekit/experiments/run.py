@@ -255,6 +255,7 @@ class Work:
         self.done = step + 1
         self.rows += rows_of_step(step, epoch, stats)
         if update is not None:
+            self.may_write()
             self.journal.add(step, update)
 
     def history(self) -> History:

@@ -23,7 +23,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sparsekit.utils.files import cache_folder
+from sparsekit.utils.files import NO_SPACE, cache_folder
 
 HEARTBEAT = 15.0  # seconds between two touches of a claim
 STALE = 8 * HEARTBEAT  # without a touch for so long, a claim is given up. File servers may be slow for a while
@@ -44,7 +44,8 @@ def alone(folder: Path, waiting: Callable[[], Any] = lambda: None) -> Iterator[C
 
     Args:
         folder: where you will write. A hidden file beside it says who works with it, until the `with` ends. Where that
-            file cannot be written, as beside a run that you only read, other machines are not kept out.
+            file cannot be written, as beside a run that you only read, other machines are not kept out. Where
+            the disk is full you may read, and the function that you get raises when you write.
         waiting: called once if somebody else works with it.
 
     Yields:
@@ -81,6 +82,7 @@ class _Claim:
         self.token = uuid.uuid4().hex
         self.is_held, self.over = False, threading.Event()
         self.made: list[Path] = []  # folders that were not there before
+        self.fault: OSError | None = None  # why nothing can be written now, although it may be read
 
     def take(self, waiting: Callable[[], Any]) -> None:
         """Wait until nobody else has claimed the folder, claim it, and keep the claim fresh."""
@@ -91,14 +93,21 @@ class _Claim:
             while not self._written():
                 self._wait_or_remove(tell)
         except OSError as error:
-            if error.errno not in READ_ONLY:
+            if error.errno not in READ_ONLY | NO_SPACE:
                 raise
+            self.fault = error if error.errno in NO_SPACE else None
             return
         self.is_held = True
         threading.Thread(target=self._keep_fresh, name="sparsekit-claim", daemon=True).start()
 
     def check(self) -> None:
-        """Raise LostClaimError unless the folder is still claimed by this."""
+        """Raise LostClaimError unless the folder is still claimed by this, or why nothing can be written."""
+        if self.fault is not None:
+            raise OSError(
+                self.fault.errno,
+                f"there must be room to write beside {self.folder}, got no space ({self.fault.strerror}). What was "
+                "there before is whole. Free some space, or raise the limit on files, and call again",
+            ) from self.fault
         if not self.is_held:
             return
         owner = _read(self.path)
@@ -139,8 +148,12 @@ class _Claim:
             file = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
             return False
-        with os.fdopen(file, "w") as writer:
-            json.dump(about, writer)
+        try:
+            with os.fdopen(file, "w") as writer:
+                json.dump(about, writer)
+        except OSError:
+            self.path.unlink(missing_ok=True)
+            raise
         return True
 
     def _age(self) -> float:
@@ -180,7 +193,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         owner = json.loads(path.read_bytes() or b"{}")
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, PermissionError):  # of what somebody else keeps to himself, we see how old it is
         return {}
     return owner if isinstance(owner, dict) else {}
 

@@ -66,13 +66,16 @@ def change_progress(change: Callable[[Record], None], path: Path | None = None) 
         _in_memory.clear()
         _in_memory.update(record)
         return record, notice
-    with alone(path):
+    try:
+        with alone(path) as may_write:
+            record, notice = read_progress(path)
+            change(record)
+            may_write()
+            write_json(path, record)
+    except OSError as error:
         record, notice = read_progress(path)
         change(record)
-        try:
-            write_json(path, record)
-        except OSError as error:
-            notice = f"{notice} Your progress could not be saved ({error}).".strip()
+        notice = f"{notice} Your progress could not be saved ({error}).".strip()
     return record, notice
 
 
