@@ -499,7 +499,7 @@ print(
 # - The weights were trained to work together with the skips. The removal changes what the network computes.
 # - They gain 6 points, and each of them alone gains 6 points as well. A main effect is the mean of what a trick gains
 #   with the other and without it, here 0 and 6.
-# - Batch norm divides by the spread of its input, so the size of the weights before it hardly matters.
+# - Batch norm divides by the spread of its input, so the magnitude of the weights before it hardly matters.
 # </details>
 #
 # ## Go further
