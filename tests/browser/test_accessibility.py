@@ -36,7 +36,10 @@ DRAWING = ".jp-RenderedSVG img"
 
 @pytest.fixture
 def page(notebook):
-    return notebook("scratch_accessibility.ipynb", cells=CELLS).run_all().page
+    """Return the page, and leave the server's theme as it was, because the other tests share it."""
+    page = notebook("scratch_accessibility.ipynb", cells=CELLS).run_all().page
+    yield page
+    set_theme(page, next(iter(THEMES)))
 
 
 def set_theme(page, theme: str) -> None:

@@ -164,8 +164,8 @@ def test_the_lab_mixes_what_is_ticked_and_the_kernel_agrees(notebook):
     assert "points by averaging" in book.printed()
     page.get_by_role("checkbox", name="Use ticket 1").first.click()
     book.wait_for("lab.trial.chosen == (0, 2)")
-    book.press(page.get_by_role("application", name="Mix of three tickets").first, "ArrowRight")
-    book.wait_for("lab.weights[2] > 0.5")
+    book.press(page.get_by_role("application", name="Mix of three tickets").first, "ArrowUp")
+    book.wait_for("lab.weights[0] > 0.6")
     right = book.python("lab.trial.accuracies['superposed']")
     page.locator(".sk-hero", has_text=f"{100 * right:.1f} %").first.wait_for()
     page.get_by_role("checkbox", name="Use ticket 3").click()  # of the strangers, whom the kernel measures

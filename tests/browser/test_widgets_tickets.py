@@ -39,7 +39,7 @@ def test_four_widgets_about_tickets_answer_and_the_kernel_hears_of_it(notebook):
     page.get_by_role("checkbox", name="Use ticket 1").first.click()
     book.wait_for("lab.weights[1] == 0")
     book.press(page.get_by_role("application", name="Mix of three tickets"), "ArrowUp")
-    book.wait_for("lab.weights[0] > 0.5")
+    book.wait_for("lab.weights[0] > 0.6")
     right = book.python("lab.trial.accuracies['superposed']")
     page.locator(".sk-hero", has_text=f"{100 * right:.1f} %").first.wait_for()
 
