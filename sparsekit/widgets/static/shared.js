@@ -154,14 +154,21 @@ export function sharpen(canvas, width, height) {
   return pen;
 }
 
-/** Let arrow keys, Home, End, PageUp and PageDown move an element of role slider. */
+/**
+ * Let arrow keys, Home, End, PageUp and PageDown move an element of role slider. Several keys may come before the next
+ * drawing, of which `get` knows, so each goes on from where the one before went.
+ */
 export function keys(element, { min, max, step = 1, big = 5, get, set }) {
+  let latest = null;
   element.addEventListener('keydown', event => {
     const by = { ArrowRight: step, ArrowUp: step, ArrowLeft: -step, ArrowDown: -step, PageUp: big, PageDown: -big }[event.key];
-    const to = event.key === 'Home' ? min() : event.key === 'End' ? max() : by !== undefined ? get() + by : null;
+    const from = latest ? latest.to : get();
+    const to = event.key === 'Home' ? min() : event.key === 'End' ? max() : by !== undefined ? from + by : null;
     if (to === null) return;
     event.preventDefault();
-    set(clamp(to, min(), max()));
+    const mine = latest = { to: clamp(to, min(), max()) };
+    requestAnimationFrame(() => requestAnimationFrame(() => { if (latest === mine) latest = null; }));
+    set(mine.to);
   });
 }
 
