@@ -334,5 +334,7 @@ def test_every_script_is_short_enough_to_read(path):
 
 def test_no_widget_draws_with_pyplot_or_prints():
     sources = {path.name: path.read_text(encoding="utf-8") for path in STATIC.parent.glob("*.py")}
+    shown_at_once = sources.pop("cards.py")  # which a reader's own call shows, in a notebook or as a printed sentence
+    assert "matplotlib.pyplot" not in shown_at_once
     assert not [name for name, text in sources.items() if "matplotlib.pyplot" in text or "IPython.display" in text]
-    assert [name for name, text in sources.items() if re.search(r"(?<![\w.])print\(", text)] == ["cards.py"]
+    assert [name for name, text in sources.items() if re.search(r"(?<![\w.])print\(", text)] == []

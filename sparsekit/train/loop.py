@@ -30,6 +30,7 @@ from sparsekit.train.rule_step import (
     update_state,
     updates_every_step,
     what_to_capture,
+    with_the_acting_rule,
 )
 from sparsekit.tricks.base import Trick, check_tricks, loss_at, set_step
 from sparsekit.utils.checks import check_integer
@@ -70,26 +71,7 @@ def _clears_gradients_on_failure(function: Callable) -> Callable:
     return careful
 
 
-def _with_the_acting_rule(function: Callable) -> Callable:
-    """Hand on the rule that acts at this step, which of a switched rule is one of two."""
-
-    @functools.wraps(function)
-    def acting(
-        model: nn.Module,
-        optimizer: Optimizer,
-        batch: Batch,
-        loss_fn: LossFn,
-        rule: Rule,
-        step: int,
-        generator: torch.Generator,
-        **settings: Any,
-    ) -> Any:
-        return function(model, optimizer, batch, loss_fn, rule_at(rule, step), step, generator, **settings)
-
-    return acting
-
-
-@_with_the_acting_rule
+@with_the_acting_rule
 @_clears_gradients_on_failure
 def train_step(
     model: nn.Module,

@@ -1,7 +1,8 @@
 """What a training asks a rule for at a step beside `is_due` and `propose`, which is its optional parts."""
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -22,7 +23,27 @@ from sparsekit.rules.parts import (
     check_state,
     part_of,
 )
+from sparsekit.rules.switched import rule_at
 from sparsekit.utils.checks import must_be
+
+
+def with_the_acting_rule(function: Callable) -> Callable:
+    """Hand on the rule that acts at this step, which of a switched rule is one of two."""
+
+    @functools.wraps(function)
+    def acting(
+        model: nn.Module,
+        optimizer: Optimizer,
+        batch: Batch,
+        loss_fn: Callable,
+        rule: Rule,
+        step: int,
+        generator: torch.Generator,
+        **settings: Any,
+    ) -> Any:
+        return function(model, optimizer, batch, loss_fn, rule_at(rule, step), step, generator, **settings)
+
+    return acting
 
 
 def updates_every_step(rule: Rule) -> bool:

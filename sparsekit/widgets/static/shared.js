@@ -156,7 +156,7 @@ export function sharpen(canvas, width, height) {
 
 /**
  * Let arrow keys, Home, End, PageUp and PageDown move an element of role slider. Several keys may come before the next
- * drawing, of which `get` knows, so each goes on from where the one before went.
+ * drawing, of which `get` knows, so each continues from where the one before went.
  */
 export function keys(element, { min, max, step = 1, big = 5, get, set }) {
   let latest = null;
