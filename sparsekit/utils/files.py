@@ -51,7 +51,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.new")
     try:
-        with _saying_no_space(path):
+        with saying_no_space(path):
             write(temporary)
             os.replace(temporary, path)
     finally:
@@ -75,7 +75,7 @@ def append(path: Path, data: bytes) -> None:
         OSError: if there is no space, which the message says.
     """
     size = path.stat().st_size if path.exists() else 0
-    with _saying_no_space(path):
+    with saying_no_space(path):
         try:
             with path.open("ab") as file:
                 file.write(data)
@@ -86,7 +86,8 @@ def append(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def _saying_no_space(path: Path) -> Iterator[None]:
+def saying_no_space(where: Path | str) -> Iterator[None]:
+    """Say of an error whose cause is a full disk that there must be room to write, and what to do."""
     try:
         yield
     except Exception as error:  # torch raises an error of its own where the file it writes to has raised one
@@ -97,7 +98,7 @@ def _saying_no_space(path: Path) -> Iterator[None]:
             raise
         raise OSError(
             cause.errno,
-            f"there must be room to write {path}, got no space ({os.strerror(cause.errno or 0)}). What was "
+            f"there must be room to write {where}, got no space ({os.strerror(cause.errno or 0)}). What was "
             "there before is whole. Free some space, or raise the limit on files, and call again",
         ) from error
 

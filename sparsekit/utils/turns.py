@@ -23,7 +23,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sparsekit.utils.files import NO_SPACE, cache_folder
+from sparsekit.utils.files import NO_SPACE, cache_folder, saying_no_space
 
 HEARTBEAT = 15.0  # seconds between two touches of a claim
 STALE = 8 * HEARTBEAT  # without a touch for so long, a claim is given up. File servers may be slow for a while
@@ -56,16 +56,15 @@ def alone(folder: Path, waiting: Callable[[], Any] = lambda: None) -> Iterator[C
         OSError: if there is no folder of this user's own to keep the locks in.
     """
     lock = FileLock(_lock_folder() / hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:24])
+    waiting = cache(waiting)  # once is enough
     try:
         lock.acquire(timeout=0)
-        told = False
     except Timeout:
         waiting()
-        told = True
         lock.acquire()
     try:
         claim = _Claim(folder.resolve())
-        claim.take(waiting if not told else lambda: None)
+        claim.take(waiting)
         try:
             yield claim.check
         finally:
@@ -88,10 +87,9 @@ class _Claim:
         """Wait until nobody else has claimed the folder, claim it, and keep the claim fresh."""
         self.made = [one for one in self.folder.parents if not one.exists()]
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        tell = [waiting]  # once
         try:
             while not self._written():
-                self._wait_or_remove(tell)
+                self._wait_or_remove(waiting)
         except OSError as error:
             if error.errno not in READ_ONLY | NO_SPACE:
                 raise
@@ -103,11 +101,8 @@ class _Claim:
     def check(self) -> None:
         """Raise LostClaimError unless the folder is still claimed by this, or why nothing can be written."""
         if self.fault is not None:
-            raise OSError(
-                self.fault.errno,
-                f"there must be room to write beside {self.folder}, got no space ({self.fault.strerror}). What was "
-                "there before is whole. Free some space, or raise the limit on files, and call again",
-            ) from self.fault
+            with saying_no_space(f"beside {self.folder}"):
+                raise self.fault
         if not self.is_held:
             return
         owner = _read(self.path)
@@ -130,15 +125,14 @@ class _Claim:
             except OSError:  # something is kept there now
                 break
 
-    def _wait_or_remove(self, tell: list[Callable[[], Any]]) -> None:
+    def _wait_or_remove(self, waiting: Callable[[], Any]) -> None:
         owner = _read(self.path)
         if owner is None:
             return
         if _is_dead(owner) or self._age() > STALE:
             self._remove(owner)
             return
-        while tell:
-            tell.pop()()
+        waiting()
         time.sleep(POLL)
 
     def _written(self) -> bool:
