@@ -218,7 +218,7 @@ def training(
             set_learning_rate(optimizer, learning_rate(step))
         draws = generator(seed, "rewire", step)
         loss = loss_at(tricks, loss_fn, model, step)
-        stats, update = one_step(model, optimizer, batch, loss, rule_at(rule, step), step, draws, probes=probes)
+        stats, update = one_step(model, optimizer, batch, loss, rule, step, draws, probes=probes)
         set_step(model, tricks, step + 1, optimizer)
         yield step, stats, update
 
