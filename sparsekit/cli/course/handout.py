@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sparsekit.cli.course.copies import originals_in
@@ -31,11 +31,7 @@ def build_student(notebooks: Path, out: Path) -> list[Path]:
     Raises:
         ValueError: if there are no notebooks, or the folder is not empty.
     """
-    sources = originals_in(notebooks)
-    _check_empty(out)
-    for path in sources:
-        write_notebook(out / path.name, without_solutions(read_notebook(path)))
-    return [out / path.name for path in sources]
+    return _write_all(notebooks, out, without_solutions)
 
 
 def build_teacher(notebooks: Path, out: Path) -> list[Path]:
@@ -44,12 +40,18 @@ def build_teacher(notebooks: Path, out: Path) -> list[Path]:
     Raises:
         ValueError: if there are no notebooks, or the folder is not empty.
     """
+    written = _write_all(notebooks, out, lambda notebook: notebook)
+    write_text(out / GUIDE, guide_to(notebooks))
+    return [*written, out / GUIDE]
+
+
+def _write_all(notebooks: Path, out: Path, changed: Callable[[Notebook], Notebook]) -> list[Path]:
+    """Write every notebook as it is to be handed out. Return the files."""
     sources = originals_in(notebooks)
     _check_empty(out)
     for path in sources:
-        write_notebook(out / path.name, read_notebook(path))
-    write_text(out / GUIDE, guide_to(notebooks))
-    return [*(out / path.name for path in sources), out / GUIDE]
+        write_notebook(out / path.name, changed(read_notebook(path)))
+    return [out / path.name for path in sources]
 
 
 def guide_to(notebooks: Path) -> str:
