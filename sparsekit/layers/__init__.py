@@ -5,6 +5,7 @@ from sparsekit.layers.base import SparseLayer
 from sparsekit.layers.companions import unfuse_relus
 from sparsekit.layers.condensed import condense
 from sparsekit.layers.convert import LeftDenseWarning, TrainedWeightsWarning, densify, sparsify
+from sparsekit.layers.coverage import Coverage, coverage
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
 from sparsekit.layers.dense_weight import DenseWeightWarning
 from sparsekit.layers.fitting import fit_to_fan_in
@@ -17,26 +18,35 @@ from sparsekit.layers.listing import (
     sparse_layers,
     topology_of,
 )
+from sparsekit.layers.known_kinds import as_it_is
 from sparsekit.layers.masked import MaskedConv2d, MaskedLinear
+from sparsekit.layers.matrices import matrices_of, register_kind
+from sparsekit.layers.matrix_layer import MaskedMatrix
 
 __all__ = [
     "Averaged",
+    "Coverage",
     "DenseWeightWarning",
     "LeftDenseWarning",
     "MaskedConv2d",
     "MaskedLinear",
+    "MaskedMatrix",
     "SparseConv2d",
     "SparseLayer",
     "SparseLinear",
     "TrainedWeightsWarning",
     "active_topology",
+    "as_it_is",
     "averaged",
     "condense",
+    "coverage",
     "densify",
     "density_of",
     "fit_to_fan_in",
     "fuse_relus",
     "left_dense",
+    "matrices_of",
+    "register_kind",
     "shapes_of",
     "sparse_layers",
     "sparsify",

@@ -56,7 +56,7 @@ class LayerIO:
             FloatingPointError: if all that was captured is infinite or not a number.
         """
         if isinstance(self.catcher, DenseGradient) and self.catcher.total is not None:
-            return self.catcher.total.flatten()[indices]
+            return self.catcher.entries(indices)
         grad = self._from_activations(indices)
         if self.group is not None:
             torch.distributed.all_reduce(grad, group=self.group)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sparsekit.evaluation.losses import like
 from sparsekit.scores.base import Score
-from sparsekit.scores.view import ScoreView, gradients_of
+from sparsekit.scores.view import ScoreView
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import check_range, setting
 from sparsekit.utils.substitutes import twice_differentiable
@@ -46,11 +46,11 @@ class GraSP(Score):
 
 def _hessian_times_gradient(network: nn.Module, view: ScoreView) -> dict[str, Tensor]:
     """Batch by batch, so that only one double graph is alive at a time."""
-    weights, gradient = view.weights_of(network), view.mean_gradients(network)
-    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    gradient = view.mean_gradients(network)
+    total = {name: torch.zeros_like(weight) for name, weight in view.weights.items()}
     for share, loss in view.losses(network):
-        grads = gradients_of(loss, list(weights.values()), create_graph=True)
-        inner = torch.stack([(grad * gradient[name]).sum() for name, grad in zip(weights, grads, strict=True)]).sum()
-        for name, product in zip(weights, gradients_of(inner, list(weights.values())), strict=True):
+        grads = view.gradients(network, loss, create_graph=True)
+        inner = torch.stack([(grad * gradient[name]).sum() for name, grad in grads.items()]).sum()
+        for name, product in view.gradients(network, inner).items():
             total[name] += share * product
     return total

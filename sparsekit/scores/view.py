@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sparsekit.evaluation.adaptor import Adaptor, call
 from sparsekit.evaluation.losses import LossFn, loss_of, shares
+from sparsekit.layers.matrices import Matrix, matrices_of
 from sparsekit.topology import Topology
 from sparsekit.utils.seeds import fork, seeded_rng
 
@@ -58,15 +59,38 @@ class ScoreView:
         return {name: weight.detach() for name, weight in self.weights_of(self.model).items()}
 
     def weights_of(self, network: nn.Module) -> dict[str, Tensor]:
-        """Return the parameters of the same layers in a copy of the model."""
-        return {name: network.get_submodule(name).get_parameter("weight") for name in self.topology}
+        """Return the weights of the same layers in a copy of the model, which are parameters or views of these."""
+        return {name: matrix.value for name, matrix in self._matrices_of(network).items()}
+
+    def _matrices_of(self, network: nn.Module) -> dict[str, Matrix]:
+        matrices = matrices_of(network)
+        return {name: matrices[name] for name in self.topology}
 
     def masked_copy(self) -> nn.Module:
         """Return a copy of the model, in training mode, whose weights outside of the topology are zero."""
         network = copy.deepcopy(self.model).train()
-        for name, weight in self.weights_of(network).items():
-            weight.requires_grad_(True).data.mul_(self.topology[name].mask().to(weight.device))
+        self.restrict(network)
         return network
+
+    def restrict(self, network: nn.Module) -> None:
+        """Set the weights outside of the topology to zero in a copy of the model, and record gradients of the rest."""
+        for name, matrix in self._matrices_of(network).items():
+            matrix.param.requires_grad_(True)
+            matrix.restrict(self.topology[name])
+
+    def gradients(self, network: nn.Module, value: Tensor, *, create_graph: bool = False) -> dict[str, Tensor]:
+        """Return the gradient of a number by the weights of each layer, zero where it does not depend on them.
+
+        Args:
+            network: the copy of the model that the number was computed with.
+            value: the number.
+            create_graph: whether the gradients can be differentiated again.
+        """
+        matrices = self._matrices_of(network)
+        params = list({id(matrix.param): matrix.param for matrix in matrices.values()}.values())
+        grads = gradients_of(value, params, create_graph=create_graph)
+        by_param = {id(param): grad for param, grad in zip(params, grads, strict=True)}
+        return {name: matrix.of(by_param[id(matrix.param)]) for name, matrix in matrices.items()}
 
     def mean_gradients(self, network: nn.Module, batches: Sequence[Batch] | None = None) -> dict[str, Tensor]:
         """Return the gradient of the mean loss over all samples, by the weights of each layer, none of them masked.
@@ -77,10 +101,9 @@ class ScoreView:
             network: a copy of the model.
             batches: other batches than those of the view.
         """
-        weights = self.weights_of(network)
-        total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        total = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
         for share, loss in self.losses(network, batches):
-            for name, grad in zip(weights, gradients_of(loss, list(weights.values())), strict=True):
+            for name, grad in self.gradients(network, loss).items():
                 total[name] += share * grad
         return total
 
