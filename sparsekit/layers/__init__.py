@@ -10,6 +10,7 @@ from sparsekit.layers.csr import SparseConv2d, SparseLinear
 from sparsekit.layers.dense_weight import DenseWeightWarning
 from sparsekit.layers.fitting import fit_to_fan_in
 from sparsekit.layers.fusing import fuse_relus
+from sparsekit.layers.known_kinds import as_it_is
 from sparsekit.layers.listing import (
     active_topology,
     density_of,
@@ -18,10 +19,10 @@ from sparsekit.layers.listing import (
     sparse_layers,
     topology_of,
 )
-from sparsekit.layers.known_kinds import as_it_is
 from sparsekit.layers.masked import MaskedConv2d, MaskedLinear
 from sparsekit.layers.matrices import matrices_of, register_kind
 from sparsekit.layers.matrix_layer import MaskedMatrix
+from sparsekit.layers.pruned import from_pruned
 
 __all__ = [
     "Averaged",
@@ -43,6 +44,7 @@ __all__ = [
     "densify",
     "density_of",
     "fit_to_fan_in",
+    "from_pruned",
     "fuse_relus",
     "left_dense",
     "matrices_of",

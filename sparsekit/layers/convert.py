@@ -149,10 +149,9 @@ def _sparsified(
     new = _copy_of(model)
     modules, matrices = dict(new.named_modules()), matrices_of(new)
     replaced = {name for name in topology if _is_replaced(matrices[name])}
-    swap = {
-        id(modules[name]): _sparse_layer(modules[name], topology[name], storages[name], init) for name in replaced
-    }
-    mask_matrices(new, {name: (matrices[name], layer) for name, layer in topology.items() if name not in replaced}, init)
+    swap = {id(modules[name]): _sparse_layer(modules[name], topology[name], storages[name], init) for name in replaced}
+    others = {name: (matrices[name], layer) for name, layer in topology.items() if name not in replaced}
+    mask_matrices(new, others, init)
     if any(storages[name] == "csr" for name in replaced):
         add_companions(new)
     new = replace_modules(new, swap)

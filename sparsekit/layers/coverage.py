@@ -8,6 +8,7 @@ from torch import nn
 
 from sparsekit.layers.listing import density_of, left_dense, shapes_of, sparse_layers
 
+
 @dataclass(frozen=True)
 class Coverage:
     """How much of the weights in matrices is in sparse layers, and what is not.

@@ -53,6 +53,7 @@ def register_kind(module: type[nn.Module] | str, *, on_request: str = "") -> Cal
         ...     def __init__(self):
         ...         super().__init__()
         ...         self.table = nn.Parameter(torch.ones(3, 5))
+        ...
         ...     def forward(self, x):
         ...         return x @ self.table
         >>> @register_kind(Mixing)

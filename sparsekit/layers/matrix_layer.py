@@ -78,7 +78,11 @@ class MaskedMatrix(MaskedLayer):
 
     @torch.no_grad()
     def write(self, values: Float[Tensor, " e"]) -> None:
-        self.param.copy_(torch.where(self._own, self.pack(self.topology, values.to(self.param)), self.param))
+        self.param.copy_(self.placed(self.topology, values, self.param))
+
+    def placed(self, topology: LayerTopology, values: Float[Tensor, " e"], whole: Tensor) -> Tensor:
+        """Return a tensor shaped like `param` with this matrix's values in it, and zeros at missing connections."""
+        return torch.where(self._own.to(whole.device), self.pack(topology, values.to(whole)), whole)
 
     def matrix(self, tensor: Tensor) -> Tensor:
         """Return this layer's matrix in any tensor shaped like `param`."""
@@ -101,6 +105,10 @@ class MaskedMatrix(MaskedLayer):
         if torch.compiler.is_compiling() or self._has_no_numbers:
             return self._make_mask(self.stored_indices.round().long())
         return self._derived("mask", lambda: self._make_mask(self.indices))
+
+    def mask_of(self, topology: LayerTopology) -> Tensor:
+        """Return what `mask` is for another topology."""
+        return self._make_mask(topology.indices)
 
     def _make_mask(self, indices: Tensor) -> Tensor:
         positions = self.positions
@@ -136,7 +144,7 @@ class MaskedMatrix(MaskedLayer):
         return rest.index_copy_(0, at, flat.index_select(0, at)).view(tensor.shape)
 
     def gather(self, dense: Tensor, into: Tensor) -> None:
-        into.copy_(torch.where(self._own, self.pack(self.topology, dense.flatten()[self.indices]), into))
+        into.copy_(self.placed(self.topology, dense.flatten()[self.indices], into))
 
     def dense_weight(self) -> Tensor:
         weight = SparseLayer.dense_weight(self)
@@ -193,9 +201,7 @@ class MaskedMatrix(MaskedLayer):
         self.set_rule_state({name.removeprefix(STATE): x.clone() for name, x in of_rule.items()})
         self._take(topology)
         state_dict[f"{prefix}indices"] = as_stored(topology.indices)
-        nn.Module._load_from_state_dict(
-            self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors
-        )
+        nn.Module._load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
 
     def _take(self, topology: LayerTopology) -> None:
         """Take over a topology for weights that were just loaded."""

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparsekit.kernels.positions import as_positions
 from sparsekit.layers.dense_weight import DenseWeight
 from sparsekit.layers.loading import from_dense
-from sparsekit.layers.matrices import Matrix
 from sparsekit.layers.matrix_layer import CONTAINER, MaskedMatrix
 from sparsekit.topology import LayerTopology
 
@@ -106,11 +106,7 @@ def layers_of(owner: nn.Module, name: str | None = None) -> list[MaskedMatrix]:
 
 
 class SparseWeights(nn.Module):
-    """The child of a module that holds its masked matrices. Where weights are tied, several modules share these.
-
-    Args:
-        parameters: the owner's own name of the parameter of each matrix.
-    """
+    """The child of a module that holds its masked matrices. Where weights are tied, several modules share these."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -203,6 +199,24 @@ class _Opened(nn.Module):
 
     def __reduce_ex__(self, protocol: Any) -> tuple:
         return _made, (type(self).__mro__[2], self.masked_names), self.__getstate__()
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *more: Any) -> None:
+        """Read a layer's own connections and values as well, which tickets hold under the layer's name."""
+        for path, layer in _paths(self, prefix):
+            name = f"{prefix}{layer.name_in_owner}.".removeprefix(".").replace("..", ".")
+            values = state_dict.pop(f"{name}packed_weight", None)
+            if values is not None:
+                topology = LayerTopology(layer.shape, as_positions(state_dict.pop(f"{name}indices")))
+                state_dict[f"{path}indices"] = topology.indices
+                key = prefix + self._modules[CONTAINER].names_of(layer)[0]  # type: ignore[union-attr]
+                state_dict[key] = layer.placed(topology, values, state_dict.get(key, layer.param.detach()))
+        super()._load_from_state_dict(state_dict, prefix, *more)
+
+
+def _paths(owner: nn.Module, prefix: str) -> list[tuple[str, MaskedMatrix]]:
+    """Return the prefixes of the entries of an owner's layers in a state dict, with the layers."""
+    children = owner._modules[CONTAINER]._modules.items()  # type: ignore[union-attr]
+    return [(f"{prefix}{CONTAINER}.{key}.", layer) for key, layer in children]  # type: ignore[misc]
 
 
 def _guarded(layer: MaskedMatrix, convert: Callable[[], Any]) -> Callable[[], Any]:

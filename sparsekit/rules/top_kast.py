@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sparsekit.layers import matrices_of, SparseLayer, sparse_layers
+from sparsekit.layers import SparseLayer, matrices_of, sparse_layers
 from sparsekit.layers.initial import scaled_rows
 from sparsekit.layers.masked import ForwardMask
 from sparsekit.rewiring.capture import LayerView

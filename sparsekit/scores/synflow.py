@@ -1,6 +1,5 @@
 """Keep the weights through which most could flow, data or no data: SynFlow."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ from torch.utils._pytree import tree_map
 from sparsekit.evaluation.adaptor import call
 from sparsekit.rewiring.flow import flow_through, ones_for, positive_copy
 from sparsekit.scores.base import Score
-from sparsekit.scores.view import Batch, ScoreView
+from sparsekit.scores.view import ScoreView
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import setting
 
@@ -37,7 +36,7 @@ class SynFlow(Score):
     def __call__(self, view: ScoreView) -> dict[str, Tensor]:
         network = positive_copy(view.model)
         view.restrict(network)
-        ones = _ones_like_one_of(view.batches)
+        ones = _ones_like_one_of(view)
         with view.rng:
             flow = flow_through(lambda: call(network, ones))
         if not bool(flow.isfinite()):
@@ -46,7 +45,8 @@ class SynFlow(Score):
         return {name: (grads[name] * weight.detach()).abs() for name, weight in weights.items()}
 
 
-def _ones_like_one_of(batches: Sequence[Batch]) -> Any:
-    if not batches:
+def _ones_like_one_of(view: ScoreView) -> Any:
+    if not view.batches:
         raise ValueError("SynFlow must know the shape of an input, got no batch. Give any, its contents do not matter")
-    return ones_for(tree_map(lambda x: x[:1] if isinstance(x, Tensor) and x.ndim else x, batches[0][0]))
+    inputs = view.inputs_alone(view.batches[0])
+    return ones_for(tree_map(lambda x: x[:1] if isinstance(x, Tensor) and x.ndim else x, inputs))
