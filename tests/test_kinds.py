@@ -158,7 +158,7 @@ def test_initial_weights_fit_the_fan_in_of_each_output(kind):
 def test_twenty_rewirings_keep_every_budget_and_every_missing_weight_at_zero(kind, grow):
     _, sparse, x = sparse_of(kind, 0.5)
     before = sk.topology_of(sparse)
-    rule = make_rule(grow, total_steps=40, every=1, stop=20)
+    rule = make_rule(grow, total_steps=40, every=1, stop=19)
     _, attached = trained(sparse, x, rule, 24)
     after = sk.topology_of(sparse)
     assert attached.journal.steps == list(range(20))
