@@ -253,11 +253,7 @@ def _reader(name: str) -> Callable[[Any], Tensor]:
 
 def _flat_weights(self: nn.RNNBase) -> list[Tensor]:
     """Return what a recurrent layer hands to torch, all masked."""
-    masked = type(self).masked_names  # type: ignore[attr-defined]
-    return [
-        WholeWeight(self, name).effective_weight() if name in masked else getattr(self, name)
-        for name in self._flat_weights_names
-    ]
+    return [getattr(self, name) for name in self._flat_weights_names]
 
 
 def _reset_parameters(self: Any) -> None:

@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._pytree import tree_leaves, tree_map
 
 from sparsekit.analysis.observing import check_is_called, observed, weighted_layers
-from sparsekit.layers import SparseLayer, sparse_layers, topology_of
+from sparsekit.layers import MaskedMatrix, SparseLayer, sparse_layers, topology_of
 from sparsekit.topology import LayerTopology, Topology
 
 
@@ -83,6 +83,11 @@ def log10_num_paths_of_model(model: nn.Module, example: Float[Tensor, "n *input"
 
 def _arriving(model_copy: nn.Module, example: Tensor, *, cut: bool) -> Tensor:
     """Return how much arrives at all outputs of a copy together."""
+    if inside := [name for name, x in sparse_layers(model_copy).items() if isinstance(x, MaskedMatrix)]:
+        raise ValueError(
+            f"sparse layers must be called for their connections to be followed, got {', '.join(inside)}, with which "
+            "their modules compute by themselves. Leave them out of the topology"
+        )
     _prepare(model_copy, with_gradients=cut)
     for layer in sparse_layers(model_copy).values():  # all of whose own arithmetic is sums of what arrives
         layer.forward = partial(_apart, layer.forward)
