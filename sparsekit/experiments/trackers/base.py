@@ -1,11 +1,10 @@
 """What all trackers share: they find out what is new since they were called last, and pass it on."""
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sparsekit.analysis.structure.metrics import dead_outputs
 from sparsekit.experiments.experiment import Experiment
@@ -89,20 +88,6 @@ def is_finished(experiment: Experiment, history: History) -> bool:
     """Whether a run has been tested after its last epoch."""
     tested = [row.epoch for row in history.rows if row.name == "test accuracy"]
     return bool(tested) and tested[-1] == experiment.epochs - 1
-
-
-def needed(module: str, install: str) -> Any:
-    """Import what a tracker writes with.
-
-    Raises:
-        ImportError: if it is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"{module} must be installed for this tracker, got {error}. Run: pip install {install}"
-        ) from error
 
 
 def _numbers(before: Topology, after: Topology) -> Iterator[tuple[str, float]]:

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sparsekit.experiments.experiment import Experiment
-from sparsekit.experiments.trackers.base import News, Tracker, needed
+from sparsekit.experiments.trackers.base import News, Tracker
 from sparsekit.train.history import History
+from sparsekit.utils.optional import require
 from sparsekit.utils.settings import to_plain
 
 MOST = 1000  # metrics in a request, as MLflow's log_batch demands
@@ -34,11 +35,11 @@ class MLflow(Tracker):
     _runs: dict[str, tuple[str, int]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self):
-        needed("mlflow", "mlflow")
+        require("mlflow", install="mlflow")
 
     def tell(self, name: str, news: News, experiment: Experiment, history: History) -> None:
         """Log the rows that MLflow does not have, and the run's files at its end."""
-        client = needed("mlflow", "mlflow").MlflowClient(tracking_uri=self.uri)
+        client = require("mlflow", install="mlflow").MlflowClient(tracking_uri=self.uri)
         if news.is_first:
             self._runs[name] = self._found(client, name) or self._created(client, name, experiment)
         run_id, last_step = self._runs[name]
@@ -71,4 +72,4 @@ class MLflow(Tracker):
 
 
 def _metric(row: Any) -> Any:
-    return needed("mlflow.entities", "mlflow").Metric(row.name, row.value, timestamp=row.step, step=row.step)
+    return require("mlflow.entities", install="mlflow").Metric(row.name, row.value, timestamp=row.step, step=row.step)

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.experiments.experiment import Experiment
-from sparsekit.experiments.trackers.base import News, Tracker, needed
+from sparsekit.experiments.trackers.base import News, Tracker
 from sparsekit.train.history import History
+from sparsekit.utils.optional import require
 
 
 @dataclass
@@ -31,7 +32,7 @@ class TensorBoard(Tracker):
     _writers: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self):
-        needed("tensorboard", "tensorboard")
+        require("tensorboard", install="tensorboard")
 
     def tell(self, name: str, news: News, experiment: Experiment, history: History) -> None:
         """Write the rows as scalars."""
@@ -48,6 +49,6 @@ class TensorBoard(Tracker):
     def _begin(folder: Path, experiment: Experiment) -> Any:
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
-        writer = needed("torch.utils.tensorboard", "tensorboard").SummaryWriter(folder)
+        writer = require("torch.utils.tensorboard", install="tensorboard").SummaryWriter(folder)
         writer.add_text("experiment", repr(experiment), 0)
         return writer

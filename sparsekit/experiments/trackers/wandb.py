@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from sparsekit.experiments.experiment import Experiment
-from sparsekit.experiments.trackers.base import News, Tracker, needed
+from sparsekit.experiments.trackers.base import News, Tracker
 from sparsekit.train.history import History, Row
+from sparsekit.utils.optional import require
 from sparsekit.utils.settings import to_plain
 
 
@@ -39,7 +40,7 @@ class WandB(Tracker):
     def __post_init__(self):
         if self.mode not in ("offline", "online"):
             raise ValueError(f"mode must be offline or online, got {self.mode!r}. Choose one of them")
-        needed("wandb", "wandb")
+        require("wandb", install="wandb")
 
     def tell(self, name: str, news: News, experiment: Experiment, history: History) -> None:
         """Log the rows, all of a step at once, and the run's files at its end."""
@@ -55,7 +56,7 @@ class WandB(Tracker):
 
     def _begin(self, name: str, experiment: Experiment) -> Any:
         Path(self.folder).mkdir(parents=True, exist_ok=True)
-        return needed("wandb", "wandb").init(
+        return require("wandb", install="wandb").init(
             project=self.project,
             name=name,
             dir=str(self.folder),
@@ -66,7 +67,7 @@ class WandB(Tracker):
 
     @staticmethod
     def _files(name: str, folder: Path) -> Any:
-        artifact = needed("wandb", "wandb").Artifact(name, type="run")
+        artifact = require("wandb", install="wandb").Artifact(name, type="run")
         for file in ("experiment.json", "journal"):
             artifact.add_file(str(folder / file))
         return artifact
