@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparsekit.layers import MaskedMatrix, SparseLayer, sparse_layers
+from sparsekit.layers import MaskedMatrix, SparseLayer
 from sparsekit.layers.dense_weight import DenseWeight
 from sparsekit.layers.owners import layers_of
 from sparsekit.layers.weight_queries import answers_with_numbers
@@ -49,19 +49,6 @@ def check_is_called(func: Callable, operands: Iterable[Any]) -> None:
         raise ValueError(
             "sparse layers must be called for their connections to be followed, got a forward that computes with the "
             f"weight of {layers[0]} by itself. Write layer(x)"
-        )
-
-
-def check_all_are_called(model: nn.Module) -> None:
-    """Check that a model has no matrices with which their modules compute by themselves.
-
-    Raises:
-        ValueError: if it does.
-    """
-    if inside := [name for name, layer in sparse_layers(model).items() if isinstance(layer, MaskedMatrix)]:
-        raise ValueError(
-            f"sparse layers must be called for their connections to be followed, got {', '.join(inside)}, with which "
-            "their modules compute by themselves. Leave them out of the topology"
         )
 
 

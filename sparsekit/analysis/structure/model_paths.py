@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._pytree import tree_leaves, tree_map
 
-from sparsekit.analysis.observing import check_all_are_called, check_is_called, observed, weighted_layers
+from sparsekit.analysis.observing import check_is_called, observed, weighted_layers
 from sparsekit.layers import SparseLayer, sparse_layers, topology_of
 from sparsekit.topology import LayerTopology, Topology
 
@@ -83,7 +83,6 @@ def log10_num_paths_of_model(model: nn.Module, example: Float[Tensor, "n *input"
 
 def _arriving(model_copy: nn.Module, example: Tensor, *, cut: bool) -> Tensor:
     """Return how much arrives at all outputs of a copy together."""
-    check_all_are_called(model_copy)
     _prepare(model_copy, with_gradients=cut)
     for layer in sparse_layers(model_copy).values():  # all of whose own arithmetic is sums of what arrives
         layer.forward = partial(_apart, layer.forward)
