@@ -208,8 +208,7 @@ class SparseLayer(WeightAccess, ABC):
         if name not in cache:
             if torch._C._are_functorch_transforms_active():
                 return make()  # results of a transform must not outlive it
-            # Training steps use it as well, so it is no inference tensor. A trace must not hold how it is computed.
-            tracing = torch._C._get_tracing_state()
+            tracing = torch._C._get_tracing_state()  # no trace must hold how it is computed, and it must be trainable
             torch._C._set_tracing_state(None)  # type: ignore[arg-type]
             try:
                 with torch.inference_mode(False):
