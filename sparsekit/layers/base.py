@@ -208,7 +208,7 @@ class SparseLayer(WeightAccess, ABC):
         if name not in cache:
             if torch._C._are_functorch_transforms_active():
                 return make()  # results of a transform must not outlive it
-            tracing = torch._C._get_tracing_state()  # no trace must hold how it is computed, and it must be trainable
+            tracing = torch._C._get_tracing_state()  # what is made is no inference tensor, and no part of a trace
             torch._C._set_tracing_state(None)  # type: ignore[arg-type]
             try:
                 with torch.inference_mode(False):

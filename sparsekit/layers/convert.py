@@ -16,7 +16,7 @@ from sparsekit.layers.csr import SparseConv2d, SparseLinear
 from sparsekit.layers.initial import check_init
 from sparsekit.layers.listing import KINDS, MODEL, check_names_and_shapes, left_dense, sparse_layers
 from sparsekit.layers.masked import ForwardMask, MaskedConv2d, MaskedLinear
-from sparsekit.layers.masking import first_values, mask_matrices
+from sparsekit.layers.masking import mask_matrices, values_to_begin_with
 from sparsekit.layers.matrices import Matrix, matrices_of
 from sparsekit.layers.matrix_layer import MaskedMatrix
 from sparsekit.layers.owners import close_owner, is_open
@@ -225,7 +225,7 @@ def _check_fits(model: nn.Module, topology: Mapping[str, LayerTopology]) -> None
 def _sparse_layer(module: nn.Module, topology: LayerTopology, storage: str, init: str) -> SparseLayer:
     kind = KINDS[type(module)].of(module)
     weight, bias = module.get_parameter("weight"), module._parameters["bias"]
-    values = first_values(weight, weight, topology, init)
+    values = values_to_begin_with(weight, weight, topology, init)
     if weight.is_meta:
         bias = None if bias is None else nn.Parameter(torch.zeros(bias.shape, dtype=bias.dtype))
     topology = topology.to(values.device)

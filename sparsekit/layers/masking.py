@@ -12,7 +12,7 @@ from sparsekit.layers.owners import open_owner
 from sparsekit.topology import LayerTopology
 
 
-def first_values(weight: Tensor, matrix: Tensor, topology: LayerTopology, init: str) -> Tensor:
+def values_to_begin_with(weight: Tensor, matrix: Tensor, topology: LayerTopology, init: str) -> Tensor:
     """Return the values that connections begin with, which a weight on the meta device does not have.
 
     Args:
@@ -44,7 +44,7 @@ def mask_matrices(model: nn.Module, chosen: Mapping[str, tuple[Matrix, LayerTopo
     Raises:
         ValueError: if a kind gives an entry of a parameter twice.
     """
-    values = {name: first_values(m.param, m.value, topology, init) for name, (m, topology) in chosen.items()}
+    values = {name: values_to_begin_with(m.param, m.value, topology, init) for name, (m, topology) in chosen.items()}
     paths = {id(module): path for path, module in model.named_modules()}
     layers: dict[int, list[MaskedMatrix]] = {}
     for name, (matrix, topology) in chosen.items():
