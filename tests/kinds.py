@@ -1,8 +1,10 @@
 """Modules of every kind, with their inputs, that several test modules share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import jaxtyping
 import torch
 from torch import Tensor, nn
 
@@ -81,6 +83,16 @@ class TiedHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.hidden(self.words(x)).tanh())
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Let the package see what is of a wrong type, which the tests' type checker would refuse first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def numbers(*shape: int) -> Callable[[], Tensor]:
