@@ -365,6 +365,20 @@ def test_tickets_are_the_networks_of_those_steps(collected, tmp_path):
         assert one.accuracy == history.last("test accuracy")
 
 
+def test_only_the_networks_of_tickets_are_tested(collected):
+    rows = collected("rigl").history.rows
+    _, ends = plan(SUP, 1197)
+    assert [row.step + 1 for row in rows if row.name == "test accuracy"] == ends
+    assert len([row for row in rows if row.name == "train loss"]) == ends[-1]
+
+
+def test_a_collection_is_tested_more_often_where_the_experiment_says_so():
+    experiment, _ = plan(replace(SUP, experiment=replace(NET, test_every=1)), 1197)
+    assert experiment.test_every == 1
+    with pytest.raises(ValueError, match="test_every must divide the 2 epochs of a cycle.*got 4"):
+        plan(replace(SUP, experiment=replace(NET, test_every=4)), 1197)
+
+
 @pytest.mark.parametrize("name", ["rigl", "gse"])
 def test_both_storages_collect_the_same_tickets(collected, name):
     for a, b in zip(collected(name).tickets, collected(name, "csr").tickets, strict=True):

@@ -366,8 +366,8 @@ assert len(passes)  # there is a pass, wherever your processor finds it
 print("Right." if len(passes) and row == passes[0] else "Not yet.", end=" ")
 print(f"At {surface.y[row]:.1f} the loss between the two seeds rises up to {highest[row]:.2f} nats.")
 
-# %% [markdown]
-# ## Exercise 2: the barrier (5 minutes)
+@@08@@# %% [markdown]
+# ## Exercise 4: the barrier (5 minutes)
 #
 # Next you write the measure itself. `errors` are those of evenly spaced points on a line, both ends included. Return
 # how high they rise above the straight line between the ends.
@@ -390,7 +390,7 @@ widgets.check(barrier_of)
 # ```
 # </details>
 #
-# ## Exercise 3: a point on the curve (5 minutes)
+# ## Exercise 5: a point on the curve (5 minutes)
 #
 # To bend a path of your own, you need its points. A quadratic Bézier curve runs from `start` to `end`, pulled towards
 # `bend`. Return its point at position `t`.

@@ -212,22 +212,7 @@ assert abs(jump["units to the last"]) < 0.1
 # with full skips the network was the best of the four as long as it had them. The abrupt change of the units costs less
 # than 0.01 here. Look again at the panel above with **Beta** at 1, where the units live for 700 steps.*
 
-# %% [markdown]
-# ## Exercise 1: how weak must a skip be? (10 minutes)
-#
-# Here is your first experiment. A skip keeps one strength for 300 steps, and then it is cut. At strength 1 the loss
-# leaps, at 0 nothing can happen. Find the largest strength, to one decimal, at which the leap stays below 0.1. Guess
-# first, and let the cell measure.
-
-# %% tags=["nbval-ignore-output"]
-strength = 0.5  # your guess, from 0 to 1
-
-around = losses_around(300, GhostSkips(strength=Constant(strength), stop=300))
-leap = around[9] - around[8]
-print(f"strength {strength}: test loss {around[8]:.3f} before the cut, {around[9]:.3f} after it, a leap of {leap:+.3f}")
-print("small enough, so try a stronger one" if leap < 0.1 else "too much, so try a weaker one")
-
-# %% [markdown]
+@@09a@@# %% [markdown]
 # ## Initialisation
 #
 # Now we come to the weights with which a network begins. They are usually drawn for dense layers, and small, because
@@ -326,7 +311,7 @@ widgets.check(torchs_smoothing)
 # ```
 # </details>
 
-# %% [markdown]
+@@09b@@# %% [markdown]
 # ## What ghosts change early on
 #
 # Why should ghosts help at all? The claim is that they help early in training, because gradients flow and the loss

@@ -239,7 +239,7 @@ class Work:
         for step, stats, update in steps:
             self.record(step, epoch, stats, update)
             epoch_ends = self.done % self.steps_per_epoch == 0
-            if epoch_ends:
+            if epoch_ends and experiment.is_tested_after(epoch):
                 self.rows += rows_of_epoch(step, epoch, self.evaluate(), self.model)
             if update is not None and self.keeps_states:
                 self._write_state(kept_state(self.folder, self.done))

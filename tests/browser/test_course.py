@@ -2,6 +2,8 @@
 
 import pytest
 
+from sparsekit.experiments.course.progress import FILE, MARK
+
 SAVE_AND_END = """async () => {
   const { commands, shell } = window.jupyterapp;
   await commands.execute('docmanager:save');
@@ -35,6 +37,25 @@ def test_a_saved_notebook_shows_its_stills_and_no_error_when_it_is_opened_again(
     assert stills.count() == 2
     assert again.page.get_by_text("Error displaying widget").count() == 0
     assert again.page.get_by_text("model not found").count() == 0
+
+
+def test_guess_and_answer_are_there_again_when_the_notebook_is_opened_on_another_day(book, lab, notebook):
+    page = book.page
+    (lab.folder / MARK).write_text('{"made_of": {}}')  # as in a folder of a reader's copies
+    book.press(page.get_by_role("radio", name="few"), "Enter")
+    page.get_by_role("status").get_by_text("Not quite, it is “many”.").wait_for()
+    page.evaluate(SAVE_AND_END)
+    again = notebook("course.ipynb")
+    stills = again.page.locator(".jp-OutputArea img")
+    stills.nth(1).wait_for()
+    assert "Not quite, it is “many”" in stills.first.get_attribute("alt")
+    again.run_all()
+    few, many = (again.page.get_by_role("radio", name=name) for name in ("few", "many"))
+    assert [few.get_attribute("aria-checked"), many.get_attribute("aria-checked")] == ["true", "false"]
+    again.page.get_by_role("status").get_by_text("Not quite, it is “many”.").wait_for()
+    again.page.get_by_role("group", name="Not yet.").get_by_text("A part of a connection cannot exist").wait_for()
+    (lab.folder / MARK).unlink()
+    (lab.folder / FILE).unlink()
 
 
 def test_a_guess_stays_and_hints_open_one_by_one(book):

@@ -134,7 +134,7 @@ def plan(sup: SupTickets, num_train: int) -> tuple[Experiment, list[int]]:
 
     Raises:
         ValueError: if the rule changes the density in the cycles, or should continue there but has stopped. Also if the
-            learning rates do not fit each other, or ghosts would be in a ticket.
+            learning rates do not fit each other, ghosts would be in a ticket, or a ticket would not be tested.
 
     Example:
         >>> from sparsekit.experiments.recipes import digits_mlp
@@ -151,7 +151,8 @@ def plan(sup: SupTickets, num_train: int) -> tuple[Experiment, list[int]]:
         low, high = _ends_of_cycle(sup, ordinary(after - 1))
         rate = Joined(ordinary, at=after, then=Triangular(low, high, cycle=length))
         rule = _cycling(sup, after, length)
-    experiment = replace(sup.experiment, recipe=f"{sup.experiment.recipe}-sup", rule=rule, learning_rate=rate)
+    changed = {"rule": rule, "learning_rate": rate, "test_every": _epochs_between_tests(sup)}
+    experiment = replace(sup.experiment, recipe=f"{sup.experiment.recipe}-sup", **changed)
     _check_no_ghosts(experiment, after, steps)
     return experiment, [after + cycle * length for cycle in range(sup.split.cycles + 1)]
 
@@ -185,7 +186,19 @@ def ordinary_part(sup: SupTickets, num_train: int) -> Experiment | None:
         epochs=sup.split.pretraining,
         learning_rate=_ordinary_rate(sup, steps),
         tricks=tricks,
+        test_every=experiment.test_every or sup.split.pretraining,
     )
+
+
+def _epochs_between_tests(sup: SupTickets) -> int | None:
+    """Return how often a collection is tested, which is for its tickets only unless the experiment asks for more."""
+    every = sup.experiment.test_every
+    if every is not None and sup.split.cycles and sup.cycle_epochs % every:
+        raise ValueError(
+            f"test_every must divide the {sup.cycle_epochs} epochs of a cycle, so that tickets are tested, got {every}. "
+            "Leave it out to test the tickets only"
+        )
+    return every or (sup.cycle_epochs if sup.split.cycles else None)
 
 
 def _cycling(sup: SupTickets, after: int, length: int) -> Rule:
