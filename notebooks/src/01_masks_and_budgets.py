@@ -251,6 +251,29 @@ else:
 # </details>
 
 # %% [markdown]
+# ## Exercise 4: a class without connections (5 minutes)
+#
+# A uniform density treats small layers badly, and ERK protects them. Find a density at which the uniform allocation
+# leaves a class of LeNet-300-100 without any connection in *each* of ten draws, and ERK does so in none. The check
+# draws the masks and counts.
+
+# %% tags=["nbval-ignore-output"]
+telling_density = None
+
+widgets.check(telling_density=telling_density)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# The last layer has 1,000 positions, so at 1 % ten connections fall on ten classes at random, and some classes get
+# none. By ERK the layer keeps more than half of its connections.
+#
+# ```python
+# telling_density = 0.01
+# ```
+# </details>
+
+# %% [markdown]
 # ## Does the score matter?
 #
 # Next we draw all three curves of the figure at the same seven densities, because your own trail may have gaps. All use
@@ -377,9 +400,6 @@ print(f"with 5,324 of 266,200 weights: {before:.1%} after pruning, {after:.1%} a
 
 # %% jupyter={"source_hidden": true}
 assert after > full - 0.08 > before
-
-# %% tags=["nbval-ignore-output"]
-panel.snapshot()
 
 # %% [markdown]
 # *All of the lost accuracy comes back within seconds. In the stored run the sparse network even ends a little above the

@@ -3,22 +3,10 @@
 #
 # **45 minutes** · needs: [04_masks_before_training](04_masks_before_training.ipynb) · runs in about a minute
 #
-# We look for a good mask with the help of a full training. Then we ask what made it good. You will learn
-#
-# - how **iterative magnitude pruning** finds a sparse network that trains nearly as well as the dense one, and its cost
-# - what **rewinding** is
-# - which controls a claim about tickets needs, namely new values, shuffled masks and bare signs
-# - why a control must have weights of the right size, and how a conclusion turns round if it has not
-# - whether two lotteries draw the same ticket
+# A dense network has 84,480 weights and reads handwritten digits. Eight times we remove 40 % of what is left, **go back
+# in time**, and train again. Run the cells, move the slider, and watch the masks thin out.
 
-# %% [markdown]
-# ## First try: take nearly everything away
-#
-# We begin with the result, and explain it afterwards. A dense network has 84,480 weights and reads handwritten digits.
-# Eight times we remove 40 % of what is left, **go back in time**, and train again. Run the cells, move the slider, and
-# watch the masks thin out. How far can you go before the accuracy breaks down?
-
-# %%
+# %% jupyter={"source_hidden": true}
 from dataclasses import replace
 from itertools import pairwise
 
@@ -31,12 +19,11 @@ from sparsekit.experiments.recipes import digits_mlp
 
 torch.set_num_threads(1)
 
-# %%
+# %% jupyter={"source_hidden": true}
 lottery = Lottery(experiment=digits_mlp(rule="dense", epochs=12), levels=8, prune=0.4)
 history = run_lottery(lottery, "runs", progress=False)
 layers = history.topologies
 accuracies = [level.last("test accuracy") for level in history.levels]
-print([topology.count for topology in layers])
 
 
 # %% jupyter={"source_hidden": true}
@@ -52,6 +39,18 @@ levels = widgets.FigureExplorer(
     draw_level, [widgets.Field(name="level", kind="range", label="Level", low=0, high=8)], {"level": 4}
 )
 levels
+
+# %% [markdown]
+# *How far can you go before the accuracy breaks down?*
+#
+# This is the result, and we explain it now. We look for a good mask with the help of a full training. Then we ask what
+# made it good. You will learn
+#
+# - how **iterative magnitude pruning** finds a sparse network that trains nearly as well as the dense one, and its cost
+# - what **rewinding** is
+# - which controls a claim about tickets needs, namely new values, shuffled masks and bare signs
+# - why a control must have weights of the right size, and how a conclusion turns round if it has not
+# - whether two lotteries draw the same ticket
 
 # %% [markdown]
 # ## Predict
@@ -82,9 +81,10 @@ guess
 # random values does not. We ask whether that is so for a network that trains in a second. And what does the ticket
 # know, the mask, the values, or their signs?
 #
-# First we check that masks are nested. A level may only remove.
+# First we print how many connections each level has, and check that masks are nested. A level may only remove.
 
 # %%
+print([topology.count for topology in layers])
 regrown = sum((after[name] - before[name]).count for before, after in pairwise(layers) for name in after)
 print("connections that a level has and the one before has not:", regrown)
 

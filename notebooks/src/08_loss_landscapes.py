@@ -366,7 +366,53 @@ assert len(passes)  # there is a pass, wherever your processor finds it
 print("Right." if len(passes) and row == passes[0] else "Not yet.", end=" ")
 print(f"At {surface.y[row]:.1f} the loss between the two seeds rises up to {highest[row]:.2f} nats.")
 
-@@08@@# %% [markdown]
+# %% [markdown]
+# ## Exercise 2: two twins, and a barrier between them (10 minutes)
+#
+# How early is it decided in which basin a training ends? The check trains three pairs of twins on MNIST-1D. Twins have
+# one mask and the same initial weights. They see the same batches up to an epoch, and other ones from there. Find an
+# epoch after which they end with a barrier of at least five points of error between them, although their accuracies
+# differ by less than three.
+
+# %% tags=["nbval-ignore-output"]
+parting_epoch = None
+
+widgets.check(parting_epoch=parting_epoch)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# Twins that part at once have nothing in common but their beginning. They become equally good networks in different
+# basins.
+#
+# ```python
+# parting_epoch = 0
+# ```
+# </details>
+
+# %% [markdown]
+# ## Exercise 3: when it is settled (10 minutes)
+#
+# Now find an epoch after which the barrier is at most two points. The twins should still train apart for half of the
+# time, so take one from the first half.
+
+# %% tags=["nbval-ignore-output"]
+settled_epoch = None
+
+widgets.check(settled_epoch=settled_epoch)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# After some epochs the basin is chosen, and the rest of the training stays in it. This is why tickets of one run can be
+# averaged.
+#
+# ```python
+# settled_epoch = 6
+# ```
+# </details>
+
+# %% [markdown]
 # ## Exercise 4: the barrier (5 minutes)
 #
 # Next you write the measure itself. `errors` are those of evenly spaced points on a line, both ends included. Return

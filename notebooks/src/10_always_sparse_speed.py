@@ -3,22 +3,10 @@
 #
 # **45 minutes** · needs: [00_start_here](00_start_here.ipynb) · runs in under a minute
 #
-# "99 % sparse" sounds like a hundred times fewer multiplications, and it is. But is it faster? You will learn
-#
-# - why a network with 1 % of its weights is not a hundred times faster, and why masks alone save no time
-# - what it takes to be faster, namely another storage and another order in memory
-# - how to measure promised operations, milliseconds and bytes on **your** machine
+# "99 % sparse" sounds like a hundred times fewer multiplications, and it is. But is it faster? We begin with a race.
+# Press **Start** (or run all cells) and watch the lines.
 
-# %% [markdown]
-# ## First try: a race against the dense layer
-#
-# We begin with a race. A linear layer of 1024 × 1024 takes training steps on your processor, dense and in three sparse
-# variants, at ten sparsities. `masked` is a dense weight and a mask. `csr` stores only the connections.
-#
-# Press **Start** (or run all cells) and watch the lines. **Pause** and **Stop** work at any time. Open something heavy
-# in another window meanwhile, and see what happens to the lines. Which variant beats dense, and from which sparsity on?
-
-# %%
+# %% jupyter={"source_hidden": true}
 import inspect
 import time
 from functools import partial
@@ -34,13 +22,13 @@ from sparsekit.kernels import feature_major, is_feature_major
 from sparsekit.layers.auto import training_step
 from sparsekit.utils.timing import median_seconds
 
-# %%
+# %% jupyter={"source_hidden": true}
 torch.set_num_threads(1)
 torch.manual_seed(0)
 linear, x = nn.Linear(1024, 1024), torch.randn(128, 1024)
 conv, images = nn.Conv2d(64, 64, 3, padding=1), torch.randn(32, 64, 16, 16)
 
-# %%
+# %% jupyter={"source_hidden": true}
 run = widgets.Run(widgets.live_speed(linear, x), total=10)
 variants = ("dense", "masked", "csr", "csr, feature-major")
 
@@ -48,6 +36,17 @@ variants = ("dense", "masked", "csr", "csr, feature-major")
 chart = {"metrics": {"milliseconds per step": variants}, "x_label": "sparsity in per cent", "width": 640}
 panel = widgets.LivePanel(run, masks=False, **chart)
 panel
+
+# %% [markdown]
+# *A linear layer of 1024 × 1024 takes training steps on your processor, dense and in three sparse variants, at ten
+# sparsities. `masked` is a dense weight and a mask. `csr` stores only the connections.*
+#
+# **Pause** and **Stop** work at any time. Open something heavy in another window meanwhile, and see what happens to the
+# lines. Which variant beats dense, and from which sparsity on? You will learn
+#
+# - why a network with 1 % of its weights is not a hundred times faster, and why masks alone save no time
+# - what it takes to be faster, namely another storage and another order in memory
+# - how to measure promised operations, milliseconds and bytes on **your** machine
 
 # %%
 run.wait(timeout=300)
