@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from sparsekit.experiments.course import cycles, lotteries, twins
+from sparsekit.experiments.course import cycles, lotteries
 from sparsekit.experiments.course.cycles import mixed_with, own_survivors
+from sparsekit.experiments.course.swapped import Pair, with_swapped
 from sparsekit.experiments.course.tasks import exercise, exercises, landscape_trials, ticket_trials
 from sparsekit.experiments.course.tasks.trials import Trial
-from sparsekit.experiments.course.twins import Twins
 from sparsekit.layers import sparsify
 from sparsekit.models import build
 from sparsekit.tickets import Ticket, superpose
@@ -29,8 +29,8 @@ def measured(monkeypatch):
     """Let the trials read from a table what they would train for."""
     monkeypatch.setattr(lotteries, "accuracy_of_tickets", lambda counts: 80 + 3 * len(counts))
     monkeypatch.setattr(lotteries, "accuracy_of_shuffled", lambda counts: 95 - 3 * len(counts))
-    barrier_after = lambda epoch: Twins(barrier=20 if epoch < 3 else 0.5, accuracy=60, gap=1)  # noqa: E731
-    monkeypatch.setattr(landscape_trials, "twins_parting_after", barrier_after)
+    pairs = {2: Pair(91, 91, 0.5), 48: Pair(91, 91, 20)}
+    monkeypatch.setattr(landscape_trials, "pair_with_swapped", pairs.__getitem__)
     monkeypatch.setattr(landscape_trials, "_smoothed", lambda amount: 85.0 if amount < 0.5 else 60.0)
     monkeypatch.setattr(landscape_trials, "_leap", lambda strength: (0.2, 0.2 + strength))
     monkeypatch.setattr(landscape_trials, "_milliseconds", lambda density: (10.0, 40 * density))
@@ -45,8 +45,13 @@ def measured(monkeypatch):
     [
         ("sturdy_level", 2, 4, "reads 92.0 of 100, and a shuffled mask 83.0 (means of 3)."),
         ("patient_levels", 3, 1, "after 1 levels reads 83.0 of 100"),
-        ("parting_epoch", 0, 5, "the error rises by 0.5 points"),
-        ("settled_epoch", 5, 1, "the error rises by 20.0 points"),
+        (
+            "swapped_units",
+            48,
+            2,
+            "network and copy read 91.0 and 91.0 of 100. Between them the error rises by 0.5 points",
+        ),
+        ("harmless_units", 2, 48, "the error rises by 20.0 points"),
         ("harmful_smoothing", 0.9, 0.1, "it reads 85.0 of 100, and 85.0 without"),
         ("gentle_strength", 0.1, 0.8, "from 0.20 to 1.00 nats, a leap of 0.80."),
         ("no_gain_density", 0.5, 0.01, "csr takes 0.4 ms on this machine, and dense 10.0 ms."),
@@ -143,12 +148,13 @@ def test_a_collection_in_memory_takes_three_tickets_of_each_seed(monkeypatch):
     cycles.tickets_of.cache_clear()
 
 
-def test_twins_that_never_part_are_equal(monkeypatch):
-    monkeypatch.setattr(twins, "EPOCHS", 1)
-    same, other = twins.twins_parting_after(1), twins.twins_parting_after(0)
-    assert (same.barrier, same.gap) == pytest.approx((0, 0), abs=1e-6)
-    assert other.accuracy != same.accuracy
-    twins.twins_parting_after.cache_clear()
+def test_a_copy_with_units_in_another_order_computes_the_same():
+    torch.manual_seed(0)
+    network = build("mlp", input_shape=(8,), num_classes=3, hidden=(6, 6)).eval()
+    inputs, other = torch.randn(5, 8), with_swapped(network, 6)
+    assert torch.allclose(other(inputs), network(inputs), atol=1e-6)
+    assert not torch.equal(other[0].weight, network[0].weight)
+    assert torch.equal(with_swapped(network, 1)[0].weight, network[0].weight)
 
 
 def test_a_leap_is_measured_around_the_cut(monkeypatch):

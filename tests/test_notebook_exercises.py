@@ -60,7 +60,7 @@ def test_a_notebook_has_two_exercises_that_experiment(number):
 @every_check
 def test_the_stub_is_not_answered_yet(notebook, name):
     (code,) = cells("code", rf"^widgets\.check\({name}\b")
-    assert exercise(name).run(defined_in(code, name)) == [("open", None)]
+    assert {kind for kind, _ in exercise(name).run(defined_in(code, name))} == {"open"}
     assert solution(name) is not None
 
 

@@ -367,48 +367,47 @@ print("Right." if len(passes) and row == passes[0] else "Not yet.", end=" ")
 print(f"At {surface.y[row]:.1f} the loss between the two seeds rises up to {highest[row]:.2f} nats.")
 
 # %% [markdown]
-# ## Exercise 2: two twins, and a barrier between them (10 minutes)
+# ## Exercise 2: a barrier between equals (10 minutes)
 #
-# How early is it decided in which basin a training ends? The check trains three pairs of twins on MNIST-1D. Twins have
-# one mask and the same initial weights. They see the same batches up to an epoch, and other ones from there. Find an
-# epoch after which they end with a barrier of at least five points of error between them, although their accuracies
-# differ by less than three.
+# Two networks can be equally good, and their average can be useless. The check makes the clearest case of it. It trains
+# the small digits network by RigL, and makes a copy in which some units of each hidden layer change places. The next
+# layer reads them at their new places, so the copy gives the same answers. Find a number of units with which the
+# barrier between the two is at least ten points of error.
 
 # %% tags=["nbval-ignore-output"]
-parting_epoch = None
+swapped_units = None
 
-widgets.check(parting_epoch=parting_epoch)
+widgets.check(swapped_units=swapped_units)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
 #
-# Twins that part at once have nothing in common but their beginning. They become equally good networks in different
-# basins.
+# Both networks read the same digits, and only the order of their hidden units differs. So a barrier says nothing about
+# how different two functions are. Two seeds number their units in different orders, too.
 #
 # ```python
-# parting_epoch = 0
+# swapped_units = 48
 # ```
 # </details>
 
 # %% [markdown]
-# ## Exercise 3: when it is settled (10 minutes)
+# ## Exercise 3: as long as nobody notices (5 minutes)
 #
-# Now find an epoch after which the barrier is at most two points. The twins should still train apart for half of the
-# time, so take one from the first half.
+# Now find a number of units, from 2 on, with which the barrier is at most one point. How far can you go?
 
 # %% tags=["nbval-ignore-output"]
-settled_epoch = None
+harmless_units = None
 
-widgets.check(settled_epoch=settled_epoch)
+widgets.check(harmless_units=harmless_units)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
 #
-# After some epochs the basin is chosen, and the rest of the training stays in it. This is why tickets of one run can be
-# averaged.
+# A pair of units in each layer is hardly missed. The number up to which nobody notices depends on how many of these
+# units are idle.
 #
 # ```python
-# settled_epoch = 6
+# harmless_units = 2
 # ```
 # </details>
 

@@ -1,4 +1,4 @@
-"""Exercises of notebooks 08 to 10 that experiment: twins and their barrier, tricks, and what sparsity saves."""
+"""Exercises of notebooks 08 to 10 that experiment: barriers, tricks, and what sparsity saves."""
 
 import statistics
 from collections.abc import Callable
@@ -13,9 +13,9 @@ from sparsekit import datasets
 from sparsekit.analysis import step_seconds, training_flops
 from sparsekit.evaluation import evaluate
 from sparsekit.experiments.course import arena
+from sparsekit.experiments.course.swapped import UNITS, pair_with_swapped
 from sparsekit.experiments.course.tasks.trials import SEEDS, Trial
 from sparsekit.experiments.course.together import accuracy_percent, epochs_together, initial_models
-from sparsekit.experiments.course.twins import EPOCHS, twins_parting_after
 from sparsekit.experiments.recipes import digits_small
 from sparsekit.layers import shapes_of, sparsify
 from sparsekit.models import build
@@ -30,50 +30,50 @@ from sparsekit.utils.seeds import seeded_rng
 # --- 08, loss landscapes ------------------------------------------------------------------------------------------
 
 
-def _have_a_barrier(epoch: float) -> tuple[bool, str]:
-    return _of_twins(epoch, lambda barrier: barrier >= 5)
+def _have_a_barrier(count: float) -> tuple[bool, str]:
+    return _of_pair(count, lambda barrier: barrier >= 10)
 
 
-def _have_none(epoch: float) -> tuple[bool, str]:
-    return _of_twins(epoch, lambda barrier: barrier <= 2)
+def _have_none(count: float) -> tuple[bool, str]:
+    return _of_pair(count, lambda barrier: barrier <= 1)
 
 
-def _of_twins(epoch: float, fits: Callable[[float], bool]) -> tuple[bool, str]:
-    twins = twins_parting_after(int(epoch))
-    said = f"twins that part after epoch {epoch:g} read {twins.accuracy:.1f} of 100, and the two differ by"
-    said = f"{said} {twins.gap:.1f} points. Between them the error rises by {twins.barrier:.1f} points (means of 3)."
-    return fits(twins.barrier) and twins.gap < 3, said
+def _of_pair(count: float, fits: Callable[[float], bool]) -> tuple[bool, str]:
+    pair = pair_with_swapped(int(count))
+    said = f"with {count:g} units of each hidden layer in another order, network and copy read {pair.accuracy:.1f} and"
+    said = f"{said} {pair.other:.1f} of 100. Between them the error rises by {pair.barrier:.1f} points."
+    return fits(pair.barrier), said
 
 
-PARTING_EPOCH = Trial(
-    name="parting_epoch",
+SWAPPED_UNITS = Trial(
+    name="swapped_units",
     notebook="08",
     low=0,
-    high=EPOCHS - 1,
-    what="your epoch",
-    outside=f"They train for {EPOCHS} epochs, of which the first is 0.",
+    high=UNITS,
+    what="your number of units",
+    outside=f"Each hidden layer has {UNITS} of them.",
     measure=_have_a_barrier,
     whole=True,
     hints=(
-        "When is it decided in which basin a training ends, early or late?",
-        "Twins that part in the last epochs have hardly any time to go apart.",
-        "Try 0. Then they share only their initial weights and their mask.",
+        "What does the average do where unit 3 of one network is unit 7 of the other?",
+        "A few units in another order cost little, because the others still do their work.",
+        f"Try all {UNITS}.",
     ),
 )
 
-SETTLED_EPOCH = Trial(
-    name="settled_epoch",
+HARMLESS_UNITS = Trial(
+    name="harmless_units",
     notebook="08",
-    low=1,
-    high=EPOCHS // 2,
-    what="your epoch",
-    outside=f"We look for one from 1 to {EPOCHS // 2}, so that the twins train apart for half of the time at least.",
+    low=2,
+    high=UNITS,
+    what="your number of units",
+    outside=f"With fewer than 2 nothing changes places, and each hidden layer has {UNITS}.",
     measure=_have_none,
     whole=True,
     hints=(
-        "What must the twins have in common, so that they end in one basin?",
-        "Each epoch that they share brings them nearer. The first ones matter most.",
-        f"Try {EPOCHS // 2}.",
+        "How many of a network's units can do each other's work for a moment, before its answers change?",
+        "Begin with the smallest number that changes anything.",
+        "Try 2.",
     ),
 )
 
@@ -218,4 +218,4 @@ AFFORDABLE_EVERY = Trial(
     ),
 )
 
-EXERCISES = (PARTING_EPOCH, SETTLED_EPOCH, HARMFUL_SMOOTHING, GENTLE_STRENGTH, NO_GAIN_DENSITY, AFFORDABLE_EVERY)
+EXERCISES = (SWAPPED_UNITS, HARMLESS_UNITS, HARMFUL_SMOOTHING, GENTLE_STRENGTH, NO_GAIN_DENSITY, AFFORDABLE_EVERY)
