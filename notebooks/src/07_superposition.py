@@ -269,9 +269,10 @@ print(f"{stay:.0%} of the connections of ticket 2 alone survive, and the accurac
 # %% [markdown]
 # ## Exercise 2: tear two tickets apart (10 minutes)
 #
-# Averaging works within one basin. Can you leave it? The check takes the small digits network, and its cycles exchange
-# half of the connections. Find a learning rate for the middle of a cycle, with which the average of the two last
-# tickets, not even pruned, is worse than *both* of them by more than a point.
+# Averaging works within one basin. Can you leave it? The check takes the small digits network, and its two cycles
+# exchange a fifth of the connections. Find a learning rate for the middle of a cycle, with which the average of ticket
+# 0 and the last ticket, not even pruned, is worse than *both* of them by more than a point. The last ticket must still
+# read 75 of 100 digits.
 
 # %% tags=["nbval-ignore-output"]
 parting_rate = None
@@ -281,11 +282,12 @@ widgets.check(parting_rate=parting_rate)
 # %% [markdown]
 # <details><summary>Solution</summary>
 #
-# A high rate leads the training out of the basin, and the low rate at its end lets it settle in another one. Each
-# ticket is a fair network then, and their average is not.
+# A high rate leads the training out of the basin, and the low rate at its end lets it settle in another one. Both
+# tickets are fair networks then, and their average is not. If the rate is too high, the last ticket does not come back
+# in time.
 #
 # ```python
-# parting_rate = 1
+# parting_rate = 0.35
 # ```
 # </details>
 

@@ -57,8 +57,9 @@ def own_survivors(tickets: Sequence[Ticket], mixed: Ticket) -> float:
 
 def mixed_with(tickets: Sequence[Ticket], weight: float) -> Ticket:
     """Return the superposition in which the last ticket has a weight, and the others share the rest."""
-    rest = (1 - weight) / (len(tickets) - 1)
-    return superpose(list(tickets), weights=[*[rest] * (len(tickets) - 1), weight])
+    shares = [*[(1 - weight) / (len(tickets) - 1)] * (len(tickets) - 1), weight]
+    heard = [(ticket, share) for ticket, share in zip(tickets, shares, strict=True) if share > 0]
+    return superpose([ticket for ticket, _ in heard], weights=[share for _, share in heard])
 
 
 def _collection(seed: int, high: float, explore: float) -> SupTickets:

@@ -202,11 +202,13 @@ WANDERING_EXPLORE = Trial(
 
 
 def _tears_apart(high: float) -> tuple[bool, str]:
-    tickets = [one[1:] for one in cycles.tickets_of(high, 0.5)]
-    average = statistics.fmean(cycles.accuracy_of(superpose(list(pair), prune="never")) for pair in tickets)
-    one, other = (cycles.mean_accuracy([pair[number] for pair in tickets]) for number in (0, 1))
-    said = f"the two tickets read {one:.1f} and {other:.1f} of 100, and their average {average:.1f} (means of 3)."
-    return average < min(one, other) - 1, said
+    pairs = [(tickets[0], tickets[-1]) for tickets in cycles.tickets_of(high, 0.2)]
+    average = statistics.fmean(cycles.accuracy_of(superpose(pair, prune="never")) for pair in pairs)
+    first, last = (cycles.mean_accuracy([pair[number] for pair in pairs]) for number in (0, 1))
+    said = (
+        f"ticket 0 reads {first:.1f} of 100, the last ticket {last:.1f}, and their average {average:.1f} (means of 3)."
+    )
+    return last >= 75 and average < min(first, last) - 1, said
 
 
 def _is_heard(weight: float) -> tuple[bool, str]:
@@ -231,8 +233,8 @@ PARTING_RATE = Trial(
     measure=_tears_apart,
     hints=(
         "An average of two networks works where the loss stays low between them. What leads them out of a basin?",
-        "At 0.1 the two tickets still lie in one basin, and their average is as good as they are.",
-        "Try 1.",
+        "At 0.1 the two tickets lie in one basin. At 1 the last ticket has not come back, and reads next to nothing.",
+        "Try 0.35.",
     ),
 )
 
