@@ -175,7 +175,7 @@ SEEDED = [  # exercise, code of the answer, what the check must say to it
     ("parting_rate", "def parting_rate():\n    return 0.2 / 0", "Your answer raises ZeroDivisionError"),
     ("heard_weight", "heard_weight = 3", "and the two others share the rest"),
     ("swapped_units", "swapped_units = 0.5", "Your number of units is an integer, got 0.5"),
-    ("harmless_units", "harmless_units = 0", "With fewer than 2 nothing changes places"),
+    ("harmless_units", "harmless_units = 0", "With fewer than 2 nothing is reordered"),
     ("harmful_smoothing", "harmful_smoothing = 10", "so 10 % is 0.1"),
     ("gentle_strength", "gentle_strength = 0", "At strength 0 there are no skips"),
     ("no_gain_density", "no_gain_density = 1", "we look for one of at most 0.9"),

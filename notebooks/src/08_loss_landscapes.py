@@ -370,8 +370,8 @@ print(f"At {surface.y[row]:.1f} the loss between the two seeds rises up to {high
 # ## Exercise 2: a barrier between equals (10 minutes)
 #
 # Two networks can be equally good, and their average can be useless. The check makes the clearest case of it. It trains
-# the small digits network by RigL, and makes a copy in which some units of each hidden layer change places. The next
-# layer reads them at their new places, so the copy gives the same answers. Find a number of units with which the
+# the small digits network by RigL, and makes a copy in which some units of each hidden layer stand in another order.
+# The next layer reads them in this order, so the copy gives the same answers. Find a number of units with which the
 # barrier between the two is at least ten points of error.
 
 # %% tags=["nbval-ignore-output"]

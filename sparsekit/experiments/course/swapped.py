@@ -31,7 +31,7 @@ class Pair(NamedTuple):
 
 @cache
 def pair_with_swapped(count: int) -> Pair:
-    """Measure the line between a trained network and its copy, in which `count` units of each layer change places."""
+    """Measure the line between a trained network and its copy, in which `count` units of each layer are reordered."""
     data, network = digits(), _network()
     test = [(data.prepare(data.test.inputs), data.test.labels)]
     line = evaluate_path(linear_path(network, with_swapped(network, count)), test)
@@ -42,7 +42,7 @@ def pair_with_swapped(count: int) -> Pair:
 def with_swapped(network: nn.Module, count: int) -> nn.Module:
     """Return a copy of an MLP in which the first `count` units of each hidden layer stand in a random order.
 
-    It computes the same, because the next layer reads the units at their new places.
+    It computes the same, because the next layer reads the units in the new order.
     """
     other, generator = deepcopy(network), torch.Generator().manual_seed(0)
     layers = [module for module in other.modules() if isinstance(module, nn.Linear)]
