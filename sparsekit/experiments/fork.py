@@ -20,7 +20,7 @@ from sparsekit.utils.turns import alone
 
 # Fields that may differ in the settings, as long as they do the same in all steps before the fork. A recipe is a name,
 # and a test changes nothing.
-BY_STEP = {"recipe", "test_every", "epochs", "rule", "learning_rate", "tricks"}
+BY_STEP = {"recipe", "test_last", "epochs", "rule", "learning_rate", "tricks"}
 
 
 def fork(

@@ -151,7 +151,7 @@ def plan(sup: SupTickets, num_train: int) -> tuple[Experiment, list[int]]:
         low, high = _ends_of_cycle(sup, ordinary(after - 1))
         rate = Joined(ordinary, at=after, then=Triangular(low, high, cycle=length))
         rule = _cycling(sup, after, length)
-    changed = {"rule": rule, "learning_rate": rate, "test_every": _epochs_between_tests(sup)}
+    changed = {"rule": rule, "learning_rate": rate, "test_last": _tested_epochs(sup)}
     experiment = replace(sup.experiment, recipe=f"{sup.experiment.recipe}-sup", **changed)
     _check_no_ghosts(experiment, after, steps)
     return experiment, [after + cycle * length for cycle in range(sup.split.cycles + 1)]
@@ -186,19 +186,18 @@ def ordinary_part(sup: SupTickets, num_train: int) -> Experiment | None:
         epochs=sup.split.pretraining,
         learning_rate=_ordinary_rate(sup, steps),
         tricks=tricks,
-        test_every=experiment.test_every or sup.split.pretraining,
+        test_last=(_tested_epochs(sup) or 0) - sup.split.cycles * sup.cycle_epochs,
     )
 
 
-def _epochs_between_tests(sup: SupTickets) -> int | None:
-    """Return how often a collection is tested, which is for its tickets only unless the experiment asks for more."""
-    every = sup.experiment.test_every
-    if every is not None and sup.split.cycles and sup.cycle_epochs % every:
+def _tested_epochs(sup: SupTickets) -> int | None:
+    """Return how many of the last epochs are tested, which are those from ticket 0 on unless somebody wants more."""
+    needed, said = sup.split.cycles * sup.cycle_epochs + 1, sup.experiment.test_last
+    if said is not None and said < needed and sup.split.cycles:
         raise ValueError(
-            f"test_every must divide the {sup.cycle_epochs} epochs of a cycle, so that tickets are tested, got {every}. "
-            "Leave it out to test the tickets only"
+            f"test_last must be {needed} at least, so that every ticket is tested, got {said}. Raise it or leave it out"
         )
-    return every or (sup.cycle_epochs if sup.split.cycles else None)
+    return said or (needed if sup.split.cycles else None)
 
 
 def _cycling(sup: SupTickets, after: int, length: int) -> Rule:
