@@ -59,7 +59,7 @@ def test_a_notebook_has_two_exercises_that_experiment(number):
 
 @every_check
 def test_the_stub_is_not_answered_yet(notebook, name):
-    (code,) = cells("code", rf"^widgets\.check\({name}\b")
+    (code,) = cells("code", rf"^(def {name}\(|{name} = None)")
     assert {kind for kind, _ in exercise(name).run(defined_in(code, name))} == {"open"}
     assert solution(name) is not None
 
