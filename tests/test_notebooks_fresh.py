@@ -129,7 +129,8 @@ moved.choose("many")
 """
 
 
-def test_a_widget_is_shown_as_it_looks_in_the_end_unless_its_cell_says_otherwise(folder):
+def test_a_widget_is_shown_as_it_looks_in_the_end_unless_its_cell_says_otherwise(folder, monkeypatch):
+    monkeypatch.setattr(build_notebooks, "TIMEOUT", 120)  # a slow machine takes its time to import the widgets
     source = folder / "src" / "02_painted.py"
     source.write_text(PAINTED, encoding="utf-8")
     cells = nbformat.read(build(source), 4).cells

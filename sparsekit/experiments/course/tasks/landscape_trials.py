@@ -19,7 +19,7 @@ from sparsekit.experiments.course.together import accuracy_percent, epochs_toget
 from sparsekit.experiments.recipes import digits_small
 from sparsekit.layers import shapes_of, sparsify
 from sparsekit.models import build
-from sparsekit.rules import RigL, Static
+from sparsekit.rules import RigL, Rule, Static
 from sparsekit.rules.flops import Pass
 from sparsekit.schedules import Constant
 from sparsekit.topology import random_topology
@@ -183,7 +183,7 @@ def _affordable(every: float) -> tuple[bool, str]:
 
 
 @cache
-def _accuracy_of(rule: RigL) -> float:
+def _accuracy_of(rule: Rule) -> float:
     return arena.compete({"RigL": rule}, SEEDS)["RigL"].mean
 
 
