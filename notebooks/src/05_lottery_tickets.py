@@ -270,8 +270,8 @@ widgets.check(patient_levels=patient_levels)
 # %% [markdown]
 # <details><summary>Solution</summary>
 #
-# One cut reads about 83 of 100, and two about 88. A network can judge its weakest weights, but not those that will be
-# the weakest later.
+# One cut reads about 83 of 100, and two about 88. A network shows which of its weights are the weakest now, but not
+# which of them will be the weakest later.
 #
 # ```python
 # patient_levels = 4
