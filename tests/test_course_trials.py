@@ -84,7 +84,7 @@ def test_snip_masks_agree_the_more_examples_they_see():
     assert not any((others == one).all(1).any() for one in inputs)
 
 
-def test_cycles_are_judged_by_new_connections_and_accuracy(monkeypatch):
+def test_cycles_are_assessed_by_new_connections_and_accuracy(monkeypatch):
     for newcomer, accuracy, is_right in ((0.1, 0.9, False), (0.5, 0.9, True), (0.5, 0.5, False)):
         last = ticket([0, 1, 9], [1.0, 1.0, newcomer], accuracy)
         monkeypatch.setattr(cycles, "tickets_of", lambda *_, last=last: ((ticket([0, 1, 2]), last, last),))
