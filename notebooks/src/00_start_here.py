@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 0. Start here
 #
-# **25 minutes** · needs: Python, and what a neural network is · runs in under a minute
+# **30 minutes** · needs: Python, and what a neural network is · runs in under a minute
 #
 # You will learn
 #
@@ -458,16 +458,16 @@ widgets.check(enough_density=enough_density)
 #
 # | notebook | question | minutes |
 # |---|---|---|
-# | [01_masks_and_budgets](01_masks_and_budgets.ipynb) | given a budget of connections, where should they go? | 35 |
+# | [01_masks_and_budgets](01_masks_and_budgets.ipynb) | given a budget of connections, where should they go? | 40 |
 # | [02_topology_evolution](02_topology_evolution.ipynb) | can a network find better connections while it trains? | 40 |
-# | [03_guided_stochastic_exploration](03_guided_stochastic_exploration.ipynb) | must growth see all gradients? | 40 |
-# | [04_masks_before_training](04_masks_before_training.ipynb) | can a mask be chosen before training? | 30 (+ 20) |
-# | [05_lottery_tickets](05_lottery_tickets.ipynb) | what does a winning ticket know? | 40 |
-# | [06_cheap_tickets](06_cheap_tickets.ipynb) | how many good networks are in one training? | 30 |
-# | [07_superposition](07_superposition.ipynb) | can several tickets become one? | 40 |
-# | [08_loss_landscapes](08_loss_landscapes.ipynb) | where do tickets lie, and what is between them? | 45 |
-# | [09_training_tricks](09_training_tricks.ipynb) | can any mask be trained better? | 45 |
-# | [10_always_sparse_speed](10_always_sparse_speed.ipynb) | how much of the promise does the clock see? | 35 |
+# | [03_guided_stochastic_exploration](03_guided_stochastic_exploration.ipynb) | must growth see all gradients? | 45 |
+# | [04_masks_before_training](04_masks_before_training.ipynb) | can a mask be chosen before training? | 40 (+ 20) |
+# | [05_lottery_tickets](05_lottery_tickets.ipynb) | what does a winning ticket know? | 45 |
+# | [06_cheap_tickets](06_cheap_tickets.ipynb) | how many good networks are in one training? | 40 |
+# | [07_superposition](07_superposition.ipynb) | can several tickets become one? | 50 |
+# | [08_loss_landscapes](08_loss_landscapes.ipynb) | where do tickets lie, and what is between them? | 55 |
+# | [09_training_tricks](09_training_tricks.ipynb) | can any mask be trained better? | 50 |
+# | [10_always_sparse_speed](10_always_sparse_speed.ipynb) | how much of the promise does the clock see? | 45 |
 # | [13_beat_rigl](13_beat_rigl.ipynb) | can you beat RigL with a rule of your own? | 60 |
 # </details>
 #

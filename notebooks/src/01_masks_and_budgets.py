@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 1. Masks and budgets
 #
-# **35 minutes** · needs: [00_start_here](00_start_here.ipynb) · runs in half a minute
+# **40 minutes** · needs: [00_start_here](00_start_here.ipynb) · runs in half a minute
 #
 # You will learn
 #

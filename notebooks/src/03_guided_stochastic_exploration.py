@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 3. Guided stochastic exploration
 #
-# **40 minutes** · needs: [02_topology_evolution](02_topology_evolution.ipynb) · runs in under a minute
+# **45 minutes** · needs: [02_topology_evolution](02_topology_evolution.ipynb) · runs in under a minute
 #
 # You will learn
 #

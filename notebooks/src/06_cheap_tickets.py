@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 6. Cheap tickets
 #
-# **30 minutes** · needs: [02_topology_evolution](02_topology_evolution.ipynb) · runs in about a minute
+# **40 minutes** · needs: [02_topology_evolution](02_topology_evolution.ipynb) · runs in about a minute
 #
 # You will learn
 #

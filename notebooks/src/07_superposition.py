@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 7. Superposition
 #
-# **40 minutes** · needs: [06_cheap_tickets](06_cheap_tickets.ipynb) · runs in about a minute
+# **50 minutes** · needs: [06_cheap_tickets](06_cheap_tickets.ipynb) · runs in about a minute
 #
 # You will learn
 #

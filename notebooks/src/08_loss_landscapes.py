@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 8. Loss landscapes
 #
-# **45 minutes** · needs: [02_topology_evolution](02_topology_evolution.ipynb) · runs in about a minute
+# **55 minutes** · needs: [02_topology_evolution](02_topology_evolution.ipynb) · runs in about a minute
 #
 # You will learn
 #
