@@ -40,9 +40,18 @@ def test_a_saved_notebook_shows_its_stills_and_no_error_when_it_is_opened_again(
     assert again.page.get_by_text("model not found").count() == 0
 
 
-def test_guess_and_answer_are_there_again_when_the_notebook_is_opened_on_another_day(book, lab, notebook):
+@pytest.fixture
+def readers_folder(lab):
+    """Let the folder be one of a reader's copies, where progress is kept in a file."""
+    (lab.folder / MARK).write_text('{"made_of": {}}')
+    yield
+    for name in (MARK, FILE):
+        (lab.folder / name).unlink(missing_ok=True)
+
+
+@pytest.mark.usefixtures("readers_folder")
+def test_guess_and_answer_are_there_again_when_the_notebook_is_opened_on_another_day(book, notebook):
     page = book.page
-    (lab.folder / MARK).write_text('{"made_of": {}}')  # as in a folder of a reader's copies
     book.press(page.get_by_role("radio", name="few"), "Enter")
     page.get_by_role("status").get_by_text("Not quite, it is “many”.").wait_for()
     page.evaluate(SAVE_AND_END)
@@ -54,8 +63,6 @@ def test_guess_and_answer_are_there_again_when_the_notebook_is_opened_on_another
     assert [few.get_attribute("aria-checked"), many.get_attribute("aria-checked")] == ["true", "false"]
     again.page.get_by_role("status").get_by_text("Not quite, it is “many”.").wait_for()
     again.page.get_by_role("group", name="Not yet.").get_by_text("A part of a connection cannot exist").wait_for()
-    (lab.folder / MARK).unlink()
-    (lab.folder / FILE).unlink()
 
 
 def test_a_guess_stays_and_hints_open_one_by_one(book):
