@@ -18,7 +18,7 @@ from sparsekit.widgets.network_order import order_of_units
 from sparsekit.widgets.network_view import PARTS, SCRIPTS
 
 in_node = pytest.mark.skipif(NODE is None, reason="node is missing, but the browser tests check the same, slowly")
-ALL = ("shared", *SCRIPTS, *PARTS)
+ALL = ("shared", "copy_code", *SCRIPTS, *PARTS)
 
 
 def small_data(num_inputs: int = 12, num_classes: int = 4, count: int = 40) -> sk.datasets.Dataset:
@@ -134,7 +134,7 @@ def test_other_wrong_inputs_are_refused():
         NetworkView({})
     with pytest.raises(ValueError, match="same examples"):
         NetworkView({"a": NetworkFilm(network(3), small_data()), "b": NetworkFilm(network(3), small_data(count=30))})
-    with pytest.raises((ValueError, traitlets.TraitError), match="the state must be words"):
+    with pytest.raises((ValueError, traitlets.TraitError), match="the state must be as in"):
         NetworkView(network(3), small_data(), state="step=now")
     with pytest.raises(ValueError, match="without tricks"):
         film_of(digits_small(tricks=(sk.tricks.LabelSmoothing(),)))

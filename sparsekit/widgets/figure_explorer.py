@@ -8,9 +8,11 @@ import ipywidgets
 from matplotlib.axes import Axes
 
 from sparsekit.widgets.base import StaticPreview
+from sparsekit.widgets.call_source import call_with_state
 from sparsekit.widgets.controls import Controls, Field
 from sparsekit.widgets.frames import Frames, frames_of, settings_of
 from sparsekit.widgets.rendering import StaticImage
+from sparsekit.widgets.sharing import CopyCode, read_state
 
 
 class FigureExplorer(StaticPreview):
@@ -24,10 +26,11 @@ class FigureExplorer(StaticPreview):
         fields: the controls.
         values: of the controls at first.
         title: spoken name of the controls.
+        state: a text that *Copy as code* wrote. It overrides the values.
 
     Raises:
-        ValueError: if the function refuses the initial values. Later the error stands beside the control that moved,
-            and the last figure stays.
+        ValueError: if the function refuses the initial values, or the state names other controls. Later the
+            error stands beside the control that moved, and the last figure stays.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -50,8 +53,9 @@ class FigureExplorer(StaticPreview):
         values: Mapping[str, Any],
         *,
         title: str = "What to draw",
+        state: str = "",
     ):
-        self._draw = draw
+        self._draw, values = draw, read_state(state, values)
         self._ax = draw(**values)
         self.controls = Controls(fields, dict(values), title=title)
         settings = settings_of(fields) if type(self) is FigureExplorer else None
@@ -62,8 +66,10 @@ class FigureExplorer(StaticPreview):
             self.image = Frames(self.controls, images, _width_of(self._ax))
         # Readers who cannot see the image get the same in words, which a screen reader announces.
         self.words = Controls([Field(name="words", kind="text")], {"words": self.sentence()}, title="In words")
+        self.copying = CopyCode(call_with_state(FigureExplorer), self.controls.values)
+        self.link = ipywidgets.jslink((self.controls, "values"), (self.copying, "values"))
         self.controls.observe(self._refresh, "values")
-        self.view = ipywidgets.VBox([self.controls, self.image, self.words])
+        self.view = ipywidgets.VBox([self.controls, self.image, self.copying, self.words])
 
     def choose(self, **values: Any) -> None:
         """Move controls from code, while the others stay."""
@@ -72,6 +78,10 @@ class FigureExplorer(StaticPreview):
     def sentence(self) -> str:
         """Say what the figure shows, in the words of its title."""
         return _title_of(self._ax)
+
+    def as_code(self) -> str:
+        """Return the cell that rebuilds the figure with its controls as they are."""
+        return self.copying.sentence()
 
     def snapshot(self) -> StaticImage:
         """Return the figure as it is now."""
@@ -90,6 +100,7 @@ class FigureExplorer(StaticPreview):
         return StaticImage(_png(ax), _title_of(ax))
 
     def _refresh(self, change: Any) -> None:
+        self.copying.values = change.new
         names_changed = [name for name, value in change.new.items() if value != change.old.get(name)]
         try:
             self._ax = self._draw(**change.new)

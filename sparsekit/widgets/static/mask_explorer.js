@@ -43,7 +43,7 @@ function render({ model, el }) {
   });
   const tiles = layerTiles(layers), map = inputMap(model.get('image')), table = make('table', { class: 'sk-table' });
   const stage = make('section', { class: 'sk-stage sk-explorer', 'aria-label': 'Which connections to keep' },
-    make('div', { class: 'sk-head' }, title, copyButton(() => codeOf(model.get('code'), choice))), line, dial.element,
+    make('div', { class: 'sk-head' }, title, copyButtonOf(model, () => ({ choice }))), line, dial.element,
     make('div', { class: 'sk-dials' }, make('span', { class: 'sk-label' }, 'Score'), scoreGroup, make('span', { class: 'sk-label' }, 'Allocation'), allocationGroup,
       ...buttons),
     make('div', { class: 'sk-tiles' }, ...(map ? [map.figure] : []), ...tiles.map(tile => tile.figure)),

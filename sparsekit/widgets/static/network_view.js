@@ -21,7 +21,7 @@ function render({ model, el }) {
     { min: () => LEAST_KEPT, max: () => frame().count, step: -1, big: 20, get: () => state.kept ?? frame().count, set: count => { touch(); keep(count); } });
   const part = networkPage(words, image, view.nets.map(one => one.name), {
     onNetwork: k => { touch(); choose(k); }, onMode: k => { touch(); setMode(k ? 'signal' : 'weights'); },
-    timeChart: timeChart.element, keepChart: keepChart.element });
+    timeChart: timeChart.element, keepChart: keepChart.element, copy: copyButton(() => model.get('code').replaceAll('{state}', writeState(stateNow()))) });
   mount(el, part.page);
   view.part = part;
   const { schedule, readColours, stop: stopPainting } = makePainter(view);
@@ -191,7 +191,6 @@ function render({ model, el }) {
   part.clear.addEventListener('click', () => { touch(); pad.clear(); state.strokes = null; showDrawing(new Float32Array(facts.num_inputs), 'empty'); tellKernel(); });
   part.restore.addEventListener('click', restore);
   part.play.addEventListener('click', () => { touch(); play(!motion.isPlaying); });
-  part.copy.addEventListener('click', () => copyText(`widgets.NetworkView(film, state="${writeState(stateNow())}")`, part.copied));
   part.details.addEventListener('toggle', fillTable);
 
   // --- the state, to and from the kernel ---
