@@ -23,7 +23,7 @@ from sparsekit.widgets.evolution_view import methods_of
 
 node = _node  # a fixture
 in_node = pytest.mark.skipif(NODE is None, reason="node is missing, but the browser tests check the same, slowly")
-EVOLUTION = ("shared", "evolution", "small_graph", "method_chart")
+EVOLUTION = ("shared", "evolution", "graph_layout", "small_graph", "method_chart")
 OPEN = "const runs = data.map(run => m.openRun({ ...run, positions: new DataView(bytes(run.positions).buffer) }));\n"
 WHOLE = datasets.load("digits")
 DIGITS = replace(

@@ -67,7 +67,7 @@ class Branches(EvolutionView):
         >>> branched = view.continue_from(12, rule="set").wait()  # doctest: +SKIP
     """
 
-    _esm = load_script("shared", "copy_code", "evolution", "small_graph", "method_chart", "branches")
+    _esm = load_script("shared", "copy_code", "evolution", "graph_layout", "small_graph", "method_chart", "branches")
     arms = t.List(t.Dict()).tag(sync=True)
     options = t.Dict().tag(sync=True)
     choice = t.Dict(help="the step, what the lists say, the chosen branch, and all branches").tag(sync=True)

@@ -62,7 +62,7 @@ class MaskExplorer(SharedWidget):
         410
     """
 
-    _esm = load_script("shared", "chart_dial", "copy_code", "layer_rows", "input_map", "mask_explorer")
+    _esm = load_script("shared", "chart", "copy_code", "layer_rows", "input_map", "mask_explorer")
     layers = t.List(t.Dict()).tag(sync=True)
     ranks = t.List(t.Dict()).tag(sync=True)
     allocations = t.List(t.Unicode()).tag(sync=True)

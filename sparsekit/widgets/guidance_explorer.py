@@ -42,7 +42,7 @@ class GuidanceExplorer(SharedWidget):
         ValueError: if there is no such layer, guide or subset.
     """
 
-    _esm = load_script("shared", "chart_dial", "copy_code", "layer_rows", "guidance_explorer")
+    _esm = load_script("shared", "chart", "copy_code", "layer_rows", "guidance_explorer")
     layers = t.List(t.Dict()).tag(sync=True)
     subsets = t.List(t.Float(), default_value=list(SUBSETS)).tag(sync=True)
     choice = t.Dict().tag(sync=True)

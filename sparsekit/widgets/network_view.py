@@ -25,8 +25,16 @@ from sparsekit.widgets.rendering import StaticImage
 from sparsekit.widgets.sharing import SharedWidget, Value, read_state
 
 Films = NetworkFilm | nn.Module | Mapping[str, NetworkFilm | nn.Module]
-SCRIPTS = ("forward", "net_layout", "net_draw", "net_input", "pad", "chart_slider", "network_words", "network_state")
-PARTS = ("network_data", "network_page", "network_painter", "network_pointing", "network_view")
+SCRIPTS = ("chart", "forward", "graph_layout", "net_layout", "net_draw", "net_crowd", "net_input", "pad")
+PARTS = (
+    "network_words",
+    "network_state",
+    "network_data",
+    "network_page",
+    "network_painter",
+    "network_pointing",
+    "network_view",
+)
 NUMBER, PAIRS, TRIPLES = r"\d+", r"\d+\.\d+(_\d+\.\d+)*", r"\d+\.\d+\.\d+(_\d+\.\d+\.\d+)*"
 STATE = dict.fromkeys(("network", "step", "kept", "example"), NUMBER) | {  # what `network_state.js` writes
     "lines": "weights|signal",

@@ -60,7 +60,7 @@ class Race(EvolutionView):
         >>> race.wait()["set"][0].last("test accuracy")  # doctest: +SKIP
     """
 
-    _esm = load_script("shared", "copy_code", "evolution", "small_graph", "method_chart", "race")
+    _esm = load_script("shared", "copy_code", "evolution", "graph_layout", "small_graph", "method_chart", "race")
     seeds = t.List(t.Int()).tag(sync=True)
     inits = t.List(t.Unicode()).tag(sync=True)
     init = t.Unicode("fan-in").tag(sync=True)

@@ -59,7 +59,7 @@ class ScoreExplorer(SharedWidget):
         (3, 4)
     """
 
-    _esm = load_script("shared", "chart_dial", "copy_code", "layer_rows", "score_explorer")
+    _esm = load_script("shared", "chart", "copy_code", "layer_rows", "score_explorer")
     layers = t.List(t.Dict()).tag(sync=True)
     score_names = t.List(t.Unicode()).tag(sync=True)
     halvings = t.Int().tag(sync=True)

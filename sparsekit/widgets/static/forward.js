@@ -32,8 +32,8 @@ export function readFrames(bytes) {
 
 /** Return the connections of a frame: both ends, layer, weight, rank by magnitude, and whether the frame before lacks it. */
 export function linksOf(chain, frame, before = null) {
-  const rank = new Int32Array(frame.count), order = Array.from(frame.weights.keys());
-  order.sort((a, b) => Math.abs(frame.weights[b]) - Math.abs(frame.weights[a])).forEach((k, number) => { rank[k] = number; });
+  const rank = new Int32Array(frame.count), size = frame.weights.map(Math.abs);
+  Int32Array.from(size.keys()).sort((a, b) => size[b] - size[a] || a - b).forEach((k, number) => { rank[k] = number; });
   const existed = before && before.rewiring !== frame.rewiring ? new Set(before.at) : null;
   let layer = 0;
   return Array.from(frame.at, (at, k) => {
@@ -52,12 +52,26 @@ export function forward(chain, links, biases, inputs, count, cutUnits = null) {
   let k = 0;
   for (let layer = 0; layer < chain.shapes.length; layer++) {
     if (layer) for (let unit = chain.first[layer]; unit < chain.first[layer + 1]; unit++) activate(act, unit * count, count, cutUnits?.has(unit));
-    for (; k < links.length && links[k].layer === layer; k++) {
-      const { weight } = links[k], from = links[k].from * count, to = links[k].to * count;
-      for (let n = 0; n < count; n++) act[to + n] += weight * act[from + n];
-    }
+    while (k < links.length && links[k].layer === layer) k = addUpToFour(act, links, k, count);
   }
   return act;
+}
+
+/** Add what up to four connections bring to one unit, in one pass over the examples. Returns the next connection. */
+function addUpToFour(act, links, k, count) {
+  const unit = links[k].to, to = unit * count;
+  let last = k + 1;
+  while (last < k + 4 && last < links.length && links[last].to === unit) last++;
+  if (last < k + 4) {
+    for (; k < last; k++) {
+      const { weight } = links[k], from = links[k].from * count;
+      for (let n = 0; n < count; n++) act[to + n] += weight * act[from + n];
+    }
+    return last;
+  }
+  const [a, b, c, d] = [0, 1, 2, 3].map(one => links[k + one].from * count), [p, q, r, s] = [0, 1, 2, 3].map(one => links[k + one].weight);
+  for (let n = 0; n < count; n++) act[to + n] += p * act[a + n] + q * act[b + n] + r * act[c + n] + s * act[d + n];
+  return last;
 }
 
 function activate(act, at, count, isCut) {

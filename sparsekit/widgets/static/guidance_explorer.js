@@ -30,7 +30,7 @@ function render({ model, el }) {
   let choice = model.get('choice'), timer = null;
 
   const title = make('h3', { class: 'sk-title', role: 'status' }), line = make('p', { class: 'sk-soft sk-num' });
-  const dial = chartDial('Draws per connection', 190, at => choose({ subset: subsets[at] }));
+  const dial = stopsChart('Draws per connection', 190, at => choose({ subset: subsets[at] }));
   const [layerGroup, showLayer] = radioGroup('Layer', layerNames, at => choose({ layer: layerNames[at] }));
   const [guideGroup, showGuide] = radioGroup('Guide', guideNames, at => choose({ guide: guideNames[at] }));
   const canvas = make('canvas', { class: 'sk-guidance', role: 'img' }), map = inputImage();

@@ -33,7 +33,7 @@ function render({ model, el }) {
   let choice = model.get('choice'), kept = [], field = null, timer = null, isGone = false, hasMoved = false;
 
   const title = make('h3', { class: 'sk-title', role: 'status' }), line = make('p', { class: 'sk-soft sk-num' });
-  const dial = chartDial('Sparsity', 200, at => choose({ density: model.get('densities')[at] }));
+  const dial = stopsChart('Sparsity', 200, at => choose({ density: model.get('densities')[at] }));
   const [scoreGroup, showScore] = radioGroup('Score', scores, at => choose({ score: scores[at] }));
   const [allocationGroup, showAllocation] = radioGroup('Allocation', allocations, at => choose({ allocation: allocations[at] }));
   const buttons = model.get('presets').map(({ text, ...settings }) => {

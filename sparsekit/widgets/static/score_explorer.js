@@ -26,7 +26,7 @@ function render({ model, el }) {
   let choice = model.get('choice'), isGone = false, timer = null;
 
   const title = make('h3', { class: 'sk-title', role: 'status' }), line = make('p', { class: 'sk-soft sk-num' });
-  const dial = chartDial('Compression', 224, halving => choose({ halving }));
+  const dial = stopsChart('Compression', 224, halving => choose({ halving }));
   const [group, showScore] = radioGroup('Score', scores, at => choose({ score: scores[at] }));
   const main = make('button', { type: 'button', class: 'sk-main' }, 'Start'), stop = make('button', { type: 'button' }, 'Stop');
   main.addEventListener('click', () => model.send({ press: 'main' }));
