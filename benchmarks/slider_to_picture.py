@@ -105,7 +105,7 @@ def main() -> None:
     for kernel, median in result["median_ms"].items():
         late = result["p95_ms"][kernel]
         print(
-            f"{NUM_MASKS} masks of {SIDE} x {SIDE}, {kernel} kernel: median {median} ms from key to painted image, 95 % "
+            f"{NUM_MASKS} masks of {SIDE} x {SIDE}, {kernel} kernel: median {median} ms from key to image, 95 % "
             f"within {late} ms"
         )
     if options.output:

@@ -2,7 +2,7 @@
 
 It trains three networks for a moment, puts the widget's own scripts on a page without JupyterLab, and prints frames per
 second, and the median and the 95th percentile of milliseconds. The script of each frame is the work of the widget while
-a hand drags the pruning chart, in which everything follows the hand. The other times go from a key or the pen to the end
+a hand drags the pruning chart. The other times go from a key or the pen to the end
 of the drawing, with the wait for a screen frame.
 """
 

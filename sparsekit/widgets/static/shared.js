@@ -139,7 +139,8 @@ export function spread(heights, gap, lowest) {
 
 export const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
 export const ease = t => (t < 0.5 ? 4 * t * t * t : 1 - (2 - 2 * t) ** 3 / 2);
-export const grouped = number => Math.round(number).toLocaleString('en-US');
+const numbers = new Intl.NumberFormat('en-US'); // made once, because that costs more than all that it writes
+export const grouped = number => numbers.format(Math.round(number));
 export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
 export const prefersStill = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
