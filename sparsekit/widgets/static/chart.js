@@ -33,9 +33,8 @@ const pathOf = points => points.map(([x, y], index) => `${index ? 'L' : 'M'}${x.
  */
 export function chart(name, { height, edge = WIDE_EDGE, move, keySettings }) {
   const element = svg('svg', { class: 'sk-chart', role: 'slider', tabindex: 0, 'aria-label': name, 'data-lm-suppress-shortcuts': 'true', height });
-  let plan = null;
+  let plan = null, width = 0; // as observed, because asking the page for it would have the page laid out at once
   function paint() {
-    const width = element.clientWidth;
     if (!plan || !width) return;
     const at = { width, height, edge, bottom: height - edge.bottom, right: width - edge.right,
       x: value => edge.left + (width - edge.left - edge.right) * shareOf(value, plan.x.ends, plan.x.log),
@@ -48,7 +47,7 @@ export function chart(name, { height, edge = WIDE_EDGE, move, keySettings }) {
   }
   drag(element, x => { if (plan && !plan.note) move((x - edge.left) / (element.clientWidth - edge.left - edge.right)); });
   keys(element, keySettings);
-  const watcher = new ResizeObserver(paint);
+  const watcher = new ResizeObserver(([entry]) => { width = entry.contentRect.width; paint(); });
   watcher.observe(element);
   return { element, draw: next => { plan = next; paint(); }, stop: () => watcher.disconnect() };
 }

@@ -45,8 +45,7 @@ export function linksOf(chain, frame, before = null) {
 }
 
 /** Return the activations of all units on `count` examples at once, a row per unit. The last rows are the logits. */
-export function forward(chain, links, biases, inputs, count, cutUnits = null) {
-  const act = new Float32Array(chain.total * count);
+export function forward(chain, links, biases, inputs, count, cutUnits = null, act = new Float32Array(chain.total * count)) {
   act.set(inputs);
   for (let unit = chain.inputs; unit < chain.total; unit++) act.fill(biases[unit - chain.inputs], unit * count, (unit + 1) * count);
   let k = 0;
@@ -79,9 +78,13 @@ function activate(act, at, count, isCut) {
   else for (let n = at; n < at + count; n++) if (act[n] < 0) act[n] = 0;
 }
 
+let room = new Float32Array(0); // for the activations of a whole test, which nobody keeps
+
 /** Return the class that each example is read as. */
 export function predictions(chain, links, biases, examples, cutUnits = null) {
-  const { inputs, count } = examples, act = forward(chain, links, biases, inputs, count, cutUnits), out = new Int32Array(count);
+  const { inputs, count } = examples, out = new Int32Array(count);
+  if (room.length !== chain.total * count) room = new Float32Array(chain.total * count);
+  const act = forward(chain, links, biases, inputs, count, cutUnits, room);
   for (let n = 0; n < count; n++) {
     let best = chain.outputs;
     for (let unit = best + 1; unit < chain.total; unit++) if (act[unit * count + n] > act[best * count + n]) best = unit;

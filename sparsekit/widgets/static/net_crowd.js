@@ -2,6 +2,7 @@
 
 const STRENGTHS = 24; // that can be told apart in a crowd
 const TOGETHER = 40; // lines of one path, within which crossings do not grow darker
+const PART = 320; // lines of about one rank, among which the order does not matter
 
 /** Draw thousands of lines, those of one sign and about one strength as one path, because each call costs. */
 function drawCrowd(pen, scene, isGlowing) {
@@ -9,26 +10,31 @@ function drawCrowd(pen, scene, isGlowing) {
   const { classes, idle } = classesOf(scene, isGlowing, uses);
   pen.clearRect(0, 0, geo.width, geo.height);
   pen.lineCap = 'round';
-  classes.forEach((list, k) => {
-    if (!list.length) return;
-    const share = ((k >> 1) + 0.5) / STRENGTHS;
-    pen.strokeStyle = k & 1 ? colours.plus : colours.minus;
-    look(pen, share, crowd, true);
-    if (uses) pen.globalAlpha = share ** 0.8;
-    for (let start = 0; start < list.length; start += TOGETHER) strokeTogether(pen, geo, list.slice(start, start + TOGETHER));
-  });
+  classes.forEach((list, k) => drawClass(pen, geo, colours, list, k, crowd, uses));
   drawIdle(pen, scene, idle, crowd);
 }
+
+function drawClass(pen, geo, colours, list, k, crowd, uses) {
+  if (!list.length) return;
+  const share = ((k >> 1) + 0.5) / STRENGTHS;
+  pen.strokeStyle = k & 1 ? colours.plus : colours.minus;
+  look(pen, share, crowd, true);
+  if (uses) pen.globalAlpha = share ** 0.8;
+  for (let start = 0; start < list.length; start += TOGETHER) strokeTogether(pen, geo, list.slice(start, start + TOGETHER));
+}
+
+const noClasses = () => Array.from({ length: 2 * STRENGTHS }, () => []);
+const classOf = (share, isPositive) => 2 * Math.min(STRENGTHS - 1, Math.floor(share * STRENGTHS)) + (isPositive ? 1 : 0);
 
 /** Sort lines by strength and sign, two lists for each strength from weak to strong, and those on no path apart. */
 export function classesOf({ links, allLinks, onPath, chain, act }, isGlowing, uses) {
   const size = uses ? signal({ act }) : link => Math.abs(link.weight), largest = largestOf(uses ? links : allLinks, chain.shapes.length, size);
-  const classes = Array.from({ length: 2 * STRENGTHS }, () => []), idle = [];
+  const classes = noClasses(), idle = [];
   for (const link of links) {
     const share = Math.min(1, size(link) / largest[link.layer]);
     if (share < 0.004 || (link.born && isGlowing)) continue;
     if (!onPath[link.from] || !onPath[link.to]) idle.push(link);
-    else classes[2 * Math.min(STRENGTHS - 1, Math.floor(share * STRENGTHS)) + (link.weight > 0 ? 1 : 0)].push(link);
+    else classes[classOf(share, link.weight > 0)].push(link);
   }
   return { classes, idle };
 }
@@ -38,10 +44,12 @@ function drawBehind(pen, { geo, colours, frame }, order, from, to, largest) {
   const crowd = crowdOf(FEW + 1, frame.count);
   pen.globalCompositeOperation = 'destination-over';
   pen.lineCap = 'round';
-  for (const link of order.slice(from, to)) {
-    pen.strokeStyle = link.weight > 0 ? colours.plus : colours.minus;
-    look(pen, Math.abs(link.weight) / largest[link.layer], crowd, true);
-    stroke(pen, geo, link);
+  for (let start = from; start < to; start += PART) {
+    const classes = noClasses();
+    for (const link of order.slice(start, Math.min(to, start + PART))) {
+      classes[classOf(Math.min(1, Math.abs(link.weight) / largest[link.layer]), link.weight > 0)].push(link);
+    }
+    for (let k = classes.length; k--;) drawClass(pen, geo, colours, classes[k], k, crowd, false);
   }
   pen.globalCompositeOperation = 'source-over';
   pen.globalAlpha = 1;
