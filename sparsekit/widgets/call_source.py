@@ -25,7 +25,7 @@ def call_with_state(cls: type) -> str:
         ...     def __init__(self, scores, *, state=""):
         ...         self.code = call_with_state(Explorer)
         >>> Explorer([1]).code
-        'widgets.Explorer(scores, state="{state}")'
+        'Explorer([1], state="{state}")'
     """
     sources = map(_source_of_call, _frames_from(inspect.currentframe()))
     return next(filter(None, (with_state(one, cls) for one in sources)), "") or _from_signature(cls)

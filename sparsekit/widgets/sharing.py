@@ -94,7 +94,7 @@ class SharedWidget(FrontEndWidget):
         ...     def __init__(self, state=""):
         ...         super().__init__(**read_state(state, {"density": 0.1}))
         >>> Dial(state="density=0.5").as_code()
-        'widgets.Dial(state="density=0.5")'
+        'Dial(state="density=0.5")'
     """
 
     shares: tuple[str, ...] = ()
