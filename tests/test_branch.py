@@ -157,7 +157,7 @@ def test_another_density_holds_from_the_first_step_on_exactly(parents, tmp_path,
     assert (old & new).count == min(old.count, new.count), "it only drops, or only grows"
 
 
-def test_a_density_that_a_rule_finds_no_places_for_is_refused():
+def test_a_density_that_a_rule_finds_no_positions_for_is_refused():
     @dataclass(frozen=True, kw_only=True)
     class First(sk.rules.Candidates):
         """Considers the first missing position only."""
@@ -169,7 +169,7 @@ def test_a_density_that_a_rule_finds_no_places_for_is_refused():
     after = SET(stop=60, candidates=First())
     propose = Switched(base=Static(), after=after, at=3, density=0.5).propose
     with pytest.raises(
-        ValueError, match=r"a rule must find places for 24 connections, got 13 from .* Choose a smaller"
+        ValueError, match=r"a rule must find positions for 24 connections, got 13 from .* Choose a smaller"
     ):
         propose(views(model), 3, torch.Generator())
     one_more = Switched(base=Static(), after=after, at=3, density=13 / 48).propose

@@ -102,7 +102,7 @@ class Switched(WrappedRule):
         """Return what the rule that acts at this step proposes. See `Rule.propose`.
 
         Raises:
-            ValueError: if the second rule finds too few places for the new density.
+            ValueError: if the second rule finds too few positions for the new density.
         """
         topology = self.rule_at(step).propose(views, step, generator)
         if self.density is not None and step == self.at:
@@ -113,7 +113,7 @@ class Switched(WrappedRule):
         target = max(1, round(float(self.density or 0) * topology.size))
         if topology.count < target:
             raise ValueError(
-                f"a rule must find places for {target:,} connections, got {topology.count:,} from {self.after}. Choose "
+                f"a rule must find positions for {target:,} connections, got {topology.count:,} from {self.after}. Choose "
                 "a smaller density, or another rule"
             )
 

@@ -8,6 +8,7 @@ from typing import Any
 import traitlets as t
 
 from sparsekit import datasets
+from sparsekit.datasets import Dataset
 from sparsekit.experiments.branch import begin_branch, branched_experiment, first_step_after, folder_of, named_like
 from sparsekit.experiments.feed import total_steps
 from sparsekit.experiments.record import read_experiment, read_run
@@ -94,17 +95,11 @@ class Branches(EvolutionView):
         _check_finished(self.original, total)
         self._name, self._past = named_like(self._rule, [*rules, *LABELS], total), []
         self._arms, self._written = [_arm(self._name, "", {}, 0, self._rule)], [""]
-        at = total if rewiring is None else first_step_after(self.original.journal, rewiring)
-        choice = read_state(state, CHOICE | {"step": at})
-        if not 0 <= choice["step"] <= total:
-            raise ValueError(f"step must lie in [0, {total}], got {choice['step']}. Copy the state again")
+        choice = self._first_choice(state, rewiring, total)
         missing = self._restore(choice["branches"])
-        topology = self.original.journal.initial
         super().__init__(
-            layers=layers_of(topology, data),
-            image=image_of(data),
+            **self._traits_of(data),
             total=total,
-            count=topology.count,
             legend=LEGEND,
             options=self._options(experiment.density, rules, drop_fractions, densities),
             choice=choice,
@@ -165,6 +160,18 @@ class Branches(EvolutionView):
         by_name = {method.name: [history] for method, history in zip(methods, histories, strict=True)}
         figure = race_figure(self.verdict or self.sentence().rstrip("."), methods, by_name, self.image, self.total)
         return StaticImage(rendering.png(rendering.figure_rgba(figure), colours=COLOURS), self.sentence())
+
+    def _first_choice(self, state: str, rewiring: int | None, total: int) -> dict[str, Any]:
+        """Return where the view stands at first, and what its lists say."""
+        at = total if rewiring is None else first_step_after(self.original.journal, rewiring)
+        choice = read_state(state, CHOICE | {"step": at})
+        if not 0 <= choice["step"] <= total:
+            raise ValueError(f"step must lie in [0, {total}], got {choice['step']}. Copy the state again")
+        return choice
+
+    def _traits_of(self, data: Dataset) -> dict[str, Any]:
+        topology = self.original.journal.initial
+        return {"layers": layers_of(topology, data), "image": image_of(data), "count": topology.count}
 
     def _options(
         self, now: float, rules: Sequence[str], fractions: Sequence[float], densities: Sequence[float] | None
