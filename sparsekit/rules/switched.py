@@ -113,8 +113,8 @@ class Switched(WrappedRule):
         target = max(1, round(float(self.density or 0) * topology.size))
         if topology.count < target:
             raise ValueError(
-                f"a rule must find positions for {target:,} connections, got {topology.count:,} from {self.after}. Choose "
-                "a smaller density, or another rule"
+                f"a rule must find positions for {target:,} connections, got {topology.count:,} from {self.after}. "
+                "Choose a smaller density, or another rule"
             )
 
 
