@@ -1,5 +1,6 @@
 """The benchmarks: that methods take fair turns, that all compute the same, and that the report says what was found."""
 
+import functools
 import json
 import math
 import re
@@ -101,6 +102,7 @@ def test_every_dense_method_computes_the_same(name):
 
 
 COMPILING = """
+from functools import partial
 import torch
 from torch import nn
 from sparsekit.analysis.costs.benchmark import layers, networks, rivals
@@ -119,6 +121,8 @@ for memory, shape in shown.items():
         compiled()
     assert compiled.memory == memory
     torch.testing.assert_close((compiled.y, compiled.x.grad, compiled.weight.grad), (eager.y, eager.x.grad, weight))
+# Inductor needs half a minute for a network, and how it is compared does not depend on what compiles it.
+torch.compile = partial(torch.compile, backend="aot_eager")
 settings = {"title": "tiny", "input_shape": (3, 8, 8), "batch_size": 2, "full": ("last",)}
 network = networks.Network(model="small-cnn", settings={"widths": (4, 5)}, **settings)
 steps = networks.network_steps(network, 0.5, inductor=True)
@@ -175,11 +179,16 @@ def test_input_output_and_their_gradients_lie_in_the_format_that_is_named(memory
         assert tensor.stride() == to_format(tensor).stride()
 
 
+@functools.cache
+def tiny_steps(name: str) -> dict[str, networks.TrainingStep]:
+    """Return the steps of a network, made once, because `auto` measures both storages of each layer."""
+    return networks.network_steps(TINY_NETWORKS[name], 0.25)
+
+
 @pytest.mark.parametrize("name", TINY_NETWORKS)
 def test_all_networks_learn_from_the_same_start(name):
-    steps = networks.network_steps(TINY_NETWORKS[name], 0.5)
     losses = {}
-    for method, step in steps.items():
+    for method, step in tiny_steps(name).items():
         if method == "sparselab":  # draws its own weights
             continue
         with torch.no_grad():
@@ -194,8 +203,8 @@ def test_all_networks_learn_from_the_same_start(name):
 
 
 def test_first_and_last_layers_keep_all_connections_where_that_is_asked_for():
-    steps = networks.network_steps(TINY_NETWORKS["resnet20"], 0.25)
-    densities = {name: layer.density for name, layer in topology_of(steps["csr"].model).items()}
+    model = tiny_steps("resnet20")["csr"].model
+    densities = {name: layer.density for name, layer in topology_of(model).items()}
     first, *between, last = densities.values()
     assert first == last == 1
     assert between == pytest.approx([0.25] * len(between), abs=0.01)
