@@ -1,7 +1,7 @@
 """`run` carries out an experiment once. Finished work is read, and interrupted work continues bit for bit."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -18,6 +18,7 @@ from sparsekit.experiments.draws import drawing
 from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
 from sparsekit.experiments.feed import batches_of, check_fits, check_steps, endless_batches, total_steps
 from sparsekit.experiments.initial_state import load_initial_state
+from sparsekit.experiments.load import load_beside
 from sparsekit.experiments.record import kept_state, num_records, read_experiment, read_record, write_experiment
 from sparsekit.layers import topology_of
 from sparsekit.rewiring.journal import Journal
@@ -26,10 +27,12 @@ from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore
 from sparsekit.train.history import History, Row, append_rows, code_version, rows_of_epoch, rows_of_step, write_rows
 from sparsekit.train.loop import StepStats, training
 from sparsekit.tricks.base import Trick, TrickContext, begin, resume
-from sparsekit.utils.files import check_name, write_text
+from sparsekit.utils.files import write_text
 from sparsekit.utils.seeds import generator, seeded_rng
 from sparsekit.utils.settings import to_plain
 from sparsekit.utils.turns import alone
+
+Callback = Callable[[Experiment, History], object]
 
 EVALUATION_BATCH = 1000
 
@@ -44,6 +47,7 @@ def run(
     checkpoint_steps: int | None = None,
     until: int | None = None,
     keep_states: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> History:
     """Train an experiment, in a folder of its own below `folder`.
 
@@ -63,6 +67,9 @@ def run(
         until: stop after this many steps for now. Another call continues.
         keep_states: keep the state after every rewiring too, from which `branch` continues. Each takes as much space as
             a checkpoint. A run that is finished already gets none.
+        callbacks: functions of the experiment and its history, called after every checkpoint, and once for a run that
+            was finished already. `experiments.trackers` has some that tell TensorBoard, MLflow, Weights & Biases or a
+            table. What a callback raises ends this call, and another call continues from the checkpoint.
 
     Raises:
         TypeError: if it is no experiment.
@@ -82,32 +89,11 @@ def run(
             work = Work.begin(experiment, run_folder, root, until, data)
         work.keeps_states = keep_states
         work.may_write = may_write
+        work.callbacks = tuple(callbacks)
+        if work.done >= work.end:
+            work.tell()
         work.train_on(progress, checkpoint_seconds, checkpoint_steps)
         return work.history()
-
-
-def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Module:
-    """Return the trained model of a run, as its last checkpoint left it.
-
-    Raises:
-        FileNotFoundError: if the folder holds no run, or nothing has been saved yet.
-        CheckpointError: if the checkpoint is damaged, or of another network.
-    """
-    experiment = read_experiment(folder)
-    data = datasets.load(experiment.data, root=root, **experiment.data_settings)
-    model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes)
-    state = load_checkpoint(Path(folder) / "checkpoint.pt")
-    # The network gets the parts that it has at that step, so no ghosts once the training is over.
-    tricks = experiment.tricks_over(total_steps(experiment, data))
-    model = resume(model, [trick for trick in tricks if trick.changes == "network"], state["step"])
-    try:
-        model.load_state_dict(state["model"])
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{folder}/checkpoint.pt must be of the network in experiment.json, got another: {error}. Delete the "
-            "folder to train this run again"
-        ) from error
-    return model.eval()
 
 
 def having_turn(folder: Path, *, tell: bool) -> AbstractContextManager[Callable[[], None]]:
@@ -135,6 +121,7 @@ class Work:
     saved_at: float = field(default_factory=time.monotonic)
     keeps_states: bool = False
     may_write: Callable[[], None] = lambda: None
+    callbacks: tuple[Callback, ...] = ()
 
     @classmethod
     def begin(
@@ -149,7 +136,7 @@ class Work:
             load_initial_state(folder.parent, experiment.init_from, model)
         tricks = experiment.tricks_over(total_steps(experiment, data))
         batches = endless_batches(experiment, data)
-        context = TrickContext(batches=batches, load=partial(_load_beside, folder.parent, root))
+        context = TrickContext(batches=batches, load=partial(load_beside, folder.parent, root))
         if state is None and experiment.first_step == 0:
             model = begin(model, tricks, context)
         else:  # with values of a training that has begun
@@ -278,7 +265,13 @@ class Work:
         self.saved_rows += self.rows
         self.rows.clear()
         self._write_state(self.folder / "checkpoint.pt")
+        self.tell()
         self.saved_at = time.monotonic()
+
+    def tell(self) -> None:
+        """Call whoever wants to know what is saved."""
+        for callback in self.callbacks:
+            callback(self.experiment, self.history())
 
     def _write_state(self, path: Path) -> None:
         self.may_write()
@@ -291,8 +284,3 @@ class Work:
 def _code_of_process() -> str:
     """Return the version of the code that this process has imported, whatever happens to the checkout later."""
     return code_version()
-
-
-def _load_beside(folder: Path, root: str | Path | None, name: str) -> nn.Module:
-    check_name(name, "the name of a run to learn from")
-    return load_model(folder / name, root=root)
