@@ -102,7 +102,6 @@ def test_every_dense_method_computes_the_same(name):
 
 
 COMPILING = """
-from functools import partial
 import torch
 from torch import nn
 from sparsekit.analysis.costs.benchmark import layers, networks, rivals
@@ -121,8 +120,6 @@ for memory, shape in shown.items():
         compiled()
     assert compiled.memory == memory
     torch.testing.assert_close((compiled.y, compiled.x.grad, compiled.weight.grad), (eager.y, eager.x.grad, weight))
-# Inductor needs half a minute for a network, and how it is compared does not depend on what compiles it.
-torch.compile = partial(torch.compile, backend="aot_eager")
 settings = {"title": "tiny", "input_shape": (3, 8, 8), "batch_size": 2, "full": ("last",)}
 network = networks.Network(model="small-cnn", settings={"widths": (4, 5)}, **settings)
 steps = networks.network_steps(network, 0.5, inductor=True)
