@@ -84,16 +84,44 @@ def run(
     check_steps(checkpoint_steps=checkpoint_steps, until=until)
     run_folder = Path(folder) / experiment.folder_name
     with having_turn(run_folder, tell=progress) as may_write:
-        with seeded_rng(generator(experiment.seed, "before training")):
-            data = datasets.load(experiment.data, root=root, **experiment.data_settings)
-            work = Work.begin(experiment, run_folder, root, until, data)
-        work.keeps_states = keep_states
-        work.may_write = may_write
-        work.callbacks = tuple(callbacks)
-        if work.done >= work.end:
-            work.tell()
-        work.train_on(progress, checkpoint_seconds, checkpoint_steps)
-        return work.history()
+        return carry_out(
+            experiment,
+            run_folder,
+            may_write,
+            root=root,
+            progress=progress,
+            checkpoint_seconds=checkpoint_seconds,
+            checkpoint_steps=checkpoint_steps,
+            until=until,
+            keep_states=keep_states,
+            callbacks=callbacks,
+        )
+
+
+def carry_out(
+    experiment: Experiment,
+    folder: Path,
+    may_write: Callable[[], None],
+    *,
+    root: str | Path | None = None,
+    progress: bool = True,
+    checkpoint_seconds: float = 20.0,
+    checkpoint_steps: int | None = None,
+    until: int | None = None,
+    keep_states: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> History:
+    """Train in a folder that nobody else writes into. The arguments are those of `run`."""
+    with seeded_rng(generator(experiment.seed, "before training")):
+        data = datasets.load(experiment.data, root=root, **experiment.data_settings)
+        work = Work.begin(experiment, folder, root, until, data)
+    work.keeps_states = keep_states
+    work.may_write = may_write
+    work.callbacks = tuple(callbacks)
+    if work.done >= work.end:
+        work.tell()
+    work.train_on(progress, checkpoint_seconds, checkpoint_steps)
+    return work.history()
 
 
 def having_turn(folder: Path, *, tell: bool) -> AbstractContextManager[Callable[[], None]]:
@@ -226,7 +254,7 @@ class Work:
         for step, stats, update in steps:
             self.record(step, epoch, stats, update)
             epoch_ends = self.done % self.steps_per_epoch == 0
-            if epoch_ends:
+            if epoch_ends and experiment.is_tested_after(epoch):
                 self.rows += rows_of_epoch(step, epoch, self.evaluate(), self.model)
             if update is not None and self.keeps_states:
                 self._write_state(kept_state(self.folder, self.done))
