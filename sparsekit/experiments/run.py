@@ -18,6 +18,7 @@ from sparsekit.experiments.draws import drawing
 from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
 from sparsekit.experiments.feed import batches_of, check_fits, check_steps, endless_batches, total_steps
 from sparsekit.experiments.initial_state import load_initial_state
+from sparsekit.experiments.loading import load_beside
 from sparsekit.experiments.record import kept_state, num_records, read_experiment, read_record, write_experiment
 from sparsekit.layers import topology_of
 from sparsekit.rewiring.journal import Journal
@@ -26,12 +27,14 @@ from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore
 from sparsekit.train.history import History, Row, append_rows, code_version, rows_of_epoch, rows_of_step, write_rows
 from sparsekit.train.loop import StepStats, training
 from sparsekit.tricks.base import Trick, TrickContext, begin, resume
-from sparsekit.utils.files import check_name, write_text
+from sparsekit.utils.devices import choose_device, compiles
+from sparsekit.utils.files import write_text
 from sparsekit.utils.seeds import generator, seeded_rng
 from sparsekit.utils.settings import to_plain
 from sparsekit.utils.turns import alone
 
 EVALUATION_BATCH = 1000
+CPU = torch.device("cpu")
 
 
 def run(
@@ -44,6 +47,8 @@ def run(
     checkpoint_steps: int | None = None,
     until: int | None = None,
     keep_states: bool = False,
+    device: str | None = None,
+    compile: bool | None = None,
 ) -> History:
     """Train an experiment, in a folder of its own below `folder`.
 
@@ -63,6 +68,10 @@ def run(
         until: stop after this many steps for now. Another call continues.
         keep_states: keep the state after every rewiring too, from which `branch` continues. Each takes as much space as
             a checkpoint. A run that is finished already gets none.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`, or None for the environment variable `SPARSEKIT_DEVICE`, else the CPU
+            (see `utils.devices`). It is no part of the experiment, so a run that began on one continues on another. Its
+            numbers are the same up to rounding then.
+        compile: let torch compile the network, which changes numbers by rounding. None goes by `SPARSEKIT_COMPILE`.
 
     Raises:
         TypeError: if it is no experiment.
@@ -75,39 +84,18 @@ def run(
     if not isinstance(experiment, Experiment):
         raise TypeError(f"run takes an Experiment, got {type(experiment).__name__}. Call recipes.digits_mlp()")
     check_steps(checkpoint_steps=checkpoint_steps, until=until)
+    where = choose_device(device, storage=experiment.storage)
     run_folder = Path(folder) / experiment.folder_name
     with having_turn(run_folder, tell=progress) as may_write:
         with seeded_rng(generator(experiment.seed, "before training")):
             data = datasets.load(experiment.data, root=root, **experiment.data_settings)
-            work = Work.begin(experiment, run_folder, root, until, data)
+            work = Work.begin(experiment, run_folder, root, until, data, where)
+        if compiles(compile):
+            work.model.compile()
         work.keeps_states = keep_states
         work.may_write = may_write
         work.train_on(progress, checkpoint_seconds, checkpoint_steps)
         return work.history()
-
-
-def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Module:
-    """Return the trained model of a run, as its last checkpoint left it.
-
-    Raises:
-        FileNotFoundError: if the folder holds no run, or nothing has been saved yet.
-        CheckpointError: if the checkpoint is damaged, or of another network.
-    """
-    experiment = read_experiment(folder)
-    data = datasets.load(experiment.data, root=root, **experiment.data_settings)
-    model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes)
-    state = load_checkpoint(Path(folder) / "checkpoint.pt")
-    # The network gets the parts that it has at that step, so no ghosts once the training is over.
-    tricks = experiment.tricks_over(total_steps(experiment, data))
-    model = resume(model, [trick for trick in tricks if trick.changes == "network"], state["step"])
-    try:
-        model.load_state_dict(state["model"])
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{folder}/checkpoint.pt must be of the network in experiment.json, got another: {error}. Delete the "
-            "folder to train this run again"
-        ) from error
-    return model.eval()
 
 
 def having_turn(folder: Path, *, tell: bool) -> AbstractContextManager[Callable[[], None]]:
@@ -138,7 +126,13 @@ class Work:
 
     @classmethod
     def begin(
-        cls, experiment: Experiment, folder: Path, root: str | Path | None, until: int | None, data: datasets.Dataset
+        cls,
+        experiment: Experiment,
+        folder: Path,
+        root: str | Path | None,
+        until: int | None,
+        data: datasets.Dataset,
+        device: torch.device = CPU,
     ) -> "Work":
         """Build everything first, so that a bad setting leaves no folder behind. Then create or resume the run."""
         check_fits(experiment, data)
@@ -149,13 +143,15 @@ class Work:
             load_initial_state(folder.parent, experiment.init_from, model)
         tricks = experiment.tricks_over(total_steps(experiment, data))
         batches = endless_batches(experiment, data)
-        context = TrickContext(batches=batches, load=partial(_load_beside, folder.parent, root))
+        context = TrickContext(batches=batches, load=partial(load_beside, folder.parent, root, device))
         if state is None and experiment.first_step == 0:
             model = begin(model, tricks, context)
         else:  # with values of a training that has begun
             model = resume(model, tricks, experiment.first_step if state is None else state["step"], context)
+        # The model is built on the CPU, so that it is the same on every device.
+        model, data = model.to(device), data.to(device)
         optimizer = build_optimizer(experiment, model)
-        journal = Journal(topology_of(model))
+        journal = Journal(topology_of(model).to("cpu"))
         draws = generator(experiment.seed, "torch")
         work = cls(experiment, folder, data, model, optimizer, journal, until, tricks, experiment.first_step, draws)
         if state is None:
@@ -291,8 +287,3 @@ class Work:
 def _code_of_process() -> str:
     """Return the version of the code that this process has imported, whatever happens to the checkout later."""
     return code_version()
-
-
-def _load_beside(folder: Path, root: str | Path | None, name: str) -> nn.Module:
-    check_name(name, "the name of a run to learn from")
-    return load_model(folder / name, root=root)
