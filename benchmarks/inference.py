@@ -7,6 +7,7 @@ times over those of the dense network, as the median of rounds. The second one h
 """
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
@@ -29,7 +30,7 @@ WIDTHS = (784, 1024, 1024, 10)
 def forms_of(density: float, widths: tuple[int, ...] = WIDTHS) -> dict[str, nn.Module]:
     """Return one network in every form, by name."""
     with seeded_rng(generator(0, "model")):
-        layers = [part for a, b in zip(widths, widths[1:], strict=False) for part in (nn.Linear(a, b), nn.ReLU())]
+        layers = [part for a, b in itertools.pairwise(widths) for part in (nn.Linear(a, b), nn.ReLU())]
     plain = nn.Sequential(*layers[:-1])
     topology = sk.random_topology(sk.shapes_of(plain), density, seed=0)
     masked, csr = (sk.sparsify(plain, topology, storage).eval() for storage in ("masked", "csr"))

@@ -67,7 +67,11 @@ class CondensedLinear(nn.Module):
         return rows
 
     def forward(self, input: Float[Tensor, "*n f"]) -> Float[Tensor, "*n o"]:
-        """Return the outputs of all neurons."""
+        """Return the outputs of all neurons.
+
+        Raises:
+            ValueError: if the input has another number of features.
+        """
         if torch.compiler.is_compiling() or torch._C._get_tracing_state():
             # Exporters have other ideas of the fast products, so they see one that nobody can mistake.
             dense = dense_matrix(self.pointers, self.inputs, self.values, self.in_features)
