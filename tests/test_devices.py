@@ -1,6 +1,5 @@
 """Where a training runs is no part of what it is. What needs a GPU is skipped aloud where there is none."""
 
-import dataclasses
 import sys
 
 import pytest
@@ -13,21 +12,18 @@ from sparsekit.cli import app
 from sparsekit.experiments import recipes
 from sparsekit.experiments.experiment import Experiment
 from sparsekit.experiments.population import populations_of
+from sparsekit.rules import settings_of
 from sparsekit.rules.initial import why_dense
 from sparsekit.train import load_checkpoint
 from sparsekit.utils import devices
 from sparsekit.utils.devices import choose_device, named_device
 
-GPU = pytest.param(
-    "cuda",
-    marks=[
-        pytest.mark.skipif(
-            not torch.cuda.is_available(), reason="torch finds no GPU: run make test-gpu on a machine with one"
-        ),
-        pytest.mark.filterwarnings("ignore::sparsekit.kernels.SlowKernelsWarning"),
-    ],
-)
-on_every_device = pytest.mark.parametrize("device", ["cpu", GPU])
+NO_GPU = "torch finds no GPU: run make test-gpu on a machine with one"
+MARKS = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason=NO_GPU),
+    pytest.mark.filterwarnings("ignore::sparsekit.kernels.SlowKernelsWarning"),
+]
+on_every_device = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=MARKS)])
 
 
 @pytest.fixture(autouse=True)
@@ -38,8 +34,9 @@ def own_environment(monkeypatch):
 
 
 def experiment(rule: str = "rigl", storage: str = "masked", **settings) -> Experiment:
-    made = recipes.digits_mlp(rule=rule, density=0.1, epochs=2, storage=storage, **settings)
-    return dataclasses.replace(made, model_settings={"widths": (16, 12)}, batch_size=400)
+    every = {"every": 3} if "every" in settings_of(rule) else {}
+    sizes = {"density": 0.1, "epochs": 2, "batch_size": 200}  # twelve steps
+    return recipes.digits_small(rule=rule, storage=storage, rule_settings=every, **sizes, **settings)
 
 
 def rules_and_storages() -> list[tuple[str, str]]:
@@ -115,11 +112,16 @@ def test_on_a_gpu_or_compiled_every_run_is_trained_alone(monkeypatch):
 # --- trainings ------------------------------------------------------------------------------------------------------
 
 
-@on_every_device
-@pytest.mark.parametrize(("rule", "storage"), rules_and_storages())
+def runs_of(rule: str, storage: str) -> list:
+    """Every rule on a GPU, and here two of them, because other tests train every rule on the CPU."""
+    here = [pytest.param(rule, storage, "cpu")] if (rule, storage) in (("rigl", "masked"), ("set", "csr")) else []
+    return [*here, pytest.param(rule, storage, "cuda", marks=MARKS)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "storage", "device"), [one for pair in rules_and_storages() for one in runs_of(*pair)]
+)
 def test_a_run_on_any_device_ends_as_one_on_the_cpu(rule, storage, device, tmp_path):
-    if device == "cpu" and (rule, storage) not in (("rigl", "masked"), ("set", "csr")):
-        pytest.skip("on a CPU the tests of rules train every rule: run make test-gpu on a machine with a GPU")
     there = sk.run(experiment(rule, storage), tmp_path / "there", device=device, progress=False)
     here = sk.run(experiment(rule, storage), tmp_path / "here", progress=False)
     assert len(there.journal) == len(here.journal)
