@@ -229,6 +229,15 @@ def test_what_is_traced_or_copied_gives_the_same(product, tmp_path):
             torch.testing.assert_close(same(others), model(others))
 
 
+def test_a_compiled_network_computes_with_its_connections():
+    model, inputs = condense(uneven(), product="torch-csr"), batch_for((6,))[0]
+    graphs = []
+    compiled = torch.compile(model, backend=lambda graph, _: graphs.append(str(graph.graph)) or graph, fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(inputs), model(inputs))
+    assert "embedding_bag" in graphs[0]
+
+
 def test_to_plain_gives_the_plain_layer():
     small, inputs = condense(uneven(), product="bags"), batch_for((6,))[0]
     plain = small[0].to_plain()

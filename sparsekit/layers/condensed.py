@@ -15,7 +15,7 @@ from sparsekit.layers.convert import replace_modules
 from sparsekit.layers.kinds import LinearKind
 from sparsekit.layers.listing import sparse_layers
 from sparsekit.layers.masked import MaskedConv2d, MaskedLayer
-from sparsekit.layers.products import PRODUCTS, SIZES, Rows, dense_matrix, fastest_products, size_at_least
+from sparsekit.layers.products import PRODUCTS, SIZES, Rows, by_bags, dense_matrix, fastest_products, size_at_least
 from sparsekit.layers.weight_access import refuse_quantization
 from sparsekit.utils.checks import must_be
 
@@ -72,7 +72,7 @@ class CondensedLinear(nn.Module):
         Raises:
             ValueError: if the input has another number of features.
         """
-        if torch.compiler.is_compiling() or torch._C._get_tracing_state():
+        if torch.compiler.is_exporting() or torch._C._get_tracing_state():
             # Exporters have other ideas of the fast products, so they see one that nobody can mistake.
             dense = dense_matrix(self.pointers, self.inputs, self.values, self.in_features)
             return functional.linear(input, dense, self.bias)
@@ -81,8 +81,11 @@ class CondensedLinear(nn.Module):
             raise ValueError(
                 f"the input must have {self.in_features} features, got {flat.shape[-1]}. Give inputs of that size"
             )
-        product = PRODUCTS[self.products[size_at_least(len(flat))]]
-        return product(self.rows, flat, self.bias).reshape(*input.shape[:-1], len(self.bias))
+        if torch.compiler.is_compiling():  # which can see into this product only
+            outputs = by_bags(self, flat, self.bias)
+        else:
+            outputs = PRODUCTS[self.products[size_at_least(len(flat))]](self.rows, flat, self.bias)
+        return outputs.reshape(*input.shape[:-1], len(self.bias))
 
     def to_plain(self) -> nn.Linear:
         """Return the plain layer with the same weights and bias, and zeros for missing connections."""

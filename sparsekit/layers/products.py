@@ -7,7 +7,7 @@ torch's CSR matrices, and a batch of 64 by bags. So they are measured.
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -80,7 +80,16 @@ def _marks(*arrays: Tensor) -> tuple:
     return tuple((x.data_ptr(), 0 if x.is_inference() else x._version) for x in arrays if not x.is_meta)
 
 
-def _by_bags(rows: Rows, x: Tensor, bias: Tensor) -> Tensor:
+class Arrays(Protocol):
+    """What holds a matrix in compressed rows."""
+
+    pointers: Tensor
+    inputs: Tensor
+    values: Tensor
+
+
+def by_bags(rows: Arrays, x: Tensor, bias: Tensor) -> Tensor:
+    """Multiply by torch's embedding bags, where an output is a bag and its inputs are the words."""
     # Each output sums a weighted bag of rows of the transposed input, so memory is read in order.
     sums = functional.embedding_bag(
         rows.inputs,
@@ -113,7 +122,7 @@ def _by_dense(rows: Rows, x: Tensor, bias: Tensor) -> Tensor:
 
 
 PRODUCTS: dict[str, Callable[[Rows, Tensor, Tensor], Tensor]] = {
-    "bags": _by_bags,
+    "bags": by_bags,
     "torch-csr": _by_torch_csr,
     "kernels": _by_kernels,
     "dense": _by_dense,
