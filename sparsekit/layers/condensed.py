@@ -71,7 +71,13 @@ class CondensedLinear(nn.Module):
 
         Raises:
             ValueError: if the input has another number of features.
+            TypeError: if torch's exporter to ONNX calls it, which takes plain layers only.
         """
+        if torch.onnx.is_in_onnx_export():
+            raise TypeError(
+                "a network that is written as ONNX must have plain layers, got a condensed one. Use "
+                "sparsekit.export(model, 'net.onnx', example=inputs)"
+            )
         if torch.compiler.is_exporting() or torch._C._get_tracing_state():
             # Exporters have other ideas of the fast products, so they see one that nobody can mistake.
             dense = dense_matrix(self.pointers, self.inputs, self.values, self.in_features)

@@ -146,19 +146,23 @@ def fastest_products(rows: Rows, bias: Tensor) -> dict[int, str]:
     """
     if not backend.is_fast(rows.values) or not len(rows.values):
         return dict.fromkeys(SIZES, "dense")
-    return {size: _fastest(rows, bias, size) for size in SIZES}
-
-
-def _fastest(rows: Rows, bias: Tensor, size: int) -> str:
     density = len(rows.values) / (rows.shape[0] * rows.shape[1])
-    key = f"product {rows.shape} density {density:.1e} input {size} {rows.values.dtype} {machine()}"
-    seconds: Mapping[str, float] = cached_seconds(key, partial(_steps, rows, bias, size), EFFORT)
-    return min(seconds, key=seconds.__getitem__)
+    key = f"products {rows.shape} density {density:.1e} {rows.values.dtype} {machine()}"
+    seconds = cached_seconds(key, partial(_steps, rows, bias), EFFORT)
+    return {size: _fastest(seconds, size) for size in SIZES}
 
 
-def _steps(rows: Rows, bias: Tensor, size: int) -> dict[str, Callable[[], object]]:
-    x = torch.zeros(size, rows.width, dtype=rows.values.dtype)
-    steps = {name: partial(_without_graph, product, rows, x, bias) for name, product in PRODUCTS.items()}
+def _fastest(seconds: Mapping[str, float], size: int) -> str:
+    return min((name for name in PRODUCTS if f"{name} {size}" in seconds), key=lambda name: seconds[f"{name} {size}"])
+
+
+def _steps(rows: Rows, bias: Tensor) -> dict[str, Callable[[], object]]:
+    batches = {size: torch.zeros(size, rows.width, dtype=rows.values.dtype) for size in SIZES}
+    steps = {
+        f"{name} {size}": partial(_without_graph, product, rows, x, bias)
+        for size, x in batches.items()
+        for name, product in PRODUCTS.items()
+    }
     return {name: step for name, step in steps.items() if _works(step)}
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from sparsekit.kernels.positions import as_file, as_stored
+from sparsekit.kernels.positions import as_file, as_positions, as_stored
 from sparsekit.layers.base import STATE
 from sparsekit.utils.files import write_atomically
 
@@ -97,7 +97,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         )
     for name, x in state["model"].items():
         if _holds_positions(name) and x.dtype == torch.int32:
-            state["model"][name] = as_stored(x)
+            state["model"][name] = as_stored(as_positions(x))
     return state
 
 

@@ -17,7 +17,9 @@ def write(model: nn.Module, plain: nn.Module, path: Path, example: Tensor | None
     for name, rows in compressed_of(model).items():
         if len(rows.shape) == 2:
             pointers, columns = narrow(rows.pointers, torch.int32), narrow(rows.columns, torch.int32)
-            state[weight_key(name)] = torch.sparse_csr_tensor(pointers, columns, rows.values, size=rows.shape)
+            state[weight_key(name)] = torch.sparse_csr_tensor(
+                pointers, columns, rows.values, size=rows.shape, check_invariants=True
+            )
     torch.save(state, file := BytesIO())
     write_bytes(path, file.getvalue())
 
