@@ -1,6 +1,7 @@
 """Condensed layers are for inference. They hold compressed rows and use the product that is fastest on this machine."""
 
 import copy
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,12 +74,8 @@ class CondensedLinear(nn.Module):
             ValueError: if the input has another number of features.
             TypeError: if torch's exporter to ONNX calls it, which takes plain layers only.
         """
-        if torch.onnx.is_in_onnx_export():
-            raise TypeError(
-                "a network that is written as ONNX must have plain layers, got a condensed one. Use "
-                "sparsekit.export(model, 'net.onnx', example=inputs)"
-            )
         if torch.compiler.is_exporting() or torch._C._get_tracing_state():
+            _refuse_onnx()
             # Exporters have other ideas of the fast products, so they see one that nobody can mistake.
             dense = dense_matrix(self.pointers, self.inputs, self.values, self.in_features)
             return functional.linear(input, dense, self.bias)
@@ -157,6 +154,15 @@ def _condensed(layer: SparseLayer, product: str) -> nn.Module:
     if product == FASTEST:
         small.products = fastest_products(small.rows, small.bias)
     return layer.to_plain() if set(small.products.values()) == {"dense"} else small
+
+
+def _refuse_onnx() -> None:
+    # torch asks by an import that takes long. Before that, nobody exports.
+    if "torch.onnx._internal.exporter" in sys.modules and torch.onnx.is_in_onnx_export():
+        raise TypeError(
+            "a network that is written as ONNX must have plain layers, got a condensed one. Use "
+            "sparsekit.export(model, 'net.onnx', example=inputs)"
+        )
 
 
 def _active_values(layer: SparseLayer) -> Tensor:
