@@ -26,10 +26,10 @@ python:
 	  "Install one, or name it: make lab PYTHON=/its/path" >&2; exit 1; }
 
 setup: python ## Make or repair .venv, without the tests' tools
-	@"$(PYTHON)" tools/setup_env.py sweep
+	@"$(PYTHON)" tools/setup_env.py notebooks sweep
 
 setup-test: python ## Make or repair .venv, with the tests' tools
-	@"$(PYTHON)" tools/setup_env.py sweep test
+	@"$(PYTHON)" tools/setup_env.py notebooks sweep test
 
 # --- for readers -----------------------------------------------------------------------------------------------
 

@@ -430,7 +430,7 @@ plots.titled(ax, f"After five epochs {best} gain most, {100 * effects['effect'][
 # %% [markdown]
 # *The figure shows points of test accuracy with 95 % intervals, hollow and grey where they hold zero.* Is a claim
 # reproduced? As in the other notebooks, we compare means by seed. With four seeds a difference is decided from 3.2
-# standard errors on. `benchmarks/tricks.py` does the same with all masks, densities and more seeds and epochs.
+# standard errors on. `studies/tricks.py` does the same with all masks, densities and more seeds and epochs.
 
 # %% tags=["nbval-ignore-output"]
 for name in TRICKS:

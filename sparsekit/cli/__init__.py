@@ -290,7 +290,7 @@ def main() -> None:
     try:
         check_thread_variables()
         app()
-    except (ValueError, OSError, FloatingPointError, TypeError) as error:
+    except (ValueError, OSError, FloatingPointError, TypeError, ImportError) as error:
         Console(stderr=True, emoji=False).print(f"[bold red]Error:[/bold red] {escape(str(error))}", soft_wrap=True)
         raise SystemExit(1) from error
 

@@ -5,7 +5,7 @@ from sparsekit.experiments.branch import branch
 from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
 from sparsekit.experiments.fork import fork
 from sparsekit.experiments.initial_state import load_initial_state, save_initial_state
-from sparsekit.experiments.loading import load_model
+from sparsekit.experiments.load import load_model
 from sparsekit.experiments.population import follow, run_all, run_population
 from sparsekit.experiments.record import read_experiment, read_run
 from sparsekit.experiments.run import run

@@ -1,7 +1,7 @@
 """`run` carries out an experiment once. Finished work is read, and interrupted work continues bit for bit."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -18,7 +18,7 @@ from sparsekit.experiments.draws import drawing
 from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
 from sparsekit.experiments.feed import batches_of, check_fits, check_steps, endless_batches, total_steps
 from sparsekit.experiments.initial_state import load_initial_state
-from sparsekit.experiments.loading import load_beside
+from sparsekit.experiments.load import load_beside
 from sparsekit.experiments.record import kept_state, num_records, read_experiment, read_record, write_experiment
 from sparsekit.layers import topology_of
 from sparsekit.rewiring.journal import Journal
@@ -27,14 +27,15 @@ from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore
 from sparsekit.train.history import History, Row, append_rows, code_version, rows_of_epoch, rows_of_step, write_rows
 from sparsekit.train.loop import StepStats, training
 from sparsekit.tricks.base import Trick, TrickContext, begin, resume
-from sparsekit.utils.devices import choose_device, compiles
+from sparsekit.utils.devices import CPU, choose_device, compiles
 from sparsekit.utils.files import write_text
 from sparsekit.utils.seeds import generator, seeded_rng
 from sparsekit.utils.settings import to_plain
 from sparsekit.utils.turns import alone
 
+Callback = Callable[[Experiment, History], object]
+
 EVALUATION_BATCH = 1000
-CPU = torch.device("cpu")
 
 
 def run(
@@ -49,6 +50,7 @@ def run(
     keep_states: bool = False,
     device: str | None = None,
     compile: bool | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> History:
     """Train an experiment, in a folder of its own below `folder`.
 
@@ -68,10 +70,11 @@ def run(
         until: stop after this many steps for now. Another call continues.
         keep_states: keep the state after every rewiring too, from which `branch` continues. Each takes as much space as
             a checkpoint. A run that is finished already gets none.
-        device: `auto`, `cpu`, `cuda` or `cuda:1`, or None for the environment variable `SPARSEKIT_DEVICE`, else the CPU
-            (see `utils.devices`). It is no part of the experiment, so a run that began on one continues on another. Its
-            numbers are the same up to rounding then.
-        compile: let torch compile the network, which changes numbers by rounding. None goes by `SPARSEKIT_COMPILE`.
+        device: `auto`, `cpu`, `cuda`, or None to go by `utils.devices`. A run that began on one continues on another.
+        compile: let torch compile the network, which changes numbers by rounding. None goes by `utils.devices`.
+        callbacks: functions of the experiment and its history, called after every checkpoint, and once for a run that
+            was finished already. `experiments.trackers` has some that tell TensorBoard, MLflow, Weights & Biases or a
+            table. What a callback raises ends this call, and another call continues from the checkpoint.
 
     Raises:
         TypeError: if it is no experiment.
@@ -92,8 +95,10 @@ def run(
             work = Work.begin(experiment, run_folder, root, until, data, where)
         if compiles(compile):
             work.model.compile()
-        work.keeps_states = keep_states
-        work.may_write = may_write
+        work.keeps_states, work.may_write = keep_states, may_write
+        work.callbacks = tuple(callbacks)
+        if work.done >= work.end:
+            work.tell()
         work.train_on(progress, checkpoint_seconds, checkpoint_steps)
         return work.history()
 
@@ -123,6 +128,7 @@ class Work:
     saved_at: float = field(default_factory=time.monotonic)
     keeps_states: bool = False
     may_write: Callable[[], None] = lambda: None
+    callbacks: tuple[Callback, ...] = ()
 
     @classmethod
     def begin(
@@ -143,13 +149,12 @@ class Work:
             load_initial_state(folder.parent, experiment.init_from, model)
         tricks = experiment.tricks_over(total_steps(experiment, data))
         batches = endless_batches(experiment, data)
-        context = TrickContext(batches=batches, load=partial(load_beside, folder.parent, root, device))
+        context = TrickContext(batches=batches, load=lambda name: load_beside(folder.parent, root, name).to(device))
         if state is None and experiment.first_step == 0:
             model = begin(model, tricks, context)
         else:  # with values of a training that has begun
             model = resume(model, tricks, experiment.first_step if state is None else state["step"], context)
-        # The model is built on the CPU, so that it is the same on every device.
-        model, data = model.to(device), data.to(device)
+        model, data = model.to(device), data.to(device)  # built on the CPU, so that it is the same everywhere
         optimizer = build_optimizer(experiment, model)
         journal = Journal(topology_of(model).to("cpu"))
         draws = generator(experiment.seed, "torch")
@@ -274,7 +279,13 @@ class Work:
         self.saved_rows += self.rows
         self.rows.clear()
         self._write_state(self.folder / "checkpoint.pt")
+        self.tell()
         self.saved_at = time.monotonic()
+
+    def tell(self) -> None:
+        """Call whoever wants to know what is saved."""
+        for callback in self.callbacks:
+            callback(self.experiment, self.history())
 
     def _write_state(self, path: Path) -> None:
         self.may_write()

@@ -4,6 +4,7 @@ import os
 
 import torch
 
+CPU = torch.device("cpu")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DEVICE, COMPILE = "SPARSEKIT_DEVICE", "SPARSEKIT_COMPILE"  # environment variables, which child processes have too
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from sparsekit import datasets
 from sparsekit.datasets import Dataset
-from sparsekit.experiments.loading import load_model
+from sparsekit.experiments.load import load_model
 from sparsekit.experiments.record import read_experiment
 from sparsekit.utils.checks import must_be
 from sparsekit.widgets.base import FrontEndWidget, load_script

@@ -2,7 +2,7 @@
 
 RigL, SET and GSE train an MLP at two learning rates. We keep the runs, so an interrupted measurement resumes.
 
-    python benchmarks/grown_state.py --seeds 5 --table benchmarks/grown-state.md
+    python studies/grown_state.py --seeds 5 --table studies/grown-state.md
 """
 
 import argparse
@@ -96,7 +96,7 @@ def main() -> None:
     torch.set_num_threads(1)
     wanted = parse()
     bound = Claim(text="", mean=0.0, error=1.0, seeds=wanted.seeds).threshold
-    command = " ".join(["python benchmarks/grown_state.py", *sys.argv[1:]])
+    command = " ".join(["python studies/grown_state.py", *sys.argv[1:]])
     values = {**vars(wanted), "bound": bound, "command": command}
     lines = [HEAD.format(**values), f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     print("\n".join(lines), flush=True)

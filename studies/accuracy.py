@@ -3,8 +3,8 @@
 We keep every run, so an interrupted measurement resumes where it was, and a finished one is only read. The seeds of a
 method train at once, and the time is each one's share.
 
-    python benchmarks/accuracy.py digits-mlp mnist1d-mlp --densities 0.05 0.02 --seeds 10 --init fan-in dense
-    python benchmarks/accuracy.py digits-mlp --rules static set rigl gse gse-grabo gse-graest --fraction 0.3
+    python studies/accuracy.py digits-mlp mnist1d-mlp --densities 0.05 0.02 --seeds 10 --init fan-in dense
+    python studies/accuracy.py digits-mlp --rules static set rigl gse gse-grabo gse-graest --fraction 0.3
 """
 
 import argparse

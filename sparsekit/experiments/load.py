@@ -1,8 +1,7 @@
-"""A run's folder gives its trained network back."""
+"""A trained model is read back from its run's folder."""
 
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from sparsekit import datasets
@@ -38,12 +37,12 @@ def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Modu
     return model.eval()
 
 
-def load_beside(folder: Path, root: str | Path | None, device: torch.device, name: str) -> nn.Module:
-    """Return the trained model of another run in the same folder, on a device.
+def load_beside(folder: Path, root: str | Path | None, name: str) -> nn.Module:
+    """Return the trained model of a run that lies in the same folder as another, which learns from it.
 
     Raises:
-        TypeError: if its name is no text.
-        ValueError: if it is none of a folder.
+        ValueError: if the name is none.
+        FileNotFoundError, CheckpointError: as `load_model`.
     """
     check_name(name, "the name of a run to learn from")
-    return load_model(folder / name, root=root).to(device)
+    return load_model(folder / name, root=root)

@@ -6,7 +6,7 @@ epoch. It gives seconds of training (evaluation not counted) by the clock and of
 process's peak memory. The processor's seconds do not count what other programs take. All keep freed memory and ask for
 large pages, as the command line does. Trainings that are already in the file are not repeated.
 
-    SPARSEKIT_DATA=... python benchmarks/wall_clock.py --densities 0.1 0.05 --epochs 4 --seeds 2
+    SPARSEKIT_DATA=... python studies/wall_clock.py --densities 0.1 0.05 --epochs 4 --seeds 2
 """
 
 import argparse
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=1, help="measurements in an epoch")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--file", type=Path, default=Path("benchmarks/results/wall_clock.jsonl"))
+    parser.add_argument("--file", type=Path, default=Path("studies/results/wall_clock.jsonl"))
     parser.add_argument("--method", choices=METHODS, help="only this one, in this process")
     options = parser.parse_args()
     torch.set_num_threads(check_threads(options.threads))

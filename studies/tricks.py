@@ -3,9 +3,9 @@
 Ghost neurons, ghost skips, rescaled initialisation and label smoothing are switched on and off, on any mask. Every
 ghost is removed before the test accuracy counts. We keep the runs, so an interrupted measurement resumes where it was.
 
-    python benchmarks/tricks.py --data digits mnist1d --masks random snip synflow imp dense
-    python benchmarks/tricks.py --data mnist1d --densities 0.02 0.01 --init fan-in dense --first-seed 100 --seeds 6
-    python benchmarks/tricks.py --data fashion-mini-cnn --cells none neurons+labels --seeds 5
+    python studies/tricks.py --data digits mnist1d --masks random snip synflow imp dense
+    python studies/tricks.py --data mnist1d --densities 0.02 0.01 --init fan-in dense --first-seed 100 --seeds 6
+    python studies/tricks.py --data fashion-mini-cnn --cells none neurons+labels --seeds 5
 """
 
 import argparse

@@ -5,9 +5,9 @@ We keep every collection, so an interrupted measurement resumes where it was. Fo
 the rule's usual training of as many epochs, a dense one, and the last tickets of four other seeds. The script prints
 tables and claims, and writes all rows.
 
-    python benchmarks/sup_tickets.py mnist1d-mlp --seeds 10 --first-seed 700
-    python benchmarks/sup_tickets.py digits-mlp --seeds 10
-    python benchmarks/sup_tickets.py fashion-mini-cnn --seeds 3 --bases static rigl
+    python studies/sup_tickets.py mnist1d-mlp --seeds 10 --first-seed 700
+    python studies/sup_tickets.py digits-mlp --seeds 10
+    python studies/sup_tickets.py fashion-mini-cnn --seeds 3 --bases static rigl
 """
 
 import argparse

@@ -3,7 +3,7 @@
 Tricks are ghost skips, the one part of ToST that helped by itself on masks this sparse (see tricks.py). We keep every
 run, so an interrupted measurement resumes where it was.
 
-    python benchmarks/combined.py digits-mlp mnist1d-mlp --density 0.02 --seeds 5
+    python studies/combined.py digits-mlp mnist1d-mlp --density 0.02 --seeds 5
 """
 
 import argparse
