@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         condense,
         densify,
         density_of,
+        export,
         fuse_relus,
         left_dense,
         shapes_of,
@@ -66,7 +67,7 @@ _HOMES = {
     "experiments.lottery": "Lottery run_control run_lottery",
     "experiments.sup_tickets": "SupTickets run_sup_tickets",
     "kernels": "batch_major feature_major",
-    "layers": "averaged condense densify density_of fuse_relus left_dense shapes_of sparse_layers sparsify "
+    "layers": "averaged condense densify density_of export fuse_relus left_dense shapes_of sparse_layers sparsify "
     "topology_of active_topology",
     "rewiring": "Journal TopologyUpdate capture_io rewire views",
     "tickets": "Ticket TicketBook superpose",
@@ -116,6 +117,7 @@ __all__ = [
     "densify",
     "density_of",
     "evaluate",
+    "export",
     "feature_major",
     "fit",
     "fuse_relus",

@@ -14,9 +14,13 @@ from sparsekit.cli.bench import bench
 from sparsekit.cli.claims import claims
 from sparsekit.cli.course import course
 from sparsekit.cli.options import (
+    Compiled,
     DataRoot,
+    Device,
     Folder,
     Initialised,
+    Mixed,
+    OnDevice,
     Progress,
     Recipe,
     Rule,
@@ -37,9 +41,11 @@ from sparsekit.cli.output import (
 )
 from sparsekit.cli.superpositions import Context, collect_and_show
 from sparsekit.cli.values import (
+    autocast_of,
     experiment_of,
     init_of,
     pairs_of,
+    place,
     plural,
     rule_settings_of,
     score_of,
@@ -75,12 +81,16 @@ def train(
     folder: Folder = Path("runs"),
     data_root: DataRoot = None,
     progress: Progress = True,
+    device: OnDevice = Device.auto,
+    compile: Compiled = False,
+    autocast: Mixed = None,
 ) -> None:
     """Train one experiment. A finished run is shown again, and an interrupted one continues where it was.
 
     To train it on several processes, call torchrun --nproc-per-node 2 -m sparsekit train ...
     """
     pairs = pairs_of(settings or [])
+    place(device, compile, storage.value)
     from sparsekit.experiments import run_on_ranks
     from sparsekit.utils.ranks import ranks_of_environment
 
@@ -99,6 +109,7 @@ def train(
         storage=storage.value,
         tricks=tricks,
         **init_of(init),
+        **autocast_of(autocast),
     )
     history = run_on_ranks(experiment, folder, root=data_root, progress=progress)
     if ranks_of_environment().rank == 0:
@@ -122,12 +133,16 @@ def lottery(
     folder: Folder = Path("runs"),
     data_root: DataRoot = None,
     progress: Progress = True,
+    device: OnDevice = Device.auto,
+    compile: Compiled = False,
+    autocast: Mixed = None,
 ) -> None:
     """Train, prune the smallest magnitudes, rewind and train again, level by level. Finished runs are read."""
     from sparsekit.experiments.lottery import Lottery, check_control, run_control, run_lottery
     from sparsekit.experiments.recipes import recipe_named
 
-    base = recipe_named(recipe, data_root)(rule="dense", seed=seed, epochs=epochs)
+    place(device, compile)
+    base = recipe_named(recipe, data_root)(rule="dense", seed=seed, epochs=epochs, **autocast_of(autocast))
     plan = Lottery(
         experiment=base, levels=levels, prune=prune, rewind=rewind, rewind_step=rewind_step, finetune_rate=finetune_rate
     )
@@ -161,11 +176,15 @@ def sup_tickets(
     folder: Folder = Path("runs"),
     data_root: DataRoot = None,
     progress: Progress = True,
+    device: OnDevice = Device.auto,
+    compile: Compiled = False,
+    autocast: Mixed = None,
 ) -> None:
     """Collect cheap tickets in one training, superpose them in every way, and save the superposition as a ticket.
 
     What you leave out is the recipe's own setting (mnist1d-mlp has one), or else 60 epochs with 3 cycles of 4.
     """
+    place(device, compile, storage.value)
     from sparsekit.experiments.sup_tickets import sup_tickets_of
 
     tricks, pairs = tricks_of(trick or [], pairs_of(settings or []))
@@ -185,6 +204,7 @@ def sup_tickets(
         storage=storage.value,
         tricks=tricks,
         **init_of(init),
+        **autocast_of(autocast),
     )
     collect_and_show(sup, seeds, controls, Context(folder=folder, root=data_root, progress=progress))
 
@@ -237,6 +257,9 @@ def compare(
         "runs/compare"
     ),
     data_root: DataRoot = None,
+    device: OnDevice = Device.auto,
+    compile: Compiled = False,
+    autocast: Mixed = None,
 ) -> None:
     """Train all methods, or chosen ones, under one protocol. Write a table and figures. Finished runs are read."""
     prepare(threads)
@@ -247,8 +270,9 @@ def compare(
     from sparsekit.experiments.recipes import recipe_for
 
     torch.set_num_threads(threads)
+    place(device, compile)
     recipe, cells = recipe or recipe_for(data), []
-    settings = ({} if epochs is None else {"epochs": epochs}) | init_of(init)
+    settings = ({} if epochs is None else {"epochs": epochs}) | init_of(init) | autocast_of(autocast)
     for cell in compared(
         recipe, method, densities=density or (0.05,), seeds=seeds, folder=folder, root=data_root, **settings
     ):

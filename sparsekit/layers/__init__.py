@@ -7,6 +7,7 @@ from sparsekit.layers.condensed import condense
 from sparsekit.layers.convert import LeftDenseWarning, TrainedWeightsWarning, densify, sparsify
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
 from sparsekit.layers.dense_weight import DenseWeightWarning
+from sparsekit.layers.exporting import export, read_npz, read_safetensors
 from sparsekit.layers.fitting import fit_to_fan_in
 from sparsekit.layers.fusing import fuse_relus
 from sparsekit.layers.listing import (
@@ -34,9 +35,12 @@ __all__ = [
     "condense",
     "densify",
     "density_of",
+    "export",
     "fit_to_fan_in",
     "fuse_relus",
     "left_dense",
+    "read_npz",
+    "read_safetensors",
     "shapes_of",
     "sparse_layers",
     "sparsify",
