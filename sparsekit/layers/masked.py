@@ -44,6 +44,11 @@ class DenseGradient:
         when_backward_ends(self._settle)
         return grad if self.total is None else grad + self.total * ~self.layer.mask
 
+    def entries(self, indices: Tensor) -> Tensor:
+        """Return the gradient at any sorted positions, of a backward pass that was caught."""
+        assert self.total is not None
+        return self.layer.entries(self.total, indices)
+
     def _settle(self) -> None:
         grad = self.layer.param.grad
         if grad is None:
@@ -124,6 +129,10 @@ class MaskedLayer(SparseLayer):
     def unpack(self, packed: Tensor) -> Float[Tensor, " e"]:
         return packed.flatten()[self.indices]
 
+    def entries(self, packed: Tensor, indices: Tensor) -> Tensor:
+        """Return what a tensor shaped like `param` holds at any positions, existing or missing."""
+        return packed.flatten()[indices]
+
     def laid_out(self, packed: Tensor) -> Tensor:
         return packed * self.mask
 
@@ -138,12 +147,14 @@ class MaskedLayer(SparseLayer):
     def effective_weight(self, *, read: bool = False) -> Tensor:
         if not torch.compiler.is_compiling():
             self.copy_guard.check()
-        if self.catcher is None:
-            weight = self.param * self.mask
-        else:
-            weight = _Straight.apply(self.param, self.mask, self.catcher)
+        if self.catcher is not None:
             self.catcher.was_read |= read
+        weight = self.through_mask(self.param, self.mask)
         return weight if self.forward_mask is None else self.forward_mask(weight, self.mask)
+
+    def through_mask(self, weight: Tensor, mask: Tensor) -> Tensor:
+        """Return a weight times a mask, whose whole gradient goes to the catcher while there is one."""
+        return weight * mask if self.catcher is None else _Straight.apply(weight, mask, self.catcher)
 
     def dense_grad(self) -> Tensor:
         assert self.param.grad is not None

@@ -79,5 +79,5 @@ class WeightAccess(nn.Module):
             return
         values = from_dense(weight.detach(), layer.topology, strictly=True)
         with torch.no_grad():
-            layer.param.copy_(layer.pack(layer.topology, values.to(layer.param)))
+            layer.write(values)
         layer.param.requires_grad_(weight.requires_grad)
