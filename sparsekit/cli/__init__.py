@@ -1,8 +1,9 @@
-"""The command line: `sparsekit train`, `lottery`, `sup-tickets`, `list`, `show`, `compare`, `course` and others.
+"""The command line: `sparsekit train`, `lottery`, `sup-tickets`, `list`, `show`, `compare`, `sweep` and others.
 
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ from sparsekit.cli.options import (
     Storage,
     Stored,
     Tricks,
+    Workers,
 )
 from sparsekit.cli.output import (
     keep_freed_memory,
@@ -36,6 +38,7 @@ from sparsekit.cli.output import (
     write_comparison,
 )
 from sparsekit.cli.superpositions import Context, collect_and_show
+from sparsekit.cli.sweep import sweep, workers_or_none
 from sparsekit.cli.values import (
     experiment_of,
     init_of,
@@ -113,6 +116,7 @@ def lottery(
     ] = None,
     seed: Seed = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data, of each level")] = None,
+    workers: Workers = 1,
     folder: Folder = Path("runs"),
     data_root: DataRoot = None,
     progress: Progress = True,
@@ -120,6 +124,7 @@ def lottery(
     """Train, prune the smallest magnitudes, rewind and train again, level by level. Finished runs are read."""
     from sparsekit.experiments.lottery import Lottery, check_control, run_control, run_lottery
     from sparsekit.experiments.recipes import recipe_named
+    from sparsekit.experiments.sweeps import in_order
 
     base = recipe_named(recipe, data_root)(rule="dense", seed=seed, epochs=epochs)
     plan = Lottery(
@@ -128,9 +133,10 @@ def lottery(
     for name in control or ():
         check_control(plan, name, levels)
     history = run_lottery(plan, folder, root=data_root, progress=progress)
-    controls = {
-        name: run_control(plan, name, folder, level=levels, root=data_root, progress=progress) for name in control or ()
-    }
+    bar = progress and workers == 1
+    train_control = partial(run_control, plan, folder=folder.resolve(), level=levels, root=data_root, progress=bar)
+    with workers_or_none(workers) as client:
+        controls = dict(zip(control or (), in_order(train_control, control or (), client), strict=True))
     show_lottery(history, controls)
 
 
@@ -149,6 +155,7 @@ def sup_tickets(
     low: Annotated[float | None, typer.Option(help="learning rate at its ends, else that before the cycles")] = None,
     high: Annotated[float | None, typer.Option(help="learning rate in its middle, else five times low")] = None,
     controls: Annotated[bool, typer.Option("--controls", help="also without exploration, and four seeds")] = False,
+    workers: Workers = 1,
     init: Initialised = None,
     trick: Tricks = None,
     settings: Settings = None,
@@ -180,7 +187,8 @@ def sup_tickets(
         tricks=tricks,
         **init_of(init),
     )
-    collect_and_show(sup, seeds, controls, Context(folder=folder, root=data_root, progress=progress))
+    context = Context(folder=folder.resolve(), root=data_root, progress=progress, workers=workers)
+    collect_and_show(sup, seeds, controls, context)
 
 
 @app.command(epilog="Example: [bold]sparsekit tickets runs/mnist1d-mlp-sup-0123456789/tickets[/bold]")
@@ -227,6 +235,7 @@ def compare(
     epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data")] = None,
     init: Initialised = None,
     threads: Annotated[int, typer.Option(min=1, help="that every run may use")] = 1,
+    workers: Workers = 1,
     folder: Annotated[Path, typer.Option(file_okay=False, help="where runs, table and figures are kept")] = Path(
         "runs/compare"
     ),
@@ -243,18 +252,21 @@ def compare(
     torch.set_num_threads(threads)
     recipe, cells = recipe or recipe_for(data), []
     settings = ({} if epochs is None else {"epochs": epochs}) | init_of(init)
-    for cell in compared(
-        recipe, method, densities=density or (0.05,), seeds=seeds, folder=folder, root=data_root, **settings
-    ):
-        cells.append(cell)
-        run = f"{cell.method:18} density {cell.target_density:<6g} seed {cell.seed:<3}"
-        typer.echo(f"{run} {100 * cell.accuracy:6.2f} %")
+    densities = density or (0.05,)
+    with workers_or_none(workers, threads) as client:
+        for cell in compared(
+            recipe, method, densities=densities, seeds=seeds, folder=folder, root=data_root, client=client, **settings
+        ):
+            cells.append(cell)
+            run = f"{cell.method:18} density {cell.target_density:<6g} seed {cell.seed:<3}"
+            typer.echo(f"{run} {100 * cell.accuracy:6.2f} %")
     table = table_of(cells)
     typer.echo("\n" + markdown_of(table))
     for file in write_comparison(table, folder, recipe):
         typer.echo(f"wrote {file}")
 
 
+app.command(epilog="Example: [bold]sparsekit sweep grid.toml --workers 4[/bold]")(sweep)
 app.command(epilog="Example: [bold]sparsekit bench layers --quick[/bold]")(bench)
 app.command(epilog="Example: [bold]sparsekit claims --only 5 --only 12[/bold]")(claims)
 app.add_typer(course, name="course")

@@ -52,3 +52,4 @@ DataRoot = Annotated[
     Path | None, typer.Option(file_okay=False, help="where data sets lie, else SPARSEKIT_DATA, else data/")
 ]
 Progress = Annotated[bool, typer.Option(help="show a progress bar")]
+Workers = Annotated[int, typer.Option(min=1, help="processes that share the trainings, where these need not wait")]
