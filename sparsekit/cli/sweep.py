@@ -42,7 +42,7 @@ def sweep(
             typer.echo("stopped. The same command continues", err=True)
             raise typer.Exit(130) from None
     _print_results(experiments, results)
-    if results["error"].notna().any():
+    if results["error"].any():
         raise typer.Exit(1)
 
 
@@ -76,7 +76,7 @@ def _print_results(grid: "Grid", results: "pd.DataFrame") -> None:
             *(str(settings[axis]) for axis in axes),
             *(f"{row[name]:.4f}" for name in measured),
             row["run"],
-            row["error"] or "",
+            row["error"],
         )
         for settings, row in zip(grid.settings, results.to_dict("records"), strict=True)
     ]

@@ -38,7 +38,7 @@ class Board:
     @property
     def failed(self) -> list[str]:
         """Names of the runs that failed."""
-        return [name for name, outcome in self.results.items() if outcome.error is not None]
+        return [name for name, outcome in self.results.items() if outcome.error]
 
     def running(self) -> list[str]:
         """Return the names of the runs that somebody is working on."""

@@ -28,7 +28,7 @@ class Result(NamedTuple):
     """What a worker gives back: the last value of each number that the run measured, or the error that ended it."""
 
     values: dict[str, float]
-    error: str | None = None
+    error: str = ""
     traceback: str = ""
 
 
@@ -63,7 +63,7 @@ def sweep(
 
     Returns:
         A row for each experiment, in their order. `run` is the name of its folder, then come the settings in which the
-        experiments differ, the last value of every measured number, and `error`, which is None where all went well.
+        experiments differ, the last value of every measured number, and `error`, which is empty where all went well.
 
     Raises:
         TypeError: if one is no experiment, or the client cannot take work.
@@ -145,7 +145,7 @@ def _add_outcomes(
 def _keep_error(run_folder: Path, result: Result) -> None:
     """Write why a run failed into its folder, or remove what an earlier call wrote there."""
     with suppress(OSError):  # a full disk, which the error in the table may be about
-        if result.error is None:
+        if not result.error:
             (run_folder / ERROR).unlink(missing_ok=True)
         else:
             run_folder.mkdir(parents=True, exist_ok=True)
