@@ -1,6 +1,7 @@
 """A sweep: every experiment once, in order, on whatever workers there are; failures are kept, and grids are read."""
 
 import io
+import re
 import sys
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from dataclasses import replace
@@ -406,3 +407,29 @@ def test_the_command_says_that_it_can_continue_when_it_is_stopped(tmp_path, monk
     result = CliRunner().invoke(cli.app, ["sweep", str(write(tmp_path, GRID))])
     assert result.exit_code == 130
     assert "The same command continues" in result.output
+
+
+# --- what the page says -------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[1] / "docs" / "sweeps.md").read_text(encoding="utf-8")
+
+
+def block(language: str, word: str) -> str:
+    """Return the page's example that has a word."""
+    (code,) = [one for one in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) if word in one]
+    return code
+
+
+def test_the_grid_of_the_page_has_twelve_experiments(tmp_path):
+    grid = read_grid(write(tmp_path, block("toml", "recipe")))
+    assert len({one.folder_name for one in grid.experiments}) == 12
+
+
+def test_the_page_s_job_of_slurm_starts_a_worker(capsys):
+    pytest.importorskip("dask_jobqueue", reason="install dask-jobqueue to test what is handed to SLURM")
+    scope = {}
+    exec(block("python", "SLURMCluster"), scope)
+    scope["cluster"].close()
+    script = capsys.readouterr().out
+    assert "#SBATCH -p short" in script
+    assert re.search(r"dask.worker tcp://.* --nthreads 1 .*--memory-limit", script)

@@ -134,7 +134,7 @@ def lottery(
         check_control(plan, name, levels)
     history = run_lottery(plan, folder, root=data_root, progress=progress)
     bar = progress and workers == 1
-    train_control = partial(run_control, plan, folder=folder.resolve(), level=levels, root=data_root, progress=bar)
+    train_control = partial(run_control, plan, folder=folder, level=levels, root=data_root, progress=bar)
     with workers_or_none(workers) as client:
         controls = dict(zip(control or (), in_order(train_control, control or (), client), strict=True))
     show_lottery(history, controls)
@@ -187,7 +187,7 @@ def sup_tickets(
         tricks=tricks,
         **init_of(init),
     )
-    context = Context(folder=folder.resolve(), root=data_root, progress=progress, workers=workers)
+    context = Context(folder=folder, root=data_root, progress=progress, workers=workers)
     collect_and_show(sup, seeds, controls, context)
 
 
