@@ -46,6 +46,9 @@ class Logged(WrappedRule):
             time.sleep(float(os.environ["STEPS_SECONDS"]))
         return self.base.is_due(step)
 
+    def propose(self, views, step, generator):
+        return self.base.propose(views, step, generator)
+
 
 def experiments(count: int = RUNS) -> list[sk.Experiment]:
     """Return runs of three steps an epoch."""

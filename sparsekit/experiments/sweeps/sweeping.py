@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -87,7 +88,8 @@ def sweep(
     if todo:
         carry_out = partial(_carry_out, folder=folder, root=root, checkpoint_seconds=checkpoint_seconds)
         with client_or_local(client, workers, len(todo)) as someone:
-            board = Board(folder, plain, results, getattr(someone, "dashboard_link", None))
+            link = getattr(someone, "dashboard_link", None) if find_spec("bokeh") else None  # which draws the page
+            board = Board(folder, plain, results, link)
             _add_outcomes(results, someone, carry_out, todo, board, progress)
     return _table(names, plain, results)
 
