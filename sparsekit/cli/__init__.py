@@ -1,8 +1,9 @@
-"""The command line: `sparsekit train`, `lottery`, `sup-tickets`, `list`, `show`, `compare`, `course` and others.
+"""The command line: `sparsekit train`, `lottery`, `sup-tickets`, `list`, `show`, `compare`, `sweep` and others.
 
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from rich.markup import escape
 
 from sparsekit.cli.bench import bench
 from sparsekit.cli.claims import claims
+from sparsekit.cli.compare import compare
 from sparsekit.cli.course import course
 from sparsekit.cli.options import (
     Compiled,
@@ -29,6 +31,7 @@ from sparsekit.cli.options import (
     Storage,
     Stored,
     Tricks,
+    Workers,
 )
 from sparsekit.cli.output import (
     keep_freed_memory,
@@ -40,6 +43,7 @@ from sparsekit.cli.output import (
     write_comparison,
 )
 from sparsekit.cli.superpositions import Context, collect_and_show
+from sparsekit.cli.sweep import sweep, workers_or_none
 from sparsekit.cli.values import (
     autocast_of,
     experiment_of,
@@ -130,6 +134,7 @@ def lottery(
     ] = None,
     seed: Seed = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data, of each level")] = None,
+    workers: Workers = 1,
     folder: Folder = Path("runs"),
     data_root: DataRoot = None,
     progress: Progress = True,
@@ -140,6 +145,7 @@ def lottery(
     """Train, prune the smallest magnitudes, rewind and train again, level by level. Finished runs are read."""
     from sparsekit.experiments.lottery import Lottery, check_control, run_control, run_lottery
     from sparsekit.experiments.recipes import recipe_named
+    from sparsekit.experiments.sweeps import in_order
 
     place(device, compile)
     base = recipe_named(recipe, data_root)(rule="dense", seed=seed, epochs=epochs, **autocast_of(autocast))
@@ -149,9 +155,10 @@ def lottery(
     for name in control or ():
         check_control(plan, name, levels)
     history = run_lottery(plan, folder, root=data_root, progress=progress)
-    controls = {
-        name: run_control(plan, name, folder, level=levels, root=data_root, progress=progress) for name in control or ()
-    }
+    bar = progress and workers == 1
+    train_control = partial(run_control, plan, folder=folder, level=levels, root=data_root, progress=bar)
+    with workers_or_none(workers) as client:
+        controls = dict(zip(control or (), in_order(train_control, control or (), client), strict=True))
     show_lottery(history, controls)
 
 
@@ -170,6 +177,7 @@ def sup_tickets(
     low: Annotated[float | None, typer.Option(help="learning rate at its ends, else that before the cycles")] = None,
     high: Annotated[float | None, typer.Option(help="learning rate in its middle, else five times low")] = None,
     controls: Annotated[bool, typer.Option("--controls", help="also without exploration, and four seeds")] = False,
+    workers: Workers = 1,
     init: Initialised = None,
     trick: Tricks = None,
     settings: Settings = None,
@@ -206,7 +214,8 @@ def sup_tickets(
         **init_of(init),
         **autocast_of(autocast),
     )
-    collect_and_show(sup, seeds, controls, Context(folder=folder, root=data_root, progress=progress))
+    context = Context(folder=folder, root=data_root, progress=progress, workers=workers)
+    collect_and_show(sup, seeds, controls, context)
 
 
 @app.command(epilog="Example: [bold]sparsekit tickets runs/mnist1d-mlp-sup-0123456789/tickets[/bold]")
@@ -241,50 +250,8 @@ def show(run: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
     show_history(read_run(run))
 
 
-@app.command(epilog="Example: [bold]sparsekit compare --data digits --density 0.02 --seeds 5[/bold]")
-def compare(
-    data: Annotated[str, typer.Option(help="see: sparsekit list data")] = "digits",
-    recipe: Annotated[str | None, typer.Option(help="the protocol, else the fastest of the data")] = None,
-    method: Annotated[
-        list[str] | None, typer.Option("--method", help="a rule, a score or dense, may be repeated, else all")
-    ] = None,
-    density: Annotated[list[float] | None, typer.Option(help="share of weights that exist, may be repeated")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="runs of each, from seed 0")] = 5,
-    epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data")] = None,
-    init: Initialised = None,
-    threads: Annotated[int, typer.Option(min=1, help="that every run may use")] = 1,
-    folder: Annotated[Path, typer.Option(file_okay=False, help="where runs, table and figures are kept")] = Path(
-        "runs/compare"
-    ),
-    data_root: DataRoot = None,
-    device: OnDevice = Device.auto,
-    compile: Compiled = False,
-    autocast: Mixed = None,
-) -> None:
-    """Train all methods, or chosen ones, under one protocol. Write a table and figures. Finished runs are read."""
-    prepare(threads)
-    import torch
-
-    from sparsekit.experiments.compare import compare as compared
-    from sparsekit.experiments.compare import markdown_of, table_of
-    from sparsekit.experiments.recipes import recipe_for
-
-    torch.set_num_threads(threads)
-    place(device, compile)
-    recipe, cells = recipe or recipe_for(data), []
-    settings = ({} if epochs is None else {"epochs": epochs}) | init_of(init) | autocast_of(autocast)
-    for cell in compared(
-        recipe, method, densities=density or (0.05,), seeds=seeds, folder=folder, root=data_root, **settings
-    ):
-        cells.append(cell)
-        run = f"{cell.method:18} density {cell.target_density:<6g} seed {cell.seed:<3}"
-        typer.echo(f"{run} {100 * cell.accuracy:6.2f} %")
-    table = table_of(cells)
-    typer.echo("\n" + markdown_of(table))
-    for file in write_comparison(table, folder, recipe):
-        typer.echo(f"wrote {file}")
-
-
+app.command(epilog="Example: [bold]sparsekit compare --data digits --density 0.02 --seeds 5[/bold]")(compare)
+app.command(epilog="Example: [bold]sparsekit sweep grid.toml --workers 4[/bold]")(sweep)
 app.command(epilog="Example: [bold]sparsekit bench layers --quick[/bold]")(bench)
 app.command(epilog="Example: [bold]sparsekit claims --only 5 --only 12[/bold]")(claims)
 app.add_typer(course, name="course")
