@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sparsekit import analysis
 from sparsekit.analysis.behaviour.activity import activity, small_filters
 from sparsekit.analysis.costs.forward_flops import NotCountedWarning, output_positions
-from sparsekit.layers import shapes_of, sparsify, topology_of
+from sparsekit.layers import matrices_of, shapes_of, sparsify, topology_of
 from sparsekit.rules import GSE, Candidates, Draw, Random, RigL, Static, make_rule, settings_of
 from sparsekit.rules.cycles import Cycles
 from sparsekit.schedules import Cubic
@@ -157,8 +157,10 @@ def thinned(model: nn.Module, density: float, *, storage: str = "masked", seed: 
 
 
 def with_connections(model: nn.Module, **missing: list[int]) -> nn.Module:
-    """Sparsify all layers, leaving out only the given positions."""
-    full = {name: LayerTopology.full(shape) for name, shape in shapes_of(model).items()}
+    """Sparsify all layers but those inside attention, leaving out only the given positions."""
+    called = {name for name, matrix in matrices_of(model).items() if type(matrix.owner) in (nn.Linear, nn.Conv2d)}
+    shapes = {name: shape for name, shape in shapes_of(model).items() if name in called}
+    full = {name: LayerTopology.full(shape) for name, shape in shapes.items()}
     cut = {
         name: layer - LayerTopology(layer.shape, torch.tensor(missing.get(name, []), dtype=torch.int64))
         for name, layer in full.items()

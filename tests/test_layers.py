@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-import re
 import warnings
 
 import pytest
@@ -338,26 +337,16 @@ class Attentive(nn.Module):
         return self.head(self.encoder(y).mean(1))
 
 
-@pytest.mark.filterwarnings("ignore:left dense:sparsekit.layers.LeftDenseWarning")
 @pytest.mark.parametrize("training", [True, False])
 @both_storages
 def test_a_transformer_works_in_training_and_on_the_fast_path(storage, training):
     net = sparse(made(Attentive), storage).train(training)
-    assert list(sk.topology_of(net)) == ["encoder.linear1", "encoder.linear2", "head"]
+    parts = ("in_proj_weight.query", "in_proj_weight.key", "in_proj_weight.value", "out_proj")
+    attentions = [f"{name}.{part}" for name in ("attention", "encoder.self_attn") for part in parts]
+    assert list(sk.topology_of(net)) == [*attentions, "encoder.linear1", "encoder.linear2", "head"]
     x = x_like((2, 5, 8))
     with torch.set_grad_enabled(training):
         same(net(x), sk.densify(net)(x))
-
-
-def test_what_attention_reads_by_itself_is_named_as_left_dense():
-    with pytest.warns(LeftDenseWarning, match=r"left dense: attention.in_proj_weight \(attention reads this weight"):
-        sparse(made(Attentive), "masked")
-    assert set(sk.left_dense(made(Attentive))) == {
-        "attention.in_proj_weight",
-        "attention.out_proj.weight",
-        "encoder.self_attn.in_proj_weight",
-        "encoder.self_attn.out_proj.weight",
-    }
 
 
 def tied() -> nn.Module:
@@ -382,15 +371,18 @@ def old_weight_norm() -> nn.Module:
 
 LEFT_DENSE = {
     "tied weights": (tied, {"2.weight": "tied", "3.weight": "tied"}),
-    "a tied embedding": (embedded, {"0.weight": "Embedding is neither", "1.weight": "tied"}),
+    "a tied embedding": (embedded, {"0.weight": "tied", "1.weight": "tied"}),
+    "an embedding": (
+        lambda: nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 2)),
+        {"0.weight": r"sparse on request, by shapes_of(model, include=('embeddings',))"},
+    ),
     "weight norm": (
         lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4)), nn.Linear(4, 2)),
-        {"0.parametrizations.weight.original0": "neither", "0.parametrizations.weight.original1": "neither"},
+        dict.fromkeys(
+            [f"0.parametrizations.weight.original{n}" for n in (0, 1)], "of no known kind, see register_kind"
+        ),
     ),
     "a lazy layer": (lambda: nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 2)), {"0.weight": "run one batch first"}),
-    "1-D convolution": (lambda: nn.Sequential(nn.Conv1d(2, 3, 3), nn.Linear(4, 2)), {"0.weight": "Conv1d is neither"}),
-    "bilinear": (lambda: nn.Sequential(nn.Bilinear(2, 3, 4), nn.Linear(4, 2)), {"0.weight": "Bilinear is neither"}),
-    "a recurrent layer": (lambda: nn.GRU(3, 4), {"weight_ih_l0": "GRU is neither", "weight_hh_l0": "GRU is neither"}),
 }
 
 
@@ -404,7 +396,7 @@ def test_weights_that_cannot_be_sparse_are_named_with_a_reason(make, reasons):
         assert part in left[name]
     shapes = sk.shapes_of(model)
     assert not {name.rpartition(".")[0] for name in reasons} & set(shapes)
-    with pytest.warns(LeftDenseWarning, match=re.escape(f"left dense: {next(iter(reasons))} (")):
+    with pytest.warns(LeftDenseWarning, match=r"left dense: 1 .* % of the weights are sparse"):
         net = sk.sparsify(model, sk.random_topology(shapes, 0.5) if shapes else {}, "csr", init="dense")
     assert len(sk.topology_of(net)) == len(shapes)
 

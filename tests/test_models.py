@@ -531,7 +531,6 @@ def test_nothing_of_the_vit_is_left_dense_and_its_positions_are_not_learned():
     model, _ = small("vit")
     assert left_dense(model) == {}
     assert "embed.position" not in {**dict(model.named_parameters()), **model.state_dict()}
-    assert left_dense(nn.ModuleDict({"a": nn.MultiheadAttention(4, 1)}))  # what is avoided
 
 
 def test_attention_whose_queries_are_silent_averages_over_the_patches():

@@ -13,6 +13,7 @@ from outsiders import OUTSIDERS
 from torch import Tensor, nn
 
 import sparsekit as sk
+from sparsekit.layers import matrices_of
 from sparsekit.rules import DropGrow
 from sparsekit.schedules import Constant
 from sparsekit.topology import Topology
@@ -77,7 +78,7 @@ def loss_of(found: list[Tensor]) -> Tensor:
 def with_zeros(plain: nn.Module, topology: Topology) -> nn.Module:
     """Write zeros into a plain model's weights wherever the topology has no connection."""
     for name, layer in topology.items():
-        plain.get_submodule(name).weight.data.mul_(layer.mask())
+        matrices_of(plain)[name].restrict(layer)
     return plain
 
 
@@ -92,10 +93,10 @@ def test_a_sparse_model_computes_and_learns_as_the_plain_one_with_zeros(library,
     loss_of(found).backward()
     loss_of(expected).backward()
     for layer_name, layer in sk.sparse_layers(sparse).items():
-        weight, grads = plain.get_submodule(layer_name).weight, layer.grads()
-        assert (grads is None) == (weight.grad is None), layer_name
+        matrix, grads = matrices_of(plain)[layer_name], layer.grads()
+        assert (grads is None) == (matrix.param.grad is None), layer_name
         if grads is not None:
-            wanted = weight.grad.flatten()[layer.topology.indices]
+            wanted = matrix.of(matrix.param.grad).flatten()[layer.topology.indices]
             torch.testing.assert_close(grads, wanted, rtol=1e-3, atol=1e-4 + 1e-3 * float(wanted.abs().max()))
 
 
@@ -119,7 +120,7 @@ def test_three_steps_of_rigl_keep_the_budget_and_leave_a_plain_model_that_comput
     assert (after - before).count > 0
     assert not sk.sparse_layers(dense)
     for layer_name, layer in after.items():
-        old, new = (net.get_submodule(layer_name).weight.detach().flatten() for net in (first, dense))
+        old, new = (matrices_of(net)[layer_name].value.detach().flatten() for net in (first, dense))
         assert not new[layer.missing()].any()
         both = (before[layer_name] & layer).indices
         assert (new[both] != old[both]).any(), layer_name

@@ -96,7 +96,7 @@ def test_the_conda_file_installs_what_pyproject_and_the_pins_say():
     oldest = re.fullmatch(r">=(\d+)\.(\d+)", PROJECT["requires-python"])
     extras = re.search(r"- -e \.\[([\w,]+)\]$", text, re.MULTILINE)
     assert tuple(map(int, python.groups())) >= tuple(map(int, oldest.groups()))
-    assert set(extras[1].split(",")) == set(EXTRAS) - {"integrations"}  # large, and for tests with other libraries only
+    assert set(extras[1].split(",")) == {"notebooks", "sweep", "test"}
     assert re.search(r"- -c constraints\.txt$", text, re.MULTILINE)
 
 
@@ -160,6 +160,7 @@ def pretence(tmp_path, monkeypatch) -> Pretence:
         shutil.copy(ROOT / name, root / name)
     made = Pretence(root)
     monkeypatch.setattr(setup_env, "run", made)
+    monkeypatch.setattr(setup_env, "has_nvidia", lambda: True)
     return made
 
 
@@ -294,6 +295,45 @@ def test_the_backend_of_torch_reaches_uv_and_stays(pretence):
     assert "cpu" in pretence.commands[-1]
 
 
+@pytest.mark.parametrize(
+    ("platform", "driver", "answers", "backend"),
+    [
+        ("linux", False, True, "cpu"),
+        ("linux", False, False, None),
+        ("linux", True, True, None),
+        ("darwin", False, True, None),
+        ("win32", False, True, None),
+    ],
+)
+def test_cuda_is_left_out_where_no_card_is_and_the_smaller_builds_answer(
+    pretence, monkeypatch, capsys, platform, driver, answers, backend
+):
+    monkeypatch.setattr(setup_env.sys, "platform", platform)
+    monkeypatch.setattr(setup_env, "has_nvidia", lambda: driver)
+    monkeypatch.setattr(setup_env, "cpu_builds_answer", lambda root: answers)
+    setup_env.prepare(pretence.root, ["sweep"])
+    command = pretence.commands[-1]
+    assert (command[command.index("--torch-backend") + 1] if "--torch-backend" in command else None) == backend
+    assert ("does not answer" in capsys.readouterr().err) == (platform == "linux" and not driver and not answers)
+    monkeypatch.setattr(setup_env, "cpu_builds_answer", lambda root: pytest.fail("it was asked again"))
+    assert setup_env.prepare(pretence.root, ["sweep"]) == "ready"
+
+
+def test_the_index_of_smaller_builds_is_asked_through_uv(pretence, monkeypatch, tmp_path):
+    setup_env.prepare(pretence.root, ["sweep"])
+    asked = []
+
+    def stand_in(command, **settings):
+        asked.append((command, settings))
+        return subprocess.CompletedProcess(command, 2)
+
+    monkeypatch.setattr(setup_env.subprocess, "run", stand_in)
+    assert not setup_env.cpu_builds_answer(pretence.root)
+    ((command, settings),) = asked
+    assert command[-4:] == ["--dry-run", "--torch-backend", "cpu", "torch"]
+    assert settings["env"]["UV_HTTP_RETRIES"] == "0"
+
+
 def test_another_backend_of_torch_replaces_the_installed_one(pretence):
     setup_env.prepare(pretence.root, ["sweep"])
     assert setup_env.prepare(pretence.root, ["sweep"], "cpu") == "updated"
@@ -308,6 +348,11 @@ def test_pins_are_handed_to_both_installers_and_the_package_is_installed_in_plac
     for command in (pip, uv):
         assert command[command.index("-c") + 1] == "constraints.txt"
     assert uv[-2] == "-e"
+
+
+def test_no_process_compiles_the_installed_packages_from_source(pretence):
+    setup_env.prepare(pretence.root, ["sweep"])
+    assert "--compile-bytecode" in pretence.commands[-1]
 
 
 def test_the_hash_of_the_pins_does_not_depend_on_line_endings(pretence):
@@ -386,14 +431,14 @@ def test_help_says_a_sentence_about_every_command():
 @needs_make
 def test_lab_opens_copies_of_the_notebooks_with_options_passed_on():
     said = make("-n", "lab", "ARGS=--no-browser --port 8899").stdout
-    assert "setup_env.py sweep" in said
+    assert "setup_env.py notebooks sweep" in said
     assert said.rstrip().endswith("-m sparsekit course open --no-browser --port 8899")
 
 
 @needs_make
 def test_test_runs_all_four_parts():
     said = make("-n", "test").stdout
-    parts = ["setup_env.py sweep test", "build_notebooks.py --check", "pytest tests", "pytest tests/browser"]
+    parts = ["setup_env.py notebooks sweep test", "build_notebooks.py --check", "pytest tests", "pytest tests/browser"]
     assert [part for part in parts if part in said] == parts
 
 

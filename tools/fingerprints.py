@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from sparsekit.experiments.experiment import Experiment
-from sparsekit.experiments.run import load_model, run
+from sparsekit.experiments.load import load_model
+from sparsekit.experiments.run import run
 from sparsekit.layers import sparse_layers
 from sparsekit.rewiring.journal import Journal
 from sparsekit.rules import DropGrow, Rule, make_rule

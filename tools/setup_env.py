@@ -57,6 +57,8 @@ def prepare(root, extras, backend=""):
         "extras": sorted(set(extras) | set(before.get("extras", []))),
         "backend": backend or before.get("backend", ""),
     }
+    if not before and not backend:
+        wanted["backend"] = backend_here(root)
     if all(before.get(key) == value for key, value in wanted.items()):
         return "ready"
     (venv / STAMP).unlink(missing_ok=True)  # interrupted from here on means half-made
@@ -147,14 +149,56 @@ def mend_kernels(root):
 
 
 def install(root, wanted, *, renew_torch=False):
-    """Install the package in place with its extras, by uv: it is quick, and it knows the builds of torch."""
+    """Install the package in place with its extras, by uv: it is quick, and it knows the builds of torch.
+
+    Bytecode is compiled at once. Otherwise the first import of each package does it, and where
+    PYTHONDONTWRITEBYTECODE is set, as in many containers, every process would compile torch from source again.
+    """
     python = python_of(root / ".venv")
-    command = [python, "-m", "uv", "pip", "install", "--python", python, "-c", "constraints.txt"]
+    command = [python, "-m", "uv", "pip", "install", "--compile-bytecode", "--python", python, "-c", "constraints.txt"]
     if wanted["backend"]:
         command += ["--torch-backend", wanted["backend"]]
     if renew_torch:
         command += [word for name in BUILDS_OF_TORCH for word in ("--reinstall-package", name)]
     run([*command, "-e", f".[{','.join(wanted['extras'])}]"], cwd=root)  # relative: a path may hold spaces
+
+
+def backend_here(root):
+    """Return "cpu" where CUDA, which torch brings on Linux, would be 2.6 GB for nothing, else ""."""
+    if sys.platform != "linux" or has_nvidia():
+        return ""
+    if cpu_builds_answer(root):
+        say("no NVIDIA driver is here, so torch comes without CUDA (TORCH_BACKEND=auto asks for what fits the machine)")
+        return "cpu"
+    say(
+        "no NVIDIA driver is here, but the index of torch's CPU builds does not answer. So the usual build is installed"
+    )
+    return ""
+
+
+def has_nvidia():
+    """Tell whether a driver for NVIDIA's cards is loaded, or within reach as on WSL."""
+    return os.path.exists("/proc/driver/nvidia/version") or shutil.which("nvidia-smi") is not None
+
+
+def cpu_builds_answer(root):
+    """Tell whether uv finds the builds of torch for CPUs. It installs nothing."""
+    python = python_of(root / ".venv")
+    command = [python, "-m", "uv", "pip", "install", "--python", python, "-c", "constraints.txt", "--dry-run"]
+    quick = {**os.environ, "UV_HTTP_RETRIES": "0", "UV_HTTP_TIMEOUT": "10"}
+    try:
+        done = subprocess.run(
+            [str(word) for word in [*command, "--torch-backend", "cpu", "torch"]],
+            cwd=str(root),
+            env=quick,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=60,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
 def fingerprint(root):

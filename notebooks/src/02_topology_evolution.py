@@ -47,7 +47,7 @@ guess = widgets.Predict(
 )
 guess
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "first-still"]
 race = widgets.Race(digits_small, ("static", "set", "rigl", "gse"), seeds=5, epochs=40)
 race
 
@@ -344,7 +344,7 @@ assert (fit["static"] - small["static"]).mean() > 0.1
 # SET by 0.9 ± 0.3 points (t = 3.5) from the dense draw. From the fitted one it leads by 0.3 ± 0.3 (t = 1.0), which is
 # undecided. This command repeats the table:
 #
-# `python benchmarks/accuracy.py digits-mlp --densities 0.05 0.02 0.01 --seeds 10 --init fan-in dense`
+# `python studies/accuracy.py digits-mlp --densities 0.05 0.02 0.01 --seeds 10 --init fan-in dense`
 
 # %% [markdown]
 # ## Go back and continue in another way

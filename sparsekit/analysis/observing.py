@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparsekit.layers import SparseLayer
+from sparsekit.layers import MaskedMatrix, SparseLayer
 from sparsekit.layers.dense_weight import DenseWeight
+from sparsekit.layers.owners import layers_of
 from sparsekit.layers.weight_queries import answers_with_numbers
 from sparsekit.topology import LayerTopology
 from sparsekit.utils.seeds import generator, seeded_rng
@@ -19,13 +20,16 @@ WEIGHTED = (SparseLayer, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 def weighted_layers(model: nn.Module) -> dict[str, Any]:
     """Return the linear and convolutional layers of a model by name, sparse and dense, in its order."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, WEIGHTED)}
+    called = ((name, x) for name, x in model.named_modules() if not isinstance(x, MaskedMatrix))
+    return {name: module for name, module in called if isinstance(module, WEIGHTED)}
 
 
 def layer_topology(module: Any) -> LayerTopology:
     """Return which connections a layer has. A dense layer has all of them."""
     if isinstance(module, SparseLayer):
         return module.topology
+    if masked := layers_of(module, "weight"):
+        return masked[0].topology
     return LayerTopology.full(tuple(module.weight.shape), module.weight.device)
 
 

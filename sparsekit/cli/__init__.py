@@ -13,11 +13,16 @@ from rich.markup import escape
 
 from sparsekit.cli.bench import bench
 from sparsekit.cli.claims import claims
+from sparsekit.cli.compare import compare
 from sparsekit.cli.course import course
 from sparsekit.cli.options import (
+    Compiled,
     DataRoot,
+    Device,
     Folder,
     Initialised,
+    Mixed,
+    OnDevice,
     Progress,
     Recipe,
     Rule,
@@ -40,9 +45,11 @@ from sparsekit.cli.output import (
 from sparsekit.cli.superpositions import Context, collect_and_show
 from sparsekit.cli.sweep import sweep, workers_or_none
 from sparsekit.cli.values import (
+    autocast_of,
     experiment_of,
     init_of,
     pairs_of,
+    place,
     plural,
     rule_settings_of,
     score_of,
@@ -78,10 +85,18 @@ def train(
     folder: Folder = Path("runs"),
     data_root: DataRoot = None,
     progress: Progress = True,
+    device: OnDevice = Device.auto,
+    compile: Compiled = False,
+    autocast: Mixed = None,
 ) -> None:
-    """Train one experiment. A finished run is shown again, and an interrupted one continues where it was."""
+    """Train one experiment. A finished run is shown again, and an interrupted one continues where it was.
+
+    To train it on several processes, call torchrun --nproc-per-node 2 -m sparsekit train ...
+    """
     pairs = pairs_of(settings or [])
-    from sparsekit.experiments import run
+    place(device, compile, storage.value)
+    from sparsekit.experiments import run_on_ranks
+    from sparsekit.utils.ranks import ranks_of_environment
 
     tricks, pairs = tricks_of(trick or [], pairs)
     made_score, pairs = score_of(score, pairs)
@@ -98,8 +113,11 @@ def train(
         storage=storage.value,
         tricks=tricks,
         **init_of(init),
+        **autocast_of(autocast),
     )
-    show_history(run(experiment, folder, root=data_root, progress=progress))
+    history = run_on_ranks(experiment, folder, root=data_root, progress=progress)
+    if ranks_of_environment().rank == 0:
+        show_history(history)
 
 
 @app.command(epilog="Example: [bold]sparsekit lottery digits-mlp --levels 5 --rewind-step 19 --control reinit[/bold]")
@@ -120,13 +138,17 @@ def lottery(
     folder: Folder = Path("runs"),
     data_root: DataRoot = None,
     progress: Progress = True,
+    device: OnDevice = Device.auto,
+    compile: Compiled = False,
+    autocast: Mixed = None,
 ) -> None:
     """Train, prune the smallest magnitudes, rewind and train again, level by level. Finished runs are read."""
     from sparsekit.experiments.lottery import Lottery, check_control, run_control, run_lottery
     from sparsekit.experiments.recipes import recipe_named
     from sparsekit.experiments.sweeps import in_order
 
-    base = recipe_named(recipe, data_root)(rule="dense", seed=seed, epochs=epochs)
+    place(device, compile)
+    base = recipe_named(recipe, data_root)(rule="dense", seed=seed, epochs=epochs, **autocast_of(autocast))
     plan = Lottery(
         experiment=base, levels=levels, prune=prune, rewind=rewind, rewind_step=rewind_step, finetune_rate=finetune_rate
     )
@@ -162,11 +184,15 @@ def sup_tickets(
     folder: Folder = Path("runs"),
     data_root: DataRoot = None,
     progress: Progress = True,
+    device: OnDevice = Device.auto,
+    compile: Compiled = False,
+    autocast: Mixed = None,
 ) -> None:
     """Collect cheap tickets in one training, superpose them in every way, and save the superposition as a ticket.
 
     What you leave out is the recipe's own setting (mnist1d-mlp has one), or else 60 epochs with 3 cycles of 4.
     """
+    place(device, compile, storage.value)
     from sparsekit.experiments.sup_tickets import sup_tickets_of
 
     tricks, pairs = tricks_of(trick or [], pairs_of(settings or []))
@@ -186,6 +212,7 @@ def sup_tickets(
         storage=storage.value,
         tricks=tricks,
         **init_of(init),
+        **autocast_of(autocast),
     )
     context = Context(folder=folder, root=data_root, progress=progress, workers=workers)
     collect_and_show(sup, seeds, controls, context)
@@ -223,49 +250,7 @@ def show(run: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
     show_history(read_run(run))
 
 
-@app.command(epilog="Example: [bold]sparsekit compare --data digits --density 0.02 --seeds 5[/bold]")
-def compare(
-    data: Annotated[str, typer.Option(help="see: sparsekit list data")] = "digits",
-    recipe: Annotated[str | None, typer.Option(help="the protocol, else the fastest of the data")] = None,
-    method: Annotated[
-        list[str] | None, typer.Option("--method", help="a rule, a score or dense, may be repeated, else all")
-    ] = None,
-    density: Annotated[list[float] | None, typer.Option(help="share of weights that exist, may be repeated")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="runs of each, from seed 0")] = 5,
-    epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data")] = None,
-    init: Initialised = None,
-    threads: Annotated[int, typer.Option(min=1, help="that every run may use")] = 1,
-    workers: Workers = 1,
-    folder: Annotated[Path, typer.Option(file_okay=False, help="where runs, table and figures are kept")] = Path(
-        "runs/compare"
-    ),
-    data_root: DataRoot = None,
-) -> None:
-    """Train all methods, or chosen ones, under one protocol. Write a table and figures. Finished runs are read."""
-    prepare(threads)
-    import torch
-
-    from sparsekit.experiments.compare import compare as compared
-    from sparsekit.experiments.compare import markdown_of, table_of
-    from sparsekit.experiments.recipes import recipe_for
-
-    torch.set_num_threads(threads)
-    recipe, cells = recipe or recipe_for(data), []
-    settings = ({} if epochs is None else {"epochs": epochs}) | init_of(init)
-    densities = density or (0.05,)
-    with workers_or_none(workers, threads) as client:
-        for cell in compared(
-            recipe, method, densities=densities, seeds=seeds, folder=folder, root=data_root, client=client, **settings
-        ):
-            cells.append(cell)
-            run = f"{cell.method:18} density {cell.target_density:<6g} seed {cell.seed:<3}"
-            typer.echo(f"{run} {100 * cell.accuracy:6.2f} %")
-    table = table_of(cells)
-    typer.echo("\n" + markdown_of(table))
-    for file in write_comparison(table, folder, recipe):
-        typer.echo(f"wrote {file}")
-
-
+app.command(epilog="Example: [bold]sparsekit compare --data digits --density 0.02 --seeds 5[/bold]")(compare)
 app.command(epilog="Example: [bold]sparsekit sweep grid.toml --workers 4[/bold]")(sweep)
 app.command(epilog="Example: [bold]sparsekit bench layers --quick[/bold]")(bench)
 app.command(epilog="Example: [bold]sparsekit claims --only 5 --only 12[/bold]")(claims)
@@ -278,7 +263,7 @@ def main() -> None:
     try:
         check_thread_variables()
         app()
-    except (ValueError, OSError, FloatingPointError, TypeError) as error:
+    except (ValueError, OSError, FloatingPointError, TypeError, ImportError) as error:
         Console(stderr=True, emoji=False).print(f"[bold red]Error:[/bold red] {escape(str(error))}", soft_wrap=True)
         raise SystemExit(1) from error
 

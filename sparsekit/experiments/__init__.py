@@ -5,9 +5,11 @@ from sparsekit.experiments.branch import branch
 from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
 from sparsekit.experiments.fork import fork
 from sparsekit.experiments.initial_state import load_initial_state, save_initial_state
+from sparsekit.experiments.load import load_model
 from sparsekit.experiments.population import follow, run_all, run_population
+from sparsekit.experiments.ranks import run_on_ranks
 from sparsekit.experiments.record import read_experiment, read_run
-from sparsekit.experiments.run import load_model, run
+from sparsekit.experiments.run import run
 
 __all__ = [
     "Experiment",
@@ -23,6 +25,7 @@ __all__ = [
     "recipes",
     "run",
     "run_all",
+    "run_on_ranks",
     "run_population",
     "save_initial_state",
 ]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sparsekit.layers.convert import densify
-from sparsekit.layers.listing import sparse_layers
+from sparsekit.layers.entries import masks_of, weights_in
 from sparsekit.utils.checks import number
 
 
@@ -41,11 +41,10 @@ class Averaged(AveragedModel):
         Args:
             model: the sparse model that is trained, whose topology the copy has.
         """
-        names = {f"{name}.weight".lstrip("."): layer for name, layer in sparse_layers(model).items()}
         state = {key: value.clone() for key, value in self.module.state_dict().items()}
-        for key, layer in names.items():
-            state[key] *= layer.topology.mask().to(state[key].device)
-            state[key.removesuffix("weight") + "indices"] = layer.stored_indices
+        for key, mask in masks_of(model).items():
+            state[key] *= mask.to(state[key].device)
+        state |= {key: x for key, x in model.state_dict().items() if key.rpartition(".")[2] == "indices"}
         new = copy.deepcopy(model)
         new.load_state_dict(state)
         return new
@@ -60,11 +59,7 @@ class _Dense(nn.Module):
 
     def parameters(self, recurse: bool = True) -> Iterator[Tensor]:  # type: ignore[override]
         model, plain = self._pair
-        layers = sparse_layers(model)
-        for name, _ in plain.named_parameters():
-            owner, _, attribute = name.rpartition(".")
-            is_sparse = owner in layers and attribute == "weight"
-            yield layers[owner].dense_weight() if is_sparse else model.get_parameter(name)
+        return (weights_in(model, name) for name, _ in plain.named_parameters())
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         model, plain = self._pair

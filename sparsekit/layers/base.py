@@ -30,8 +30,7 @@ class SparseLayer(WeightAccess, ABC):
 
     `indices` is saved in the `state_dict`, so a topology travels with every checkpoint. `param` is the same object
     for life and is only refilled, so optimizers hold it across rewirings. `weight` is the dense weight for code that
-    expects one (see `DenseWeight`). The final subclasses `MaskedLinear`, `MaskedConv2d`, `SparseLinear` and
-    `SparseConv2d` are `nn.Linear` or `nn.Conv2d` as well, so code that looks for these finds them.
+    expects one (see `DenseWeight`). Final subclasses like `MaskedLinear` are `nn.Linear` or `nn.Conv2d` as well.
 
     Args:
         kind: linear or convolution, with its settings.
@@ -120,6 +119,10 @@ class SparseLayer(WeightAccess, ABC):
         """Write the connections' values in a dense tensor into one shaped like `param`, in place."""
         into.copy_(self.pack(self.topology, dense.flatten()[self.indices]))
 
+    def write(self, values: Float[Tensor, " e"]) -> None:
+        """Give the connections new values, in place."""
+        self.param.copy_(self.pack(self.topology, values.to(self.param)))
+
     def dense_grad(self) -> Tensor:
         """Return the gradient of `param`, which must exist, shaped like the dense weight."""
         return DenseWeight.of(self, gradient=True)
@@ -166,8 +169,7 @@ class SparseLayer(WeightAccess, ABC):
 
     def to_plain(self) -> nn.Module:
         """Return the plain module with the same weights and bias, and zeros for missing connections."""
-        # On no device, so no random numbers are drawn for weights that are replaced.
-        with torch.device("meta"):
+        with torch.device("meta"):  # so no random numbers are drawn for weights that are replaced
             plain = self.kind.plain(self.shape, self.bias is not None)
         plain.weight = nn.Parameter(self.dense_weight(), requires_grad=self.param.requires_grad)
         plain.register_parameter("bias", self.bias)
@@ -206,8 +208,7 @@ class SparseLayer(WeightAccess, ABC):
         if name not in cache:
             if torch._C._are_functorch_transforms_active():
                 return make()  # results of a transform must not outlive it
-            # Training steps use it as well, so it is no inference tensor. A trace must not hold how it is computed.
-            tracing = torch._C._get_tracing_state()
+            tracing = torch._C._get_tracing_state()  # what is made is no inference tensor, and no part of a trace
             torch._C._set_tracing_state(None)  # type: ignore[arg-type]
             try:
                 with torch.inference_mode(False):
@@ -256,8 +257,7 @@ class SparseLayer(WeightAccess, ABC):
         # We keep the parameter object, and where possible its memory, because optimizers and DDP buckets hold both.
         if packed.shape == self.param.shape:
             self.param.data.copy_(packed)
-        else:
-            # Go by way of another type, or autograd still expects gradients of the old size where an old loss is alive.
+        else:  # by way of another type, or autograd expects gradients of the old size where an old loss is alive
             other = torch.float64 if packed.dtype != torch.float64 else torch.float32
             self.param.grad = None
             self.param.data = packed.to(other)

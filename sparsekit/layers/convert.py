@@ -4,6 +4,7 @@ import copy
 import types
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +12,15 @@ from torch import Tensor, nn
 from sparsekit.layers.auto import fastest_storages
 from sparsekit.layers.base import GHOST, SparseLayer
 from sparsekit.layers.companions import add_companions, remove_companions
+from sparsekit.layers.coverage import coverage
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
-from sparsekit.layers.initial import check_init, fan_in_factors, initial_values
+from sparsekit.layers.initial import check_init
 from sparsekit.layers.listing import KINDS, MODEL, check_names_and_shapes, left_dense, sparse_layers
 from sparsekit.layers.masked import ForwardMask, MaskedConv2d, MaskedLinear
+from sparsekit.layers.masking import mask_matrices, values_to_begin_with
+from sparsekit.layers.matrices import Matrix, matrices_of
+from sparsekit.layers.matrix_layer import MaskedMatrix
+from sparsekit.layers.owners import close_owner, is_open
 from sparsekit.topology import LayerTopology
 from sparsekit.utils.checks import must_be
 
@@ -25,7 +31,7 @@ LAYERS: dict[tuple[str, type], type[SparseLayer]] = {
     ("csr", nn.Conv2d): SparseConv2d,
 }
 STORAGES = ("masked", "csr")
-
+SAVE = "save_pretrained"  # of models of Hugging Face and timm
 
 MANY_UPDATES = 30  # in place, more than any initialisation makes
 MANY_ZEROS = 0.01  # of the weights, more than a draw from a continuous distribution gives
@@ -56,7 +62,8 @@ def sparsify(
         topology: the connections of each layer that is to be sparse. Layers it does not name stay as they are.
         storage: `"masked"` (a dense weight and a mask, on any device) or `"csr"` (existing connections only, where
             batch norms and poolings become subclasses that keep activations feature-major). `"auto"` takes for each
-            layer the faster of both on this machine, as measured with the example batch (see `layers.auto`).
+            layer the faster of both on this machine, as measured with the example batch (see `layers.auto`). Layers
+            that are no `nn.Linear` or `nn.Conv2d` are masked in any case (see `register_kind`).
         init: `"fan-in"` scales the weights of a new model, which were drawn for dense layers, to the inputs that each
             output has (see `fit_to_fan_in`). `"dense"` keeps every value as it is. Choose it to prune a trained model,
             or to see what the scale is worth.
@@ -68,7 +75,7 @@ def sparsify(
             unknown, or the model cannot be copied.
 
     Warns:
-        LeftDenseWarning: names the weights that cannot be sparse (attention projections, tied weights, ...).
+        LeftDenseWarning: says how many weights are left dense (embeddings, tied weights, ...), see `left_dense`.
         TrainedWeightsWarning: if weights are scaled that seem to be trained or pruned. We can see it where the model
             has just been trained, has batch norm, or comes from `densify`, but not where it was copied, or loaded from
             a file, before that.
@@ -92,21 +99,21 @@ def sparsify(
     else:
         storages = dict.fromkeys(topology, storage)
     sparse = _sparsified(model, topology, storages, init)
-    if reasons := left_dense(sparse):
-        listed = ", ".join(f"{name} ({reason})" for name, reason in reasons.items())
-        warnings.warn(f"left dense: {listed}", LeftDenseWarning, stacklevel=2)
+    if left_dense(sparse):
+        warnings.warn(coverage(sparse).left_sentence(), LeftDenseWarning, stacklevel=2)
     return sparse
 
 
 def _measured(model: nn.Module, topology: Mapping[str, LayerTopology], example: Tensor | None) -> dict[str, str]:
     if example is None:
         raise ValueError("storage 'auto' must have a batch to measure with, got none. Give example=inputs")
-    return fastest_storages(
+    matrices = matrices_of(model)
+    return dict.fromkeys(topology, "masked") | fastest_storages(
         model,
-        topology,
+        {name: layer for name, layer in topology.items() if _is_replaced(matrices[name])},
         example,
         make=lambda name, storage: _sparse_layer(model.get_submodule(name), topology[name], storage, "dense"),
-        build=lambda storages: _sparsified(model, topology, storages, "dense"),
+        build=lambda storages: _sparsified(model, topology, dict.fromkeys(topology, "masked") | storages, "dense"),
     )
 
 
@@ -114,7 +121,8 @@ def _warn_if_trained(model: nn.Module, topology: Mapping[str, LayerTopology]) ->
     """Warn if weights that are to be scaled as new ones seem to be trained or pruned already."""
     if all(layer.density == 1 for layer in topology.values()):
         return
-    weights = [model.get_submodule(name).get_parameter("weight") for name in topology]
+    matrices = matrices_of(model)
+    weights = [matrices[name].param for name in topology]
     if max(_num_updates(model, weights)) < MANY_UPDATES and not any(map(_is_pruned, weights)):
         return
     warnings.warn(
@@ -140,13 +148,15 @@ def _sparsified(
     model: nn.Module, topology: Mapping[str, LayerTopology], storages: Mapping[str, str], init: str
 ) -> nn.Module:
     new = _copy_of(model)
-    modules = dict(new.named_modules())
-    swap = {
-        id(modules[name]): _sparse_layer(modules[name], layer, storages[name], init) for name, layer in topology.items()
-    }
-    if "csr" in storages.values():
+    modules, matrices = dict(new.named_modules()), matrices_of(new)
+    replaced = {name for name in topology if _is_replaced(matrices[name])}
+    swap = {id(modules[name]): _sparse_layer(modules[name], topology[name], storages[name], init) for name in replaced}
+    others = {name: (matrices[name], layer) for name, layer in topology.items() if name not in replaced}
+    mask_matrices(new, others, init)
+    if any(storages[name] == "csr" for name in replaced):
         add_companions(new)
     new = replace_modules(new, swap)
+    save_as_plain(new)
     if missing := [name for name, tensor in [*new.named_parameters(), *new.named_buffers()] if tensor.is_meta]:
         raise ValueError(
             "a model on the meta device, as for init='gse', must have no values but those of layers that the topology "
@@ -154,6 +164,11 @@ def _sparsified(
             "choose init='fan-in' or 'dense' for a network with batch norms"
         )
     return new
+
+
+def _is_replaced(matrix: Matrix) -> bool:
+    """Whether a layer becomes one of ours. Others keep their module, whose forward may be its own."""
+    return type(matrix.owner) in KINDS and "tied" not in matrix.groups
 
 
 def densify(model: nn.Module) -> nn.Module:
@@ -172,9 +187,33 @@ def densify(model: nn.Module) -> nn.Module:
     must_be("model", model, nn.Module, MODEL)
     new = copy.deepcopy(model)
     remove_companions(new)
-    return replace_modules(
-        new, {id(layer): _with_ghost(layer, layer.to_plain()) for layer in sparse_layers(new).values()}
-    )
+    save_as_usual(new)
+    layers = [layer for layer in sparse_layers(new).values() if not isinstance(layer, MaskedMatrix)]
+    new = replace_modules(new, {id(layer): _with_ghost(layer, layer.to_plain()) for layer in layers})
+    for module in [*new.modules()]:
+        if is_open(module):
+            close_owner(module)
+    return new
+
+
+def save_as_plain(model: nn.Module) -> None:
+    """Let `save_pretrained` of a model, and of models in it, write plain layers, as `from_pretrained` needs them."""
+    for module in model.modules():
+        if hasattr(type(module), SAVE):
+            vars(module)[SAVE] = types.MethodType(save_pretrained, module)
+
+
+def save_as_usual(model: nn.Module) -> None:
+    """Undo `save_as_plain`."""
+    for module in model.modules():
+        vars(module).pop(SAVE, None)
+
+
+def save_pretrained(self: Any, *args: Any, state_dict: Any = None, **settings: Any) -> Any:
+    """Save a model with plain layers, unless a trainer gives a state, from which it continues with the sparse model."""
+    if state_dict is not None:
+        return type(self).save_pretrained(self, *args, state_dict=state_dict, **settings)
+    return densify(self).save_pretrained(*args, **settings)
 
 
 def _with_ghost(layer: SparseLayer, plain: nn.Module) -> nn.Module:
@@ -209,16 +248,10 @@ def _check_fits(model: nn.Module, topology: Mapping[str, LayerTopology]) -> None
 def _sparse_layer(module: nn.Module, topology: LayerTopology, storage: str, init: str) -> SparseLayer:
     kind = KINDS[type(module)].of(module)
     weight, bias = module.get_parameter("weight"), module._parameters["bias"]
+    values = values_to_begin_with(weight, weight, topology, init)
     if weight.is_meta:
-        if init != "fan-in":
-            raise ValueError(f"a model must have values for init={init!r}, got one on the meta device. Leave init out")
-        values = initial_values(topology, weight.dtype)
         bias = None if bias is None else nn.Parameter(torch.zeros(bias.shape, dtype=bias.dtype))
-    else:
-        topology = topology.to(weight.device)
-        values = weight.detach().flatten()[topology.indices]
-        if init == "fan-in":
-            values = values * fan_in_factors(topology)[topology.rows].to(values)
+    topology = topology.to(values.device)
     layer = LAYERS[storage, type(module)](kind, topology, values, bias)
     layer.param.requires_grad_(weight.requires_grad)
     return layer.train(module.training)

@@ -225,7 +225,9 @@ def _grad(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> Ten
 
 def _set_grad(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> None:
     layer, (grad,) = weight.layer, args
-    layer.param.grad = None if grad is None else layer.pack(layer.topology, grad.flatten()[layer.indices])
+    layer.param.grad = None if grad is None else layer.param.detach().clone()
+    if grad is not None:
+        layer.gather(grad, into=layer.param.grad)
 
 
 def _set_data(weight: DenseWeight, func: Callable, args: tuple, kwargs: dict) -> None:

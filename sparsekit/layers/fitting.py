@@ -8,6 +8,7 @@ from torch import nn
 
 from sparsekit.layers.initial import fan_in_factors, scaled_rows
 from sparsekit.layers.listing import check_names_and_shapes, sparse_layers
+from sparsekit.layers.matrices import matrices_of
 from sparsekit.topology import LayerTopology
 from sparsekit.utils.checks import must_be
 
@@ -50,10 +51,9 @@ def fit_to_fan_in(model: M, topology: Mapping[str, LayerTopology] | None = None)
                 "a plain model needs a topology to say which inputs there are, got none. Give topology=..."
             )
         for layer in layers.values():
-            factors = fan_in_factors(layer.topology)[layer.topology.rows]
-            layer.param.copy_(layer.pack(layer.topology, layer.values() * factors.to(layer.param)))
+            layer.write(layer.values() * fan_in_factors(layer.topology)[layer.topology.rows].to(layer.param))
     check_names_and_shapes(model, topology or {})
+    matrices = matrices_of(model) if topology else {}
     for name, layer_topology in (topology or {}).items():
-        weight = model.get_submodule(name).get_parameter("weight")
-        weight.copy_(scaled_rows(weight, layer_topology))
+        matrices[name].write(scaled_rows(matrices[name].value, layer_topology))
     return model

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sparsekit.layers.accumulation import Accumulation, when_backward_ends
 from sparsekit.layers.base import SparseLayer
+from sparsekit.layers.off_mask import OffMask, is_worthwhile
 from sparsekit.layers.plain_settings import Conv2dSettings, LinearSettings
 from sparsekit.layers.transition import Transition
 from sparsekit.topology import LayerTopology
@@ -42,6 +43,11 @@ class DenseGradient:
             self.total, self.is_infinite = None, False
         when_backward_ends(self._settle)
         return grad if self.total is None else grad + self.total * ~self.layer.mask
+
+    def entries(self, indices: Tensor) -> Tensor:
+        """Return the gradient at any sorted positions, of a backward pass that was caught."""
+        assert self.total is not None
+        return self.layer.entries(self.total, indices)
 
     def _settle(self) -> None:
         grad = self.layer.param.grad
@@ -123,6 +129,10 @@ class MaskedLayer(SparseLayer):
     def unpack(self, packed: Tensor) -> Float[Tensor, " e"]:
         return packed.flatten()[self.indices]
 
+    def entries(self, packed: Tensor, indices: Tensor) -> Tensor:
+        """Return what a tensor shaped like `param` holds at any positions, existing or missing."""
+        return packed.flatten()[indices]
+
     def laid_out(self, packed: Tensor) -> Tensor:
         return packed * self.mask
 
@@ -137,12 +147,14 @@ class MaskedLayer(SparseLayer):
     def effective_weight(self, *, read: bool = False) -> Tensor:
         if not torch.compiler.is_compiling():
             self.copy_guard.check()
-        if self.catcher is None:
-            weight = self.param * self.mask
-        else:
-            weight = _Straight.apply(self.param, self.mask, self.catcher)
+        if self.catcher is not None:
             self.catcher.was_read |= read
+        weight = self.through_mask(self.param, self.mask)
         return weight if self.forward_mask is None else self.forward_mask(weight, self.mask)
+
+    def through_mask(self, weight: Tensor, mask: Tensor) -> Tensor:
+        """Return a weight times a mask, whose whole gradient goes to the catcher while there is one."""
+        return weight * mask if self.catcher is None else _Straight.apply(weight, mask, self.catcher)
 
     def dense_grad(self) -> Tensor:
         assert self.param.grad is not None
@@ -155,7 +167,19 @@ class MaskedLayer(SparseLayer):
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
     def forward(self, input: Tensor) -> Tensor:
-        return self.kind.dense(input, self.effective_weight(), self.bias)
+        return self.kind.dense(input, self._weight_for(input), self.bias)
+
+    def _weight_for(self, input: Any) -> Tensor:
+        """Return the weight, without a product with the mask where that changes nothing and would take long.
+
+        The parameter is zero wherever there is no connection, unless other code has written there.
+        """
+        if self.catcher is None and self.forward_mask is None and is_worthwhile(self, input):
+            self.copy_guard.check()
+            weight = self.param.detach()
+            if self._derived("off mask", lambda: OffMask(self.topology)).is_zero(weight):
+                return weight
+        return self.effective_weight()
 
     def _invalidate_backward(self) -> None:
         super()._invalidate_backward()

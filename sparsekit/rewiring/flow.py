@@ -12,11 +12,10 @@ from torch.nn.modules import activation, batchnorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_leaves, tree_map
 
-from sparsekit.layers import SparseLayer, sparse_layers
+from sparsekit.layers import MaskedMatrix, sparse_layers
+from sparsekit.rewiring.flow_sums import FlowThroughMatrix, Sums, add_up
 from sparsekit.utils.seeds import generator, seeded_rng
 from sparsekit.utils.substitutes import Substitutes
-
-Sums = dict[str, tuple[Tensor, Tensor]]
 
 _NORMS = (batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)
 _STAYING = ("MultiheadAttention", "GLU", "Softmax", "Softmax2d")  # of the module of activations
@@ -98,7 +97,10 @@ def all_ones_flow(model: nn.Module, arguments: tuple[Any, ...]) -> Sums:
     network = positive_copy(model.module if isinstance(model, DistributedDataParallel) else model)
     sums: Sums = {}
     for name, layer in sparse_layers(network).items():
-        layer.register_forward_hook(partial(_add_up, sums, name), with_kwargs=True)
+        if isinstance(layer, MaskedMatrix):
+            layer.param.requires_grad_(True)
+            layer.catcher = FlowThroughMatrix(sums, name, layer)
+        layer.register_forward_hook(partial(add_up, sums, name), with_kwargs=True)
     with seeded_rng(generator(0, "flow")), torch.enable_grad():
         arriving = flow_through(lambda: network(*tree_map(_with_gradient, arguments)))
         if arriving.requires_grad:
@@ -285,15 +287,3 @@ def _with_gradient(value: Any) -> Any:
     if not (isinstance(value, Tensor) and value.is_floating_point()):
         return value
     return value.double().requires_grad_().clone()  # a leaf could not be changed in place, which some models do
-
-
-def _add_up(sums: Sums, name: str, layer: SparseLayer, args: tuple, kwargs: dict, output: Tensor) -> None:
-    """Record what arrives now, and in the backward pass what is passed on. This is a forward hook."""
-    if output.requires_grad:
-        arrives = layer.kind.input_sums((args[0] if args else kwargs["input"]).detach())
-
-        def record(passed_on: Tensor) -> None:
-            before = sums.get(name, (0, 0))
-            sums[name] = (before[0] + arrives, before[1] + layer.kind.output_sums(passed_on))
-
-        output.register_hook(record)

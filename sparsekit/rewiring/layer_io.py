@@ -8,11 +8,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from sparsekit.kernels import Structure
-from sparsekit.layers import SparseLayer
+from sparsekit.layers import MaskedMatrix, SparseLayer
 from sparsekit.layers.accumulation import Accumulation, Catcher, when_backward_ends
 from sparsekit.layers.masked import DenseGradient
 from sparsekit.rewiring.flow import WholeModel
 from sparsekit.topology import LayerTopology
+from sparsekit.utils.ranks import is_sharing
 from sparsekit.utils.seeds import generator as stream
 
 
@@ -56,7 +57,7 @@ class LayerIO:
             FloatingPointError: if all that was captured is infinite or not a number.
         """
         if isinstance(self.catcher, DenseGradient) and self.catcher.total is not None:
-            return self.catcher.total.flatten()[indices]
+            return self.catcher.entries(indices)
         grad = self._from_activations(indices)
         if self.group is not None:
             torch.distributed.all_reduce(grad, group=self.group)
@@ -67,7 +68,10 @@ class LayerIO:
         """Return the sums of `|input|` and of `|output gradient|` over samples and positions, of all processes.
 
         No gradient's magnitude can exceed its input's sum times its output's. For a single sample it is their product.
+        Of a matrix that its module computes with, the roots of the sums over its gradient's columns and rows do that.
         """
+        if (gradient := self._of_matrix()) is not None:
+            return gradient.abs().sum(0).sqrt(), gradient.abs().sum(1).sqrt()
         kind = self.layer.kind
         return self._total([(kind.input_sums(x.abs()), kind.output_sums(g.abs())) for x, g in self._in_full()])
 
@@ -79,9 +83,12 @@ class LayerIO:
 
         Source: the sketch of Alon, Matias and Szegedy (1999), The space complexity of approximating frequency moments.
         """
-        rank = 0 if self.group is None else torch.distributed.get_rank(self.group)
         # We draw one number, however many samples there are, so all processes continue alike, with other signs.
         seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        if (gradient := self._of_matrix()) is not None:
+            signs = torch.randint(2, (len(gradient),), generator=stream(seed)).to(gradient) * 2 - 1
+            return signs @ gradient, signs
+        rank = 0 if self.group is None else torch.distributed.get_rank(self.group)
         draws, kind, parts = stream(seed, rank), self.layer.kind, []
         for x, g in self._in_full():
             signs = torch.randint(2, (g.numel() // self.layer.shape[0],), generator=draws).to(g.device) * 2 - 1
@@ -93,6 +100,15 @@ class LayerIO:
         width = self.layer.kind.num_groups * self.layer.topology.num_inputs
         none = self.layer.param.new_zeros(width), self.layer.param.new_zeros(self.layer.shape[0])
         return self.whole.flow.get(self.name, none)
+
+    def _of_matrix(self) -> Tensor | None:
+        """Return the whole gradient, outputs by inputs, of a matrix whose inputs and outputs nobody sees."""
+        if not (isinstance(self.layer, MaskedMatrix) and isinstance(self.catcher, DenseGradient)):
+            return None
+        if self.catcher.total is None:
+            self._check_captured()
+        assert self.catcher.total is not None
+        return self.layer.matrix(self.catcher.total).flatten(1).to(_full_precision(self.layer.param.dtype))
 
     def _in_full(self) -> list[tuple[Tensor, Tensor]]:
         """Return the captured pairs in the weights' precision, because under autocast sums would lose too much."""
@@ -134,7 +150,8 @@ class LayerIO:
         return self.pairs
 
     def _check_captured(self) -> None:
-        if self.saw_infinite and not (self.pairs or self.reads):
+        infinite = self.saw_infinite or (isinstance(self.catcher, DenseGradient) and self.catcher.is_infinite)
+        if infinite and not (self.pairs or self.reads):
             raise FloatingPointError(
                 "gradients must be finite to grow by them, got inf or NaN from a finite loss. Lower the learning rate, "
                 "or clip gradients"
@@ -189,13 +206,13 @@ def _full_precision(dtype: torch.dtype) -> torch.dtype:
 
 
 def check_not_alone(layers: Mapping[str, SparseLayer]) -> None:
-    """Check that no layer is looked at by one process of several.
+    """Check that no layer is looked at by one process of several, unless all of them see the same.
 
     Raises:
         ValueError: if there are several processes and any layer.
     """
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if layers and distributed and torch.distributed.get_world_size() > 1:
+    if layers and distributed and not is_sharing() and torch.distributed.get_world_size() > 1:
         raise ValueError(
             f"among several processes these layers must be seen through their DistributedDataParallel wrapper, got the "
             f"model without it ({', '.join(layers)}). Hand over the wrapper, or their topologies would drift apart"

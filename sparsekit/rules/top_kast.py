@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sparsekit.layers import SparseLayer, sparse_layers
+from sparsekit.layers import SparseLayer, matrices_of, sparse_layers
 from sparsekit.layers.initial import scaled_rows
 from sparsekit.layers.masked import ForwardMask
 from sparsekit.rewiring.capture import LayerView
@@ -78,7 +78,8 @@ class TopKAST(Periodic):
         """
         if plain is None:
             raise ValueError("Top-KAST needs the model before sparsify to keep its weights, got none. Give plain=model")
-        weights = {name: plain.get_submodule(name).get_parameter("weight").detach() for name in sampled}
+        matrices = matrices_of(plain)
+        weights = {name: matrices[name].value.detach() for name in sampled}
         if any(weight.is_meta for weight in weights.values()):
             raise ValueError(
                 "Top-KAST needs a value for every weight, got a model without any. Choose init='fan-in' or 'dense'"

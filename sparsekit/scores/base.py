@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from sparsekit.evaluation.adaptor import Adaptor
 from sparsekit.evaluation.losses import LossFn
 from sparsekit.layers import shapes_of, sparse_layers
 from sparsekit.scores.view import Batch, ScoreView
@@ -85,7 +86,8 @@ def prune(
     density: float,
     *,
     batches: Iterable[Batch] = (),
-    loss_fn: LossFn = nn.functional.cross_entropy,
+    loss_fn: LossFn | None = None,
+    adaptor: Adaptor | None = None,
     allocation: str = "erk",
     exclude: tuple[str, ...] = (),
     seed: int = 0,
@@ -102,7 +104,8 @@ def prune(
         score: for example `SNIP()`.
         density: share of the weights to keep, in (0, 1].
         batches: what the score looks at, the same in all rounds. See `datasets.few_per_class`.
-        loss_fn: `(outputs, labels) -> mean loss`.
+        loss_fn: `(outputs, labels) -> mean loss`. None takes the loss that outputs hold, or else cross entropy.
+        adaptor: how to read batches and outputs of other forms. A dict with `labels` needs none.
         allocation: how many each layer gets, for scores of scope `"layer"`.
         exclude: layers to leave alone. `"first"` and `"last"` mean what they say.
         seed: of everything the score draws.
@@ -119,7 +122,7 @@ def prune(
         [1]
     """
     _check(model, score, density)
-    view = _first_view(model, batches, loss_fn, exclude, seed)
+    view = _first_view(model, batches, loss_fn, adaptor, exclude, seed)
     for turn in range(1, score.rounds + 1):
         view = replace(view, generator=stream(seed, "score", turn))
         scores = _scores_of(score, view)
@@ -135,7 +138,8 @@ def prune_each(
     densities: Iterable[float],
     *,
     batches: Iterable[Batch] = (),
-    loss_fn: LossFn = nn.functional.cross_entropy,
+    loss_fn: LossFn | None = None,
+    adaptor: Adaptor | None = None,
     allocation: str = "erk",
     exclude: tuple[str, ...] = (),
     seed: int = 0,
@@ -152,7 +156,9 @@ def prune_each(
     batches = list(batches)
     scores = None
     if score.rounds == 1:
-        scores = score_whole(model, score, batches=batches, loss_fn=loss_fn, exclude=exclude, seed=seed)
+        scores = score_whole(
+            model, score, batches=batches, loss_fn=loss_fn, adaptor=adaptor, exclude=exclude, seed=seed
+        )
     for density in densities:
         _check(model, score, density)
         if scores is not None:
@@ -164,6 +170,7 @@ def prune_each(
                 density,
                 batches=batches,
                 loss_fn=loss_fn,
+                adaptor=adaptor,
                 allocation=allocation,
                 exclude=exclude,
                 seed=seed,
@@ -175,7 +182,8 @@ def score_whole(
     score: Score,
     *,
     batches: Iterable[Batch] = (),
-    loss_fn: LossFn = nn.functional.cross_entropy,
+    loss_fn: LossFn | None = None,
+    adaptor: Adaptor | None = None,
     exclude: tuple[str, ...] = (),
     seed: int = 0,
 ) -> dict[str, Tensor]:
@@ -191,16 +199,26 @@ def score_whole(
         [[3.0, 3.0]]
     """
     _check(model, score, 1.0)
-    return _scores_of(score, _first_view(model, batches, loss_fn, exclude, seed))
+    return _scores_of(score, _first_view(model, batches, loss_fn, adaptor, exclude, seed))
 
 
 def _first_view(
-    model: nn.Module, batches: Iterable[Batch], loss_fn: LossFn, exclude: tuple[str, ...], seed: int
+    model: nn.Module,
+    batches: Iterable[Batch],
+    loss_fn: LossFn | None,
+    adaptor: Adaptor | None,
+    exclude: tuple[str, ...],
+    seed: int,
 ) -> ScoreView:
     """Return what the first round sees, in which all connections exist."""
     topology = Topology({name: LayerTopology.full(shape) for name, shape in shapes_of(model, exclude=exclude).items()})
     return ScoreView(
-        model=model, topology=topology, batches=list(batches), loss_fn=loss_fn, generator=stream(seed, "score", 1)
+        model=model,
+        topology=topology,
+        batches=list(batches),
+        loss_fn=loss_fn,
+        adaptor=adaptor,
+        generator=stream(seed, "score", 1),
     )
 
 

@@ -1,6 +1,5 @@
 """Keep the weights through which most could flow, data or no data: SynFlow."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ from torch.utils._pytree import tree_map
 from sparsekit.evaluation.adaptor import call
 from sparsekit.rewiring.flow import flow_through, ones_for, positive_copy
 from sparsekit.scores.base import Score
-from sparsekit.scores.view import Batch, ScoreView, gradients_of
+from sparsekit.scores.view import ScoreView
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import setting
 
@@ -36,21 +35,18 @@ class SynFlow(Score):
 
     def __call__(self, view: ScoreView) -> dict[str, Tensor]:
         network = positive_copy(view.model)
-        weights = view.weights_of(network)
-        for name, weight in weights.items():
-            weight.mul_(view.topology[name].mask().to(weight.device)).requires_grad_(True)
-        ones = _ones_like_one_of(view.batches)
+        view.restrict(network)
+        ones = _ones_like_one_of(view)
         with view.rng:
             flow = flow_through(lambda: call(network, ones))
         if not bool(flow.isfinite()):
             raise ValueError(f"the flow through the network must be finite, got {flow.item()}. Scale its weights down")
-        grads = gradients_of(flow, list(weights.values()))
-        return {
-            name: (grad * weight.detach()).abs() for (name, weight), grad in zip(weights.items(), grads, strict=True)
-        }
+        weights, grads = view.weights_of(network), view.gradients(network, flow)
+        return {name: (grads[name] * weight.detach()).abs() for name, weight in weights.items()}
 
 
-def _ones_like_one_of(batches: Sequence[Batch]) -> Any:
-    if not batches:
+def _ones_like_one_of(view: ScoreView) -> Any:
+    if not view.batches:
         raise ValueError("SynFlow must know the shape of an input, got no batch. Give any, its contents do not matter")
-    return ones_for(tree_map(lambda x: x[:1] if isinstance(x, Tensor) and x.ndim else x, batches[0][0]))
+    inputs = view.inputs_alone(view.batches[0])
+    return ones_for(tree_map(lambda x: x[:1] if isinstance(x, Tensor) and x.ndim else x, inputs))

@@ -1,7 +1,7 @@
 """What a score before training sees: a plain model, examples, a loss, and the connections that still exist."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparsekit.evaluation.adaptor import Adaptor, call
+from sparsekit.evaluation.adaptor import Adaptor, size_of
 from sparsekit.evaluation.losses import LossFn, loss_of, shares
+from sparsekit.layers.matrices import Matrix, matrices_of
 from sparsekit.topology import Topology
 from sparsekit.utils.seeds import fork, seeded_rng
 
@@ -28,8 +29,11 @@ class ScoreView:
         model: a plain model.
         topology: the connections that exist in this round. The others count as zero.
         generator: what the score may draw from.
-        batches: inputs and labels, on the model's device. Several inputs are a tuple or a dict (see `Adaptor`).
-        loss_fn: `(outputs, labels) -> mean loss`.
+        batches: inputs and labels, on the model's device. Several inputs are a tuple or a dict (see `Adaptor`). A dict
+            alone is all inputs by name, of which `labels` are the labels.
+        loss_fn: `(outputs, labels) -> mean loss`, or None for the loss that the outputs hold, or cross entropy where
+            they hold none.
+        adaptor: how to read other batches and outputs.
 
     Example:
         >>> from sparsekit.topology import LayerTopology
@@ -45,7 +49,8 @@ class ScoreView:
     topology: Topology
     generator: torch.Generator
     batches: Sequence[Batch] = ()
-    loss_fn: LossFn = nn.functional.cross_entropy
+    loss_fn: LossFn | None = None
+    adaptor: Adaptor | None = None
 
     @cached_property
     def rng(self) -> seeded_rng:
@@ -58,15 +63,38 @@ class ScoreView:
         return {name: weight.detach() for name, weight in self.weights_of(self.model).items()}
 
     def weights_of(self, network: nn.Module) -> dict[str, Tensor]:
-        """Return the parameters of the same layers in a copy of the model."""
-        return {name: network.get_submodule(name).get_parameter("weight") for name in self.topology}
+        """Return the weights of the same layers in a copy of the model, which are parameters or views of these."""
+        return {name: matrix.value for name, matrix in self._matrices_of(network).items()}
+
+    def _matrices_of(self, network: nn.Module) -> dict[str, Matrix]:
+        matrices = matrices_of(network)
+        return {name: matrices[name] for name in self.topology}
 
     def masked_copy(self) -> nn.Module:
         """Return a copy of the model, in training mode, whose weights outside of the topology are zero."""
         network = copy.deepcopy(self.model).train()
-        for name, weight in self.weights_of(network).items():
-            weight.requires_grad_(True).data.mul_(self.topology[name].mask().to(weight.device))
+        self.restrict(network)
         return network
+
+    def restrict(self, network: nn.Module) -> None:
+        """Set the weights outside of the topology to zero in a copy of the model, and record gradients of the rest."""
+        for name, matrix in self._matrices_of(network).items():
+            matrix.param.requires_grad_(True)
+            matrix.restrict(self.topology[name])
+
+    def gradients(self, network: nn.Module, value: Tensor, *, create_graph: bool = False) -> dict[str, Tensor]:
+        """Return the gradient of a number by the weights of each layer, zero where it does not depend on them.
+
+        Args:
+            network: the copy of the model that the number was computed with.
+            value: the number.
+            create_graph: whether the gradients can be differentiated again.
+        """
+        matrices = self._matrices_of(network)
+        params = list({id(matrix.param): matrix.param for matrix in matrices.values()}.values())
+        grads = gradients_of(value, params, create_graph=create_graph)
+        by_param = {id(param): grad for param, grad in zip(params, grads, strict=True)}
+        return {name: matrix.of(by_param[id(matrix.param)]) for name, matrix in matrices.items()}
 
     def mean_gradients(self, network: nn.Module, batches: Sequence[Batch] | None = None) -> dict[str, Tensor]:
         """Return the gradient of the mean loss over all samples, by the weights of each layer, none of them masked.
@@ -77,10 +105,9 @@ class ScoreView:
             network: a copy of the model.
             batches: other batches than those of the view.
         """
-        weights = self.weights_of(network)
-        total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        total = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
         for share, loss in self.losses(network, batches):
-            for name, grad in zip(weights, gradients_of(loss, list(weights.values())), strict=True):
+            for name, grad in self.gradients(network, loss).items():
                 total[name] += share * grad
         return total
 
@@ -92,8 +119,30 @@ class ScoreView:
         """
         for share, (inputs, labels) in self.weighted_batches(network, batches):
             with self.rng:
-                loss = loss_of(self.loss_fn, call(network, inputs), labels)
+                loss = self.loss_of(self.run(network, inputs), labels)
             yield share, loss
+
+    def run(self, network: nn.Module, inputs: Any) -> Any:
+        """Return the outputs for some inputs, as the adaptor reads them."""
+        return Adaptor.of(self.adaptor).run(network, inputs)
+
+    def loss_of(self, outputs: Any, labels: Any) -> Tensor:
+        """Return the loss of a batch, which models of other people may have computed already."""
+        if self.loss_fn is not None:
+            return loss_of(self.loss_fn, outputs, labels)
+        own = part_of(outputs, "loss")
+        return own if isinstance(own, Tensor) else loss_of(nn.functional.cross_entropy, logits_of(outputs), labels)
+
+    def inputs_alone(self, batch: Batch) -> Any:
+        """Return the inputs of a batch without labels, even where the model would take these as well."""
+        inputs, _ = self.pair(batch)
+        return {key: x for key, x in inputs.items() if key != LABELS} if isinstance(inputs, dict) else inputs
+
+    def pair(self, batch: Batch) -> tuple[Any, Any]:
+        """Return inputs and labels of a batch."""
+        if self.adaptor is None and isinstance(batch, Mapping):
+            return dict(batch), batch.get(LABELS)
+        return Adaptor.of(self.adaptor).pair(batch)
 
     def weighted_batches(
         self, network: nn.Module, batches: Sequence[Batch] | None = None
@@ -111,10 +160,35 @@ class ScoreView:
                 "this score must see examples, got no batch. Give batches=[(inputs, labels)], for example from "
                 "datasets.few_per_class(data, 10)"
             )
-        pairs = [Adaptor().pair(batch) for batch in batches]
-        with self.rng, torch.no_grad():
-            counts = shares(self.loss_fn, [labels for _, labels in pairs], lambda: call(network, pairs[0][0]))
+        pairs = [self.pair(batch) for batch in batches]
+        if any(labels is None for _, labels in pairs):
+            counts = _by_samples([inputs for inputs, _ in pairs])
+        else:
+            loss_fn = self.loss_fn or nn.functional.cross_entropy
+            with self.rng, torch.no_grad():
+                counts = shares(loss_fn, [labels for _, labels in pairs], lambda: self.run(network, pairs[0][0]))
         yield from ((share, pair) for share, pair in zip(counts, pairs, strict=True) if share)
+
+
+LABELS = "labels"  # what transformers' models call them
+
+
+def part_of(outputs: Any, name: str) -> Any:
+    """Return what outputs hold under a name, or None."""
+    return outputs.get(name) if isinstance(outputs, Mapping) else getattr(outputs, name, None)
+
+
+def logits_of(outputs: Any) -> Any:
+    """Return the logits among outputs: those by that name, or the first of several, or the outputs themselves."""
+    logits = part_of(outputs, "logits")
+    if isinstance(logits, Tensor):
+        return logits
+    return outputs[0] if isinstance(outputs, tuple | list) and outputs else outputs
+
+
+def _by_samples(inputs: Sequence[Any]) -> list[float]:
+    sizes = [size_of(part) for part in inputs]
+    return [size / sum(sizes) for size in sizes]
 
 
 def gradients_of(value: Tensor, weights: list[Tensor], *, create_graph: bool = False) -> Sequence[Tensor]:

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from sparsekit.layers import SparseLayer, sparse_layers, sparsify, topology_of
-from sparsekit.layers.base import STATE
+from sparsekit.layers import sparse_layers, sparsify, topology_of
+from sparsekit.layers.entries import entries_of_layers
 from sparsekit.tickets.encoding import decode, encode
 from sparsekit.tickets.state_entries import check_dense, copy_entry, layout_of
 from sparsekit.topology import LayerTopology, Topology
@@ -76,7 +76,8 @@ class Ticket:
             (4, ['0.bias'])
         """
         layers = sparse_layers(model)
-        others = {name: x for name, x in model.state_dict().items() if not _belongs_to_layer(name, layers)}
+        entries = entries_of_layers(model)
+        others = {name: x for name, x in model.state_dict().items() if name not in entries}
         check_dense(others)
         return cls(
             topology=topology_of(model).to("cpu"),
@@ -194,12 +195,6 @@ def _damaged(path: Path, why: str) -> ValueError:
 def _entry(layer: str, part: str) -> str:
     """Return the name of a part of a layer in a `state_dict`. A model may be a layer itself, without a name."""
     return f"{layer}.{part}".removeprefix(".")
-
-
-def _belongs_to_layer(name: str, layers: Mapping[str, SparseLayer]) -> bool:
-    """Whether an entry is a sparse layer's topology, its values, or the state of a rule."""
-    owner, _, part = name.rpartition(".")
-    return owner in layers and (part in ("indices", layers[owner].param_name) or part.startswith(STATE))
 
 
 def _check_kinds(entries: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:

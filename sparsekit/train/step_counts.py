@@ -83,7 +83,7 @@ class _Counts:
 
     def after_step(self, *_: Any) -> None:
         """Count, and take back a part of the updates of connections that have just grown."""
-        for param in (layer.param for layer in self.layers if layer.param.grad is not None):
+        for param in {layer.param: None for layer in self.layers if layer.param.grad is not None}:  # each one once
             state = self.optimizer.state[param]
             _spread(state, param)
             state[TOTAL] = state.get(TOTAL, 0) + 1

@@ -103,5 +103,5 @@ def _first_trained(layers: dict[str, SparseLayer]) -> tuple[str, SparseLayer]:
 def _some_weights(layer: SparseLayer) -> Tensor:
     step = max(1, layer.topology.count // SAMPLE)
     if isinstance(layer, MaskedLayer):
-        return layer.param.detach().flatten()[layer.indices[::step]]
+        return layer.entries(layer.param.detach(), layer.indices[::step])
     return layer.param.detach().flatten()[::step].clone()

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.dropout import _DropoutNd
 
-from sparsekit.layers import SparseLayer, densify, sparse_layers
+from sparsekit.layers import SparseLayer, densify
+from sparsekit.layers.entries import masks_of
 from sparsekit.tricks.base import Batch, LossFn, Trick, TrickContext
 from sparsekit.utils.registry import register
 from sparsekit.utils.seeds import generator, seeded_rng
@@ -97,8 +98,7 @@ class _Search:
         for module in self.dense.modules():
             if isinstance(module, _DropoutNd):
                 module.eval()
-        layers = sparse_layers(model) if settings.variant == "masked" else {}
-        self.masks = {f"{name}.weight": layer.topology.mask() for name, layer in layers.items()}
+        self.masks = masks_of(model) if settings.variant == "masked" else {}
         self.initial = {name: parameter.detach() for name, parameter in self.dense.named_parameters()}
         self.names = [name for name, tensor in self.initial.items() if float(tensor.norm()) > 0]
         like = next(iter(self.initial.values()))

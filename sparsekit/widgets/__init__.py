@@ -4,6 +4,14 @@ Every widget shows itself alive in JupyterLab, as a static image on GitHub, and 
 is fetched from a network, no callback prints or draws with pyplot, and no notebook needs a callback to run to its end.
 """
 
+try:
+    import anywidget  # noqa: F401 - only to see whether it is there
+    import ipywidgets  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f'widgets need the packages of notebooks, got {error}. Run: pip install "sparsekit-lab[notebooks]"'
+    ) from error
+
 from sparsekit.widgets.branches import Branches
 from sparsekit.widgets.cards import Card
 from sparsekit.widgets.collection_film import CollectionFilm

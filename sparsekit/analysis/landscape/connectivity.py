@@ -24,7 +24,7 @@ from sparsekit.analysis.landscape.weight_vectors import (
     vector_of,
 )
 from sparsekit.evaluation.measuring import Batches, LossFn
-from sparsekit.layers import shapes_of
+from sparsekit.layers import matrices_of, shapes_of
 from sparsekit.utils.seeds import fork, generator, seeded_rng
 
 
@@ -220,4 +220,5 @@ def barrier_matrix(
 
 
 def _connections(plain: nn.Module) -> int:
-    return sum(int(plain.get_submodule(name).get_parameter("weight").count_nonzero()) for name in shapes_of(plain))
+    matrices = matrices_of(plain)
+    return sum(int(matrices[name].value.count_nonzero()) for name in shapes_of(plain))

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsekit.evaluation.measuring import Batch, Batches, Evaluation, LossFn, evaluate, refresh_batch_norm
-from sparsekit.layers import active_topology, densify
+from sparsekit.layers import densify
+from sparsekit.layers.entries import masks_of
 
 
 def plain_copy(model: nn.Module) -> nn.Module:
@@ -60,7 +61,7 @@ def support_of(model: nn.Module) -> Bool[Tensor, " p"]:
         >>> support_of(net).tolist()
         [False, True, True]
     """
-    masks = {f"{name}.weight".lstrip("."): layer.mask() for name, layer in active_topology(model).items()}
+    masks = masks_of(model, active=True)
     parts = [
         masks[name].flatten() if name in masks else torch.ones_like(parameter, dtype=torch.bool).flatten()
         for name, parameter in densify(model).named_parameters()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sparsekit.utils.notebook_files import HOOK
+from sparsekit.utils.optional import require
 
 SETTINGS = Path(__file__).parent / "jupyter"  # defaults of JupyterLab, which a reader's own settings replace
 WORKSPACE = "sparsekit"  # tabs that were open in the course come back, and those of other work are left alone
@@ -48,7 +49,12 @@ def lab_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_lab(command: Sequence[str]) -> int:
-    """Become JupyterLab, so that whoever ends this process ends the server. Windows waits for it instead."""
+    """Become JupyterLab, so that whoever ends this process ends the server. Windows waits for it instead.
+
+    Raises:
+        ImportError: if JupyterLab is not installed.
+    """
+    require("jupyterlab", install="sparsekit-lab[notebooks]")
     environment = lab_environment(os.environ)
     if os.name == "posix":
         os.execve(command[0], list(command), environment)

@@ -12,8 +12,8 @@ from sparsekit.analysis.evidence.claims import Claim
 from sparsekit.experiments.claims.base import Trials, fact, run_all
 from sparsekit.experiments.experiment import Experiment, build_model
 from sparsekit.experiments.initial_state import save_initial_state
+from sparsekit.experiments.load import load_model
 from sparsekit.experiments.recipes import digits_mlp
-from sparsekit.experiments.run import load_model
 from sparsekit.rewiring import rewire, views
 from sparsekit.rules import SET
 from sparsekit.schedules import Constant

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from sparsekit.experiments.lottery.base import Lottery
-from sparsekit.experiments.lottery.levels import InitialState, LotteryRuns, weight_of
+from sparsekit.experiments.lottery.levels import InitialState, LotteryRuns
 from sparsekit.experiments.options import RunOptions
-from sparsekit.layers import fit_to_fan_in
+from sparsekit.layers import fit_to_fan_in, matrices_of
 from sparsekit.topology.shuffling import shuffled
 from sparsekit.train import History
 from sparsekit.utils.seeds import derive
@@ -99,9 +99,9 @@ def _fitted(control: Control) -> Control:
 @torch.no_grad()
 def _signs(runs: LotteryRuns, ticket: InitialState, _seed: int) -> InitialState:
     plain, initial = copy.deepcopy(ticket.plain), runs.initial(runs.lottery.experiment.seed)
+    weights, first = matrices_of(plain), matrices_of(initial)
     for name in ticket.topology:
-        weight = weight_of(plain.get_submodule(name))
-        weight.copy_(weight.sign() * weight_of(initial.get_submodule(name)).std())
+        weights[name].write(weights[name].value.sign() * first[name].value.std())
     return ticket._replace(plain=plain)
 
 

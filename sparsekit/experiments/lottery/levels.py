@@ -14,7 +14,8 @@ from sparsekit.experiments.initial_state import INITIAL_STATES
 from sparsekit.experiments.lottery.base import Lottery, LotteryHistory
 from sparsekit.experiments.options import RunOptions
 from sparsekit.experiments.record import steps_done
-from sparsekit.layers import SparseLayer, densify, shapes_of, sparsify
+from sparsekit.layers import SparseLayer, densify, matrices_of, shapes_of, sparse_layers, sparsify
+from sparsekit.layers.matrices import Matrix
 from sparsekit.schedules import Constant
 from sparsekit.topology import Topology
 from sparsekit.topology.selection import keep_top_global
@@ -169,19 +170,17 @@ def _with_values(ticket: InitialState) -> nn.Module:
 
 def largest(model: nn.Module, count: int, exclude: tuple[str, ...]) -> Topology:
     """Return the connections of the largest magnitudes among those that exist. Each layer keeps at least one."""
-    scores = {name: _magnitudes(model.get_submodule(name)) for name in shapes_of(model, exclude=exclude)}
+    layers, matrices = sparse_layers(model), matrices_of(model)
+    names = shapes_of(model, exclude=exclude)
+    scores = {name: _magnitudes(layers.get(name), matrices.get(name)) for name in names}
     return keep_top_global(scores, count)
 
 
-def _magnitudes(layer: nn.Module) -> Tensor:
+def _magnitudes(layer: SparseLayer | None, matrix: Matrix | None) -> Tensor:
     """Return magnitudes shaped like the weight. A missing connection ranks below an existing one of value 0."""
-    weight = weight_of(layer).detach().abs()
-    return weight.masked_fill(~layer.topology.mask(), -math.inf) if isinstance(layer, SparseLayer) else weight
-
-
-def weight_of(layer: nn.Module) -> Tensor:
-    """Return the weight of a layer as a dense tensor. That of a sparse layer is a copy."""
-    return layer.dense_weight() if isinstance(layer, SparseLayer) else layer.get_parameter("weight")
+    if layer is None:
+        return matrix.value.detach().abs()  # type: ignore[union-attr]  # what is not sparse is such a matrix
+    return layer.dense_weight().abs().masked_fill(~layer.topology.mask(), -math.inf)
 
 
 def _count_at(lottery: Lottery, model: nn.Module, level: int) -> int:

@@ -14,7 +14,8 @@ from sparsekit.experiments.feed import check_fits, check_steps, total_steps
 from sparsekit.experiments.population.feed import batches_of_all
 from sparsekit.experiments.population.fitting import check_population, populations_of
 from sparsekit.experiments.population.training import Member, Outcome, Population
-from sparsekit.experiments.run import Work, having_turn, run
+from sparsekit.experiments.run import run
+from sparsekit.experiments.work import Work, having_turn
 from sparsekit.train.history import History, rows_of_epoch
 from sparsekit.utils.seeds import generator, seeded_rng
 
@@ -134,7 +135,7 @@ def _train_together(
     for step, epoch, (inputs, labels) in _batches(works, stop):
         outcomes = population.step(inputs, labels, step, rate(step), label_smoothing=experiment.label_smoothing)
         failures = _record(works, outcomes, step, epoch)
-        if (step + 1) % works[0].steps_per_epoch == 0:
+        if (step + 1) % works[0].steps_per_epoch == 0 and experiment.is_tested_after(epoch):
             _evaluate(population, works, step, epoch)
         if failures or step + 1 == stop or time.monotonic() - saved_at > checkpoint_seconds:
             population.scatter()

@@ -38,7 +38,7 @@ class CycleSetting:
 ANY_RECIPE = CycleSetting()
 # On MNIST-1D, 100 ordinary epochs and 5 cycles of 6. The ordinary part has converged, the learning rate of a cycle
 # rises as high as at the beginning, and 10,000 test examples tell small differences. What this setting gives is in
-# benchmarks/sup-tickets.md.
+# studies/sup-tickets.md.
 CYCLE_SETTINGS = {
     "mnist1d-mlp": CycleSetting(
         epochs=130,
