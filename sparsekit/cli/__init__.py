@@ -35,12 +35,10 @@ from sparsekit.cli.options import (
 )
 from sparsekit.cli.output import (
     keep_freed_memory,
-    prepare,
     print_table,
     show_history,
     show_lottery,
     show_tickets,
-    write_comparison,
 )
 from sparsekit.cli.superpositions import Context, collect_and_show
 from sparsekit.cli.sweep import sweep, workers_or_none
