@@ -1,5 +1,6 @@
 """`compare`, the lottery and Sup-tickets with several workers give what they give with one."""
 
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -24,8 +25,8 @@ def crew(monkeypatch):
         yield client if count > 1 else None
 
     monkeypatch.setattr(workers, "POLL", 0.001)
-    monkeypatch.setattr(cli, "workers_or_none", workers_or_none)
-    monkeypatch.setattr(superpositions, "workers_or_none", workers_or_none)
+    for module in (cli, superpositions, sys.modules["sparsekit.cli.compare"]):  # the package names a function so
+        monkeypatch.setattr(module, "workers_or_none", workers_or_none)
     return client, asked
 
 
