@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from sparsekit.layers.listing import density_of, left_dense, shapes_of, sparse_layers
+from sparsekit.layers.listing import density_of, left_dense, numel_of, shapes_of, sparse_layers
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _left(model: nn.Module) -> Iterator[tuple[str, tuple[int, int]]]:
     for name, reason in left_dense(model).items():
         owner, _, own = name.rpartition(".")
         if name in parameters:
-            of_kind.setdefault(_called(modules[owner], own, reason), []).append(_size(parameters[name]))
+            of_kind.setdefault(_called(modules[owner], own, reason), []).append(numel_of(parameters[name]))
     yield from ((what, (len(sizes), sum(sizes))) for what, sizes in of_kind.items())
 
 
@@ -90,7 +90,3 @@ def _called(owner: nn.Module, name: str, reason: str) -> str:
     if isinstance(owner, nn.Embedding | nn.EmbeddingBag):
         return "embedding table"
     return f"{type(owner).__name__} {name}"
-
-
-def _size(parameter: nn.Parameter) -> int:
-    return 0 if isinstance(parameter, nn.UninitializedParameter) else parameter.numel()

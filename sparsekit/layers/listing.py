@@ -110,12 +110,17 @@ def density_of(model: nn.Module) -> float:
     """
     layers = sparse_layers(model).values()
     packed = {id(layer.param): layer for layer in layers}
-    others = sum(parameter.numel() for parameter in model.parameters() if id(parameter) not in packed)
+    others = sum(numel_of(parameter) for parameter in model.parameters() if id(parameter) not in packed)
     # A parameter may hold more than the matrices that are sparse.
     held = sum(layer.param.numel() for layer in packed.values() if isinstance(layer, MaskedLayer))
     others += held - sum(layer.topology.size for layer in layers if isinstance(layer, MaskedLayer))
     size = others + sum(layer.topology.size for layer in layers)
     return (others + sum(layer.topology.count for layer in layers)) / size if size else 1.0
+
+
+def numel_of(parameter: nn.Parameter) -> int:
+    """Return how many numbers a parameter has, 0 while a lazy module has not given it a shape."""
+    return 0 if isinstance(parameter, nn.UninitializedParameter) else parameter.numel()
 
 
 def left_dense(model: nn.Module) -> dict[str, str]:

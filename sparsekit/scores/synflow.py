@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_map
 from sparsekit.evaluation.adaptor import call
 from sparsekit.rewiring.flow import flow_through, ones_for, positive_copy
 from sparsekit.scores.base import Score
-from sparsekit.scores.view import ScoreView
+from sparsekit.scores.view import ScoreView, part_of
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import setting
 
@@ -38,11 +38,16 @@ class SynFlow(Score):
         view.restrict(network)
         ones = _ones_like_one_of(view)
         with view.rng:
-            flow = flow_through(lambda: call(network, ones))
+            flow = flow_through(lambda: _logits_or_all(call(network, ones)))
         if not bool(flow.isfinite()):
             raise ValueError(f"the flow through the network must be finite, got {flow.item()}. Scale its weights down")
         weights, grads = view.weights_of(network), view.gradients(network, flow)
         return {name: (grads[name] * weight.detach()).abs() for name, weight in weights.items()}
+
+
+def _logits_or_all(outputs: Any) -> Any:
+    logits = part_of(outputs, "logits")
+    return logits if isinstance(logits, Tensor) else outputs
 
 
 def _ones_like_one_of(view: ScoreView) -> Any:
