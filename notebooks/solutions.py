@@ -18,6 +18,20 @@ enough_density = 0.14
 telling_density = 0.01
 losing_fraction = 0.9
 frugal_subset = 0.5
+parting_compression = 64
+steady_examples = 40
+patient_levels = 4
+sturdy_level = 2
+growing_rate = 0.2
+wandering_explore = 0.8
+parting_rate = 0.35
+heard_weight = 0.7
+swapped_units = 48
+harmless_units = 2
+gentle_strength = 0.1
+harmful_smoothing = 0.97
+no_gain_density = 0.5
+affordable_every = 150
 
 # --- 00_start_here ----------------------------------------------------------------------------------------------
 

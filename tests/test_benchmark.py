@@ -1,5 +1,6 @@
 """The benchmarks: that methods take fair turns, that all compute the same, and that the report says what was found."""
 
+import functools
 import json
 import math
 import re
@@ -175,11 +176,16 @@ def test_input_output_and_their_gradients_lie_in_the_format_that_is_named(memory
         assert tensor.stride() == to_format(tensor).stride()
 
 
+@functools.cache
+def tiny_steps(name: str) -> dict[str, networks.TrainingStep]:
+    """Return the steps of a network, made once, because `auto` measures both storages of each layer."""
+    return networks.network_steps(TINY_NETWORKS[name], 0.25)
+
+
 @pytest.mark.parametrize("name", TINY_NETWORKS)
 def test_all_networks_learn_from_the_same_start(name):
-    steps = networks.network_steps(TINY_NETWORKS[name], 0.5)
     losses = {}
-    for method, step in steps.items():
+    for method, step in tiny_steps(name).items():
         if method == "sparselab":  # draws its own weights
             continue
         with torch.no_grad():
@@ -194,8 +200,8 @@ def test_all_networks_learn_from_the_same_start(name):
 
 
 def test_first_and_last_layers_keep_all_connections_where_that_is_asked_for():
-    steps = networks.network_steps(TINY_NETWORKS["resnet20"], 0.25)
-    densities = {name: layer.density for name, layer in topology_of(steps["csr"].model).items()}
+    model = tiny_steps("resnet20")["csr"].model
+    densities = {name: layer.density for name, layer in topology_of(model).items()}
     first, *between, last = densities.values()
     assert first == last == 1
     assert between == pytest.approx([0.25] * len(between), abs=0.01)

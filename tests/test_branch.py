@@ -2,7 +2,7 @@
 
 import importlib
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
@@ -145,8 +145,8 @@ def test_another_drop_fraction_decays_over_the_whole_training(parents, tmp_path)
     assert changed[1] > changed[0]
 
 
-@pytest.mark.parametrize("rule", ["static", "set", "rigl"])
-@pytest.mark.parametrize("density", [0.05, 0.4])
+@pytest.mark.parametrize("rule", ["static", "set", "rigl", "gse"])
+@pytest.mark.parametrize("density", [0.05, 0.8])
 def test_another_density_holds_from_the_first_step_on_exactly(parents, tmp_path, rule, density):
     parent = parents["csr"]
     twin = branch(parent, tmp_path, rewiring=4, rule=rule, density=density, progress=False)
@@ -155,6 +155,25 @@ def test_another_density_holds_from_the_first_step_on_exactly(parents, tmp_path,
     assert twin.journal.steps[4] == parent.journal.steps[3] + 1
     old, new = parent.journal[4], twin.journal[5]
     assert (old & new).count == min(old.count, new.count), "it only drops, or only grows"
+
+
+def test_a_density_that_a_rule_finds_no_positions_for_is_refused():
+    @dataclass(frozen=True, kw_only=True)
+    class First(sk.rules.Candidates):
+        """Considers the first missing position only."""
+
+        def __call__(self, view, taken, count, generator):
+            yield taken.missing_at(torch.tensor([0]))
+
+    model = sk.sparsify(torch.nn.Sequential(torch.nn.Linear(8, 6)), sk.random_topology({"0": (6, 8)}, 0.25))
+    after = SET(stop=60, candidates=First())
+    propose = Switched(base=Static(), after=after, at=3, density=0.5).propose
+    with pytest.raises(
+        ValueError, match=r"a rule must find positions for 24 connections, got 13 from .* Choose a smaller"
+    ):
+        propose(views(model), 3, torch.Generator())
+    one_more = Switched(base=Static(), after=after, at=3, density=13 / 48).propose
+    assert one_more(views(model), 3, torch.Generator()).count == 13
 
 
 def test_a_falling_density_drops_the_weakest(parents):

@@ -287,7 +287,7 @@ def test_no_more_threads_are_woken_than_have_work_and_the_users_setting_regrows(
         numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
 
 
-def test_each_kernel_that_is_slow_at_its_first_call_is_said_to_be_compiled(monkeypatch, capsys):
+def run_slow_kernels(monkeypatch) -> None:
     monkeypatch.setattr(threads, "SLOW", 0.01)
 
     def slow(bounds, part):
@@ -298,10 +298,20 @@ def test_each_kernel_that_is_slow_at_its_first_call_is_said_to_be_compiled(monke
 
     for kernel in (slow, slow, slower):
         threads.run(kernel, pytest.fail, (), np.arange(2))
+
+
+def test_each_kernel_that_is_slow_at_its_first_call_is_said_to_be_compiled(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    run_slow_kernels(monkeypatch)
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2
     assert "compiling the sparse kernel test_compiled_kernels.slow for this" in said[0]
     assert "compiling the sparse kernel test_compiled_kernels.slower for this" in said[1]
+
+
+def test_a_notebook_or_a_log_holds_no_note_of_compiling(monkeypatch, capsys):
+    run_slow_kernels(monkeypatch)
+    assert capsys.readouterr().err == ""
 
 
 FIRST_USE = """

@@ -151,6 +151,7 @@ def other_value(name):
         "seed": 1,
         "init_from": "0123456789abcdef",
         "first_step": 1,
+        "test_last": 1,
     }[name]
 
 

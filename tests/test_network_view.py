@@ -18,7 +18,7 @@ from sparsekit.widgets.network_order import order_of_units
 from sparsekit.widgets.network_view import PARTS, SCRIPTS
 
 in_node = pytest.mark.skipif(NODE is None, reason="node is missing, but the browser tests check the same, slowly")
-ALL = ("shared", *SCRIPTS, *PARTS)
+ALL = ("shared", "copy_code", *SCRIPTS, *PARTS)
 
 
 def small_data(num_inputs: int = 12, num_classes: int = 4, count: int = 40) -> sk.datasets.Dataset:
@@ -134,7 +134,7 @@ def test_other_wrong_inputs_are_refused():
         NetworkView({})
     with pytest.raises(ValueError, match="same examples"):
         NetworkView({"a": NetworkFilm(network(3), small_data()), "b": NetworkFilm(network(3), small_data(count=30))})
-    with pytest.raises((ValueError, traitlets.TraitError), match="the state must be words"):
+    with pytest.raises((ValueError, traitlets.TraitError), match="the state must be as in"):
         NetworkView(network(3), small_data(), state="step=now")
     with pytest.raises(ValueError, match="without tricks"):
         film_of(digits_small(tricks=(sk.tricks.LabelSmoothing(),)))
@@ -333,11 +333,28 @@ def test_every_unit_stands_on_the_stage_in_its_column(node, hidden):  # noqa: F8
 
 
 @in_node
-def test_a_chart_that_is_a_slider_goes_both_ways(node):  # noqa: F811
-    lines = """const straight = m.chartScale({ low: 0, high: 10 }, 20, 120);
-    const log = m.chartScale({ low: 1000, high: 10, log: true }, 0, 200);
-    say([straight.at(5), straight.back(70), straight.back(-5), log.at(100), log.back(100), log.back(999)]);"""
-    assert node(ALL, None, lines) == pytest.approx([70, 5, 0, 100, 100, 10])
+@pytest.mark.parametrize("uses", [False, True])
+def test_a_crowd_is_drawn_in_classes_of_one_sign_and_strength(node, uses):  # noqa: F811
+    view = NetworkView(network(30, 20, density=1), small_data())
+    lines = (
+        OPEN
+        + """const act = Float32Array.from({ length: chain.total }, (_, unit) => (unit % 7) / 7);
+    const scene = { links, allLinks: links, chain, act, onPath: m.onPaths(chain, links) };
+    const { classes, idle } = m.classesOf(scene, false, data.uses);
+    const size = link => Math.abs(link.weight) * (data.uses ? act[link.from] : 1);
+    const facts = list => list.map(link => [link.layer, link.at, link.weight, size(link)]);
+    say([classes.map(facts), idle.length, links.length]);"""
+    )
+    classes, idle, count = node(ALL, {**sent(view), "uses": uses}, lines)
+    drawn = [one for lines_of_one in classes for one in lines_of_one]
+    largest = {layer: max(size for where, _, _, size in drawn if where == layer) for layer in range(3)}
+    assert idle == 0
+    assert len(drawn) <= count == 12 * 30 + 30 * 20 + 20 * 4
+    assert len({at for _, at, _, _ in drawn}) == len(drawn)
+    for number, lines_of_one in enumerate(classes):
+        for layer, _, weight, size in lines_of_one:
+            assert (weight > 0) == bool(number % 2)
+            assert min(23, int(24 * size / largest[layer] + 1e-9)) == number // 2
 
 
 @in_node

@@ -116,6 +116,31 @@ def test_a_build_keeps_no_widget_no_time_and_no_machine(built_once):
     assert [cell["metadata"] for cell in notebook["cells"]] == [{}, {}, {"tags": ["nbval-ignore-output"]}, {}]
 
 
+PAINTED = """# %%
+from sparsekit.widgets import Predict
+kept, moved = (Predict(question, ["few", "many"], 1, "Told.") for question in ("Kept?", "Moved?"))
+# %% tags=["first-still"]
+kept
+# %%
+moved
+# %%
+kept.choose("few")
+moved.choose("many")
+"""
+
+
+def test_a_widget_is_shown_as_it_looks_in_the_end_unless_its_cell_says_otherwise(folder, monkeypatch):
+    monkeypatch.setattr(build_notebooks, "TIMEOUT", 120)  # a slow machine takes its time to import the widgets
+    source = folder / "src" / "02_painted.py"
+    source.write_text(PAINTED, encoding="utf-8")
+    cells = nbformat.read(build(source), 4).cells
+    assert len(cells) == 4
+    kept, moved = (cell.outputs[0].data for cell in cells[1:3])
+    assert kept["text/plain"] == "Kept? few / many"
+    assert moved["text/plain"] == "Moved? few / many Yes. Told."
+    assert moved["image/png"] != kept["image/png"]
+
+
 def test_an_inserted_cell_renames_no_other():
     import jupytext
 

@@ -210,6 +210,15 @@ def test_a_member_leaves_the_run_that_run_would_leave(whole, alone):
         assert topology_of(load_model(one.folder)) == one.journal[-1]
 
 
+def test_members_are_tested_in_the_same_last_epochs_as_alone(tmp_path):
+    few = [replace(one, epochs=3, test_last=2) for one in EXPERIMENTS[:2]]
+    together = run_population(few, tmp_path / "together", progress=False)
+    for one, experiment in zip(together, few, strict=True):
+        two = run(experiment, tmp_path / "alone", progress=False)
+        tested = [row.epoch for row in one.rows if row.name == "test accuracy"]
+        assert tested == [row.epoch for row in two.rows if row.name == "test accuracy"] == [1, 2]
+
+
 def test_members_that_stop_at_different_steps_end_as_if_they_had_not(tmp_path, whole):
     run_population(EXPERIMENTS[:1], tmp_path, progress=False, until=3)
     run_population(EXPERIMENTS[1:2], tmp_path, progress=False, until=7)

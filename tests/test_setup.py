@@ -350,6 +350,11 @@ def test_pins_are_handed_to_both_installers_and_the_package_is_installed_in_plac
     assert uv[-2] == "-e"
 
 
+def test_no_process_compiles_the_installed_packages_from_source(pretence):
+    setup_env.prepare(pretence.root, ["sweep"])
+    assert "--compile-bytecode" in pretence.commands[-1]
+
+
 def test_the_hash_of_the_pins_does_not_depend_on_line_endings(pretence):
     before = setup_env.fingerprint(pretence.root)
     path = pretence.root / "constraints.txt"

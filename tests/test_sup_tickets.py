@@ -21,6 +21,7 @@ from sparsekit.experiments.recipes import digits_mlp
 from sparsekit.experiments.sup_tickets import (
     Split,
     SupTickets,
+    ordinary_part,
     plan,
     run_all_sup_tickets,
     run_controls,
@@ -363,6 +364,22 @@ def test_tickets_are_the_networks_of_those_steps(collected, tmp_path):
         net = load_model(history.folder)
         assert all(same(layer.values(), one.values[name]) for name, layer in sparse_layers(net).items())
         assert one.accuracy == history.last("test accuracy")
+
+
+def test_nothing_is_tested_before_the_first_ticket(collected):
+    rows = collected("rigl").history.rows
+    _, ends = plan(SUP, 1197)
+    tested = [row.step + 1 for row in rows if row.name == "test accuracy"]
+    assert tested == list(range(ends[0], ends[-1] + 1, 3))
+    assert len([row for row in rows if row.name == "train loss"]) == ends[-1]
+
+
+def test_a_collection_is_tested_more_often_where_the_experiment_says_so():
+    longer = replace(SUP, experiment=replace(NET, test_last=6))
+    assert plan(longer, 1197)[0].test_last == 6
+    assert ordinary_part(longer, 1197).test_last == 2
+    with pytest.raises(ValueError, match="test_last must be 5 at least.*got 4"):
+        plan(replace(SUP, experiment=replace(NET, test_last=4)), 1197)
 
 
 @pytest.mark.parametrize("name", ["rigl", "gse"])

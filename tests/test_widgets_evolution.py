@@ -23,7 +23,7 @@ from sparsekit.widgets.evolution_view import methods_of
 
 node = _node  # a fixture
 in_node = pytest.mark.skipif(NODE is None, reason="node is missing, but the browser tests check the same, slowly")
-EVOLUTION = ("shared", "evolution", "small_graph", "method_chart")
+EVOLUTION = ("shared", "evolution", "graph_layout", "small_graph", "method_chart")
 OPEN = "const runs = data.map(run => m.openRun({ ...run, positions: new DataView(bytes(run.positions).buffer) }));\n"
 WHOLE = datasets.load("digits")
 DIGITS = replace(
@@ -218,7 +218,7 @@ def test_networks_that_are_no_chain_or_too_large_cannot_be_drawn():
 def test_both_futures_stay_and_errors_stand_beside_the_button(tmp_path):
     original = run(tiny(), tmp_path, progress=False, keep_states=True)
     view = Branches(original, rewiring=2)
-    assert (view.opens_at, view.options["rule_name"], view.options["fraction"]) == (3, "rigl", "0.3")
+    assert (view.choice["step"], view.options["rule_name"], view.options["fraction"]) == (3, "rigl", "0.3")
     assert "to go back to" in repr(view)
     with pytest.raises(ValueError, match="a branch to wait for"):
         view.wait()

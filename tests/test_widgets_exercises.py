@@ -198,6 +198,23 @@ def test_a_measurement_is_compared_with_the_first_choice(guess):
     assert card.state == "wrong"
 
 
+def test_a_guess_is_there_again_when_the_question_is_asked_anew(guess):
+    guess.choose("few")
+    again = Predict("How many?", ["few", "many"], 1, "There are a hundred.")
+    assert again.chosen == "few"
+    assert again.revealed == guess.revealed
+    again.choose("many")
+    assert again.chosen == "few"
+
+
+def test_a_guess_among_other_options_or_a_damaged_one_is_no_guess(guess, monkeypatch):
+    guess.choose("few")
+    assert Predict("How many?", ["none", "many"]).chosen is None
+    for damaged in ("few", {}, {"choice": ["few"]}):
+        monkeypatch.setattr(progress, "_in_memory", {"guesses": {"How many?": damaged}, "exercises": {}, "best": None})
+        assert Predict("How many?", ["few", "many"]).chosen is None
+
+
 def test_a_guess_without_an_answer_opens_when_it_is_measured():
     guess = Predict("How many?", ["few", "many"])
     guess.choose("many")

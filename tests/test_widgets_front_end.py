@@ -23,7 +23,7 @@ from sparsekit.widgets.sharing import read_state
 
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NODE is None, reason="node is missing, but the browser tests check the same, slowly")
-EXPLORER = ("chart_dial", "copy_code", "layer_rows")  # what travels in front of every explorer's module
+EXPLORER = ("chart", "copy_code", "layer_rows")  # what travels in front of every explorer's module
 
 
 @pytest.fixture
@@ -157,9 +157,7 @@ def test_the_browser_reads_the_points_of_every_line(node):
     chart = Curve("loss")
     chart.show({"train": ([0, 1, 2], [3.0, 2.0, 1.5]), "test": ([2], [1.75])})
     lines = "say(m.linesOf(bytes(data.points), data.series).map(line => [line.name, [...line.xs], [...line.ys]]));"
-    lines_drawn = node(
-        ("shared", "chart_dial", "curve"), {"points": text_of(chart.points), "series": chart.series}, lines
-    )
+    lines_drawn = node(("shared", "curve"), {"points": text_of(chart.points), "series": chart.series}, lines)
     assert lines_drawn == [["train", [0, 1, 2], [3.0, 2.0, 1.5]], ["test", [2], [1.75]]]
 
 
@@ -168,7 +166,7 @@ def test_the_browser_reads_the_points_of_every_line(node):
 )
 def test_an_axis_holds_every_number_and_has_room(node, values, expected):
     lines = "say(m.rangeOf([data.map(value => value ?? NaN)]));"
-    assert node(("shared", "chart_dial", "curve"), values, lines) == expected
+    assert node(("shared", "curve"), values, lines) == expected
 
 
 @pytest.mark.parametrize(
@@ -272,14 +270,25 @@ def test_the_title_says_what_is_left_and_what_reads_nothing(node):
 
 
 def test_a_logarithmic_curve_gives_few_connections_as_much_room_as_many(node):
-    lines = "say([[0.1, 0.01].map(x => m.share(x, [1, 0.001], true)), m.nearestStop(data, [1, 0.001], 0.66, true)]);"
-    shares, stop = node(("shared", "chart_dial"), [1, 0.1, 0.02, 0.01, 0.001], lines)
+    lines = "say([[0.1, 0.01].map(x => m.shareOf(x, [1, 0.001], true)), m.nearestStop(data, [1, 0.001], 0.66, true)]);"
+    shares, stop = node(("shared", "chart"), [1, 0.1, 0.02, 0.01, 0.001], lines)
     assert shares == pytest.approx([1 / 3, 2 / 3])
     assert stop == 3
 
 
+@pytest.mark.parametrize("is_log", [False, True])
+def test_where_the_reader_drags_is_found_on_every_axis(node, is_log):
+    ends = [1000, 8] if is_log else [0, 855]
+    lines = "say(data.values.map(v => m.unshare(m.shareOf(v, data.ends, data.log), data.ends, data.log)));"
+    values = [ends[0], 300, 40, ends[1]]
+    back = node(("shared", "chart"), {"values": values, "ends": ends, "log": is_log}, lines)
+    assert back == pytest.approx(values)
+    lines = "say([m.unshare(-1, data, false), m.unshare(2, data, false)]);"
+    assert node(("shared", "chart"), ends, lines) == ends
+
+
 def test_labels_move_apart_and_stay_above_the_axis(node):
-    assert node(("shared", "chart_dial"), None, "say(m.spread([50, 50, 100, 99], 15, 100));") == [50, 65, 100, 85]
+    assert node(("shared",), None, "say(m.spread([50, 50, 100, 99], 15, 100));") == [50, 65, 100, 85]
 
 
 def test_a_copied_state_is_read_by_python_as_it_was_written(node):
@@ -309,7 +318,7 @@ def test_a_position_is_a_candidate_from_its_first_draw_on(node):
 
 
 def test_an_axis_of_a_running_training_begins_at_zero_and_never_shrinks(node):
-    module = ("shared", "chart_dial", "curve")
+    module = ("shared", "curve")
     lines = (
         "say([m.growingEnds([[2.3, 1.1]], null), m.growingEnds([[0.4]], [0, 3]), m.growingEnds([[-1, 2]], [0, 3])]);"
     )
@@ -318,7 +327,7 @@ def test_an_axis_of_a_running_training_begins_at_zero_and_never_shrinks(node):
 
 def test_a_smooth_line_keeps_a_level_and_lies_between_its_points(node):
     values = [1.0] * 10 + [None] + [0.5, 1.0] * 30
-    smooth = node(("shared", "chart_dial", "curve"), values, "say([...m.smoothed(data.map(v => v ?? NaN))]);")
+    smooth = node(("shared", "curve"), values, "say([...m.smoothed(data.map(v => v ?? NaN))]);")
     assert smooth[:10] == pytest.approx([1.0] * 10)
     assert smooth[10] is None
     assert all(0.5 < value < 1 for value in smooth[12:])

@@ -90,7 +90,7 @@ def test_a_copied_state_sets_the_sliders_and_leaves_schedules_alone():
     panel = LivePanel(Run([]), control=control)
     panel.dials.set(every=5)
     state = write_state(panel.copying.values)
-    assert repr(panel.copying).startswith(f'panel = widgets.LivePanel(run, control=control, state="{state}")')
+    assert repr(panel.copying) == panel.as_code() == f'LivePanel(Run([]), control=control, state="{state}")'
     other = Control(RigL(stop=40, every=20, drop_fraction=0.3))
     LivePanel(Run([]), control=other, state=state)
     assert other.rule == control.rule

@@ -6,6 +6,7 @@ A notebook is built anew when its source changed or somebody edited the built fi
 
 import argparse
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -19,11 +20,19 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
-BUILDER = 1  # raise it when this file changes what it writes; every notebook is then stale
+BUILDER = 2  # raise it when this file changes what it writes; every notebook is then stale
 TIMEOUT = 300  # seconds a cell may take; a notebook should need 60 in all
 KERNEL = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 NOISE = ("execution", "collapsed", "scrolled", "lines_to_next_cell", "lines_to_end_of_cell_marker")
 LIVE = "application/vnd.jupyter.widget-view+json"  # names a widget that no longer exists; the still stays
+STILLS = """  # a last cell, which is not kept: how the widgets look now that everything has run
+import base64, json, sys
+_base = sys.modules.get("sparsekit.widgets.base")
+_named = [one for one in list(globals().values()) if _base and isinstance(one, _base.StaticPreview)]
+_alive = [one for one in _named if one._widget().comm is not None]
+_stills = {one._widget().model_id: one.snapshot() for one in _alive}
+print(json.dumps({name: [base64.b64encode(still).decode(), still.alt] for name, still in _stills.items()}))
+"""
 
 
 def main(arguments: list[str] | None = None, *, folder: Path = NOTEBOOKS) -> int:
@@ -90,10 +99,12 @@ def build(source: Path) -> Path:
     notebook = read_source(source)
     notebook.metadata = NotebookNode(kernelspec=KERNEL, sparsekit={"source": digest(source)})
     name_cells(notebook)
+    notebook.cells.append(nbformat.v4.new_code_cell(STILLS))
     # widget state must be collected although it is dropped: nbclient 0.11 fails on `Output` widgets otherwise
     NotebookClient(
         notebook, timeout=TIMEOUT, record_timing=False, resources={"metadata": {"path": str(built.parent)}}
     ).execute()
+    refresh_stills(notebook)
     clean(notebook)
     nbformat.validate(notebook)
     nbformat.write(notebook, built)
@@ -107,6 +118,20 @@ def name_cells(notebook: NotebookNode) -> None:
         name = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:8]
         seen[name] += 1
         cell["id"] = name if seen[name] == 1 else f"{name}-{seen[name]}"
+
+
+def refresh_stills(notebook: NotebookNode) -> None:
+    """Take the last cell away, and show every widget that it tells of as it looked in the end.
+
+    A cell with the tag `first-still` keeps what it showed at first, for a widget that later cells change again.
+    """
+    told = "".join(output.get("text", "") for output in notebook.cells.pop().outputs if output.get("name") == "stdout")
+    stills = json.loads(told)
+    cells = [cell for cell in notebook.cells if "first-still" not in cell.metadata.get("tags", ())]
+    for output in (output for cell in cells for output in cell.get("outputs", ())):
+        data = output.get("data", {})
+        if (still := stills.get(data.get(LIVE, {}).get("model_id"))) is not None:
+            data["image/png"], data["text/plain"] = still
 
 
 def clean(notebook: NotebookNode) -> None:

@@ -149,9 +149,13 @@ def mend_kernels(root):
 
 
 def install(root, wanted, *, renew_torch=False):
-    """Install the package in place with its extras, by uv: it is quick, and it knows the builds of torch."""
+    """Install the package in place with its extras, by uv: it is quick, and it knows the builds of torch.
+
+    Bytecode is compiled at once. Otherwise the first import of each package does it, and where
+    PYTHONDONTWRITEBYTECODE is set, as in many containers, every process would compile torch from source again.
+    """
     python = python_of(root / ".venv")
-    command = [python, "-m", "uv", "pip", "install", "--python", python, "-c", "constraints.txt"]
+    command = [python, "-m", "uv", "pip", "install", "--compile-bytecode", "--python", python, "-c", "constraints.txt"]
     if wanted["backend"]:
         command += ["--torch-backend", wanted["backend"]]
     if renew_torch:

@@ -47,7 +47,7 @@ guess = widgets.Predict(
 )
 guess
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "first-still"]
 race = widgets.Race(digits_small, ("static", "set", "rigl", "gse"), seeds=5, epochs=40)
 race
 

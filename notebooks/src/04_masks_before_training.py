@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 4. Masks before training
 #
-# **30 minutes**, and 20 more for the optional part · needs: [01_masks_and_budgets](01_masks_and_budgets.ipynb) · runs
+# **40 minutes**, and 20 more for the optional part · needs: [01_masks_and_budgets](01_masks_and_budgets.ipynb) · runs
 # in under a minute
 #
 # You will learn
@@ -238,14 +238,7 @@ def snip_score(weight: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
     raise NotImplementedError
 
 
-check_snip = widgets.Check(
-    [
-        ((torch.tensor([[1.0, -2.0]]), torch.tensor([[[3.0, 6.0]]])), torch.tensor([[3.0, 12.0]])),
-        ((torch.tensor([[1.0, -2.0]]), torch.tensor([[[3.0, 1.0]], [[-3.0, 5.0]]])), torch.tensor([[0.0, 6.0]])),
-    ],
-    hint="Gradients of different samples may cancel out, so take the mean first and the magnitude after.",
-)
-check_snip(snip_score)
+widgets.check(snip_score)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -272,6 +265,52 @@ print(explorer)
 #
 # At 64 times, one other score still has more than half of its connections on a path, and its name is in the figure. At
 # 128 times none has.
+# </details>
+
+# %% [markdown]
+# ## Exercise 3: where two scores part (5 minutes)
+#
+# Next you look for the point where one score fails and another does not. The check takes the network of the figure,
+# masks it by magnitude and by SNIP, and counts. Find a compression at which magnitude leaves a whole layer empty, while
+# SNIP still has 100 connections or more on a path. Write it in place of `None`.
+
+# %% tags=["nbval-ignore-output"]
+parting_compression = None
+
+widgets.check(parting_compression=parting_compression)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# Magnitude empties five of six layers long before SNIP loses its last path. A score that knows the loss protects layers
+# whose weights are small.
+#
+# ```python
+# parting_compression = 64
+# ```
+# </details>
+
+# %% [markdown]
+# ## Exercise 4: how many examples does SNIP need? (5 minutes)
+#
+# A score that looks at examples depends on which ones it sees. The check draws two sets of examples that have none in
+# common, and takes a SNIP mask of 10 % from each. From how many examples of each class on do the two masks share three
+# connections in five? Find a number that is enough.
+
+# %% tags=["nbval-ignore-output"]
+steady_examples = None
+
+widgets.check(steady_examples=steady_examples)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# With the usual ten examples of each class the two masks share about half of their connections. So a SNIP mask is to a
+# good part a matter of which examples you took.
+#
+# ```python
+# steady_examples = 40
+# ```
 # </details>
 
 # %% [markdown]
@@ -418,7 +457,7 @@ assert gain[["iterative-snip", "force"]].min() > 10
 # empty. Without biases, all that the loss feels has come through every layer, so rounds protect as promised.*
 
 # %% [markdown]
-# ## Exercise 3: SynFlow (10 minutes)
+# ## Exercise 5: SynFlow (10 minutes)
 #
 # Now you write the score that holds out longest. A network has two layers without biases, `first` of shape (hidden,
 # inputs) and `second` of shape (outputs, hidden). Return SynFlow's score of every weight of the first layer. You need
@@ -430,14 +469,7 @@ def synflow_first(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     raise NotImplementedError
 
 
-check_synflow = widgets.Check(
-    [
-        ((torch.tensor([[1.0, 2.0], [0.0, 3.0]]), torch.tensor([[4.0, 5.0]])), torch.tensor([[4.0, 8.0], [0.0, 15.0]])),
-        ((torch.tensor([[-1.0], [2.0]]), torch.tensor([[3.0, -1.0], [-4.0, 0.0]])), torch.tensor([[7.0], [2.0]])),
-    ],
-    hint="With positive weights, R is the sum over all paths of the product of their weights.",
-)
-check_synflow(synflow_first)
+widgets.check(synflow_first)
 
 # %% [markdown]
 # <details><summary>Solution</summary>

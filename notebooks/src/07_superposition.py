@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 7. Superposition
 #
-# **40 minutes** · needs: [06_cheap_tickets](06_cheap_tickets.ipynb) · runs in about a minute
+# **50 minutes** · needs: [06_cheap_tickets](06_cheap_tickets.ipynb) · runs in about a minute
 #
 # You will learn
 #
@@ -267,7 +267,56 @@ print("Right." if stay > 0.5 and right > max(lab.alone) else "Not yet.", end=" "
 print(f"{stay:.0%} of the connections of ticket 2 alone survive, and the accuracy is {right:.1%}")
 
 # %% [markdown]
-# ## Exercise 2: superpose (10 minutes)
+# ## Exercise 2: tear two tickets apart (10 minutes)
+#
+# Averaging works within one basin. Can you leave it? The check takes the small digits network, and its two cycles
+# exchange a fifth of the connections. Find a learning rate for the middle of a cycle, with which the average of ticket
+# 0 and the last ticket, not even pruned, is worse than *both* of them by more than a point. The last ticket must still
+# read 75 of 100 digits.
+
+# %% tags=["nbval-ignore-output"]
+parting_rate = None
+
+widgets.check(parting_rate=parting_rate)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# A high rate leads the training out of the basin, and the low rate at its end lets it settle in another one. Both
+# tickets are fair networks then, and their average is not. If the rate is too high, the last ticket does not come back
+# in time.
+#
+# ```python
+# parting_rate = 0.35
+# ```
+# </details>
+
+# %% [markdown]
+# ## Exercise 3: let the last ticket be heard (10 minutes)
+#
+# With equal weights, connections that only one ticket has are cut to a third. The check takes cycles with a rate of 0.1
+# and gives the last ticket the weight that you choose, and the two others share the rest. Find a weight with which more
+# than half of the last ticket's own connections stay, while the superposition is still better than ticket 0 by more
+# than a point.
+
+# %% tags=["nbval-ignore-output"]
+heard_weight = None
+
+widgets.check(heard_weight=heard_weight)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# The more weight the last ticket has, the more of its own connections stay. At a weight of 1 it is no superposition any
+# more.
+#
+# ```python
+# heard_weight = 0.7
+# ```
+# </details>
+
+# %% [markdown]
+# ## Exercise 4: superpose (10 minutes)
 #
 # Next you write the method itself. Each row is a ticket, with zeros where it has no connection. Average the rows, keep
 # the `count` values of largest magnitude, and set the rest to zero.

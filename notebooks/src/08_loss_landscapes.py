@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 8. Loss landscapes
 #
-# **45 minutes** · needs: [02_topology_evolution](02_topology_evolution.ipynb) · runs in about a minute
+# **55 minutes** · needs: [02_topology_evolution](02_topology_evolution.ipynb) · runs in about a minute
 #
 # You will learn
 #
@@ -367,7 +367,52 @@ print("Right." if len(passes) and row == passes[0] else "Not yet.", end=" ")
 print(f"At {surface.y[row]:.1f} the loss between the two seeds rises up to {highest[row]:.2f} nats.")
 
 # %% [markdown]
-# ## Exercise 2: the barrier (5 minutes)
+# ## Exercise 2: a barrier between equals (10 minutes)
+#
+# Two networks can be equally good, and their average can be useless. The check makes the clearest case of it. It trains
+# the small digits network by RigL, and makes a copy in which some units of each hidden layer stand in another order.
+# The next layer reads them in this order, so the copy gives the same answers. Find a number of units with which the
+# barrier between the two is at least ten points of error.
+
+# %% tags=["nbval-ignore-output"]
+swapped_units = None
+
+widgets.check(swapped_units=swapped_units)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# Both networks read the same digits, and only the order of their hidden units differs. So a barrier says nothing about
+# how different two functions are. Two seeds number their units in different orders, too.
+#
+# ```python
+# swapped_units = 48
+# ```
+# </details>
+
+# %% [markdown]
+# ## Exercise 3: as long as nobody notices (5 minutes)
+#
+# Now find a number of units, from 2 on, with which the barrier is at most one point. How far can you go?
+
+# %% tags=["nbval-ignore-output"]
+harmless_units = None
+
+widgets.check(harmless_units=harmless_units)
+
+# %% [markdown]
+# <details><summary>Solution</summary>
+#
+# A pair of units in each layer is hardly missed. The number up to which nobody notices depends on how many of these
+# units are idle.
+#
+# ```python
+# harmless_units = 2
+# ```
+# </details>
+
+# %% [markdown]
+# ## Exercise 4: the barrier (5 minutes)
 #
 # Next you write the measure itself. `errors` are those of evenly spaced points on a line, both ends included. Return
 # how high they rise above the straight line between the ends.
@@ -390,7 +435,7 @@ widgets.check(barrier_of)
 # ```
 # </details>
 #
-# ## Exercise 3: a point on the curve (5 minutes)
+# ## Exercise 5: a point on the curve (5 minutes)
 #
 # To bend a path of your own, you need its points. A quadratic Bézier curve runs from `start` to `end`, pulled towards
 # `bend`. Return its point at position `t`.

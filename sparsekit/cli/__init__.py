@@ -85,10 +85,14 @@ def train(
     compile: Compiled = False,
     autocast: Mixed = None,
 ) -> None:
-    """Train one experiment. A finished run is shown again, and an interrupted one continues where it was."""
+    """Train one experiment. A finished run is shown again, and an interrupted one continues where it was.
+
+    To train it on several processes, call torchrun --nproc-per-node 2 -m sparsekit train ...
+    """
     pairs = pairs_of(settings or [])
     place(device, compile, storage.value)
-    from sparsekit.experiments import run
+    from sparsekit.experiments import run_on_ranks
+    from sparsekit.utils.ranks import ranks_of_environment
 
     tricks, pairs = tricks_of(trick or [], pairs)
     made_score, pairs = score_of(score, pairs)
@@ -107,7 +111,9 @@ def train(
         **init_of(init),
         **autocast_of(autocast),
     )
-    show_history(run(experiment, folder, root=data_root, progress=progress))
+    history = run_on_ranks(experiment, folder, root=data_root, progress=progress)
+    if ranks_of_environment().rank == 0:
+        show_history(history)
 
 
 @app.command(epilog="Example: [bold]sparsekit lottery digits-mlp --levels 5 --rewind-step 19 --control reinit[/bold]")

@@ -7,6 +7,7 @@ from sparsekit.experiments.fork import fork
 from sparsekit.experiments.initial_state import load_initial_state, save_initial_state
 from sparsekit.experiments.load import load_model
 from sparsekit.experiments.population import follow, run_all, run_population
+from sparsekit.experiments.ranks import run_on_ranks
 from sparsekit.experiments.record import read_experiment, read_run
 from sparsekit.experiments.run import run
 
@@ -24,6 +25,7 @@ __all__ = [
     "recipes",
     "run",
     "run_all",
+    "run_on_ranks",
     "run_population",
     "save_initial_state",
 ]

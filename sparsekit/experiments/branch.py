@@ -81,15 +81,21 @@ def begin_branch(
         changes: `rule`, `drop_fraction` and `density`, as for `branch`.
         root: the data folder, as in `datasets.load`.
     """
+    branched = branched_experiment(parent, rewiring, changes, root)
+    assert isinstance(branched.rule, Switched)
+    if kept_state(parent, branched.rule.at).exists():
+        fork(parent, branched, folder, step=branched.rule.at, root=root)
+    return branched
+
+
+def branched_experiment(
+    parent: Path, rewiring: int, changes: Mapping[str, Any], root: str | Path | None = None
+) -> Experiment:
+    """Return the experiment that a branch is, and write nothing. See `begin_branch` for the arguments."""
     experiment, at = read_experiment(parent), first_step_after(Journal.read(parent / "journal"), rewiring)
     data = datasets.load(experiment.data, root=root, **experiment.data_settings)
     after = _changed(last_of(experiment.rule), changes, total_steps(experiment, data))
-    branched = replace(
-        experiment, rule=Switched(base=experiment.rule, after=after, at=at, density=changes.get("density"))
-    )
-    if kept_state(parent, at).exists():
-        fork(parent, branched, folder, step=at, root=root)
-    return branched
+    return replace(experiment, rule=Switched(base=experiment.rule, after=after, at=at, density=changes.get("density")))
 
 
 def first_step_after(journal: Journal, rewiring: int) -> int:

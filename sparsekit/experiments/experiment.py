@@ -98,6 +98,7 @@ class Experiment:
         None, "state to begin from, as named by save_initial_state (none draws a new network)"
     )
     first_step: int = setting(0, "step to begin at, from which data and learning rate continue", range=(0, 1_000_000))
+    test_last: int | None = setting(None, "how many of the last epochs end with a test (none means all of them)")
 
     def __post_init__(self):
         check_types(self, any_number=("density",))  # the check of its range says more
@@ -123,6 +124,8 @@ class Experiment:
         many = float("inf")
         check_range(self, epochs=(1, many), batch_size=(1, many), micro_batches=(1, many), label_smoothing=(0, 1))
         check_range(self, first_step=(0, many), score_samples=(1, many))
+        if self.test_last is not None:
+            check_range(self, test_last=(1, many))
 
     def _check_settings(self) -> None:
         if (rate := (self.optimizer_settings or {}).get("lr")) is not None:
@@ -169,6 +172,16 @@ class Experiment:
         changed.pop("recipe", None)
         text = json.dumps(changed, sort_keys=True)
         return f"{self.recipe}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+    def is_tested_after(self, epoch: int) -> bool:
+        """Whether the network is tested at the end of an epoch, of which the first is 0.
+
+        Example:
+            >>> experiment = Experiment(epochs=10, test_last=3)
+            >>> [epoch for epoch in range(10) if experiment.is_tested_after(epoch)]
+            [7, 8, 9]
+        """
+        return self.test_last is None or epoch >= self.epochs - self.test_last
 
     def learning_rate_over(self, steps: int) -> Schedule:
         """Return the learning rate by step, in a training of so many steps."""

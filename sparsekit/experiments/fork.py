@@ -18,8 +18,9 @@ from sparsekit.utils.files import write_bytes
 from sparsekit.utils.settings import to_plain
 from sparsekit.utils.turns import alone
 
-# Fields that may differ in the settings, as long as they do the same in all steps before the fork. A recipe is a name.
-BY_STEP = {"recipe", "epochs", "rule", "learning_rate", "tricks"}
+# Fields that may differ in the settings, as long as they do the same in all steps before the fork. A recipe is a name,
+# and a test changes nothing.
+BY_STEP = {"recipe", "test_last", "epochs", "rule", "learning_rate", "tricks"}
 
 
 def fork(

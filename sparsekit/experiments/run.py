@@ -87,20 +87,53 @@ def run(
     if not isinstance(experiment, Experiment):
         raise TypeError(f"run takes an Experiment, got {type(experiment).__name__}. Call recipes.digits_mlp()")
     check_steps(checkpoint_steps=checkpoint_steps, until=until)
-    where = choose_device(device, storage=experiment.storage)
+    choose_device(device, storage=experiment.storage)  # an error comes before the wait
     run_folder = Path(folder) / experiment.folder_name
     with having_turn(run_folder, tell=progress) as may_write:
-        with seeded_rng(generator(experiment.seed, "before training")):
-            data = datasets.load(experiment.data, root=root, **experiment.data_settings)
-            work = Work.begin(experiment, run_folder, root, until, data, where)
-        if compiles(compile):
-            work.model.compile()
-        work.keeps_states, work.may_write = keep_states, may_write
-        work.callbacks = tuple(callbacks)
-        if work.done >= work.end:
-            work.tell()
-        work.train_on(progress, checkpoint_seconds, checkpoint_steps)
-        return work.history()
+        return carry_out(
+            experiment,
+            run_folder,
+            may_write,
+            root=root,
+            progress=progress,
+            checkpoint_seconds=checkpoint_seconds,
+            checkpoint_steps=checkpoint_steps,
+            until=until,
+            keep_states=keep_states,
+            device=device,
+            compile=compile,
+            callbacks=callbacks,
+        )
+
+
+def carry_out(
+    experiment: Experiment,
+    folder: Path,
+    may_write: Callable[[], None],
+    *,
+    root: str | Path | None = None,
+    progress: bool = True,
+    checkpoint_seconds: float = 20.0,
+    checkpoint_steps: int | None = None,
+    until: int | None = None,
+    keep_states: bool = False,
+    device: str | None = None,
+    compile: bool | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> History:
+    """Train in a folder that nobody else writes into. The arguments are those of `run`."""
+    with seeded_rng(generator(experiment.seed, "before training")):
+        data = datasets.load(experiment.data, root=root, **experiment.data_settings)
+        where = choose_device(device, storage=experiment.storage)
+        work = Work.begin(experiment, folder, root, until, data, where)
+    if compiles(compile):
+        work.model.compile()
+    work.keeps_states, work.may_write = keep_states, may_write
+    work.callbacks = tuple(callbacks)
+    if work.done >= work.end:
+        work.tell()
+    work.train_on(progress, checkpoint_seconds, checkpoint_steps)
+    return work.history()
 
 
 def having_turn(folder: Path, *, tell: bool) -> AbstractContextManager[Callable[[], None]]:
@@ -240,7 +273,7 @@ class Work:
         for step, stats, update in steps:
             self.record(step, epoch, stats, update)
             epoch_ends = self.done % self.steps_per_epoch == 0
-            if epoch_ends:
+            if epoch_ends and experiment.is_tested_after(epoch):
                 self.rows += rows_of_epoch(step, epoch, self.evaluate(), self.model)
             if update is not None and self.keeps_states:
                 self._write_state(kept_state(self.folder, self.done))

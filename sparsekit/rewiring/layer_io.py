@@ -13,6 +13,7 @@ from sparsekit.layers.accumulation import Accumulation, Catcher, when_backward_e
 from sparsekit.layers.masked import DenseGradient
 from sparsekit.rewiring.flow import WholeModel
 from sparsekit.topology import LayerTopology
+from sparsekit.utils.ranks import is_sharing
 from sparsekit.utils.seeds import generator as stream
 
 
@@ -189,13 +190,13 @@ def _full_precision(dtype: torch.dtype) -> torch.dtype:
 
 
 def check_not_alone(layers: Mapping[str, SparseLayer]) -> None:
-    """Check that no layer is looked at by one process of several.
+    """Check that no layer is looked at by one process of several, unless all of them see the same.
 
     Raises:
         ValueError: if there are several processes and any layer.
     """
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if layers and distributed and torch.distributed.get_world_size() > 1:
+    if layers and distributed and not is_sharing() and torch.distributed.get_world_size() > 1:
         raise ValueError(
             f"among several processes these layers must be seen through their DistributedDataParallel wrapper, got the "
             f"model without it ({', '.join(layers)}). Hand over the wrapper, or their topologies would drift apart"

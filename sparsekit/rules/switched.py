@@ -1,5 +1,6 @@
 """A rule that another one follows, from a step on, perhaps with another number of connections."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,6 +9,7 @@ import torch
 
 from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.base import Rule, check_rule
+from sparsekit.rules.candidates.guided import Guided
 from sparsekit.rules.drop_grow import DropGrow
 from sparsekit.rules.parts import (
     HasCandidateState,
@@ -37,7 +39,9 @@ class Switched(WrappedRule):
     """One rule up to step `at`, and another one from there on.
 
     With a `density`, the first step of the second rule gives the network that many connections. It drops the weakest
-    ones, or grows as the second rule grows. A rule that does not grow, such as `Static()`, then grows at random.
+    ones, or grows as the second rule grows. A rule that does not grow, such as `Static()`, then grows at random. A rule
+    that grows within a drawn subset, such as GSE, looks at every missing connection in this one step, because its
+    subset may be smaller than what is to grow.
 
     Args:
         base: the rule of the steps before `at`.
@@ -85,6 +89,8 @@ class Switched(WrappedRule):
     def _resizing(self) -> Rule:
         """The second rule as it gives the network its new number of connections, and exchanges no others."""
         rule = self.after if isinstance(self.after, DropGrow) else SET(stop=None, drop_fraction=Constant(0.0))
+        if isinstance(rule.candidates, Guided):
+            rule = replace(rule, candidates=replace(rule.candidates, subset=math.inf))
         density = Constant(float(self.density or 0))
         return replace(rule, density=density, drop_fraction=Constant(0.0), every=1, start=self.at, stop=self.at)
 
@@ -93,8 +99,23 @@ class Switched(WrappedRule):
         return self.rule_at(step).is_due(step)
 
     def propose(self, views: Mapping[str, LayerView], step: int, generator: torch.Generator) -> Topology:
-        """Return what the rule that acts at this step proposes. See `Rule.propose`."""
-        return self.rule_at(step).propose(views, step, generator)
+        """Return what the rule that acts at this step proposes. See `Rule.propose`.
+
+        Raises:
+            ValueError: if the second rule finds too few positions for the new density.
+        """
+        topology = self.rule_at(step).propose(views, step, generator)
+        if self.density is not None and step == self.at:
+            self._check_reached(topology)
+        return topology
+
+    def _check_reached(self, topology: Topology) -> None:
+        target = max(1, round(float(self.density or 0) * topology.size))
+        if topology.count < target:
+            raise ValueError(
+                f"a rule must find positions for {target:,} connections, got {topology.count:,} from {self.after}. "
+                "Choose a smaller density, or another rule"
+            )
 
 
 def rule_at(rule: Rule, step: int) -> Rule:

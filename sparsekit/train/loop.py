@@ -34,6 +34,7 @@ from sparsekit.train.rule_step import (
 )
 from sparsekit.tricks.base import Trick, check_tricks, loss_at, set_step
 from sparsekit.utils.checks import check_integer
+from sparsekit.utils.ranks import ranks_for, sharing_micro_batches
 from sparsekit.utils.seeds import generator
 
 
@@ -160,9 +161,11 @@ def backward(
     inputs, labels = adaptor.pair(batch)
     sizes = _sizes(size_of(labels, inputs), micro_batches)
     parts, losses, device = split(labels, sizes), None, next(model.parameters()).device.type
-    loss, correct, count = 0.0, 0.0, 0
+    loss, correct, count, ranks = 0.0, 0.0, 0, ranks_for(capture=capture is True)
     with capture_io(model, enabled=capture is True) as io:
         for number, (x, y) in enumerate(zip(split(inputs, sizes), parts, strict=True)):
+            if not ranks.computes(number):
+                continue
             with torch.autocast(device, dtype=autocast, enabled=autocast is not None):
                 outputs = adaptor.run(model, x)
                 losses = losses or losses_of_parts(loss_fn, parts, lambda latest=outputs: latest)
@@ -171,8 +174,9 @@ def backward(
             loss += float(part.detach())
             hits, counted = num_correct(outputs, y, loss_fn)
             correct, count = correct + hits, count + counted
-    _check_finite(loss, count)
-    return StepStats(loss=loss, correct=correct, count=count), probed or io
+    loss, correct, counted = ranks.total(model, loss, correct, count)
+    _check_finite(loss, int(counted))
+    return StepStats(loss=loss, correct=correct, count=int(counted)), probed or io
 
 
 def _sizes(size: int, parts: int) -> list[int]:
@@ -248,7 +252,7 @@ def _probe(
 ) -> dict[str, LayerIO]:
     """Return what the sparse layers see on some batches as if they were one. Gradients and statistics stay the same."""
     pairs = [adaptor.pair(batch) for batch in probes]
-    with _keeping_statistics(model), capture_io(model) as io:
+    with _keeping_statistics(model), sharing_micro_batches(ranks_for(capture=True)), capture_io(model) as io:
         losses = losses_of_parts(
             loss_fn, [labels for _, labels in pairs], lambda: _glimpse(model, pairs[0][0], adaptor)
         )

@@ -8,7 +8,8 @@ from typing import Any
 import traitlets as t
 
 from sparsekit import datasets
-from sparsekit.experiments.branch import begin_branch, first_step_after, folder_of, named_like
+from sparsekit.datasets import Dataset
+from sparsekit.experiments.branch import begin_branch, branched_experiment, first_step_after, folder_of, named_like
 from sparsekit.experiments.feed import total_steps
 from sparsekit.experiments.record import read_experiment, read_run
 from sparsekit.plots.colours import Style
@@ -22,8 +23,11 @@ from sparsekit.widgets.evolution_figure import COLOURS, race_figure
 from sparsekit.widgets.evolution_film import encode_run, layers_of, steps_done
 from sparsekit.widgets.evolution_view import LABELS, EvolutionView, Method, image_of, methods_of
 from sparsekit.widgets.rendering import StaticImage
+from sparsekit.widgets.sharing import read_state
 
 MOST = 4  # branches in one chart, beyond which their labels would not fit
+CHANGES = ("rule", "drop_fraction", "density")
+CHOICE = {"step": 0, **dict.fromkeys(CHANGES, ""), "chosen": 0, "branches": ""}
 DASH = "7 3"  # of branches, since their colour is that of their rule, as the original's
 LEDE = (
     "Drag in the chart to the moment that you want to go back to. Choose what changes from there on, and continue. The "
@@ -51,9 +55,12 @@ class Branches(EvolutionView):
         densities: to choose from. None offers half, double and four times that of the run.
         folder: where branches are kept. None takes the folder that the run lies in.
         root: the data folder, as in `datasets.load`.
+        state: a text that *Copy as code* wrote. Branches that it names are shown if they lie in the folder. A branch
+            by a rule or schedule of your own has no name, so the text leaves it out.
 
     Raises:
-        ValueError: if the run is not finished, its network cannot be drawn as a graph, or there is no such rewiring.
+        ValueError: if the run is not finished, its network cannot be drawn as a graph, there is no such rewiring, or
+            the state is of another widget.
 
     Example:
         >>> history = run(digits_small(), "runs", keep_states=True)  # doctest: +SKIP
@@ -61,10 +68,11 @@ class Branches(EvolutionView):
         >>> branched = view.continue_from(12, rule="set").wait()  # doctest: +SKIP
     """
 
-    _esm = load_script("shared", "evolution", "small_graph", "method_chart", "branches")
+    _esm = load_script("shared", "copy_code", "evolution", "graph_layout", "small_graph", "method_chart", "branches")
     arms = t.List(t.Dict()).tag(sync=True)
     options = t.Dict().tag(sync=True)
-    opens_at = t.Int(0).tag(sync=True)
+    choice = t.Dict(help="the step, what the lists say, the chosen branch, and all branches").tag(sync=True)
+    shares = ("choice",)
     lede = t.Unicode(LEDE).tag(sync=True)
 
     def __init__(
@@ -77,6 +85,7 @@ class Branches(EvolutionView):
         densities: Sequence[float] | None = None,
         folder: str | Path | None = None,
         root: str | Path | None = None,
+        state: str = "",
     ):
         self._parent = folder_of(parent)
         self._folder, self._root = self._parent.parent if folder is None else Path(folder), root
@@ -85,18 +94,17 @@ class Branches(EvolutionView):
         self._rule, total = last_of(experiment.rule), total_steps(experiment, data)
         _check_finished(self.original, total)
         self._name, self._past = named_like(self._rule, [*rules, *LABELS], total), []
-        self._arms = [_arm(self._name, "", {}, 0, self._rule)]
-        topology = self.original.journal.initial
+        self._arms, self._written = [_arm(self._name, "", {}, 0, self._rule)], [""]
+        choice = self._first_choice(state, rewiring, total)
+        missing = self._restore(choice["branches"])
         super().__init__(
-            layers=layers_of(topology, data),
-            image=image_of(data),
+            **self._traits_of(data),
             total=total,
-            count=topology.count,
             legend=LEGEND,
             options=self._options(experiment.density, rules, drop_fractions, densities),
-            opens_at=total if rewiring is None else first_step_after(self.original.journal, rewiring),
+            choice=choice,
         )
-        self._show("ready")
+        self._show("ready", missing)
 
     @property
     def branches(self) -> list[History]:
@@ -120,13 +128,8 @@ class Branches(EvolutionView):
             raise ValueError("one branch must end before the next begins, got one in training. Call wait() first")
         changes = {"rule": rule, "drop_fraction": drop_fraction, "density": density}
         branched = begin_branch(self._parent, self._folder, rewiring, changes, self._root)
-        after = last_of(branched.rule)
-        name = rule if isinstance(rule, str) else self._name if rule is None else named_like(rule, LABELS, self.total)
-        arm = _arm(
-            name, f" from rewiring {rewiring}", changes, first_step_after(self.original.journal, rewiring), after
-        )
         self._past, self._latest = self.branches[-(MOST - 1) :], []
-        self._arms = [self._arms[0], *self._arms[1:][-(MOST - 1) :], arm]
+        self._add_arm(rewiring, changes, last_of(branched.rule), self.total)
         self._train([branched], self._folder, self.total, root=self._root).start()
         return self
 
@@ -158,6 +161,18 @@ class Branches(EvolutionView):
         figure = race_figure(self.verdict or self.sentence().rstrip("."), methods, by_name, self.image, self.total)
         return StaticImage(rendering.png(rendering.figure_rgba(figure), colours=COLOURS), self.sentence())
 
+    def _first_choice(self, state: str, rewiring: int | None, total: int) -> dict[str, Any]:
+        """Return where the view stands at first, and what its lists say."""
+        at = total if rewiring is None else first_step_after(self.original.journal, rewiring)
+        choice = read_state(state, CHOICE | {"step": at})
+        if not 0 <= choice["step"] <= total:
+            raise ValueError(f"step must lie in [0, {total}], got {choice['step']}. Copy the state again")
+        return choice
+
+    def _traits_of(self, data: Dataset) -> dict[str, Any]:
+        topology = self.original.journal.initial
+        return {"layers": layers_of(topology, data), "image": image_of(data), "count": topology.count}
+
     def _options(
         self, now: float, rules: Sequence[str], fractions: Sequence[float], densities: Sequence[float] | None
     ) -> dict[str, Any]:
@@ -174,6 +189,29 @@ class Branches(EvolutionView):
             "densities": [density for density in shares if density <= 1],
         }
 
+    def _add_arm(self, rewiring: int, changes: Mapping[str, Any], after: Rule, total: int) -> None:
+        """Name a branch, and write down what makes it. The oldest one goes if there are too many."""
+        rule, at = changes["rule"], first_step_after(self.original.journal, rewiring)
+        name = rule if isinstance(rule, str) else self._name if rule is None else named_like(rule, LABELS, total)
+        arm = _arm(name, f" from rewiring {rewiring}", changes, at, after)
+        self._arms = [self._arms[0], *self._arms[1:][-(MOST - 1) :], arm]
+        self._written = ["", *self._written[1:][-(MOST - 1) :], _written(rewiring, changes)]
+
+    def _restore(self, text: str) -> str:
+        """Show the branches that a state names, and say which of them are not there."""
+        missing = []
+        for written in filter(None, text.split(";")):
+            rewiring, changes = _read(written)
+            experiment = branched_experiment(self._parent, rewiring, changes, self._root)
+            folder, total = self._folder / experiment.folder_name, steps_done(self.original)
+            if not (folder / "checkpoint.pt").exists() or steps_done(history := read_run(folder)) < total:
+                missing.append(str(rewiring))
+                continue
+            self._past = [*self._past[-(MOST - 1) :], history]
+            self._add_arm(rewiring, changes, last_of(experiment.rule), total)
+        where = f"from rewiring {', '.join(missing)} is not trained in {self._folder}"
+        return f"The branch {where}. Continue from there" if missing else ""
+
     def _obey(self, content: Mapping[str, Any]) -> None:
         if content.get("press") != "continue":
             super()._obey(content)
@@ -189,6 +227,7 @@ class Branches(EvolutionView):
         film = [encode_run(history, rule=k, seed=0) for k, history in enumerate(histories)]
         with self.hold_sync():
             self.arms = self._arms[: len(histories)]
+            self.choice = {**self.choice, "branches": ";".join(filter(None, self._written[: len(histories)]))}
             self.done = steps_done(histories[-1])
             self.film, self.state, self.problem, self.verdict = film, state, problem, self._verdict()
         return sum(len(run["positions"]) for run in film)
@@ -202,6 +241,26 @@ class Branches(EvolutionView):
         common = (one & other).count / max(1, (one | other).count)
         label = self._arms[-1]["label"]
         return f"{label}: {now:.1f} % instead of {before:.1f} %, with {100 * common:.0f} % of the connections in common"
+
+
+def _written(rewiring: int, changes: Mapping[str, Any]) -> str:
+    """Write a branch as `rewiring:rule:drop fraction:density`, or nothing if a change has no name."""
+    values = [changes[name] for name in CHANGES]
+    if any(isinstance(value, Rule | Schedule) for value in values):
+        return ""
+    return ":".join(["" if value is None else str(value) for value in (rewiring, *values)])
+
+
+def _read(written: str) -> tuple[int, dict[str, Any]]:
+    """Read what `_written` wrote."""
+    try:
+        rewiring, rule, fraction, density = written.split(":")
+        numbers = [float(text) if text else None for text in (fraction, density)]
+        return int(rewiring), dict(zip(CHANGES, (rule or None, *numbers), strict=True))
+    except ValueError:
+        raise ValueError(
+            f"a branch must be written as rewiring:rule:drop fraction:density, got {written!r}. Copy the state again"
+        ) from None
 
 
 def _check_finished(history: History, total: int) -> None:

@@ -7,20 +7,20 @@ from itertools import pairwise
 import numpy as np
 import traitlets as t
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from sparsekit.plots.palette import LIGHT
 from sparsekit.tickets import Ticket, superpose
-from sparsekit.widgets import rendering
-from sparsekit.widgets.base import FrontEndWidget, load_script
+from sparsekit.widgets.base import load_script
 from sparsekit.widgets.rendering import StaticImage
-from sparsekit.widgets.ticket_encoding import check_not_too_many, encode_tickets, matrix_shapes
+from sparsekit.widgets.sharing import read_state
+from sparsekit.widgets.ticket_encoding import check_not_too_many, encode_tickets
 from sparsekit.widgets.ticket_stills import HUES, Survival, draw_mask, draw_survivors, kind_colours
+from sparsekit.widgets.ticket_view import TicketView, still_figure, traits_of
 
 POINTS = 240  # of the learning rate's line, which is as many as a reader can tell apart
 
 
-class CollectionFilm(FrontEndWidget):
+class CollectionFilm(TicketView):
     """See how the tickets of one training come about, whose connections they are, and which survive superposition.
 
     The learning rate is the slider. Under it stand the magnitudes of new connections beside those that ticket 0 has.
@@ -32,16 +32,17 @@ class CollectionFilm(FrontEndWidget):
         learning_rate: by step.
         moments: networks at further steps, from `cycle_moments`, the tickets among them or not.
         accuracies: of the tickets, 0 to 1, or None for those that they were taken with.
+        state: a text that *Copy as code* wrote, with the moment that is shown.
 
     Raises:
-        ValueError: if there are fewer than two tickets, their layers or sizes differ, or steps are not increasing.
+        ValueError: if there are fewer than two tickets, their layers or sizes differ, steps are not increasing, or
+            there is no such moment.
 
     Source: the cheap tickets of Yin et al. (2022), arXiv:2205.15322.
     """
 
-    _esm = load_script("shared", "tickets", "collection_film")
-    shapes = t.List().tag(sync=True)
-    names = t.List(t.Unicode()).tag(sync=True)
+    _esm = load_script("shared", "copy_code", "tickets", "collection_film")
+    shares = ("moment",)
     steps = t.List(t.Int()).tag(sync=True)
     ends = t.List(t.Int()).tag(sync=True)
     rates = t.Dict().tag(sync=True)
@@ -56,6 +57,7 @@ class CollectionFilm(FrontEndWidget):
         *,
         moments: Sequence[Ticket] = (),
         accuracies: Sequence[float] | None = None,
+        state: str = "",
     ):
         self._tickets, ends = list(tickets), [one.step for one in tickets]
         _check(self._tickets)
@@ -64,15 +66,20 @@ class CollectionFilm(FrontEndWidget):
         self.survival = Survival.of(self._tickets, superpose(self._tickets))
         measured = [one.accuracy for one in tickets] if accuracies is None else list(accuracies)
         super().__init__(
-            shapes=matrix_shapes(self._tickets[0].topology),
-            names=[f"ticket {number}" for number in range(len(ends))],
+            **traits_of(self._tickets),
             steps=[one.step for one in frames],
             ends=ends,
             rates=_rates(learning_rate, ends),
             accuracies=[None if math.isnan(one) else float(one) for one in measured],
             moments=encode_tickets(frames),
-            moment=len(frames),
+            **read_state(state, {"moment": len(frames)}),
         )
+
+    @t.validate("moment")
+    def _check_moment(self, proposal: t.Bunch) -> int:
+        if not 0 <= proposal.value <= len(self.steps):
+            raise ValueError(f"moment must lie in [0, {len(self.steps)}], got {proposal.value}. Count from 0")
+        return proposal.value
 
     def sentence(self) -> str:
         """Say how many connections all tickets have, and how many of each one's own survive."""
@@ -85,14 +92,13 @@ class CollectionFilm(FrontEndWidget):
 
     def snapshot(self) -> StaticImage:
         """Draw the last stop, which is the superposition."""
-        figure = Figure(figsize=(10.4, 4.9), dpi=100, layout="constrained", facecolor=LIGHT["paper"])
+        figure = still_figure(4.9)
         axes = figure.subplot_mosaic([["rate", "mask"], ["sizes", "mask"], ["kinds", "mask"]], width_ratios=[1.5, 1])
         _draw_rate(axes["rate"], self.rates, self.ends, self.accuracies)
         _draw_sizes(axes["sizes"], self._tickets)
         draw_survivors(axes["kinds"], self.survival)
         draw_mask(axes["mask"], self._tickets, superpose(self._tickets).topology)
-        figure.suptitle(self.sentence(), fontsize=10, x=0.01, ha="left", color=LIGHT["ink"])
-        return StaticImage(rendering.png(rendering.figure_rgba(figure)), self.sentence())
+        return self._still_of(figure)
 
 
 def _rates(learning_rate: Callable[[int], float], ends: Sequence[int]) -> dict:

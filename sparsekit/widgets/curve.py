@@ -43,7 +43,7 @@ class Curve(FrontEndWidget):
         loss is 1.8 at step 1 (2 points).
     """
 
-    _esm = load_script("shared", "chart_dial", "curve")
+    _esm = load_script("shared", "curve")
     points = t.Bytes(b"").tag(sync=True)
     series = t.List(t.Dict()).tag(sync=True)
     looks = t.List(t.Dict()).tag(sync=True)

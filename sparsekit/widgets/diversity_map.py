@@ -12,14 +12,15 @@ from sparsekit.plots import plot_map
 from sparsekit.plots.palette import LIGHT
 from sparsekit.topology import Topology
 from sparsekit.widgets import rendering
-from sparsekit.widgets.base import FrontEndWidget, load_script
+from sparsekit.widgets.base import load_script
 from sparsekit.widgets.rendering import StaticImage
+from sparsekit.widgets.sharing import SharedWidget, read_state
 from sparsekit.widgets.ticket_encoding import check_same_layers, encode_topology, matrix_shapes
 
 MASKS = "masks"  # 1 - IoU
 
 
-class DiversityMap(FrontEndWidget):
+class DiversityMap(SharedWidget):
     """Networks stand as points on a map, with the mask of the chosen one beside it.
 
     This is a view over `analysis.classical_mds`. Click a point, or go from network to network with the arrow keys. The
@@ -32,9 +33,11 @@ class DiversityMap(FrontEndWidget):
         distances: further matrices by name, a row for each network in the same order, for example
             `{"answers": analysis.disagreement(outputs)}`.
         groups: of each network, for example its run. Each gets a marker.
+        state: a text that *Copy as code* wrote, with the network, the matrix and the group.
 
     Raises:
-        ValueError: if there is no network, their layers differ, or a matrix does not hold distances.
+        ValueError: if there is no network, their layers differ, a matrix does not hold distances, or the state names
+            what is not there.
 
     Example:
         >>> from sparsekit.topology.selection import random_topology
@@ -42,7 +45,8 @@ class DiversityMap(FrontEndWidget):
         Network a has 100 of 200 connections. By masks, c is nearest, at a distance of 0.621
     """
 
-    _esm = load_script("shared", "tickets", "diversity_map")
+    _esm = load_script("shared", "copy_code", "tickets", "diversity_map")
+    shares = ("network", "space", "zoom")
     names = t.List(t.Unicode()).tag(sync=True)
     groups = t.List(t.Unicode()).tag(sync=True)
     shapes = t.List().tag(sync=True)
@@ -58,6 +62,7 @@ class DiversityMap(FrontEndWidget):
         distances: Mapping[str, Float[np.ndarray, "t t"]] | None = None,
         *,
         groups: Sequence[str] | None = None,
+        state: str = "",
     ):
         if not topologies:
             raise ValueError("a map needs at least one network, got none. Give a topology by its name")
@@ -77,6 +82,7 @@ class DiversityMap(FrontEndWidget):
             spaces=[_space(name, np.asarray(matrix), group_names) for name, matrix in self.distances.items()],
             network=next(iter(topologies)),
         )
+        self.choose(**read_state(state, {"network": self.network, "space": MASKS, "zoom": ""}))
 
     def choose(self, **values: str) -> None:
         """Move from code (`network`, `space`, and `zoom`, a group or nothing for all). The others stay.

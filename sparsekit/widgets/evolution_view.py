@@ -14,9 +14,9 @@ from sparsekit.plots.colours import Style, styles_of
 from sparsekit.plots.palette import LIGHT
 from sparsekit.train.history import History
 from sparsekit.utils.registry import get, is_registered
-from sparsekit.widgets.base import FrontEndWidget
 from sparsekit.widgets.evolution_film import steps_done
 from sparsekit.widgets.live import ENDED, Run, Snapshot
+from sparsekit.widgets.sharing import SharedWidget
 
 LABELS = {"static": "Static", "set": "SET", "rigl": "RigL", "gse": "GSE"}
 MARKERS = {"static": "s", "set": "^", "rigl": "o", "gse": "D"}  # no two alike, as a second sign beside the colour
@@ -76,7 +76,7 @@ def image_of(data: Dataset) -> list[int]:
     return [side, side] if len(shape) == 1 and side * side == shape[0] else []
 
 
-class EvolutionView(FrontEndWidget):
+class EvolutionView(SharedWidget):
     """A view of trainings: their topologies and accuracies by step, and a run in a thread of its own."""
 
     film = t.List(t.Dict()).tag(sync=True)

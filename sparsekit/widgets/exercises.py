@@ -18,6 +18,8 @@ from sparsekit.widgets.rendering import StaticImage
 class Predict(FrontEndWidget):
     """Ask a question with options. The reader's first choice stays, and the answer opens only after it.
 
+    The choice is in the reader's progress, so it is there again when the cell runs anew, even on another day.
+
     Args:
         question: what to think about.
         options: the possible answers, all different.
@@ -51,6 +53,7 @@ class Predict(FrontEndWidget):
         self._kept: int | None = None  # the first choice
         super().__init__(question=question, options=list(options))
         self.observe(self._on_choice, "first")
+        self._take_up()
 
     @staticmethod
     def _check_option(name: str, option: int | None, count: int) -> None:
@@ -113,6 +116,12 @@ class Predict(FrontEndWidget):
         options = [f"{'●' if number == self.first else '○'} {option}" for number, option in enumerate(self.options)]
         lines = [*question, *options, *textwrap.wrap(self.revealed, LINE_LENGTH)]
         return StaticImage(rendering.png(rendering.text(lines, bold=len(question))), self.sentence())
+
+    def _take_up(self) -> None:
+        """Choose what the reader has chosen before, unless the question has other options by now."""
+        before = progress.read_progress()[0]["guesses"].get(self.question, {})
+        if isinstance(before, dict) and before.get("choice") in self.options:
+            self.choose(before["choice"])
 
     def _on_choice(self, change: Any) -> None:
         if self._kept is not None or not 0 <= change.new < len(self.options):

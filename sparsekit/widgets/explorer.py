@@ -12,12 +12,12 @@ from sparsekit.topology import Topology
 from sparsekit.topology.allocation import allocate, check_density
 from sparsekit.utils.registry import names
 from sparsekit.widgets import mask_encoding, rendering
-from sparsekit.widgets.base import FrontEndWidget, load_script
+from sparsekit.widgets.base import load_script
 from sparsekit.widgets.mask_encoding import LayerFacts, PackedMask
 from sparsekit.widgets.mask_tiles import layer_dicts
 from sparsekit.widgets.ranked import RankedScores, Shapes
 from sparsekit.widgets.rendering import StaticImage
-from sparsekit.widgets.sharing import read_state
+from sparsekit.widgets.sharing import SharedWidget, read_state
 from sparsekit.widgets.stills import curve_rgba
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -29,13 +29,10 @@ MIN_DENSITY = 0.001  # one connection in a thousand, where every score cuts netw
 NUM_STOPS = 121  # of the slider, so that a key changes the density by 6 %
 ROUND = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)  # densities that readers ask for
 MAX_TILE = 784  # CSS pixels, where the first layer of an MLP on 28 x 28 images has one pixel per position
-CODE = """explorer = widgets.MaskExplorer(scores, state="{state}")
-topology = explorer.topology
-explorer"""
 Accuracy = Callable[[Topology], float]
 
 
-class MaskExplorer(FrontEndWidget):
+class MaskExplorer(SharedWidget):
     """Masks of all layers stand under a curve of accuracy over connections, which is the slider.
 
     This is a view over the pure function `masks_at(density, allocation, score)`. The browser gets a rank for each
@@ -65,7 +62,7 @@ class MaskExplorer(FrontEndWidget):
         410
     """
 
-    _esm = load_script("shared", "chart_dial", "copy_code", "layer_rows", "input_map", "mask_explorer")
+    _esm = load_script("shared", "chart", "copy_code", "layer_rows", "input_map", "mask_explorer")
     layers = t.List(t.Dict()).tag(sync=True)
     ranks = t.List(t.Dict()).tag(sync=True)
     allocations = t.List(t.Unicode()).tag(sync=True)
@@ -77,7 +74,7 @@ class MaskExplorer(FrontEndWidget):
     measures = t.Bool(False).tag(sync=True)
     problem = t.Unicode("").tag(sync=True)
     image = t.List(t.Int()).tag(sync=True)
-    code = t.Unicode(CODE).tag(sync=True)
+    shares = ("choice",)
 
     def __init__(
         self,

@@ -12,17 +12,18 @@ from sparsekit.plots.palette import LIGHT
 from sparsekit.rewiring.journal import Journal
 from sparsekit.topology import Topology
 from sparsekit.widgets import colours, mask_encoding, rendering
-from sparsekit.widgets.base import FrontEndWidget, load_script
+from sparsekit.widgets.base import load_script
 from sparsekit.widgets.mask_deltas import Histogram, LayerFilm, film_of
 from sparsekit.widgets.mask_encoding import percent
 from sparsekit.widgets.rendering import StaticImage
+from sparsekit.widgets.sharing import SharedWidget, read_state
 
 INKS = {"paper": "surface", "kept": "kept", "born": "ink", "dropped": "soft"}  # names of the palette
 LIMIT = 512  # longer side of a frame in CSS pixels
 MAX_ASPECT = 4  # a longer matrix fills its axes in the static image, because its rows could not be seen otherwise
 
 
-class TopologyFilm(FrontEndWidget):
+class TopologyFilm(SharedWidget):
     """A film shows which connections are born, kept and dropped in each rewiring of a run, and how fans spread.
 
     The browser gets all of it once, as the first mask and the positions that change. It then needs no kernel for
@@ -32,22 +33,26 @@ class TopologyFilm(FrontEndWidget):
         journal: the recorded run. `journal[i]` is the topology after `i` rewirings, 0 being before the first.
         layers: names of the layers to send, or None for all.
         rewiring: which one to show at first.
+        state: a text that *Copy as code* wrote. It overrides the rewiring.
 
     Raises:
-        ValueError: if there are no layers, a name is unknown, or the rewiring is not in the journal.
+        ValueError: if there are no layers, a name is unknown, the rewiring is not in the journal, or the state is of
+            another widget.
     """
 
-    _esm = load_script("shared", "mask_deltas", "film")
+    _esm = load_script("shared", "copy_code", "mask_deltas", "film")
+    shares = ("rewiring", "layer")
     layers = t.List(t.Dict()).tag(sync=True)
     rewiring = t.Int(0).tag(sync=True)
     layer = t.Int(0).tag(sync=True)
     colours = t.Dict(default_value=INKS).tag(sync=True)
 
-    def __init__(self, journal: Journal, *, layers: Sequence[str] | None = None, rewiring: int = 0):
+    def __init__(self, journal: Journal, *, layers: Sequence[str] | None = None, rewiring: int = 0, state: str = ""):
+        first = read_state(state, {"rewiring": rewiring, "layer": 0})
         topologies = list(journal.topologies())
         self._steps = journal.steps
         self.films = {name: film_of([one[name] for one in topologies]) for name in _layer_names(topologies[0], layers)}
-        super().__init__(layers=[self._layer_dict(name, film) for name, film in self.films.items()], rewiring=rewiring)
+        super().__init__(layers=[self._layer_dict(name, film) for name, film in self.films.items()], **first)
 
     @property
     def nbytes(self) -> int:
@@ -60,6 +65,12 @@ class TopologyFilm(FrontEndWidget):
             raise ValueError(
                 f"rewiring must lie in [0, {len(self._steps)}], got {proposal.value}. Choose 0 for before the first"
             )
+        return proposal.value
+
+    @t.validate("layer")
+    def _check_layer(self, proposal: t.Bunch) -> int:
+        if not 0 <= proposal.value < len(self.films):
+            raise ValueError(f"layer must lie in [0, {len(self.films) - 1}], got {proposal.value}. Count from 0")
         return proposal.value
 
     def sentence(self) -> str:

@@ -1,13 +1,15 @@
-"""Hold one image for each setting of some controls, so that the browser changes them without the kernel."""
+"""Hold one drawing for each setting of some controls, so that the browser changes them without the kernel."""
 
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets
 import traitlets as t
 
+from sparsekit.widgets import rendering
 from sparsekit.widgets.base import FrontEndWidget, load_script
 from sparsekit.widgets.controls import Controls, Field
 from sparsekit.widgets.rendering import StaticImage
@@ -15,51 +17,68 @@ from sparsekit.widgets.rendering import StaticImage
 MAX_FRAMES = 32  # drawing so many takes a few seconds
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """A figure as an SVG that follows the theme of its page, and what it says in words."""
+
+    svg: str
+    words: str
+
+
 class Frames(FrontEndWidget):
-    """The browser shows the image that belongs to the values of some controls, which it follows by itself.
+    """The browser shows the drawing that belongs to the values of some controls, which it follows by itself.
+
+    A setting without a drawing shows the last one, greyed, until `show` brings its own.
 
     Args:
-        controls: whose values choose the image.
-        images: what to show for each setting, by the values as `key_of` writes them.
-        width: of the images in CSS pixels.
+        controls: whose values choose the drawing.
+        drawings: what to show for each setting, by the values as `key_of` writes them.
     """
 
     _esm = load_script("shared", "frames")
     keys_of_frames = t.List(t.Unicode()).tag(sync=True)
-    frames = t.List(t.Bytes()).tag(sync=True)
+    frames = t.List(t.Unicode()).tag(sync=True)
     sentences = t.List(t.Unicode()).tag(sync=True)
     values = t.Dict().tag(sync=True)
-    width = t.Int().tag(sync=True)
 
-    def __init__(self, controls: Controls, images: Mapping[str, StaticImage], width: int):
-        super().__init__(
-            keys_of_frames=list(images),
-            frames=[bytes(image) for image in images.values()],
-            sentences=[image.alt for image in images.values()],
-            values=controls.values,
-            width=width,
-        )
-        self._images, self._shown = dict(images), images[key_of(controls.values)]
+    def __init__(self, controls: Controls, drawings: Mapping[str, Drawing]):
+        super().__init__(**_traits_of(drawings), values=controls.values)
+        self._drawings, self._shown = dict(drawings), drawings[key_of(controls.values)]
         self.link = ipywidgets.jslink((controls, "values"), (self, "values"))
         controls.observe(self._follow, "values")
 
     def _follow(self, change: Any) -> None:
         self.values = change.new
-        self.snapshot()
+        self._shown = self._drawings.get(key_of(change.new), self._shown)  # the last one stays where there is none
+
+    def show(self, values: dict[str, Any], drawing: Drawing) -> None:
+        """Show a drawing that was made just now, in place of all others."""
+        self._drawings, self._shown = {key_of(values): drawing}, drawing
+        with self.hold_sync():
+            for name, value in _traits_of(self._drawings).items():
+                setattr(self, name, value)
 
     @property
-    def value(self) -> bytes:
-        """The image that is shown."""
-        return bytes(self.snapshot())
+    def value(self) -> str:
+        """The drawing that is shown, as SVG."""
+        return self._shown.svg
 
     def sentence(self) -> str:
-        """Say what the image shows."""
-        return self.snapshot().alt
+        """Say what the drawing shows."""
+        return self._shown.words
 
     def snapshot(self) -> StaticImage:
-        """Return the image that is shown."""
-        self._shown = self._images.get(key_of(self.values), self._shown)  # the last one stays where there is none
-        return self._shown
+        """Write the sentence as text. The figure explorer has the figure itself."""
+        return StaticImage(rendering.png(rendering.text([self.sentence()])), self.sentence())
+
+
+def _traits_of(drawings: Mapping[str, Drawing]) -> dict[str, list[str]]:
+    several = drawings.values()
+    return {
+        "keys_of_frames": list(drawings),
+        "frames": [one.svg for one in several],
+        "sentences": [one.words for one in several],
+    }
 
 
 def key_of(values: Mapping[str, Any]) -> str:
@@ -85,17 +104,15 @@ def settings_of(fields: Sequence[Field]) -> list[dict[str, Any]] | None:
     return settings if len(settings) <= MAX_FRAMES else None
 
 
-def frames_of(
-    draw: Callable[[dict[str, Any]], StaticImage], settings: Iterable[dict[str, Any]]
-) -> dict[str, StaticImage]:
-    """Draw an image for each setting. A setting that the function refuses gets none."""
-    images = {}
+def frames_of(draw: Callable[[dict[str, Any]], Drawing], settings: Iterable[dict[str, Any]]) -> dict[str, Drawing]:
+    """Make a drawing for each setting. A setting that the function refuses gets none."""
+    drawings = {}
     for one in settings:
         try:
-            images[key_of(one)] = draw(one)
+            drawings[key_of(one)] = draw(one)
         except ValueError:
             continue
-    return images
+    return drawings
 
 
 def _choices(field: Field) -> list[Any] | None:

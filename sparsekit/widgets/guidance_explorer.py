@@ -16,16 +16,14 @@ from sparsekit.rules import Guided
 from sparsekit.topology import LayerTopology
 from sparsekit.utils.registry import get, names
 from sparsekit.widgets import rendering
-from sparsekit.widgets.base import FrontEndWidget, load_script
+from sparsekit.widgets.base import load_script
 from sparsekit.widgets.rendering import StaticImage
-from sparsekit.widgets.sharing import read_state
+from sparsekit.widgets.sharing import SharedWidget, read_state
 
 SUBSETS = tuple(number / 10 for number in range(1, 41))  # draws per connection, up to four
-CODE = """explorer = widgets.GuidanceExplorer(views, state="{state}")
-explorer"""
 
 
-class GuidanceExplorer(FrontEndWidget):
+class GuidanceExplorer(SharedWidget):
     """A layer's connections and candidates stand under a curve of recall over draws for each guide.
 
     The browser gets each guide's draws once, one after the other, and shows as many as you ask for. More draws only
@@ -44,11 +42,11 @@ class GuidanceExplorer(FrontEndWidget):
         ValueError: if there is no such layer, guide or subset.
     """
 
-    _esm = load_script("shared", "chart_dial", "copy_code", "layer_rows", "guidance_explorer")
+    _esm = load_script("shared", "chart", "copy_code", "layer_rows", "guidance_explorer")
     layers = t.List(t.Dict()).tag(sync=True)
     subsets = t.List(t.Float(), default_value=list(SUBSETS)).tag(sync=True)
     choice = t.Dict().tag(sync=True)
-    code = t.Unicode(CODE).tag(sync=True)
+    shares = ("choice",)
 
     def __init__(
         self,

@@ -10,16 +10,17 @@ from sparsekit.analysis import Surface, clipped_range, highest_ridge
 from sparsekit.plots.canvas import in_percent
 from sparsekit.plots.landscape import AWAY, Track
 from sparsekit.widgets import rendering
-from sparsekit.widgets.base import FrontEndWidget, load_script
+from sparsekit.widgets.base import load_script
 from sparsekit.widgets.landscape_still import draw_surface
 from sparsekit.widgets.rendering import StaticImage
+from sparsekit.widgets.sharing import SharedWidget, read_state
 
 VIEWS = ("contours", "landscape")
 MEASURES = ("loss", "accuracy")
 SEEN = 0.005  # rise of the loss, or fall of the accuracy, below which we speak of no ridge
 
 
-class LandscapeExplorer(FrontEndWidget):
+class LandscapeExplorer(SharedWidget):
     """A surface shows networks and paths, as a map or as a landscape, and beside it stands the cut along a row.
 
     All surfaces have one scale of loss. It ends a little above the highest ridge between two networks, because the
@@ -32,6 +33,7 @@ class LandscapeExplorer(FrontEndWidget):
             surfaces this is such a mapping for each, by the surface's name.
         view: `"contours"` or `"landscape"`.
         of: `"loss"` or `"accuracy"`.
+        state: a text that *Copy as code* wrote. It overrides view and measure.
 
     Raises:
         ValueError: if there is no surface, no such view or measure, or tracks of a surface that is not there.
@@ -43,7 +45,8 @@ class LandscapeExplorer(FrontEndWidget):
         The loss on the plane goes from 0 to 2. The cut at 0.00 lies between 0 and 1
     """
 
-    _esm = load_script("shared", "tickets", "landscape_explorer")
+    _esm = load_script("shared", "copy_code", "tickets", "landscape_explorer")
+    shares = ("panel", "view", "of", "cut", "turn", "tilt")
     panels = t.List(t.Dict()).tag(sync=True)
     loss_range = t.List(t.Float()).tag(sync=True)
     panel = t.Int(0).tag(sync=True)
@@ -51,6 +54,7 @@ class LandscapeExplorer(FrontEndWidget):
     of = t.Enum(MEASURES, "loss").tag(sync=True)
     cut = t.Float(0.0).tag(sync=True)
     turn = t.Float(-60.0).tag(sync=True)
+    tilt = t.Float(32.0).tag(sync=True)
 
     def __init__(
         self,
@@ -59,6 +63,7 @@ class LandscapeExplorer(FrontEndWidget):
         *,
         view: str = "contours",
         of: str = "loss",
+        state: str = "",
     ):
         self.surfaces = {"": surfaces} if isinstance(surfaces, Surface) else dict(surfaces)
         self.tracks: dict[str, dict[str, Track]] = {"": dict(tracks or {})}
@@ -74,6 +79,7 @@ class LandscapeExplorer(FrontEndWidget):
         first = next(iter(self.surfaces.values()))
         row = float(first.y[np.abs(first.y).argmin()])  # of the first two networks, where they are on the plane
         super().__init__(panels=panels, loss_range=list(limits), view=view, of=of, cut=row)
+        self.choose(**read_state(state, self.shared))
 
     @property
     def surface(self) -> Surface:
@@ -81,12 +87,12 @@ class LandscapeExplorer(FrontEndWidget):
         return list(self.surfaces.values())[self.panel]
 
     def choose(self, **values: Any) -> None:
-        """Move controls from code (`panel`, `view`, `of`, `turn`, and `cut`, a y). The others stay.
+        """Move controls from code (`panel`, `view`, `of`, `turn`, `tilt`, and `cut`, a y). The others stay.
 
         Raises:
             ValueError: if there is no such view, measure or surface, or the cut lies beside the plane.
         """
-        choice = {"panel": self.panel, "view": self.view, "of": self.of, "cut": self.cut, "turn": self.turn, **values}
+        choice: dict[str, Any] = {**self.shared, **values}
         _check(choice["view"], choice["of"])
         if not 0 <= choice["panel"] < len(self.panels):
             last = len(self.panels) - 1

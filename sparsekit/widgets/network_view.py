@@ -14,7 +14,7 @@ from sparsekit.datasets import Dataset
 from sparsekit.experiments.load import load_model
 from sparsekit.experiments.record import read_experiment
 from sparsekit.utils.checks import must_be
-from sparsekit.widgets.base import FrontEndWidget, load_script
+from sparsekit.widgets.base import load_script
 from sparsekit.widgets.live import ENDED, Run
 from sparsekit.widgets.mask_encoding import percent
 from sparsekit.widgets.network_film import NetworkFilm
@@ -22,17 +22,29 @@ from sparsekit.widgets.network_frames import Frame, on_paths, without
 from sparsekit.widgets.network_order import order_of_units
 from sparsekit.widgets.network_still import still
 from sparsekit.widgets.rendering import StaticImage
+from sparsekit.widgets.sharing import SharedWidget, Value, read_state
 
 Films = NetworkFilm | nn.Module | Mapping[str, NetworkFilm | nn.Module]
-SCRIPTS = ("forward", "net_layout", "net_draw", "net_input", "pad", "chart_slider", "network_words", "network_state")
-PARTS = ("network_data", "network_page", "network_painter", "network_pointing", "network_view")
-STATE_WORD = re.compile(  # what the browser writes: see `network_state.js`
-    r"(network|step|kept|example)=\d+|lines=(weights|signal)|units=\d+\.\d+(,\d+\.\d+)*"
-    r"|links=\d+\.\d+\.\d+(,\d+\.\d+\.\d+)*|drawn=([0-9a-f]{2})+"
+SCRIPTS = ("chart", "forward", "graph_layout", "net_layout", "net_draw", "net_crowd", "net_input", "pad")
+PARTS = (
+    "network_words",
+    "network_state",
+    "network_data",
+    "network_page",
+    "network_painter",
+    "network_pointing",
+    "network_view",
 )
+NUMBER, PAIRS, TRIPLES = r"\d+", r"\d+\.\d+(_\d+\.\d+)*", r"\d+\.\d+\.\d+(_\d+\.\d+\.\d+)*"
+STATE = dict.fromkeys(("network", "step", "kept", "example"), NUMBER) | {  # what `network_state.js` writes
+    "lines": "weights|signal",
+    "units": PAIRS,
+    "links": TRIPLES,
+    "drawn": "([0-9a-f]{2})+",
+}
 
 
-class NetworkView(FrontEndWidget):
+class NetworkView(SharedWidget):
     """A network view draws each weight of a small network as a line, and computes in the browser what follows from it.
 
     Scrub through its training, take away its weakest connections, point at a unit to see what it looks for, cut units
@@ -58,7 +70,7 @@ class NetworkView(FrontEndWidget):
         (None, [], 1)
     """
 
-    _esm = load_script("shared", *SCRIPTS, *PARTS)
+    _esm = load_script("shared", "copy_code", *SCRIPTS, *PARTS)
     networks = t.List(t.Dict()).tag(sync=True)
     inputs = t.Bytes().tag(sync=True)
     labels = t.Bytes().tag(sync=True)
@@ -88,28 +100,36 @@ class NetworkView(FrontEndWidget):
             run.listen(self._follow)
 
     @classmethod
-    def of_run(cls, folder: str | Path, *, root: str | Path | None = None) -> Self:
+    def of_run(cls, folder: str | Path, *, root: str | Path | None = None, state: str = "") -> Self:
         """Show the trained network of a run, which `sk.run` has left in a folder.
 
         Args:
             folder: of the run.
             root: the data folder, as in `datasets.load`.
+            state: as for the class.
         """
         experiment = read_experiment(folder)
-        return cls(load_model(folder, root=root), datasets.load(experiment.data, root=root, **experiment.data_settings))
+        data = datasets.load(experiment.data, root=root, **experiment.data_settings)
+        return cls(load_model(folder, root=root), data, state=state)
 
     @t.validate("state")
     def _check_state(self, proposal: t.Bunch) -> str:
-        if unknown := [word for word in proposal.value.split() if not STATE_WORD.fullmatch(word)]:
-            raise ValueError(
-                f"the state must be words such as step=855 kept=40 units=1.17, got {unknown[0]!r}. "
-                "Copy it from a view by its button Copy as code"
-            )
+        for name, text in _settings_in(proposal.value).items():
+            if not re.fullmatch(STATE[name], text):
+                raise ValueError(
+                    f"the state must be as in step=855&kept=40&units=1.17, got {name}={text}. "
+                    "Copy it from a view by its button Copy as code"
+                )
         return proposal.value
+
+    @property
+    def shared(self) -> dict[str, Value]:
+        """The state of now, setting by setting."""
+        return dict(_settings_in(self.state))
 
     def current_frame(self) -> Frame:
         """Return the network as the reader sees it, without what was pruned and cut, with its accuracy."""
-        words = dict(word.split("=") for word in self.state.split())
+        words = _settings_in(self.state)
         film = list(self.films.values())[int(words.get("network", 0))]
         step = int(words.get("step", film.step))
         frame = min(film.frames, key=lambda one: abs(one.step - step))
@@ -145,6 +165,11 @@ class NetworkView(FrontEndWidget):
         if run.state in ENDED and not self._is_whole:
             self._is_whole = True
             self.networks = self._networks()
+
+
+def _settings_in(state: str) -> dict[str, str]:
+    """Return the settings that a state names."""
+    return {name: text for name, text in read_state(state, dict.fromkeys(STATE, "")).items() if text}
 
 
 def _films(network: Films, data: Dataset | None) -> dict[str, NetworkFilm]:

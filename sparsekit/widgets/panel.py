@@ -8,6 +8,7 @@ import ipywidgets
 
 from sparsekit.widgets import cells, rendering
 from sparsekit.widgets.base import StaticPreview
+from sparsekit.widgets.call_source import call_with_state
 from sparsekit.widgets.controls import Controls, Field
 from sparsekit.widgets.curve import Curve
 from sparsekit.widgets.dials import apply_state, controls_of, dials_for
@@ -20,8 +21,6 @@ from sparsekit.widgets.steering import Control
 Metrics = Sequence[str | tuple[str, ...]] | Mapping[str, str | tuple[str, ...]]
 MAIN_BUTTON = {"ready": "Start", "running": "Pause", "paused": "Resume"}
 TEST_NAMES = ("test accuracy", "accuracy", "loss")  # what the title says, the first of these that there is
-CODE = """panel = widgets.LivePanel(run, control=control, state="{state}")
-panel"""
 
 
 class LivePanel(StaticPreview):
@@ -80,7 +79,8 @@ class LivePanel(StaticPreview):
         self._controls = controls_of(control)
         apply_state(state, self._controls)
         self.dials = dials_for(self._controls)
-        self.copying = CopyCode(CODE, self.dials.values) if self.dials is not None else None
+        values = {} if self.dials is None else self.dials.values
+        self.copying = CopyCode(call_with_state(LivePanel), values)
         self.view = self._stage()
         self._watch(run)
 
@@ -110,6 +110,10 @@ class LivePanel(StaticPreview):
         curves = " ".join(chart.alt for chart in self.charts.values() if chart.points)
         masks = self.masks.alt if self.masks is not None and self.masks.layers else ""
         return " ".join(part for part in (f"{self._status()}.", curves, masks) if part)
+
+    def as_code(self) -> str:
+        """Return the cell that rebuilds the panel with its sliders as they are."""
+        return self.copying.sentence()
 
     def snapshot(self) -> StaticImage:
         """Draw curves and masks as they are now."""
@@ -197,7 +201,7 @@ class LivePanel(StaticPreview):
 
     def _plant_flag(self, name: str, value: float) -> None:
         """Mark where a slider moved. A drag leaves one flag, where it ended."""
-        if self.copying is not None and self.dials is not None:
+        if self.dials is not None:
             self.copying.values = self.dials.values
         if self.run.latest is not None:
             x, text = self.run.latest.step, f"{name.replace('_', ' ')} {value:g}"

@@ -21,6 +21,7 @@ from sparsekit.widgets.evolution_figure import COLOURS, race_figure
 from sparsekit.widgets.evolution_film import encode_run, layers_of, only_start, steps_done
 from sparsekit.widgets.evolution_view import EvolutionView, image_of, methods_of
 from sparsekit.widgets.rendering import StaticImage
+from sparsekit.widgets.sharing import read_state
 
 METHODS = ("static", "set", "rigl", "gse")
 INITS = ("fan-in", "dense")
@@ -48,20 +49,24 @@ class Race(EvolutionView):
         inits: initial weights to choose from.
         folder: where runs are kept, as for `run_all`.
         root: the data folder, as in `datasets.load`.
+        state: a text that *Copy as code* wrote, with initial weights, start and step.
         settings: more of the recipe, for example `density=0.05, epochs=40`.
 
     Raises:
-        ValueError: if there is no rule, or the network cannot be drawn as a graph.
+        ValueError: if there is no rule, the network cannot be drawn as a graph, or the state names what is not there.
 
     Example:
         >>> race = Race(rules=("static", "set"), seeds=1)  # doctest: +SKIP
         >>> race.wait()["set"][0].last("test accuracy")  # doctest: +SKIP
     """
 
-    _esm = load_script("shared", "evolution", "small_graph", "method_chart", "race")
+    _esm = load_script("shared", "copy_code", "evolution", "graph_layout", "small_graph", "method_chart", "race")
     seeds = t.List(t.Int()).tag(sync=True)
     inits = t.List(t.Unicode()).tag(sync=True)
     init = t.Unicode("fan-in").tag(sync=True)
+    start = t.Int(0, help="which of the starts is shown, from 0").tag(sync=True)
+    step = t.Int(None, allow_none=True, help="where the chart stands, or None at the newest").tag(sync=True)
+    shares = ("init", "start", "step")
     lede = t.Unicode("").tag(sync=True)
 
     def __init__(
@@ -73,6 +78,7 @@ class Race(EvolutionView):
         inits: Sequence[str] = INITS,
         folder: str | Path = "runs",
         root: str | Path | None = None,
+        state: str = "",
         **settings: Any,
     ):
         numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
@@ -85,7 +91,8 @@ class Race(EvolutionView):
         }
         first = self._experiments[inits[0]][0]
         self._data = datasets.load(first.data, root=root, **first.data_settings)
-        super().__init__(**self._traits_of(first), seeds=numbers, inits=list(inits), init=inits[0])
+        shown = read_state(state, {"init": inits[0], "start": 0, "step": None})
+        super().__init__(**self._traits_of(first), seeds=numbers, inits=list(inits), **shown)
         self._begin()
         self.observe(lambda _: self._begin(), "init")
 
@@ -125,6 +132,16 @@ class Race(EvolutionView):
         title = self.verdict or f"{self.count:,} connections each, and one start"
         figure = race_figure(title, self.methods, self.histories, self.image, self.total)
         return StaticImage(rendering.png(rendering.figure_rgba(figure), colours=COLOURS), self.sentence())
+
+    @t.validate("init", "start", "step")
+    def _check_shown(self, proposal: t.Bunch) -> Any:
+        known: Collection[Any] = {"init": self.inits, "start": range(len(self.seeds))}.get(
+            proposal.trait.name, range(self.total + 1)
+        )
+        if proposal.value is not None and proposal.value not in known:
+            options = f"from 0 to {len(known) - 1}" if isinstance(known, range) else f"one of {', '.join(known)}"
+            raise ValueError(f"{proposal.trait.name} must be {options}, got {proposal.value!r}. Choose one of them")
+        return proposal.value
 
     def _traits_of(self, first: Experiment) -> dict[str, Any]:
         """Return what the browser knows of all runs, which one of them tells."""

@@ -14,20 +14,18 @@ from sparsekit.scores import Score, make_score
 from sparsekit.topology import Topology
 from sparsekit.utils.registry import names
 from sparsekit.widgets import mask_encoding, rendering
-from sparsekit.widgets.base import FrontEndWidget, load_script
+from sparsekit.widgets.base import load_script
 from sparsekit.widgets.live import Run, Snapshot
 from sparsekit.widgets.mask_tiles import layer_dicts
 from sparsekit.widgets.rendering import StaticImage
-from sparsekit.widgets.sharing import read_state
+from sparsekit.widgets.sharing import SharedWidget, read_state
 from sparsekit.widgets.stills import curve_rgba
 
 Key = tuple[str, int]  # a score's name and how often the network is halved
 ACTIONS: dict[str, Callable[[Run], Any]] = {"ready": Run.start, "running": Run.pause, "paused": Run.resume}
-CODE = """explorer = widgets.ScoreExplorer(model, scores, batches=batches, state="{state}")
-explorer"""
 
 
-class ScoreExplorer(FrontEndWidget):
+class ScoreExplorer(SharedWidget):
     """Masks of all layers stand under a curve for each score, along which you halve the network step by step.
 
     This is a view over the pure function `analysis.prunings`. The height of a curve is the share of connections that
@@ -61,7 +59,7 @@ class ScoreExplorer(FrontEndWidget):
         (3, 4)
     """
 
-    _esm = load_script("shared", "chart_dial", "copy_code", "layer_rows", "score_explorer")
+    _esm = load_script("shared", "chart", "copy_code", "layer_rows", "score_explorer")
     layers = t.List(t.Dict()).tag(sync=True)
     score_names = t.List(t.Unicode()).tag(sync=True)
     halvings = t.Int().tag(sync=True)
@@ -70,7 +68,7 @@ class ScoreExplorer(FrontEndWidget):
     facts = t.List(t.Dict()).tag(sync=True)
     bits = t.Bytes(b"").tag(sync=True)
     progress = t.Dict().tag(sync=True)
-    code = t.Unicode(CODE).tag(sync=True)
+    shares = ("choice",)
 
     def __init__(
         self,

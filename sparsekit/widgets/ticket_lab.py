@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import traitlets as t
-from matplotlib.figure import Figure
 from torch import nn
 
 from sparsekit.evaluation.measuring import Batch
@@ -14,16 +13,17 @@ from sparsekit.plots import plot_superposition
 from sparsekit.plots.canvas import in_percent
 from sparsekit.plots.palette import LIGHT
 from sparsekit.tickets import Ticket, superpose
-from sparsekit.widgets import rendering
-from sparsekit.widgets.base import FrontEndWidget, load_script
+from sparsekit.widgets.base import load_script
 from sparsekit.widgets.rendering import StaticImage
-from sparsekit.widgets.ticket_encoding import check_not_too_many, encode_tickets, matrix_shapes
+from sparsekit.widgets.sharing import read_state
+from sparsekit.widgets.ticket_encoding import check_not_too_many, encode_tickets
 from sparsekit.widgets.ticket_stills import Survival, draw_mask, draw_survivors
+from sparsekit.widgets.ticket_view import TicketView, still_figure, traits_of
 
 BAND = 0.002  # accuracy of a shade of the triangle, which is less than a standard error on 10,000 examples
 
 
-class TicketLab(FrontEndWidget):
+class TicketLab(TicketView):
     """See what a mixture of tickets achieves, which connections it keeps, and whose they are.
 
     Each ticket has a row with a box and a weight. Three tickets also have a triangle, of which `parts` decides how many
@@ -37,17 +37,18 @@ class TicketLab(FrontEndWidget):
         train: examples to refresh batch norm with, for which we never use the test inputs.
         parts: into which the whole of three tickets is divided, at least 3.
         progress: show a bar while the mixtures of three tickets are measured.
+        state: a text that *Copy as code* wrote, with the weights.
 
     Attributes:
         mixtures: what was measured on the triangle, or None for other than three tickets.
 
     Raises:
-        ValueError: if there is no ticket, there are more than 30, or their layers or sizes differ.
+        ValueError: if there is no ticket, there are more than 30, their layers or sizes differ, or
+            the state has other weights than one for each.
     """
 
-    _esm = load_script("shared", "tickets", "ticket_lab")
-    shapes = t.List().tag(sync=True)
-    names = t.List(t.Unicode()).tag(sync=True)
+    _esm = load_script("shared", "copy_code", "tickets", "ticket_lab")
+    shares = ("weights",)
     tickets = t.List(t.Dict()).tag(sync=True)
     alone = t.List(t.Float()).tag(sync=True)
     mixture_table = t.Dict().tag(sync=True)
@@ -63,6 +64,7 @@ class TicketLab(FrontEndWidget):
         train: Batch,
         parts: int = 9,
         progress: bool = False,
+        state: str = "",
     ):
         check_not_too_many(tickets)
         self._lab = Lab.of(tickets, model, test=test, train=train)
@@ -71,8 +73,7 @@ class TicketLab(FrontEndWidget):
         self.mixtures = measure_mixtures(self._lab, parts=parts, progress=progress) if is_triangle else None
         first = self._lab.try_out([1.0] * len(tickets))
         super().__init__(
-            shapes=matrix_shapes(tickets[0].topology),
-            names=[f"ticket {number}" for number in range(len(tickets))],
+            **traits_of(tickets),
             tickets=encode_tickets(tickets),
             alone=[first.accuracies[f"ticket {number}"] for number in range(len(tickets))],
             mixture_table={} if self.mixtures is None else _table(self.mixtures, parts, first, len(test[1])),
@@ -80,6 +81,7 @@ class TicketLab(FrontEndWidget):
             weights=[1.0] * len(tickets),
         )
         self._trials = {tuple(self.weights): first}
+        self.choose(*read_state(state, {"weights": self.weights})["weights"])
 
     @property
     def trial(self) -> Trial:
@@ -104,15 +106,14 @@ class TicketLab(FrontEndWidget):
     def snapshot(self) -> StaticImage:
         """Draw accuracies, survivors and masks as they are now, as an image that needs no browser."""
         trial, chosen = self.trial, [self._lab.tickets[k] for k in self.trial.chosen]
-        figure = Figure(figsize=(10.4, 4.6), dpi=100, layout="constrained", facecolor=LIGHT["paper"])
+        figure = still_figure(4.6)
         axes = figure.subplot_mosaic([["bars", "mask"], ["kinds", "mask"]], width_ratios=[1.6, 1])
         plot_superposition(trial.accuracies, trial.chosen, axes["bars"]).set_title("", loc="left")
         axes["bars"].set_facecolor(LIGHT["paper"])
         mixed = superpose(chosen, weights=[self.weights[k] for k in trial.chosen])
         draw_survivors(axes["kinds"], Survival.of(self._lab.tickets, mixed))
         draw_mask(axes["mask"], self._lab.tickets, mixed.topology)
-        figure.suptitle(self.sentence(), fontsize=10, x=0.01, ha="left", color=LIGHT["ink"])
-        return StaticImage(rendering.png(rendering.figure_rgba(figure)), self.sentence())
+        return self._still_of(figure)
 
     @t.validate("weights")
     def _check_weights(self, proposal: t.Bunch) -> list[float]:

@@ -57,7 +57,7 @@ EXECUTE = (
 SHUT_DOWN = "() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()"
 HEIGHT = """() => Math.max(...[...document.querySelectorAll('.jp-WindowedPanel-outer')].map(e => e.scrollHeight))"""
 
-IMAGE = "__import__('hashlib').sha256(bytes({}.image.value)).hexdigest()"
+IMAGE = "__import__('hashlib').sha256({}.image.value.encode()).hexdigest()"
 
 
 class Notebook:
@@ -142,7 +142,7 @@ class Notebook:
 
     def reactions(self, stage, keys: list[str]) -> list[float]:
         """Press keys on a figure's curve, and return the milliseconds from each key to its pixels, sorted."""
-        dial = stage.locator(".sk-dial")
+        dial = stage.locator(".sk-chart")
         return sorted(self.page.evaluate(REACT, [dial.element_handle(), stage.element_handle(), keys]))
 
     def execute(self, code: str) -> None:

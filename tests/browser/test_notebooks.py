@@ -83,9 +83,9 @@ def test_the_fourth_notebook_draws_what_its_controls_say(notebook):
     assert slider.get_attribute("aria-valuetext") == f"4 draws per connection, recall {100 * recall:.0f} %"
     # The second figure changes in the page, and the kernel hears of it.
     subset = page.get_by_role("slider", name="Subset")
-    before = page.locator("img.sk-frame").get_attribute("src")
+    before = page.locator(".sk-frame svg").get_attribute("aria-label")
     book.press(subset, "End")
-    page.wait_for_function("before => document.querySelector('img.sk-frame').src !== before", arg=before)
+    page.wait_for_function("before => document.querySelector('.sk-frame svg').ariaLabel !== before", arg=before)
     book.wait_for("ratios.controls.values['subset'] == 4")
 
 

@@ -10,6 +10,7 @@ from sparsekit.experiments.course.contents import chapters
 from sparsekit.experiments.course.exercise import Cases
 from sparsekit.experiments.course.progress import empty
 from sparsekit.experiments.course.tasks import exercises
+from sparsekit.experiments.course.tasks.trials import Trial
 from sparsekit.utils.files import write_text
 from sparsekit.utils.notebook_files import (
     Notebook,
@@ -117,6 +118,10 @@ def _mistakes(notebook: str) -> Iterator[str]:
             yield "Students who get it wrong usually hear one of these sentences."
             yield ""
             yield from (f"- {mistake.message}" for mistake in task.mistakes)
+            yield ""
+        if isinstance(task, Trial):
+            yield f"The answer is a number from {task.low:g} to {task.high:g}, and the check tries it out."
+            yield f"Whoever leaves this range hears: {task.outside}"
             yield ""
         yield "Hints, in steps."
         yield ""

@@ -1,7 +1,4 @@
-"""Rules compete in memory: one small network, one budget of connections and steps, and the same seeds for all of them.
-
-Nothing is written to a disk, so a rule from a notebook's cell can take part without a name of its own.
-"""
+"""Rules compete in memory: one small network, one budget of connections and steps, and the same seeds for all."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -9,16 +6,14 @@ from dataclasses import dataclass
 from functools import cache
 
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
 from sparsekit import datasets
-from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
-from sparsekit.experiments.feed import total_steps
-from sparsekit.experiments.population.feed import batches_of_all
+from sparsekit.experiments.course.together import accuracy_percent, epochs_together, initial_models
+from sparsekit.experiments.experiment import Experiment
 from sparsekit.experiments.population.fitting import obstacles_of_rule
-from sparsekit.experiments.population.training import Member, Population
 from sparsekit.experiments.recipes import digits_small
+from sparsekit.layers import topology_of
 from sparsekit.rules import RigL, Rule
 from sparsekit.rules.base import check_rule
 
@@ -108,10 +103,7 @@ def trained(
 
 def accuracy_on_test(outputs_of: Callable[[Tensor], Tensor]) -> float:
     """Return the percentage of the 600 test digits that a network, or any function of images, reads."""
-    data = digits()
-    with torch.no_grad():
-        hits = outputs_of(data.prepare(data.test.inputs)).argmax(1) == data.test.labels
-    return 100 * float(hits.double().mean())
+    return accuracy_percent(outputs_of, digits())
 
 
 @cache
@@ -127,33 +119,15 @@ def _check_competes(name: str, rule: object) -> None:
 
 
 def _train(experiments: Sequence[Experiment]) -> list[nn.Module]:
-    data, first = digits(), experiments[0]
-    models = [build_model(one, input_shape=data.shape, num_classes=data.num_classes, data=data) for one in experiments]
-    members = [
-        Member(model, build_optimizer(one, model), one.rule, one.seed)
-        for one, model in zip(experiments, models, strict=True)
-    ]
-    population, seeds = Population.of(members), [one.seed for one in experiments]
-    rate, step = first.learning_rate_over(total_steps(first, data)), 0
-    for epoch in range(first.epochs):
-        for inputs, labels in batches_of_all(data, first.batch_size, seeds=seeds, epoch=epoch):
-            _check_finite(population.step(inputs, labels, step, rate(step)))
-            step += 1
-        _check_budget(population, first.density)
-    population.scatter()
+    models = initial_models(experiments, digits())
+    for _ in epochs_together(experiments, models, digits()):
+        _check_budget(models, experiments[0].density)
     return [model.eval() for model in models]
 
 
-def _check_budget(population: Population, density: float) -> None:
-    """Raise ValueError if a member has more connections than it began with, which a rule may try between two epochs."""
-    layers = list(population.topologies.values())
-    budget = round(density * sum(members[0].size for members in layers))
-    most = max(map(sum, zip(*([one.count for one in members] for members in layers), strict=True)))
-    if most > budget:
+def _check_budget(models: Sequence[nn.Module], density: float) -> None:
+    """Raise ValueError if one has more connections than it began with, which a rule may try between two epochs."""
+    topologies = [topology_of(model) for model in models]
+    budget = round(density * topologies[0].size)
+    if (most := max(one.count for one in topologies)) > budget:
         raise ValueError(f"a rule must keep the budget of {budget} connections, got one that holds {most}. Grow fewer")
-
-
-def _check_finite(outcomes: Sequence[object]) -> None:
-    for outcome in outcomes:
-        if isinstance(outcome, FloatingPointError):
-            raise outcome

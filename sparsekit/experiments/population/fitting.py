@@ -18,7 +18,7 @@ from sparsekit.utils.settings import to_plain
 
 NETWORKS = ("mlp", "small-cnn")  # whose layers follow one another, so that a wide one needs no code of its own
 # What all members must have in common.
-COMMON = ("data", "data_settings", "model", "model_settings", "batch_size", "epochs")
+COMMON = ("data", "data_settings", "model", "model_settings", "batch_size", "epochs", "test_last")
 COMMON += ("optimizer", "optimizer_settings", "learning_rate", "label_smoothing")
 # Of denser networks a product of dense matrices is faster than a walk over the connections. Where exactly depends on
 # the machine, so this is a cautious guess.

@@ -134,7 +134,7 @@ def _train_together(
     for step, epoch, (inputs, labels) in _batches(works, stop):
         outcomes = population.step(inputs, labels, step, rate(step), label_smoothing=experiment.label_smoothing)
         failures = _record(works, outcomes, step, epoch)
-        if (step + 1) % works[0].steps_per_epoch == 0:
+        if (step + 1) % works[0].steps_per_epoch == 0 and experiment.is_tested_after(epoch):
             _evaluate(population, works, step, epoch)
         if failures or step + 1 == stop or time.monotonic() - saved_at > checkpoint_seconds:
             population.scatter()

@@ -67,6 +67,7 @@ class SupTickets:
     Args:
         experiment: the training as it would be without cycles. Its `epochs` are those of the whole. Where it names no
             learning rate, the ordinary part takes the authors': a tenth after half, another after three quarters of it.
+            Where it names no `test_last`, we test from ticket 0 on, and nothing before.
         cycle_rate: share of the epochs that cycles may take.
         cycle_epochs: epochs of a cycle.
         low: learning rate where a cycle begins and ends. None means that at which the ordinary part ends.

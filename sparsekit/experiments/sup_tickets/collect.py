@@ -134,7 +134,7 @@ def plan(sup: SupTickets, num_train: int) -> tuple[Experiment, list[int]]:
 
     Raises:
         ValueError: if the rule changes the density in the cycles, or should continue there but has stopped. Also if the
-            learning rates do not fit each other, or ghosts would be in a ticket.
+            learning rates do not fit each other, ghosts would be in a ticket, or a ticket would not be tested.
 
     Example:
         >>> from sparsekit.experiments.recipes import digits_mlp
@@ -151,7 +151,8 @@ def plan(sup: SupTickets, num_train: int) -> tuple[Experiment, list[int]]:
         low, high = _ends_of_cycle(sup, ordinary(after - 1))
         rate = Joined(ordinary, at=after, then=Triangular(low, high, cycle=length))
         rule = _cycling(sup, after, length)
-    experiment = replace(sup.experiment, recipe=f"{sup.experiment.recipe}-sup", rule=rule, learning_rate=rate)
+    changed = {"rule": rule, "learning_rate": rate, "test_last": _tested_epochs(sup)}
+    experiment = replace(sup.experiment, recipe=f"{sup.experiment.recipe}-sup", **changed)
     _check_no_ghosts(experiment, after, steps)
     return experiment, [after + cycle * length for cycle in range(sup.split.cycles + 1)]
 
@@ -185,7 +186,18 @@ def ordinary_part(sup: SupTickets, num_train: int) -> Experiment | None:
         epochs=sup.split.pretraining,
         learning_rate=_ordinary_rate(sup, steps),
         tricks=tricks,
+        test_last=(_tested_epochs(sup) or 0) - sup.split.cycles * sup.cycle_epochs,
     )
+
+
+def _tested_epochs(sup: SupTickets) -> int | None:
+    """Return how many of the last epochs are tested, which are those from ticket 0 on unless somebody wants more."""
+    needed, said = sup.split.cycles * sup.cycle_epochs + 1, sup.experiment.test_last
+    if said is not None and said < needed and sup.split.cycles:
+        raise ValueError(
+            f"test_last must be {needed} at least, so that every ticket is tested, got {said}. Raise it or leave it out"
+        )
+    return said or (needed if sup.split.cycles else None)
 
 
 def _cycling(sup: SupTickets, after: int, length: int) -> Rule:

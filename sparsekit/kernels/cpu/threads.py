@@ -90,7 +90,7 @@ def fair_shares(pointers: np.ndarray, threads: int) -> np.ndarray:
 
 @contextmanager
 def _announced(kernel: Callable):
-    """Tell the user if a kernel's first call in a process is slow, because then it is being compiled, not loaded."""
+    """Tell a user at a terminal if a kernel's first call is slow, because then it is being compiled, not loaded."""
     notice = threading.Timer(SLOW, _say_compiling, [kernel])
     notice.daemon = True
     with suppress(RuntimeError):  # where no more threads may start, as in `sparsekit course grade`
@@ -102,5 +102,7 @@ def _announced(kernel: Callable):
 
 
 def _say_compiling(kernel: Callable) -> None:
+    if sys.stderr is None or not sys.stderr.isatty():
+        return  # it would stay in a notebook or a log, which are the same whether or not code had to be compiled
     name = f"{kernel.__module__.rpartition('.')[2]}.{kernel.__name__}"
     sys.stderr.write(f"sparsekit: compiling the sparse kernel {name} for this processor, once (a minute at most) ...\n")

@@ -49,7 +49,7 @@ function drawAside(node, view) {
 
 function render({ model, el }) {
   const shape = shapeOf(model.get('layers')), total = model.get('total'), image = model.get('image');
-  const shown = { step: total, chosen: 1, runs: [], spots: new Map(), common: [] };
+  const first = model.get('choice'), shown = { step: first.step, chosen: first.chosen, runs: [], spots: new Map(), common: [] };
   const title = make('h2', { class: 'sk-title' }), pair = [makeLaneOf(), makeLaneOf()];
   const options = model.get('options'), asItIs = text => `as it is (${text})`;
   const rule = choiceOf('Rule', ['', ...options.rules], [asItIs(options.rule), ...options.labels]);
@@ -60,11 +60,15 @@ function render({ model, el }) {
   const chart = methodChart('Training step, and where to go back to', 176, step => { shown.step = step; schedule(); });
   const aside = svg('svg', { class: 'sk-time', role: 'img', height: 86, style: 'cursor:default' });
   const asideTitle = make('p', { class: 'sk-figtitle' });
-  mount(el, make('section', { class: 'sk-stage sk-branches', 'aria-label': 'Branches of a run' }, title, make('p', { class: 'sk-soft' }, model.get('lede')),
+  mount(el, make('section', { class: 'sk-stage sk-branches', 'aria-label': 'Branches of a run' },
+    make('div', { class: 'sk-head' }, title, copyButtonOf(model, () => ({ choice: choiceNow() }))), make('p', { class: 'sk-soft' }, model.get('lede')),
     make('div', { class: 'sk-lanes sk-pair' }, ...pair.map(one => one.lane)),
     make('div', { class: 'sk-bar' }, rule.field, fraction.field, density.field, main, halt), problem, futures,
     chart.node, asideTitle, aside, make('p', { class: 'sk-soft sk-foot' }, model.get('legend'))));
 
+  const choiceNow = () => ({ ...model.get('choice'), step: shown.step, chosen: shown.chosen,
+    rule: rule.select.value, drop_fraction: fraction.select.value, density: density.select.value });
+  const tell = () => { model.set('choice', choiceNow()); model.save_changes(); schedule(); };
   const busy = () => ['running', 'paused'].includes(model.get('state'));
   const armOf = k => model.get('arms')[k];
   const spot = () => rewiringsAt(shown.runs[0], shown.step);
@@ -72,7 +76,7 @@ function render({ model, el }) {
   function read() {
     const before = shown.runs.length;
     shown.runs = model.get('film').map(run => ({ ...openRun(run), total }));
-    if (shown.runs.length > before) { shown.chosen = Math.max(1, shown.runs.length - 1); shown.spots.clear(); }
+    if (shown.runs.length > before) { shown.chosen = (!before && first.chosen) || Math.max(1, shown.runs.length - 1); shown.spots.clear(); }
     shown.common = shown.runs.map((run, k) => (k ? compared(shown.runs[0], run, armOf(k)?.from ?? 0) : []));
     if (busy()) shown.step = Math.max(armOf(shown.chosen)?.from ?? 0, model.get('done'));
     schedule();
@@ -115,7 +119,7 @@ function render({ model, el }) {
     const arms = model.get('arms').slice(1, shown.runs.length);
     futures.hidden = arms.length < 2;
     if (futures.childElementCount === (arms.length ? 1 : 0) && futures.dataset.arms === String(arms.length)) return;
-    const [group, choose] = radioGroup('Branch', arms.map(arm => arm.label), k => { shown.chosen = k + 1; schedule(); });
+    const [group, choose] = radioGroup('Branch', arms.map(arm => arm.label), k => { shown.chosen = k + 1; tell(); });
     choose(shown.chosen - 1); futures.replaceChildren(group); futures.dataset.arms = arms.length;
   }
 
@@ -136,12 +140,11 @@ function render({ model, el }) {
   const schedule = oncePerFrame(draw), numberOf = select => (select.value === '' ? null : Number(select.value));
   main.addEventListener('click', () => model.send({ press: 'continue', rewiring: spot(), rule: rule.select.value || null, drop_fraction: numberOf(fraction.select), density: numberOf(density.select) }));
   halt.addEventListener('click', () => model.send({ press: 'main' }));
-  for (const one of [rule, fraction, density]) one.select.addEventListener('change', schedule);
+  for (const [one, name] of [[rule, 'rule'], [fraction, 'drop_fraction'], [density, 'density']]) { one.select.value = first[name]; one.select.addEventListener('change', tell); }
   model.on('change:film', read);
   for (const name of ['state', 'problem', 'verdict', 'arms']) model.on(`change:${name}`, schedule);
   const watcher = new ResizeObserver(() => { shown.spots.clear(); schedule(); }), stopWatching = onTheme(schedule);
   watcher.observe(el);
-  shown.step = model.get('opens_at');
   read();
   return () => { watcher.disconnect(); stopWatching(); };
 }

@@ -124,7 +124,7 @@ function drawMagnitudes(canvas, story, index, element, width, most, highest) {
     + (grown.length ? `, ${grouped(grown.length)} new ones of median ${median(grown).toFixed(3)}` : ''));
 }
 
-function buildFilm() {
+function buildFilm(model) {
   const title = make('h3', { class: 'sk-title', 'aria-live': 'polite' }), play = make('button', { type: 'button', class: 'sk-main' }, 'Play');
   const rate = make('canvas', { tabindex: 0, role: 'slider', 'aria-label': 'Moment of the cycles', class: 'sk-tk-scrub' });
   const bars = make('canvas', { role: 'img' }), mask = make('canvas', { role: 'img' }), table = make('tbody');
@@ -135,12 +135,12 @@ function buildFilm() {
   const caption = make('p', { class: 'sk-figtitle' });
   const right = make('div', { class: 'sk-tk-column' }, caption, mask);
   const note = make('p', { class: 'sk-soft sk-tk-note' }, 'Drag along the learning rate. A dot of the mask is one connection, and its colour says which tickets have it. The bars count how many of each kind are in the network shown. The last stop superposes all tickets in equal parts.');
-  const stage = make('div', { class: 'sk-stage sk-tickets sk-tk-film' }, make('div', { class: 'sk-tk-head' }, title, play), make('div', { class: 'sk-tk-two' }, left, right), note);
+  const stage = make('div', { class: 'sk-stage sk-tickets sk-tk-film' }, make('div', { class: 'sk-tk-head' }, title, make('div', { class: 'sk-tk-tools' }, play, copyButtonOf(model))), make('div', { class: 'sk-tk-two' }, left, right), note);
   return { stage, title, play, rate, bars, mask, table, left, right, caption };
 }
 
 function render({ model, el }) {
-  const story = readStory(model), view = buildFilm(), last = story.frames.length;
+  const story = readStory(model), view = buildFilm(model), last = story.frames.length;
   const most = 1.15 * Math.max(...story.frames.map(({ grown, old }) => Math.max(...old, ...grown, 0.01)));
   const highest = 1.05 * Math.max(1, ...story.frames.flatMap(({ grown, old }) => [...logBins(old, most), ...logBins(grown.filter(v => v > 1e-4), most)]));
   let index = clamp(model.get('moment'), 0, last), stops = [0], timer = 0, seen = false;

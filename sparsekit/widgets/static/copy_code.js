@@ -1,7 +1,18 @@
 // A button copies a cell that rebuilds what a widget shows. The state is a text such as "density=0.01&score=trained".
 
-/** Write settings as one line of text, which `state=` of the same widget reads again. */
-export const stateText = values => new URLSearchParams(Object.entries(values).map(([name, value]) => [name, String(value)])).toString();
+/** Write settings as one line of text, which `state=` of the same widget reads again. Those that are null are left out. */
+export function stateText(values) {
+  const known = Object.entries(values).filter(([, value]) => value !== null && value !== undefined);
+  return new URLSearchParams(known.map(([name, value]) => [name, Array.isArray(value) ? value.join('_') : String(value)])).toString();
+}
+
+/** Return the settings of a widget's state, which are the traits that Python names. `now` has those that are newer here. */
+export function sharedNow(model, now = {}) {
+  return Object.assign({}, ...model.get('shared_traits').map(name => {
+    const value = now[name] ?? model.get(name);
+    return value !== null && typeof value === 'object' && !Array.isArray(value) ? value : { [name]: value };
+  }));
+}
 
 /** Put a state into the code that Python sent, where it says {state}. */
 export const codeOf = (template, values) => template.replaceAll('{state}', stateText(values));
@@ -16,6 +27,9 @@ async function copyText(text) {
   area.remove();
   return isCopied;
 }
+
+/** Make the button of a widget. `now()` returns the settings that its model does not have yet. */
+export const copyButtonOf = (model, now = () => ({})) => copyButton(() => codeOf(model.get('code'), sharedNow(model, now())));
 
 /** Make the button and the line that shows the code once it was pressed. `code()` is asked at each press. */
 export function copyButton(code) {

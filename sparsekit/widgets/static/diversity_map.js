@@ -36,7 +36,7 @@ export function roundLength(reach) {
   return [5, 2, 1].find(k => k * power <= rough) * power;
 }
 
-function buildMap(spaces, groups, choose) {
+function buildMap(model, spaces, groups, choose) {
   const title = make('h3', { class: 'sk-title', 'aria-live': 'polite' }), mask = make('canvas', { role: 'img' }), counts = make('tbody');
   const map = svg('svg', { class: 'sk-tk-map', role: 'application', tabindex: 0, 'aria-roledescription': 'map of networks', 'data-lm-suppress-shortcuts': 'true' });
   const pickers = [];
@@ -44,7 +44,7 @@ function buildMap(spaces, groups, choose) {
   if (groups.length > 1) pickers.push(radioGroup('Zoom', ['All', ...groups], k => choose('zoom', k ? groups[k - 1] : '')));
   const head = make('p', { class: 'sk-figtitle' }), note = make('p', { class: 'sk-soft sk-tk-note' });
   const left = make('div', { class: 'sk-tk-column' }, map), right = make('div', { class: 'sk-tk-column' }, head, mask, make('table', { class: 'sk-tk-table' }, counts));
-  const stage = make('div', { class: 'sk-stage sk-tickets' }, make('div', { class: 'sk-tk-head' }, title),
+  const stage = make('div', { class: 'sk-stage sk-tickets' }, make('div', { class: 'sk-tk-head' }, title, copyButtonOf(model)),
     make('div', { class: 'sk-tk-jumps' }, ...pickers.map(([group]) => group)), make('div', { class: 'sk-tk-two' }, left, right), note);
   return { title, map, mask, counts, head, note, left, right, stage, pickers: pickers.map(([, set]) => set) };
 }
@@ -54,7 +54,7 @@ function render({ model, el }) {
   const groups = [...new Set(groupOf)].filter(name => groupOf.filter(one => one === name).length > 1), every = names.map((_, k) => k);
   const topologies = readTickets(model.get('topologies')), unions = new Map();
   const choose = (name, value) => { model.set(name, value); model.save_changes(); schedule(true); };
-  const view = buildMap(spaces, groups, choose);
+  const view = buildMap(model, spaces, groups, choose);
   let shown = null, glide = 0;
   mount(el, view.stage);
   const members = group => (group ? every.filter(k => groupOf[k] === group) : every);

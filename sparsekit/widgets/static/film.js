@@ -3,7 +3,7 @@
 const KINDS = [['born', 'Born'], ['kept', 'Kept'], ['dropped', 'Dropped']];
 
 /** Build the slider, Play, the layer picker, and the switches that are also the legend. */
-function buildPanel(layers, colours, lessMotion) {
+function buildPanel(model, layers, colours, lessMotion) {
   const play = make('button', { type: 'button', class: 'sk-button sk-main', title: lessMotion ? 'Plays one rewiring per second' : 'Plays five rewirings per second' }, 'Play');
   const range = make('input', { type: 'range', min: 0, step: 1 });
   const value = make('output', { class: 'sk-value' });
@@ -15,7 +15,7 @@ function buildPanel(layers, colours, lessMotion) {
   });
   const bar = make('div', { class: 'sk-controls sk-row' }, play,
     make('div', { class: 'sk-field sk-is-range' }, ...labelled('Rewiring', range), value),
-    make('div', { class: 'sk-field' }, ...labelled('Layer', picker)));
+    make('div', { class: 'sk-field' }, ...labelled('Layer', picker)), copyButtonOf(model));
   return { play, range, value, picker, switches, bar, legend: make('div', { class: 'sk-legend', role: 'group', 'aria-label': 'Show' }, ...switches.map(one => one.label)) };
 }
 
@@ -52,7 +52,7 @@ function openLayer(layer) {
 function render({ model, el }) {
   const layers = model.get('layers'), colours = model.get('colours'), last = layers[0].delta_sizes.length;
   const lessMotion = matchMedia('(prefers-reduced-motion: reduce)').matches;
-  const panel = buildPanel(layers, colours, lessMotion), views = new Map();
+  const panel = buildPanel(model, layers, colours, lessMotion), views = new Map();
   const holder = make('div', { class: 'sk-film-holder' });
   const bars = [make('canvas', { role: 'img', class: 'sk-bars' }), make('canvas', { role: 'img', class: 'sk-bars' })];
   const caption = make('p', { class: 'sk-caption', 'aria-live': 'polite' });

@@ -32,8 +32,8 @@ export function readFrames(bytes) {
 
 /** Return the connections of a frame: both ends, layer, weight, rank by magnitude, and whether the frame before lacks it. */
 export function linksOf(chain, frame, before = null) {
-  const rank = new Int32Array(frame.count), order = Array.from(frame.weights.keys());
-  order.sort((a, b) => Math.abs(frame.weights[b]) - Math.abs(frame.weights[a])).forEach((k, number) => { rank[k] = number; });
+  const rank = new Int32Array(frame.count), size = frame.weights.map(Math.abs);
+  Int32Array.from(size.keys()).sort((a, b) => size[b] - size[a] || a - b).forEach((k, number) => { rank[k] = number; });
   const existed = before && before.rewiring !== frame.rewiring ? new Set(before.at) : null;
   let layer = 0;
   return Array.from(frame.at, (at, k) => {
@@ -45,19 +45,32 @@ export function linksOf(chain, frame, before = null) {
 }
 
 /** Return the activations of all units on `count` examples at once, a row per unit. The last rows are the logits. */
-export function forward(chain, links, biases, inputs, count, cutUnits = null) {
-  const act = new Float32Array(chain.total * count);
+export function forward(chain, links, biases, inputs, count, cutUnits = null, act = new Float32Array(chain.total * count)) {
   act.set(inputs);
   for (let unit = chain.inputs; unit < chain.total; unit++) act.fill(biases[unit - chain.inputs], unit * count, (unit + 1) * count);
   let k = 0;
   for (let layer = 0; layer < chain.shapes.length; layer++) {
     if (layer) for (let unit = chain.first[layer]; unit < chain.first[layer + 1]; unit++) activate(act, unit * count, count, cutUnits?.has(unit));
-    for (; k < links.length && links[k].layer === layer; k++) {
-      const { weight } = links[k], from = links[k].from * count, to = links[k].to * count;
-      for (let n = 0; n < count; n++) act[to + n] += weight * act[from + n];
-    }
+    while (k < links.length && links[k].layer === layer) k = addUpToFour(act, links, k, count);
   }
   return act;
+}
+
+/** Add what up to four connections bring to one unit, in one pass over the examples. Returns the next connection. */
+function addUpToFour(act, links, k, count) {
+  const unit = links[k].to, to = unit * count;
+  let last = k + 1;
+  while (last < k + 4 && last < links.length && links[last].to === unit) last++;
+  if (last < k + 4) {
+    for (; k < last; k++) {
+      const { weight } = links[k], from = links[k].from * count;
+      for (let n = 0; n < count; n++) act[to + n] += weight * act[from + n];
+    }
+    return last;
+  }
+  const [a, b, c, d] = [0, 1, 2, 3].map(one => links[k + one].from * count), [p, q, r, s] = [0, 1, 2, 3].map(one => links[k + one].weight);
+  for (let n = 0; n < count; n++) act[to + n] += p * act[a + n] + q * act[b + n] + r * act[c + n] + s * act[d + n];
+  return last;
 }
 
 function activate(act, at, count, isCut) {
@@ -65,9 +78,13 @@ function activate(act, at, count, isCut) {
   else for (let n = at; n < at + count; n++) if (act[n] < 0) act[n] = 0;
 }
 
+let room = new Float32Array(0); // for the activations of a whole test, which nobody keeps
+
 /** Return the class that each example is read as. */
 export function predictions(chain, links, biases, examples, cutUnits = null) {
-  const { inputs, count } = examples, act = forward(chain, links, biases, inputs, count, cutUnits), out = new Int32Array(count);
+  const { inputs, count } = examples, out = new Int32Array(count);
+  if (room.length !== chain.total * count) room = new Float32Array(chain.total * count);
+  const act = forward(chain, links, biases, inputs, count, cutUnits, room);
   for (let n = 0; n < count; n++) {
     let best = chain.outputs;
     for (let unit = best + 1; unit < chain.total; unit++) if (act[unit * count + n] > act[best * count + n]) best = unit;

@@ -30,13 +30,13 @@ function render({ model, el }) {
   let choice = model.get('choice'), timer = null;
 
   const title = make('h3', { class: 'sk-title', role: 'status' }), line = make('p', { class: 'sk-soft sk-num' });
-  const dial = chartDial('Draws per connection', 190, at => choose({ subset: subsets[at] }));
+  const dial = stopsChart('Draws per connection', 190, at => choose({ subset: subsets[at] }));
   const [layerGroup, showLayer] = radioGroup('Layer', layerNames, at => choose({ layer: layerNames[at] }));
   const [guideGroup, showGuide] = radioGroup('Guide', guideNames, at => choose({ guide: guideNames[at] }));
   const canvas = make('canvas', { class: 'sk-guidance', role: 'img' }), map = inputImage();
   const key = make('p', { class: 'sk-soft sk-num sk-key' });
   const stage = make('section', { class: 'sk-stage sk-explorer', 'aria-label': 'How candidates are drawn' },
-    make('div', { class: 'sk-head' }, title, copyButton(() => codeOf(model.get('code'), choice))), line,
+    make('div', { class: 'sk-head' }, title, copyButtonOf(model, () => ({ choice }))), line,
     make('div', { class: 'sk-dials' }, make('span', { class: 'sk-label' }, 'Layer'), layerGroup, make('span', { class: 'sk-label' }, 'Guide'), guideGroup),
     dial.element, make('div', { class: 'sk-tiles' }, make('figure', { class: 'sk-tile' }, key, canvas), map.figure));
   mount(el, stage);

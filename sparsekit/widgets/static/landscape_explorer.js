@@ -170,7 +170,7 @@ function drawCut(canvas, panel, values, range, isLoss, row, element, width, heig
   }
 }
 
-function buildLandscape(panels, choose) {
+function buildLandscape(model, panels, choose) {
   const title = make('h3', { class: 'sk-title', 'aria-live': 'polite' }), map = make('canvas', { tabindex: 0, class: 'sk-tk-scrub' }), cutline = make('canvas', { role: 'img' });
   const slider = make('input', { type: 'range', class: 'sk-tk-slider' }), value = make('output', { class: 'sk-num' });
   const groups = [radioGroup('View', ['Map', 'Landscape'], k => choose('view', ['contours', 'landscape'][k])), radioGroup('Measure', ['Loss', 'Accuracy'], k => choose('of', ['loss', 'accuracy'][k]))];
@@ -178,7 +178,7 @@ function buildLandscape(panels, choose) {
   const cutTitle = make('p', { class: 'sk-figtitle' }), note = make('p', { class: 'sk-soft sk-tk-note' });
   const left = make('div', { class: 'sk-tk-column' }, map), right = make('div', { class: 'sk-tk-column' }, cutTitle, cutline,
     make('div', { class: 'sk-tk-cut' }, ...labelled('Cut at', slider), value));
-  const stage = make('div', { class: 'sk-stage sk-tickets' }, make('div', { class: 'sk-tk-head' }, title), make('div', { class: 'sk-tk-jumps' }, ...groups.map(([group]) => group)),
+  const stage = make('div', { class: 'sk-stage sk-tickets' }, make('div', { class: 'sk-tk-head' }, title, copyButtonOf(model)), make('div', { class: 'sk-tk-jumps' }, ...groups.map(([group]) => group)),
     make('div', { class: 'sk-tk-two sk-tk-even' }, left, right), note);
   return { title, map, cutline, slider, value, groups: groups.map(([, set]) => set), cutTitle, note, left, right, stage };
 }
@@ -186,14 +186,14 @@ function buildLandscape(panels, choose) {
 function render({ model, el }) {
   const panels = model.get('panels').map(one => ({ ...one, heights: Object.fromEntries(['loss', 'accuracy'].map(of => [of, new Float32Array(bytesOf(one[of]).slice().buffer)])) }));
   const bounds = { loss: model.get('loss_range'), accuracy: rangeOfAccuracy(panels) };
-  let tilt = 32, box = null, grip = null;
+  let box = null, grip = null;
   const choose = (name, value) => {
     model.set(name, value);
     const { y } = panels[model.get('panel')], cut = model.get('cut');
     if (name === 'panel' && (cut < y[0] || cut > y.at(-1))) model.set('cut', y[nearestRow(y, 0)]);
     model.save_changes(); schedule();
   };
-  const view = buildLandscape(panels, choose);
+  const view = buildLandscape(model, panels, choose);
   mount(el, view.stage);
   const now = () => {
     const panel = panels[model.get('panel')], of = model.get('of'), row = nearestRow(panel.y, model.get('cut'));
@@ -206,7 +206,7 @@ function render({ model, el }) {
     const { panel, of, isLoss, values, range, row, isFlat } = now(), width = view.left.clientWidth, height = clamp(0.74 * width, 260, 430), cut = panel.y[row];
     view.title.textContent = panel.titles[of];
     if (isFlat) box = drawMap(view.map, panel, values, range, isLoss, cut, el, width, height);
-    else drawLandscape(view.map, panel, values, range, isLoss, cut, el, width, height, model.get('turn'), tilt);
+    else drawLandscape(view.map, panel, values, range, isLoss, cut, el, width, height, model.get('turn'), model.get('tilt'));
     drawCut(view.cutline, panel, values, range, isLoss, row, el, view.right.clientWidth, Math.min(330, height - 60));
     const along = panel.x.map((_, k) => values[row * panel.x.length + k]), write = number => (isLoss ? number.toPrecision(3) : percent(number));
     view.cutTitle.textContent = `Along the cut the ${of} lies between ${write(Math.min(...along))} and ${write(Math.max(...along))}`;
@@ -229,8 +229,8 @@ function render({ model, el }) {
   const turnTo = degrees => { model.set('turn', ((degrees + 540) % 360) - 180); schedule(); };
   drag(view.map, (x, y, event) => {
     if (now().isFlat) return cutTo(box.back(x, y)[1]);
-    if (event.type === 'pointerdown' || !grip) grip = { x, y, turn: model.get('turn'), tilt };
-    tilt = clamp(grip.tilt + (y - grip.y) * 0.4, 8, 80);
+    if (event.type === 'pointerdown' || !grip) grip = { x, y, turn: model.get('turn'), tilt: model.get('tilt') };
+    model.set('tilt', clamp(grip.tilt + (y - grip.y) * 0.4, 8, 80));
     turnTo(grip.turn - (x - grip.x) * 0.5);
   }, () => { grip = null; model.save_changes(); });
   view.slider.addEventListener('input', () => cutTo(Number(view.slider.value)));
@@ -241,11 +241,11 @@ function render({ model, el }) {
     const by = { ArrowLeft: -10, ArrowRight: 10, ArrowUp: 0, ArrowDown: 0 }[event.key];
     if (by === undefined || now().isFlat) return;
     event.preventDefault(); event.stopImmediatePropagation();
-    if (!by) tilt = clamp(tilt + (event.key === 'ArrowUp' ? 6 : -6), 8, 80);
+    if (!by) model.set('tilt', clamp(model.get('tilt') + (event.key === 'ArrowUp' ? 6 : -6), 8, 80));
     turnTo(model.get('turn') + by); model.save_changes();
   });
   keys(view.map, rowKeys);
-  const names = ['panel', 'view', 'of', 'cut', 'turn'].map(name => `change:${name}`);
+  const names = ['panel', 'view', 'of', 'cut', 'turn', 'tilt'].map(name => `change:${name}`);
   names.forEach(name => model.on(name, schedule));
   const stops = [onTheme(schedule), onWidth(view.stage, schedule), () => names.forEach(name => model.off(name, schedule))];
   schedule();

@@ -33,7 +33,7 @@ function render({ model, el }) {
   let choice = model.get('choice'), kept = [], field = null, timer = null, isGone = false, hasMoved = false;
 
   const title = make('h3', { class: 'sk-title', role: 'status' }), line = make('p', { class: 'sk-soft sk-num' });
-  const dial = chartDial('Sparsity', 200, at => choose({ density: model.get('densities')[at] }));
+  const dial = stopsChart('Sparsity', 200, at => choose({ density: model.get('densities')[at] }));
   const [scoreGroup, showScore] = radioGroup('Score', scores, at => choose({ score: scores[at] }));
   const [allocationGroup, showAllocation] = radioGroup('Allocation', allocations, at => choose({ allocation: allocations[at] }));
   const buttons = model.get('presets').map(({ text, ...settings }) => {
@@ -43,7 +43,7 @@ function render({ model, el }) {
   });
   const tiles = layerTiles(layers), map = inputMap(model.get('image')), table = make('table', { class: 'sk-table' });
   const stage = make('section', { class: 'sk-stage sk-explorer', 'aria-label': 'Which connections to keep' },
-    make('div', { class: 'sk-head' }, title, copyButton(() => codeOf(model.get('code'), choice))), line, dial.element,
+    make('div', { class: 'sk-head' }, title, copyButtonOf(model, () => ({ choice }))), line, dial.element,
     make('div', { class: 'sk-dials' }, make('span', { class: 'sk-label' }, 'Score'), scoreGroup, make('span', { class: 'sk-label' }, 'Allocation'), allocationGroup,
       ...buttons),
     make('div', { class: 'sk-tiles' }, ...(map ? [map.figure] : []), ...tiles.map(tile => tile.figure)),

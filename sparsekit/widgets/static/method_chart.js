@@ -21,16 +21,6 @@ export function bandOf(runs, from = 0, upto = Infinity) {
   }).filter(point => Number.isFinite(point.mean));
 }
 
-/** Move labels apart: increasing heights that differ by at least `gap` and end above `bottom`. */
-export function spread(heights, gap, bottom) {
-  const order = heights.map((y, k) => [y, k]).sort((a, b) => a[0] - b[0]), out = [...heights];
-  let floor = -Infinity;
-  for (const [y, k] of order) { out[k] = Math.max(y, floor + gap); floor = out[k]; }
-  let ceiling = bottom;
-  for (const [, k] of order.reverse()) { out[k] = Math.min(out[k], ceiling); ceiling = out[k] - gap; }
-  return out;
-}
-
 /** Make the chart. `draw(view)` shows series, `on(step)` hears where the reader drags to. */
 export function methodChart(label, height, on) {
   const node = svg('svg', { class: 'sk-time', role: 'slider', tabindex: 0, 'aria-label': label, 'data-lm-suppress-shortcuts': 'true', height });

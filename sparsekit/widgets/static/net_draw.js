@@ -5,6 +5,7 @@ export const FLASH_MS = 620; // that a rewiring glows
 export const FRAME_MS = 240; // between two frames of a film
 export const FEW = 900; // lines, up to which every drawing draws every line
 const WAVE_MS = 330; // that a new example needs for each column
+const WAVE_LINES = 240; // that it draws at most, because more are hardly seen
 
 /** Return the largest magnitude in each layer: widths compare within a layer. */
 export function largestOf(links, layers, size = link => Math.abs(link.weight)) {
@@ -29,78 +30,45 @@ const signal = scene => link => Math.abs(link.weight * scene.act[link.from]);
 
 /** Draw all lines but those that a rewiring has just grown. The strongest are on top, those on no path are dashed. */
 export function drawLines(pen, scene, isGlowing) {
+  if (scene.links.length > FEW) return drawCrowd(pen, scene, isGlowing);
   const { geo, colours, links, onPath, chain, frame, mix } = scene, uses = scene.mode === 'signal';
   const size = uses ? signal(scene) : link => Math.abs(link.weight), largest = largestOf(uses ? links : scene.allLinks, chain.shapes.length, size);
-  const many = links.length > FEW, crowd = crowdOf(links.length, frame.count), idle = [];
+  const crowd = crowdOf(links.length, frame.count), idle = [];
   pen.clearRect(0, 0, geo.width, geo.height);
   pen.lineCap = 'round';
   for (const link of links.slice().sort((a, b) => b.rank - a.rank)) {
-    const old = mix < 1 && !many ? scene.previous?.get(link.at) : undefined;
+    const old = mix < 1 ? scene.previous?.get(link.at) : undefined;
     const weight = old === undefined ? link.weight : old + (link.weight - old) * mix, share = Math.min(1, size(link) / largest[link.layer]);
     if (share < 0.004 || (link.born && isGlowing)) continue;
     if (!onPath[link.from] || !onPath[link.to]) { idle.push(link); continue; }
     pen.strokeStyle = weight > 0 ? colours.plus : colours.minus;
-    look(pen, share, crowd, many);
+    look(pen, share, crowd, false);
     if (uses) pen.globalAlpha = share ** 0.8;
     stroke(pen, geo, link);
   }
+  drawIdle(pen, scene, idle, crowd);
+}
+
+function drawIdle(pen, { geo, colours }, idle, crowd) {
   pen.setLineDash([2, 4]);
   pen.lineWidth = 1;
   pen.strokeStyle = colours.soft;
   pen.globalAlpha = 0.42 * crowd;
-  for (const link of idle) stroke(pen, geo, link);
+  strokeTogether(pen, geo, idle);
   pen.setLineDash([]);
   pen.globalAlpha = 1;
+}
+
+function strokeTogether(pen, geo, links) {
+  pen.beginPath();
+  for (const link of links) traceLine(pen, geo, link.from, link.to);
+  pen.stroke();
 }
 
 function stroke(pen, geo, link) {
   pen.beginPath();
   traceLine(pen, geo, link.from, link.to);
   pen.stroke();
-}
-
-/** Draw lines from strong to weak, each behind all before it, which looks the same as from weak to strong. */
-function drawBehind(pen, { geo, colours, frame }, order, from, to, largest) {
-  const crowd = crowdOf(FEW + 1, frame.count);
-  pen.globalCompositeOperation = 'destination-over';
-  pen.lineCap = 'round';
-  for (const link of order.slice(from, to)) {
-    pen.strokeStyle = link.weight > 0 ? colours.plus : colours.minus;
-    look(pen, Math.abs(link.weight) / largest[link.layer], crowd, true);
-    stroke(pen, geo, link);
-  }
-  pen.globalCompositeOperation = 'source-over';
-  pen.globalAlpha = 1;
-}
-
-/** Keep images of the strongest 900, 1,000, ... lines, of which a reader who drags needs only the difference drawn. */
-export function levelsOf(scene) {
-  const { allLinks, geo, chain } = scene, order = allLinks.slice().sort((a, b) => a.rank - b.rank), largest = largestOf(allLinks, chain.shapes.length);
-  const steps = (globalThis.devicePixelRatio || 1) > 1 ? 8 : 16, growth = (allLinks.length / FEW) ** (1 / steps);
-  const counts = Array.from({ length: steps }, (_, k) => Math.round(FEW * growth ** k)), canvas = document.createElement('canvas');
-  const pen = sharpen(canvas, geo.width, geo.height);
-  let done = 0;
-  const images = counts.map(count => {
-    drawBehind(pen, scene, order, done, count, largest);
-    done = count;
-    const copy = document.createElement('canvas');
-    copy.width = canvas.width; copy.height = canvas.height;
-    copy.getContext('2d').drawImage(canvas, 0, 0);
-    return copy;
-  });
-  return { counts, images, order, largest };
-}
-
-/** Draw the strongest lines while the reader drags through thousands: a kept image, and behind it what is missing. */
-export function drawLevel(pen, scene, levels, count) {
-  let level = levels.counts.length - 1;
-  while (level > 0 && levels.counts[level] > count) level--;
-  pen.save();
-  pen.setTransform(1, 0, 0, 1, 0, 0);
-  pen.clearRect(0, 0, pen.canvas.width, pen.canvas.height);
-  pen.drawImage(levels.images[level], 0, 0);
-  pen.restore();
-  drawBehind(pen, scene, levels.order, levels.counts[level], count, levels.largest);
 }
 
 /** Draw a rewiring at an age from 0 to 1: dashes that vanish were dropped, ink runs along what was grown. */
@@ -152,20 +120,31 @@ export function drawPaths(pen, { geo, colours, chain, links }, paths) {
   pen.globalAlpha = 1;
 }
 
+/** Return the strongest contributions of an example, found once for each. */
+function wave(scene) {
+  const { chain, links, act } = scene;
+  if (scene.waveOf !== act) {
+    const size = signal(scene), largest = largestOf(links, chain.shapes.length, size);
+    const shares = links.map(link => ({ link, share: size(link) / largest[link.layer] })).filter(one => one.share >= 0.12);
+    Object.assign(scene, { waveOf: act, waveLines: shares.sort((a, b) => b.share - a.share).slice(0, WAVE_LINES) });
+  }
+  return scene.waveLines;
+}
+
 /** Draw the strongest contributions of a new example as a wave through the columns. Returns whether it still runs. */
 export function drawWave(pen, scene, elapsed) {
-  const { geo, colours, chain, links } = scene, t = elapsed / WAVE_MS;
+  const { geo, colours, chain } = scene, t = elapsed / WAVE_MS;
   if (t < 0 || t > chain.shapes.length + 0.4 || prefersStill()) return false;
-  const size = signal(scene), largest = largestOf(links, chain.shapes.length, size), { pad } = geo;
+  const { pad } = geo;
   pen.save();
   pen.beginPath();
   pen.rect(0, 0, geo.width, geo.height);
   pen.roundRect(pad.x, pad.y, pad.w, pad.h, 10);
   pen.clip('evenodd');
   pen.lineCap = 'round';
-  for (const link of links) {
-    const share = size(link) / largest[link.layer], own = t - link.layer, head = Math.min(1, own), tail = clamp(own - 0.35, 0, 1);
-    if (share < 0.12 || own < 0 || tail >= 1) continue;
+  for (const { link, share } of wave(scene)) {
+    const own = t - link.layer, head = Math.min(1, own), tail = clamp(own - 0.35, 0, 1);
+    if (own < 0 || tail >= 1) continue;
     pen.strokeStyle = link.weight > 0 ? colours.plus : colours.minus;
     pen.globalAlpha = share ** 0.5;
     pen.lineWidth = 1.4 + 3 * share;

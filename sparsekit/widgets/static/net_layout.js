@@ -1,7 +1,6 @@
 // Where everything of a living network stands on its canvas. A wide page reads from left to right, a phone from top to bottom.
 
 const TALL_BELOW = 520; // CSS pixels of the stage
-const PER_LINE = 64; // units above which a column gets a second line of units beside the first
 
 /** Return the columns' positions along the reading direction, as shares: the inputs first, the classes last. */
 function alongOf(columns, tall, last) {
@@ -21,7 +20,7 @@ export function layoutOf({ chain, order, busy }, { image, names }, width) {
   const geo = { tall, width, height, image, names, nameRoom, along: alongOf(chain.units.length, tall, last), radius: [] };
   geo.pad = padOf(geo);
   geo.at = new Float32Array(2 * chain.total);
-  placeInputs(geo, chain);
+  placeInputs(geo.at, chain.inputs, image, geo.pad, tall);
   for (let column = 1; column < chain.units.length; column++) placeColumn(geo, chain, order[column], busy, column);
   return geo;
 }
@@ -33,28 +32,15 @@ function padOf({ tall, width, height, image }) {
   return tall ? { x: 0, y: 0, w, h } : { x: 0, y: Math.max(24, Math.round((height - h - 84) / 2)), w, h };
 }
 
-function placeInputs(geo, chain) {
-  const { at, pad, image, tall } = geo;
-  for (let unit = 0; unit < chain.inputs; unit++) {
-    const share = (unit + 0.5) / chain.inputs, cols = image?.[1];
-    const [x, y] = image ? [((unit % cols) + 0.5) / cols, (Math.floor(unit / cols) + 0.5) / image[0]] : tall ? [share, 1] : [1, share];
-    at[2 * unit] = pad.x + x * pad.w;
-    at[2 * unit + 1] = pad.y + y * pad.h;
-  }
-}
-
 function placeColumn(geo, chain, order, busy, column) {
   const { tall, at, along } = geo, isLast = column === chain.units.length - 1, room = tall ? geo.width : geo.height;
-  const margin = isLast ? (tall ? 16 : 34) : tall ? 6 : 26, lines = isLast ? 1 : Math.ceil(order.length / PER_LINE);
-  const share = order.map(unit => (isLast || busy[unit] ? 1 : 0.5)), gap = (room - 2 * margin) / share.reduce((a, b) => a + b, 0);
-  geo.radius[column] = isLast ? 8 : clamp(gap * lines * 0.36, 2, 6);
-  let before = 0;
+  const margin = isLast ? (tall ? 16 : 34) : tall ? 6 : 26;
+  const { across, aside, radius } = columnSpots(order, unit => isLast || busy[unit], room, margin, 11, isLast ? 1 : Infinity);
+  geo.radius[column] = isLast ? 8 : clamp(radius, 2, 6);
   order.forEach((unit, k) => {
-    before += share[k];
-    const across = margin + (before - share[k] / 2) * gap, aside = lines > 1 ? ((k % lines) - (lines - 1) / 2) * 11 : 0;
-    const main = along[column] * (tall ? geo.height : geo.width) + aside;
-    at[2 * unit] = tall ? across : main;
-    at[2 * unit + 1] = tall ? main : across;
+    const main = along[column] * (tall ? geo.height : geo.width) + aside[k];
+    at[2 * unit] = tall ? across[k] : main;
+    at[2 * unit + 1] = tall ? main : across[k];
   });
 }
 
@@ -62,14 +48,6 @@ export function columnOf(chain, unit) {
   let column = 0;
   while (unit >= chain.first[column + 1]) column++;
   return column;
-}
-
-/** Draw the curve of a connection, which leaves and arrives along the reading direction. */
-export function traceLine(pen, { at, tall }, from, to) {
-  const x0 = at[2 * from], y0 = at[2 * from + 1], x1 = at[2 * to], y1 = at[2 * to + 1];
-  pen.moveTo(x0, y0);
-  if (tall) pen.bezierCurveTo(x0, (y0 + y1) / 2, x1, (y0 + y1) / 2, x1, y1);
-  else pen.bezierCurveTo((x0 + x1) / 2, y0, (x0 + x1) / 2, y1, x1, y1);
 }
 
 /** Return the point at share `t` of a connection's curve. */

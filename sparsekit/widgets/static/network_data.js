@@ -12,10 +12,14 @@ export function linksAt({ chain, frames }, k) {
   const frame = frames[k], before = frames[k - 1];
   if (frame.links) return frame;
   frame.links = linksOf(chain, frame, before);
-  const now = new Set(frame.at), isRewired = before && before.rewiring !== frame.rewiring;
-  frame.gone = isRewired ? linksOf(chain, before).filter(link => !now.has(link.at)) : [];
-  frame.previous = before ? new Map(Array.from(before.at, (at, n) => [at, before.weights[n]])) : null;
+  frame.gone = before && before.rewiring !== frame.rewiring ? missingLinks(chain, before, frame) : [];
+  frame.previous = before && frame.count <= FEW ? new Map(Array.from(before.at, (at, n) => [at, before.weights[n]])) : null; // more do not glide
   return frame;
+}
+
+function missingLinks(chain, before, frame) {
+  const now = new Set(frame.at);
+  return linksOf(chain, before).filter(link => !now.has(link.at));
 }
 
 /** Return the test examples with a row per input, so that a connection is one pass over a row. */

@@ -1,14 +1,14 @@
 // The page of a living network: its elements, without any behaviour.
 
 /** Make all elements of the widget. `names` are those of the networks, of which one alone needs no choice. */
-export function networkPage(words, image, names, { onNetwork, onMode, timeChart, keepChart }) {
+export function networkPage(words, image, names, { onNetwork, onMode, timeChart, keepChart, copy }) {
   const part = { title: make('p', { class: 'sk-title' }), lede: make('p', { class: 'sk-soft' }), score: make('strong', { class: 'sk-hero' }),
     scoreNote: make('span', { class: 'sk-soft' }), what: make('p', { class: 'sk-soft' }), tip: make('div', { class: 'sk-net-tip', 'aria-hidden': 'true' }),
     live: make('p', { class: 'sk-hidden', 'aria-live': 'polite' }), timeTitle: make('p', { class: 'sk-figtitle' }),
-    timeNote: make('p', { class: 'sk-soft sk-num' }), keepNote: make('p', { class: 'sk-soft sk-num' }), copied: make('span', { class: 'sk-soft', role: 'status' }) };
+    timeNote: make('p', { class: 'sk-soft sk-num' }), keepNote: make('p', { class: 'sk-soft sk-num' }) };
   const button = (text, attributes = {}) => make('button', { type: 'button', ...attributes }, text);
   Object.assign(part, { next: button(`Next ${words.example}`), clear: button('Clear'), restore: button('Restore', { hidden: true }),
-    play: button('Play', { class: 'sk-main' }), copy: button('Copy as code') });
+    play: button('Play', { class: 'sk-main' }) });
   [part.networks, part.chooseNetwork] = radioGroup('Network', names, onNetwork);
   [part.modes, part.chooseMode] = radioGroup('Lines show', ['All weights', `What this ${words.example} uses`], onMode);
   part.networks.hidden = names.length < 2;
@@ -24,7 +24,7 @@ export function networkPage(words, image, names, { onNetwork, onMode, timeChart,
   part.time = figure(make('div', { class: 'sk-net-head' }, part.play, make('div', {}, part.timeTitle, part.timeNote)), timeChart);
   part.keep = figure(make('div', { class: 'sk-net-head' }, make('div', {}, make('p', { class: 'sk-figtitle' }, 'How few are enough?'), part.keepNote)), keepChart);
   part.dials = make('div', { class: 'sk-net-dials' }, part.time, part.keep);
-  part.page = make('div', { class: 'sk-stage sk-net' }, top(part), bar(part), part.stage, ...how(part), part.dials, foot(part, words), part.details, part.live);
+  part.page = make('div', { class: 'sk-stage sk-net' }, top(part), bar(part), part.stage, ...how(part), part.dials, foot(words, copy), part.details, part.live);
   return part;
 }
 
@@ -44,12 +44,12 @@ function how(part) {
   return [make('p', { class: 'sk-hidden', id }, 'Arrow keys walk through the units, Enter removes or restores one, Escape leaves. The result is read out.')];
 }
 
-function foot(part, words) {
+function foot(words, copy) {
   const note = `Each line is one weight of a real network. The accuracy is measured here, on ${grouped(words.numExamples)} test ${words.examples}. `
     + `Point at a unit to see what it looks for, which is the sum over all paths of the weights along them, multiplied. `
     + `Click it, or a line, to cut it out. Dashes are on no path from ${words.input} to ${words.aClass}. `
     + 'Compare widths within one layer only.';
-  return make('div', { class: 'sk-net-foot' }, make('p', { class: 'sk-soft' }, note), make('div', { class: 'sk-net-copy' }, part.copied, part.copy));
+  return make('div', { class: 'sk-net-foot' }, make('p', { class: 'sk-soft' }, note), copy);
 }
 
 /** Return a table of the working units, for those who cannot see the graph. */
@@ -57,14 +57,4 @@ export function unitTable(rows) {
   const head = ['Unit', 'In', 'Out', 'Now at', 'Right without it'].map(text => make('th', { scope: 'col' }, text));
   const body = rows.map(([name, ...cells]) => make('tr', {}, make('th', { scope: 'row' }, name), ...cells.map(cell => make('td', {}, String(cell)))));
   return make('table', { class: 'sk-table' }, make('thead', {}, make('tr', {}, ...head)), make('tbody', {}, ...body));
-}
-
-/** Put text on the clipboard, and say so, or show it where the browser does not allow that. */
-export async function copyText(text, status) {
-  try {
-    await navigator.clipboard.writeText(text);
-    status.textContent = 'Copied. Paste it into a cell.';
-  } catch {
-    status.replaceChildren(make('code', {}, text));
-  }
 }

@@ -1,5 +1,7 @@
 // A living network: what is shown now, and what the reader does. Drawing, layout, words and arithmetic are in other modules.
 
+const CHART = { height: 116, edge: { left: 34, right: 14, top: 12, bottom: 24 } };
+const PERCENT = { ends: [0, 1], ticks: [0, 0.5, 1].map(value => [value, `${100 * value}`]) };
 const LEAST_KEPT = 8; // connections at the right end of the pruning chart
 const FIRST_FRAME_MS = 420, PARADE_MS = 2600, PARADE_LENGTH = 10;
 const REST_MS = 160; // after which a hand that drags is at rest
@@ -15,13 +17,14 @@ function render({ model, el }) {
   let turn = 0;
 
   const net = () => view.nets[state.net], frame = () => net().frames[state.frame];
-  const timeChart = chartSlider('Rewiring', step => { touch(); play(false); show(nearestFrame(step)); },
-    { min: () => 0, max: () => net().frames.length - 1, get: () => state.frame, set: k => { touch(); play(false); show(k, true); } });
-  const keepChart = chartSlider('Connections kept, the strongest first', count => { touch(); play(false); keep(Math.round(count)); },
-    { min: () => LEAST_KEPT, max: () => frame().count, step: -1, big: 20, get: () => state.kept ?? frame().count, set: count => { touch(); keep(count); } });
+  const timeEnds = () => [0, net().frames.at(-1).step || 1], keepEnds = () => [Math.max(frame().count, LEAST_KEPT + 1), LEAST_KEPT];
+  const timeChart = chart('Rewiring', { ...CHART, move: part => { touch(); play(false); show(nearestFrame(unshare(part, timeEnds()))); },
+    keySettings: { min: () => 0, max: () => net().frames.length - 1, get: () => state.frame, set: k => { touch(); play(false); show(k, true); } } });
+  const keepChart = chart('Connections kept, the strongest first', { ...CHART, move: part => { touch(); play(false); keep(Math.round(unshare(part, keepEnds(), true))); },
+    keySettings: { min: () => LEAST_KEPT, max: () => frame().count, step: -1, big: 20, get: () => state.kept ?? frame().count, set: count => { touch(); keep(count); } } });
   const part = networkPage(words, image, view.nets.map(one => one.name), {
     onNetwork: k => { touch(); choose(k); }, onMode: k => { touch(); setMode(k ? 'signal' : 'weights'); },
-    timeChart: timeChart.element, keepChart: keepChart.element });
+    timeChart: timeChart.element, keepChart: keepChart.element, copy: copyButton(() => model.get('code').replaceAll('{state}', writeState(stateNow()))) });
   mount(el, part.page);
   view.part = part;
   const { schedule, readColours, stop: stopPainting } = makePainter(view);
@@ -73,18 +76,18 @@ function render({ model, el }) {
   }
   function drawCharts() {
     const { frames, trail } = net(), all = frame().count, last = frames.at(-1).step || 1, f = frame();
-    timeChart.draw({
-      x: { low: 0, high: last }, labels: [[0, 'start'], [last, `step ${grouped(last)}`, 'end']],
-      ticks: frames.filter((one, k) => k && one.rewiring !== frames[k - 1].rewiring).map(one => one.step),
+    timeChart.draw({ y: PERCENT,
+      x: { ends: timeEnds(), ticks: [[0, 'start'], [last, `step ${grouped(last)}`, 'end']] },
+      strokes: frames.filter((one, k) => k && one.rewiring !== frames[k - 1].rewiring).map(one => one.step),
       lines: [{ kind: 'ahead', points: frames.map(one => [one.step, one.accuracy]) }, { kind: 'played', points: frames.slice(0, state.frame + 1).map(one => [one.step, one.accuracy]) }],
-      at: { x: f.step, y: f.accuracy, text: percent(f.accuracy) },
+      handle: { x: f.step, y: f.accuracy, text: percent(f.accuracy) },
       value: { min: 0, max: frames.length - 1, now: state.frame, text: `step ${f.step}, after ${f.rewiring} rewirings, ${percent(f.accuracy)} right` } });
     const kept = state.kept ?? all, round = [3000, 1000, 300, 100, 30, 10].filter(count => count < all * 0.45 && count >= LEAST_KEPT);
     const points = [...trail].sort((a, b) => b[0] - a[0]);
-    keepChart.draw({
-      x: { low: Math.max(all, LEAST_KEPT + 1), high: LEAST_KEPT, log: true }, labels: [[all, grouped(all), 'start'], ...round.map(count => [count, grouped(count)])],
+    keepChart.draw({ y: PERCENT,
+      x: { ends: keepEnds(), log: true, ticks: [[all, grouped(all), 'start'], ...round.map(count => [count, grouped(count)])] },
       lines: [{ kind: 'trail', points }], marks: marks(all), hint: points.length < 2 ? 'drag' : '',
-      at: { x: kept, y: view.now.accuracy, text: percent(view.now.accuracy) },
+      handle: { x: kept, y: view.now.accuracy, text: percent(view.now.accuracy) },
       value: { min: LEAST_KEPT, max: all, now: kept, text: `${kept} of ${all} connections kept, ${percent(view.now.accuracy)} right` } });
   }
   const marks = all => view.nets.filter(one => one !== net() && one.frames.at(-1).count < all)
@@ -191,7 +194,6 @@ function render({ model, el }) {
   part.clear.addEventListener('click', () => { touch(); pad.clear(); state.strokes = null; showDrawing(new Float32Array(facts.num_inputs), 'empty'); tellKernel(); });
   part.restore.addEventListener('click', restore);
   part.play.addEventListener('click', () => { touch(); play(!motion.isPlaying); });
-  part.copy.addEventListener('click', () => copyText(`widgets.NetworkView(film, state="${writeState(stateNow())}")`, part.copied));
   part.details.addEventListener('toggle', fillTable);
 
   // --- the state, to and from the kernel ---
@@ -279,7 +281,7 @@ function render({ model, el }) {
   watcher.observe(part.stage);
   seen.observe(part.stage);
   return () => {
-    play(false); touch(); pad.stop();
+    play(false); touch(); pad.stop(); timeChart.stop(); keepChart.stop();
     Object.values(timers).forEach(clearTimeout);
     stopPainting();
     watcher.disconnect(); seen.disconnect(); stopWatchingTheme();

@@ -25,22 +25,22 @@ function titleOf(model, step) {
 
 function render({ model, el }) {
   const rules = model.get('rules'), shape = shapeOf(model.get('layers')), total = model.get('total'), image = model.get('image');
-  const shown = { step: 0, seed: 0, follows: true, playing: false, runs: [], spots: new Map() };
+  const shown = { step: model.get('step') ?? 0, seed: model.get('start'), follows: model.get('step') === null, playing: false, runs: [], spots: new Map() };
   const title = make('h2', { class: 'sk-title' }), lanes = rules.map(makeLane);
   const main = make('button', { type: 'button', class: 'sk-main' }), where = make('span', { class: 'sk-soft sk-num', 'aria-live': 'off' });
   const again = make('button', { type: 'button' }, 'Stop');
-  const [seeds, chooseSeed] = radioGroup('Start', model.get('seeds').map((_, k) => `Start ${k + 1}`), k => { shown.seed = k; schedule(); });
+  const [seeds, chooseSeed] = radioGroup('Start', model.get('seeds').map((_, k) => `Start ${k + 1}`), k => { shown.seed = k; model.set('start', k); model.save_changes(); schedule(); });
   const inits = model.get('inits');
   const [init, chooseInit] = radioGroup('Initial weights', inits.map(name => `Initial weights: ${name}`), k => { model.set('init', inits[k]); model.save_changes(); });
   const problem = make('p', { class: 'sk-error', role: 'alert' });
   const chart = methodChart('Training step', 184, step => { play(false); shown.follows = step >= model.get('done'); go(step); });
-  mount(el, make('section', { class: 'sk-stage sk-race', 'aria-label': 'Race' }, title, make('p', { class: 'sk-soft' }, model.get('lede')),
+  mount(el, make('section', { class: 'sk-stage sk-race', 'aria-label': 'Race' }, make('div', { class: 'sk-head' }, title, copyButtonOf(model)), make('p', { class: 'sk-soft' }, model.get('lede')),
     make('div', { class: 'sk-lanes' }, ...lanes.map(one => one.lane)),
     make('div', { class: 'sk-bar' }, main, again, ...(model.get('seeds').length > 1 ? [seeds] : []), ...(inits.length > 1 ? [init] : []), where), problem,
     chart.node, make('p', { class: 'sk-soft sk-foot' }, model.get('legend'))));
 
   const running = () => ['running', 'paused'].includes(model.get('state'));
-  const go = step => { shown.step = clamp(Math.round(step), 0, total); schedule(); };
+  const go = step => { shown.step = clamp(Math.round(step), 0, total); model.set('step', shown.follows ? null : shown.step); schedule(); }; // the kernel need not know
   const runOf = (rule, seed) => shown.runs.find(run => run.rule === rule && run.seed === seed);
 
   function read() {
@@ -90,6 +90,7 @@ function render({ model, el }) {
   const schedule = oncePerFrame(draw);
   function play(on) {
     shown.playing = on;
+    if (on) shown.follows = false;
     if (on && shown.step >= total) shown.step = 0;
     let then = 0;
     const tick = now => {
@@ -106,7 +107,12 @@ function render({ model, el }) {
   });
   again.addEventListener('click', () => model.send({ press: 'stop' }));
   model.on('change:film', read);
-  for (const name of ['state', 'init', 'problem', 'verdict']) model.on(`change:${name}`, () => { if (name !== 'problem') shown.spots.clear(); schedule(); });
+  model.on('change:start', () => { shown.seed = model.get('start'); schedule(); });
+  for (const name of ['state', 'init', 'problem', 'verdict']) model.on(`change:${name}`, () => {
+    if (name === 'init') shown.follows = true; // other weights are other runs
+    if (name !== 'problem') shown.spots.clear();
+    schedule();
+  });
   const watcher = new ResizeObserver(() => { shown.spots.clear(); schedule(); }), stopWatching = onTheme(schedule);
   watcher.observe(el);
   read();

@@ -26,7 +26,7 @@ function render({ model, el }) {
   let choice = model.get('choice'), isGone = false, timer = null;
 
   const title = make('h3', { class: 'sk-title', role: 'status' }), line = make('p', { class: 'sk-soft sk-num' });
-  const dial = chartDial('Compression', 224, halving => choose({ halving }));
+  const dial = stopsChart('Compression', 224, halving => choose({ halving }));
   const [group, showScore] = radioGroup('Score', scores, at => choose({ score: scores[at] }));
   const main = make('button', { type: 'button', class: 'sk-main' }, 'Start'), stop = make('button', { type: 'button' }, 'Stop');
   main.addEventListener('click', () => model.send({ press: 'main' }));
@@ -40,7 +40,7 @@ function render({ model, el }) {
   const body = make('div', { class: 'sk-figures' }, make('div', { class: 'sk-tiles' }, ...tiles.map(tile => tile.figure)),
     make('div', { class: 'sk-scroll', tabindex: '0', role: 'region', 'aria-label': 'Layers' }, table));
   const stage = make('section', { class: 'sk-stage sk-explorer', 'aria-label': 'What each score keeps' },
-    make('div', { class: 'sk-head' }, title, copyButton(() => codeOf(model.get('code'), choice))), line,
+    make('div', { class: 'sk-head' }, title, copyButtonOf(model, () => ({ choice }))), line,
     make('div', { class: 'sk-dials' }, main, stop, ...buttons), dial.element,
     make('div', { class: 'sk-dials' }, make('span', { class: 'sk-label' }, 'Score'), group), body);
   mount(el, stage);

@@ -128,9 +128,19 @@ export function token(element, name) {
   return getComputedStyle(element).getPropertyValue(`--sk-${name}`).trim();
 }
 
+/** Move labels apart that would lie on each other, from top to bottom, and return their heights in the given order. */
+export function spread(heights, gap, lowest) {
+  const order = heights.map((_, index) => index).sort((a, b) => heights[a] - heights[b]), out = [...heights];
+  order.forEach((index, k) => { if (k) out[index] = Math.max(out[index], out[order[k - 1]] + gap); });
+  let limit = lowest;
+  for (const index of [...order].reverse()) { out[index] = Math.min(out[index], limit); limit = out[index] - gap; }
+  return out;
+}
+
 export const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
 export const ease = t => (t < 0.5 ? 4 * t * t * t : 1 - (2 - 2 * t) ** 3 / 2);
-export const grouped = number => Math.round(number).toLocaleString('en-US');
+const numbers = new Intl.NumberFormat('en-US'); // made once, because that costs more than all that it writes
+export const grouped = number => numbers.format(Math.round(number));
 export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
 export const prefersStill = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 

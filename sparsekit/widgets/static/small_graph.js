@@ -4,68 +4,57 @@ const DIGITS = 12; // outputs that still have room for a number each
 
 /** Place every unit in a canvas of this size. An idle unit gets half a slot. */
 export function placesOf(shape, order, works, image, width, height) {
-  const x = new Float32Array(shape.first.at(-1)), y = new Float32Array(shape.first.at(-1)), size = new Float32Array(x.length);
-  const side = image.length ? Math.min(0.3 * width, height - 4) : 8, cell = image.length ? side / Math.max(...image) : 0;
-  for (let unit = 0; unit < shape.units[0]; unit++) {
-    x[unit] = image.length ? 1 + ((unit % image[1]) + 0.5) * cell : 4;
-    y[unit] = image.length ? (height - image[0] * cell) / 2 + (Math.floor(unit / image[1]) + 0.5) * cell : ((unit + 0.5) * height) / shape.units[0];
-  }
+  const units = shape.first.at(-1), at = new Float32Array(2 * units), size = new Float32Array(units), isImage = image.length > 0;
+  const side = isImage ? Math.min(0.3 * width, height - 4) : 8, cell = isImage ? side / Math.max(...image) : 0;
+  const box = isImage ? { x: 1, y: (height - image[0] * cell) / 2, w: image[1] * cell, h: image[0] * cell } : { x: 0, y: 0, w: 4, h: height };
+  placeInputs(at, shape.units[0], isImage ? image : null, box);
   const last = shape.units.length - 1, left = side + 0.13 * width, right = width - 20, outputs = shape.units[last];
-  order.forEach((units, k) => {
-    const slots = units.map(unit => (works[unit] ? 1 : 0.5)), slot = height / slots.reduce((a, b) => a + b, 0);
-    const rows = units.length > 64 ? Math.ceil(units.length / 64) : 1; // a full column is set in a quincunx
-    let top = 0;
-    units.forEach((unit, number) => {
-      x[unit] = left + (k * (right - left)) / order.length + ((number % rows) - (rows - 1) / 2) * 9;
-      y[unit] = top + (slots[number] * slot) / 2; top += slots[number] * slot;
-      size[unit] = clamp(0.36 * slot * rows, 1.4, 3.6);
-    });
+  const place = (column, x, spots, low, high) => column.forEach((unit, k) => {
+    at[2 * unit] = x + spots.aside[k]; at[2 * unit + 1] = spots.across[k]; size[unit] = clamp(spots.radius, low, high);
   });
-  for (let k = 0; k < outputs; k++) { const unit = shape.first[last] + k; x[unit] = right; y[unit] = ((k + 0.5) * height) / outputs; size[unit] = 3; }
-  return { x, y, size, cell, image, labels: outputs <= DIGITS };
-}
-
-function curve(pen, { x, y }, a, b) {
-  const bend = (x[b] - x[a]) / 2;
-  pen.moveTo(x[a], y[a]); pen.bezierCurveTo(x[a] + bend, y[a], x[b] - bend, y[b], x[b], y[b]);
+  order.forEach((column, k) => place(column, left + (k * (right - left)) / order.length, columnSpots(column, unit => works[unit], height, 0, 9), 1.4, 3.6));
+  const ends = Array.from({ length: outputs }, (_, k) => shape.first[last] + k);
+  place(ends, right, columnSpots(ends, () => true, height, 0, 0, 1), 3, 3);
+  return { at, tall: false, size, box, cell, image, labels: outputs <= DIGITS };
 }
 
 /** Draw the connections for which `is` holds as one path. */
 function strokeAll(pen, spots, { from, to }, is, { colour, width, alpha = 1, dash = [] }) {
   pen.beginPath();
-  for (let k = 0; k < from.length; k++) if (is(k)) curve(pen, spots, from[k], to[k]);
+  for (let k = 0; k < from.length; k++) if (is(k)) traceLine(pen, spots, from[k], to[k]);
   pen.strokeStyle = colour; pen.lineWidth = width; pen.globalAlpha = alpha; pen.setLineDash(dash);
   pen.stroke(); pen.setLineDash([]); pen.globalAlpha = 1;
 }
 
 /** Shade each pixel by the number of connections that read it. */
 function drawPixels(pen, shape, spots, { from }, { hue, surface, line }) {
-  const { x, y, cell } = spots, fan = new Int32Array(shape.units[0]);
+  const { at, box, cell } = spots, fan = new Int32Array(shape.units[0]);
   for (const unit of from) if (unit < fan.length) fan[unit]++;
   for (let unit = 0; unit < fan.length; unit++) {
-    pen.globalAlpha = 1; pen.fillStyle = surface; pen.fillRect(x[unit] - cell / 2, y[unit] - cell / 2, cell, cell);
-    pen.globalAlpha = 0.85 * Math.sqrt(Math.min(1, fan[unit] / 8)); pen.fillStyle = hue; pen.fillRect(x[unit] - cell / 2, y[unit] - cell / 2, cell, cell);
+    const x = at[2 * unit] - cell / 2, y = at[2 * unit + 1] - cell / 2;
+    pen.globalAlpha = 1; pen.fillStyle = surface; pen.fillRect(x, y, cell, cell);
+    pen.globalAlpha = 0.85 * Math.sqrt(Math.min(1, fan[unit] / 8)); pen.fillStyle = hue; pen.fillRect(x, y, cell, cell);
   }
   pen.globalAlpha = 1; pen.strokeStyle = line; pen.lineWidth = 1;
-  pen.strokeRect(x[0] - cell / 2, y[0] - cell / 2, spots.image[1] * cell, spots.image[0] * cell);
+  pen.strokeRect(box.x, box.y, box.w, box.h);
 }
 
 /** Keep lines out of the image, so that its shades stay readable. They leave it at about the height of their pixel. */
-function outside(pen, { x, y, cell, image }, width, height) {
+function outside(pen, { box }, width, height) {
   pen.beginPath(); pen.rect(0, 0, width, height);
-  pen.rect(x[0] - cell / 2, y[0] - cell / 2, image[1] * cell, image[0] * cell);
+  pen.rect(box.x, box.y, box.w, box.h);
   pen.clip('evenodd');
 }
 
 function drawUnits(pen, shape, spots, works, colours) {
   for (let unit = shape.units[0]; unit < works.length; unit++) {
-    const isOutput = unit >= shape.first.at(-2);
+    const isOutput = unit >= shape.first.at(-2), x = spots.at[2 * unit], y = spots.at[2 * unit + 1];
     pen.beginPath();
-    pen.arc(spots.x[unit], spots.y[unit], works[unit] || isOutput ? spots.size[unit] : 1.5, 0, 7);
+    pen.arc(x, y, works[unit] || isOutput ? spots.size[unit] : 1.5, 0, 7);
     if (works[unit]) { pen.fillStyle = colours.ink; pen.fill(); } else { pen.strokeStyle = colours.faint; pen.lineWidth = 1; pen.stroke(); }
     if (!isOutput || !spots.labels) continue;
     pen.fillStyle = works[unit] ? colours.ink : colours.soft;
-    pen.fillText(String(unit - shape.first.at(-2)), spots.x[unit] + 12, spots.y[unit] + 0.5);
+    pen.fillText(String(unit - shape.first.at(-2)), x + 12, y + 0.5);
   }
 }
 

@@ -109,7 +109,7 @@ function resultBars(trial) {
   return [make('table', { class: 'sk-tk-table' }, make('tbody', {}, ...rows)), make('p', { class: 'sk-soft' }, `Test accuracy. The bars begin at ${percent(first)}.`)];
 }
 
-function buildLab(names, set, hasTriangle) {
+function buildLab(model, names, set, hasTriangle) {
   const title = make('h3', { class: 'sk-title', 'aria-live': 'polite' }), hero = make('span', { class: 'sk-hero' }), note = make('span', { class: 'sk-soft sk-num' });
   const shades = make('canvas', { class: 'sk-tk-shades', 'aria-hidden': 'true' });
   const triangle = svg('svg', { class: 'sk-tk-triangle', role: 'application', tabindex: 0, 'aria-roledescription': 'mixing triangle', 'data-lm-suppress-shortcuts': 'true' });
@@ -120,14 +120,14 @@ function buildLab(names, set, hasTriangle) {
   const head = make('p', { class: 'sk-figtitle' }), caption = make('p', { class: 'sk-soft sk-tk-note' });
   const right = make('div', { class: 'sk-tk-column' }, head, make('p', { class: 'sk-soft sk-tk-legend' }, 'weight · accuracy alone · how many of its own connections stay'),
     make('div', { class: 'sk-tk-rows' }, ...rows.map(one => one.row)), make('table', { class: 'sk-tk-table' }, common), mask);
-  const stage = make('div', { class: 'sk-stage sk-tickets' }, make('div', { class: 'sk-tk-head' }, title), make('div', { class: 'sk-tk-two sk-tk-even' }, left, right), caption);
+  const stage = make('div', { class: 'sk-stage sk-tickets' }, make('div', { class: 'sk-tk-head' }, title, copyButtonOf(model)), make('div', { class: 'sk-tk-two sk-tk-even' }, left, right), caption);
   return { title, hero, note, shades, triangle, jumps, results, left, right, rows, common, mask, head, caption, stage };
 }
 
 function render({ model, el }) {
   const shapes = model.get('shapes'), names = model.get('names'), num = names.length, tickets = readTickets(model.get('tickets'));
   const union = unionOf(tickets, shapes), budget = tickets[0].at.length, mixes = model.get('mixture_table'), hasTriangle = Boolean(mixes.weights);
-  const view = buildLab(names, setWeight, hasTriangle), spread = hasTriangle ? quadratic(mixes.weights, mixes.fitted) : null;
+  const view = buildLab(model, names, setWeight, hasTriangle), spread = hasTriangle ? quadratic(mixes.weights, mixes.fitted) : null;
   const middle = hasTriangle ? nearestMix(mixes.weights, [1, 1, 1]) : 0, best = hasTriangle ? mixes.accuracy.indexOf(Math.max(...mixes.accuracy)) : 0;
   let weights = [...model.get('weights')], chosen = 0, G = null, glide = 0;
   const index = () => nearestMix(mixes.weights, weights);

@@ -1,9 +1,18 @@
 """The exercises of the course by name, a file for each group of notebooks."""
 
 from sparsekit.experiments.course.exercise import Exercise
-from sparsekit.experiments.course.tasks import capstone, counting, landscapes, rewiring, tickets, trials
+from sparsekit.experiments.course.tasks import (
+    capstone,
+    counting,
+    landscape_trials,
+    landscapes,
+    rewiring,
+    ticket_trials,
+    tickets,
+    trials,
+)
 
-TOPICS = (counting, rewiring, tickets, landscapes, trials, capstone)
+TOPICS = (counting, rewiring, tickets, landscapes, trials, ticket_trials, landscape_trials, capstone)
 EXERCISES: dict[str, Exercise] = {one.name: one for topic in TOPICS for one in topic.EXERCISES}
 
 
@@ -27,7 +36,7 @@ def exercises(notebook: str = "") -> list[Exercise]:
 
     Example:
         >>> [one.name for one in exercises("05")]
-        ['connections_at']
+        ['connections_at', 'sturdy_level', 'patient_levels']
     """
     found = [one for one in EXERCISES.values() if one.notebook.startswith(notebook)]
     return sorted(found, key=lambda one: one.notebook)

@@ -26,6 +26,7 @@ class Trial(Exercise):
         low, high: ends of the range that makes sense, both included.
         what: the number's name in a sentence.
         outside: what to tell somebody whose number lies outside.
+        whole: whether the number must be an integer.
         measure: tries a number. It returns whether the number does what it should, and what was measured.
     """
 
@@ -36,6 +37,7 @@ class Trial(Exercise):
     what: str
     outside: str
     measure: Callable[[float], tuple[bool, str]]
+    whole: bool = False
 
     def run(self, answer: Any) -> Results:
         """Return the number, or that of a function without arguments."""
@@ -58,6 +60,8 @@ class Trial(Exercise):
             return self.wrong(f"{self.what.capitalize()} is a number, got {brief(value)}.")
         if not self.low <= value <= self.high:
             return self.wrong(f"{self.what.capitalize()} lies between {self.low:g} and {self.high:g}. {self.outside}")
+        if self.whole and value % 1:
+            return self.wrong(f"{self.what.capitalize()} is an integer, got {value}.")
         fits, measured = self.measure(float(value))
         return self.right(measured) if fits else self.wrong(measured[0].upper() + measured[1:])
 
