@@ -199,7 +199,7 @@ def test_every_command_that_trains_takes_a_device(command, monkeypatch, tmp_path
 def test_the_command_line_says_where_it_trains_and_sets_mixed_precision(monkeypatch, tmp_path):
     having(monkeypatch, gpus=1)
     trained = []
-    monkeypatch.setattr("sparsekit.experiments.run", lambda one, folder, **settings: trained.append(one))
+    monkeypatch.setattr("sparsekit.experiments.run_on_ranks", lambda one, folder, **settings: trained.append(one))
     monkeypatch.setattr("sparsekit.cli.show_history", lambda history: None)
     result = CliRunner().invoke(app, ["train", "digits-mlp", "--autocast", "bf16"], catch_exceptions=False)
     assert "training on cuda" in result.output
