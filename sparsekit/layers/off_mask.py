@@ -60,7 +60,7 @@ class OffMask:
 
 
 def _sample_off(mask: Bool[Tensor, " w"]) -> Int64[Tensor, " s"]:
-    """Return positions that are false, in short runs at random places. Equal distances might all lie in one column."""
+    """Return positions that are false, in short runs drawn at random. Equal distances might all lie in one column."""
     starts = torch.randint(len(mask) // LENGTH, (RUNS, 1), generator=torch.Generator().manual_seed(0)) * LENGTH
     positions = (starts + torch.arange(LENGTH)).flatten()
     return positions[~mask[positions]]

@@ -7,7 +7,7 @@ torch's CSR matrices, and a batch of 64 by bags. So they are measured.
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -80,6 +80,7 @@ def _marks(*arrays: Tensor) -> tuple:
     return tuple((x.data_ptr(), 0 if x.is_inference() else x._version) for x in arrays if not x.is_meta)
 
 
+@runtime_checkable
 class Arrays(Protocol):
     """What holds a matrix in compressed rows."""
 
