@@ -43,7 +43,7 @@ lab-reset: setup ## Begin a notebook again (NN=03), and keep your copy of it
 
 # --- for developers --------------------------------------------------------------------------------------------
 
-.PHONY: test test-fresh test-unit test-notebooks test-browser
+.PHONY: test test-fresh test-unit test-gpu test-notebooks test-browser
 test: export SPARSEKIT_REUSE_RUNS = 1 # the browser reads the trainings that the part before has just done
 test: test-fresh test-unit test-notebooks test-browser ## Run the whole suite: the four parts below
 
@@ -53,6 +53,9 @@ test-fresh: setup-test ## Check that notebooks/*.ipynb were built from notebooks
 # in the order of the files: by size, the modules with few and slow tests would come last, one worker waiting
 test-unit: setup-test ## Run the tests that need no browser (ARGS goes to pytest)
 	$(RUN) -m pytest tests --ignore=tests/browser -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(ARGS)
+
+test-gpu: setup-test ## Run the tests that need a GPU, which the others skip aloud (ARGS goes to pytest)
+	$(RUN) -m pytest tests/test_devices.py -n 0 $(ARGS)
 
 # loadfile, because the cells of one notebook must share one worker; runs of older code must not be read
 test-notebooks: setup-test ## Run the notebooks and compare what they print with what is committed

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sparsekit.experiments import Experiment, load_model, read_run, recipes, run, run_all
     from sparsekit.experiments.lottery import Lottery, run_control, run_lottery
     from sparsekit.experiments.sup_tickets import SupTickets, run_sup_tickets
+    from sparsekit.experiments.sweeps import sweep
     from sparsekit.kernels import batch_major, feature_major
     from sparsekit.layers import (
         active_topology,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         coverage,
         densify,
         density_of,
+        export,
         from_pruned,
         fuse_relus,
         left_dense,
@@ -68,8 +70,9 @@ _HOMES = {
     "experiments": "Experiment load_model read_run recipes run run_all",
     "experiments.lottery": "Lottery run_control run_lottery",
     "experiments.sup_tickets": "SupTickets run_sup_tickets",
+    "experiments.sweeps": "sweep",
     "kernels": "batch_major feature_major",
-    "layers": "averaged condense coverage densify density_of from_pruned fuse_relus left_dense register_kind "
+    "layers": "averaged condense coverage densify density_of export from_pruned fuse_relus left_dense register_kind "
     "shapes_of sparse_layers sparsify topology_of active_topology",
     "rewiring": "Journal TopologyUpdate capture_io rewire views",
     "tickets": "Ticket TicketBook superpose",
@@ -120,6 +123,7 @@ __all__ = [
     "densify",
     "density_of",
     "evaluate",
+    "export",
     "feature_major",
     "fit",
     "from_pruned",
@@ -156,6 +160,7 @@ __all__ = [
     "sparse_layers",
     "sparsify",
     "superpose",
+    "sweep",
     "tickets",
     "topology",
     "topology_of",

@@ -1,6 +1,5 @@
 """A branch continues a run from one of its rewirings. Without a change it ends bit for bit as its parent did."""
 
-import importlib
 import random
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -13,6 +12,7 @@ import sparsekit as sk
 from sparsekit import datasets
 from sparsekit.experiments import Experiment, branch, follow, read_experiment, read_run, run, run_all
 from sparsekit.experiments.branch import named_like
+from sparsekit.experiments.work import Work
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.models import build
 from sparsekit.rewiring import rewire, views
@@ -26,7 +26,6 @@ def few(split, count):
     return replace(split, inputs=split.inputs[:count], labels=split.labels[:count])
 
 
-RUN = importlib.import_module("sparsekit.experiments.run")
 WHOLE = datasets.load("digits")
 DIGITS = replace(WHOLE, train=few(WHOLE.train, 240), test=few(WHOLE.test, 30))
 # Twelve steps an epoch, and a rewiring at every second step: 23 of them.
@@ -65,12 +64,12 @@ def steps_trained(monkeypatch):
     """The number of each step that is trained, in order."""
     steps = []
 
-    def counting(self, *args, whole=RUN.Work._epoch, **settings):
+    def counting(self, *args, whole=Work._epoch, **settings):
         for postfix in whole(self, *args, **settings):
             steps.append(self.done - 1)
             yield postfix
 
-    monkeypatch.setattr(RUN.Work, "_epoch", counting)
+    monkeypatch.setattr(Work, "_epoch", counting)
     return steps
 
 

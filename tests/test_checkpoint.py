@@ -18,6 +18,7 @@ from training_helpers import (
     train,
 )
 
+from sparsekit.kernels.positions import as_file
 from sparsekit.layers import topology_of
 from sparsekit.train import CheckpointError, load_checkpoint, restore, save_checkpoint
 from sparsekit.train.checkpoint import FORMAT
@@ -236,6 +237,22 @@ def test_a_random_state_that_makes_no_sense_is_refused_and_changes_nothing(saved
     state["random"] = state["random"][:7]
     model = tiny()
     check_refused(state, model, OPTIMIZERS["sgd"](model.parameters()))
+
+
+@both_storages
+def test_positions_take_four_bytes_each_on_disk_and_come_back_as_layers_store_them(storage, tmp_path):
+    model, made = trained(storage)
+    save_checkpoint(tmp_path / "c.pt", model, made, step=3)
+    on_disk = torch.load(tmp_path / "c.pt", weights_only=True)["model"]["0.indices"]
+    assert on_disk.dtype == torch.int32
+    loaded = load_checkpoint(tmp_path / "c.pt")["model"]["0.indices"]
+    assert loaded.dtype == model.state_dict()["0.indices"].dtype
+    assert torch.equal(loaded, model.state_dict()["0.indices"])
+
+
+def test_positions_that_an_int32_cannot_hold_stay_as_they_are():
+    for positions in (torch.tensor([0.0, 2.0**31], dtype=torch.float64), torch.tensor([0.5], dtype=torch.float64)):
+        assert as_file(positions) is positions
 
 
 # --- writing ----------------------------------------------------------------------------------------------------

@@ -426,7 +426,8 @@ def test_the_example_of_show_shows_the_run_that_the_example_of_train_makes(tmp_p
     folders = []
     with monkeypatch.context() as patch:
         patch.setattr(
-            "sparsekit.experiments.run", lambda experiment, folder, **_: folders.append(folder / experiment.folder_name)
+            "sparsekit.experiments.run_on_ranks",
+            lambda experiment, folder, **_: folders.append(folder / experiment.folder_name),
         )
         invoke(*example_of("train"))
     folder = Path(example_of("show")[1])

@@ -1,7 +1,6 @@
 """Comparing all methods: every cell once, honest costs, a table and a figure."""
 
 import math
-import sys
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -12,6 +11,7 @@ import sparsekit as sk
 from sparsekit.cli import app
 from sparsekit.experiments import read_run, run
 from sparsekit.experiments.compare import Cell, compare, experiment_of, markdown_of, methods, table_of
+from sparsekit.experiments.work import Work
 from sparsekit.plots import plot_methods
 from sparsekit.rules import Static
 from sparsekit.rules.periodic import Periodic
@@ -182,7 +182,7 @@ def test_only_missing_cells_are_run(tmp_path, monkeypatch):
     list(compare("digits-mlp", ["static"], densities=[0.1], seeds=1, folder=tmp_path, epochs=1))
     made = []
     monkeypatch.setattr(
-        sys.modules["sparsekit.experiments.run"].Work,
+        Work,
         "_create",
         lambda self: made.append(self.experiment.seed) or 1 / 0,
     )

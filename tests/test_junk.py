@@ -442,6 +442,8 @@ TRAINING = {
     "measured loss": (lambda: sk.evaluate(mlp(3, 2), [PAIR], None), LOSS),
     "model": (lambda: sk.evaluate("x", [PAIR]), "model must be a Module, got 'x'"),
     "condensed model": (lambda: sk.condense({}), "model must be a Module, got {}"),
+    "exported model": (lambda: sk.export({}, "net.npz"), "model must be a Module, got {}"),
+    "example": (lambda: sk.export(mlp(3, 2), "net.pt2", example=[1]), r"example must be a Tensor, got \[1\]"),
     "decay": (lambda: sk.averaged(mlp(3, 2), decay="0.9"), "decay must be a number, got '0.9'"),
     "no runs": (lambda: sk.analysis.assess_claim("", 3, [0.1, 0.2]), "accuracies must be sequences of numbers, got 3"),
     "a bound": (

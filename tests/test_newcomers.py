@@ -155,6 +155,8 @@ MISTAKES: dict[str, dict[str, tuple[str, ...]]] = {  # a test's sentence -> code
         "sk.run('digits-mlp')": (*RUNS, "got str"),
         "sk.run(digits_mlp)": (*RUNS, "got Recipe"),
         "sk.run(model)": (*RUNS, "got Sequential"),
+        "sk.sweep(digits_mlp())": ("experiments must be a list of them", "got Experiment", "Write [experiment]"),
+        "sk.sweep(['digits-mlp'])": ("experiments must be of the class Experiment", "got str", "recipes.digits_mlp()"),
     },
     "a recipe says where a rule's setting belongs": {
         "digits_mlp(every=50)": ("got every", "rule_settings={'every': 50}"),

@@ -1,6 +1,5 @@
 """Runs that are killed at any moment and resumed end bit for bit as if nothing had happened."""
 
-import importlib
 import json
 import random
 import signal
@@ -17,7 +16,7 @@ from torch import nn
 from training_helpers import same, states
 
 from sparsekit.evaluation.measuring import evaluate
-from sparsekit.experiments import Experiment, load_model, read_experiment, read_run, run
+from sparsekit.experiments import Experiment, load_model, read_experiment, read_run, run, work
 from sparsekit.layers import sparse_layers, topology_of
 from sparsekit.rewiring.journal import Journal
 from sparsekit.rules import DSR, GSE, SET, SNFS, DeepR, GraEst, RigL, SRigL, TopKAST
@@ -26,8 +25,6 @@ from sparsekit.train import CheckpointError, load_checkpoint
 from sparsekit.utils import registry
 from sparsekit.utils.turns import alone
 
-# `sparsekit.experiments.run` is also the name of the function.
-RUN = importlib.import_module("sparsekit.experiments.run")
 HERE = Path(__file__).parent
 
 
@@ -130,25 +127,25 @@ class Killed(BaseException):
 
 def dies_after_step(count):
     def patch(monkeypatch):
-        def dying(*args, whole=RUN.training, **kwargs):
+        def dying(*args, whole=work.training, **kwargs):
             for step, stats, change in whole(*args, **kwargs):
                 yield step, stats, change
                 if step + 1 == count:
                     raise Killed
 
-        monkeypatch.setattr(RUN, "training", dying)
+        monkeypatch.setattr(work, "training", dying)
 
     return patch
 
 
 def dies_between_metrics_and_checkpoint(count):
     def patch(monkeypatch):
-        def dying(*args, step, whole=RUN.save_checkpoint, **kwargs):
+        def dying(*args, step, whole=work.save_checkpoint, **kwargs):
             if step >= count:
                 raise Killed
             whole(*args, step=step, **kwargs)
 
-        monkeypatch.setattr(RUN, "save_checkpoint", dying)
+        monkeypatch.setattr(work, "save_checkpoint", dying)
 
     return patch
 
@@ -278,7 +275,7 @@ def test_a_finished_run_is_read_and_not_done_again(name, whole_runs, monkeypatch
     whole = whole_runs(name)
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in whole.folder.iterdir()}
     for step in ("training", "evaluate", "save_checkpoint"):
-        monkeypatch.setattr(RUN, step, lambda *_, **__: pytest.fail("done again"))
+        monkeypatch.setattr(work, step, lambda *_, **__: pytest.fail("done again"))
     again = run(EXPERIMENTS[name], whole.folder.parent, progress=False)
     assert again.rows == whole.rows
     assert again.journal.steps == whole.journal.steps
@@ -326,7 +323,7 @@ def test_the_trained_model_and_the_journal_agree_with_the_last_numbers(name, who
     model = load_model(history.folder)
     assert topology_of(model) == history.journal[-1]
     assert history.journal.steps == [0, 2, 4, 6]
-    data = RUN.datasets.load("digits", flat=False)
+    data = work.datasets.load("digits", flat=False)
     measured = evaluate(model, [(data.prepare(data.test.inputs), data.test.labels)])
     assert measured.accuracy == history.last("test accuracy")
     assert len(history.values("train loss")) == STEPS

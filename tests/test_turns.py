@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sparsekit.experiments import Experiment, run
-from sparsekit.experiments.run import Work
+from sparsekit.experiments.work import Work
 from sparsekit.rules import SET
 from sparsekit.train.history import Row, append_rows, read_rows
 from sparsekit.utils import turns

@@ -1,8 +1,9 @@
-"""The command line: `sparsekit train`, `lottery`, `sup-tickets`, `list`, `show`, `compare`, `course` and others.
+"""The command line: `sparsekit train`, `lottery`, `sup-tickets`, `list`, `show`, `compare`, `sweep` and others.
 
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +13,16 @@ from rich.markup import escape
 
 from sparsekit.cli.bench import bench
 from sparsekit.cli.claims import claims
+from sparsekit.cli.compare import compare
 from sparsekit.cli.course import course
 from sparsekit.cli.options import (
+    Compiled,
     DataRoot,
+    Device,
     Folder,
     Initialised,
+    Mixed,
+    OnDevice,
     Progress,
     Recipe,
     Rule,
@@ -25,21 +31,23 @@ from sparsekit.cli.options import (
     Storage,
     Stored,
     Tricks,
+    Workers,
 )
 from sparsekit.cli.output import (
     keep_freed_memory,
-    prepare,
     print_table,
     show_history,
     show_lottery,
     show_tickets,
-    write_comparison,
 )
 from sparsekit.cli.superpositions import Context, collect_and_show
+from sparsekit.cli.sweep import sweep, workers_or_none
 from sparsekit.cli.values import (
+    autocast_of,
     experiment_of,
     init_of,
     pairs_of,
+    place,
     plural,
     rule_settings_of,
     score_of,
@@ -75,12 +83,16 @@ def train(
     folder: Folder = Path("runs"),
     data_root: DataRoot = None,
     progress: Progress = True,
+    device: OnDevice = Device.auto,
+    compile: Compiled = False,
+    autocast: Mixed = None,
 ) -> None:
     """Train one experiment. A finished run is shown again, and an interrupted one continues where it was.
 
     To train it on several processes, call torchrun --nproc-per-node 2 -m sparsekit train ...
     """
     pairs = pairs_of(settings or [])
+    place(device, compile, storage.value)
     from sparsekit.experiments import run_on_ranks
     from sparsekit.utils.ranks import ranks_of_environment
 
@@ -99,6 +111,7 @@ def train(
         storage=storage.value,
         tricks=tricks,
         **init_of(init),
+        **autocast_of(autocast),
     )
     history = run_on_ranks(experiment, folder, root=data_root, progress=progress)
     if ranks_of_environment().rank == 0:
@@ -119,24 +132,31 @@ def lottery(
     ] = None,
     seed: Seed = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data, of each level")] = None,
+    workers: Workers = 1,
     folder: Folder = Path("runs"),
     data_root: DataRoot = None,
     progress: Progress = True,
+    device: OnDevice = Device.auto,
+    compile: Compiled = False,
+    autocast: Mixed = None,
 ) -> None:
     """Train, prune the smallest magnitudes, rewind and train again, level by level. Finished runs are read."""
     from sparsekit.experiments.lottery import Lottery, check_control, run_control, run_lottery
     from sparsekit.experiments.recipes import recipe_named
+    from sparsekit.experiments.sweeps import in_order
 
-    base = recipe_named(recipe, data_root)(rule="dense", seed=seed, epochs=epochs)
+    place(device, compile)
+    base = recipe_named(recipe, data_root)(rule="dense", seed=seed, epochs=epochs, **autocast_of(autocast))
     plan = Lottery(
         experiment=base, levels=levels, prune=prune, rewind=rewind, rewind_step=rewind_step, finetune_rate=finetune_rate
     )
     for name in control or ():
         check_control(plan, name, levels)
     history = run_lottery(plan, folder, root=data_root, progress=progress)
-    controls = {
-        name: run_control(plan, name, folder, level=levels, root=data_root, progress=progress) for name in control or ()
-    }
+    bar = progress and workers == 1
+    train_control = partial(run_control, plan, folder=folder, level=levels, root=data_root, progress=bar)
+    with workers_or_none(workers) as client:
+        controls = dict(zip(control or (), in_order(train_control, control or (), client), strict=True))
     show_lottery(history, controls)
 
 
@@ -155,17 +175,22 @@ def sup_tickets(
     low: Annotated[float | None, typer.Option(help="learning rate at its ends, else that before the cycles")] = None,
     high: Annotated[float | None, typer.Option(help="learning rate in its middle, else five times low")] = None,
     controls: Annotated[bool, typer.Option("--controls", help="also without exploration, and four seeds")] = False,
+    workers: Workers = 1,
     init: Initialised = None,
     trick: Tricks = None,
     settings: Settings = None,
     folder: Folder = Path("runs"),
     data_root: DataRoot = None,
     progress: Progress = True,
+    device: OnDevice = Device.auto,
+    compile: Compiled = False,
+    autocast: Mixed = None,
 ) -> None:
     """Collect cheap tickets in one training, superpose them in every way, and save the superposition as a ticket.
 
     What you leave out is the recipe's own setting (mnist1d-mlp has one), or else 60 epochs with 3 cycles of 4.
     """
+    place(device, compile, storage.value)
     from sparsekit.experiments.sup_tickets import sup_tickets_of
 
     tricks, pairs = tricks_of(trick or [], pairs_of(settings or []))
@@ -185,8 +210,10 @@ def sup_tickets(
         storage=storage.value,
         tricks=tricks,
         **init_of(init),
+        **autocast_of(autocast),
     )
-    collect_and_show(sup, seeds, controls, Context(folder=folder, root=data_root, progress=progress))
+    context = Context(folder=folder, root=data_root, progress=progress, workers=workers)
+    collect_and_show(sup, seeds, controls, context)
 
 
 @app.command(epilog="Example: [bold]sparsekit tickets runs/mnist1d-mlp-sup-0123456789/tickets[/bold]")
@@ -221,46 +248,8 @@ def show(run: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
     show_history(read_run(run))
 
 
-@app.command(epilog="Example: [bold]sparsekit compare --data digits --density 0.02 --seeds 5[/bold]")
-def compare(
-    data: Annotated[str, typer.Option(help="see: sparsekit list data")] = "digits",
-    recipe: Annotated[str | None, typer.Option(help="the protocol, else the fastest of the data")] = None,
-    method: Annotated[
-        list[str] | None, typer.Option("--method", help="a rule, a score or dense, may be repeated, else all")
-    ] = None,
-    density: Annotated[list[float] | None, typer.Option(help="share of weights that exist, may be repeated")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="runs of each, from seed 0")] = 5,
-    epochs: Annotated[int | None, typer.Option(min=1, help="passes over the training data")] = None,
-    init: Initialised = None,
-    threads: Annotated[int, typer.Option(min=1, help="that every run may use")] = 1,
-    folder: Annotated[Path, typer.Option(file_okay=False, help="where runs, table and figures are kept")] = Path(
-        "runs/compare"
-    ),
-    data_root: DataRoot = None,
-) -> None:
-    """Train all methods, or chosen ones, under one protocol. Write a table and figures. Finished runs are read."""
-    prepare(threads)
-    import torch
-
-    from sparsekit.experiments.compare import compare as compared
-    from sparsekit.experiments.compare import markdown_of, table_of
-    from sparsekit.experiments.recipes import recipe_for
-
-    torch.set_num_threads(threads)
-    recipe, cells = recipe or recipe_for(data), []
-    settings = ({} if epochs is None else {"epochs": epochs}) | init_of(init)
-    for cell in compared(
-        recipe, method, densities=density or (0.05,), seeds=seeds, folder=folder, root=data_root, **settings
-    ):
-        cells.append(cell)
-        run = f"{cell.method:18} density {cell.target_density:<6g} seed {cell.seed:<3}"
-        typer.echo(f"{run} {100 * cell.accuracy:6.2f} %")
-    table = table_of(cells)
-    typer.echo("\n" + markdown_of(table))
-    for file in write_comparison(table, folder, recipe):
-        typer.echo(f"wrote {file}")
-
-
+app.command(epilog="Example: [bold]sparsekit compare --data digits --density 0.02 --seeds 5[/bold]")(compare)
+app.command(epilog="Example: [bold]sparsekit sweep grid.toml --workers 4[/bold]")(sweep)
 app.command(epilog="Example: [bold]sparsekit bench layers --quick[/bold]")(bench)
 app.command(epilog="Example: [bold]sparsekit claims --only 5 --only 12[/bold]")(claims)
 app.add_typer(course, name="course")

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from sparsekit.cli.options import DataRoot
+from sparsekit.cli.options import Compiled, DataRoot, Device, OnDevice
 from sparsekit.cli.output import prepare
+from sparsekit.cli.values import place
 
 Only = Annotated[list[int] | None, typer.Option("--only", help="number of a fact, may be repeated, else all")]
 Seeds = Annotated[int | None, typer.Option(min=2, help="runs of each kind, else what each fact asks for, usually 10")]
@@ -25,6 +26,8 @@ def claims(
     folder: Folder = Path("runs/claims"),
     page: Page = None,
     data_root: DataRoot = None,
+    device: OnDevice = Device.cpu,
+    compile: Compiled = False,
 ) -> None:
     """Measure what the papers say, fact by fact, with a verdict for each. What is finished is read.
 
@@ -37,6 +40,7 @@ def claims(
     from sparsekit.experiments.claims import FACTS, chosen_facts, page_of, rows_of
     from sparsekit.utils.files import write_text
 
+    place(device, compile)
     facts = {number: fact.with_seeds(seeds) for number, fact in FACTS.items()}
     chosen = chosen_facts(facts, only)
     torch.set_num_threads(1)

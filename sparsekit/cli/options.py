@@ -22,6 +22,22 @@ class Init(StrEnum):
     gse = "gse"
 
 
+class Device(StrEnum):
+    """Where a network is trained."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Autocast(StrEnum):
+    """The types of mixed precision, by their short names."""
+
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
 class Suite(StrEnum):
     """What `bench` measures."""
 
@@ -52,3 +68,7 @@ DataRoot = Annotated[
     Path | None, typer.Option(file_okay=False, help="where data sets lie, else SPARSEKIT_DATA, else data/")
 ]
 Progress = Annotated[bool, typer.Option(help="show a progress bar")]
+OnDevice = Annotated[Device, typer.Option("--device", help="where to train. With auto it is a GPU if there is one")]
+Compiled = Annotated[bool, typer.Option("--compile", help="let torch compile the network, which takes a while")]
+Mixed = Annotated[Autocast | None, typer.Option("--autocast", help="mixed precision, a part of the experiment")]
+Workers = Annotated[int, typer.Option(min=1, help="processes that share the trainings, where these need not wait")]

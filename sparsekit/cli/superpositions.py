@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from sparsekit.cli.output import print_table
+from sparsekit.cli.sweep import workers_or_none
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,11 +24,12 @@ STRANGERS = 4  # networks of different seeds that a control averages
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """Where runs and data are, and whether a bar is shown."""
+    """Where runs and data are, whether a bar is shown, and how many processes share the trainings."""
 
     folder: Path
     root: Path | None
     progress: bool
+    workers: int = 1
 
 
 def collect_and_show(sup: "SupTickets", seeds: int, with_controls: bool, context: Context) -> None:
@@ -51,13 +54,29 @@ def collect_and_show(sup: "SupTickets", seeds: int, with_controls: bool, context
 
 
 def _train_at_once(collections: "Sequence[SupTickets]", with_controls: bool, context: Context) -> None:
-    """Train all seeds, and their arms without exploration, so that each is only read afterwards."""
-    from sparsekit.experiments.sup_tickets import run_all_sup_tickets
-    from sparsekit.experiments.sup_tickets.controls import explores
+    """Train all seeds, and their arms without exploration, so that each is only read afterwards.
 
-    still = [replace(one, explore=0.0) for one in collections if with_controls and explores(one)]
-    if len(arms := [*collections, *still]) > 1:
-        run_all_sup_tickets(arms, context.folder, root=context.root, progress=context.progress)
+    Several workers train about as many seeds each, and the seeds of other networks that a control averages as well.
+    """
+    from sparsekit.experiments.sup_tickets import run_all_sup_tickets
+    from sparsekit.experiments.sup_tickets.controls import explores, other_seeds
+    from sparsekit.experiments.sweeps import in_order
+
+    strangers = other_seeds(collections[0], STRANGERS) if with_controls and context.workers > 1 else []
+    trainings = [*collections, *(one for one in strangers if one not in collections)]
+    still = [one for one in collections if with_controls and explores(one)]
+    shares = [
+        [*share, *(replace(one, explore=0.0) for one in share if one in still)]
+        for first in range(context.workers)
+        if (share := trainings[first :: context.workers])
+    ]
+    if len(shares) == 1 and len(shares[0]) == 1:
+        return
+    bar = context.progress and context.workers == 1
+    train = partial(run_all_sup_tickets, folder=context.folder, root=context.root, progress=bar)
+    with workers_or_none(context.workers) as client:
+        for _ in in_order(train, shares, client):
+            pass
 
 
 def show_plan(sup: "SupTickets", context: Context) -> None:

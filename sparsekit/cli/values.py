@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
-from sparsekit.cli.options import Init
+import typer
+
+from sparsekit.cli.options import Autocast, Device, Init
 from sparsekit.utils.checks import WORDS, suits, type_in_words
 
 if TYPE_CHECKING:
@@ -41,6 +43,25 @@ def experiment_of(recipe: str, rule: str, pairs: dict[str, str], root: Path | No
 def init_of(init: Init | None) -> dict[str, Any]:
     """Return the setting of the initial weights, or nothing, so that a recipe's own stays."""
     return {} if init is None else {"init": init.value}
+
+
+def autocast_of(autocast: Autocast | None) -> dict[str, Any]:
+    """Return the setting of mixed precision, or nothing, so that a recipe's own stays."""
+    names = {Autocast.bf16: "bfloat16", Autocast.fp16: "float16"}
+    return {} if autocast is None else {"autocast": names[autocast]}
+
+
+def place(device: Device, compile: bool, storage: str = "masked") -> None:
+    """Let this process train on a device, and say so where it is no CPU.
+
+    Raises:
+        ValueError: if there is no such device.
+    """
+    from sparsekit.utils.devices import choose_device, set_for_process
+
+    set_for_process(device.value, compile=compile)
+    if (where := choose_device(device.value, storage=storage)).type != "cpu":
+        typer.echo(f"training on {where}", err=True)
 
 
 def rule_settings_of(rule: str, pairs: dict[str, str]) -> dict[str, Any]:

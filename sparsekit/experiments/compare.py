@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from sparsekit.analysis.costs.training_flops import Pass, training_flops
 from sparsekit.experiments import Experiment, build_model, run_all
 from sparsekit.experiments.population import populations_of
 from sparsekit.experiments.recipes import recipe_named
+from sparsekit.experiments.record import own_definitions
+from sparsekit.experiments.sweeps.workers import in_order
 from sparsekit.layers.base import STATE
 from sparsekit.rules.initial import why_dense
 from sparsekit.train import History, load_checkpoint
@@ -104,6 +107,7 @@ def compare(
     seeds: int = 5,
     folder: str | Path = "runs/compare",
     root: Path | None = None,
+    client: Any = None,
     **settings: Any,
 ) -> Iterator[Cell]:
     """Train every method at every density with every seed, and yield what each run gave. Finished runs are read.
@@ -118,6 +122,8 @@ def compare(
         seeds: how many, from 0.
         folder: where runs are kept.
         root: the data folder, as in `datasets.load`.
+        client: a Dask client or an executor, whose workers train methods side by side (see `sweeps.local_client`). The
+            seeds of a method stay together, so the numbers are the same. None trains here, one after the other.
         settings: fields of `Experiment` that all have in common, for example `epochs`.
 
     Raises:
@@ -135,10 +141,12 @@ def compare(
     ]
     for rule in {id(experiment.rule): experiment.rule for experiment in experiments}.values():
         training_flops(rule, Pass(dense=1.0, sparse=1.0))  # what cannot say its cost is refused before training
-    for start in range(0, len(plan), max(1, seeds)):
-        of_method = slice(start, start + seeds)
-        results = _timed_runs(experiments[of_method], Path(folder), root)
-        for (method, density, _), experiment in zip(plan[of_method], experiments[of_method], strict=True):
+    parts = [slice(start, start + seeds) for start in range(0, len(plan), max(1, seeds))]
+    folder, groups = Path(folder).resolve(), [experiments[part] for part in parts]
+    trained = in_order(partial(_train, folder=folder, root=root), groups, client, own_definitions(experiments))
+    for part, group, _ in zip(parts, groups, trained if client else groups, strict=True):
+        results = _timed_runs(group, folder, root)
+        for (method, density, _), experiment in zip(plan[part], group, strict=True):
             yield _cell(method, density, experiment, *results[experiment.folder_name], root)
 
 
@@ -191,6 +199,11 @@ def _median(numbers: Iterable[float]) -> float:
 
 def _or_dash(number: float, digits: int) -> str:
     return "-" if math.isnan(number) else f"{number:.{digits}f}"
+
+
+def _train(experiments: Sequence[Experiment], folder: Path, root: Path | None) -> None:
+    """Carry out experiments in a worker. They are read here afterwards, because histories are large."""
+    _timed_runs(experiments, folder, root)
 
 
 def _timed_runs(experiments: Sequence[Experiment], folder: Path, root: Path | None) -> dict[str, tuple[History, float]]:

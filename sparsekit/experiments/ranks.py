@@ -12,7 +12,8 @@ from typing import Any
 import torch.distributed as dist
 
 from sparsekit.experiments.experiment import Experiment
-from sparsekit.experiments.run import Callback, carry_out, having_turn, run
+from sparsekit.experiments.run import carry_out, run
+from sparsekit.experiments.work import Callback, having_turn
 from sparsekit.train import History
 from sparsekit.utils.ranks import Ranks, ranks_of_environment, sharing_micro_batches
 

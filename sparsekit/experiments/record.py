@@ -1,9 +1,9 @@
 """A run's folder holds its experiment, and the numbers and rewirings that its checkpoint vouches for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sparsekit.experiments.experiment import Experiment
 from sparsekit.kernels.positions import as_positions
@@ -12,10 +12,24 @@ from sparsekit.topology import LayerTopology, Topology
 from sparsekit.train.checkpoint import CheckpointError, load_checkpoint
 from sparsekit.train.history import History, Row, read_rows
 from sparsekit.utils.files import read_json, write_json
-from sparsekit.utils.registry import get, is_registered
+from sparsekit.utils.registry import get, is_registered, register
 from sparsekit.utils.settings import from_plain, to_plain
 
 NAMED = ("data", "model", "optimizer", "allocation")  # settings that are the name of something registered
+
+
+class Definition(NamedTuple):
+    """Something registered that an experiment names."""
+
+    kind: str
+    name: str
+    thing: Any
+
+    @property
+    def module(self) -> str:
+        """The module that defines it."""
+        definition = self.thing.func if isinstance(self.thing, partial) else self.thing
+        return getattr(definition, "__module__", None) or "__main__"
 
 
 def write_experiment(folder: Path, experiment: Experiment) -> None:
@@ -142,16 +156,34 @@ def _topology_in(state: Mapping[str, Any], like: Topology) -> Topology | None:
     return Topology({name: LayerTopology(like[name].shape, as_positions(state[key])) for name, key in keys.items()})
 
 
+def own_definitions(experiments: Iterable[Experiment]) -> list[Definition]:
+    """Return what modules outside of this package define of experiments.
+
+    Example:
+        >>> own_definitions([Experiment()])
+        []
+    """
+    return list({definition[:2]: definition for one in experiments for definition in _own(to_plain(one))}.values())
+
+
+def _own(plain: Mapping[str, Any]) -> list[Definition]:
+    by_name = [(kind, plain[kind]) for kind in NAMED]
+    named = [Definition(kind, name, get(kind, name)) for kind, name in sorted({*by_name, *_registered_in(plain)})]
+    return [one for one in named if one.module.partition(".")[0] not in ("sparsekit", "torch")]
+
+
+def register_again(definitions: Iterable[Definition]) -> None:
+    """Register in a worker what a notebook or a script defines, which came there with an experiment."""
+    for kind, name, thing in definitions:
+        if not is_registered(kind, name) or get(kind, name) is not thing:
+            register(kind, name)(thing)
+
+
 def _modules_of(plain: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return which modules outside of this package define what an experiment names, and what each defines."""
-    by_name = [(kind, plain[kind]) for kind in NAMED]
     modules: dict[str, list[str]] = {}
-    for kind, name in sorted({*by_name, *_registered_in(plain)}):
-        registered = get(kind, name)
-        definition = registered.func if isinstance(registered, partial) else registered
-        module = getattr(definition, "__module__", None) or "__main__"
-        if module.partition(".")[0] not in ("sparsekit", "torch"):
-            modules.setdefault(module, []).append(f"{kind} {name}")
+    for one in _own(plain):
+        modules.setdefault(one.module, []).append(f"{one.kind} {one.name}")
     return modules
 
 

@@ -35,3 +35,14 @@ def as_positions(stored: Tensor) -> Int64[Tensor, " e"]:
             "Average a model that is rewired with sparsekit.averaged(model)"
         )
     return rounded.to(torch.int64)
+
+
+def as_file(stored: Tensor) -> Tensor:
+    """Return stored positions as a file holds them, in int32 where that holds all of them, for half of the space.
+
+    Example:
+        >>> as_file(as_stored(torch.tensor([0, 7]))).dtype
+        torch.int32
+    """
+    narrow = stored.to(torch.int32)
+    return narrow if torch.equal(narrow.to(stored.dtype), stored) else stored

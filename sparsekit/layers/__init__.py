@@ -8,6 +8,7 @@ from sparsekit.layers.convert import LeftDenseWarning, TrainedWeightsWarning, de
 from sparsekit.layers.coverage import Coverage, coverage
 from sparsekit.layers.csr import SparseConv2d, SparseLinear
 from sparsekit.layers.dense_weight import DenseWeightWarning
+from sparsekit.layers.exporting import export, read_npz, read_safetensors
 from sparsekit.layers.fitting import fit_to_fan_in
 from sparsekit.layers.fusing import fuse_relus
 from sparsekit.layers.known_kinds import as_it_is
@@ -43,11 +44,14 @@ __all__ = [
     "coverage",
     "densify",
     "density_of",
+    "export",
     "fit_to_fan_in",
     "from_pruned",
     "fuse_relus",
     "left_dense",
     "matrices_of",
+    "read_npz",
+    "read_safetensors",
     "register_kind",
     "shapes_of",
     "sparse_layers",

@@ -52,23 +52,23 @@ def fastest_storages(
     choice, keys = dict.fromkeys(topology, "masked"), [repr(model), f"input {tuple(example.shape)}"]
     for name, size in _input_shapes(model, topology, example).items():
         keys.append(_key(model.get_submodule(name), topology[name], size, example.dtype))
-        seconds = _cached_seconds(keys[-1], partial(_layer_steps, name, size, example.dtype, make))
+        seconds = cached_seconds(keys[-1], partial(_layer_steps, name, size, example.dtype, make))
         choice[name] = min(STORAGES, key=seconds.__getitem__)
     options = {storage: dict.fromkeys(topology, storage) for storage in STORAGES}
     if len(set(choice.values())) > 1:
         options["mixed"] = choice
     network = hashlib.sha256("\n".join([*keys, *choice.values()]).encode()).hexdigest()
     steps = lambda: {name: _network_step(build(option), example) for name, option in options.items()}  # noqa: E731
-    seconds = _cached_seconds(f"network {network}", steps)
+    seconds = cached_seconds(f"network {network}", steps)
     best = min(STORAGES, key=seconds.__getitem__)
     return options["mixed" if seconds.get("mixed", math.inf) < MIXED_BELOW * seconds[best] else best]
 
 
-def _cached_seconds(key: str, steps: Callable[[], Mapping[str, Callable]]) -> dict[str, float]:
+def cached_seconds(key: str, steps: Callable[[], Mapping[str, Callable]], effort: Effort = EFFORT) -> dict[str, float]:
     """Return how long each step takes, from the file or, if it has no entry, as measured now."""
     timings = _read()
     if key not in timings:
-        timings[key] = median_seconds(steps(), EFFORT)
+        timings[key] = median_seconds(steps(), effort)
         _write(timings)
     return timings[key]
 
@@ -134,8 +134,12 @@ def _shape_recorder(shapes: dict, name: str) -> Callable:
 
 def _key(module: nn.Module, layer: LayerTopology, size: tuple[int, ...], dtype: torch.dtype) -> str:
     # Densities that differ by less than their second digit take the same time, as far as we can measure.
-    machine = f"threads {torch.get_num_threads()} {torch.backends.cpu.get_cpu_capability()} {_versions()}"
-    return f"{module.extra_repr()} density {layer.density:.1e} input {size} {dtype} {machine}"
+    return f"{module.extra_repr()} density {layer.density:.1e} input {size} {dtype} {machine()}"
+
+
+def machine() -> str:
+    """Return what a timing depends on besides the layer: threads, processor and versions."""
+    return f"threads {torch.get_num_threads()} {torch.backends.cpu.get_cpu_capability()} {_versions()}"
 
 
 def _versions() -> str:

@@ -4,6 +4,7 @@ import copy
 import types
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ LAYERS: dict[tuple[str, type], type[SparseLayer]] = {
     ("csr", nn.Conv2d): SparseConv2d,
 }
 STORAGES = ("masked", "csr")
-
+SAVE = "save_pretrained"  # of models of Hugging Face and timm
 
 MANY_UPDATES = 30  # in place, more than any initialisation makes
 MANY_ZEROS = 0.01  # of the weights, more than a draw from a continuous distribution gives
@@ -155,6 +156,7 @@ def _sparsified(
     if any(storages[name] == "csr" for name in replaced):
         add_companions(new)
     new = replace_modules(new, swap)
+    save_as_plain(new)
     if missing := [name for name, tensor in [*new.named_parameters(), *new.named_buffers()] if tensor.is_meta]:
         raise ValueError(
             "a model on the meta device, as for init='gse', must have no values but those of layers that the topology "
@@ -185,12 +187,33 @@ def densify(model: nn.Module) -> nn.Module:
     must_be("model", model, nn.Module, MODEL)
     new = copy.deepcopy(model)
     remove_companions(new)
+    save_as_usual(new)
     layers = [layer for layer in sparse_layers(new).values() if not isinstance(layer, MaskedMatrix)]
     new = replace_modules(new, {id(layer): _with_ghost(layer, layer.to_plain()) for layer in layers})
     for module in [*new.modules()]:
         if is_open(module):
             close_owner(module)
     return new
+
+
+def save_as_plain(model: nn.Module) -> None:
+    """Let `save_pretrained` of a model, and of models in it, write plain layers, as `from_pretrained` needs them."""
+    for module in model.modules():
+        if hasattr(type(module), SAVE):
+            vars(module)[SAVE] = types.MethodType(save_pretrained, module)
+
+
+def save_as_usual(model: nn.Module) -> None:
+    """Undo `save_as_plain`."""
+    for module in model.modules():
+        vars(module).pop(SAVE, None)
+
+
+def save_pretrained(self: Any, *args: Any, state_dict: Any = None, **settings: Any) -> Any:
+    """Save a model with plain layers, unless a trainer gives a state, from which it continues with the sparse model."""
+    if state_dict is not None:
+        return type(self).save_pretrained(self, *args, state_dict=state_dict, **settings)
+    return densify(self).save_pretrained(*args, **settings)
 
 
 def _with_ghost(layer: SparseLayer, plain: nn.Module) -> nn.Module:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sparsekit.layers.accumulation import Accumulation, when_backward_ends
 from sparsekit.layers.base import SparseLayer
+from sparsekit.layers.off_mask import OffMask, is_worthwhile
 from sparsekit.layers.plain_settings import Conv2dSettings, LinearSettings
 from sparsekit.layers.transition import Transition
 from sparsekit.topology import LayerTopology
@@ -166,7 +167,19 @@ class MaskedLayer(SparseLayer):
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
     def forward(self, input: Tensor) -> Tensor:
-        return self.kind.dense(input, self.effective_weight(), self.bias)
+        return self.kind.dense(input, self._weight_for(input), self.bias)
+
+    def _weight_for(self, input: Any) -> Tensor:
+        """Return the weight, without a product with the mask where that changes nothing and would take long.
+
+        The parameter is zero wherever there is no connection, unless other code has written there.
+        """
+        if self.catcher is None and self.forward_mask is None and is_worthwhile(self, input):
+            self.copy_guard.check()
+            weight = self.param.detach()
+            if self._derived("off mask", lambda: OffMask(self.topology)).is_zero(weight):
+                return weight
+        return self.effective_weight()
 
     def _invalidate_backward(self) -> None:
         super()._invalidate_backward()

@@ -10,6 +10,19 @@ from sparsekit.layers.dense_weight import DenseWeight
 from sparsekit.layers.loading import from_dense
 
 
+def refuse_quantization(name: str) -> None:
+    """Refuse the setting that torch's quantization writes to every module, also to those that it then leaves out.
+
+    Raises:
+        TypeError: if that is the name of an attribute that is to be set.
+    """
+    if name == "qconfig":
+        raise TypeError(
+            "a model that is quantized must have plain layers, got a sparse one, which torch.ao.quantization leaves as "
+            "it is without a word. Use sparsekit.densify(model)"
+        )
+
+
 class WeightAccess(nn.Module):
     """This part of a sparse layer serves code that takes it for a plain layer."""
 
@@ -23,6 +36,7 @@ class WeightAccess(nn.Module):
         return DenseWeight.of(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        refuse_quantization(name)
         if name == "weight":
             self._assign_weight(value)
         else:

@@ -31,7 +31,7 @@ class SRigL(Periodic):
     largest values and grows where its gradient is largest. k is `connections // neurons`, with the connections that the
     density gave the layer, so up to one per neuron of the budget stays unused. So many neurons stay that there is room
     for all of these connections. The last layer's neurons are the classes, and all stay. For inference,
-    `sk.condense(model)` makes rectangles of such layers.
+    `sk.condense(model)` holds the network in compressed rows.
 
     Source: Lasby et al. (2023), Dynamic sparse training with structured sparsity, arXiv:2305.02299, with the settings
         of its code for convolutional networks.

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from sparsekit.kernels.positions import as_file, as_positions, as_stored
 from sparsekit.layers.base import STATE
 from sparsekit.utils.files import write_atomically
 
@@ -50,10 +51,12 @@ def save_checkpoint(
         OSError: if there is no space. The message says so.
     """
     path = Path(path)
+    parts = _state_of(model, optimizer, generator)
     state = {
         "format": FORMAT,
         "step": step,
-        **_state_of(model, optimizer, generator),
+        **parts,
+        "model": {name: as_file(x) if _holds_positions(name) else x for name, x in parts["model"].items()},
         "optimizer_kind": type(optimizer).__name__,
         "extra": dict(extra or {}),
     }
@@ -92,7 +95,15 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path} must hold {', '.join(sorted(PARTS))}, got none of {', '.join(sorted(missing))}. "
             "Delete it to start this run again"
         )
+    for name, x in state["model"].items():
+        if _holds_positions(name) and x.dtype == torch.int32:
+            state["model"][name] = as_stored(as_positions(x))
     return state
+
+
+def _holds_positions(name: str) -> bool:
+    """Return whether an entry of a state holds the positions of a layer's connections."""
+    return name.rpartition(".")[2] == "indices"
 
 
 class _Summing:

@@ -167,4 +167,6 @@ def _entries(kind: str) -> dict[str, Any]:
 
 
 def _origin(thing: Any) -> str:
-    return f"{getattr(thing, '__module__', '?')}.{getattr(thing, '__qualname__', thing)}"
+    # A worker process knows the script that started it by the name __mp_main__.
+    module = getattr(thing, "__module__", "?").replace("__mp_main__", "__main__")
+    return f"{module}.{getattr(thing, '__qualname__', thing)}"

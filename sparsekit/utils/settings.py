@@ -140,7 +140,10 @@ def changed_settings(value: Any) -> Any:
 
 def default_of(field: dataclasses.Field) -> Any:
     """Return a dataclass field's default value, or `dataclasses.MISSING`."""
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    # By its class, because a class that came here from another process has a copy of MISSING.
+    if isinstance(field.default_factory, type(dataclasses.MISSING)):
+        return field.default
+    return field.default_factory()
 
 
 def from_plain(value: Any) -> Any:

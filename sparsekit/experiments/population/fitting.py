@@ -13,6 +13,7 @@ from sparsekit.rules.initial import initial_density, why_dense
 from sparsekit.rules.parts import HasForwardMasks, HasGradientPenalty, HasGrowInit, part_of
 from sparsekit.rules.switched import Switched
 from sparsekit.train.rule_step import probe_batches, updates_every_step
+from sparsekit.utils.devices import trains_alone
 from sparsekit.utils.settings import to_plain
 
 NETWORKS = ("mlp", "small-cnn")  # whose layers follow one another, so that a wide one needs no code of its own
@@ -46,6 +47,8 @@ def why_alone(experiment: Experiment) -> str | None:
 def populations_of(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
     """Return the populations that experiments make up, without doubles. One that is trained alone is a list of one.
 
+    Where this process trains on a GPU, or compiles networks, all are trained alone (see `utils.devices`).
+
     Raises:
         TypeError: if one is no experiment.
         ValueError: if there is none.
@@ -53,7 +56,9 @@ def populations_of(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
     check_experiments(experiments)
     groups: dict[str, list[Experiment]] = {}
     for name, experiment in {experiment.folder_name: experiment for experiment in experiments}.items():
-        groups.setdefault(name if why_alone(experiment) else _common(experiment), []).append(experiment)
+        groups.setdefault(name if trains_alone() or why_alone(experiment) else _common(experiment), []).append(
+            experiment
+        )
     return [part for group in groups.values() for part in _even_parts(group)]
 
 

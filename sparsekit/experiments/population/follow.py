@@ -8,7 +8,7 @@ from sparsekit.experiments.draws import drawing
 from sparsekit.experiments.experiment import Experiment
 from sparsekit.experiments.population.fitting import populations_of
 from sparsekit.experiments.population.run import begin_all, steps_of_all
-from sparsekit.experiments.run import Work, having_turn
+from sparsekit.experiments.work import Work, having_turn
 from sparsekit.train.history import History
 
 

@@ -14,7 +14,8 @@ from sparsekit.experiments.feed import check_fits, check_steps, total_steps
 from sparsekit.experiments.population.feed import batches_of_all
 from sparsekit.experiments.population.fitting import check_population, populations_of
 from sparsekit.experiments.population.training import Member, Outcome, Population
-from sparsekit.experiments.run import Work, having_turn, run
+from sparsekit.experiments.run import run
+from sparsekit.experiments.work import Work, having_turn
 from sparsekit.train.history import History, rows_of_epoch
 from sparsekit.utils.seeds import generator, seeded_rng
 

@@ -16,6 +16,12 @@ def explores(sup: SupTickets) -> bool:
     return not isinstance(sup.experiment.rule, Static) and sup.explore > 0
 
 
+def other_seeds(sup: SupTickets, count: int) -> list[SupTickets]:
+    """Return a collection and others of it, with the seeds that follow its own."""
+    seeds = range(sup.experiment.seed, sup.experiment.seed + count)
+    return [replace(sup, experiment=replace(sup.experiment, seed=seed)) for seed in seeds]
+
+
 def run_controls(
     sup: SupTickets,
     folder: str | Path = "runs",
@@ -71,7 +77,5 @@ def run_controls(
     if explores(sup):
         controls[STILL] = collect(replace(sup, explore=0.0))
     if strangers:
-        seeds = range(sup.experiment.seed, sup.experiment.seed + strangers)
-        others = [replace(sup, experiment=replace(sup.experiment, seed=seed)) for seed in seeds]
-        controls[STRANGERS] = [collect(other)[-1] for other in others]
+        controls[STRANGERS] = [collect(other)[-1] for other in other_seeds(sup, strangers)]
     return controls

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from sparsekit import datasets
 from sparsekit.experiments import Experiment, fork, run
-from sparsekit.experiments.run import Work, having_turn
 from sparsekit.experiments.sup_tickets.base import SupTickets
 from sparsekit.experiments.sup_tickets.collect import TICKETS, Planned
+from sparsekit.experiments.work import Work, having_turn
 from sparsekit.tickets import Ticket, TicketBook
 from sparsekit.utils.checks import check_integer
 from sparsekit.utils.seeds import generator, seeded_rng

@@ -1,0 +1,235 @@
+"""A run in progress: its network, optimizer, journal and rows, from the first step to the last checkpoint."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from sparsekit import datasets
+from sparsekit.evaluation.measuring import Evaluation, evaluate
+from sparsekit.experiments.draws import drawing
+from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
+from sparsekit.experiments.feed import batches_of, check_fits, endless_batches, total_steps
+from sparsekit.experiments.initial_state import load_initial_state
+from sparsekit.experiments.load import load_beside
+from sparsekit.experiments.record import kept_state, num_records, read_experiment, read_record, write_experiment
+from sparsekit.layers import topology_of
+from sparsekit.rewiring.journal import Journal
+from sparsekit.rewiring.update import TopologyUpdate
+from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore, save_checkpoint
+from sparsekit.train.history import History, Row, append_rows, code_version, rows_of_epoch, rows_of_step, write_rows
+from sparsekit.train.loop import StepStats, training
+from sparsekit.tricks.base import Trick, TrickContext, begin, resume
+from sparsekit.utils.devices import CPU
+from sparsekit.utils.files import write_text
+from sparsekit.utils.seeds import generator
+from sparsekit.utils.settings import to_plain
+from sparsekit.utils.turns import alone
+
+Callback = Callable[[Experiment, History], object]
+
+EVALUATION_BATCH = 1000
+
+
+def having_turn(folder: Path, *, tell: bool) -> AbstractContextManager[Callable[[], None]]:
+    """Be the only one that trains a run, and perhaps tell the user if we wait for another process (see `alone`)."""
+    message = f"{folder.name}: another process trains it, so we wait until it is done"
+    return alone(folder, partial(tqdm.write, message) if tell else lambda: None)
+
+
+@dataclass
+class Work:
+    """A run in progress, which is the only mutable state of `run`. A population has one for each member."""
+
+    experiment: Experiment
+    folder: Path
+    data: datasets.Dataset
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    journal: Journal
+    until: int | None
+    tricks: tuple[Trick, ...]
+    done: int
+    draws: torch.Generator
+    rows: list[Row] = field(default_factory=list)
+    saved_rows: list[Row] = field(default_factory=list)
+    saved_at: float = field(default_factory=time.monotonic)
+    keeps_states: bool = False
+    may_write: Callable[[], None] = lambda: None
+    callbacks: tuple[Callback, ...] = ()
+
+    @classmethod
+    def begin(
+        cls,
+        experiment: Experiment,
+        folder: Path,
+        root: str | Path | None,
+        until: int | None,
+        data: datasets.Dataset,
+        device: torch.device = CPU,
+    ) -> "Work":
+        """Build everything first, so that a bad setting leaves no folder behind. Then create or resume the run."""
+        check_fits(experiment, data)
+        state = load_checkpoint(folder / "checkpoint.pt") if (folder / "checkpoint.pt").exists() else None
+        for_score = data if state is None and experiment.init_from is None else None
+        model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes, data=for_score)
+        if state is None and experiment.init_from is not None:
+            load_initial_state(folder.parent, experiment.init_from, model)
+        tricks = experiment.tricks_over(total_steps(experiment, data))
+        batches = endless_batches(experiment, data)
+        context = TrickContext(batches=batches, load=lambda name: load_beside(folder.parent, root, name).to(device))
+        if state is None and experiment.first_step == 0:
+            model = begin(model, tricks, context)
+        else:  # with values of a training that has begun
+            model = resume(model, tricks, experiment.first_step if state is None else state["step"], context)
+        model, data = model.to(device), data.to(device)  # built on the CPU, so that it is the same everywhere
+        optimizer = build_optimizer(experiment, model)
+        journal = Journal(topology_of(model).to("cpu"))
+        draws = generator(experiment.seed, "torch")
+        work = cls(experiment, folder, data, model, optimizer, journal, until, tricks, experiment.first_step, draws)
+        if state is None:
+            work._create()
+        else:
+            work._resume(state)
+        return work
+
+    def _create(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+        (self.folder / "metrics.jsonl").unlink(missing_ok=True)
+        self.journal = Journal.create(self.folder / "journal", topology_of(self.model))
+        write_text(self.folder / "code.txt", _code_of_process())
+        write_experiment(self.folder, self.experiment)
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        if to_plain(read_experiment(self.folder)) != to_plain(self.experiment):
+            raise CheckpointError(
+                f"{self.folder}/experiment.json must be of the experiment that the folder is named after, got another. "
+                "Delete the folder to start this run again"
+            )
+        history = read_record(self.folder, state)
+        self.done = restore(state, self.model, self.optimizer, generator=self.draws)
+        self.journal, self.saved_rows = history.journal, history.rows
+        if self.done >= self.end:
+            return
+        self._sweep()
+        # The training writes again what it wrote after the checkpoint.
+        self.journal.cut_at(self.done)
+        self.saved_rows = history.rows[: state["extra"]["rows"]]
+        write_rows(self.folder / "metrics.jsonl", self.saved_rows)
+
+    def _sweep(self) -> None:
+        """Remove the files that a killed process was just writing."""
+        for half_written in self.folder.rglob(".*.new"):
+            half_written.unlink()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches."""
+        return datasets.count_batches(len(self.data.train), self.experiment.batch_size)
+
+    @property
+    def end(self) -> int:
+        """Number of steps after which we stop for now."""
+        steps = total_steps(self.experiment, self.data)
+        return min(steps, self.until or steps)
+
+    def train_on(self, progress: bool, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
+        """Train to the end of the run, or until step `until`."""
+        bar = tqdm(total=self.end, initial=self.done, desc=self.folder.name, disable=not progress, unit="step")
+        self.model.train()
+        with bar, drawing(self.experiment, self.model, self.draws):
+            for postfix in self.steps(checkpoint_seconds, checkpoint_steps):
+                bar.update()
+                bar.set_postfix(postfix, refresh=False)
+
+    def steps(self, checkpoint_seconds: float, checkpoint_steps: int | None = None) -> Iterator[dict]:
+        """Train step by step, and yield after each what a bar may show."""
+        while self.done < self.end:
+            yield from self._epoch(checkpoint_seconds, checkpoint_steps)
+
+    def _epoch(self, checkpoint_seconds: float, checkpoint_steps: int | None) -> Iterator[dict]:
+        """Train to the end of the current epoch, or to the last step if that comes first."""
+        experiment = self.experiment
+        epoch, skip = divmod(self.done, self.steps_per_epoch)
+        steps = training(
+            self.model,
+            self.optimizer,
+            batches_of(experiment, self.data, seed=experiment.seed, epoch=epoch, skip=skip),
+            partial(nn.functional.cross_entropy, label_smoothing=experiment.label_smoothing),
+            experiment.rule,
+            seed=experiment.seed,
+            first_step=self.done,
+            learning_rate=experiment.learning_rate_over(total_steps(experiment, self.data)),
+            micro_batches=experiment.micro_batches,
+            autocast=experiment.autocast_type,
+            tricks=self.tricks,
+        )
+        for step, stats, update in steps:
+            self.record(step, epoch, stats, update)
+            epoch_ends = self.done % self.steps_per_epoch == 0
+            if epoch_ends and experiment.is_tested_after(epoch):
+                self.rows += rows_of_epoch(step, epoch, self.evaluate(), self.model)
+            if update is not None and self.keeps_states:
+                self._write_state(kept_state(self.folder, self.done))
+            on_step = self.done == self.end or (checkpoint_steps is not None and self.done % checkpoint_steps == 0)
+            if epoch_ends or on_step or time.monotonic() - self.saved_at > checkpoint_seconds:
+                self.save()
+            yield {"loss": f"{stats.loss:.3f}"}
+            if self.done == self.end and not epoch_ends:
+                return
+
+    def record(self, step: int, epoch: int, stats: StepStats, update: TopologyUpdate | None) -> None:
+        """Keep what a step gave."""
+        self.done = step + 1
+        self.rows += rows_of_step(step, epoch, stats)
+        if update is not None:
+            self.may_write()
+            self.journal.add(step, update)
+
+    def history(self) -> History:
+        """Return what was measured. It was checked when the run was resumed, and written since."""
+        return History([*self.saved_rows, *self.rows], self.journal, self.folder)
+
+    def evaluate(self) -> Evaluation:
+        """Measure the model on the test examples."""
+        return evaluate(self.model, self.test_batches())
+
+    def test_batches(self, size: int = EVALUATION_BATCH) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the test examples as the network takes them."""
+        in_order = datasets.batches_in_order(self.data.test, size)
+        return ((self.data.prepare(x), y) for x, y in in_order)
+
+    def save(self) -> None:
+        """Write rows and checkpoint, from which the run continues."""
+        self.may_write()
+        append_rows(self.folder / "metrics.jsonl", self.rows)
+        self.saved_rows += self.rows
+        self.rows.clear()
+        self._write_state(self.folder / "checkpoint.pt")
+        self.tell()
+        self.saved_at = time.monotonic()
+
+    def tell(self) -> None:
+        """Call whoever wants to know what is saved."""
+        for callback in self.callbacks:
+            callback(self.experiment, self.history())
+
+    def _write_state(self, path: Path) -> None:
+        self.may_write()
+        records = num_records(len(self.saved_rows) + len(self.rows), self.journal)
+        path.parent.mkdir(exist_ok=True)
+        save_checkpoint(path, self.model, self.optimizer, step=self.done, extra=records, generator=self.draws)
+
+
+@cache
+def _code_of_process() -> str:
+    """Return the version of the code that this process has imported, whatever happens to the checkout later."""
+    return code_version()

@@ -1,0 +1,31 @@
+"""torch's own CSR matrices take the place of sparse linear weights in the state of the plain network."""
+
+import copy
+from io import BytesIO
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sparsekit.layers.exporting.plain import compressed_of, narrow, weight_key
+from sparsekit.utils.files import write_bytes
+
+
+def write(model: nn.Module, plain: nn.Module, path: Path, example: Tensor | None) -> None:
+    """Write a state for `load_state_dict(..., assign=True)`. Convolutions stay dense, because torch has no others."""
+    state = dict(plain.state_dict())
+    for name, rows in compressed_of(model).items():
+        if len(rows.shape) == 2:
+            pointers, columns = narrow(rows.pointers, torch.int32), narrow(rows.columns, torch.int32)
+            state[weight_key(name)] = torch.sparse_csr_tensor(
+                pointers, columns, rows.values, size=rows.shape, check_invariants=True
+            )
+    torch.save(state, file := BytesIO())
+    write_bytes(path, file.getvalue())
+
+
+def read(path: Path, plain: nn.Module) -> nn.Module:
+    """Return a network that computes with the matrices of the file."""
+    new = copy.deepcopy(plain)
+    new.load_state_dict(torch.load(path, weights_only=True), assign=True)
+    return new

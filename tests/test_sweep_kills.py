@@ -1,0 +1,175 @@
+"""Workers and schedulers of a sweep are killed at random, and it ends as if nothing had happened."""
+
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from training_helpers import same
+
+import sparsekit as sk
+from sparsekit.experiments import run
+from sparsekit.experiments.sweeps.sweeping import RESULT
+from sparsekit.train import load_checkpoint
+from sparsekit.utils import registry
+
+pytest.importorskip("distributed", reason="install dask[distributed] to test sweeps on workers")
+
+HERE = Path(__file__).parent
+KILLS, PATIENCE = 10, 300  # seconds, for a machine that does something else as well
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """The script as a module, whose rule is registered for a while only."""
+    registry.names("rule"), registry.names("data")
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "_registered", {kind: dict(one) for kind, one in registry._registered.items()})
+        patch.syspath_prepend(str(HERE))
+        import sweeping_script
+
+        yield sweeping_script
+
+
+def wait_for(what: Callable[[], object]) -> object:
+    deadline = time.monotonic() + PATIENCE
+    while not (answer := what()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return answer
+
+
+def lines_of(log: Path) -> list[tuple[int, int, int]]:
+    """Return process, seed and step of each step that was begun."""
+    return [tuple(map(int, line.split())) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def assert_equal(first: Path, second: Path) -> None:
+    for file in ("metrics.jsonl", "journal"):
+        assert (first / file).read_bytes() == (second / file).read_bytes(), file
+    assert same(*(load_checkpoint(folder / "checkpoint.pt") for folder in (first, second)))
+
+
+def assert_nothing_was_done_twice(lines: list[tuple[int, int, int]], last: int) -> int:
+    """Check that of each run one process at a time took steps, each from where the one before it was killed.
+
+    A process that is killed between a step and its checkpoint leaves this step to the next one, and no other. Returns
+    how many steps were so repeated.
+    """
+    repeated = 0
+    for seed in {seed for _, seed, _ in lines}:
+        steps = [(process, step) for process, one, step in lines if one == seed]
+        # A step asks more than once whether it is due.
+        steps = [step for step, _ in itertools.groupby(steps)]
+        assert [step for _, step in steps][-1] == last
+        for (before, old), (now, new) in itertools.pairwise(steps):
+            assert new in ((old + 1,) if before == now else (old, old + 1)), (seed, steps)
+            repeated += new == old
+    return repeated
+
+
+def test_a_sweep_whose_workers_are_killed_ten_times_ends_as_one_run_after_the_other_does(script, tmp_path):
+    log, draws, killed = tmp_path / "log", random.Random(0), set()
+    command = [sys.executable, str(HERE / "sweeping_script.py"), str(tmp_path / "swept"), str(log), "0.03"]
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
+    ) as one:
+        while len(killed) < KILLS:
+            number = len(lines_of(log))
+            at_work = wait_for(
+                lambda n=number: {pid for pid, *_ in lines_of(log)[n:]} - killed or one.poll() is not None
+            )
+            assert one.poll() is None, "the sweep ended before all kills"
+            process = draws.choice(sorted(at_work))
+            time.sleep(draws.uniform(0, 0.1))
+            os.kill(process, signal.SIGKILL)
+            killed.add(process)
+        out, _ = one.communicate(timeout=PATIENCE)
+    assert (one.returncode, out) == (0, f"{script.RUNS} runs, 0 errors\n")
+    assert assert_nothing_was_done_twice(lines_of(log), script.STEPS - 1) <= KILLS
+    for experiment in script.experiments():
+        serial = run(experiment, tmp_path / "serial", progress=False)
+        assert_equal(tmp_path / "swept" / experiment.folder_name, serial.folder)
+
+
+def test_steps_that_two_processes_take_at_once_or_twice_are_found():
+    assert assert_nothing_was_done_twice([(1, 0, 0), (1, 0, 0), (1, 0, 1), (2, 0, 1), (2, 0, 2)], last=2) == 1
+    for lines in ([(1, 0, 0), (2, 0, 1), (1, 0, 1), (1, 0, 2)], [(1, 0, 0), (1, 0, 1), (2, 0, 0)], [(1, 0, 0)]):
+        with pytest.raises(AssertionError):
+            assert_nothing_was_done_twice(lines, last=2)
+
+
+class Cluster:
+    """A scheduler and a worker, each a process that a test may kill."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.file = folder, folder / "scheduler.json"
+        self.processes: list[subprocess.Popen] = []
+        self.scheduler = self.start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        self.address = wait_for(self.read_address)
+        self.worker = self.start_worker()
+
+    def start(self, *words: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "dask", *words]
+        if words[0] == "scheduler":
+            command += ["--scheduler-file", str(self.file)]
+        environment = os.environ | {"PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+        self.processes.append(process)
+        return process
+
+    def start_worker(self) -> subprocess.Popen:
+        words = ("--nworkers", "1", "--nthreads", "1", "--no-dashboard", "--local-directory", str(self.folder))
+        return self.start("worker", self.address, *words)
+
+    def read_address(self) -> str | None:
+        try:
+            return json.loads(self.file.read_text())["address"]
+        except (OSError, ValueError):
+            return None
+
+    def restart(self) -> None:
+        """Kill both, and start both again at the same address."""
+        for process in (self.scheduler, self.worker):
+            process.kill()
+            process.wait()
+        port = self.address.rpartition(":")[2]
+        self.scheduler = self.start("scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")
+        self.worker = self.start_worker()
+
+    def end(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+def test_a_sweep_whose_scheduler_is_killed_and_started_again_continues(script, tmp_path):
+    from distributed import Client
+
+    experiments = script.experiments(4)
+    cluster = Cluster(tmp_path)
+
+    def restart_after_the_first_run() -> None:
+        wait_for(lambda: any((tmp_path / "runs").glob(f"*/{RESULT}")))
+        cluster.restart()
+
+    thread = threading.Thread(target=restart_after_the_first_run)
+    thread.start()
+    try:
+        with Client(cluster.address, timeout=PATIENCE) as client:
+            table = sk.sweep(experiments, tmp_path / "runs", client=client, progress=False)
+    finally:
+        thread.join()
+        cluster.end()
+    assert list(table["error"]) == [""] * 4
+    assert [len(list((tmp_path / "runs" / name).glob(RESULT))) for name in table["run"]] == [1] * 4
