@@ -36,13 +36,13 @@ def masks_of(model: nn.Module, *, active: bool = False) -> dict[str, Tensor]:
 
 def weights_in(model: nn.Module, name: str) -> Tensor:
     """Return a detached dense copy of a parameter, by its name in the plain model, as the forward pass uses it."""
-    path, _, own = name.rpartition(".")
+    path, _, attribute = name.rpartition(".")
     owner = model.get_submodule(path)
-    if isinstance(owner, SparseLayer) and own == "weight":
+    if isinstance(owner, SparseLayer) and attribute == "weight":
         return owner.dense_weight()
-    if is_open(owner) and own in type(owner).masked_names:  # type: ignore[attr-defined]
-        return WholeWeight(owner, own).dense_weight()
-    return owner.get_parameter(own)
+    if is_open(owner) and attribute in type(owner).masked_names:  # type: ignore[attr-defined]
+        return WholeWeight(owner, attribute).dense_weight()
+    return owner.get_parameter(attribute)
 
 
 def entries_of_layers(model: nn.Module) -> set[str]:
@@ -52,9 +52,9 @@ def entries_of_layers(model: nn.Module) -> set[str]:
         if not isinstance(layer, SparseLayer):
             names |= {f"{path}.{name}".lstrip(".") for name in _wholly_sparse(layer)}
             continue
-        own = [*layer._parameters, *layer._buffers]
-        kept = [name for name in own if name in ("indices", layer.param_name) or name.startswith(STATE)]
-        names |= {f"{path}.{name}".lstrip(".") for name in kept}
+        entries = [*layer._parameters, *layer._buffers]
+        of_layer = [name for name in entries if name in ("indices", layer.param_name) or name.startswith(STATE)]
+        names |= {f"{path}.{name}".lstrip(".") for name in of_layer}
     return names
 
 

@@ -130,8 +130,8 @@ class ScoreView:
         """Return the loss of a batch, which models of other people may have computed already."""
         if self.loss_fn is not None:
             return loss_of(self.loss_fn, outputs, labels)
-        own = part_of(outputs, "loss")
-        return own if isinstance(own, Tensor) else loss_of(nn.functional.cross_entropy, logits_of(outputs), labels)
+        loss = part_of(outputs, "loss")
+        return loss if isinstance(loss, Tensor) else loss_of(nn.functional.cross_entropy, logits_of(outputs), labels)
 
     def inputs_alone(self, batch: Batch) -> Any:
         """Return the inputs of a batch without labels, even where the model would take these as well."""
