@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from sparsekit.layers.base import STATE, SparseLayer
+from sparsekit.layers.masked import MaskedLayer
 from sparsekit.layers.matrix_layer import CONTAINER, MaskedMatrix
 from sparsekit.layers.owners import WholeWeight, is_open
 
@@ -29,7 +30,7 @@ def masks_of(model: nn.Module, *, active: bool = False) -> dict[str, Tensor]:
             mask = layer.mask_of(layer.active if active else layer.topology)
             masks[name] = masks[name] & mask if name in masks else mask
         elif isinstance(layer, SparseLayer):
-            topology = layer.active if active and hasattr(layer, "active") else layer.topology
+            topology = layer.active if active and isinstance(layer, MaskedLayer) else layer.topology
             masks[f"{path}.weight".lstrip(".")] = topology.mask()
     return masks
 

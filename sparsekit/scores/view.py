@@ -91,7 +91,7 @@ class ScoreView:
             create_graph: whether the gradients can be differentiated again.
         """
         matrices = self._matrices_of(network)
-        params = list({id(matrix.param): matrix.param for matrix in matrices.values()}.values())
+        params: list[Tensor] = list({id(matrix.param): matrix.param for matrix in matrices.values()}.values())
         grads = gradients_of(value, params, create_graph=create_graph)
         by_param = {id(param): grad for param, grad in zip(params, grads, strict=True)}
         return {name: matrix.of(by_param[id(matrix.param)]) for name, matrix in matrices.items()}
