@@ -7,11 +7,11 @@ from functools import partial
 
 import pytest
 import torch
-from test_resume import RUN, Killed, assert_same_run, register
+from test_resume import Killed, assert_same_run, register
 from training_helpers import same
 
 from sparsekit import datasets
-from sparsekit.experiments import Experiment, fork, load_model, read_run, run
+from sparsekit.experiments import Experiment, fork, load_model, read_run, run, work
 from sparsekit.experiments.initial_state import INITIAL_STATES
 from sparsekit.experiments.lottery import Lottery, run_lottery
 from sparsekit.experiments.sup_tickets import (
@@ -85,12 +85,12 @@ def trained(monkeypatch):
     """The folder and number of each step that is trained, in order."""
     steps = []
 
-    def counting(self, *args, whole=RUN.Work._epoch, **settings):
+    def counting(self, *args, whole=work.Work._epoch, **settings):
         for postfix in whole(self, *args, **settings):
             steps.append((self.folder.name, self.done))
             yield postfix
 
-    monkeypatch.setattr(RUN.Work, "_epoch", counting)
+    monkeypatch.setattr(work.Work, "_epoch", counting)
     return steps
 
 

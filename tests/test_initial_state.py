@@ -120,21 +120,21 @@ def test_a_run_begins_with_the_topology_and_the_values_of_its_state(tmp_path, mo
 
 def patch_training(monkeypatch, look):
     """Look at the model before it is trained for the first time."""
-    from test_resume import RUN
+    from sparsekit.experiments import work
 
-    def looking(model, *args, whole=RUN.training, **kwargs):
+    def looking(model, *args, whole=work.training, **kwargs):
         look(model)
         return whole(model, *args, **kwargs)
 
-    monkeypatch.setattr(RUN, "training", looking)
+    monkeypatch.setattr(work, "training", looking)
 
 
 def test_the_first_step_decides_the_data_the_learning_rate_and_what_is_recorded(tmp_path, monkeypatch):
-    from test_resume import RUN
+    from sparsekit.experiments import work
 
     calls = {}
 
-    def training(model, optimizer, batches, *args, seed, first_step, learning_rate, whole=RUN.training, **kwargs):
+    def training(model, optimizer, batches, *args, seed, first_step, learning_rate, whole=work.training, **kwargs):
         batches = list(batches)
         calls.setdefault(first_step, ([x for x, _ in batches], learning_rate))
         yield from whole(
@@ -148,7 +148,7 @@ def test_the_first_step_decides_the_data_the_learning_rate_and_what_is_recorded(
             **kwargs,
         )
 
-    monkeypatch.setattr(RUN, "training", training)
+    monkeypatch.setattr(work, "training", training)
     run(STATIC, tmp_path, progress=False)
     whole = dict(calls)
     calls.clear()

@@ -8,11 +8,11 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from test_resume import RUN, Killed, assert_same_run
+from test_resume import Killed, assert_same_run
 from torch import nn
 from training_helpers import same
 
-from sparsekit.experiments import Experiment, build_model, load_model, run
+from sparsekit.experiments import Experiment, build_model, load_model, run, work
 from sparsekit.experiments.initial_state import INITIAL_STATES
 from sparsekit.experiments.lottery import CONTROLS, Lottery, run_control, run_lottery
 from sparsekit.experiments.lottery.levels import InitialState, LotteryRuns, largest
@@ -65,7 +65,7 @@ def won(tmp_path_factory):
 
 def begun_with(history):
     """The model that a run began with, as kept."""
-    experiment = RUN.read_experiment(history.folder)
+    experiment = work.read_experiment(history.folder)
     model = build_model(experiment, input_shape=(1, 8, 8), num_classes=10)
     if experiment.init_from is not None:
         from sparsekit.experiments import load_initial_state
@@ -232,7 +232,7 @@ def test_levels_continue_from_the_step_with_a_new_optimizer(name, won):
     for level in won(name).levels[1:]:
         steps = [row.step for row in level.rows if row.name == "train loss"]
         assert steps == list(range(lottery.rewind_step, STEPS))
-        experiment = RUN.read_experiment(level.folder)
+        experiment = work.read_experiment(level.folder)
         rate = Constant(0.01) if name == "finetune" else lottery.experiment.learning_rate
         assert replace(
             experiment, recipe="dense", density=1.0, init_from=None, first_step=0, learning_rate=None
@@ -253,7 +253,7 @@ def test_levels_that_begin_while_ghosts_live_rewind_the_network_and_get_new_ghos
         mask = layer.topology.mask()
         assert torch.equal(layer.dense_weight()[mask], begun.get_submodule(name).weight[mask])
     shutil.copytree(tmp_path / INITIAL_STATES, tmp_path / "third" / INITIAL_STATES)
-    first = run(RUN.read_experiment(history.levels[1].folder), tmp_path / "third", progress=False, until=3)
+    first = run(work.read_experiment(history.levels[1].folder), tmp_path / "third", progress=False, until=3)
     assert ghosts_of(load_model(first.folder))  # and so has level 1 after its first step
 
 
@@ -261,11 +261,11 @@ def test_momentum_begins_anew_after_rewinding(won, monkeypatch, tmp_path):
     """The first update of a level is a plain gradient step."""
     states = []
 
-    def looking(model, optimizer, *args, whole=RUN.training, **kwargs):
+    def looking(model, optimizer, *args, whole=work.training, **kwargs):
         states.append((kwargs["first_step"], dict(optimizer.state)))
         return whole(model, optimizer, *args, **kwargs)
 
-    monkeypatch.setattr(RUN, "training", looking)
+    monkeypatch.setattr(work, "training", looking)
     run_lottery(replace(LOTTERY, levels=1), tmp_path, progress=False)
     # Level 0 continues from this step with its momentum, and level 1 begins there without.
     assert [bool(state) for step, state in states if step == 2] == [True, False]
@@ -302,7 +302,7 @@ def files_of(folder):
 
 
 def test_a_lottery_that_is_killed_at_every_step_ends_as_one_that_was_not(won, tmp_path):
-    def dying(*args, whole=RUN.training, **kwargs):
+    def dying(*args, whole=work.training, **kwargs):
         for number, (step, stats, change) in enumerate(whole(*args, **kwargs)):
             if number == 1:  # one step is saved, the next one is not
                 raise Killed
@@ -310,7 +310,7 @@ def test_a_lottery_that_is_killed_at_every_step_ends_as_one_that_was_not(won, tm
 
     deaths = 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RUN, "training", dying)
+        patch.setattr(work, "training", dying)
         while True:
             try:
                 history = run_lottery(LOTTERY, tmp_path, progress=False, checkpoint_steps=1)
@@ -325,12 +325,12 @@ def test_a_lottery_killed_between_metrics_and_checkpoint_ends_as_one_that_was_no
     for last in (3, 6, 9):
         with pytest.MonkeyPatch.context() as patch:
 
-            def dying(path, *args, step, whole=RUN.save_checkpoint, last=last, **kwargs):
+            def dying(path, *args, step, whole=work.save_checkpoint, last=last, **kwargs):
                 if step >= last and "level-2" in str(path):
                     raise Killed
                 whole(path, *args, step=step, **kwargs)
 
-            patch.setattr(RUN, "save_checkpoint", dying)
+            patch.setattr(work, "save_checkpoint", dying)
             with pytest.raises(Killed):
                 run_lottery(LOTTERY, tmp_path, progress=False)
     assert_all_same(run_lottery(LOTTERY, tmp_path, progress=False), won("weights"), tmp_path)
@@ -346,7 +346,7 @@ def test_finished_levels_are_read_and_not_trained_again(won, monkeypatch):
     whole = won("weights")
     folder = whole.levels[0].folder.parent
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    monkeypatch.setattr(RUN, "training", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(work, "training", lambda *_, **__: pytest.fail("trained again"))
     again = run_lottery(LOTTERY, folder, progress=False)
     assert [level.rows for level in again.levels] == [level.rows for level in whole.levels]
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before

@@ -11,12 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from rule_helpers import rule_of
-from test_resume import RUN, Killed
+from test_resume import Killed
 from training_helpers import STORAGES, batches_of, same, tiny, train
 
 from sparsekit import datasets
 from sparsekit.evaluation.measuring import evaluate
-from sparsekit.experiments import Experiment, load_model, run
+from sparsekit.experiments import Experiment, load_model, run, work
 from sparsekit.experiments.recipes import digits_mlp
 from sparsekit.experiments.sup_tickets import (
     Split,
@@ -417,7 +417,7 @@ def test_killed_at_any_step_and_resumed_it_ends_the_same(collected, tmp_path, mo
 
 def kill_before(monkeypatch, step: int) -> None:
     """Stop the process where a step would begin."""
-    training = RUN.training
+    training = work.training
 
     def dying(*args, **settings):
         for number, stats, change in training(*args, **settings):
@@ -425,7 +425,7 @@ def kill_before(monkeypatch, step: int) -> None:
                 raise Killed
             yield number, stats, change
 
-    monkeypatch.setattr(RUN, "training", dying)
+    monkeypatch.setattr(work, "training", dying)
 
 
 def test_a_finished_collection_is_read_and_not_trained_again(tmp_path, monkeypatch):

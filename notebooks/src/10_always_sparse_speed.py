@@ -107,8 +107,8 @@ guess
 # %% [markdown]
 # ## Why masks alone save nothing
 #
-# We look at what a masked layer does. In training it multiplies its weight by the mask (the rest is for rules with state
-# or forward masks), and then it works like every dense layer. PyTorch counts the operations in it as follows:
+# We look at what a masked layer does. In training it multiplies its weight by the mask (the rest is for rules with
+# state or forward masks), and then it works like every dense layer. PyTorch counts the operations in it as follows:
 
 # %%
 print(inspect.getsource(sk.layers.MaskedLinear.through_mask))

@@ -106,7 +106,7 @@ class ScoreView:
             network: a copy of the model.
             batches: other batches than those of the view.
         """
-        total = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        total = {name: torch.zeros_like(weight) for name, weight in self.weights_of(network).items()}
         for share, loss in self.losses(network, batches):
             for name, grad in self.gradients(network, loss).items():
                 total[name] += share * grad
