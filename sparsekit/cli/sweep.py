@@ -42,7 +42,7 @@ def sweep(
             typer.echo("stopped. The same command continues", err=True)
             raise typer.Exit(130) from None
     _print_results(experiments, results)
-    if results["error"].any():
+    if any(results["error"]):
         raise typer.Exit(1)
 
 

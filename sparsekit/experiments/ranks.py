@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from sparsekit.experiments.experiment import Experiment
 from sparsekit.experiments.run import carry_out, run
@@ -78,9 +80,9 @@ def _meet() -> None:
     So does a process that was started again. That is why each start has names of its own in the launcher's store.
     """
     if not dist.is_initialized():
-        store, rank, size = next(dist.rendezvous("env://"))
+        store, rank, size = next(rendezvous("env://"))
         start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        dist.init_process_group("gloo", store=dist.PrefixStore(f"start {start}", store), rank=rank, world_size=size)
+        dist.init_process_group("gloo", store=PrefixStore(f"start {start}", store), rank=rank, world_size=size)
         atexit.register(dist.destroy_process_group)
 
 

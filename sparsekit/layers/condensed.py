@@ -49,7 +49,7 @@ class CondensedLinear(nn.Module):
         if not isinstance(layer.kind, LinearKind):
             raise ValueError(f"a condensed layer must be linear, got {layer}. Use densify for others")
         self.in_features = layer.shape[1]
-        self.products = dict.fromkeys(SIZES, product) if isinstance(product, str) else dict(product)
+        self.products: dict[int, str] = dict.fromkeys(SIZES, product) if isinstance(product, str) else dict(product)
         if unknown := set(self.products.values()) - set(PRODUCTS):
             raise ValueError(f"product must be one of {', '.join(PRODUCTS)}, got {min(unknown)}. Choose one of them")
         self.register_buffer("pointers", layer.topology.csr()[0].int())

@@ -108,13 +108,16 @@ def _measured(model: nn.Module, topology: Mapping[str, LayerTopology], example: 
     if example is None:
         raise ValueError("storage 'auto' must have a batch to measure with, got none. Give example=inputs")
     matrices = matrices_of(model)
-    return dict.fromkeys(topology, "masked") | fastest_storages(
+    fastest = fastest_storages(
         model,
         {name: layer for name, layer in topology.items() if _is_replaced(matrices[name])},
         example,
         make=lambda name, storage: _sparse_layer(model.get_submodule(name), topology[name], storage, "dense"),
-        build=lambda storages: _sparsified(model, topology, dict.fromkeys(topology, "masked") | storages, "dense"),
+        build=lambda storages: _sparsified(
+            model, topology, dict.fromkeys(topology, "masked") | dict(storages), "dense"
+        ),
     )
+    return dict.fromkeys(topology, "masked") | dict(fastest)
 
 
 def _warn_if_trained(model: nn.Module, topology: Mapping[str, LayerTopology]) -> None:
@@ -213,7 +216,8 @@ def save_pretrained(self: Any, *args: Any, state_dict: Any = None, **settings: A
     """Save a model with plain layers, unless a trainer gives a state, from which it continues with the sparse model."""
     if state_dict is not None:
         return type(self).save_pretrained(self, *args, state_dict=state_dict, **settings)
-    return densify(self).save_pretrained(*args, **settings)
+    plain: Any = densify(self)
+    return plain.save_pretrained(*args, **settings)
 
 
 def _with_ghost(layer: SparseLayer, plain: nn.Module) -> nn.Module:

@@ -30,10 +30,10 @@ class Coverage:
         return f"left dense: {self._listed()}. {_percent(self.share)} of the weights are sparse. See left_dense(model)"
 
     def __str__(self) -> str:
-        left = f" Left dense: {self._listed()}." if self.left else ""
+        rest = f" Left dense: {self._listed()}." if self.left else ""
         return (
             f"{_percent(self.share)} of the weights are in sparse layers of density {self.layer_density:.4g}, and "
-            f"{_percent(self.density)} of all parameters exist.{left}"
+            f"{_percent(self.density)} of all parameters exist.{rest}"
         )
 
     def _listed(self) -> str:
@@ -61,15 +61,15 @@ def coverage(model: nn.Module) -> Coverage:
     layers, shapes = sparse_layers(model), shapes_of(model)
     topologies = [layer.topology for layer in layers.values()]
     chosen = {name: math.prod(shape) for name, shape in shapes.items() if name in layers or not layers}
-    left = dict(_left(model))
+    dense = dict(_left(model))
     if unnamed := {name: math.prod(shape) for name, shape in shapes.items() if name not in chosen}:
-        left["layer that the topology leaves out"] = (len(unnamed), sum(unnamed.values()))
-    size = sum(chosen.values()) + sum(numel for _, numel in left.values())
+        dense["layer that the topology leaves out"] = (len(unnamed), sum(unnamed.values()))
+    size = sum(chosen.values()) + sum(numel for _, numel in dense.values())
     return Coverage(
         share=sum(chosen.values()) / size if size else 1.0,
         layer_density=sum(x.count for x in topologies) / sum(x.size for x in topologies) if topologies else 1.0,
         density=density_of(model),
-        left={what: (count, numel / size) for what, (count, numel) in left.items()},
+        left={what: (count, numel / size) for what, (count, numel) in dense.items()},
     )
 
 
@@ -78,9 +78,9 @@ def _left(model: nn.Module) -> Iterator[tuple[str, tuple[int, int]]]:
     parameters, modules = dict(model.named_parameters()), dict(model.named_modules())
     of_kind: dict[str, list[int]] = {}
     for name, reason in left_dense(model).items():
-        owner, _, own = name.rpartition(".")
+        owner, _, attribute = name.rpartition(".")
         if name in parameters:
-            of_kind.setdefault(_called(modules[owner], own, reason), []).append(numel_of(parameters[name]))
+            of_kind.setdefault(_called(modules[owner], attribute, reason), []).append(numel_of(parameters[name]))
     yield from ((what, (len(sizes), sum(sizes))) for what, sizes in of_kind.items())
 
 

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from sparsekit.layers.base import STATE, SparseLayer
+from sparsekit.layers.masked import MaskedLayer
 from sparsekit.layers.matrix_layer import CONTAINER, MaskedMatrix
 from sparsekit.layers.owners import WholeWeight, is_open
 
@@ -20,7 +21,7 @@ def masks_of(model: nn.Module, *, active: bool = False) -> dict[str, Tensor]:
         >>> plain = nn.LSTM(2, 3)
         >>> net = sparsify(plain, random_topology(shapes_of(plain), 0.5))
         >>> {name: int(mask.sum()) for name, mask in masks_of(net).items()}
-        {'weight_ih_l0': 13, 'weight_hh_l0': 17}
+        {'weight_ih_l0': 14, 'weight_hh_l0': 16}
     """
     masks: dict[str, Tensor] = {}
     for path, layer in model.named_modules():
@@ -29,20 +30,20 @@ def masks_of(model: nn.Module, *, active: bool = False) -> dict[str, Tensor]:
             mask = layer.mask_of(layer.active if active else layer.topology)
             masks[name] = masks[name] & mask if name in masks else mask
         elif isinstance(layer, SparseLayer):
-            topology = layer.active if active and hasattr(layer, "active") else layer.topology
+            topology = layer.active if active and isinstance(layer, MaskedLayer) else layer.topology
             masks[f"{path}.weight".lstrip(".")] = topology.mask()
     return masks
 
 
 def weights_in(model: nn.Module, name: str) -> Tensor:
     """Return a detached dense copy of a parameter, by its name in the plain model, as the forward pass uses it."""
-    path, _, own = name.rpartition(".")
+    path, _, attribute = name.rpartition(".")
     owner = model.get_submodule(path)
-    if isinstance(owner, SparseLayer) and own == "weight":
+    if isinstance(owner, SparseLayer) and attribute == "weight":
         return owner.dense_weight()
-    if is_open(owner) and own in type(owner).masked_names:  # type: ignore[attr-defined]
-        return WholeWeight(owner, own).dense_weight()
-    return owner.get_parameter(own)
+    if is_open(owner) and attribute in type(owner).masked_names:  # type: ignore[attr-defined]
+        return WholeWeight(owner, attribute).dense_weight()
+    return owner.get_parameter(attribute)
 
 
 def entries_of_layers(model: nn.Module) -> set[str]:
@@ -52,9 +53,9 @@ def entries_of_layers(model: nn.Module) -> set[str]:
         if not isinstance(layer, SparseLayer):
             names |= {f"{path}.{name}".lstrip(".") for name in _wholly_sparse(layer)}
             continue
-        own = [*layer._parameters, *layer._buffers]
-        kept = [name for name in own if name in ("indices", layer.param_name) or name.startswith(STATE)]
-        names |= {f"{path}.{name}".lstrip(".") for name in kept}
+        entries = [*layer._parameters, *layer._buffers]
+        of_layer = [name for name in entries if name in ("indices", layer.param_name) or name.startswith(STATE)]
+        names |= {f"{path}.{name}".lstrip(".") for name in of_layer}
     return names
 
 

@@ -56,14 +56,14 @@ def mask_matrices(model: nn.Module, chosen: Mapping[str, tuple[Matrix, LayerTopo
         layer.write(values[name])
         layers.setdefault(id(matrix.param), []).append(layer.train(matrix.owner.training))
     for module in [*model.modules()]:
-        own = {name: layers[id(x)] for name, x in module._parameters.items() if id(x) in layers}
-        if own and not isinstance(module, MaskedMatrix):
-            open_owner(module, own)
+        layers_here = {name: layers[id(x)] for name, x in module._parameters.items() if id(x) in layers}
+        if layers_here and not isinstance(module, MaskedMatrix):
+            open_owner(module, layers_here)
 
 
 def _give_memory(model: nn.Module, param: nn.Parameter) -> None:
     memory = nn.Parameter(torch.zeros(param.shape, dtype=param.dtype), requires_grad=param.requires_grad)
     for module in model.modules():
-        for name, own in module._parameters.items():
-            if own is param:
+        for name, parameter in module._parameters.items():
+            if parameter is param:
                 module._parameters[name] = memory

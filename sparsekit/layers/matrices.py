@@ -179,17 +179,17 @@ def matrices_of(model: nn.Module) -> dict[str, Matrix]:
     """
     owners = Counter(id(x) for module in model.modules() for x in module._parameters.values())
     hidden = {id(x) for module in model.modules() for x in _in_containers(module)}
-    found: dict[str, Matrix] = {}
-    seen: set[int] = set()
+    matrices: dict[str, Matrix] = {}
+    visited: set[int] = set()
     for path, module in model.named_modules():
         tensors = {id(x) for x in module._parameters.values()}
         for name, matrix in _matrices_in(path, module):
             key = id(matrix.param)
-            if key in seen or key in hidden:
+            if key in visited or key in hidden:
                 continue
-            found[name] = matrix if owners[key] == 1 else replace(matrix, groups=matrix.groups | {"tied"})
-        seen |= tensors
-    return found
+            matrices[name] = matrix if owners[key] == 1 else replace(matrix, groups=matrix.groups | {"tied"})
+        visited |= tensors
+    return matrices
 
 
 def _matrices_in(path: str, module: nn.Module) -> Iterator[tuple[str, Matrix]]:

@@ -54,6 +54,9 @@ class MaskedMatrix(MaskedLayer):
         topology: which connections exist.
     """
 
+    owned: Matrix
+    name_in_owner: str
+
     def __init__(self, matrix: Matrix, name: str, topology: LayerTopology):
         nn.Module.__init__(self)
         object.__setattr__(self, "owned", matrix)  # without making the owner a child of its own child

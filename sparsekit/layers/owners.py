@@ -258,5 +258,5 @@ def _flat_weights(self: nn.RNNBase) -> list[Tensor]:
 
 def _reset_parameters(self: Any) -> None:
     """Initialise the module again, as its class does, with weights scaled by `fit_to_fan_in`."""
-    super(type(self), self).reset_parameters()
+    super(type(self), self).reset_parameters()  # type: ignore[misc]  # the class above is the user's own
     self._reset()

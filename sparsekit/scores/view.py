@@ -91,7 +91,7 @@ class ScoreView:
             create_graph: whether the gradients can be differentiated again.
         """
         matrices = self._matrices_of(network)
-        params = list({id(matrix.param): matrix.param for matrix in matrices.values()}.values())
+        params: list[Tensor] = list({id(matrix.param): matrix.param for matrix in matrices.values()}.values())
         grads = gradients_of(value, params, create_graph=create_graph)
         by_param = {id(param): grad for param, grad in zip(params, grads, strict=True)}
         return {name: matrix.of(by_param[id(matrix.param)]) for name, matrix in matrices.items()}
@@ -130,8 +130,8 @@ class ScoreView:
         """Return the loss of a batch, which models of other people may have computed already."""
         if self.loss_fn is not None:
             return loss_of(self.loss_fn, outputs, labels)
-        own = part_of(outputs, "loss")
-        return own if isinstance(own, Tensor) else loss_of(nn.functional.cross_entropy, logits_of(outputs), labels)
+        loss = part_of(outputs, "loss")
+        return loss if isinstance(loss, Tensor) else loss_of(nn.functional.cross_entropy, logits_of(outputs), labels)
 
     def inputs_alone(self, batch: Batch) -> Any:
         """Return the inputs of a batch without labels, even where the model would take these as well."""

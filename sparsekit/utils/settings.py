@@ -141,9 +141,8 @@ def changed_settings(value: Any) -> Any:
 def default_of(field: dataclasses.Field) -> Any:
     """Return a dataclass field's default value, or `dataclasses.MISSING`."""
     # By its class, because a class that came here from another process has a copy of MISSING.
-    if isinstance(field.default_factory, type(dataclasses.MISSING)):
-        return field.default
-    return field.default_factory()
+    factory: Any = field.default_factory
+    return field.default if isinstance(factory, type(dataclasses.MISSING)) else factory()
 
 
 def from_plain(value: Any) -> Any:

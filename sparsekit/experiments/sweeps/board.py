@@ -50,7 +50,10 @@ class Board:
     def best(self) -> tuple[str, float] | None:
         """Return the name of the run with the highest test accuracy, and the accuracy."""
         measured = [(one.values[METRIC], name) for name, one in self.results.items() if METRIC in one.values]
-        return max(measured)[::-1] if measured else None
+        if not measured:
+            return None
+        accuracy, name = max(measured)
+        return name, accuracy
 
     def seconds_left(self) -> float | None:
         """Return for how long the sweep will go if it goes as fast as until now, or None before the first run ends."""

@@ -78,7 +78,9 @@ def sweep(
         >>> table = sweep(grid, "runs", workers=2)  # doctest: +SKIP
         >>> table.groupby("rule.grow")["test accuracy"].mean()  # doctest: +SKIP
     """
-    experiments = experiments if isinstance(experiments, Experiment) else list(experiments)
+    if isinstance(experiments, Experiment):
+        raise TypeError("experiments must be a list of them, got one. Write [experiment]")
+    experiments = list(experiments)
     check_experiments(experiments)
     folder, root = Path(folder).resolve(), None if root is None else Path(root).resolve()
     names = [experiment.folder_name for experiment in experiments]
