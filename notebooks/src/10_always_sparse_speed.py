@@ -107,12 +107,12 @@ guess
 # %% [markdown]
 # ## Why masks alone save nothing
 #
-# We look at what a masked layer does. It multiplies its weight by the mask (the rest is for rules with state or
-# forward masks), and then it works like every dense layer. PyTorch counts the operations in it as follows:
+# We look at what a masked layer does. In training it multiplies its weight by the mask (the rest is for rules with state
+# or forward masks), and then it works like every dense layer. PyTorch counts the operations in it as follows:
 
 # %%
+print(inspect.getsource(sk.layers.MaskedLinear.through_mask))
 print(inspect.getsource(sk.layers.MaskedLinear.effective_weight))
-print(inspect.getsource(sk.layers.MaskedLinear.forward))
 
 # %%
 layers = analysis.storages_of(linear, 0.1)

@@ -1,6 +1,7 @@
 """What a score before training sees: a plain model, examples, a loss, and the connections that still exist."""
 
 import copy
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -140,7 +141,7 @@ class ScoreView:
 
     def pair(self, batch: Batch) -> tuple[Any, Any]:
         """Return inputs and labels of a batch."""
-        if self.adaptor is None and isinstance(batch, Mapping):
+        if self.adaptor is None and isinstance(batch, Mapping) and takes(self.model, batch):
             return dict(batch), batch.get(LABELS)
         return Adaptor.of(self.adaptor).pair(batch)
 
@@ -168,6 +169,13 @@ class ScoreView:
             with self.rng, torch.no_grad():
                 counts = shares(loss_fn, [labels for _, labels in pairs], lambda: self.run(network, pairs[0][0]))
         yield from ((share, pair) for share, pair in zip(counts, pairs, strict=True) if share)
+
+
+def takes(model: nn.Module, batch: Mapping[str, Any]) -> bool:
+    """Return whether a model's forward pass has an argument for everything in a batch."""
+    parameters = inspect.signature(model.forward).parameters
+    has_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    return has_any or all(name in parameters for name in batch)
 
 
 LABELS = "labels"  # what transformers' models call them

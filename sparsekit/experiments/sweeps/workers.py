@@ -13,6 +13,7 @@ from sparsekit.experiments.record import Definition, register_again
 from sparsekit.utils.checks import check_integer
 from sparsekit.utils.settings import THREAD_VARIABLES
 
+RESTART = "10 minutes"  # for a worker that is started again. Dask's 15 seconds end before torch is imported
 POLL = 0.1  # seconds between two looks at what is done. A training takes longer
 MOST_DEATHS = 10  # of the workers that carry out one run. It continues each time, but must not take memory for ever
 
@@ -49,9 +50,12 @@ def local_client(workers: int | None = None, *, threads: int | None = None, most
     """
     _check_not_in_a_worker()
     Client, LocalCluster, processors = import_dask()
+    from dask import config
+
     workers = check_integer("workers", processors if workers is None else workers, least=1)
     threads = check_integer("threads", max(1, processors // workers) if threads is None else threads, least=1)
     with (
+        config.set({"distributed.deploy.lost-worker-timeout": RESTART}),
         LocalCluster(
             n_workers=workers if most is None else min(workers, most),
             threads_per_worker=1,  # a worker carries out one run at a time
