@@ -3,6 +3,7 @@
 import copy
 import itertools
 
+import jaxtyping
 import pytest
 import torch
 from helpers import STORAGES, batch_for, made, mlp, random_layer
@@ -235,7 +236,8 @@ def test_what_is_traced_or_copied_gives_the_same(product, tmp_path):
             torch.testing.assert_close(same(others), model(others))
 
 
-def test_a_compiled_network_computes_with_its_connections():
+def test_a_compiled_network_computes_with_its_connections(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # torch cannot look through the tests' type checks
     model, inputs = condense(uneven(), product="torch-csr"), batch_for((6,))[0]
     graphs = []
     compiled = torch.compile(model, backend=lambda graph, _: graphs.append(str(graph.graph)) or graph, fullgraph=True)

@@ -42,9 +42,8 @@ def claims(
 
     place(device, compile)
     facts = {number: fact.with_seeds(seeds) for number, fact in FACTS.items()}
-    chosen = chosen_facts(facts, only)
     torch.set_num_threads(1)
-    for fact in chosen:
+    for fact in chosen_facts(facts, only):
         if fact.measure is None:
             if only:
                 typer.echo(f"{fact.number:>2}  not measured: {fact.lacks}. {fact.decides or 'Nothing measures it yet'}")

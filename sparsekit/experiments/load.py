@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from sparsekit import datasets
@@ -10,6 +11,7 @@ from sparsekit.experiments.feed import total_steps
 from sparsekit.experiments.record import read_experiment
 from sparsekit.train.checkpoint import CheckpointError, load_checkpoint
 from sparsekit.tricks.base import resume
+from sparsekit.utils.devices import CPU
 from sparsekit.utils.files import check_name
 
 
@@ -37,12 +39,12 @@ def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Modu
     return model.eval()
 
 
-def load_beside(folder: Path, root: str | Path | None, name: str) -> nn.Module:
-    """Return the trained model of a run that lies in the same folder as another, which learns from it.
+def load_beside(folder: Path, root: str | Path | None, name: str, *, device: torch.device = CPU) -> nn.Module:
+    """Return the trained model of a run that lies in the same folder as another, which learns from it, on its device.
 
     Raises:
         ValueError: if the name is none.
         FileNotFoundError, CheckpointError: as `load_model`.
     """
     check_name(name, "the name of a run to learn from")
-    return load_model(folder / name, root=root)
+    return load_model(folder / name, root=root).to(device)

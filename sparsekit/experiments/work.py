@@ -83,21 +83,17 @@ class Work:
         if state is None and experiment.init_from is not None:
             load_initial_state(folder.parent, experiment.init_from, model)
         tricks = experiment.tricks_over(total_steps(experiment, data))
-        batches = endless_batches(experiment, data)
-        context = TrickContext(batches=batches, load=lambda name: load_beside(folder.parent, root, name).to(device))
+        batches, load = endless_batches(experiment, data), partial(load_beside, folder.parent, root, device=device)
+        context = TrickContext(batches=batches, load=load)
         if state is None and experiment.first_step == 0:
             model = begin(model, tricks, context)
         else:  # with values of a training that has begun
             model = resume(model, tricks, experiment.first_step if state is None else state["step"], context)
         model, data = model.to(device), data.to(device)  # built on the CPU, so that it is the same everywhere
         optimizer = build_optimizer(experiment, model)
-        journal = Journal(topology_of(model).to("cpu"))
-        draws = generator(experiment.seed, "torch")
+        journal, draws = Journal(topology_of(model).to("cpu")), generator(experiment.seed, "torch")
         work = cls(experiment, folder, data, model, optimizer, journal, until, tricks, experiment.first_step, draws)
-        if state is None:
-            work._create()
-        else:
-            work._resume(state)
+        work._create() if state is None else work._resume(state)
         return work
 
     def _create(self) -> None:
