@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -154,27 +155,12 @@ def prune_each(
         [16, 8]
     """
     batches = list(batches)
-    scores = None
-    if score.rounds == 1:
-        scores = score_whole(
-            model, score, batches=batches, loss_fn=loss_fn, adaptor=adaptor, exclude=exclude, seed=seed
-        )
+    anew = partial(prune, model, score, batches=batches, loss_fn=loss_fn, adaptor=adaptor, exclude=exclude, seed=seed)
+    whole = partial(score_whole, model, score, batches=batches, loss_fn=loss_fn, adaptor=adaptor)
+    scores = whole(exclude=exclude, seed=seed) if score.rounds == 1 else None
     for density in densities:
         _check(model, score, density)
-        if scores is not None:
-            yield _best(score, scores, density, allocation)
-        else:
-            yield prune(
-                model,
-                score,
-                density,
-                batches=batches,
-                loss_fn=loss_fn,
-                adaptor=adaptor,
-                allocation=allocation,
-                exclude=exclude,
-                seed=seed,
-            )
+        yield anew(density, allocation=allocation) if scores is None else _best(score, scores, density, allocation)
 
 
 def score_whole(
