@@ -35,6 +35,7 @@ def script(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(registry, "_registered", {kind: dict(one) for kind, one in registry._registered.items()})
         patch.syspath_prepend(str(HERE))
+        patch.delitem(sys.modules, "sweeping_script", raising=False)  # it registers where it is imported
         import sweeping_script
 
         yield sweeping_script
@@ -70,6 +71,8 @@ def assert_nothing_was_done_twice(lines: list[tuple[int, int, int]], last: int) 
         steps = [(process, step) for process, one, step in lines if one == seed]
         # A step asks more than once whether it is due.
         steps = [step for step, _ in itertools.groupby(steps)]
+        turns = [process for process, _ in itertools.groupby(process for process, _ in steps)]
+        assert len(turns) == len(set(turns)), (seed, "a process came back", steps)
         assert [step for _, step in steps][-1] == last
         for (before, old), (now, new) in itertools.pairwise(steps):
             assert new in ((old + 1,) if before == now else (old, old + 1)), (seed, steps)

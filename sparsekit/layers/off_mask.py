@@ -22,12 +22,12 @@ RUNS, LENGTH = 16, 16  # of positions in a sample. A run lies in one cache line,
 
 def is_worthwhile(layer: Any, input: Any) -> bool:
     """Return whether a masked layer may do without the product, and would gain by it."""
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() or torch._C._are_functorch_transforms_active():
+        return False
     param = layer.param
     if (torch.is_grad_enabled() and param.requires_grad) or not isinstance(input, Tensor):
         return False
     if param.numel() < MANY_WEIGHTS or not backend.is_fast(param) or hasattr(param, "placements"):
-        return False
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state() or torch._C._are_functorch_transforms_active():
         return False
     width = layer.shape[1] * layer.kind.num_groups
     return not param.is_inference() and input.numel() < FEW_INPUTS * width

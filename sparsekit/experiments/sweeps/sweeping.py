@@ -79,7 +79,7 @@ def sweep(
         >>> table.groupby("rule.grow")["test accuracy"].mean()  # doctest: +SKIP
     """
     if isinstance(experiments, Experiment):
-        raise TypeError("experiments must be a list of them, got one. Write [experiment]")
+        raise TypeError("experiments must be a list of them, got Experiment. Write [experiment]")
     experiments = list(experiments)
     check_experiments(experiments)
     folder, root = Path(folder).resolve(), None if root is None else Path(root).resolve()
