@@ -56,12 +56,18 @@ SET_THEME = "theme => window.jupyterapp.commands.execute('apputils:change-theme'
 IS_DARK = "dark => document.body.dataset.jpThemeLight === String(!dark)"
 DRAWING = ".jp-RenderedSVG img"
 FILL = "drawing => getComputedStyle(drawing.querySelector('path')).fill"
-NARROW = """() => [...document.querySelectorAll('.sk-stage')].filter(stage => {
-  stage.style.width = '374px';
-  const isWide = stage.scrollWidth > stage.clientWidth + 1;
-  stage.style.width = '';
-  return isWide;
-}).map(stage => stage.className)"""
+NARROW = """async () => {
+  const wide = [];
+  for (const stage of document.querySelectorAll('.sk-stage')) {
+    stage.style.width = '374px';
+    const isWide = () => stage.scrollWidth > stage.clientWidth + 1;
+    // Canvases follow the width in a later frame.
+    for (let frame = 0; frame < 60 && isWide(); frame++) await new Promise(requestAnimationFrame);
+    if (isWide()) wide.push(`${stage.className} ${stage.scrollWidth}`);
+    stage.style.width = '';
+  }
+  return wide;
+}"""
 
 
 @pytest.fixture
