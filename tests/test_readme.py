@@ -33,7 +33,7 @@ def test_the_training_step_shown_is_the_one_that_runs_word_for_word():
 
 def test_notebook_00_explains_every_line_of_the_training_step():
     source = (Path(__file__).parents[1] / "notebooks" / "src" / "00_start_here.py").read_text(encoding="utf-8")
-    said = source.partition("we read it once, line by line.")[2].partition("# %%")[0]
+    said = source.partition("<summary>Line by line</summary>")[2].partition("# %%")[0]
     shown = next(example for example in EXAMPLES if "rewire(" in example)
     calls = set(re.findall(r"([a-z_]+)\(", shown))
     assert {"is_due", "backward", "propose", "rewire", "zero_grad"} <= calls
