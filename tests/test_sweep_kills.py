@@ -1,13 +1,11 @@
 """Workers and schedulers of a sweep are killed at random, and it ends as if nothing had happened."""
 
 import itertools
-import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +13,7 @@ from pathlib import Path
 import pytest
 from training_helpers import same
 
-import sparsekit as sk
 from sparsekit.experiments import run
-from sparsekit.experiments.sweeps.sweeping import RESULT
 from sparsekit.train import load_checkpoint
 from sparsekit.utils import registry
 
@@ -110,69 +106,3 @@ def test_steps_that_two_processes_take_at_once_or_twice_are_found():
     for lines in ([(1, 0, 0), (2, 0, 1), (1, 0, 1), (1, 0, 2)], [(1, 0, 0), (1, 0, 1), (2, 0, 0)], [(1, 0, 0)]):
         with pytest.raises(AssertionError):
             assert_nothing_was_done_twice(lines, last=2)
-
-
-class Cluster:
-    """A scheduler and a worker, each a process that a test may kill."""
-
-    def __init__(self, folder: Path):
-        self.folder, self.file = folder, folder / "scheduler.json"
-        self.processes: list[subprocess.Popen] = []
-        self.scheduler = self.start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-        self.address = wait_for(self.read_address)
-        self.worker = self.start_worker()
-
-    def start(self, *words: str) -> subprocess.Popen:
-        command = [sys.executable, "-m", "dask", *words]
-        if words[0] == "scheduler":
-            command += ["--scheduler-file", str(self.file)]
-        environment = os.environ | {"PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-        self.processes.append(process)
-        return process
-
-    def start_worker(self) -> subprocess.Popen:
-        words = ("--nworkers", "1", "--nthreads", "1", "--no-dashboard", "--local-directory", str(self.folder))
-        return self.start("worker", self.address, *words)
-
-    def read_address(self) -> str | None:
-        try:
-            return json.loads(self.file.read_text())["address"]
-        except (OSError, ValueError):
-            return None
-
-    def restart(self) -> None:
-        """Kill both, and start both again at the same address."""
-        for process in (self.scheduler, self.worker):
-            process.kill()
-            process.wait()
-        port = self.address.rpartition(":")[2]
-        self.scheduler = self.start("scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")
-        self.worker = self.start_worker()
-
-    def end(self) -> None:
-        for process in self.processes:
-            process.kill()
-            process.wait()
-
-
-def test_a_sweep_whose_scheduler_is_killed_and_started_again_continues(script, tmp_path):
-    from distributed import Client
-
-    experiments = script.experiments(4)
-    cluster = Cluster(tmp_path)
-
-    def restart_after_the_first_run() -> None:
-        wait_for(lambda: any((tmp_path / "runs").glob(f"*/{RESULT}")))
-        cluster.restart()
-
-    thread = threading.Thread(target=restart_after_the_first_run)
-    thread.start()
-    try:
-        with Client(cluster.address, timeout=PATIENCE) as client:
-            table = sk.sweep(experiments, tmp_path / "runs", client=client, progress=False)
-    finally:
-        thread.join()
-        cluster.end()
-    assert list(table["error"]) == [""] * 4
-    assert [len(list((tmp_path / "runs" / name).glob(RESULT))) for name in table["run"]] == [1] * 4

@@ -16,6 +16,7 @@ from sparsekit.models import build
 from sparsekit.scores import make_score, prune
 from sparsekit.tickets import superpose
 from sparsekit.topology import Topology
+from sparsekit.utils.seeds import seeded_rng
 
 DEEP, WIDE = (96,) * 5, (100, 100)  # hidden units of the two networks in notebook 04
 
@@ -24,8 +25,7 @@ DEEP, WIDE = (96,) * 5, (100, 100)  # hidden units of the two networks in notebo
 
 
 def _network(hidden: tuple[int, ...], seed: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded_rng(torch.Generator().manual_seed(seed)):
         return build("mlp", input_shape=digits().shape, num_classes=10, hidden=hidden)
 
 
