@@ -43,7 +43,9 @@ class MLflow(Tracker):
         if news.is_first:
             self._runs[name] = self._found(client, name) or self._created(client, name, experiment)
         run_id, last_step = self._runs[name]
-        metrics = [_metric(row) for row in news.rows if row.step > last_step]
+        Metric = require("mlflow.entities", install="mlflow").Metric
+        new = [row for row in news.rows if row.step > last_step]
+        metrics = [Metric(row.name, row.value, timestamp=row.step, step=row.step) for row in new]
         for start in range(0, len(metrics), MOST):
             client.log_batch(run_id, metrics=metrics[start : start + MOST])
         if news.is_last:
@@ -69,7 +71,3 @@ class MLflow(Tracker):
         for key, value in to_plain(experiment).items():
             client.log_param(run_id, key, value)
         return run_id, -1
-
-
-def _metric(row: Any) -> Any:
-    return require("mlflow.entities", install="mlflow").Metric(row.name, row.value, timestamp=row.step, step=row.step)
