@@ -25,7 +25,7 @@ from browser import conftest as harness  # noqa: E402 - the tests' JupyterLab an
 from browser.driving import Notebook, write_notebook  # noqa: E402
 from playwright.sync_api import sync_playwright  # noqa: E402
 
-NUM_MASKS, SIDE, MOVES = 20, 512, 20
+NUM_MASKS, SIDE, MOVES = 20, 512, 80
 CELL = f"""
 import time
 import torch

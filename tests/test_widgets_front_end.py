@@ -224,9 +224,12 @@ def test_every_colour_that_says_something_stands_out_from_its_paper(palette):
 MASKS = ("shared", *EXPLORER, "input_map", "mask_explorer")
 KEEP = """const all = m.integers(bytes(data.counts));
 const counts = m.countsAt(all, data.stops, data.layers.length, data.allocation, data.stop);
-const kept = m.cut(m.integers(bytes(data.ranks)), data.layers).map((ranks, index) => m.keep(ranks, counts[index]));
-say([kept.map(one => [...one]), kept.map((one, index) => m.countLayer(one, data.layers[index])),
-  [...m.readersOf(kept[0], data.layers[0])], [...m.readersOf(kept[0], data.layers[0], 2)]]);"""
+const kept = m.cut(m.integers(bytes(data.ranks)), data.layers).map((ranks, index) => m.makeKept(ranks, data.layers[index]));
+const moved = [3, 60, 1, 0, 40].map(count => kept[0].moveTo(count).length); // up and down, over every count, and then there
+kept.forEach((one, index) => one.moveTo(counts[index]));
+say([kept.map(one => [...one.isKept]), kept.map(one => one.facts()),
+  [...kept[0].readers], [...m.readersOf(kept[0].isKept, data.layers[0], 2)],
+  moved, kept.map((one, index) => m.countLayer(one.isKept, data.layers[index]))]);"""
 
 
 @pytest.mark.parametrize("allocation", ["erk", "uniform"])
@@ -250,7 +253,9 @@ def test_the_browser_keeps_and_counts_exactly_what_python_does(node, allocation)
         "stop": explorer.densities.index(0.07),
         "allocation": explorer.allocations.index(allocation),
     }
-    kept, counted, readers, of_row = node(MASKS, data, KEEP)
+    kept, counted, readers, of_row, moved, recounted = node(MASKS, data, KEEP)
+    assert moved == [3, 57, 59, 1, 40]
+    assert counted == recounted
     topology = explorer.topology
     assert kept == [layer.mask().flatten().int().tolist() for layer in topology.values()]
     facts = [(one.count, one.min_fan_in, one.dead_outputs, one.dead_inputs) for one in explorer.facts]

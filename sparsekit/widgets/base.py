@@ -1,6 +1,7 @@
 """All widgets share their script, their style, and what a notebook shows where no widget can live."""
 
 import base64
+import sys
 from abc import abstractmethod
 from functools import cache
 from pathlib import Path
@@ -47,7 +48,8 @@ class StaticPreview:
 
     def close(self) -> None:
         """Take the widget and all its parts out of the notebook and out of memory."""
-        close_with_children(self._widget())
+        if not sys.is_finalizing():  # ipywidgets closes what is left when Python ends, and could only print errors then
+            close_with_children(self._widget())
 
     def _widget(self) -> Any:
         """Return the widget that the browser displays."""

@@ -49,7 +49,7 @@ function drawAside(node, view) {
 
 function render({ model, el }) {
   const shape = shapeOf(model.get('layers')), total = model.get('total'), image = model.get('image');
-  const first = model.get('choice'), shown = { step: first.step, chosen: first.chosen, runs: [], spots: new Map(), common: [] };
+  const first = model.get('choice'), shown = { step: first.step, chosen: first.chosen, follows: false, runs: [], spots: new Map(), common: [] };
   const title = make('h2', { class: 'sk-title' }), pair = [makeLaneOf(), makeLaneOf()];
   const options = model.get('options'), asItIs = text => `as it is (${text})`;
   const rule = choiceOf('Rule', ['', ...options.rules], [asItIs(options.rule), ...options.labels]);
@@ -57,7 +57,7 @@ function render({ model, el }) {
   const density = choiceOf('Density', ['', ...options.densities], [asItIs(percent(options.density)), ...options.densities.map(value => percent(value))]);
   const main = make('button', { type: 'button', class: 'sk-main sk-wide' }), halt = make('button', { type: 'button' }, 'Pause');
   const futures = make('div', { class: 'sk-bar' }), problem = make('p', { class: 'sk-error', role: 'alert' });
-  const chart = methodChart('Training step, and where to go back to', 176, step => { shown.step = step; schedule(); });
+  const chart = methodChart('Training step, and where to go back to', 176, step => { shown.step = step; shown.follows = busy() && step >= model.get('done'); schedule(); });
   const aside = svg('svg', { class: 'sk-time', role: 'img', height: 86, style: 'cursor:default' });
   const asideTitle = make('p', { class: 'sk-figtitle' });
   mount(el, make('section', { class: 'sk-stage sk-branches', 'aria-label': 'Branches of a run' },
@@ -76,9 +76,9 @@ function render({ model, el }) {
   function read() {
     const before = shown.runs.length;
     shown.runs = model.get('film').map(run => ({ ...openRun(run), total }));
-    if (shown.runs.length > before) { shown.chosen = (!before && first.chosen) || Math.max(1, shown.runs.length - 1); shown.spots.clear(); }
+    if (shown.runs.length > before) { shown.follows = busy(); shown.chosen = (!before && first.chosen) || Math.max(1, shown.runs.length - 1); shown.spots.clear(); }
     shown.common = shown.runs.map((run, k) => (k ? compared(shown.runs[0], run, armOf(k)?.from ?? 0) : []));
-    if (busy()) shown.step = Math.max(armOf(shown.chosen)?.from ?? 0, model.get('done'));
+    if (shown.follows) shown.step = Math.max(armOf(shown.chosen)?.from ?? 0, model.get('done'));
     schedule();
   }
 

@@ -9,7 +9,7 @@ export function countLayer(isKept, { rows, cols, inputs }) {
     fanIn[row] = here;
   }
   const none = array => array.reduce((sum, one) => sum + (one === 0), 0);
-  return { count: fanIn.reduce((a, b) => a + b, 0), least: Math.min(...fanIn), deadOutputs: none(fanIn), deadInputs: none(isRead) };
+  return { count: fanIn.reduce((a, b) => a + b, 0), least: fanIn.reduce((a, b) => Math.min(a, b)), deadOutputs: none(fanIn), deadInputs: none(isRead) };
 }
 
 /** Count for each input how many outputs read it, all of them or those of one row. */
@@ -61,6 +61,12 @@ export function layerTiles(layers) {
 export function paintKinds(tile, kinds, colours) {
   for (let at = 0; at < kinds.length; at++) tile.pixels[at] = colours[kinds[at]];
   tile.show();
+}
+
+/** Paint only the positions of a layer whose kind has changed. */
+export function paintMoved(tile, moved, kinds, colours) {
+  for (const at of moved) tile.pixels[at] = colours[kinds[at]];
+  if (moved.length) tile.show();
 }
 
 /** Fill a table with a row of texts per layer, the last of which is the sum. */

@@ -1,13 +1,27 @@
-// The mask explorer compares a rank for each position with its layer's count, so a drag needs no kernel.
+// The mask explorer has every position's rank, so a drag needs no kernel: it touches what lies between two counts.
 
 const SPARSITIES = [0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9];
 const HEAD = ['Layer', 'Shape', 'Connections', 'Density', 'Min fan-in', 'Dead outputs', 'Dead inputs'];
 
-/** Return 1 for each position whose rank lies below the count, else 0. */
-export function keep(ranks, count) {
-  const isKept = new Uint8Array(ranks.length);
-  for (let at = 0; at < ranks.length; at++) isKept[at] = ranks[at] < count ? 1 : 0;
-  return isKept;
+/** Hold the strongest positions of a layer. `moveTo` another count returns the positions that came or went. */
+export function makeKept(ranks, { rows, cols, inputs }) {
+  const order = new Uint32Array(ranks.length), isKept = new Uint8Array(ranks.length), kernel = cols / inputs;
+  const fanIn = new Int32Array(rows), readers = new Int32Array(inputs), none = array => array.reduce((sum, one) => sum + (one === 0), 0);
+  for (let at = 0; at < ranks.length; at++) order[ranks[at]] = at;
+  let count = 0;
+  return {
+    isKept, readers,
+    moveTo(next) {
+      const moved = order.subarray(Math.min(count, next), Math.max(count, next)), gain = next > count ? 1 : -1;
+      for (const at of moved) {
+        const row = (at / cols) | 0, col = at - row * cols;
+        isKept[at] ^= 1; fanIn[row] += gain; readers[kernel === 1 ? col : (col / kernel) | 0] += gain;
+      }
+      count = next;
+      return moved;
+    },
+    facts: () => ({ count, least: fanIn.reduce((a, b) => Math.min(a, b)), deadOutputs: none(fanIn), deadInputs: none(readers) }),
+  };
 }
 
 /** Return each layer's count at a stop of the slider. */
@@ -28,9 +42,9 @@ const isSame = (one, other) => one.density === other.density && one.allocation =
 
 function render({ model, el }) {
   const layers = model.get('layers'), scores = model.get('ranks').map(({ name }) => name), allocations = model.get('allocations');
-  const ranks = model.get('ranks').map(({ bytes }) => cut(integers(bytesOf(bytes)), layers));
   const size = layers.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
-  let choice = model.get('choice'), kept = [], field = null, timer = null, isGone = false, hasMoved = false;
+  const byScore = {};
+  let choice = model.get('choice'), kept = null, ink = '', field = null, timer = null, isGone = false, hasMoved = false;
 
   const title = make('h3', { class: 'sk-title', role: 'status' }), line = make('p', { class: 'sk-soft sk-num' });
   const dial = stopsChart('Sparsity', 200, at => choose({ density: model.get('densities')[at] }));
@@ -57,6 +71,8 @@ function render({ model, el }) {
     schedule();
     timer ??= setTimeout(() => { timer = null; model.set('choice', choice); model.save_changes(); }, 80);
   }
+  const keptBy = score => byScore[score] ??= cut(integers(bytesOf(model.get('ranks')[scores.indexOf(score)].bytes)), layers)
+    .map((ranks, index) => makeKept(ranks, layers[index])); // ranked when it is first shown
   const stopOf = () => model.get('densities').indexOf(choice.density);
   const curve = score => model.get('measured').filter(one => one.score === score && one.allocation === choice.allocation)
     .map(one => [one.density, one.accuracy]).sort((a, b) => b[0] - a[0]);
@@ -80,7 +96,7 @@ function render({ model, el }) {
   }
   function drawMap(fieldRow) {
     if (!map) return;
-    const readers = readersOf(kept[0], layers[0], fieldRow), most = Math.max(1, ...readers);
+    const readers = fieldRow === null ? kept[0].readers : readersOf(kept[0].isKept, layers[0], fieldRow), most = Math.max(1, ...readers);
     paintHeat(map, readers, most, stage);
     const unit = fieldRow === null ? `${layers[0].rows} units of ${layers[0].name}` : `unit ${fieldRow} of ${layers[0].name}`;
     map.note.textContent = fieldRow === null ? `most: ${most} of ${unit} read a pixel` : `${unit} reads ${readers.reduce((a, b) => a + b, 0)} pixels`;
@@ -91,10 +107,11 @@ function render({ model, el }) {
     const stop = stopOf();
     if (stop < 0) return; // the densities of this choice are still on their way
     const counts = countsAt(all, model.get('densities').length, layers.length, allocations.indexOf(choice.allocation), stop);
-    kept = ranks[scores.indexOf(choice.score)].map((layer, index) => keep(layer, counts[index]));
-    const facts = kept.map((isKept, index) => countLayer(isKept, layers[index])), colours = inks(stage, ['surface', 'ink']);
+    const shown = kept, colours = inks(stage, ['surface', 'ink']), isOther = ink !== (ink = String(colours));
+    kept = keptBy(choice.score);
+    const moved = kept.map((layer, index) => layer.moveTo(counts[index])), facts = kept.map(layer => layer.facts());
     tiles.forEach((tile, index) => {
-      paintKinds(tile, kept[index], colours);
+      if (isOther || shown !== kept) paintKinds(tile, kept[index].isKept, colours); else paintMoved(tile, moved[index], kept[index].isKept, colours);
       tile.note.textContent = `${grouped(facts[index].count)} connections (${shareText(facts[index].count / (tile.rows * tile.cols))})`;
       tile.canvas.setAttribute('aria-label', `${tile.name}: ${tile.note.textContent}`);
     });
