@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from sparsekit.experiments.record import Definition, register_again
 from sparsekit.utils.checks import check_integer
+from sparsekit.utils.optional import require
 from sparsekit.utils.settings import THREAD_VARIABLES
 
 RESTART = "10 minutes"  # for a worker that is started again. Dask's 15 seconds end before torch is imported
@@ -41,7 +42,7 @@ def local_client(workers: int | None = None, *, threads: int | None = None, most
     Raises:
         TypeError: if a number is no integer.
         ValueError: if a number is below 1.
-        ModuleNotFoundError: if Dask is not installed.
+        ImportError: if Dask is not installed.
         RuntimeError: if a script calls this while a worker imports it.
 
     Example:
@@ -84,17 +85,10 @@ def import_dask() -> tuple[Any, Any, int]:
     """Return Dask's `Client` and `LocalCluster`, and the number of processors that this process may use.
 
     Raises:
-        ModuleNotFoundError: if Dask is not installed.
+        ImportError: if Dask is not installed.
     """
-    try:
-        from dask.system import CPU_COUNT
-        from distributed import Client, LocalCluster
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"workers need Dask, got none ({error}). Run pip install 'dask[distributed]', or hand over an executor, as "
-            "in client=ProcessPoolExecutor()"
-        ) from error
-    return Client, LocalCluster, CPU_COUNT
+    distributed = require("distributed", install="dask[distributed]")
+    return distributed.Client, distributed.LocalCluster, require("dask.system", install="dask").CPU_COUNT
 
 
 @contextmanager
