@@ -3,9 +3,8 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sparsekit import datasets
 from sparsekit.experiments.experiment import Experiment
-from sparsekit.experiments.feed import check_steps
+from sparsekit.experiments.feed import check_steps, data_of
 from sparsekit.experiments.options import Callback, RunOptions
 from sparsekit.experiments.work import Work, having_turn
 from sparsekit.train.history import History
@@ -87,7 +86,7 @@ def run_with(options: RunOptions, experiment: Experiment, folder: str | Path) ->
 def carry_out(experiment: Experiment, folder: Path, may_write: Callable[[], None], options: RunOptions) -> History:
     """Train in a folder that nobody else writes into."""
     with seeded_rng(generator(experiment.seed, "before training")):
-        data = datasets.load(experiment.data, root=options.root, **experiment.data_settings)
+        data = data_of(experiment, options.root)
         work = Work.begin(experiment, folder, data, options)
     if compiles(options.compile):
         work.model.compile()

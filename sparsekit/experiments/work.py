@@ -1,6 +1,7 @@
 """A run in progress: its network, optimizer, journal and rows, from the first step to the last checkpoint."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -9,14 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm.auto import tqdm
 
 from sparsekit import datasets
 from sparsekit.evaluation.measuring import Evaluation, evaluate
 from sparsekit.experiments.draws import drawing
 from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
-from sparsekit.experiments.feed import batches_of, check_fits, endless_batches, total_steps
+from sparsekit.experiments.feed import (
+    Data,
+    batches_of,
+    check_fits,
+    endless_batches,
+    loaded_batches,
+    outputs_of,
+    steps_of_epoch,
+    test_batches_of,
+    total_steps,
+)
 from sparsekit.experiments.initial_state import load_initial_state
 from sparsekit.experiments.load import load_beside
 from sparsekit.experiments.options import RunOptions
@@ -49,7 +60,7 @@ class Work:
 
     experiment: Experiment
     folder: Path
-    data: datasets.Dataset
+    data: Data
     model: nn.Module
     optimizer: torch.optim.Optimizer
     journal: Journal
@@ -61,14 +72,17 @@ class Work:
     saved_rows: list[Row] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
     may_write: Callable[[], None] = lambda: None
+    prints: list[int] = field(default_factory=list)  # of the batches of this epoch that a loader has given
+    print_before: int | None = None  # of the last batch before an interruption
 
     @classmethod
-    def begin(cls, experiment: Experiment, folder: Path, data: datasets.Dataset, options: RunOptions) -> "Work":
+    def begin(cls, experiment: Experiment, folder: Path, data: Data, options: RunOptions) -> "Work":
         """Build everything first, so that a bad setting leaves no folder behind. Then create or resume the run."""
         check_fits(experiment, data)
         device = choose_device(options.device, storage=experiment.storage)
         state = load_checkpoint(folder / "checkpoint.pt") if (folder / "checkpoint.pt").exists() else None
-        for_score = data if state is None and experiment.init_from is None else None
+        is_new = state is None and experiment.init_from is None
+        for_score = data if is_new and isinstance(data, datasets.Dataset) else None
         model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes, data=for_score)
         if state is None and experiment.init_from is not None:
             load_initial_state(folder.parent, experiment.init_from, model)
@@ -108,6 +122,7 @@ class Work:
         self._sweep()
         # The training writes again what it wrote after the checkpoint.
         self.journal.cut_at(self.done)
+        self.print_before = state["extra"].get("batches")
         self.saved_rows = history.rows[: state["extra"]["rows"]]
         write_rows(self.folder / "metrics.jsonl", self.saved_rows)
 
@@ -119,7 +134,7 @@ class Work:
     @property
     def steps_per_epoch(self) -> int:
         """Number of batches."""
-        return datasets.count_batches(len(self.data.train), self.experiment.batch_size)
+        return steps_of_epoch(self.experiment, self.data)
 
     @property
     def end(self) -> int:
@@ -150,7 +165,7 @@ class Work:
         steps = training(
             self.model,
             self.optimizer,
-            batches_of(experiment, self.data, seed=experiment.seed, epoch=epoch, skip=skip),
+            self._batches(epoch, skip),
             partial(nn.functional.cross_entropy, label_smoothing=experiment.label_smoothing),
             experiment.rule,
             seed=experiment.seed,
@@ -159,6 +174,7 @@ class Work:
             micro_batches=experiment.micro_batches,
             autocast=experiment.autocast_type,
             tricks=self.tricks,
+            adaptor=outputs_of(self.data),
         )
         for step, stats, update in steps:
             self.record(step, epoch, stats, update)
@@ -172,6 +188,23 @@ class Work:
             yield {"loss": f"{stats.loss:.3f}"}
             if self.done == self.end and not epoch_ends:
                 return
+
+    def _batches(self, epoch: int, skip: int) -> Iterator[tuple[Any, Any]]:
+        """Yield the batches of an epoch, and say so if a loader gives others than before the run was interrupted."""
+        experiment = self.experiment
+        if not isinstance(self.data, datasets.Loaders):
+            yield from batches_of(experiment, self.data, seed=experiment.seed, epoch=epoch, skip=skip)
+            return
+        self.prints.clear()
+        for batch in loaded_batches(self.data, seed=experiment.seed, epoch=epoch, prints=self.prints, skip=skip):
+            if self.print_before not in (None, self.prints[skip - 1]):
+                warnings.warn(
+                    f"{self.folder.name} must see the batches that it saw before it was interrupted, got others. It "
+                    "continues, but not bit for bit. Let the data set draw with torch only",
+                    stacklevel=2,
+                )
+            self.print_before = None
+            yield batch
 
     def _is_time_to_save(self) -> bool:
         """Whether the last step calls for a checkpoint, or the last checkpoint lies back far enough."""
@@ -193,12 +226,11 @@ class Work:
 
     def evaluate(self) -> Evaluation:
         """Measure the model on the test examples."""
-        return evaluate(self.model, self.test_batches())
+        return evaluate(self.model, self.test_batches(), adaptor=outputs_of(self.data))
 
-    def test_batches(self, size: int = EVALUATION_BATCH) -> Iterator[tuple[Tensor, Tensor]]:
+    def test_batches(self, size: int = EVALUATION_BATCH) -> Iterator[tuple[Any, Any]]:
         """Yield the test examples as the network takes them."""
-        in_order = datasets.batches_in_order(self.data.test, size)
-        return ((self.data.prepare(x), y) for x, y in in_order)
+        return test_batches_of(self.data, size)
 
     def save(self) -> None:
         """Write rows and checkpoint, from which the run continues."""
@@ -218,6 +250,8 @@ class Work:
     def _write_state(self, path: Path) -> None:
         self.may_write()
         records = num_records(len(self.saved_rows) + len(self.rows), self.journal)
+        if self.prints and (last := self.done % self.steps_per_epoch):
+            records["batches"] = self.prints[last - 1]
         path.parent.mkdir(exist_ok=True)
         save_checkpoint(path, self.model, self.optimizer, step=self.done, extra=records, generator=self.draws)
 

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from sparsekit import datasets
 from sparsekit.experiments.experiment import Experiment
-from sparsekit.experiments.feed import check_fits, check_steps, total_steps
+from sparsekit.experiments.feed import check_fits, check_steps, data_of, total_steps
 from sparsekit.experiments.options import RunOptions
 from sparsekit.experiments.population.feed import batches_of_all
 from sparsekit.experiments.population.fitting import check_population, populations_of
@@ -87,7 +87,7 @@ def run_population(
 def begin_all(experiments: Iterable[Experiment], folder: Path, options: RunOptions) -> list[Work]:
     """Check everything first, so that a bad setting leaves no folder behind. Then create or resume all runs."""
     experiments = list(experiments)
-    data = datasets.load(experiments[0].data, root=options.root, **experiments[0].data_settings)
+    data = data_of(experiments[0], options.root)
     for experiment in experiments:
         check_fits(experiment, data)
     works = []
@@ -152,6 +152,7 @@ def _train_together(works: Sequence[Work], stop: int) -> Generator[int, None, di
 def _batches(works: Sequence[Work], stop: int) -> Iterator[tuple[int, int, tuple[Tensor, Tensor]]]:
     """Yield step, epoch and batch from the members' present step on."""
     first, step = works[0], works[0].done
+    assert isinstance(first.data, datasets.Dataset)  # other data are somebody's own, and those are trained alone
     seeds = [work.experiment.seed for work in works]
     while step < stop:
         epoch, skip = divmod(step, first.steps_per_epoch)
