@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from matplotlib.animation import AbstractMovieWriter, FFMpegWriter, PillowWriter
+from matplotlib.animation import FFMpegWriter, PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -12,7 +12,7 @@ from sparsekit.plots.masks import DPI, plot_masks
 from sparsekit.rewiring.journal import Journal
 from sparsekit.utils.checks import check_integer
 
-WRITERS: dict[str, type[AbstractMovieWriter]] = {".gif": PillowWriter, ".mp4": FFMpegWriter}
+WRITERS: dict[str, type[PillowWriter | FFMpegWriter]] = {".gif": PillowWriter, ".mp4": FFMpegWriter}
 STRIP = 26  # screen pixels above the masks, for what happened
 HOLD = 3  # how many times as long the last frame stands
 
@@ -76,7 +76,7 @@ def film_masks(
     return path
 
 
-def _writer(ending: str) -> type[AbstractMovieWriter]:
+def _writer(ending: str) -> type[PillowWriter | FFMpegWriter]:
     if ending not in WRITERS:
         raise ValueError(f"a film must end in {' or '.join(WRITERS)}, got {ending or 'no ending'}. Rename it")
     if not WRITERS[ending].isAvailable():
