@@ -59,6 +59,22 @@ class Never(Executor):
         return self.futures[-1]
 
 
+class Disconnected(Executor):
+    """A client whose scheduler is lost once it has taken the work, and which nobody answers after that."""
+
+    status = "running"
+
+    def submit(self, function, item):
+        raise AssertionError("Dask takes all of it at once")
+
+    def map(self, function, items, *, pure):
+        self.status = "connecting"
+        return [Future() for _ in items]
+
+    def gather(self, futures):
+        raise AssertionError("nobody answers")
+
+
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     monkeypatch.setattr(workers, "POLL", 0.001)
@@ -168,6 +184,12 @@ def test_an_executor_that_lost_its_workers_says_what_to_do(tmp_path):
     with pytest.raises(BrokenExecutor, match="must keep its workers, got BrokenExecutor .*Call again with a new one"):
         next(outcomes)
     assert client.futures[1].cancelled()
+
+
+def test_a_scheduler_that_is_lost_is_said_at_once(tmp_path):
+    with pytest.raises(ConnectionError, match="must stay reachable, got a client that is connecting.*call again with"):
+        sweep(SEEDS, tmp_path, Disconnected())
+    assert sweep(SEEDS[:1], tmp_path)["error"].eq("").all()
 
 
 def test_whoever_takes_no_work_gets_a_sentence(tmp_path):

@@ -52,7 +52,7 @@ def run_on_ranks(
 
     Source: data-parallel training as torch.nn.parallel.DistributedDataParallel, with sums in a fixed order.
     """
-    settings, ranks = RunOptions(progress=progress, callbacks=callbacks, **options), ranks_of_environment()
+    settings, ranks = RunOptions(progress=progress, callbacks=tuple(callbacks), **options), ranks_of_environment()
     if ranks.size == 1:
         return run_with(settings, experiment, folder)
     experiment = fit_to(experiment, ranks)

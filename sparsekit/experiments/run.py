@@ -67,7 +67,7 @@ def run(
         keep_states=keep_states,
         device=device,
         compile=compile,
-        callbacks=callbacks,
+        callbacks=tuple(callbacks),
     )
     return run_with(options, experiment, folder)
 
