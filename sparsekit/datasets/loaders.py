@@ -114,8 +114,9 @@ class Loaders:
 
 def _drawn(batches: Batches, epoch: int, seed: int) -> Iterator[Any]:
     """Yield batches, where everything that torch draws for them comes from the seed and the epoch."""
-    source = batches(epoch) if callable(batches) else batches
     draws = generator(seed, "data", epoch)
+    with seeded_rng(draws):
+        source = batches(epoch) if callable(batches) else batches
     for owner in (source, getattr(source, "sampler", None), getattr(source, "batch_sampler", None)):
         if isinstance(own := getattr(owner, "generator", None), torch.Generator):
             own.manual_seed(draws.initial_seed())
