@@ -101,11 +101,7 @@ class Experiment:
     test_last: int | None = setting(None, "how many of the last epochs end with a test (none means all of them)")
 
     def __post_init__(self):
-        if not isinstance(self.data, str):
-            raise TypeError(
-                f"data must be the name of a data set, got {shown(self.data)}. Register a function that returns it "
-                'with @sk.register("data", "my-data"), and write data="my-data"'
-            )
+        _check_is_name(self.data)
         check_types(self, any_number=("density",))  # the check of its range says more
         check_name(self.recipe, "recipe")
         if self.init_from is not None:
@@ -212,6 +208,14 @@ class Experiment:
     def autocast_type(self) -> torch.dtype | None:
         """The type of mixed precision, or None."""
         return None if self.autocast is None else getattr(torch, self.autocast)
+
+
+def _check_is_name(data: object) -> None:
+    if not isinstance(data, str):
+        raise TypeError(
+            f"data must be the name of a data set, got {shown(data)}. Register a function that returns it with "
+            '@sk.register("data", "my-data"), and write data="my-data"'
+        )
 
 
 def build_model(
