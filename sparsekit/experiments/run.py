@@ -73,7 +73,11 @@ def run(
 
 
 def run_with(options: RunOptions, experiment: Experiment, folder: str | Path) -> History:
-    """Train an experiment as `run` does, with options that are one value."""
+    """Train an experiment as `run` does, with options that are one value.
+
+    Raises:
+        TypeError: if it is no experiment.
+    """
     if not isinstance(experiment, Experiment):
         raise TypeError(f"run takes an Experiment, got {type(experiment).__name__}. Call recipes.digits_mlp()")
     check_steps(checkpoint_steps=options.checkpoint_steps, until=options.until)
