@@ -447,6 +447,7 @@ def test_the_grid_of_the_page_has_twelve_experiments(tmp_path):
     assert len({one.folder_name for one in grid.experiments}) == 12
 
 
+@pytest.mark.filterwarnings("ignore:Port 8787 is already in use")  # by somebody else's dashboard
 def test_the_page_s_job_of_slurm_starts_a_worker(capsys):
     pytest.importorskip("dask_jobqueue", reason="install dask-jobqueue to test what is handed to SLURM")
     scope = {}
