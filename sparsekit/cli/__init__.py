@@ -40,6 +40,7 @@ from sparsekit.cli.output import (
     show_lottery,
     show_tickets,
 )
+from sparsekit.cli.site import site
 from sparsekit.cli.superpositions import Context, collect_and_show
 from sparsekit.cli.sweep import sweep, workers_or_none
 from sparsekit.cli.values import (
@@ -252,6 +253,7 @@ app.command(epilog="Example: [bold]sparsekit compare --data digits --density 0.0
 app.command(epilog="Example: [bold]sparsekit sweep grid.toml --workers 4[/bold]")(sweep)
 app.command(epilog="Example: [bold]sparsekit bench layers --quick[/bold]")(bench)
 app.command(epilog="Example: [bold]sparsekit claims --only 5 --only 12[/bold]")(claims)
+app.command(epilog="Example: [bold]sparsekit site pages --only 00 --only 01[/bold]")(site)
 app.add_typer(course, name="course")
 
 

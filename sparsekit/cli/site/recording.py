@@ -1,0 +1,70 @@
+"""Notebooks are executed once, and their recordings keep what their widgets know, so that pages come from files."""
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import sparsekit
+from sparsekit.utils.files import write_text
+from sparsekit.utils.notebook_files import read_notebook, source_of
+from sparsekit.utils.optional import require
+
+TIMEOUT = 300  # seconds a cell may take, as when we build the notebooks
+SOURCES = (".py", ".js", ".css")  # of the package, any of which may change what a notebook shows
+COMPLETE = "import sparsekit.widgets.base as _base; _base.complete_all()"  # a last cell, which is not kept
+
+
+def recorded(notebook: Path, folder: Path, *, keep: bool = False, tell: Callable[[str], None] = print) -> Path:
+    """Return an executed copy of a notebook with the state of its widgets, and execute it if there is no fresh one.
+
+    Args:
+        notebook: the file, in whose folder its cells run.
+        folder: of the recordings, which is made if it is missing.
+        keep: whether a recording by other versions of the package and the notebook is good enough.
+        tell: hears which notebook is executed, since that takes a while.
+
+    Raises:
+        ImportError: if the packages of notebooks are missing.
+        ValueError: if the file is no notebook, or a cell fails.
+    """
+    target, stamp = folder / notebook.name, _stamp(notebook)
+    if target.exists() and (keep or read_notebook(target)["metadata"].get("sparsekit", {}).get("stamp") == stamp):
+        return target
+    tell(f"executing {notebook.name}")
+    result = _execute(notebook)
+    result.metadata["sparsekit"] = {"stamp": stamp}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(target, require("nbformat", install="sparsekit-lab[notebooks]").writes(result))
+    return target
+
+
+def _execute(notebook: Path) -> Any:
+    """Run all cells in a fresh kernel, then let each widget add what it needs where no kernel answers."""
+    nbclient = require("nbclient", install="sparsekit-lab[notebooks]")
+    nbformat = require("nbformat", install="sparsekit-lab[notebooks]")
+    book = nbformat.read(notebook, 4)
+    book.cells.append(nbformat.v4.new_code_cell(COMPLETE))
+    resources = {"metadata": {"path": str(notebook.parent)}}
+    try:
+        nbclient.NotebookClient(book, timeout=TIMEOUT, record_timing=False, resources=resources).execute()
+    except (nbclient.exceptions.CellExecutionError, nbclient.exceptions.CellTimeoutError) as error:
+        raise ValueError(
+            f"every cell must run, but one of {notebook.name} has failed: {error}. Mend it in JupyterLab"
+        ) from error
+    book.cells.pop()
+    return book
+
+
+def _stamp(notebook: Path) -> str:
+    """Return a text that changes with the notebook's cells and with the package's code."""
+    cells = "\n".join(source_of(cell) for cell in read_notebook(notebook)["cells"])
+    return hashlib.sha256(f"{_code_stamp()}\n{cells}".encode()).hexdigest()[:16]
+
+
+@cache
+def _code_stamp() -> str:
+    package = Path(sparsekit.__file__).parent
+    files = sorted(path for path in package.rglob("*") if path.suffix in SOURCES and "cli" not in path.parts)
+    return hashlib.sha256(b"\n".join(path.read_bytes() for path in files)).hexdigest()
