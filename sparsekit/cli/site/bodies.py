@@ -14,6 +14,7 @@ from sparsekit.utils.optional import require
 
 PARTS = Path(sparsekit.__file__).parent / "cli" / "site" / "parts"
 INSTALL = "sparsekit-lab[notebooks]"
+JOIN_PRINTS = "nbconvert.preprocessors.CoalesceStreamsPreprocessor"
 MATH = re.compile(r"\$\$(.+?)\$\$|\$(?![\s\d]*\$)([^$\n]+(?:\n[^$\n]+)?)\$", re.DOTALL)
 HEADINGS, TEXTS = ["h1", "h2", "h3"], ["p", "li", "td", "summary"]
 SPOKEN = re.compile(r'role="img" aria-label="([^"]*)"')
@@ -56,6 +57,7 @@ def notebook_body(notebook: Mapping[str, Any], link: Callable[[str], str | None]
     """
     html = require("nbconvert.exporters.html", install=INSTALL)
     exporter = html.HTMLExporter(extra_template_basedirs=[str(PARTS)], template_name="cells")
+    exporter.register_preprocessor(JOIN_PRINTS, enabled=True)
     exporter.register_filter("image_of_svg", image_of_svg)
     return _body(exporter.from_notebook_node(notebook)[0], link)
 
@@ -103,7 +105,7 @@ def _body(html: str, link: Callable[[str], str | None]) -> Body:
     soup = require("bs4", install=INSTALL).BeautifulSoup(html, "html.parser")
     _write_formulas(soup)
     _mend_links(soup, link)
-    _wrap_tables(soup)
+    _let_scroll(soup)
     sections = tuple(_sections(soup))
     return Body(sections[0].title if sections else "", str(soup), sections)
 
@@ -135,11 +137,13 @@ def _mend_links(soup: Any, link: Callable[[str], str | None]) -> None:
                 anchor["href"] = target
 
 
-def _wrap_tables(soup: Any) -> None:
-    """Let a table that is wider than a phone scroll by itself."""
-    for table in soup.find_all("table"):
-        box = soup.new_tag("div", attrs={"class": "table", "tabindex": "0", "role": "region", "aria-label": "Table"})
-        table.wrap(box)
+def _let_scroll(soup: Any) -> None:
+    """Let tables and code that are wider than a phone scroll by themselves, with keys, too."""
+    for number, table in enumerate(soup.find_all("table"), 1):
+        spoken = {"tabindex": "0", "role": "region", "aria-label": f"Table {number}"}
+        table.wrap(soup.new_tag("div", attrs={"class": "table", **spoken}))
+    for code in soup.find_all("pre"):
+        code["tabindex"] = "0"
 
 
 def _sections(soup: Any) -> Iterator[Section]:

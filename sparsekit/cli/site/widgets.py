@@ -1,7 +1,9 @@
 """What a page must know of its widgets: their scripts, their styles and their traits, each of them once."""
 
+import base64
 import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +23,7 @@ class Payload:
     Args:
         scripts: modules that leave what they define in `sparsekit.scripts`, by number.
         styles: style sheets.
-        data: JSON of the models by id, and of the bytes that their traits name by number.
+        data: JSON of the models by id, and of the bytes that their traits name by number, deflated and in base64.
     """
 
     scripts: tuple[str, ...] = ()
@@ -47,7 +49,7 @@ def payload_of(models: Models, shown: list[str]) -> Payload:
     scripts, styles = (_distinct(needed, key) for key in ("_esm", "_css"))
     pool: dict[str, int] = {}
     plain = {name: _plain(model, scripts, pool) for name, model in needed.items()}
-    text = json.dumps({"models": plain, "bytes": list(pool)}, separators=(",", ":"))
+    text = json.dumps({"models": plain, "bytes": [_deflated(one) for one in pool]}, separators=(",", ":"))
     modules = (EXPORT.sub(f"sparsekit.scripts[{number}] = ", script) for script, number in scripts.items())
     return Payload(tuple(map(_inside_script, modules)), tuple(styles), _inside_script(text))
 
@@ -86,10 +88,20 @@ def _plain(model: Mapping[str, Any], scripts: Mapping[str, int], pool: dict[str,
     return {"kind": model["model_name"].removesuffix("Model"), "script": script, "traits": traits}
 
 
+def _deflated(data: str) -> str:
+    """Return bytes in base64 smaller, without a header, as browsers inflate them."""
+    small = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    return base64.b64encode(small.compress(base64.b64decode(data)) + small.flush()).decode()
+
+
 def _put(state: Any, path: list[Any], value: Any) -> None:
-    for key in path[:-1]:
-        state = state[key]
-    state[path[-1]] = value
+    """Put a value where a path leads, unless a later state of the widget has no such place any more."""
+    try:
+        for key in path[:-1]:
+            state = state[key]
+        state[path[-1]] = value
+    except (IndexError, KeyError, TypeError):
+        return
 
 
 def _inside_script(text: str) -> str:

@@ -128,10 +128,10 @@ function render({ model, el }) {
     const changes = rule.select.value || fraction.select.value || density.select.value;
     title.textContent = shown.step >= total && model.get('verdict') ? model.get('verdict') : `After ${at} of ${shown.runs[0].rewired.length} rewirings: what if the training went on in another way?`;
     main.textContent = busy() ? 'Training …' : `Continue from rewiring ${at}`;
-    main.disabled = busy(); halt.hidden = !busy(); halt.textContent = state === 'paused' ? 'Resume' : 'Pause';
+    main.disabled = busy() || isRecorded(model); halt.hidden = !busy(); halt.textContent = state === 'paused' ? 'Resume' : 'Pause';
     fraction.select.disabled = isStatic; if (isStatic) fraction.select.value = '';
     main.title = changes ? '' : 'Without a change the branch equals the original bit for bit';
-    problem.textContent = model.get('problem');
+    problem.textContent = isRecorded(model) ? 'To continue, open the notebook in JupyterLab. This page has no kernel, and shows the branches that were recorded.' : model.get('problem');
     drawFutures();
     drawLaneOf(pair[0], 0, shown.chosen); drawLaneOf(pair[1], shown.chosen, 0); drawTime();
     countDrawing(chart.node);

@@ -4,17 +4,14 @@
 function revive(value, bytes) {
   if (Array.isArray(value)) return value.map(one => revive(one, bytes));
   if (value === null || typeof value !== 'object') return value;
-  if (typeof value.bytes === 'number' && Object.keys(value).length === 1) return bytes(value.bytes);
+  if (typeof value.bytes === 'number' && Object.keys(value).length === 1) return bytes[value.bytes];
   return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, revive(one, bytes)]));
 }
 
-/** Return a function that decodes each of the base64 texts once. */
-function bytesFrom(texts) {
-  const views = new Map();
-  return number => {
-    if (!views.has(number)) views.set(number, new DataView(Uint8Array.from(atob(texts[number]), letter => letter.charCodeAt(0)).buffer));
-    return views.get(number);
-  };
+/** Inflate bytes that were written as base64. */
+async function inflate(text) {
+  const small = new Blob([Uint8Array.from(atob(text), letter => letter.charCodeAt(0))]);
+  return new DataView(await new Response(small.stream().pipeThrough(new DecompressionStream('deflate-raw'))).arrayBuffer());
 }
 
 /** Make a model as anywidget hands it to a script. `isRecorded` tells the script that nobody answers. */
@@ -39,6 +36,7 @@ function recordedModel(traits) {
 
 /** Keep the traits of two models equal, as jslink does. */
 function linkModels([from, name], [to, other], isTwoWay) {
+  from.isLinked = to.isLinked = true;
   from.on(`change:${name}`, () => to.set(other, from.get(name)));
   if (isTwoWay) to.on(`change:${other}`, () => from.set(name, to.get(other)));
 }

@@ -1,6 +1,6 @@
 // Put every widget of the page in its place, and write what the reader did into a link.
 
-const recorded = JSON.parse(document.getElementById('widgets').textContent), bytes = bytesFrom(recorded.bytes);
+const recorded = JSON.parse(document.getElementById('widgets').textContent), bytes = await Promise.all(recorded.bytes.map(inflate));
 const models = new Map(Object.entries(recorded.models).map(([id, one]) => [id, { ...one, model: recordedModel(revive(one.traits, bytes)) }]));
 const plainId = reference => reference.replace('IPY_MODEL_', '');
 const known = [...models.values()].filter(one => one.script !== null && one.script !== undefined);
@@ -14,6 +14,7 @@ for (const { kind, traits } of models.values()) {
 
 function renderInto(place, id) {
   const { kind, script, model, traits } = models.get(id);
+  model.place = place;
   if (script !== null && script !== undefined) return sparsekit.scripts[script].render({ model, el: place });
   const box = document.createElement('div');
   box.className = kind === 'VBox' ? 'column' : 'row';
@@ -31,15 +32,16 @@ function statesNow() {
   return states.toString();
 }
 
+/** Take over what the link says, and return the numbers of the widgets that it names. */
 function restore() {
-  let first = null;
+  const numbers = new Set();
   for (const [name, text] of new URLSearchParams(location.hash.slice(1))) {
     const number = /^w(\d+)$/.exec(name)?.[1];
     if (number === undefined || !known[number]) continue;
     restoreModel(known[number].model, text);
-    first ??= Number(number);
+    numbers.add(Number(number));
   }
-  return first;
+  return numbers;
 }
 
 const shareButton = document.getElementById('share');
@@ -52,14 +54,13 @@ shareButton.addEventListener('click', async () => {
 addEventListener('hashchange', () => { if (/^#w\d+=/.test(location.hash)) location.reload(); });
 
 const pause = () => new Promise(done => setTimeout(done));
-const places = [...document.querySelectorAll('.widget[data-model]')].filter(place => models.has(place.dataset.model));
+const restored = restore(), places = [...document.querySelectorAll('.widget[data-model]')].filter(place => models.has(place.dataset.model));
 for (const place of places) { // one after the other, so that the page can be read meanwhile
   try { renderInto(place, place.dataset.model); } catch (error) { reportError(error); }
   await pause();
 }
 await new Promise(requestAnimationFrame);
-known.forEach(({ model }, number) => firstStates.set(number, model.stateText?.()));
-const moved = restore();
+known.forEach(({ model }, number) => { if (!restored.has(number)) firstStates.set(number, model.stateText?.()); });
 document.body.dataset.widgets = 'ready';
-if (moved !== null) known[moved].model.place?.scrollIntoView({ block: 'center' });
+if (restored.size) known[Math.min(...restored)].model.place?.scrollIntoView({ block: 'start' });
 else if (location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
