@@ -186,8 +186,9 @@ class Race(EvolutionView):
         return only_start(topology_of(model))
 
     def complete(self) -> None:
-        """Hand over the finished runs with all initial weights. Nobody trains in a page."""
+        """Hand over the finished runs with all initial weights, and begin with the first. Nobody trains in a page."""
         self.others = {init: shown for init in self.inits if (shown := self._finished(init)) is not None}
+        self.init = next(iter(self.others), self.init)
 
     def _finished(self, init: str) -> dict[str, Any] | None:
         """Return what the browser shows of runs with these initial weights, or None if some are not finished."""

@@ -56,7 +56,7 @@ function render({ model, el }) {
   const fraction = choiceOf('Drop fraction', ['', ...options.fractions], [asItIs(options.fraction), ...options.fractions]);
   const density = choiceOf('Density', ['', ...options.densities], [asItIs(percent(options.density)), ...options.densities.map(value => percent(value))]);
   const main = make('button', { type: 'button', class: 'sk-main sk-wide' }), halt = make('button', { type: 'button' }, 'Pause');
-  const futures = make('div', { class: 'sk-bar' }), problem = make('p', { class: 'sk-error', role: 'alert' });
+  const futures = make('div', { class: 'sk-bar' }), problem = make('p', isRecorded(model) ? { class: 'sk-soft' } : { class: 'sk-error', role: 'alert' });
   const chart = methodChart('Training step, and where to go back to', 176, step => { shown.step = step; shown.follows = busy() && step >= model.get('done'); schedule(); });
   const aside = svg('svg', { class: 'sk-time', role: 'img', height: 86, style: 'cursor:default' });
   const asideTitle = make('p', { class: 'sk-figtitle' });
