@@ -196,7 +196,12 @@ class Race(EvolutionView):
         histories = [history for history in saved if history is not None and steps_done(history) >= self.total]
         if len(histories) < len(saved):
             return None
-        return {"film": self._film_of(histories), "done": self.total, "state": "done", "verdict": self._verdict(histories)}
+        return {
+            "film": self._film_of(histories),
+            "done": self.total,
+            "state": "done",
+            "verdict": self._verdict(histories),
+        }
 
     def _film_of(self, histories: Sequence[History]) -> list[dict[str, Any]]:
         each = len(self.seeds)

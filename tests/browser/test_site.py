@@ -1,4 +1,4 @@
-"""Pages without a kernel: nothing leaves them, nothing fails in them, everybody can read them, and links keep a state."""
+"""Pages without a kernel: nothing leaves them, nothing fails in them, and links keep a state."""
 
 import importlib.resources
 import os
@@ -20,7 +20,7 @@ ALIVE += ["guess", "guess.measured('There were 100.')", "widgets.check(count_of=
 MOST_BYTES = 3_000_000
 AUDIT = """() => axe.run(document, { resultTypes: ['violations'] }).then(found => found.violations
   .filter(one => ['serious', 'critical'].includes(one.impact))
-  .map(one => `${one.id}: ${one.help}, as in ${one.nodes.slice(0, 3).map(node => node.html.slice(0, 200)).join(' and ')}`))"""
+  .map(one => `${one.id}: ${one.help}, as in ${one.nodes.slice(0, 3).map(node => node.html.slice(0, 200)).join()}`))"""
 BROKEN_ANCHORS = """() => [...document.querySelectorAll('a[href^="#"]')].map(a => a.getAttribute('href').slice(1))
   .filter(name => name && !document.getElementById(decodeURIComponent(name)))"""
 LINKS = """() => [...document.querySelectorAll('a[href]')].map(a => a.href).filter(href => href.startsWith('file:'))"""
@@ -46,7 +46,7 @@ def site(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def opened(browser, site) -> Iterator:
-    """Open `opened("00_alive.html")` without a network, and check at the end what the page asked for and what failed."""
+    """Open `opened("00_alive.html")` offline, and check at the end what the page asked for and what failed."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce", offline=True)
     requests, errors = [], []
     context.on("request", lambda request: None if request.is_navigation_request() else requests.append(request.url))
@@ -80,7 +80,9 @@ def test_every_page_is_small_asks_for_nothing_and_serves_every_reader(opened, si
         page.evaluate(axe)
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            page.wait_for_function("is => document.body.dataset.jpThemeLight === is", arg=str(scheme == "light").lower())
+            page.wait_for_function(
+                "is => document.body.dataset.jpThemeLight === is", arg=str(scheme == "light").lower()
+            )
             assert not (found := page.evaluate(AUDIT)), f"{name} in {scheme}:\n" + "\n".join(found)
         assert page.evaluate(BROKEN_ANCHORS) == [], name
         for link in page.evaluate(LINKS):
@@ -129,4 +131,5 @@ def test_the_search_leads_to_a_section_of_another_page(opened):
     page.keyboard.press("Enter")
     page.wait_for_url("**/01_masks_and_budgets.html#*")
     heading = page.locator(":target")
-    assert "uniform" in page.locator("main").text_content() and heading.count() == 1
+    assert "uniform" in page.locator("main").text_content()
+    assert heading.count() == 1

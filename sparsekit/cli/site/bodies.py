@@ -9,10 +9,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import sparsekit
 from sparsekit.utils.optional import require
 
-PARTS = Path(sparsekit.__file__).parent / "cli" / "site" / "parts"
+PARTS = Path(__file__).parent / "parts"
 INSTALL = "sparsekit-lab[notebooks]"
 JOIN_PRINTS = "nbconvert.preprocessors.CoalesceStreamsPreprocessor"
 MATH = re.compile(r"\$\$(.+?)\$\$|\$(?![\s\d]*\$)([^$\n]+(?:\n[^$\n]+)?)\$", re.DOTALL)

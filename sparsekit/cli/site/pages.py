@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from sparsekit.cli.site.bodies import INSTALL, PARTS, Body, Section, code_body, markdown_body, notebook_body
-from sparsekit.cli.site.widgets import Models, Payload, models_of, payload_of
+from sparsekit.cli.site.widgets import Models, Payload, json_inside_script, models_of, payload_of
 from sparsekit.utils.files import write_text
 from sparsekit.utils.optional import require
 
@@ -86,7 +86,9 @@ class Links:
         target = self.source.parent / os.path.relpath(target, self.source.parent.resolve())
         self.followed.append(Path(os.path.normpath(target)))
         here, there = (file_of(one, self.root) for one in (self.source, target))
-        return os.path.relpath(there, os.path.dirname(here) or ".").replace(os.sep, "/") + (f"#{anchor}" if anchor else "")
+        return os.path.relpath(there, os.path.dirname(here) or ".").replace(os.sep, "/") + (
+            f"#{anchor}" if anchor else ""
+        )
 
 
 def file_of(source: Path, root: Path) -> str:
@@ -160,7 +162,7 @@ def framed(page: Page, pages: list[Page], index: list[list[str]]) -> str:
         before=order[at - 1] if at else None,
         after=order[at + 1] if at is not None and at + 1 < len(order) else None,
         sections=[one for one in page.body.sections if one.level == SEARCHED],
-        index=json.dumps(index, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/"),
+        index=json_inside_script(json.dumps(index, separators=(",", ":"), ensure_ascii=False)),
         short=lambda title: NUMBER.sub("", title),
         part=_part,
     )
@@ -182,7 +184,8 @@ def _merged(sections: tuple[Section, ...]) -> Iterator[Section]:
     for one in sections:
         if merged and one.level > SEARCHED:
             last = merged.pop()
-            one = Section(last.anchor, last.title, last.level, f"{last.text} {one.title} {one.text}")
+            text = " ".join(filter(None, (last.text, one.title, one.text)))
+            one = Section(last.anchor, last.title, last.level, text)
         merged.append(one)
     yield from merged
 

@@ -6,14 +6,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import sparsekit
 from sparsekit.utils.files import write_text
 from sparsekit.utils.notebook_files import read_notebook, source_of
 from sparsekit.utils.optional import require
 
+PACKAGE = Path(__file__).resolve().parents[2]
 TIMEOUT = 300  # seconds a cell may take, as when we build the notebooks
 SOURCES = (".py", ".js", ".css")  # of the package, any of which may change what a notebook shows
-COMPLETE = "import sparsekit.widgets.base as _base; _base.complete_all()"  # a last cell, which is not kept
+COMPLETE = """  # a last cell, which is not kept
+import sys
+if (_base := sys.modules.get("sparsekit.widgets.base")) is not None:
+    _base.complete_all()
+"""
 
 
 def recorded(notebook: Path, folder: Path, *, keep: bool = False, tell: Callable[[str], None] = print) -> Path:
@@ -65,6 +69,5 @@ def _stamp(notebook: Path) -> str:
 
 @cache
 def _code_stamp() -> str:
-    package = Path(sparsekit.__file__).parent
-    files = sorted(path for path in package.rglob("*") if path.suffix in SOURCES and "cli" not in path.parts)
+    files = sorted(path for path in PACKAGE.rglob("*") if path.suffix in SOURCES and "cli" not in path.parts)
     return hashlib.sha256(b"\n".join(path.read_bytes() for path in files)).hexdigest()

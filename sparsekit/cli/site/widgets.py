@@ -51,7 +51,7 @@ def payload_of(models: Models, shown: list[str]) -> Payload:
     plain = {name: _plain(model, scripts, pool) for name, model in needed.items()}
     text = json.dumps({"models": plain, "bytes": [_deflated(one) for one in pool]}, separators=(",", ":"))
     modules = (EXPORT.sub(f"sparsekit.scripts[{number}] = ", script) for script, number in scripts.items())
-    return Payload(tuple(map(_inside_script, modules)), tuple(styles), _inside_script(text))
+    return Payload(tuple(map(_inside_script, modules)), tuple(styles), json_inside_script(text))
 
 
 def _needed(models: Models, shown: list[str]) -> dict[str, Mapping[str, Any]]:
@@ -64,7 +64,9 @@ def _needed(models: Models, shown: list[str]) -> dict[str, Mapping[str, Any]]:
             found[name] = models[name]
             waiting += [child for child in _references(models[name]["state"].get("children", ())) if child in models]
     links = {name: one for name, one in models.items() if one["model_name"] in ("LinkModel", "DirectionalLinkModel")}
-    ends = {name: set(_references([one["state"]["source"][0], one["state"]["target"][0]])) for name, one in links.items()}
+    ends = {
+        name: set(_references([one["state"]["source"][0], one["state"]["target"][0]])) for name, one in links.items()
+    }
     return found | {name: one for name, one in links.items() if ends[name] <= set(found)}
 
 
@@ -104,6 +106,16 @@ def _put(state: Any, path: list[Any], value: Any) -> None:
         return
 
 
+def json_inside_script(text: str) -> str:
+    r"""Write JSON so that nothing in it can end the script element that it stands in.
+
+    Example:
+        >>> json_inside_script('["</script>"]')
+        '["\\u003c/script>"]'
+    """
+    return text.replace("<", "\\u003c")
+
+
 def _inside_script(text: str) -> str:
-    """Write a text so that it cannot end the script element that it stands in."""
+    """Do the same to code, in which such a text can stand in a string or a comment only."""
     return re.sub(r"<(?=/script|!--)", r"<\\", text, flags=re.IGNORECASE)
