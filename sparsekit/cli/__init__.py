@@ -242,11 +242,19 @@ def list_(
 
 
 @app.command(epilog="Example: [bold]sparsekit show runs/digits-mlp-5c5d430431[/bold]")
-def show(run: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
+def show(
+    run: Annotated[Path, typer.Argument(help="a run's folder")],
+    html: Annotated[Path | None, typer.Option(dir_okay=False, help="write a page with living figures to it")] = None,
+) -> None:
     """Show what a run has measured, and what its topology looks like now."""
+    from sparsekit.cli.site.run_page import write_run_page
     from sparsekit.experiments import read_run
 
-    show_history(read_run(run))
+    if html is None:
+        show_history(read_run(run))
+    else:
+        write_run_page(run, html)
+        typer.echo(f"wrote {html}")
 
 
 app.command(epilog="Example: [bold]sparsekit compare --data digits --density 0.02 --seeds 5[/bold]")(compare)

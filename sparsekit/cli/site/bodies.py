@@ -9,10 +9,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from sparsekit.cli.site.recording import INSTALL
 from sparsekit.utils.optional import require
 
 PARTS = Path(__file__).parent / "parts"
-INSTALL = "sparsekit-lab[notebooks]"
 JOIN_PRINTS = "nbconvert.preprocessors.CoalesceStreamsPreprocessor"
 MATH = re.compile(r"\$\$(.+?)\$\$|\$(?![\s\d]*\$)([^$\n]+(?:\n[^$\n]+)?)\$", re.DOTALL)
 HEADINGS, TEXTS = ["h1", "h2", "h3"], ["p", "li", "td", "summary"]

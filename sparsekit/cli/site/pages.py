@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from sparsekit.cli.site.bodies import INSTALL, PARTS, Body, Section, code_body, markdown_body, notebook_body
+from sparsekit.cli.site.bodies import PARTS, Body, Section, code_body, markdown_body, notebook_body
+from sparsekit.cli.site.recording import INSTALL
 from sparsekit.cli.site.widgets import Models, Payload, json_inside_script, models_of, payload_of
 from sparsekit.utils.files import write_text
 from sparsekit.utils.optional import require

@@ -10,6 +10,7 @@ from sparsekit.utils.files import write_text
 from sparsekit.utils.notebook_files import read_notebook, source_of
 from sparsekit.utils.optional import require
 
+INSTALL = "sparsekit-lab[notebooks]"
 PACKAGE = Path(__file__).resolve().parents[2]
 TIMEOUT = 300  # seconds a cell may take, as when we build the notebooks
 SOURCES = (".py", ".js", ".css")  # of the package, any of which may change what a notebook shows
@@ -37,25 +38,34 @@ def recorded(notebook: Path, folder: Path, *, keep: bool = False, tell: Callable
     if target.exists() and (keep or read_notebook(target)["metadata"].get("sparsekit", {}).get("stamp") == stamp):
         return target
     tell(f"executing {notebook.name}")
-    result = _execute(notebook)
-    result.metadata["sparsekit"] = {"stamp": stamp}
+    nbformat = require("nbformat", install=INSTALL)
+    book = executed(nbformat.read(notebook, 4), notebook.parent, notebook.name)
+    book.metadata["sparsekit"] = {"stamp": stamp}
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(target, require("nbformat", install="sparsekit-lab[notebooks]").writes(result))
+    write_text(target, nbformat.writes(book))
     return target
 
 
-def _execute(notebook: Path) -> Any:
-    """Run all cells in a fresh kernel, then let each widget add what it needs where no kernel answers."""
-    nbclient = require("nbclient", install="sparsekit-lab[notebooks]")
-    nbformat = require("nbformat", install="sparsekit-lab[notebooks]")
-    book = nbformat.read(notebook, 4)
+def executed(book: Any, folder: Path, name: str) -> Any:
+    """Run all cells in a fresh kernel, then let each widget add what it needs where no kernel answers.
+
+    Args:
+        book: a notebook, as nbformat holds it. We change it.
+        folder: where its cells run.
+        name: of the notebook, for messages.
+
+    Raises:
+        ImportError: if the packages of notebooks are missing.
+        ValueError: if a cell fails.
+    """
+    nbclient, nbformat = (require(one, install=INSTALL) for one in ("nbclient", "nbformat"))
     book.cells.append(nbformat.v4.new_code_cell(COMPLETE))
-    resources = {"metadata": {"path": str(notebook.parent)}}
+    resources = {"metadata": {"path": str(folder)}}
     try:
         nbclient.NotebookClient(book, timeout=TIMEOUT, record_timing=False, resources=resources).execute()
     except (nbclient.exceptions.CellExecutionError, nbclient.exceptions.CellTimeoutError) as error:
         raise ValueError(
-            f"every cell must run, but one of {notebook.name} has failed: {error}. Mend it in JupyterLab"
+            f"every cell must run, but one of {name} has failed: {error}. Mend it in JupyterLab"
         ) from error
     book.cells.pop()
     return book

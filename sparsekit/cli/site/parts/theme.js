@@ -11,7 +11,7 @@ darkSystem.addEventListener('change', () => showTheme());
 showTheme();
 document.addEventListener('DOMContentLoaded', () => {
   showTheme();
-  if (innerWidth < 1061) document.querySelector('.side details').open = false; // where it stands above the text
+  if (innerWidth < 1061) document.querySelector('.side details')?.removeAttribute('open'); // where it stands above the text
   document.getElementById('theme').addEventListener('click', event => {
     const name = event.currentTarget.getAttribute('aria-pressed') === 'true' ? 'light' : 'dark';
     try { localStorage.setItem('sparsekit-theme', name); } catch { /* then the choice holds for this page */ }
