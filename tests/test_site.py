@@ -78,6 +78,17 @@ def test_links_lead_to_pages_of_the_site_and_lose_what_it_has_not(project):
     assert 'href="../index.html"' in pages["files/code.py.html"]
 
 
+def test_an_image_travels_in_its_page(project):
+    (project / "dot.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>', encoding="utf-8")
+    body = markdown_body(
+        "# T\n\n![A dot](dot.svg) [its file](dot.svg) ![gone](gone.png)", Links(project / "t.md", project)
+    )
+    assert body.html.count("data:image/svg+xml;base64,") == 1
+    assert 'alt="A dot"' in body.html
+    assert "href" not in body.html.partition("</h1>")[2]
+    assert "gone.png" not in body.html
+
+
 def test_no_link_leaves_the_folder_of_the_project(project, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside") / "secret.md"
     outside.write_text("# Secret", encoding="utf-8")

@@ -50,6 +50,7 @@ def notebook_body(notebook: Mapping[str, Any], link: Callable[[str], str | None]
     Args:
         notebook: as nbformat reads it.
         link: takes where a link leads, and returns where it leads on the site, or None where the site has no such page.
+            It returns an image itself, as an address that begins with `data:`.
 
     Raises:
         ImportError: if the packages of notebooks are missing.
@@ -124,16 +125,18 @@ def _formula(match: re.Match[str]) -> str:
 
 
 def _mend_links(soup: Any, link: Callable[[str], str | None]) -> None:
-    """Let links lead to pages of the site. Where it has none, their text stays."""
+    """Let links lead to pages of the site, and bring images along. Where it has no page, the link's text stays."""
     for anchor in soup.find_all("a", href=True):
         if "anchor-link" in anchor.get("class", ()):
             anchor["aria-label"] = "Link to this section"
         elif not re.match(r"#|https?:|mailto:", anchor["href"]):
             target = link(anchor["href"])
-            if target is None:
+            if target is None or target.startswith("data:"):  # browsers open no such address
                 anchor.unwrap()
             else:
                 anchor["href"] = target
+    for image in soup.find_all("img", src=re.compile(r"^(?!data:)")):
+        image["src"] = link(image["src"]) or "data:,"
 
 
 def _let_scroll(soup: Any) -> None:

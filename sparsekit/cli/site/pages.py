@@ -1,5 +1,6 @@
 """The pages of a site: one for each notebook and for each file that they link to, and one of contents."""
 
+import base64
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from sparsekit.utils.files import write_text
 from sparsekit.utils.optional import require
 
 TEXTS = {".md", ".py", ".js", ".css", ".toml", ".yml", ".yaml", ".cfg", ".txt", ".json"}  # files that can be a page
+IMAGES = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg", ".gif": "image/gif"}
 SEARCHED = 2  # sections of deeper levels are found under the heading above them
 PLACE = re.compile(r'data-model="(\w+)"')
 NUMBER = re.compile(r"^\d+\.\s*")
@@ -79,10 +81,14 @@ class Links:
         self.followed: list[Path] = []
 
     def __call__(self, href: str) -> str | None:
-        """Return a link's address on the site, or None if what it leads to is no page of the site."""
+        """Return a link's address on the site, an image itself, or None if what it leads to is neither."""
         path, _, anchor = unquote(href).partition("#")
         target = (self.source.parent / path).resolve()
-        if not target.is_relative_to(self.root) or not target.is_file() or target.suffix not in TEXTS | {".ipynb"}:
+        if not target.is_relative_to(self.root) or not target.is_file():
+            return None
+        if target.suffix in IMAGES:
+            return f"data:{IMAGES[target.suffix]};base64,{base64.b64encode(target.read_bytes()).decode()}"
+        if target.suffix not in TEXTS | {".ipynb"}:
             return None
         target = self.source.parent / os.path.relpath(target, self.source.parent.resolve())
         self.followed.append(Path(os.path.normpath(target)))
