@@ -187,6 +187,16 @@ def test_a_notebook_is_executed_once_and_again_when_it_has_changed(tmp_path):
     assert len(told) == 2
 
 
+def test_a_run_without_a_measured_epoch_is_refused_before_a_kernel_starts(tmp_path, monkeypatch):
+    from sparsekit.cli.site import run_page
+    from sparsekit.train.history import History
+
+    monkeypatch.setattr(run_page, "read_run", lambda run: History())
+    with pytest.raises(ValueError, match=r"must have measured its test accuracy.*Let it train an epoch"):
+        run_page.write_run_page(tmp_path, tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
 @pytest.mark.skipif(NODE is None, reason="node is missing, but the browser tests check the same, slowly")
 def test_a_link_sets_settings_controls_or_one_text_as_the_kind_that_they_are(tmp_path):
     from sparsekit.cli.site.bodies import PARTS

@@ -247,12 +247,13 @@ def show(
     html: Annotated[Path | None, typer.Option(dir_okay=False, help="write a page with living figures to it")] = None,
 ) -> None:
     """Show what a run has measured, and what its topology looks like now."""
-    from sparsekit.cli.site.run_page import write_run_page
-    from sparsekit.experiments import read_run
-
     if html is None:
+        from sparsekit.experiments import read_run
+
         show_history(read_run(run))
     else:
+        from sparsekit.cli.site.run_page import write_run_page
+
         write_run_page(run, html)
         typer.echo(f"wrote {html}")
 

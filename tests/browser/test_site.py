@@ -2,6 +2,7 @@
 
 import importlib.resources
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ from browser.test_accessibility import CELLS
 
 from sparsekit.cli.site.pages import pages_of, write_site
 from sparsekit.cli.site.recording import recorded
+from sparsekit.cli.site.run_page import write_run_page
+from sparsekit.experiments import run as run_experiment
+from sparsekit.experiments.recipes import digits_small
 
 STILL = ("01_masks_and_budgets.ipynb", "03_guided_stochastic_exploration.ipynb")  # as committed, with still images
 ALIVE = [cell.replace("widgets.Predict(", "guess = widgets.Predict(") for cell in CELLS]
@@ -122,6 +126,17 @@ def test_what_a_kernel_would_answer_is_recorded_and_what_needs_one_says_so(opene
     assert page.get_by_text("open this notebook in JupyterLab to use them").count() >= 1
     assert page.get_by_role("button", name="Continue from rewiring").is_disabled()
     assert page.get_by_role("button", name="Start", exact=True).count() == 0
+
+
+def test_a_run_is_one_page_with_its_network_and_its_film(opened, site):
+    run = run_experiment(digits_small(epochs=2, seed=1), site.parent / "runs", progress=False)
+    write_run_page(run.folder, site / "run.html")
+    page = opened("run.html")
+    (site / "run.html").unlink()  # another test counts the pages of the course
+    page.get_by_role("slider", name="Rewiring").last.press("Home")
+    page.get_by_text(re.compile("Before the first rewiring there are")).first.wait_for()
+    assert page.locator(".sk-net").count() == 1
+    assert page.get_by_role("combobox", name="Search the course").count() == 0
 
 
 def test_the_search_leads_to_a_section_of_another_page(opened):

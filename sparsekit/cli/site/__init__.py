@@ -5,14 +5,12 @@ from typing import Annotated
 
 import typer
 
-from sparsekit.cli.course import ORIGINALS
+from sparsekit.cli.course import Notebooks
 
 
 def site(
     out: Annotated[Path, typer.Argument(file_okay=False, help="folder of the pages, which is made if it is missing")],
-    notebooks: Annotated[
-        Path, typer.Option("--notebooks", file_okay=False, help="folder of the course's notebooks")
-    ] = ORIGINALS,
+    notebooks: Notebooks = None,
     only: Annotated[
         list[str] | None, typer.Option(help="execute only notebooks that begin so, 03 for example. May be repeated")
     ] = None,
@@ -28,10 +26,11 @@ def site(
     Every notebook is executed once, which takes about a minute each. Then its page has the same widgets, alive. What
     only a kernel could compute is shown as it was recorded. Pages of notebooks that you leave out have still images.
     """
-    from sparsekit.cli.course.copies import originals_in
+    from sparsekit.cli.course.copies import course_folder, originals_in
     from sparsekit.cli.site.pages import pages_of, write_site
     from sparsekit.cli.site.recording import recorded
 
+    notebooks = notebooks or course_folder()
     sources = originals_in(notebooks)
     chosen = [one for one in sources if not only or one.name.startswith(tuple(only))]
     executed = {one: recorded(one, recordings, keep=keep, tell=typer.echo) for one in chosen}
