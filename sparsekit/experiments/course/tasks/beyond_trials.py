@@ -62,7 +62,7 @@ def _trained_dense() -> tuple[nn.Module, ...]:
 
 
 def _magnitudes(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: model.get_submodule(name).weight.detach().abs() for name in shapes_of(model)}
+    return {name: model.get_parameter(f"{name}.weight").detach().abs() for name in shapes_of(model)}
 
 
 def _mean_accuracy(models: list[nn.Module]) -> float:
