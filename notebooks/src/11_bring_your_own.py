@@ -4,7 +4,7 @@
 # **50 minutes** · needs: [00_start_here](00_start_here.ipynb) · runs in under a minute
 #
 # The course has trained small networks of its own. Now it is your turn to bring a network. Run the cells, choose one of
-# the five below, and move the slider. Each bar is a group of its weights.
+# the five below, and move the slider. Each bar is one of its layers.
 
 # %% jupyter={"source_hidden": true}
 import importlib.util
@@ -20,11 +20,13 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
+# %% jupyter={"source_hidden": true}
 import sparsekit as sk
 from sparsekit import plots, widgets
+from sparsekit.plots.canvas import finish
+from sparsekit.plots.palette import LIGHT
 from sparsekit.topology.allocation import allocate
 
-# %% jupyter={"source_hidden": true}
 torch.set_num_threads(1)
 warnings.simplefilter("ignore", sk.layers.LeftDenseWarning)  # we print what it says
 
@@ -48,8 +50,9 @@ def draw_network(network: str, percent: int):
     sizes = {name: torch.Size(shape).numel() for name, shape in shapes[network].items()}
     densities = [counts[name] / sizes[name] for name in counts]
     _, (ax,) = plots.subplots(width=9, height=3.4)
-    ax.bar(range(len(densities)), [100 * density for density in densities], width=0.8)
-    ax.set(xlabel="layer, from the input to the output", ylabel="density in per cent", ylim=(0, 105))
+    ax.bar(range(len(densities)), [100 * density for density in densities], width=0.8, color=LIGHT["soft"])
+    ax.set_ylim(0, 105)
+    finish(ax, x="layer, from the input to the output", y="density in per cent")
     said = f"{network} keeps {sum(counts.values()):,} of {sum(sizes.values()):,} connections in {len(counts)} layers"
     return plots.titled(ax, said)
 
@@ -237,8 +240,8 @@ widgets.TopologyFilm(attached.journal, layers=["mixing", "rows.weight_hh_l0"])
 # %% tags=["nbval-ignore-output"]
 per_row = sk.topology_of(model)["mixing"].fan_out().view(8, 96).sum(1)
 _, (ax,) = plots.subplots(width=6, height=3)
-ax.bar(range(1, 9), per_row)
-ax.set(xlabel="row of the image", ylabel="connections")
+ax.bar(range(1, 9), per_row, color=LIGHT["soft"])
+finish(ax, x="row of the image", y="connections")
 plots.titled(ax, f"Row {int(per_row.argmax()) + 1} of the image has the most connections, {int(per_row.max())}")
 
 # %% [markdown]

@@ -19,11 +19,13 @@ from pathlib import Path
 import psutil
 import torch
 
+# %% jupyter={"source_hidden": true}
 import sparsekit as sk
 from sparsekit import plots, widgets
 from sparsekit.experiments.sweeps import local_client
+from sparsekit.plots.canvas import finish
+from sparsekit.plots.palette import LIGHT
 
-# %% jupyter={"source_hidden": true}
 torch.set_num_threads(1)
 scratch = tempfile.TemporaryDirectory()  # a new folder each time, so that there is something to watch
 folder = Path(scratch.name)
@@ -67,8 +69,9 @@ table.assign(rule=names)[["run", "rule", "seed", "train loss", "test accuracy"]]
 
 # %% tags=["nbval-ignore-output"]
 _, (ax,) = plots.subplots(width=7, height=3)
-ax.plot([rules.index(name) for name in names], 100 * table["test accuracy"], "o")
-ax.set(xticks=range(len(rules)), xticklabels=rules, xlabel="rule", ylabel="test accuracy in per cent")
+ax.plot([rules.index(name) for name in names], 100 * table["test accuracy"], "o", color=LIGHT["ink"])
+ax.set_xticks(range(len(rules)), rules)
+finish(ax, x="rule", y="test accuracy in per cent")
 leader = names[table["test accuracy"].idxmax()]
 plots.titled(ax, f"After 8 epochs the best run is one of {leader}, with two seeds for each rule")
 
