@@ -330,6 +330,34 @@ def test_the_board_goes_to_stderr_and_only_if_one_wants_to_see_it(tmp_path, caps
         assert ("seconds left" in err) == progress
 
 
+def test_in_a_notebook_the_board_is_html_that_is_brought_up_to_date_to_the_end(tmp_path, monkeypatch, capsys):
+    shown = []
+
+    class Handle:
+        def update(self, board):
+            shown.append(board._repr_html_())
+
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda board, display_id: Handle())
+    results, link = {}, "http://127.0.0.1:8787/status?a=1&b=2"
+    with showing(Board(tmp_path, ["run", "<other>"], results, link), True) as refresh:
+        refresh()  # a moment after it was shown
+        assert shown == []
+        results |= {"<other>": Result({"test accuracy": 0.5})}
+    (page,) = shown
+    cells = re.findall(r"<td>(.*?)</td>", page)
+    assert cells[:5] == ["1", "0", "0", "1", "50.00 %"]
+    assert "max='2' value='1'" in page
+    assert "best: &lt;other&gt;" in page
+    assert "href='http://127.0.0.1:8787/status?a=1&amp;b=2'" in page
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_notebook_that_shows_no_html_reads_a_line(tmp_path):
+    board = Board(tmp_path, ["run"], {"run": Result({"test accuracy": 0.75})}, None)
+    assert repr(board).startswith("done 1, failed 0, running 0, waiting 0, best test accuracy 75.00 %, seconds left")
+
+
 def test_reading_a_folder_of_finished_runs_looks_at_one_file_of_each(tmp_path, monkeypatch):
     looks = []
     monkeypatch.setattr(sweeping, "read_json", lambda path: looks.append(path) or {"test accuracy": 0.5})
