@@ -32,6 +32,10 @@ gentle_strength = 0.1
 harmful_smoothing = 0.97
 no_gain_density = 0.5
 affordable_every = 150
+asked_density = 0.15
+mendable_density = 0.07
+checkpoint_every = 57
+telling_seeds = 8
 
 # --- 00_start_here ----------------------------------------------------------------------------------------------
 

@@ -180,6 +180,11 @@ SEEDED = [  # exercise, code of the answer, what the check must say to it
     ("gentle_strength", "gentle_strength = 0", "At strength 0 there are no skips"),
     ("no_gain_density", "no_gain_density = 1", "we look for one of at most 0.9"),
     ("affordable_every", "affordable_every = 1000", "Rewiring ends at step 855"),
+    ("asked_density", "asked_density = 40", "A density is a share, so 5 % is 0.05"),
+    ("asked_density", "asked_density = 0.4", "57.5% of all parameters exist"),
+    ("mendable_density", "mendable_density = 0.9", "we look for one of at most 0.5"),
+    ("checkpoint_every", "checkpoint_every = 1", "a run takes 428% longer"),
+    ("telling_seeds", "telling_seeds = 1", "One seed has no spread"),
     ("my_rule", "def my_rule(total_steps):\n    return 'rigl'", "TypeError: rule must be a Rule, got 'rigl'"),
 ]
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from sparsekit.experiments.course import cycles, lotteries
+from sparsekit.experiments.course import arena, cycles, lotteries
 from sparsekit.experiments.course.cycles import mixed_with, own_survivors
 from sparsekit.experiments.course.swapped import Pair, with_swapped
-from sparsekit.experiments.course.tasks import exercise, exercises, landscape_trials, ticket_trials
+from sparsekit.experiments.course.tasks import beyond_trials, exercise, exercises, landscape_trials, ticket_trials
 from sparsekit.experiments.course.tasks.trials import Trial
 from sparsekit.layers import sparsify
 from sparsekit.models import build
@@ -36,6 +36,8 @@ def measured(monkeypatch):
     monkeypatch.setattr(landscape_trials, "_smoothed", lambda amount: 85.0 if amount < 0.5 else 60.0)
     monkeypatch.setattr(landscape_trials, "_leap", lambda strength: (0.2, 0.2 + strength / 2))
     monkeypatch.setattr(landscape_trials, "_milliseconds", lambda density: (10.0, 40 * density))
+    monkeypatch.setattr(beyond_trials, "_cut_and_mended", lambda density: (800 * density, 85 + 100 * density))
+    monkeypatch.setattr(beyond_trials, "_verdict", lambda seeds: (seeds > 4, f"from {seeds} seeds"))
     monkeypatch.setattr(landscape_trials, "_accuracy_of", lambda rule: 91.0 if rule.every < 400 else 80.0)
 
 
@@ -58,6 +60,12 @@ def measured(monkeypatch):
         ("gentle_strength", 0.1, 0.8, "from 0.20 to 0.60 nats, a leap of 0.40."),
         ("no_gain_density", 0.5, 0.01, "csr takes 0.4 ms on this machine, and dense 10.0 ms."),
         ("affordable_every", 150, 25, "costs 24.4% more operations than a fixed mask, and reads 91.0 of 100"),
+        ("asked_density", 0.15, 0.4, "With density 0.4 in the sparse layers 57.5% of all parameters exist."),
+        ("mendable_density", 0.07, 0.1, "With 10 % of its weights it reads 80.0 of 100 after the cut, and 95.0"),
+        ("mendable_density", 0.05, 0.03, "it reads 24.0 of 100 after the cut, and 88.0 after fine-tuning"),
+        ("checkpoint_every", 57, 5, "With a checkpoint every 5 steps a run takes 91% longer"),
+        ("checkpoint_every", 40, 400, "With a checkpoint every 400 steps a run takes 84% longer"),
+        ("telling_seeds", 8, 3, "From 3 seeds"),
         ("affordable_every", 200, 500, "costs 1.3% more operations than a fixed mask, and reads 80.0 of 100"),
     ],
 )
@@ -123,6 +131,29 @@ def test_numbers_outside_and_what_is_no_number_measure_nothing(task, monkeypatch
         assert "lies between" in verdict.message or "is a number, got" in verdict.message
     if task.whole:
         assert "is an integer, got 2.5." in task.check(2.5).message
+
+
+def test_a_run_without_deaths_pays_for_its_checkpoints_only(monkeypatch):
+    monkeypatch.setattr(beyond_trials, "DEATH_EVERY", 1e9)
+    assert beyond_trials.steps_with_deaths(100, seed=0) == 2000 + 20 * 4
+    assert beyond_trials.steps_with_deaths(1999, seed=0) == 2000 + 2 * 4
+
+
+def test_fine_tuning_brings_back_what_a_cut_has_lost(monkeypatch):
+    monkeypatch.setattr(beyond_trials, "TUNING_EPOCHS", 2)
+    cut, mended = beyond_trials._cut_and_mended(0.05)
+    assert 10 < cut < 70 < mended
+    beyond_trials._cut_and_mended.cache_clear()
+
+
+def test_a_verdict_about_rules_needs_seeds(monkeypatch):
+    scores = {"SET": arena.Score((80.0, 82.0, 81.0)), "RigL": arena.Score((91.0, 91.5, 90.0))}
+    monkeypatch.setattr(arena, "compete", lambda rules, seeds: scores)
+    fits, said = beyond_trials._verdict(3)
+    assert fits
+    assert said.startswith("from 3 seeds RigL is ahead of SET by +9.8 ± ")
+    assert said.endswith("which is reproduced.")
+    beyond_trials._verdict.cache_clear()
 
 
 # --- the experiments themselves, as short as they can be ----------------------------------------------------------

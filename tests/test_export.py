@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from helpers import STORAGES
+from kinds import Turned
 from scipy.sparse import csr_array, issparse
 from torch import nn
 
 import sparsekit as sk
-from sparsekit.layers import exporting, read_npz, read_safetensors
+from sparsekit.layers import exporting, matrices, read_npz, read_safetensors
 from sparsekit.layers.exporting import FORMATS, Format
 from sparsekit.rules import SRSTE
 from sparsekit.rules.initial import prepare_layers
@@ -67,6 +68,58 @@ def test_every_format_is_read_back_and_gives_what_the_network_gives(name, form, 
     assert [file.name for file in tmp_path.iterdir()] == [name]
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert [m.training for m in model.modules()] == modes
+
+
+class OwnForwards(nn.Module):
+    """Modules that keep their own forward, whose matrices are transposed, one of several, or as they are."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows, self.turned = nn.GRU(4, 6, batch_first=True), Turned(6, 6)
+        self.attention, self.head = nn.MultiheadAttention(6, 2, batch_first=True), nn.Linear(6, 3)
+
+    def forward(self, x):
+        states = self.rows(x)[0]
+        states = self.turned(states.flatten(0, 1)).view_as(states)
+        return self.head(self.attention(states, states, states, need_weights=False)[0].sum(1))
+
+
+@pytest.fixture(autouse=True)
+def turned_is_known(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(matrices, "_kinds", dict(matrices._kinds))
+        sk.register_kind(Turned)(lambda module, name, weight: {"": weight.T})
+        yield
+
+
+def with_own_forwards(density: float = 0.3) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        plain = OwnForwards()
+        return sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), density, seed=0)).eval()
+
+
+@pytest.mark.parametrize("name", ["net.safetensors", "net.npz", "net.pt"])
+def test_modules_that_keep_their_own_forward_are_exported_as_well(name, tmp_path):
+    model, x = with_own_forwards(), torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(1))
+    assert sk.export(model, tmp_path / name, example=x).error < 1e-5
+
+
+def test_parameters_of_modules_that_keep_their_own_forward_are_compressed_in_their_own_layout(tmp_path):
+    model = with_own_forwards()
+    sk.export(model, tmp_path / "net.npz")
+    found, expected = read_npz(tmp_path / "net.npz"), sk.densify(model).state_dict()
+    for key in ("rows.weight_hh_l0", "turned.weight", "attention.in_proj_weight", "head.weight"):
+        assert issparse(found[key])
+        np.testing.assert_array_equal(found[key].toarray(), expected[key].numpy())
+    three = [layer for name, layer in sk.topology_of(model).items() if "in_proj" in name]
+    assert found["attention.in_proj_weight"].nnz == sum(layer.count for layer in three)
+
+
+def test_a_state_for_a_sparse_network_needs_layers_of_the_package(tmp_path):
+    sk.export(with_own_forwards(), tmp_path / "net.safetensors")
+    with pytest.raises(ValueError, match=r"dense must be True where modules keep their own forward, got 'rows\."):
+        read_safetensors(tmp_path / "net.safetensors", dense=False)
 
 
 # --- each by the program it is for, without the package's own reader ---------------------------------------------

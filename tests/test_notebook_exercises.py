@@ -52,7 +52,7 @@ def test_every_exercise_of_the_course_stands_in_its_notebook_once():
     assert all(notebook.startswith(exercise(name).notebook) for notebook, name in checks())
 
 
-@pytest.mark.parametrize("number", ["04", "05", "06", "07", "08", "09", "10"])
+@pytest.mark.parametrize("number", ["04", "05", "06", "07", "08", "09", "10", "11", "12"])
 def test_a_notebook_has_two_exercises_that_experiment(number):
     assert sum(not isinstance(one, Cases) for one in exercises(number)) >= 2
 

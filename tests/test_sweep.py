@@ -59,6 +59,22 @@ class Never(Executor):
         return self.futures[-1]
 
 
+class Disconnected(Executor):
+    """A client whose scheduler is lost once it has taken the work, and which nobody answers after that."""
+
+    status = "running"
+
+    def submit(self, function, item):
+        raise AssertionError("Dask takes all of it at once")
+
+    def map(self, function, items, *, pure):
+        self.status = "connecting"
+        return [Future() for _ in items]
+
+    def gather(self, futures):
+        raise AssertionError("nobody answers")
+
+
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     monkeypatch.setattr(workers, "POLL", 0.001)
@@ -170,6 +186,12 @@ def test_an_executor_that_lost_its_workers_says_what_to_do(tmp_path):
     assert client.futures[1].cancelled()
 
 
+def test_a_scheduler_that_is_lost_is_said_at_once(tmp_path):
+    with pytest.raises(ConnectionError, match="must stay reachable, got a client that is connecting.*call again with"):
+        sweep(SEEDS, tmp_path, Disconnected())
+    assert sweep(SEEDS[:1], tmp_path)["error"].eq("").all()
+
+
 def test_whoever_takes_no_work_gets_a_sentence(tmp_path):
     client = ProcessPoolExecutor(1)
     client.shutdown()
@@ -206,7 +228,9 @@ def test_what_is_no_sweep_is_refused_and_leaves_no_folder(experiments, client, e
 def test_without_dask_one_reads_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with (
-        pytest.raises(ModuleNotFoundError, match=r"need Dask, got none .*dask\[distributed\].*ProcessPoolExecutor"),
+        pytest.raises(
+            ImportError, match=r'distributed must be installed, got .* Run: pip install "dask\[distributed\]"'
+        ),
         local_client(1),
     ):
         pass
@@ -304,6 +328,34 @@ def test_the_board_goes_to_stderr_and_only_if_one_wants_to_see_it(tmp_path, caps
         out, err = capsys.readouterr()
         assert out == ""
         assert ("seconds left" in err) == progress
+
+
+def test_in_a_notebook_the_board_is_html_that_is_brought_up_to_date_to_the_end(tmp_path, monkeypatch, capsys):
+    shown = []
+
+    class Handle:
+        def update(self, board):
+            shown.append(board._repr_html_())
+
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda board, display_id: Handle())
+    results, link = {}, "http://127.0.0.1:8787/status?a=1&b=2"
+    with showing(Board(tmp_path, ["run", "<other>"], results, link), True) as refresh:
+        refresh()  # a moment after it was shown
+        assert shown == []
+        results |= {"<other>": Result({"test accuracy": 0.5})}
+    (page,) = shown
+    cells = re.findall(r"<td>(.*?)</td>", page)
+    assert cells[:5] == ["1", "0", "0", "1", "50.00 %"]
+    assert "max='2' value='1'" in page
+    assert "best: &lt;other&gt;" in page
+    assert "href='http://127.0.0.1:8787/status?a=1&amp;b=2'" in page
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_notebook_that_shows_no_html_reads_a_line(tmp_path):
+    board = Board(tmp_path, ["run"], {"run": Result({"test accuracy": 0.75})}, None)
+    assert repr(board).startswith("done 1, failed 0, running 0, waiting 0, best test accuracy 75.00 %, seconds left")
 
 
 def test_reading_a_folder_of_finished_runs_looks_at_one_file_of_each(tmp_path, monkeypatch):

@@ -468,6 +468,8 @@ widgets.check(enough_density=enough_density)
 # | [08_loss_landscapes](08_loss_landscapes.ipynb) | where do tickets lie, and what is between them? | 55 |
 # | [09_training_tricks](09_training_tricks.ipynb) | can any mask be trained better? | 50 |
 # | [10_always_sparse_speed](10_always_sparse_speed.ipynb) | how much of the promise does the clock see? | 45 |
+# | [11_bring_your_own](11_bring_your_own.ipynb) | how do your model, your data and your loop become sparse? | 50 |
+# | [12_beyond_the_laptop](12_beyond_the_laptop.ipynb) | what is lost when a worker dies? | 45 |
 # | [13_beat_rigl](13_beat_rigl.ipynb) | can you beat RigL with a rule of your own? | 60 |
 # </details>
 #

@@ -19,7 +19,7 @@ GATHER_BELOW = 1 / 8
 # a warning mutes it for all threads.
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
-    torch.eye(1).to_sparse_csr()
+    torch.eye(1, device="cpu").to_sparse_csr()  # also where `with torch.device("meta")` imports this
 
 
 def spmm(

@@ -1,9 +1,10 @@
-"""The table that follows a sweep, in a terminal by rich, and in a notebook by rich as well."""
+"""The table that follows a sweep, in a terminal by rich, and in a notebook as HTML, which keeps its colours."""
 
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -60,33 +61,73 @@ class Board:
         done = sum(name in self.results for name in self.todo)
         return (time.monotonic() - self.start) / done * (len(self.todo) - done) if done else None
 
-    def __rich__(self) -> Group:
-        running, best, left = self.running(), self.best(), self.seconds_left()
-        waiting = self.total - len(self.results) - len(running)
-        table = Table("done", "failed", "running", "waiting", "best test accuracy", "seconds left")
-        counts = (len(self.results) - len(self.failed), len(self.failed), len(running), waiting)
-        accuracy = "-" if best is None else f"{100 * best[1]:.2f} %"
-        table.add_row(*map(str, counts), accuracy, "-" if left is None else f"{left:.0f}")
+    def facts(self) -> dict[str, str]:
+        """Return what the table says, by the heads of its columns."""
+        running, best, left = len(self.running()), self.best(), self.seconds_left()
+        return {
+            "done": str(len(self.results) - len(self.failed)),
+            "failed": str(len(self.failed)),
+            "running": str(running),
+            "waiting": str(self.total - len(self.results) - running),
+            "best test accuracy": "-" if best is None else f"{100 * best[1]:.2f} %",
+            "seconds left": "-" if left is None else f"{left:.0f}",
+        }
+
+    def lines(self) -> list[str]:
+        """Return what stands below the table: who is running, and which run is the best."""
+        running, best = self.running(), self.best()
         lines = [f"running: {name}" for name in running[:SHOWN]]
         lines += [f"and {len(running) - SHOWN} more"] if len(running) > SHOWN else []
-        lines += [f"best: {best[0]}"] if best else []
-        lines += [f"Dask's dashboard: {self.link}"] if self.link else []
-        return Group(table, *map(Text, lines))
+        return lines + ([f"best: {best[0]}"] if best else [])
+
+    def __rich__(self) -> Group:
+        facts = self.facts()
+        table = Table(*facts)
+        table.add_row(*facts.values())
+        link = [f"Dask's dashboard: {self.link}"] if self.link else []
+        return Group(table, *map(Text, self.lines() + link))
+
+    def __repr__(self) -> str:
+        """Say in one line what the table says, for notebooks that show no HTML."""
+        return ", ".join(f"{what} {value}" for what, value in self.facts().items())
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook, in its own colours."""
+        facts = self.facts()
+        heads = "".join(f"<th scope='col'>{what}</th>" for what in facts)
+        cells = "".join(f"<td>{value}</td>" for value in facts.values())
+        bar = f"<progress aria-label='Runs that have ended' max='{self.total}' value='{len(self.results)}'></progress>"
+        lines = "".join(f"<div>{escape(line)}</div>" for line in self.lines())
+        link = f"<div><a href='{escape(self.link)}'>Dask's dashboard</a></div>" if self.link else ""
+        return f"{bar}<table><thead><tr>{heads}</tr></thead><tbody><tr>{cells}</tr></tbody></table>{lines}{link}"
 
 
 @contextmanager
 def showing(board: Board, progress: bool) -> Iterator[Callable[[], None]]:
     """Show a board for as long as the `with` lasts, and give you a function that brings it up to date."""
+    console = Console(stderr=True, emoji=False)
     if not progress:
         yield lambda: None
-        return
-    with Live(board, console=Console(stderr=True, emoji=False), auto_refresh=False) as live:
-        last = time.monotonic()
+    elif console.is_jupyter:
+        from IPython.display import display
 
-        def refresh() -> None:
-            nonlocal last
-            if time.monotonic() - last > REFRESH:
-                last = time.monotonic()
-                live.refresh()
+        handle = display(board, display_id=True)
+        assert handle is not None  # as it has an id
+        yield _seldom(lambda: handle.update(board))
+        handle.update(board)
+    else:
+        with Live(board, console=console, auto_refresh=False) as live:
+            yield _seldom(live.refresh)
 
-        yield refresh
+
+def _seldom(show: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that shows something, but not twice within a moment."""
+    last = time.monotonic()
+
+    def refresh() -> None:
+        nonlocal last
+        if time.monotonic() - last > REFRESH:
+            last = time.monotonic()
+            show()
+
+    return refresh

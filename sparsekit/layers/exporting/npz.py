@@ -10,7 +10,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
-from sparsekit.layers.exporting.plain import compressed_of, narrow, weight_key
+from sparsekit.layers.exporting.plain import compressed_in_owners, compressed_of, narrow
 from sparsekit.utils.files import write_bytes
 
 PARTS = ("data", "indices", "indptr")
@@ -23,8 +23,7 @@ def write(model: nn.Module, plain: nn.Module, path: Path, example: Tensor | None
     matrix, and `weight.shape` is the shape that it has.
     """
     arrays: dict[str, Any] = {key: _numbers(x) for key, x in plain.state_dict().items()}
-    for name, rows in compressed_of(model).items():
-        key = weight_key(name)
+    for key, rows in {**compressed_of(model), **compressed_in_owners(model, plain)}.items():
         del arrays[key]
         parts = (rows.values, narrow(rows.columns, torch.int32), narrow(rows.pointers, torch.int32))
         arrays |= {f"{key}.{part}": _numbers(x) for part, x in zip(PARTS, parts, strict=True)}
@@ -45,7 +44,7 @@ def read_npz(path: str | Path) -> dict[str, Any]:
     """
     with np.load(path) as file:
         arrays = dict(file)
-    for key in [name.removesuffix(".indptr") for name in arrays if name.endswith("weight.indptr")]:
+    for key in [name.removesuffix(".indptr") for name in arrays if name.endswith(".indptr")]:
         parts = tuple(arrays.pop(f"{key}.{part}") for part in PARTS)
         height, *sides = arrays.pop(f"{key}.shape").tolist()
         arrays[key] = csr_array(parts, shape=(height, int(np.prod(sides))))

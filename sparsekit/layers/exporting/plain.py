@@ -10,6 +10,8 @@ from sparsekit.layers.condensed import CondensedLinear
 from sparsekit.layers.convert import densify, replace_modules
 from sparsekit.layers.listing import sparse_layers
 from sparsekit.layers.masked import MaskedLayer
+from sparsekit.layers.matrix_layer import MaskedMatrix
+from sparsekit.topology import LayerTopology
 
 
 class Compressed(NamedTuple):
@@ -36,16 +38,37 @@ def plain_of(model: nn.Module) -> nn.Module:
 
 
 def compressed_of(model: nn.Module) -> dict[str, Compressed]:
-    """Return the sparse weights of a network, as its forward pass uses them, by the name of their layers."""
+    """Return the weights of sparse and condensed layers, as the forward pass uses them, by their key in a state."""
     rows = {}
     for name, layer in sparse_layers(model).items():
+        if isinstance(layer, MaskedMatrix):
+            continue  # see `compressed_in_owners`
         topology = layer.active if isinstance(layer, MaskedLayer) else layer.topology
         values = layer.dense_weight().flatten()[topology.indices].cpu()
-        rows[name] = Compressed(topology.csr()[0].cpu(), topology.cols.cpu(), values, layer.shape)
+        rows[weight_key(name)] = Compressed(topology.csr()[0].cpu(), topology.cols.cpu(), values, layer.shape)
     for name, module in model.named_modules():
         if isinstance(module, CondensedLinear):
             shape = (len(module.bias), module.in_features)
-            rows[name] = Compressed(module.pointers.cpu(), module.inputs.cpu(), module.values.cpu(), shape)
+            rows[weight_key(name)] = Compressed(module.pointers.cpu(), module.inputs.cpu(), module.values.cpu(), shape)
+    return rows
+
+
+def compressed_in_owners(model: nn.Module, plain: nn.Module) -> dict[str, Compressed]:
+    """Return the sparse parameters of modules that keep their own forward, each in its own layout, by their key.
+
+    A parameter may hold several matrices, and others beside them that are dense.
+    """
+    paths = {id(module): f"{path}." if path else "" for path, module in model.named_modules()}
+    masks: dict[str, Tensor] = {}
+    for layer in sparse_layers(model).values():
+        if isinstance(layer, MaskedMatrix):
+            key = f"{paths[id(layer.owned.owner)]}{layer.owned.parameter}"
+            masks[key] = layer.mask.cpu() & masks.get(key, torch.tensor(True))
+    state, rows = plain.state_dict(), {}
+    for key, mask in masks.items():
+        topology = LayerTopology.of_mask(mask)
+        values = state[key].flatten()[topology.indices]
+        rows[key] = Compressed(topology.csr()[0], topology.cols, values, tuple(mask.shape))
     return rows
 
 

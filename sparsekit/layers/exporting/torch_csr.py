@@ -7,19 +7,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sparsekit.layers.exporting.plain import compressed_of, narrow, weight_key
+from sparsekit.layers.exporting.plain import compressed_of, narrow
 from sparsekit.utils.files import write_bytes
 
 
 def write(model: nn.Module, plain: nn.Module, path: Path, example: Tensor | None) -> None:
-    """Write a state for `load_state_dict(..., assign=True)`. Convolutions stay dense, because torch has no others."""
+    """Write a state for `load_state_dict(..., assign=True)`, in which linear layers alone are sparse.
+
+    Convolutions and modules that keep their own forward stay dense, because torch computes them with no other weights.
+    """
     state = dict(plain.state_dict())
-    for name, rows in compressed_of(model).items():
+    for key, rows in compressed_of(model).items():
         if len(rows.shape) == 2:
             pointers, columns = narrow(rows.pointers, torch.int32), narrow(rows.columns, torch.int32)
-            state[weight_key(name)] = torch.sparse_csr_tensor(
-                pointers, columns, rows.values, size=rows.shape, check_invariants=True
-            )
+            state[key] = torch.sparse_csr_tensor(pointers, columns, rows.values, size=rows.shape, check_invariants=True)
     torch.save(state, file := BytesIO())
     write_bytes(path, file.getvalue())
 

@@ -2,6 +2,7 @@
 
 from sparsekit.experiments.course.exercise import Exercise
 from sparsekit.experiments.course.tasks import (
+    beyond_trials,
     capstone,
     counting,
     landscape_trials,
@@ -12,7 +13,7 @@ from sparsekit.experiments.course.tasks import (
     trials,
 )
 
-TOPICS = (counting, rewiring, tickets, landscapes, trials, ticket_trials, landscape_trials, capstone)
+TOPICS = (counting, rewiring, tickets, landscapes, trials, ticket_trials, landscape_trials, beyond_trials, capstone)
 EXERCISES: dict[str, Exercise] = {one.name: one for topic in TOPICS for one in topic.EXERCISES}
 
 
