@@ -84,8 +84,8 @@ def code_body(name: str, code: str) -> Body:
         lexer = lexers.get_lexer_for_filename(name)
     except pygments.util.ClassNotFound:
         lexer = lexers.TextLexer()
-    coloured = pygments.highlight(code, lexer, formatters.HtmlFormatter(cssclass="highlight"))
-    return Body(name, f'<h1>{escape(name)}</h1><div class="code">{coloured}</div>')
+    listing = pygments.highlight(code, lexer, formatters.HtmlFormatter(cssclass="highlight"))
+    return Body(name, f'<h1>{escape(name)}</h1><div class="code">{listing}</div>')
 
 
 def image_of_svg(svg: str) -> str:
@@ -95,9 +95,9 @@ def image_of_svg(svg: str) -> str:
         >>> image_of_svg('<svg role="img" aria-label="A line."/>')[:43]
         '<img src="data:image/svg+xml;base64,PHN2ZyB'
     """
-    spoken = SPOKEN.search(svg)
+    label = SPOKEN.search(svg)
     data = base64.b64encode(svg.encode()).decode()
-    return f'<img src="data:image/svg+xml;base64,{data}" alt="{spoken[1] if spoken else "A drawing"}">'
+    return f'<img src="data:image/svg+xml;base64,{data}" alt="{label[1] if label else "A drawing"}">'
 
 
 def _body(html: str, link: Callable[[str], str | None], *, is_text: bool = False) -> Body:
@@ -142,8 +142,8 @@ def _mend_links(soup: Any, link: Callable[[str], str | None]) -> None:
 def _let_scroll(soup: Any) -> None:
     """Let tables and code that are wider than a phone scroll by themselves, with keys, too."""
     for number, table in enumerate(soup.find_all("table"), 1):
-        spoken = {"tabindex": "0", "role": "region", "aria-label": f"Table {number}"}
-        table.wrap(soup.new_tag("div", attrs={"class": "table", **spoken}))
+        label = {"tabindex": "0", "role": "region", "aria-label": f"Table {number}"}
+        table.wrap(soup.new_tag("div", attrs={"class": "table", **label}))
     for code in soup.find_all("pre"):
         code["tabindex"] = "0"
 
