@@ -78,6 +78,14 @@ def test_links_lead_to_pages_of_the_site_and_lose_what_it_has_not(project):
     assert 'href="../index.html"' in pages["files/code.py.html"]
 
 
+def test_anchors_are_those_that_links_in_texts_and_in_notebooks_name():
+    text = markdown_body("# Rules: 80 % of them\n\nText.", str)
+    assert [one.anchor for one in text.sections] == ["rules-80--of-them"]
+    assert 'href="#rules-80--of-them"' in text.html
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Hold 80 %")])
+    assert [one.anchor for one in notebook_body(book, str).sections] == ["Hold-80-"]
+
+
 def test_an_image_travels_in_its_page(project):
     (project / "dot.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>', encoding="utf-8")
     body = markdown_body(

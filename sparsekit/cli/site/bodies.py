@@ -69,7 +69,7 @@ def markdown_body(text: str, link: Callable[[str], str | None]) -> Body:
         ImportError: if the packages of notebooks are missing.
     """
     mistune = require("nbconvert.filters.markdown_mistune", install=INSTALL)
-    return _body(f'<div class="prose">{mistune.markdown2html_mistune(text)}</div>', link)
+    return _body(f'<div class="prose">{mistune.markdown2html_mistune(text)}</div>', link, is_text=True)
 
 
 def code_body(name: str, code: str) -> Body:
@@ -84,8 +84,8 @@ def code_body(name: str, code: str) -> Body:
         lexer = lexers.get_lexer_for_filename(name)
     except pygments.util.ClassNotFound:
         lexer = lexers.TextLexer()
-    coloured = pygments.highlight(code, lexer, formatters.HtmlFormatter(cssclass="highlight"))
-    return Body(name, f'<h1>{escape(name)}</h1><div class="code">{coloured}</div>')
+    listing = pygments.highlight(code, lexer, formatters.HtmlFormatter(cssclass="highlight"))
+    return Body(name, f'<h1>{escape(name)}</h1><div class="code">{listing}</div>')
 
 
 def image_of_svg(svg: str) -> str:
@@ -95,18 +95,18 @@ def image_of_svg(svg: str) -> str:
         >>> image_of_svg('<svg role="img" aria-label="A line."/>')[:43]
         '<img src="data:image/svg+xml;base64,PHN2ZyB'
     """
-    spoken = SPOKEN.search(svg)
+    label = SPOKEN.search(svg)
     data = base64.b64encode(svg.encode()).decode()
-    return f'<img src="data:image/svg+xml;base64,{data}" alt="{spoken[1] if spoken else "A drawing"}">'
+    return f'<img src="data:image/svg+xml;base64,{data}" alt="{label[1] if label else "A drawing"}">'
 
 
-def _body(html: str, link: Callable[[str], str | None]) -> Body:
+def _body(html: str, link: Callable[[str], str | None], *, is_text: bool = False) -> Body:
     """Finish the HTML that a converter made: formulas, links, tables that scroll, and anchors of headings."""
     soup = require("bs4", install=INSTALL).BeautifulSoup(html, "html.parser")
     _write_formulas(soup)
     _mend_links(soup, link)
     _let_scroll(soup)
-    sections = tuple(_sections(soup))
+    sections = tuple(_sections(soup, is_text))
     return Body(sections[0].title if sections else "", str(soup), sections)
 
 
@@ -142,14 +142,17 @@ def _mend_links(soup: Any, link: Callable[[str], str | None]) -> None:
 def _let_scroll(soup: Any) -> None:
     """Let tables and code that are wider than a phone scroll by themselves, with keys, too."""
     for number, table in enumerate(soup.find_all("table"), 1):
-        spoken = {"tabindex": "0", "role": "region", "aria-label": f"Table {number}"}
-        table.wrap(soup.new_tag("div", attrs={"class": "table", **spoken}))
+        label = {"tabindex": "0", "role": "region", "aria-label": f"Table {number}"}
+        table.wrap(soup.new_tag("div", attrs={"class": "table", **label}))
     for code in soup.find_all("pre"):
         code["tabindex"] = "0"
 
 
-def _sections(soup: Any) -> Iterator[Section]:
-    """Yield the headings with what stands below them, and give those of equal text anchors that differ."""
+def _sections(soup: Any, is_text: bool) -> Iterator[Section]:
+    """Yield the headings with what stands below them, and give those of equal text anchors that differ.
+
+    Anchors are as in JupyterLab, and in texts as on GitHub, because links name them so.
+    """
     seen: Counter[str] = Counter()
     heading, words = None, []
     for element in [*soup.find_all(HEADINGS + TEXTS), None]:
@@ -159,7 +162,8 @@ def _sections(soup: Any) -> Iterator[Section]:
         if heading is not None:
             yield Section(heading["id"], _title(heading), int(heading.name[1]), " ".join(words))
         if element is not None:
-            anchor = element.get("id") or _title(element).replace(" ", "-")
+            anchor = re.sub(r"[^\w -]", "", _title(element)).replace(" ", "-")
+            anchor = anchor.lower() if is_text else anchor
             seen[anchor] += 1
             element["id"] = anchor if seen[anchor] == 1 else f"{anchor}-{seen[anchor]}"
             for mark in element.find_all("a", class_="anchor-link"):

@@ -125,12 +125,12 @@ def _page(source: Path, recording: Path, links: Links) -> Page:
 def write_site(pages: list[Page], out: Path) -> list[Path]:
     """Write the pages and the one of contents, and return their files."""
     start = contents_page(pages)
-    written = [out / page.file for page in (start, *pages)]
+    paths = [out / page.file for page in (start, *pages)]
     index = search_index(pages)
-    for page, path in zip((start, *pages), written, strict=True):
+    for page, path in zip((start, *pages), paths, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, framed(page, pages, index))
-    return written
+    return paths
 
 
 def contents_page(pages: list[Page]) -> Page:

@@ -43,12 +43,12 @@ def payload_of(models: Models, shown: list[str]) -> Payload:
         models: as a notebook holds them.
         shown: ids of those on the page. What they are made of comes along.
     """
-    needed = _needed(models, shown)
-    if not needed:
+    parts = _needed(models, shown)
+    if not parts:
         return Payload()
-    scripts, styles = (_distinct(needed, key) for key in ("_esm", "_css"))
+    scripts, styles = (_distinct(parts, key) for key in ("_esm", "_css"))
     pool: dict[str, int] = {}
-    plain = {name: _plain(model, scripts, pool) for name, model in needed.items()}
+    plain = {name: _plain(model, scripts, pool) for name, model in parts.items()}
     text = json.dumps({"models": plain, "bytes": [_deflated(one) for one in pool]}, separators=(",", ":"))
     modules = (EXPORT.sub(f"sparsekit.scripts[{number}] = ", script) for script, number in scripts.items())
     return Payload(tuple(map(_inside_script, modules)), tuple(styles), json_inside_script(text))

@@ -54,8 +54,8 @@ shareButton.addEventListener('click', async () => {
 addEventListener('hashchange', () => { if (/^#w\d+=/.test(location.hash)) location.reload(); });
 
 const pause = () => new Promise(done => setTimeout(done));
-const restored = restore(), places = [...document.querySelectorAll('.widget[data-model]')].filter(place => models.has(place.dataset.model));
-for (const place of places) { // one after the other, so that the page can be read meanwhile
+const restored = restore(), spots = [...document.querySelectorAll('.widget[data-model]')].filter(place => models.has(place.dataset.model));
+for (const place of spots) { // one after the other, so that the page can be read meanwhile
   try { renderInto(place, place.dataset.model); } catch (error) { reportError(error); }
   await pause();
 }
