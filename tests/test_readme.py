@@ -1,4 +1,4 @@
-"""What the README shows is true: its example runs, and its training step is the package's."""
+"""What the README and the page on training show is true: examples run, and the training step is the package's."""
 
 import inspect
 import re
@@ -9,8 +9,29 @@ import pytest
 
 import sparsekit as sk
 
-TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+ROOT = Path(__file__).parents[1]
+README, TRAINING, NAMES = (
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/training.md", "docs/names.md")
+)
+CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
+EXAMPLES = CODE.findall(TRAINING)
+
+
+def test_the_readme_is_short_and_shows_what_moves():
+    assert len(README.split()) <= 900
+    (film,) = re.findall(r"!\[[^\]]+\]\((docs/figures/[\w]+\.gif)\)", README)
+    assert (ROOT / film).stat().st_size < 2_000_000
+    missing = [path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb") if f"{path.stem[:2]}.png" not in README]
+    assert not missing, f"the README must show a picture of {missing}. Run python tools/draw_thumbnails.py, and name it"
+
+
+def test_the_citation_names_the_version():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.search(r"^version: (.*)$", citation, re.MULTILINE).group(1) == sk.__version__
+
+
+def test_the_readme_and_the_page_begin_with_the_same_example():
+    assert CODE.findall(README) == EXAMPLES[:1]
 
 
 def test_the_first_example_makes_a_model_that_rewires_in_its_own_loop():
@@ -57,7 +78,7 @@ def test_the_last_example_reads_a_run(tmp_path, monkeypatch):
     exec(code, {"sk": sk})
 
 
-@pytest.mark.parametrize("command", re.findall(r"^sparsekit ([\w-]+)", TEXT, re.MULTILINE))
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"^sparsekit ([\w-]+)", README + TRAINING, re.MULTILINE))))
 def test_the_commands_shown_exist(command):
     from sparsekit.cli import app
 
@@ -65,8 +86,8 @@ def test_the_commands_shown_exist(command):
     assert command in commands | {group.name for group in app.registered_groups}
 
 
-def test_the_readme_teaches_the_names_of_the_package_and_no_others():
-    table = TEXT.partition("## The names")[2].partition("\n## ")[0].partition("|---|---|")[2]
+def test_the_page_of_names_teaches_those_of_the_package_and_no_others():
+    table = NAMES.partition("|---|---|")[2]
     taught = re.findall(r"`(\w+)`", table)
     assert sorted(taught) == sorted(sk.__all__)
     assert all(hasattr(sk, name) for name in taught)

@@ -105,16 +105,47 @@ def test_the_set_up_asks_for_the_same_python_as_pyproject():
     assert f"sys.version_info < {setup_env.OLDEST}" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
-def test_the_wheel_holds_every_file_of_the_package(tmp_path):
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
     from hatchling.builders.wheel import WheelBuilder
 
-    wheel = next(WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"]))
+    folder = tmp_path_factory.mktemp("wheel")
+    return Path(next(WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])))
+
+
+def test_the_wheel_holds_every_file_of_the_package(wheel):
     packed = set(zipfile.ZipFile(wheel).namelist())
     ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "sparsekit").rglob("*") if path.is_file()}
     ours = {name for name in ours if "__pycache__" not in name}
     assert any(name.endswith(".js") for name in ours)
     assert ours <= packed
-    assert Path(wheel).name.startswith("sparsekit_lab-")
+    assert wheel.name.startswith("sparsekit_lab-")
+    assert wheel.stat().st_size < 12_000_000
+    assert not [name for name in packed if "/runs/" in name]
+
+
+COURSE = """
+from pathlib import Path
+import sparsekit as sk
+from sparsekit.cli.course.copies import course_folder, update_copies
+assert Path(sk.__file__).parents[1] == Path("site").resolve(), sk.__file__
+print(*update_copies(course_folder(), Path("work")).new, len(sk.datasets.load("fashion-mini").train))
+"""
+
+
+def test_who_installed_the_wheel_has_the_course_and_its_data(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    told = subprocess.run(
+        [sys.executable, "-c", COURSE],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site"), "SPARSEKIT_DATA": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stderr
+    originals = sorted(path.name for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    assert told.stdout.split()[:-1] == originals
+    assert int(told.stdout.split()[-1]) > 1000
 
 
 # --- which steps are taken ----------------------------------------------------------------------------------------

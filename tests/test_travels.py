@@ -13,7 +13,7 @@ import sparsekit as sk
 ROOT = Path(__file__).resolve().parents[1]
 
 SCRIPT = """
-import sys
+import os, sys
 from concurrent.futures import ProcessPoolExecutor
 import sparsekit as sk
 
@@ -33,6 +33,8 @@ def main(means, folder):
         from sparsekit.experiments.sweeps import local_client
         with local_client(1) as client:
             there = client.submit(density_of_ten).result()
+            kept = client.submit(os.environ.get, "MALLOC_TRIM_THRESHOLD_").result()
+        assert kept == str(2**30), "Dask lets a worker keep 64 KiB of what it frees, so every step would ask for more"
     elif means == "submitit":
         import submitit
         there = submitit.LocalExecutor(folder).submit(density_of_ten).result()

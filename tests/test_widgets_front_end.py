@@ -224,8 +224,9 @@ def test_every_colour_that_says_something_stands_out_from_its_paper(palette):
 MASKS = ("shared", *EXPLORER, "input_map", "mask_explorer")
 KEEP = """const all = m.integers(bytes(data.counts));
 const counts = m.countsAt(all, data.stops, data.layers.length, data.allocation, data.stop);
-const kept = m.cut(m.integers(bytes(data.ranks)), data.layers).map((ranks, index) => m.makeKept(ranks, data.layers[index]));
-const moved = [3, 60, 1, 0, 40].map(count => kept[0].moveTo(count).length); // up and down, over every count, and then there
+const ranks = m.cut(m.integers(bytes(data.ranks)), data.layers);
+const kept = ranks.map((layer, index) => m.makeKept(layer, data.layers[index]));
+const moved = [3, 60, 1, 0, 40].map(count => kept[0].moveTo(count).length); // up and down, and then where it must be
 kept.forEach((one, index) => one.moveTo(counts[index]));
 say([kept.map(one => [...one.isKept]), kept.map(one => one.facts()),
   [...kept[0].readers], [...m.readersOf(kept[0].isKept, data.layers[0], 2)],

@@ -76,6 +76,11 @@ def page_of(view: NetworkView) -> str:
     return PAGE % (load_style(), view._esm, json.dumps(text))
 
 
+def find_program() -> str | None:
+    """Return the path of Chromium, or of what is like it."""
+    return shutil.which("chromium") or shutil.which("google-chrome")
+
+
 def summary(measured: list[float], digits: int = 0) -> str:
     """Return the median and the 95th percentile."""
     ordered = sorted(measured)
@@ -126,8 +131,7 @@ def main() -> None:
         "5,856": film_of(digits_small(rule="dense", epochs=EPOCHS)),
     }
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
-        program = shutil.which("chromium") or shutil.which("google-chrome")
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=find_program(), args=["--no-sandbox", "--disable-gpu"])
         for name, film in films.items():
             path = Path(folder) / "page.html"
             path.write_text(page_of(NetworkView(film)), encoding="utf-8")

@@ -14,7 +14,7 @@ from rich.markup import escape
 from sparsekit.cli.bench import bench
 from sparsekit.cli.claims import claims
 from sparsekit.cli.compare import compare
-from sparsekit.cli.course import course
+from sparsekit.cli.course import PASSED_ON, course, open_
 from sparsekit.cli.options import (
     Compiled,
     DataRoot,
@@ -253,6 +253,7 @@ app.command(epilog="Example: [bold]sparsekit sweep grid.toml --workers 4[/bold]"
 app.command(epilog="Example: [bold]sparsekit bench layers --quick[/bold]")(bench)
 app.command(epilog="Example: [bold]sparsekit claims --only 5 --only 12[/bold]")(claims)
 app.add_typer(course, name="course")
+app.command("open", context_settings=PASSED_ON)(open_)
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
-"""Data files lie in `root`, else in `SPARSEKIT_DATA`, else in the checkout's `data/`. This needs no network."""
+"""Data files lie in `root`, else in `SPARSEKIT_DATA`, else in the checkout's `data/` or in the installed package."""
 
 import os
 from pathlib import Path
 
 VARIABLE = "SPARSEKIT_DATA"
+PACKED = Path(__file__).with_name("files")  # where a wheel has what `data/` has in a checkout
 
 
 def find(relative: str, root: Path | None, remedy: str) -> Path:
@@ -18,6 +19,8 @@ def find(relative: str, root: Path | None, remedy: str) -> Path:
         FileNotFoundError: if no data folder holds it.
     """
     folders = data_folders(root)
+    if root is None and PACKED.is_dir():
+        folders = (*folders, PACKED)
     for folder in folders:
         if (folder / relative).exists():
             return folder

@@ -7,6 +7,7 @@ from sparsekit.plots.comparing import plot_comparison_matrix, plot_effective_den
 from sparsekit.plots.costs import plot_flops, plot_step_times, plot_update_times
 from sparsekit.plots.diversity import plot_map, plot_matrix, plot_reliability, plot_tree
 from sparsekit.plots.evolution import plot_ages, plot_churn, plot_exploration, plot_survival
+from sparsekit.plots.film import film_masks
 from sparsekit.plots.guidance import plot_guidance, plot_recall, plot_sampled_ratio
 from sparsekit.plots.landscape import plot_barriers, plot_cut, plot_surface, plot_surface_3d
 from sparsekit.plots.layers import plot_fan_histogram, plot_input_map, plot_layer_densities
@@ -20,6 +21,7 @@ from sparsekit.plots.tricks import plot_effects, plot_signals, plot_soft_units
 __all__ = [
     "STYLES",
     "Style",
+    "film_masks",
     "mask_image",
     "numbered",
     "plot_accuracy_density",

@@ -8,10 +8,10 @@ import typer
 course = typer.Typer(help="Work through the notebooks, or teach with them.", no_args_is_help=True)
 
 Notebooks = Annotated[
-    Path, typer.Option("--notebooks", file_okay=False, help="folder of the course's notebooks, which stay as they are")
+    Path | None, typer.Option("--notebooks", file_okay=False, help="folder of the originals, which stay as they are")
 ]
 Work = Annotated[Path, typer.Option("--folder", file_okay=False, help="folder of your copies")]
-ORIGINALS, COPIES = Path("notebooks"), Path("work")
+COPIES = Path("work")
 PASSED_ON = {"ignore_unknown_options": True}  # they become arguments then
 
 
@@ -22,16 +22,17 @@ def open_(
     jupyter: Annotated[
         list[str] | None, typer.Argument(metavar="[OPTION]...", help="further options, for Jupyter")
     ] = None,
-    notebooks: Notebooks = ORIGINALS,
+    notebooks: Notebooks = None,
     folder: Work = COPIES,
 ) -> None:
     """Open copies of the notebooks in JupyterLab. Further options go to Jupyter.
 
     Copies that you have changed stay as they are.
     """
-    from sparsekit.cli.course.copies import originals_in, update_copies
+    from sparsekit.cli.course.copies import course_folder, originals_in, update_copies
     from sparsekit.cli.course.lab import lab_command, run_lab
 
+    notebooks = notebooks or course_folder()
     update = update_copies(notebooks, folder)
     if update.new:
         typer.echo(f"copied {len(update.new)} notebooks to {folder}")
@@ -46,13 +47,13 @@ def open_(
 @course.command(epilog="Example: [bold]sparsekit course reset 03[/bold]")
 def reset(
     number: Annotated[str, typer.Argument(metavar="NN", help="what the notebook's name begins with")],
-    notebooks: Notebooks = ORIGINALS,
+    notebooks: Notebooks = None,
     folder: Work = COPIES,
 ) -> None:
     """Begin a notebook again. Your copy is kept beside the new one."""
-    from sparsekit.cli.course.copies import reset_copy
+    from sparsekit.cli.course.copies import course_folder, reset_copy
 
-    kept = reset_copy(notebooks, folder, number)
+    kept = reset_copy(notebooks or course_folder(), folder, number)
     typer.echo(f"{number} is as it was. " + (f"Your copy lies in {kept}" if kept else "You had no copy of it"))
 
 
@@ -62,12 +63,13 @@ def build(
     student: Annotated[
         bool, typer.Option("--student/--teacher", help="notebooks without solutions, or all with a guide")
     ],
-    notebooks: Notebooks = ORIGINALS,
+    notebooks: Notebooks = None,
 ) -> None:
     """Write the notebooks for students, without solutions, or those for a teacher, with a guide."""
+    from sparsekit.cli.course.copies import course_folder
     from sparsekit.cli.course.handout import build_student, build_teacher
 
-    for file in (build_student if student else build_teacher)(notebooks, out):
+    for file in (build_student if student else build_teacher)(notebooks or course_folder(), out):
         typer.echo(f"wrote {file}")
 
 

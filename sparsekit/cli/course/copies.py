@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import sparsekit
 from sparsekit.utils.files import read_json, write_bytes, write_json
 from sparsekit.utils.turns import alone
 
+NOTEBOOKS = "[0-9][0-9]_*.ipynb"
 LIST = ".copies.json"  # in the folder of copies: what each was made of
 BEFORE = "before-reset"  # where copies go that were reset
 
@@ -28,13 +30,20 @@ class Update:
     outdated: tuple[str, ...] = ()
 
 
+def course_folder() -> Path:
+    """Return the folder of the course: `notebooks` here, else the one in the wheel, else that of the checkout."""
+    package = Path(sparsekit.__file__).parent
+    places = (Path("notebooks"), package / "experiments" / "course" / "notebooks", package.parent / "notebooks")
+    return next((place for place in places if any(place.glob(NOTEBOOKS))), places[0])
+
+
 def originals_in(folder: Path) -> list[Path]:
     """Return the notebooks of the course in a folder, in order.
 
     Raises:
         ValueError: if there are none.
     """
-    found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    found = sorted(folder.glob(NOTEBOOKS))
     if not found:
         raise ValueError(
             f"{folder} must hold the course's notebooks, got none. Work in a checkout of sparsekit, or name its "
