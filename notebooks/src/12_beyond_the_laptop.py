@@ -204,8 +204,8 @@ ddp_guess
 
 # %%
 package = Path(sk.__file__).parent
-places = (package.parent / "examples", package / "experiments" / "course" / "examples")  # a checkout, or the wheel
-script = next(place for place in places if place.is_dir()) / "ddp_loop.py"
+folders = (package.parent / "examples", package / "experiments" / "course" / "examples")  # a checkout, or the wheel
+script = next(one for one in folders if one.is_dir()) / "ddp_loop.py"
 lines = script.read_text(encoding="utf-8").splitlines()
 first = next(number for number, line in enumerate(lines) if "DistributedDataParallel(model)" in line)
 print("\n".join(line[4:] for line in lines[first : first + 10]))
