@@ -41,6 +41,10 @@ lab: setup ## Open copies of the notebooks in JupyterLab (ARGS="--no-browser --p
 lab-reset: setup ## Begin a notebook again (NN=03), and keep your copy of it
 	$(RUN) -m sparsekit course reset $(NN)
 
+.PHONY: site
+site: setup ## Write the course as pages without a kernel into site/ (ARGS="--only 00" executes only that notebook)
+	OMP_NUM_THREADS=1 $(RUN) -m sparsekit site site $(ARGS)
+
 # --- for developers --------------------------------------------------------------------------------------------
 
 .PHONY: test test-fresh test-unit test-gpu test-notebooks test-browser

@@ -1,8 +1,9 @@
 """A script that sweeps tiny runs on two workers, for tests that kill these. Its rule and data exist nowhere else.
 
-    python sweeping_script.py FOLDER LOG SECONDS
+    python sweeping_script.py FOLDER LOG SECONDS [SCHEDULER.json]
 
 Each step of each run adds a line to the log: the process, the run's seed and the step. A step takes so many seconds.
+With the file of a scheduler it sweeps a few runs there, and once more on the next scheduler if that one is lost.
 """
 
 import os
@@ -64,7 +65,30 @@ def experiments(count: int = RUNS) -> list[sk.Experiment]:
     return [replace(tiny, seed=seed, rule=Logged(base=rule, seed=seed)) for seed in range(count)]
 
 
+def sweep_on(file: Path) -> object:
+    """Sweep on the scheduler that a file names, and take the file away if it is lost."""
+    from distributed import Client
+
+    while not file.exists():
+        time.sleep(0.05)
+    try:
+        with Client(scheduler_file=str(file)) as client:
+            return sk.sweep(experiments(4), folder, client=client, progress=False, checkpoint_seconds=0.0)
+    except ConnectionError as error:
+        print(error, flush=True)
+        file.unlink()
+        return sweep_on(file)
+
+
+def sweep_here() -> object:
+    """Sweep on two workers. A worker that is started again has its libraries from the process it is forked from."""
+    from distributed.utils import get_mp_context
+
+    get_mp_context().set_forkserver_preload(["distributed", "sparsekit.experiments.sweeps.sweeping"])
+    return sk.sweep(experiments(), folder, workers=2, checkpoint_seconds=0.0)
+
+
 if __name__ == "__main__":
-    folder, os.environ["STEPS_LOG"], os.environ["STEPS_SECONDS"] = sys.argv[1:]
-    table = sk.sweep(experiments(), folder, workers=2, checkpoint_seconds=0.0)
+    folder, os.environ["STEPS_LOG"], os.environ["STEPS_SECONDS"], *scheduler = sys.argv[1:]
+    table = sweep_on(Path(*scheduler)) if scheduler else sweep_here()
     print(len(table), "runs,", sum(table["error"] != ""), "errors")

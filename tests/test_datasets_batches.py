@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torchvision.transforms import v2
 
 from sparsekit.datasets import (
     CropFlip,
@@ -17,7 +18,8 @@ from sparsekit.datasets import (
     load,
     stream,
 )
-from sparsekit.utils.seeds import generator
+from sparsekit.datasets.augment import _all_at_once, _one_by_one
+from sparsekit.utils.seeds import generator, seeded_rng
 
 
 def numbered(count: int, num_classes: int = 2) -> Split:
@@ -70,6 +72,31 @@ def test_skipping_resumes_an_epoch_bit_for_bit_with_augmentation(skip: int):
     for (inputs, labels), (expected_inputs, expected_labels) in zip(rest, whole[skip:], strict=True):
         assert torch.equal(inputs, expected_inputs)
         assert torch.equal(labels, expected_labels)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("shape", [(5, 3, 6, 6), (4, 1, 5, 8), (1, 2, 3, 2)])
+def test_images_are_changed_one_by_one_as_they_are_all_at_once(shape, dtype):
+    images = torch.randint(256, shape, generator=generator(0, "test")).to(dtype)
+    draws = torch.randint(9, (2, len(images)), generator=generator(1, "test"))
+    mirrored = torch.arange(len(images)) % 2 == 0
+    padded = torch.nn.functional.pad(images, (4,) * 4)
+    one, other = (way(padded, shape[2:], *draws, mirrored) for way in (_one_by_one, _all_at_once))
+    assert one.dtype == dtype
+    assert torch.equal(one, other)
+
+
+def test_crops_and_flips_are_as_frequent_as_those_of_torchvision():
+    image = torch.arange(1, 10, dtype=torch.uint8).view(1, 1, 3, 3)
+    many = image.expand(20_000, 1, 3, 3)
+    ours = CropFlip(padding=1)(many, generator(0, "test"))
+    theirs = v2.Compose([v2.RandomCrop(3, padding=1), v2.RandomHorizontalFlip()])
+    with seeded_rng(generator(1, "test")):
+        sample = torch.stack([theirs(image[0]) for _ in range(500)])
+    kinds, counts = ours.flatten(1).unique(dim=0, return_counts=True)
+    assert {tuple(kind) for kind in kinds.tolist()} == {tuple(one) for one in sample.flatten(1).tolist()}
+    assert len(kinds) == 18  # nine crops, each as it is and mirrored
+    assert (counts - 20_000 / 18).abs().max() < 5 * (20_000 / 18) ** 0.5
 
 
 def test_every_batch_of_every_epoch_is_augmented_differently():

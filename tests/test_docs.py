@@ -19,7 +19,6 @@ MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
 MAX_MODULE, MAX_FUNCTION, MAX_KERNEL = 300, 30, 60  # lines of a file; lines of code of a function
 TOO_LONG: dict[str, str] = {  # "sparsekit/module.py" or "sparsekit/module.py:function" -> why it may be longer
     "sparsekit/cli/__init__.py:lottery": "every option of the command is a parameter with its help",
-    "sparsekit/experiments/run.py:run": "its signature and the call that hands it on take most of it",
     "sparsekit/cli/__init__.py:train": "every option of the command is a parameter with its help",
     "sparsekit/cli/__init__.py:sup_tickets": "every option of the command is a parameter with its help",
     "sparsekit/cli/compare.py:compare": "every option of the command is a parameter with its help",

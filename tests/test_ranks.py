@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sparsekit.experiments import recipes, run, run_on_ranks
-from sparsekit.experiments.ranks import fit_to
+from sparsekit.experiments.ranks import cpu_for, fit_to
 from sparsekit.utils.ranks import Ranks, ranks_for, sharing_micro_batches
 
 WORKER = Path(__file__).with_name("ranks_worker.py")
@@ -67,6 +67,29 @@ def test_the_number_of_micro_batches_must_be_that_of_the_processes():
     with pytest.raises(ValueError, match="micro_batches must be 1 or the number of processes, 4, got 2. Leave it out"):
         fit_to(replace(EXPERIMENTS[0], micro_batches=2), Ranks(0, 4))
     assert fit_to(EXPERIMENTS[0], Ranks(3, 4)).micro_batches == 4
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:1", "mps"])
+def test_several_processes_refuse_a_device_that_is_no_cpu_before_they_meet(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "0"), monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=f"several processes must train on CPUs, .* got device {name}. Choose cpu"):
+        run_on_ranks(EXPERIMENTS[0], tmp_path / "runs", device=name)
+    monkeypatch.setenv("SPARSEKIT_DEVICE", name)
+    with pytest.raises(ValueError, match="several processes must train on CPUs"):
+        run_on_ranks(EXPERIMENTS[0], tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_several_processes_take_the_cpu_where_the_device_is_left_to_them(monkeypatch):
+    monkeypatch.delenv("SPARSEKIT_DEVICE", raising=False)
+    assert [cpu_for(name) for name in (None, "auto", "cpu")] == ["cpu"] * 3
+    with pytest.raises(ValueError, match="device must be one of"):
+        cpu_for("tpu")
+
+
+def test_an_option_that_run_does_not_have_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
+        run_on_ranks(EXPERIMENTS[0], tmp_path, colour="red")
 
 
 def test_a_pass_that_is_captured_is_computed_whole():

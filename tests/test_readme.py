@@ -18,7 +18,7 @@ EXAMPLES = CODE.findall(TRAINING)
 
 
 def test_the_readme_is_short_and_shows_what_moves():
-    assert len(README.split()) <= 900
+    assert len([word for word in README.split() if re.search(r"\w", word)]) <= 900
     (film,) = re.findall(r"!\[[^\]]+\]\((docs/figures/[\w]+\.gif)\)", README)
     assert (ROOT / film).stat().st_size < 2_000_000
     missing = [path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb") if f"{path.stem[:2]}.png" not in README]

@@ -59,6 +59,22 @@ class Never(Executor):
         return self.futures[-1]
 
 
+class Disconnected(Executor):
+    """A client whose scheduler is lost once it has taken the work, and which nobody answers after that."""
+
+    status = "running"
+
+    def submit(self, function, item):
+        raise AssertionError("Dask takes all of it at once")
+
+    def map(self, function, items, *, pure):
+        self.status = "connecting"
+        return [Future() for _ in items]
+
+    def gather(self, futures):
+        raise AssertionError("nobody answers")
+
+
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     monkeypatch.setattr(workers, "POLL", 0.001)
@@ -170,6 +186,12 @@ def test_an_executor_that_lost_its_workers_says_what_to_do(tmp_path):
     assert client.futures[1].cancelled()
 
 
+def test_a_scheduler_that_is_lost_is_said_at_once(tmp_path):
+    with pytest.raises(ConnectionError, match="must stay reachable, got a client that is connecting.*call again with"):
+        sweep(SEEDS, tmp_path, Disconnected())
+    assert sweep(SEEDS[:1], tmp_path)["error"].eq("").all()
+
+
 def test_whoever_takes_no_work_gets_a_sentence(tmp_path):
     client = ProcessPoolExecutor(1)
     client.shutdown()
@@ -206,7 +228,9 @@ def test_what_is_no_sweep_is_refused_and_leaves_no_folder(experiments, client, e
 def test_without_dask_one_reads_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with (
-        pytest.raises(ModuleNotFoundError, match=r"need Dask, got none .*dask\[distributed\].*ProcessPoolExecutor"),
+        pytest.raises(
+            ImportError, match=r'distributed must be installed, got .* Run: pip install "dask\[distributed\]"'
+        ),
         local_client(1),
     ):
         pass
@@ -451,6 +475,7 @@ def test_the_grid_of_the_page_has_twelve_experiments(tmp_path):
     assert len({one.folder_name for one in grid.experiments}) == 12
 
 
+@pytest.mark.filterwarnings("ignore:Port 8787 is already in use")  # by somebody else's dashboard
 def test_the_page_s_job_of_slurm_starts_a_worker(capsys):
     pytest.importorskip("dask_jobqueue", reason="install dask-jobqueue to test what is handed to SLURM")
     scope = {}

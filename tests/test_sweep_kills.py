@@ -21,6 +21,8 @@ pytest.importorskip("distributed", reason="install dask[distributed] to test swe
 
 HERE = Path(__file__).parent
 KILLS, PATIENCE = 10, 300  # seconds, for a machine that does something else as well
+# A worker that is started again would import torch for seconds.
+FORK = {"DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "forkserver"}
 pytestmark = pytest.mark.slow
 
 
@@ -79,7 +81,7 @@ def assert_nothing_was_done_twice(lines: list[tuple[int, int, int]], last: int) 
 def test_a_sweep_whose_workers_are_killed_ten_times_ends_as_one_run_after_the_other_does(script, tmp_path):
     log, draws, killed = tmp_path / "log", random.Random(0), set()
     command = [sys.executable, str(HERE / "sweeping_script.py"), str(tmp_path / "swept"), str(log), "0.03"]
-    environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
+    environment = os.environ | FORK | {"PYTHONPATH": str(HERE.parent)}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
     ) as one:
@@ -106,3 +108,56 @@ def test_steps_that_two_processes_take_at_once_or_twice_are_found():
     for lines in ([(1, 0, 0), (2, 0, 1), (1, 0, 1), (1, 0, 2)], [(1, 0, 0), (1, 0, 1), (2, 0, 0)], [(1, 0, 0)]):
         with pytest.raises(AssertionError):
             assert_nothing_was_done_twice(lines, last=2)
+
+
+# --- schedulers ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def started():
+    """A function that starts a process of Dask. All of them are ended with the test."""
+    processes: list[subprocess.Popen] = []
+
+    def start(*words: object) -> subprocess.Popen:
+        environment = os.environ | {"PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
+        environment |= {"STEPS_LOG": str(words[-1]), "STEPS_SECONDS": "0.02"}
+        command = [sys.executable, "-m", "dask", *map(str, words[:-1])]
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        processes.append(subprocess.Popen(command, env=environment, **silent))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def start_cluster(started: Callable, folder: Path, file: Path, log: Path) -> list[subprocess.Popen]:
+    """Start a scheduler and a worker, which find each other by the scheduler's file."""
+    scheduler = started(
+        *("scheduler", "--host", "127.0.0.1", "--port", 0, "--no-dashboard", "--no-show", "--scheduler-file", file), log
+    )
+    wait_for(file.exists)
+    words = ("--no-nanny", "--nthreads", 1, "--no-dashboard", "--local-directory", folder)
+    return [scheduler, started("worker", "--scheduler-file", file, *words, log)]
+
+
+def test_a_sweep_whose_scheduler_is_killed_says_so_at_once_and_continues_on_the_next_one(script, started, tmp_path):
+    log, file = tmp_path / "log", tmp_path / "scheduler.json"
+    first = start_cluster(started, tmp_path, file, log)
+    command = [sys.executable, str(HERE / "sweeping_script.py"), str(tmp_path / "swept"), str(log), "0.02", str(file)]
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
+    said = tmp_path / "said"
+    with said.open("w") as out, subprocess.Popen(command, stdout=out, env=environment) as one:
+        try:
+            wait_for(lambda: len(lines_of(log)) > script.STEPS or one.poll() is not None)
+            for process in first:
+                process.kill()
+                process.wait()
+            wait_for(lambda: "the scheduler must stay reachable, got a client that is" in said.read_text())
+            start_cluster(started, tmp_path, file, log)
+            assert one.wait(timeout=PATIENCE) == 0
+        finally:
+            one.kill()
+    assert said.read_text().endswith("4 runs, 0 errors\n")
+    assert assert_nothing_was_done_twice(lines_of(log), script.STEPS - 1) <= 1

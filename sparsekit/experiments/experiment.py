@@ -25,7 +25,7 @@ from sparsekit.topology.selection import random_topology
 from sparsekit.topology.shuffling import shuffled
 from sparsekit.train.step_counts import RAMP, STEP_COUNTS, own_step_counts
 from sparsekit.tricks import LabelSmoothing, Trick, check_tricks
-from sparsekit.utils.checks import check_types
+from sparsekit.utils.checks import check_types, shown
 from sparsekit.utils.files import check_name
 from sparsekit.utils.registry import get, register
 from sparsekit.utils.seeds import generator, seeded_rng
@@ -101,6 +101,7 @@ class Experiment:
     test_last: int | None = setting(None, "how many of the last epochs end with a test (none means all of them)")
 
     def __post_init__(self):
+        _check_is_name(self.data)
         check_types(self, any_number=("density",))  # the check of its range says more
         check_name(self.recipe, "recipe")
         if self.init_from is not None:
@@ -207,6 +208,14 @@ class Experiment:
     def autocast_type(self) -> torch.dtype | None:
         """The type of mixed precision, or None."""
         return None if self.autocast is None else getattr(torch, self.autocast)
+
+
+def _check_is_name(data: object) -> None:
+    if not isinstance(data, str):
+        raise TypeError(
+            f"data must be the name of a data set, got {shown(data)}. Register a function that returns it with "
+            '@sk.register("data", "my-data"), and write data="my-data"'
+        )
 
 
 def build_model(

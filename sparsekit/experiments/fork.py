@@ -4,9 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sparsekit import datasets
 from sparsekit.experiments.experiment import Experiment
-from sparsekit.experiments.feed import check_fits, total_steps
+from sparsekit.experiments.feed import check_fits, data_of, total_steps
 from sparsekit.experiments.record import kept_state, read_experiment, read_record, write_experiment
 from sparsekit.rules.base import Rule
 from sparsekit.rules.cycles import Cycles
@@ -102,7 +101,7 @@ def _differing(parent: Experiment, child: Experiment, step: int, root: str | Pat
     plain = [to_plain(one) for one in (parent, child)]
     if different := [name for name in plain[0] if name not in BY_STEP and plain[0][name] != plain[1][name]]:
         return different[0]
-    data = datasets.load(child.data, root=root, **child.data_settings)
+    data = data_of(child, root)
     check_fits(child, data)
     ends = [total_steps(one, data) for one in (parent, child)]
     if min(ends) < step:

@@ -5,9 +5,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sparsekit import datasets
 from sparsekit.experiments.experiment import build_model
-from sparsekit.experiments.feed import total_steps
+from sparsekit.experiments.feed import data_of, total_steps
 from sparsekit.experiments.record import read_experiment
 from sparsekit.train.checkpoint import CheckpointError, load_checkpoint
 from sparsekit.tricks.base import resume
@@ -23,7 +22,7 @@ def load_model(folder: str | Path, *, root: str | Path | None = None) -> nn.Modu
         CheckpointError: if the checkpoint is damaged, or of another network.
     """
     experiment = read_experiment(folder)
-    data = datasets.load(experiment.data, root=root, **experiment.data_settings)
+    data = data_of(experiment, root)
     model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes)
     state = load_checkpoint(Path(folder) / "checkpoint.pt")
     # The network gets the parts that it has at that step, so no ghosts once the training is over.

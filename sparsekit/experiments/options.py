@@ -1,37 +1,32 @@
-"""Options that a study hands to each of its runs."""
+"""How a run is carried out: one value that `run` hands to everything that trains."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sparsekit.experiments.experiment import Experiment
-from sparsekit.experiments.run import run
-from sparsekit.train import History
+from sparsekit.train.history import History
+
+Callback = Callable[[Experiment, History], object]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How the runs of a study are carried out. No option changes what is measured.
+    """How a run is carried out. No option is a part of what an experiment is.
 
-    Args:
-        root: the data folder, as in `datasets.load`.
-        progress: show a bar for each run.
-        checkpoint_seconds: save at least so often.
-        checkpoint_steps: save every so many steps as well.
+    `run` explains each of them, and has the same defaults.
+
+    Example:
+        >>> RunOptions(until=100).until
+        100
     """
 
-    root: str | Path | None
-    progress: bool
-    checkpoint_seconds: float
-    checkpoint_steps: int | None
-
-    def run(self, experiment: Experiment, folder: Path, *, until: int | None = None) -> History:
-        """Carry out an experiment, or read what it has left behind."""
-        return run(
-            experiment,
-            folder,
-            root=self.root,
-            progress=self.progress,
-            checkpoint_seconds=self.checkpoint_seconds,
-            checkpoint_steps=self.checkpoint_steps,
-            until=until,
-        )
+    root: str | Path | None = None
+    progress: bool = True
+    checkpoint_seconds: float = 20.0
+    checkpoint_steps: int | None = None
+    until: int | None = None
+    keep_states: bool = False
+    device: str | None = None
+    compile: bool | None = None
+    callbacks: Sequence[Callback] = ()

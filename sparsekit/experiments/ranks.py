@@ -14,9 +14,11 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from sparsekit.experiments.experiment import Experiment
-from sparsekit.experiments.run import carry_out, run
-from sparsekit.experiments.work import Callback, having_turn
+from sparsekit.experiments.options import Callback, RunOptions
+from sparsekit.experiments.run import carry_out, run_with
+from sparsekit.experiments.work import having_turn
 from sparsekit.train import History
+from sparsekit.utils.devices import named_device
 from sparsekit.utils.ranks import Ranks, ranks_of_environment, sharing_micro_batches
 
 
@@ -45,19 +47,40 @@ def run_on_ranks(
         progress, callbacks, options: as for `run`.
 
     Raises:
-        ValueError: if the experiment has another number of micro-batches, or as `run`.
+        ValueError: if the experiment has another number of micro-batches, a device is named that is no CPU, or as
+            `run`.
 
     Source: data-parallel training as torch.nn.parallel.DistributedDataParallel, with sums in a fixed order.
     """
-    ranks = ranks_of_environment()
+    settings, ranks = RunOptions(progress=progress, callbacks=tuple(callbacks), **options), ranks_of_environment()
     if ranks.size == 1:
-        return run(experiment, folder, progress=progress, callbacks=callbacks, **options)
+        return run_with(settings, experiment, folder)
     experiment = fit_to(experiment, ranks)
-    is_first = ranks.rank == 0
-    options |= {"progress": progress and is_first, "callbacks": callbacks if is_first else ()}
+    settings = replace(settings, device=cpu_for(settings.device))
+    if ranks.rank > 0:
+        settings = replace(settings, progress=False, callbacks=())
     _meet()
     with _own_folder(Path(folder) / experiment.folder_name, ranks) as own, sharing_micro_batches(ranks):
-        return carry_out(experiment, *own, **options)
+        return carry_out(experiment, *own, settings)
+
+
+def cpu_for(device: str | None) -> str:
+    """Return the device on which several processes train one network, which is the CPU.
+
+    Raises:
+        ValueError: if another one is named. `auto` leaves the choice to us.
+
+    Example:
+        >>> cpu_for("auto")
+        'cpu'
+    """
+    name = named_device(device)
+    if name not in ("auto", "cpu"):
+        raise ValueError(
+            f"several processes must train on CPUs, over which they add their gradients, got device {name}. Choose cpu "
+            "or auto, or train on one GPU without a launcher"
+        )
+    return "cpu"
 
 
 def fit_to(experiment: Experiment, ranks: Ranks) -> Experiment:

@@ -3,14 +3,12 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
-from sparsekit import datasets
 from sparsekit.experiments.experiment import Experiment
-from sparsekit.experiments.feed import check_steps
-from sparsekit.experiments.work import Callback, Work, having_turn
+from sparsekit.experiments.feed import check_steps, data_of
+from sparsekit.experiments.options import Callback, RunOptions
+from sparsekit.experiments.work import Work, having_turn
 from sparsekit.train.history import History
-from sparsekit.utils.devices import CPU, choose_device, compiles
+from sparsekit.utils.devices import choose_device, compiles
 from sparsekit.utils.seeds import generator, seeded_rng
 
 
@@ -60,52 +58,44 @@ def run(
         OSError: if there is no space, which the message says. The last checkpoint stays, and another call continues.
         LostClaimError: if this process was stopped for minutes, and another has taken the run over. It writes nothing.
     """
+    options = RunOptions(
+        root=root,
+        progress=progress,
+        checkpoint_seconds=checkpoint_seconds,
+        checkpoint_steps=checkpoint_steps,
+        until=until,
+        keep_states=keep_states,
+        device=device,
+        compile=compile,
+        callbacks=tuple(callbacks),
+    )
+    return run_with(options, experiment, folder)
+
+
+def run_with(options: RunOptions, experiment: Experiment, folder: str | Path) -> History:
+    """Train an experiment as `run` does, with options that are one value.
+
+    Raises:
+        TypeError: if it is no experiment.
+    """
     if not isinstance(experiment, Experiment):
         raise TypeError(f"run takes an Experiment, got {type(experiment).__name__}. Call recipes.digits_mlp()")
-    check_steps(checkpoint_steps=checkpoint_steps, until=until)
-    where = choose_device(device, storage=experiment.storage)
+    check_steps(checkpoint_steps=options.checkpoint_steps, until=options.until)
+    choose_device(options.device, storage=experiment.storage)  # refused before anybody waits for a turn
     run_folder = Path(folder) / experiment.folder_name
-    with having_turn(run_folder, tell=progress) as may_write:
-        return carry_out(
-            experiment,
-            run_folder,
-            may_write,
-            root=root,
-            progress=progress,
-            checkpoint_seconds=checkpoint_seconds,
-            checkpoint_steps=checkpoint_steps,
-            until=until,
-            keep_states=keep_states,
-            device=where,
-            compile=compile,
-            callbacks=callbacks,
-        )
+    with having_turn(run_folder, tell=options.progress) as may_write:
+        return carry_out(experiment, run_folder, may_write, options)
 
 
-def carry_out(
-    experiment: Experiment,
-    folder: Path,
-    may_write: Callable[[], None],
-    *,
-    root: str | Path | None = None,
-    progress: bool = True,
-    checkpoint_seconds: float = 20.0,
-    checkpoint_steps: int | None = None,
-    until: int | None = None,
-    keep_states: bool = False,
-    device: torch.device = CPU,
-    compile: bool | None = None,
-    callbacks: Sequence[Callback] = (),
-) -> History:
-    """Train in a folder that nobody else writes into. The arguments are those of `run`."""
+def carry_out(experiment: Experiment, folder: Path, may_write: Callable[[], None], options: RunOptions) -> History:
+    """Train in a folder that nobody else writes into."""
     with seeded_rng(generator(experiment.seed, "before training")):
-        data = datasets.load(experiment.data, root=root, **experiment.data_settings)
-        work = Work.begin(experiment, folder, root, until, data, device)
-    if compiles(compile):
+        data = data_of(experiment, options.root)
+        work = Work.begin(experiment, folder, data, options)
+    if compiles(options.compile):
         work.model.compile()
-    work.keeps_states, work.may_write = keep_states, may_write
-    work.callbacks = tuple(callbacks)
+    work.may_write = may_write
     if work.done >= work.end:
         work.tell()
-    work.train_on(progress, checkpoint_seconds, checkpoint_steps)
+    work.train_on()
     return work.history()

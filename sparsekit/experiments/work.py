@@ -1,6 +1,7 @@
 """A run in progress: its network, optimizer, journal and rows, from the first step to the last checkpoint."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -9,16 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm.auto import tqdm
 
 from sparsekit import datasets
 from sparsekit.evaluation.measuring import Evaluation, evaluate
 from sparsekit.experiments.draws import drawing
 from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
-from sparsekit.experiments.feed import batches_of, check_fits, endless_batches, total_steps
+from sparsekit.experiments.feed import (
+    Data,
+    batches_of,
+    check_fits,
+    endless_batches,
+    loaded_batches,
+    outputs_of,
+    steps_of_epoch,
+    test_batches_of,
+    total_steps,
+)
 from sparsekit.experiments.initial_state import load_initial_state
 from sparsekit.experiments.load import load_beside
+from sparsekit.experiments.options import RunOptions
 from sparsekit.experiments.record import kept_state, num_records, read_experiment, read_record, write_experiment
 from sparsekit.layers import topology_of
 from sparsekit.rewiring.journal import Journal
@@ -27,13 +39,11 @@ from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore
 from sparsekit.train.history import History, Row, append_rows, code_version, rows_of_epoch, rows_of_step, write_rows
 from sparsekit.train.loop import StepStats, training
 from sparsekit.tricks.base import Trick, TrickContext, begin, resume
-from sparsekit.utils.devices import CPU
+from sparsekit.utils.devices import choose_device
 from sparsekit.utils.files import write_text
 from sparsekit.utils.seeds import generator
 from sparsekit.utils.settings import to_plain
 from sparsekit.utils.turns import alone
-
-Callback = Callable[[Experiment, History], object]
 
 EVALUATION_BATCH = 1000
 
@@ -50,41 +60,35 @@ class Work:
 
     experiment: Experiment
     folder: Path
-    data: datasets.Dataset
+    data: Data
     model: nn.Module
     optimizer: torch.optim.Optimizer
     journal: Journal
-    until: int | None
+    options: RunOptions
     tricks: tuple[Trick, ...]
     done: int
     draws: torch.Generator
     rows: list[Row] = field(default_factory=list)
     saved_rows: list[Row] = field(default_factory=list)
     saved_at: float = field(default_factory=time.monotonic)
-    keeps_states: bool = False
     may_write: Callable[[], None] = lambda: None
-    callbacks: tuple[Callback, ...] = ()
+    prints: list[int] = field(default_factory=list)  # of the batches of this epoch that a loader has given
+    print_before: int | None = None  # of the last batch before an interruption
 
     @classmethod
-    def begin(
-        cls,
-        experiment: Experiment,
-        folder: Path,
-        root: str | Path | None,
-        until: int | None,
-        data: datasets.Dataset,
-        device: torch.device = CPU,
-    ) -> "Work":
+    def begin(cls, experiment: Experiment, folder: Path, data: Data, options: RunOptions) -> "Work":
         """Build everything first, so that a bad setting leaves no folder behind. Then create or resume the run."""
         check_fits(experiment, data)
+        device = choose_device(options.device, storage=experiment.storage)
         state = load_checkpoint(folder / "checkpoint.pt") if (folder / "checkpoint.pt").exists() else None
-        for_score = data if state is None and experiment.init_from is None else None
+        is_new = state is None and experiment.init_from is None
+        for_score = data if is_new and isinstance(data, datasets.Dataset) else None
         model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes, data=for_score)
         if state is None and experiment.init_from is not None:
             load_initial_state(folder.parent, experiment.init_from, model)
         tricks = experiment.tricks_over(total_steps(experiment, data))
-        batches, load = endless_batches(experiment, data), partial(load_beside, folder.parent, root, device=device)
-        context = TrickContext(batches=batches, load=load)
+        load = partial(load_beside, folder.parent, options.root, device=device)
+        context = TrickContext(batches=endless_batches(experiment, data), load=load)
         if state is None and experiment.first_step == 0:
             model = begin(model, tricks, context)
         else:  # with values of a training that has begun
@@ -92,7 +96,7 @@ class Work:
         model, data = model.to(device), data.to(device)  # built on the CPU, so that it is the same everywhere
         optimizer = build_optimizer(experiment, model)
         journal, draws = Journal(topology_of(model).to("cpu")), generator(experiment.seed, "torch")
-        work = cls(experiment, folder, data, model, optimizer, journal, until, tricks, experiment.first_step, draws)
+        work = cls(experiment, folder, data, model, optimizer, journal, options, tricks, experiment.first_step, draws)
         work._create() if state is None else work._resume(state)
         return work
 
@@ -118,6 +122,7 @@ class Work:
         self._sweep()
         # The training writes again what it wrote after the checkpoint.
         self.journal.cut_at(self.done)
+        self.print_before = state["extra"].get("batches")
         self.saved_rows = history.rows[: state["extra"]["rows"]]
         write_rows(self.folder / "metrics.jsonl", self.saved_rows)
 
@@ -129,36 +134,38 @@ class Work:
     @property
     def steps_per_epoch(self) -> int:
         """Number of batches."""
-        return datasets.count_batches(len(self.data.train), self.experiment.batch_size)
+        return steps_of_epoch(self.experiment, self.data)
 
     @property
     def end(self) -> int:
         """Number of steps after which we stop for now."""
         steps = total_steps(self.experiment, self.data)
-        return min(steps, self.until or steps)
+        return min(steps, self.options.until or steps)
 
-    def train_on(self, progress: bool, checkpoint_seconds: float, checkpoint_steps: int | None) -> None:
+    def train_on(self) -> None:
         """Train to the end of the run, or until step `until`."""
-        bar = tqdm(total=self.end, initial=self.done, desc=self.folder.name, disable=not progress, unit="step")
+        hidden, first, begun = not self.options.progress, self.done, time.monotonic()
+        bar = tqdm(total=self.end, initial=first, desc=self.folder.name, disable=hidden, unit="step")
         self.model.train()
         with bar, drawing(self.experiment, self.model, self.draws):
-            for postfix in self.steps(checkpoint_seconds, checkpoint_steps):
+            for postfix in self.steps():
                 bar.update()
-                bar.set_postfix(postfix, refresh=False)
+                speed = (self.done - first) * self.experiment.batch_size / (time.monotonic() - begun)
+                bar.set_postfix(postfix | {"examples/s": f"{speed:.0f}"}, refresh=False)
 
-    def steps(self, checkpoint_seconds: float, checkpoint_steps: int | None = None) -> Iterator[dict]:
+    def steps(self) -> Iterator[dict]:
         """Train step by step, and yield after each what a bar may show."""
         while self.done < self.end:
-            yield from self._epoch(checkpoint_seconds, checkpoint_steps)
+            yield from self._epoch()
 
-    def _epoch(self, checkpoint_seconds: float, checkpoint_steps: int | None) -> Iterator[dict]:
+    def _epoch(self) -> Iterator[dict]:
         """Train to the end of the current epoch, or to the last step if that comes first."""
         experiment = self.experiment
         epoch, skip = divmod(self.done, self.steps_per_epoch)
         steps = training(
             self.model,
             self.optimizer,
-            batches_of(experiment, self.data, seed=experiment.seed, epoch=epoch, skip=skip),
+            self._batches(epoch, skip),
             partial(nn.functional.cross_entropy, label_smoothing=experiment.label_smoothing),
             experiment.rule,
             seed=experiment.seed,
@@ -167,20 +174,43 @@ class Work:
             micro_batches=experiment.micro_batches,
             autocast=experiment.autocast_type,
             tricks=self.tricks,
+            adaptor=outputs_of(self.data),
         )
         for step, stats, update in steps:
             self.record(step, epoch, stats, update)
             epoch_ends = self.done % self.steps_per_epoch == 0
             if epoch_ends and experiment.is_tested_after(epoch):
                 self.rows += rows_of_epoch(step, epoch, self.evaluate(), self.model)
-            if update is not None and self.keeps_states:
+            if update is not None and self.options.keep_states:
                 self._write_state(kept_state(self.folder, self.done))
-            on_step = self.done == self.end or (checkpoint_steps is not None and self.done % checkpoint_steps == 0)
-            if epoch_ends or on_step or time.monotonic() - self.saved_at > checkpoint_seconds:
+            if epoch_ends or self._is_time_to_save():
                 self.save()
             yield {"loss": f"{stats.loss:.3f}"}
             if self.done == self.end and not epoch_ends:
                 return
+
+    def _batches(self, epoch: int, skip: int) -> Iterator[tuple[Any, Any]]:
+        """Yield the batches of an epoch, and say so if a loader gives others than before the run was interrupted."""
+        experiment = self.experiment
+        if not isinstance(self.data, datasets.Loaders):
+            yield from batches_of(experiment, self.data, seed=experiment.seed, epoch=epoch, skip=skip)
+            return
+        self.prints.clear()
+        for batch in loaded_batches(self.data, seed=experiment.seed, epoch=epoch, prints=self.prints, skip=skip):
+            if self.print_before not in (None, self.prints[skip - 1]):
+                warnings.warn(
+                    f"{self.folder.name} must see the batches that it saw before it was interrupted, got others. It "
+                    "continues, but not bit for bit. Let the data set draw with torch only",
+                    stacklevel=2,
+                )
+            self.print_before = None
+            yield batch
+
+    def _is_time_to_save(self) -> bool:
+        """Whether the last step calls for a checkpoint, or the last checkpoint lies back far enough."""
+        every = self.options.checkpoint_steps
+        on_step = self.done == self.end or (every is not None and self.done % every == 0)
+        return on_step or time.monotonic() - self.saved_at > self.options.checkpoint_seconds
 
     def record(self, step: int, epoch: int, stats: StepStats, update: TopologyUpdate | None) -> None:
         """Keep what a step gave."""
@@ -196,12 +226,11 @@ class Work:
 
     def evaluate(self) -> Evaluation:
         """Measure the model on the test examples."""
-        return evaluate(self.model, self.test_batches())
+        return evaluate(self.model, self.test_batches(), adaptor=outputs_of(self.data))
 
-    def test_batches(self, size: int = EVALUATION_BATCH) -> Iterator[tuple[Tensor, Tensor]]:
+    def test_batches(self, size: int = EVALUATION_BATCH) -> Iterator[tuple[Any, Any]]:
         """Yield the test examples as the network takes them."""
-        in_order = datasets.batches_in_order(self.data.test, size)
-        return ((self.data.prepare(x), y) for x, y in in_order)
+        return test_batches_of(self.data, size)
 
     def save(self) -> None:
         """Write rows and checkpoint, from which the run continues."""
@@ -215,12 +244,14 @@ class Work:
 
     def tell(self) -> None:
         """Call whoever wants to know what is saved."""
-        for callback in self.callbacks:
+        for callback in self.options.callbacks:
             callback(self.experiment, self.history())
 
     def _write_state(self, path: Path) -> None:
         self.may_write()
         records = num_records(len(self.saved_rows) + len(self.rows), self.journal)
+        if self.prints and (last := self.done % self.steps_per_epoch):
+            records["batches"] = self.prints[last - 1]
         path.parent.mkdir(exist_ok=True)
         save_checkpoint(path, self.model, self.optimizer, step=self.done, extra=records, generator=self.draws)
 

@@ -59,6 +59,28 @@ def entries_of_layers(model: nn.Module) -> set[str]:
     return names
 
 
+def tied_entries(model: nn.Module) -> set[str]:
+    """Return under which further names a `state_dict` has the sparse layers that several modules share.
+
+    Example:
+        >>> from sparsekit.layers import shapes_of, sparsify
+        >>> from sparsekit.topology.selection import random_topology
+        >>> plain = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4, bias=False))
+        >>> plain[1].weight = plain[0].weight
+        >>> net = sparsify(plain, random_topology(shapes_of(plain, include=("tied",)), 0.5))
+        >>> sorted(tied_entries(net))
+        ['1.sparse_weights.weight.indices', '1.weight']
+    """
+    names: set[str] = set()
+    firsts = {id(layer): path for path, layer in model.named_modules() if isinstance(layer, SparseLayer)}
+    for path, layer in model.named_modules(remove_duplicate=False):
+        if isinstance(layer, MaskedMatrix) and path != firsts[id(layer)]:
+            holder = path[: path.rindex(CONTAINER)]
+            parameter = path.rpartition(".")[2].partition(":")[0]
+            names |= {f"{path}.{name}" for name in layer._buffers} | {f"{holder}{parameter}"}
+    return names
+
+
 def _wholly_sparse(owner: nn.Module) -> list[str]:
     """Return which parameters of a module hold nothing but sparse matrices."""
     wholes = [WholeWeight(owner, name) for name in type(owner).masked_names] if is_open(owner) else []  # type: ignore[attr-defined]

@@ -1,5 +1,8 @@
 """A journal becomes a film for slides: each rewiring is one frame."""
 
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from matplotlib.animation import FFMpegWriter, PillowWriter
@@ -53,27 +56,31 @@ def film_masks(
         raise TypeError(f"a film needs a Journal, got {type(journal).__name__}. Hand over history.journal")
     path, fps = Path(path), check_integer("fps", fps, least=1)
     writer = _writer(path.suffix.lower())(fps=fps)
-    topologies = journal.topologies()
-    before = next(topologies)
-    ax = _axes_with_strip(plot_masks(before, before=before, zoom=zoom, width=width))
     unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
+    draw = partial(plot_masks, zoom=zoom, width=width)
+    ax = _axes_with_strip(draw(journal.initial, before=journal.initial))
     try:
         with writer.saving(_figure(ax), str(unfinished), DPI):
-            _say(ax, f"the start, {before.count:,} connections")
-            writer.grab_frame()
-            for number, (step, topology) in enumerate(zip(journal.steps, topologies, strict=True), start=1):
-                ax.clear()
-                plot_masks(topology, ax, before=before, zoom=zoom, width=width)
-                grown = (topology - before).count / max(1, topology.count)
-                _say(ax, f"step {step:,}, rewiring {number} of {len(journal.steps)}: {in_percent(grown)} are new")
+            for _ in _frames(journal, ax, draw):
                 writer.grab_frame()
-                before = topology
             for _ in range(HOLD):
                 writer.grab_frame()
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
     return path
+
+
+def _frames(journal: Journal, ax: Axes, draw: Callable[..., Axes]) -> Iterator[None]:
+    """Draw the start and each rewiring, and yield after each of them."""
+    _say(ax, f"the start, {journal.initial.count:,} connections")
+    yield
+    for number, (step, (before, now)) in enumerate(zip(journal.steps, pairwise(journal.topologies()), strict=True), 1):
+        ax.clear()
+        draw(now, ax, before=before)
+        grown = (now - before).count / max(1, now.count)
+        _say(ax, f"step {step:,}, rewiring {number} of {len(journal.steps)}: {in_percent(grown)} are new")
+        yield
 
 
 def _writer(ending: str) -> type[PillowWriter | FFMpegWriter]:

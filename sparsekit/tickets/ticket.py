@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from sparsekit.layers import sparse_layers, sparsify, topology_of
-from sparsekit.layers.entries import entries_of_layers
+from sparsekit.layers.entries import entries_of_layers, tied_entries
 from sparsekit.tickets.encoding import decode, encode
 from sparsekit.tickets.state_entries import check_dense, copy_entry, layout_of
 from sparsekit.topology import LayerTopology, Topology
@@ -76,7 +76,7 @@ class Ticket:
             (4, ['0.bias'])
         """
         layers = sparse_layers(model)
-        entries = entries_of_layers(model)
+        entries = entries_of_layers(model) | tied_entries(model)  # a tied weight is kept once, so it cannot disagree
         others = {name: x for name, x in model.state_dict().items() if name not in entries}
         check_dense(others)
         return cls(
@@ -118,9 +118,15 @@ class Ticket:
         new = copy.deepcopy(model) if is_ready else sparsify(model, self.topology, init="dense")
         _check_kinds(self.rest, new.state_dict())
         try:
-            new.load_state_dict({name: copy_entry(x) for name, x in self.state().items()})
+            entries = {name: copy_entry(x) for name, x in self.state().items()}
+            missing, unexpected = new.load_state_dict(entries, strict=False)
         except RuntimeError as error:
             raise ValueError(f"a ticket needs a model with the layers it is of, got another: {error}") from error
+        if wrong := {*unexpected, *(set(missing) - tied_entries(new))}:
+            raise ValueError(
+                f"a ticket needs a model with the layers it is of, got another, which differs in "
+                f"{', '.join(sorted(wrong))}. Give the network that was trained"
+            )
         return new
 
 

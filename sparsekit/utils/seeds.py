@@ -1,6 +1,7 @@
 """Named random streams: the same seed and purpose give the same numbers, whatever else draws numbers."""
 
 import hashlib
+import os
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -64,10 +65,12 @@ class seeded_rng(TorchDispatchMode):  # used like a function
     def __init__(self, generator: torch.Generator):
         super().__init__()
         self._generators = {_key_of(generator.device): generator}
-        self._seed = generator.initial_seed()
+        self._seed, self._process = generator.initial_seed(), os.getpid()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
+        if os.getpid() != self._process:  # a worker that a DataLoader has forked, and has given a seed of its own
+            return func(*args, **kwargs)
         if torch.Tag.nondeterministic_seeded not in func.tags or kwargs.get("generator") is not None:
             return func(*args, **kwargs)
         device = _device_of(args, kwargs)

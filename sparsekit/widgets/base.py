@@ -78,10 +78,20 @@ def close_with_children(widget: ipywidgets.Widget) -> None:
                 close_with_children(part)
 
 
+def complete_all() -> None:
+    """Complete every widget of this kernel, before their states go into pages."""
+    for widget in list(ipywidgets.widgets.widget._instances.values()):
+        if isinstance(widget, FrontEndWidget):
+            widget.complete()
+
+
 class FrontEndWidget(StaticPreview, anywidget.AnyWidget):  # type: ignore[override]
     """A front-end widget has a script of its own, which a subclass names in `_esm`."""
 
     _css = load_style()
+
+    def complete(self) -> None:
+        """Add what the front end must hold where no kernel answers it, as on a page. Most widgets hold all at once."""
 
     def _widget_bundle(self, **kwargs) -> dict:
         bundle = {} if self.comm is None else anywidget.AnyWidget._repr_mimebundle_(self, **kwargs) or {}

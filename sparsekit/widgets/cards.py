@@ -1,6 +1,7 @@
 """A card says one thing in a notebook: how an answer stands, or what was measured."""
 
 import textwrap
+from collections.abc import Sequence
 
 import traitlets as t
 
@@ -20,6 +21,7 @@ class Card(FrontEndWidget):
         text: the rest.
         state: `"right"`, `"wrong"`, `"open"`, `"best"` or `"told"`, which is its mark.
         hints: to be opened on request.
+        replies: what it says instead to each guess of a prediction, as title and state.
 
     Example:
         >>> Card("Right.", "Your answer fits 3 of 3 cases.", state="right")
@@ -31,9 +33,20 @@ class Card(FrontEndWidget):
     text = t.Unicode().tag(sync=True)
     state = t.Enum(list(MARKS), default_value="told").tag(sync=True)
     hints = t.List(t.Unicode()).tag(sync=True)
+    replies = t.List(t.List(t.Unicode())).tag(sync=True)
+    guess = t.Int(-1, help="a guess of now, which the page alone sets").tag(sync=True)
 
-    def __init__(self, title: str, text: str = "", *, state: str = "told", hints: tuple[str, ...] = ()):
-        super().__init__(title=title, text=text, state=state, hints=list(hints))
+    def __init__(
+        self,
+        title: str,
+        text: str = "",
+        *,
+        state: str = "told",
+        hints: tuple[str, ...] = (),
+        replies: Sequence[tuple[str, str]] = (),
+    ):
+        shown = [list(reply) for reply in replies]
+        super().__init__(title=title, text=text, state=state, hints=list(hints), replies=shown)
 
     def sentence(self) -> str:
         """Say title and text. Hints stay closed."""

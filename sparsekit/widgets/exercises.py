@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import ipywidgets
 import traitlets as t
 
 from sparsekit.experiments.course import progress
@@ -42,6 +43,7 @@ class Predict(FrontEndWidget):
     first = t.Int(-1).tag(sync=True)
     right = t.Int(-1).tag(sync=True)  # unknown to the page until the reader has chosen
     reveal = t.Unicode().tag(sync=True)
+    told = t.Dict(help="the right option and what to say to each, in a page without a kernel").tag(sync=True)
 
     def __init__(self, question: str, options: Sequence[str], answer: int | None = None, because: str = ""):
         if len(options) < 2 or len(set(options)) < len(options):
@@ -51,6 +53,8 @@ class Predict(FrontEndWidget):
         self._check_option("answer", answer, len(options))
         self.answer, self.because = answer, because
         self._kept: int | None = None  # the first choice
+        self._unanswered: list[Card] = []  # cards of measurements that came before a guess
+        self._links: list[Any] = []
         super().__init__(question=question, options=list(options))
         self.observe(self._on_choice, "first")
         self._take_up()
@@ -97,13 +101,27 @@ class Predict(FrontEndWidget):
             raise ValueError("a prediction must have a right option, got none. Give measured(..., option=INDEX)")
         text = f"The measurement supports “{self.options[right]}”. {what}"
         if self.first < 0:
-            return Card("You have not guessed.", text, state="open")
+            replies = [self._reply(guess, right) for guess in range(len(self.options))]
+            self._unanswered.append(Card("You have not guessed.", text, state="open", replies=replies))
+            return self._unanswered[-1]
         self._keep(right)
         with self.hold_sync():
-            self.right, self.reveal = right, self.reveal or self._verdict(right)
-        is_right = self.first == right
-        title = "You guessed right." if is_right else f"You guessed “{self.chosen}”."
-        return Card(title, text, state="right" if is_right else "wrong")
+            self.right, self.reveal = right, self.reveal or self._verdict(self.first, right)
+        title, state = self._reply(self.first, right)
+        return Card(title, text, state=state)
+
+    def complete(self) -> None:
+        """Hand over the answer, and tell the cards of measurements what is guessed. Nobody answers a page."""
+        if self.answer is not None:
+            reveals = [self._verdict(guess, self.answer) for guess in range(len(self.options))]
+            self.told = {"right": self.answer, "reveals": reveals}
+        self._links = [ipywidgets.jslink((self, "first"), (card, "guess")) for card in self._unanswered]
+
+    def _reply(self, guess: int, right: int) -> tuple[str, str]:
+        """Return the title and the state of a card for a guess."""
+        if guess == right:
+            return "You guessed right.", "right"
+        return f"You guessed “{self.options[guess]}”.", "wrong"
 
     def sentence(self) -> str:
         """State the question and its options, and after a choice the answer."""
@@ -131,10 +149,10 @@ class Predict(FrontEndWidget):
         self._keep(self.answer)
         if self.answer is not None:
             with self.hold_sync():
-                self.right, self.reveal = self.answer, self._verdict(self.answer)
+                self.right, self.reveal = self.answer, self._verdict(self.first, self.answer)
 
-    def _verdict(self, right: int) -> str:
-        verdict = "Yes." if self.first == right else f"Not quite, it is “{self.options[right]}”."
+    def _verdict(self, guess: int, right: int) -> str:
+        verdict = "Yes." if guess == right else f"Not quite, it is “{self.options[right]}”."
         return f"{verdict} {self.because}".strip()
 
     def _keep(self, right: int | None) -> None:

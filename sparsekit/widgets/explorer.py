@@ -1,5 +1,6 @@
 """Drag along a curve and see every layer's mask, with the numbers that decide whether a network can work."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -25,7 +26,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "Try 98 % ERK": {"density": 0.02, "allocation": "erk"},
     "Try 99.5 % uniform": {"density": 0.005, "allocation": "uniform"},
 }
+CHOICE = ("density", "allocation", "score")
 MIN_DENSITY = 0.001  # one connection in a thousand, where every score cuts networks in two
+PAGE_STEP = 3  # stops of the slider for each that a page without a kernel has, where all of them are measured
 NUM_STOPS = 121  # of the slider, so that a key changes the density by 6 %
 ROUND = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002)  # densities that readers ask for
 MAX_TILE = 784  # CSS pixels, where the first layer of an MLP on 28 x 28 images has one pixel per position
@@ -71,6 +74,7 @@ class MaskExplorer(SharedWidget):
     choice = t.Dict().tag(sync=True)
     presets = t.List(t.Dict()).tag(sync=True)
     measured = t.List(t.Dict()).tag(sync=True)
+    known = t.List(t.Dict(), help="what a page may show without a kernel").tag(sync=True)
     measures = t.Bool(False).tag(sync=True)
     problem = t.Unicode("").tag(sync=True)
     image = t.List(t.Int()).tag(sync=True)
@@ -196,6 +200,23 @@ class MaskExplorer(SharedWidget):
         names_of_axes = {"x": "sparsity", "y": "test accuracy"}
         return [curve_rgba(lines, self.choice["score"], point, ticks=ticks, is_log=True, **names_of_axes)]
 
+    def complete(self) -> None:
+        """Measure at fewer stops of the slider, all of them, and shrink the ranks to what these stops need."""
+        choices = [self.choice, *({**self.choice, **preset} for preset in self.presets)]
+        densities = sorted({*self.densities[::PAGE_STEP], *ROUND, *(one["density"] for one in choices)}, reverse=True)
+        counts = _count_bytes(self._ranked.shapes, self.allocations, densities)
+        table = np.frombuffer(counts, dtype="<i4").reshape(-1, len(self.layers))
+        names = self._ranked.names
+        stops = [{"name": name, "bytes": b"", "stops": self._ranked.stop_bytes(name, table)} for name in names]
+        known = itertools.product(densities, self.allocations, names) if self._accuracy else ()
+        with self.hold_sync():
+            self.counts, self.densities, self.ranks = counts, densities, stops
+            self.known = [self._measured_at(dict(zip(CHOICE, one, strict=True))) for one in known]
+
+    def _measured_at(self, choice: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._accuracy is not None
+        return {**choice, "accuracy": float(self._accuracy(self._ranked.topology_at(**choice)))}
+
     def _masks(self) -> dict[str, PackedMask]:
         return self._ranked.packed_masks_at(**self.choice)
 
@@ -210,12 +231,11 @@ class MaskExplorer(SharedWidget):
     def _measure(self) -> None:
         choice = dict(self.choice)
         if self._accuracy is not None and self.accuracy is None:
-            accuracy = float(self._accuracy(self._ranked.topology_at(**choice)))
-            self.measured = [*self.measured, {**choice, "accuracy": accuracy}]
+            self.measured = [*self.measured, self._measured_at(choice)]
 
 
 def _is_of(one: Mapping[str, Any], choice: Mapping[str, Any]) -> bool:
-    return all(one[name] == choice[name] for name in ("density", "allocation", "score"))
+    return all(one[name] == choice[name] for name in CHOICE)
 
 
 def _stops(shapes: Shapes, asked: Iterable[float]) -> list[float]:

@@ -64,6 +64,7 @@ class FigureExplorer(StaticPreview):
         self.image = Frames(self.controls, drawings)
         # Readers who cannot see the image get the same in words, which a screen reader announces.
         self.words = Controls([Field(name="words", kind="text")], {"words": self.sentence()}, title="In words")
+        self.told = ipywidgets.jslink((self.image, "words"), (self.words, "values"))
         self.copying = CopyCode(call_with_state(FigureExplorer), self.controls.values)
         self.link = ipywidgets.jslink((self.controls, "values"), (self.copying, "values"))
         self.controls.observe(self._refresh, "values")

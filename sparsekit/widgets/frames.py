@@ -40,10 +40,11 @@ class Frames(FrontEndWidget):
     frames = t.List(t.Unicode()).tag(sync=True)
     sentences = t.List(t.Unicode()).tag(sync=True)
     values = t.Dict().tag(sync=True)
+    words = t.Dict(help="what the drawing says, as the browser shows it").tag(sync=True)
 
     def __init__(self, controls: Controls, drawings: Mapping[str, Drawing]):
-        super().__init__(**_traits_of(drawings), values=controls.values)
         self._drawings, self._shown = dict(drawings), drawings[key_of(controls.values)]
+        super().__init__(**_traits_of(drawings), values=controls.values, words={"words": self._shown.words})
         self.link = ipywidgets.jslink((controls, "values"), (self, "values"))
         controls.observe(self._follow, "values")
 
@@ -57,6 +58,7 @@ class Frames(FrontEndWidget):
         with self.hold_sync():
             for name, value in _traits_of(self._drawings).items():
                 setattr(self, name, value)
+            self.words = {"words": drawing.words}
 
     @property
     def value(self) -> str:

@@ -68,6 +68,7 @@ class Race(EvolutionView):
     step = t.Int(None, allow_none=True, help="where the chart stands, or None at the newest").tag(sync=True)
     shares = ("init", "start", "step")
     lede = t.Unicode("").tag(sync=True)
+    others = t.Dict(help="what a page shows with other initial weights").tag(sync=True)
 
     def __init__(
         self,
@@ -99,8 +100,11 @@ class Race(EvolutionView):
     @property
     def histories(self) -> dict[str, list[History]]:
         """The histories so far of each method, by its name, a seed each."""
+        return self._by_method(self._latest)
+
+    def _by_method(self, latest: Sequence[History]) -> dict[str, list[History]]:
         each = len(self.seeds)
-        return {method.name: self._latest[k * each : (k + 1) * each] for k, method in enumerate(self.methods)}
+        return {method.name: list(latest[k * each : (k + 1) * each]) for k, method in enumerate(self.methods)}
 
     def wait(self, timeout: float | None = None) -> dict[str, list[History]]:
         """Train to the end, if nobody has done so, and return the histories of each method.
@@ -115,9 +119,12 @@ class Race(EvolutionView):
 
     def accuracies(self) -> dict[str, list[float]]:
         """Return the last test accuracy of each method's runs. Those that were not measured yet have none."""
+        return self._accuracies_of(self._latest)
+
+    def _accuracies_of(self, latest: Sequence[History]) -> dict[str, list[float]]:
         return {
             name: [rows[-1] for history in histories if (rows := _accuracies(history))]
-            for name, histories in self.histories.items()
+            for name, histories in self._by_method(latest).items()
         }
 
     def sentence(self) -> str:
@@ -178,17 +185,38 @@ class Race(EvolutionView):
         model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes, data=data)
         return only_start(topology_of(model))
 
-    def _show(self, state: str, problem: str = "") -> int:
+    def complete(self) -> None:
+        """Hand over the finished runs with all initial weights, and begin with the first. Nobody trains in a page."""
+        self.others = {init: shown for init in self.inits if (shown := self._finished(init)) is not None}
+        self.init = next(iter(self.others), self.init)
+
+    def _finished(self, init: str) -> dict[str, Any] | None:
+        """Return what the browser shows of runs with these initial weights, or None if some are not finished."""
+        saved = [self._saved(experiment) for experiment in self._experiments[init]]
+        histories = [history for history in saved if history is not None and steps_done(history) >= self.total]
+        if len(histories) < len(saved):
+            return None
+        return {
+            "film": self._film_of(histories),
+            "done": self.total,
+            "state": "done",
+            "verdict": self._verdict(histories),
+        }
+
+    def _film_of(self, histories: Sequence[History]) -> list[dict[str, Any]]:
         each = len(self.seeds)
-        film = [encode_run(history, rule=k // each, seed=k % each) for k, history in enumerate(self._latest)]
+        return [encode_run(history, rule=k // each, seed=k % each) for k, history in enumerate(histories)]
+
+    def _show(self, state: str, problem: str = "") -> int:
+        film = self._film_of(self._latest)
         with self.hold_sync():
             self.done = min(map(steps_done, self._latest))
-            self.film, self.state, self.problem, self.verdict = film, state, problem, self._verdict()
+            self.film, self.state, self.problem, self.verdict = film, state, problem, self._verdict(self._latest)
         return sum(len(run["positions"]) for run in film)
 
-    def _verdict(self) -> str:
+    def _verdict(self, latest: Sequence[History]) -> str:
         """Say in one sentence what the race has shown so far, with its numbers."""
-        means = {name: mean(values) for name, values in self.accuracies().items() if values}
+        means = {name: mean(values) for name, values in self._accuracies_of(latest).items() if values}
         if len(means) < len(self.methods):
             return ""
         digits = "digits" in self._experiments[self.init][0].data

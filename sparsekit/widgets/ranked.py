@@ -66,6 +66,20 @@ class RankedScores:
         """
         return b"".join(rank.astype("<i4").tobytes() for rank in self._ranks_of(score).values())
 
+    def stop_bytes(self, score: str, counts: Int32[np.ndarray, "stops layers"]) -> bytes:
+        """Return at which stop each position goes, as 16-bit integers, which is all that some stops need of the ranks.
+
+        Args:
+            score: one of `names`.
+            counts: how many connections each layer keeps at each stop.
+        """
+        ranks = self._ranks_of(score).values()
+        levels = [
+            np.searchsorted(np.unique(column), rank.ravel(), side="right")
+            for column, rank in zip(counts.T, ranks, strict=True)
+        ]
+        return np.concatenate(levels).astype("<u2").tobytes()
+
     def _ranks_of(self, score: str) -> dict[str, Int32[np.ndarray, "o f"]]:
         if score not in self._scores:
             raise ValueError(f"score must be one of {', '.join(self.names)}, got {score!r}. Choose one of them")

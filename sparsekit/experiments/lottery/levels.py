@@ -14,6 +14,7 @@ from sparsekit.experiments.initial_state import INITIAL_STATES
 from sparsekit.experiments.lottery.base import Lottery, LotteryHistory
 from sparsekit.experiments.options import RunOptions
 from sparsekit.experiments.record import steps_done
+from sparsekit.experiments.run import run_with
 from sparsekit.layers import SparseLayer, densify, matrices_of, shapes_of, sparse_layers, sparsify
 from sparsekit.layers.matrices import Matrix
 from sparsekit.schedules import Constant
@@ -105,7 +106,7 @@ class LotteryRuns:
         lottery = self.lottery
         if experiment == lottery.experiment and lottery.rewind == "weights" and lottery.rewind_step > 0:
             self._keep_state(lottery.rewind_step)
-        return self.options.run(experiment, self.folder)
+        return run_with(self.options, experiment, self.folder)
 
     def initial(self, seed: int) -> nn.Module:
         """Return the dense network at step 0."""
@@ -116,16 +117,20 @@ class LotteryRuns:
         """Return the dense network of level 0 after so many steps."""
         if step == 0:
             return self.initial(self.lottery.experiment.seed)
-        return self.trained(self.options.run(self.lottery.experiment, self._states_at(step), until=step))
+        return self.trained(self._run_until(step, self._states_at(step)))
 
     def _keep_state(self, step: int) -> None:
         """Train level 0 up to a step and keep what it has then, unless it has gone past it."""
         experiment, folder = self.lottery.experiment, self._states_at(step)
         is_kept = (folder / experiment.folder_name / "checkpoint.pt").exists()
         if not is_kept and steps_done(self.folder / experiment.folder_name) <= step:
-            history = self.options.run(experiment, self.folder, until=step)
+            history = self._run_until(step, self.folder)
             assert history.folder is not None
             fork(history.folder, experiment, folder, step=step, root=self.options.root)
+
+    def _run_until(self, step: int, folder: Path) -> History:
+        """Train level 0 up to a step, in this folder."""
+        return run_with(replace(self.options, until=step), self.lottery.experiment, folder)
 
     def _states_at(self, step: int) -> Path:
         return self.folder / INITIAL_STATES / f"step-{step}"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sparsekit.experiments.draws import drawing
 from sparsekit.experiments.experiment import Experiment
+from sparsekit.experiments.options import RunOptions
 from sparsekit.experiments.population.fitting import populations_of
 from sparsekit.experiments.population.run import begin_all, steps_of_all
 from sparsekit.experiments.work import Work, having_turn
@@ -49,14 +50,15 @@ def follow(
     with ExitStack() as turns:
         names = sorted({experiment.folder_name for experiment in experiments})
         checks = {name: turns.enter_context(having_turn(Path(folder) / name, tell=False)) for name in names}
-        works = [begin_all(group, Path(folder), root, None) for group in groups]
+        options = RunOptions(root=root, checkpoint_seconds=checkpoint_seconds, keep_states=keep_states, device="cpu")
+        works = [begin_all(group, Path(folder), options) for group in groups]
         for work in (one for group in works for one in group):
-            work.keeps_states, work.may_write = keep_states, checks[work.folder.name]
+            work.may_write = checks[work.folder.name]
         by_folder = {work.folder.name: work for group in works for work in group}
         in_order = [by_folder[experiment.folder_name] for experiment in experiments]
         yield [work.history() for work in in_order]
         before = _events(in_order)
-        for _ in _in_step([_steps_of(group, checkpoint_seconds) for group in works]):
+        for _ in _in_step([_steps_of(group) for group in works]):
             if (now := _events(in_order)) != before:
                 before = now
                 yield [work.history() for work in in_order]
@@ -67,14 +69,14 @@ def _events(works: Sequence[Work]) -> list[tuple[int, int]]:
     return [(work.done // work.steps_per_epoch, len(work.journal)) for work in works]
 
 
-def _steps_of(works: Sequence[Work], checkpoint_seconds: float) -> Iterator[int]:
+def _steps_of(works: Sequence[Work]) -> Iterator[int]:
     """Train the members of a population, or the only one of a group by itself, and yield after each step."""
-    return _steps_alone(works[0], checkpoint_seconds) if len(works) == 1 else steps_of_all(works, checkpoint_seconds)
+    return _steps_alone(works[0]) if len(works) == 1 else steps_of_all(works)
 
 
-def _steps_alone(work: Work, checkpoint_seconds: float) -> Iterator[int]:
+def _steps_alone(work: Work) -> Iterator[int]:
     work.model.train()
-    steps = work.steps(checkpoint_seconds)
+    steps = work.steps()
     draws = drawing(work.experiment, work.model, work.draws)
     while work.done < work.end:
         with draws:  # entered for each step, because other networks are trained between two of them

@@ -10,11 +10,12 @@ from tqdm.auto import tqdm
 
 from sparsekit import datasets
 from sparsekit.experiments.experiment import Experiment
-from sparsekit.experiments.feed import check_fits, check_steps, total_steps
+from sparsekit.experiments.feed import check_fits, check_steps, data_of, total_steps
+from sparsekit.experiments.options import RunOptions
 from sparsekit.experiments.population.feed import batches_of_all
 from sparsekit.experiments.population.fitting import check_population, populations_of
 from sparsekit.experiments.population.training import Member, Outcome, Population
-from sparsekit.experiments.run import run
+from sparsekit.experiments.run import run_with
 from sparsekit.experiments.work import Work, having_turn
 from sparsekit.train.history import History, rows_of_epoch
 from sparsekit.utils.seeds import generator, seeded_rng
@@ -72,38 +73,39 @@ def run_population(
         checks = {  # all processes take them in one order, so that no two wait for each other
             name: turns.enter_context(having_turn(Path(folder) / name, tell=progress)) for name in sorted(by_folder)
         }
-        works = begin_all(by_folder.values(), Path(folder), root, until)
+        options = RunOptions(
+            root=root, progress=progress, checkpoint_seconds=checkpoint_seconds, until=until, device="cpu"
+        )
+        works = begin_all(by_folder.values(), Path(folder), options)
         for work in works:
             work.may_write = checks[work.folder.name]
-        _train(works, progress, checkpoint_seconds)
+        _train(works, options)
     histories = {work.folder.name: work.history() for work in works}
     return [histories[experiment.folder_name] for experiment in experiments]
 
 
-def begin_all(
-    experiments: Iterable[Experiment], folder: Path, root: str | Path | None, until: int | None
-) -> list[Work]:
+def begin_all(experiments: Iterable[Experiment], folder: Path, options: RunOptions) -> list[Work]:
     """Check everything first, so that a bad setting leaves no folder behind. Then create or resume all runs."""
     experiments = list(experiments)
-    data = datasets.load(experiments[0].data, root=root, **experiments[0].data_settings)
+    data = data_of(experiments[0], options.root)
     for experiment in experiments:
         check_fits(experiment, data)
     works = []
     for experiment in experiments:
         with seeded_rng(generator(experiment.seed, "before training")):
-            works.append(Work.begin(experiment, folder / experiment.folder_name, root, until, data))
+            works.append(Work.begin(experiment, folder / experiment.folder_name, data, options))
     return works
 
 
-def _train(works: Sequence[Work], progress: bool, checkpoint_seconds: float) -> None:
+def _train(works: Sequence[Work], options: RunOptions) -> None:
     """Train all to their end, and show a bar."""
     steps = sum(work.end - work.done for work in works)
-    with tqdm(total=steps, desc=f"{len(works)} runs", disable=not progress, unit="step") as bar:
-        for count in steps_of_all(works, checkpoint_seconds):
+    with tqdm(total=steps, desc=f"{len(works)} runs", disable=not options.progress, unit="step") as bar:
+        for count in steps_of_all(works):
             bar.update(count)
 
 
-def steps_of_all(works: Sequence[Work], checkpoint_seconds: float) -> Iterator[int]:
+def steps_of_all(works: Sequence[Work]) -> Iterator[int]:
     """Train always those that are furthest behind, until they meet the next ones. Yield how many took each step.
 
     Raises:
@@ -114,7 +116,7 @@ def steps_of_all(works: Sequence[Work], checkpoint_seconds: float) -> Iterator[i
         step = min(work.done for work in unfinished)
         behind = [work for work in unfinished if work.done == step]
         stop = min([work.done for work in unfinished if work.done > step], default=behind[0].end)
-        failures |= yield from _train_together(behind, stop, checkpoint_seconds)
+        failures |= yield from _train_together(behind, stop)
     if failures:
         name, error = next(iter(failures.items()))
         raise FloatingPointError(
@@ -123,9 +125,7 @@ def steps_of_all(works: Sequence[Work], checkpoint_seconds: float) -> Iterator[i
         ) from error
 
 
-def _train_together(
-    works: Sequence[Work], stop: int, checkpoint_seconds: float
-) -> Generator[int, None, dict[str, FloatingPointError]]:
+def _train_together(works: Sequence[Work], stop: int) -> Generator[int, None, dict[str, FloatingPointError]]:
     """Train members that have done equally many steps, to a step or until some fail. Return these by folder."""
     members = [Member(work.model, work.optimizer, work.experiment.rule, work.experiment.seed) for work in works]
     experiment, data = works[0].experiment, works[0].data
@@ -137,7 +137,7 @@ def _train_together(
         failures = _record(works, outcomes, step, epoch)
         if (step + 1) % works[0].steps_per_epoch == 0 and experiment.is_tested_after(epoch):
             _evaluate(population, works, step, epoch)
-        if failures or step + 1 == stop or time.monotonic() - saved_at > checkpoint_seconds:
+        if failures or step + 1 == stop or time.monotonic() - saved_at > works[0].options.checkpoint_seconds:
             population.scatter()
             for work in works:
                 if work.folder.name not in failures:
@@ -152,6 +152,7 @@ def _train_together(
 def _batches(works: Sequence[Work], stop: int) -> Iterator[tuple[int, int, tuple[Tensor, Tensor]]]:
     """Yield step, epoch and batch from the members' present step on."""
     first, step = works[0], works[0].done
+    assert isinstance(first.data, datasets.Dataset)  # other data are somebody's own, and those are trained alone
     seeds = [work.experiment.seed for work in works]
     while step < stop:
         epoch, skip = divmod(step, first.steps_per_epoch)
@@ -210,22 +211,12 @@ def run_all(
     """
     histories: dict[str, History] = {}
     for group in populations_of(experiments):
-        carry_out = run_population if len(group) > 1 else _run_single
-        results = carry_out(
-            group, folder, root=root, progress=progress, checkpoint_seconds=checkpoint_seconds, until=until
-        )
+        if len(group) > 1:
+            results = run_population(
+                group, folder, root=root, progress=progress, checkpoint_seconds=checkpoint_seconds, until=until
+            )
+        else:
+            options = RunOptions(root=root, progress=progress, checkpoint_seconds=checkpoint_seconds, until=until)
+            results = [run_with(options, group[0], folder)]
         histories |= {experiment.folder_name: history for experiment, history in zip(group, results, strict=True)}
     return [histories[experiment.folder_name] for experiment in experiments]
-
-
-def _run_single(
-    experiments: Sequence[Experiment],
-    folder: str | Path,
-    *,
-    root: str | Path | None,
-    progress: bool,
-    checkpoint_seconds: float,
-    until: int | None,
-) -> list[History]:
-    (experiment,) = experiments
-    return [run(experiment, folder, root=root, progress=progress, checkpoint_seconds=checkpoint_seconds, until=until)]

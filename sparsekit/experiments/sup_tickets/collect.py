@@ -9,6 +9,7 @@ from sparsekit.experiments import Experiment, fork, load_model
 from sparsekit.experiments.experiment import DEFAULTS
 from sparsekit.experiments.options import RunOptions
 from sparsekit.experiments.record import steps_done
+from sparsekit.experiments.run import run_with
 from sparsekit.experiments.sup_tickets.base import SupTickets, SupTicketsHistory
 from sparsekit.rules.base import Rule
 from sparsekit.rules.cycles import Cycles
@@ -61,7 +62,7 @@ def run_sup_tickets(
     )
 
     def train(experiments: Sequence[Experiment], until: int | None) -> list[History]:
-        return [options.run(experiment, Path(folder), until=until) for experiment in experiments]
+        return [run_with(replace(options, until=until), experiment, folder) for experiment in experiments]
 
     return collect_all([planned], train, root)[0]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sparsekit import datasets
 from sparsekit.experiments import Experiment, fork, run
+from sparsekit.experiments.options import RunOptions
 from sparsekit.experiments.sup_tickets.base import SupTickets
 from sparsekit.experiments.sup_tickets.collect import TICKETS, Planned
 from sparsekit.experiments.work import Work, having_turn
@@ -73,7 +74,8 @@ def _take(
     with having_turn(book.folder.parent, tell=progress) as may_write:
         with seeded_rng(generator(experiment.seed, "before training")):
             data = datasets.load(experiment.data, root=root, **experiment.data_settings)
-            work = Work.begin(experiment, book.folder.parent, root, None, data)
+            options = RunOptions(root=root, progress=progress, checkpoint_seconds=SAVE_SECONDS, device="cpu")
+            work = Work.begin(experiment, book.folder.parent, data, options)
         work.may_write = may_write
         due = [step for step in steps if step not in book.steps]  # another process may have taken them while we waited
         if due and work.done > due[0]:
@@ -81,8 +83,9 @@ def _take(
                 f"a run must stop at step {due[0]} for its moment, got {work.folder} at step {work.done}. Delete the "
                 "folder to train anew"
             )
-        for work.until in due:
-            work.train_on(progress, SAVE_SECONDS, None)
+        for step in due:
+            work.options = replace(options, until=step)
+            work.train_on()
             book.add(work.model, step=work.done)
 
 

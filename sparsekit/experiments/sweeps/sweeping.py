@@ -70,7 +70,7 @@ def sweep(
         TypeError: if one is no experiment, or the client cannot take work.
         ValueError: if there is none.
         BrokenExecutor: if an executor loses its workers. Call again with a new one.
-        ConnectionError: if a scheduler does not come back. Start it, and call again.
+        ConnectionError: if a scheduler is lost. Start it, and call again with a new client.
 
     Example:
         >>> from sparsekit.experiments.recipes import digits_mlp

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from sparsekit.experiments.record import Definition, register_again
 from sparsekit.utils.checks import check_integer
+from sparsekit.utils.optional import require
 from sparsekit.utils.settings import THREAD_VARIABLES
 
 RESTART = "10 minutes"  # for a worker that is started again. Dask's 15 seconds end before torch is imported
@@ -43,7 +44,7 @@ def local_client(workers: int | None = None, *, threads: int | None = None, most
     Raises:
         TypeError: if a number is no integer.
         ValueError: if a number is below 1.
-        ModuleNotFoundError: if Dask is not installed.
+        ImportError: if Dask is not installed.
         RuntimeError: if a script calls this while a worker imports it.
 
     Example:
@@ -86,17 +87,10 @@ def import_dask() -> tuple[Any, Any, int]:
     """Return Dask's `Client` and `LocalCluster`, and the number of processors that this process may use.
 
     Raises:
-        ModuleNotFoundError: if Dask is not installed.
+        ImportError: if Dask is not installed.
     """
-    try:
-        from dask.system import CPU_COUNT
-        from distributed import Client, LocalCluster
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"workers need Dask, got none ({error}). Run pip install 'dask[distributed]', or hand over an executor, as "
-            "in client=ProcessPoolExecutor()"
-        ) from error
-    return Client, LocalCluster, CPU_COUNT
+    distributed = require("distributed", install="dask[distributed]")
+    return distributed.Client, distributed.LocalCluster, require("dask.system", install="dask").CPU_COUNT
 
 
 @contextmanager
@@ -123,7 +117,7 @@ def outcomes(
 ) -> Iterator[Outcome | None]:
     """Call a function on workers, once for each item, and yield what is done as it comes.
 
-    A call that is cancelled, because its scheduler was lost, is made again. If you stop in between, what waits is
+    A call that somebody else has cancelled is made again. If you stop in between, what waits is
     cancelled.
 
     Args:
@@ -137,13 +131,14 @@ def outcomes(
 
     Raises:
         BrokenExecutor: if an executor has lost its workers.
-        ConnectionError: if nobody takes more work.
+        ConnectionError: if nobody takes more work, or the scheduler is lost.
     """
     crew = _DaskCrew(client) if hasattr(client, "gather") else _Crew(client)
     function = partial(_call, function=function, definitions=definitions) if definitions else function
     waiting = dict(zip(_sent(crew, function, items), range(len(items)), strict=True))
     try:
         while waiting:
+            crew.check()
             ready = [future for future in waiting if future.done()]
             lost = [waiting.pop(future) for future in ready if crew.is_lost(future)]
             for future, result, error in crew.receive([future for future in ready if future in waiting]):
@@ -183,6 +178,10 @@ class _Crew:
         """Hand out work, and return a future for each item."""
         return [self.client.submit(function, item) for item in items]
 
+    def check(self) -> None:
+        """Raise ConnectionError if nobody can hear of the workers any more."""
+        return
+
     def is_lost(self, future: Any) -> bool:
         """Whether the work of a future that is done must be handed out again."""
         return hasattr(future, "cancelled") and future.cancelled()
@@ -218,12 +217,23 @@ class _DaskCrew(_Crew):
         finished = [future for future in futures if future.status == "finished"]
         try:
             results = self.client.gather(finished)
-        except CancelledError:  # the scheduler was lost just now, so all of them are handed out again
+        except (CancelledError, OSError):  # the scheduler was lost just now, which `check` says next time
             return
         yield from ((future, result, None) for future, result in zip(finished, results, strict=True))
 
+    def check(self) -> None:
+        if not self._is_connected():
+            raise ConnectionError(
+                f"the scheduler must stay reachable, got a client that is {self.client.status}. Start the scheduler "
+                "and its workers again, and call again with a new client: interrupted runs continue"
+            )
+
     def cancel(self, futures: Sequence[Any]) -> None:
-        self.client.cancel(futures)
+        if self._is_connected():  # else nobody would answer
+            self.client.cancel(futures)
+
+    def _is_connected(self) -> bool:
+        return self.client.status == "running"
 
 
 def in_order(

@@ -56,7 +56,7 @@ function render({ model, el }) {
   const fraction = choiceOf('Drop fraction', ['', ...options.fractions], [asItIs(options.fraction), ...options.fractions]);
   const density = choiceOf('Density', ['', ...options.densities], [asItIs(percent(options.density)), ...options.densities.map(value => percent(value))]);
   const main = make('button', { type: 'button', class: 'sk-main sk-wide' }), halt = make('button', { type: 'button' }, 'Pause');
-  const futures = make('div', { class: 'sk-bar' }), problem = make('p', { class: 'sk-error', role: 'alert' });
+  const futures = make('div', { class: 'sk-bar' }), problem = make('p', isRecorded(model) ? { class: 'sk-soft' } : { class: 'sk-error', role: 'alert' });
   const chart = methodChart('Training step, and where to go back to', 176, step => { shown.step = step; shown.follows = busy() && step >= model.get('done'); schedule(); });
   const aside = svg('svg', { class: 'sk-time', role: 'img', height: 86, style: 'cursor:default' });
   const asideTitle = make('p', { class: 'sk-figtitle' });
@@ -128,10 +128,10 @@ function render({ model, el }) {
     const changes = rule.select.value || fraction.select.value || density.select.value;
     title.textContent = shown.step >= total && model.get('verdict') ? model.get('verdict') : `After ${at} of ${shown.runs[0].rewired.length} rewirings: what if the training went on in another way?`;
     main.textContent = busy() ? 'Training …' : `Continue from rewiring ${at}`;
-    main.disabled = busy(); halt.hidden = !busy(); halt.textContent = state === 'paused' ? 'Resume' : 'Pause';
+    main.disabled = busy() || isRecorded(model); halt.hidden = !busy(); halt.textContent = state === 'paused' ? 'Resume' : 'Pause';
     fraction.select.disabled = isStatic; if (isStatic) fraction.select.value = '';
     main.title = changes ? '' : 'Without a change the branch equals the original bit for bit';
-    problem.textContent = model.get('problem');
+    problem.textContent = isRecorded(model) ? 'To continue, open the notebook in JupyterLab. This page has no kernel, and shows the branches that were recorded.' : model.get('problem');
     drawFutures();
     drawLaneOf(pair[0], 0, shown.chosen); drawLaneOf(pair[1], shown.chosen, 0); drawTime();
     countDrawing(chart.node);

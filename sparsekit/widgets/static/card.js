@@ -10,7 +10,7 @@ export function hintLabel(opened, total) {
 }
 
 function render({ model, el }) {
-  const state = model.get('state'), hints = model.get('hints');
+  const hints = model.get('hints'), replies = model.get('replies') ?? [];
   const list = make('ol', { class: 'sk-hints', 'aria-live': 'polite' });
   const button = make('button', { type: 'button' });
   let opened = 0;
@@ -23,10 +23,20 @@ function render({ model, el }) {
     label();
   });
   label();
-  const mark = make('span', { class: `sk-mark sk-mark-${state}`, 'aria-hidden': 'true' }, MARKS[state] ?? '');
-  const text = make('div', {}, make('p', { class: 'sk-figtitle' }, model.get('title')),
-    make('p', { class: 'sk-card-text' }, model.get('text')), list, button);
-  mount(el, make('section', { class: 'sk-stage sk-card', role: 'group', 'aria-label': model.get('title') }, mark, text));
-  countDrawing(el.firstChild);
+  const mark = make('span', { 'aria-hidden': 'true' }), title = make('p', { class: 'sk-figtitle' });
+  const isExercise = isRecorded(model) && model.get('state') === 'open' && !replies.length;
+  const text = make('p', { class: 'sk-card-text' }, `${model.get('text')}${isExercise ? ' Open this notebook in JupyterLab to answer.' : ''}`.trim());
+  const card = make('section', { class: 'sk-stage sk-card', role: 'group' }, mark, make('div', {}, title, text, list, button));
+  mount(el, card);
+  function draw() {
+    const [words, state] = replies[model.get('guess')] ?? [model.get('title'), model.get('state')];
+    mark.className = `sk-mark sk-mark-${state}`;
+    mark.textContent = MARKS[state] ?? '';
+    title.textContent = words;
+    card.setAttribute('aria-label', words);
+    countDrawing(card);
+  }
+  model.on('change:guess', draw);
+  draw();
 }
 export default { render };

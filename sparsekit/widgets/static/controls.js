@@ -88,9 +88,13 @@ function refresh(control, field) {
 const keyOf = field => JSON.stringify([field.name, field.kind, field.options, field.low, field.high, field.depth,
   field.kind === 'button' ? '' : field.label]);
 
+const MUTE = 'Buttons and sliders need a kernel, so open this notebook in JupyterLab to use them.';
+
 function render({ model, el }) {
   const form = make('div', { class: `sk-controls sk-${model.get('flow')}`, role: 'group', 'aria-label': model.get('title') });
   mount(el, form);
+  const isMute = isRecorded(model) && !model.isLinked; // nothing in the page hears of its values
+  if (isMute && model.get('fields').some(({ kind }) => !['text', 'progress'].includes(kind))) el.append(make('p', { class: 'sk-soft' }, MUTE));
   const built = new Map(), page = Math.random().toString(36).slice(2);
 
   function send(name, value) {
@@ -113,10 +117,10 @@ function render({ model, el }) {
     if (focused) built.get(focused)?.input.focus();
   }
   function draw() {
-    const fields = model.get('fields'), values = model.get('values');
+    const fields = model.get('fields').filter(field => !isMute || field.kind !== 'button'), values = model.get('values');
     const controls = fields.map(controlOf);
     arrange(controls.map(control => control.row));
-    fields.forEach((field, index) => { refresh(controls[index], field); controls[index].set(values[field.name]); });
+    fields.forEach((field, index) => { refresh(controls[index], isMute ? { ...field, disabled: true } : field); controls[index].set(values[field.name]); });
     countDrawing(form);
   }
 

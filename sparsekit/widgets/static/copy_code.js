@@ -29,7 +29,15 @@ async function copyText(text) {
 }
 
 /** Make the button of a widget. `now()` returns the settings that its model does not have yet. */
-export const copyButtonOf = (model, now = () => ({})) => copyButton(() => codeOf(model.get('code'), sharedNow(model, now())));
+export function copyButtonOf(model, now = () => ({})) {
+  tellState(model, () => stateText(sharedNow(model, now())));
+  return copyButton(() => codeOf(model.get('code'), sharedNow(model, now())));
+}
+
+/** Tell a page without a kernel how to ask for a widget's state, which it writes into links. */
+export function tellState(model, state) {
+  if (isRecorded(model)) model.stateText = state;
+}
 
 /** Make the button and the line that shows the code once it was pressed. `code()` is asked at each press. */
 export function copyButton(code) {

@@ -14,6 +14,7 @@ function render({ model, el }) {
     // In the page itself a drawing follows the theme, which an image would not know of.
     frame.replaceChildren(new DOMParser().parseFromString(model.get('frames')[at], 'image/svg+xml').documentElement);
     words.textContent = model.get('sentences')[at];
+    model.set('words', { words: words.textContent }); // those who cannot see it read this
     countDrawing(frame);
   }
   for (const name of ['values', 'frames']) model.on(`change:${name}`, draw);

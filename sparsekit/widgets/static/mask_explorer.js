@@ -24,6 +24,21 @@ export function makeKept(ranks, { rows, cols, inputs }) {
   };
 }
 
+/** Return the ranks of all layers, which a page has as the number of the stop at which each position goes. */
+export function readRanks({ bytes, stops }, layers) {
+  if (!stops) return integers(bytesOf(bytes));
+  const levels = new Uint16Array(bytesOf(stops).slice().buffer), ranks = new Int32Array(levels.length);
+  let from = 0;
+  for (const { rows, cols } of layers) {
+    const mine = levels.subarray(from, from + rows * cols), next = new Int32Array(mine.reduce((a, b) => Math.max(a, b), 0) + 2);
+    for (const level of mine) next[level + 1]++;
+    for (let level = 1; level < next.length; level++) next[level] += next[level - 1];
+    mine.forEach((level, at) => { ranks[from + at] = next[level]++; });
+    from += rows * cols;
+  }
+  return ranks;
+}
+
 /** Return each layer's count at a stop of the slider. */
 export function countsAt(counts, numStops, numLayers, allocation, stop) {
   const from = (allocation * numStops + stop) * numLayers;
@@ -68,10 +83,12 @@ function render({ model, el }) {
   function choose(changes) {
     choice = { ...choice, ...changes };
     hasMoved = true;
+    const known = (model.get('known') ?? []).find(one => isSame(one, choice)), measured = model.get('measured');
+    if (known && !measured.some(one => isSame(one, choice))) model.set('measured', [...measured, known]); // the trail is the reader's
     schedule();
     timer ??= setTimeout(() => { timer = null; model.set('choice', choice); model.save_changes(); }, 80);
   }
-  const keptBy = score => byScore[score] ??= cut(integers(bytesOf(model.get('ranks')[scores.indexOf(score)].bytes)), layers)
+  const keptBy = score => byScore[score] ??= cut(readRanks(model.get('ranks')[scores.indexOf(score)], layers), layers)
     .map((ranks, index) => makeKept(ranks, layers[index])); // ranked when it is first shown
   const stopOf = () => model.get('densities').indexOf(choice.density);
   const curve = score => model.get('measured').filter(one => one.score === score && one.allocation === choice.allocation)

@@ -27,6 +27,7 @@ function render({ model, el }) {
     timeChart: timeChart.element, keepChart: keepChart.element, copy: copyButton(() => model.get('code').replaceAll('{state}', writeState(stateNow()))) });
   mount(el, part.page);
   view.part = part;
+  tellState(model, () => writeState(stateNow()));
   const { schedule, readColours, stop: stopPainting } = makePainter(view);
   const { point, explain } = listenToGraph(view, { touch, lesion, tell, schedule, without: target => without(target) });
 

@@ -21,6 +21,8 @@ function render({ model, el }) {
     if (model.get('first') >= 0) return;
     model.set('first', index);
     model.save_changes();
+    const { right, reveals } = model.get('told') ?? {}; // only where no kernel answers
+    if (reveals) { model.set('right', right); model.set('reveal', reveals[index]); }
     draw();
   }
   function draw() {

@@ -31,7 +31,7 @@ function render({ model, el }) {
   const again = make('button', { type: 'button' }, 'Stop');
   const [seeds, chooseSeed] = radioGroup('Start', model.get('seeds').map((_, k) => `Start ${k + 1}`), k => { shown.seed = k; model.set('start', k); model.save_changes(); schedule(); });
   const inits = model.get('inits');
-  const [init, chooseInit] = radioGroup('Initial weights', inits.map(name => `Initial weights: ${name}`), k => { model.set('init', inits[k]); model.save_changes(); });
+  const [init, chooseInit] = radioGroup('Initial weights', inits.map(name => `Initial weights: ${name}`), k => { model.set('init', inits[k]); model.save_changes(); if (isRecorded(model)) showOther(inits[k]); });
   const problem = make('p', { class: 'sk-error', role: 'alert' });
   const chart = methodChart('Training step', 184, step => { play(false); shown.follows = step >= model.get('done'); go(step); });
   mount(el, make('section', { class: 'sk-stage sk-race', 'aria-label': 'Race' }, make('div', { class: 'sk-head' }, title, copyButtonOf(model)), make('p', { class: 'sk-soft' }, model.get('lede')),
@@ -39,6 +39,11 @@ function render({ model, el }) {
     make('div', { class: 'sk-bar' }, main, again, ...(model.get('seeds').length > 1 ? [seeds] : []), ...(inits.length > 1 ? [init] : []), where), problem,
     chart.node, make('p', { class: 'sk-soft sk-foot' }, model.get('legend'))));
 
+  function showOther(name) { // in a page, which has the runs that were finished
+    const other = model.get('others')[name];
+    model.set('problem', other ? '' : `This page has no runs with initial weights of ${name}. Open the notebook in JupyterLab to train them.`);
+    for (const [trait, value] of Object.entries(other ?? {})) model.set(trait, value);
+  }
   const running = () => ['running', 'paused'].includes(model.get('state'));
   const go = step => { shown.step = clamp(Math.round(step), 0, total); model.set('step', shown.follows ? null : shown.step); schedule(); }; // the kernel need not know
   const runOf = (rule, seed) => shown.runs.find(run => run.rule === rule && run.seed === seed);
@@ -78,7 +83,8 @@ function render({ model, el }) {
     title.textContent = titleOf(model, shown.step);
     main.textContent = MAIN[state] ?? (shown.playing ? 'Pause' : 'Play');
     main.disabled = isOver && !shown.runs.some(run => run.measured.length);
-    again.hidden = !running();
+    again.hidden = !running() || isRecorded(model);
+    main.hidden = isRecorded(model) && state in MAIN;
     for (const button of init.children) button.disabled = running();
     where.textContent = shown.step ? `Step ${grouped(shown.step)} of ${grouped(total)}` : 'Before training';
     problem.textContent = model.get('problem');

@@ -23,7 +23,7 @@ export function prunedTitle(score, halving, count, useful, empty) {
 function render({ model, el }) {
   const layers = model.get('layers'), scores = model.get('score_names'), last = model.get('halvings');
   const size = layers.reduce((sum, { rows, cols }) => sum + rows * cols, 0), halvings = Array.from({ length: last + 1 }, (_, k) => k);
-  let choice = model.get('choice'), isGone = false, timer = null;
+  let choice = model.get('choice'), isGone = isRecorded(model), timer = null;
 
   const title = make('h3', { class: 'sk-title', role: 'status' }), line = make('p', { class: 'sk-soft sk-num' });
   const dial = stopsChart('Compression', 224, halving => choose({ halving }));
@@ -84,13 +84,14 @@ function render({ model, el }) {
     const number = indexOf(choice.score, choice.halving), { state, count, total, problem } = model.get('progress');
     const facts = model.get('facts')[number] ?? null;
     if (facts) drawMasks(number, facts);
-    else title.textContent = `${choice.score}, ${grouped(2 ** choice.halving)} times smaller: ${state === 'running' ? 'working' : 'press Start to compute it'}`;
+    else title.textContent = `${choice.score}, ${grouped(2 ** choice.halving)} times smaller: ${state === 'running' ? 'working' : isRecorded(model) ? 'not computed' : 'press Start to compute it'}`;
     body.classList.toggle('sk-stale', !facts);
     body.setAttribute('aria-busy', String(!facts));
     drawDial(facts?.useful ?? null);
-    line.textContent = problem || (isGone ? 'The kernel was restarted. What was computed stays here, and the cell must run again for more.'
+    line.textContent = problem || (isGone && !isRecorded(model) ? 'The kernel was restarted. What was computed stays here, and the cell must run again for more.'
       : `${grouped(count)} of ${grouped(total)} masks are computed. Connections in ink lie on a path from an input to an output, grey ones on none.`);
     main.textContent = START[state] ?? 'Done';
+    main.hidden = stop.hidden = isRecorded(model);
     main.disabled = isGone || !(state in START);
     stop.disabled = isGone || !['running', 'paused'].includes(state);
     showScore(scores.indexOf(choice.score));

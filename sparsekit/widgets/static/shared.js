@@ -239,5 +239,8 @@ export function whenKernelGoes(model, callback) {
   model.on('comm:close', callback);
 }
 
+/** Say whether a model is a recording in a page, where nobody answers. */
+export const isRecorded = model => model.isRecorded === true;
+
 /** Read bytes as 32-bit integers, which start at a multiple of four only in a copy. */
 export const integers = bytes => new Int32Array(bytes.slice().buffer);

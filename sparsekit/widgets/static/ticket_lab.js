@@ -171,8 +171,8 @@ function render({ model, el }) {
     view.results.classList.toggle('sk-tk-working', !fresh);
     view.hero.textContent = fresh ? percent(trial.accuracies.superposed) : '…';
     const single = Math.max(...model.get('alone'));
-    view.note.textContent = fresh ? `superposed, the best single ticket has ${percent(single)}` : 'working';
-    view.title.textContent = fresh ? trial.sentence : 'The kernel is measuring this mixture';
+    view.note.textContent = fresh ? `superposed, the best single ticket has ${percent(single)}` : isRecorded(model) ? 'not measured' : 'working';
+    view.title.textContent = fresh ? trial.sentence : isRecorded(model) ? 'This page has no kernel to measure this mixture' : 'The kernel is measuring this mixture';
     if (fresh) view.results.replaceChildren(...resultBars(trial.accuracies));
     view.caption.textContent = 'The masks are made in your browser, and the kernel measures accuracies. A dot is a connection that stays. Only the ticket that you touched last has a hue.';
   }

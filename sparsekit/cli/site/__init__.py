@@ -1,0 +1,38 @@
+"""`sparsekit site`: the course as static pages whose widgets are alive, to be opened from a disk without a kernel."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sparsekit.cli.course import Notebooks
+
+
+def site(
+    out: Annotated[Path, typer.Argument(file_okay=False, help="folder of the pages, which is made if it is missing")],
+    notebooks: Notebooks = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="execute only notebooks that begin so, 03 for example. May be repeated")
+    ] = None,
+    recordings: Annotated[
+        Path, typer.Option(file_okay=False, help="folder that keeps the executed notebooks for the next time")
+    ] = Path(".site"),
+    keep: Annotated[
+        bool, typer.Option("--keep", help="take recordings of older code, too, rather than execute again")
+    ] = False,
+) -> None:
+    """Write the course as pages that need no kernel, no server and no network.
+
+    Every notebook is executed once, which takes about a minute each. Then its page has the same widgets, alive. What
+    only a kernel could compute is shown as it was recorded. Pages of notebooks that you leave out have still images.
+    """
+    from sparsekit.cli.course.copies import course_folder, originals_in
+    from sparsekit.cli.site.pages import pages_of, write_site
+    from sparsekit.cli.site.recording import recorded
+
+    notebooks = notebooks or course_folder()
+    sources = originals_in(notebooks)
+    chosen = [one for one in sources if not only or one.name.startswith(tuple(only))]
+    executed = {one: recorded(one, recordings, keep=keep, tell=typer.echo) for one in chosen}
+    files = write_site(pages_of(sources, executed, notebooks.resolve().parent), out)
+    typer.echo(f"wrote {len(files)} pages. Open {files[0]}")
