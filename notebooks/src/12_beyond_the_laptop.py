@@ -203,7 +203,9 @@ ddp_guess
 # We look at the lines of [ddp_loop.py](../examples/ddp_loop.py) that matter. `torchrun` starts this script twice.
 
 # %%
-script = Path(sk.__file__).parents[1] / "examples" / "ddp_loop.py"
+package = Path(sk.__file__).parent
+folders = (package.parent / "examples", package / "experiments" / "course" / "examples")  # a checkout, or the wheel
+script = next(one for one in folders if one.is_dir()) / "ddp_loop.py"
 lines = script.read_text(encoding="utf-8").splitlines()
 first = next(number for number, line in enumerate(lines) if "DistributedDataParallel(model)" in line)
 print("\n".join(line[4:] for line in lines[first : first + 10]))
