@@ -118,8 +118,8 @@ def _drawn(batches: Batches, epoch: int, seed: int) -> Iterator[Any]:
     with seeded_rng(draws):
         source = batches(epoch) if callable(batches) else batches
     for owner in (source, getattr(source, "sampler", None), getattr(source, "batch_sampler", None)):
-        if isinstance(own := getattr(owner, "generator", None), torch.Generator):
-            own.manual_seed(draws.initial_seed())
+        if isinstance(its_generator := getattr(owner, "generator", None), torch.Generator):
+            its_generator.manual_seed(draws.initial_seed())
     with seeded_rng(draws):
         walk = iter(source)
     while True:

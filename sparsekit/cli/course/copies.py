@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import sparsekit
 from sparsekit.utils.files import read_json, write_bytes, write_json
 from sparsekit.utils.turns import alone
 
@@ -32,9 +31,9 @@ class Update:
 
 def course_folder() -> Path:
     """Return the folder of the course: `notebooks` here, else the one in the wheel, else that of the checkout."""
-    package = Path(sparsekit.__file__).parent
-    places = (Path("notebooks"), package / "experiments" / "course" / "notebooks", package.parent / "notebooks")
-    return next((place for place in places if any(place.glob(NOTEBOOKS))), places[0])
+    package = Path(__file__).parents[2]
+    folders = (Path("notebooks"), package / "experiments" / "course" / "notebooks", package.parent / "notebooks")
+    return next((folder for folder in folders if any(folder.glob(NOTEBOOKS))), folders[0])
 
 
 def originals_in(folder: Path) -> list[Path]:
@@ -43,13 +42,13 @@ def originals_in(folder: Path) -> list[Path]:
     Raises:
         ValueError: if there are none.
     """
-    found = sorted(folder.glob(NOTEBOOKS))
-    if not found:
+    originals = sorted(folder.glob(NOTEBOOKS))
+    if not originals:
         raise ValueError(
             f"{folder} must hold the course's notebooks, got none. Work in a checkout of sparsekit, or name its "
             "notebooks with --notebooks"
         )
-    return found
+    return originals
 
 
 def update_copies(originals: Path, folder: Path) -> Update:

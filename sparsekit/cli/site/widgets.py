@@ -56,18 +56,18 @@ def payload_of(models: Models, shown: list[str]) -> Payload:
 
 def _needed(models: Models, shown: list[str]) -> dict[str, Mapping[str, Any]]:
     """Return the models on a page in order, each before what it is made of, and the links between them."""
-    found: dict[str, Mapping[str, Any]] = {}
+    needed: dict[str, Mapping[str, Any]] = {}
     waiting = [name for name in shown if name in models]
     while waiting:
         name = waiting.pop(0)
-        if name not in found:
-            found[name] = models[name]
+        if name not in needed:
+            needed[name] = models[name]
             waiting += [child for child in _references(models[name]["state"].get("children", ())) if child in models]
     links = {name: one for name, one in models.items() if one["model_name"] in ("LinkModel", "DirectionalLinkModel")}
     ends = {
         name: set(_references([one["state"]["source"][0], one["state"]["target"][0]])) for name, one in links.items()
     }
-    return found | {name: one for name, one in links.items() if ends[name] <= set(found)}
+    return needed | {name: one for name, one in links.items() if ends[name] <= set(needed)}
 
 
 def _references(values: Any) -> Iterator[str]:
