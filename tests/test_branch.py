@@ -43,7 +43,7 @@ STORAGES = ("masked", "csr")
 
 @pytest.fixture(autouse=True)
 def _digits_at_hand(monkeypatch):
-    monkeypatch.setattr(datasets, "load", lambda *_, **__: DIGITS)
+    monkeypatch.setattr(datasets, "load_any", lambda *_, **__: DIGITS)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def parents(tmp_path_factory):
     """A run in each storage that has kept its states."""
     folder = tmp_path_factory.mktemp("parents")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets, "load", lambda *_, **__: DIGITS)
+        patch.setattr(datasets, "load_any", lambda *_, **__: DIGITS)
         experiments = {storage: replace(NET, storage=storage) for storage in STORAGES}
         return {
             storage: run(one, folder, progress=False, keep_states=True, checkpoint_seconds=600)

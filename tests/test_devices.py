@@ -155,7 +155,8 @@ def test_the_model_and_the_data_are_on_the_device_before_the_optimizer_is_made(m
         raise KeyboardInterrupt
 
     running = sys.modules["sparsekit.experiments.run"]  # in the package its function has this name
-    monkeypatch.setattr(running, "choose_device", lambda name, storage: torch.device("meta"))
+    for module in (running, sys.modules["sparsekit.experiments.work"]):
+        monkeypatch.setattr(module, "choose_device", lambda name, storage: torch.device("meta"))
     monkeypatch.setattr("sparsekit.experiments.work.build_optimizer", stop)
     moved = []
     monkeypatch.setattr(sk.datasets.Dataset, "to", lambda self, where: moved.append(str(where)) or self)

@@ -62,7 +62,7 @@ ARMS = {
 @pytest.fixture(autouse=True)
 def _dropout_model_and_digits_at_hand(monkeypatch):
     register(monkeypatch)
-    monkeypatch.setattr(datasets, "load", lambda *_, **settings: DIGITS[settings.get("flat", True)])
+    monkeypatch.setattr(datasets, "load_any", lambda *_, **settings: DIGITS[settings.get("flat", True)])
 
 
 DIGITS = {flat: datasets.load("digits", flat=flat) for flat in (True, False)}  # loading them takes longest here

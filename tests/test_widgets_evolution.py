@@ -52,7 +52,7 @@ def tiny(*, rule="rigl", seed=0, init="fan-in", **settings) -> Experiment:
 
 @pytest.fixture(autouse=True)
 def _digits_at_hand(monkeypatch):
-    monkeypatch.setattr(datasets, "load", lambda *_, **__: DIGITS)
+    monkeypatch.setattr(datasets, "load_any", lambda *_, **__: DIGITS)
 
 
 @pytest.fixture(scope="module")

@@ -128,6 +128,7 @@ class Mixing(nn.Module):
         return x @ self.table
 
 
+# %%
 class RowReader(nn.Module):
     def __init__(self):
         super().__init__()
