@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,8 @@ def _page(source: Path, recording: Path, links: Links) -> Page:
     file = file_of(source, links.root)
     if source.suffix == ".ipynb":
         notebook = require("nbformat", install=INSTALL).read(recording, 4)
-        return Page(file, notebook_body(notebook, links), "notebook", models_of(notebook))
+        body = notebook_body(notebook, links)
+        return Page(file, replace(body, title=body.title or source.stem), "notebook", models_of(notebook))
     text = source.read_text(encoding="utf-8")
     if source.suffix == ".md":
         return Page(file, markdown_body(text, links), "text")

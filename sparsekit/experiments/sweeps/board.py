@@ -114,6 +114,7 @@ def showing(board: Board, progress: bool) -> Iterator[Callable[[], None]]:
         handle = display(board, display_id=True)
         assert handle is not None  # as it has an id
         yield _seldom(lambda: handle.update(board))
+        time.sleep(REFRESH)  # JupyterLab confuses updates that come at once
         handle.update(board)
     else:
         with Live(board, console=console, auto_refresh=False) as live:
