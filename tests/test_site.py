@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import zlib
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -173,6 +174,19 @@ def test_a_notebook_without_widget_states_shows_its_still_images(project):
     body = notebook_body(nbformat.v4.new_notebook(cells=[cell]), str)
     assert 'alt="A film."' in body.html
     assert 'class="widget"' not in body.html
+
+
+def test_a_guide_that_links_to_a_notebook_leaves_its_page_with_what_was_recorded(project, monkeypatch):
+    (project / "docs").mkdir()
+    (project / "docs" / "guide.md").write_text("# Guide\n\n[first](../notebooks/00_first.ipynb)", encoding="utf-8")
+    recording = project / "recorded.ipynb"
+    cell = nbformat.v4.new_markdown_cell("# 0. Recorded")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), recording)
+    monkeypatch.chdir(project)
+    first = Path("notebooks/00_first.ipynb")  # as the command names it
+    pages = {page.file: page for page in pages_of([first], {first: recording}, project)}
+    assert pages["00_first.html"].body.title == "0. Recorded"
+    assert sorted(pages) == ["00_first.html", "files/docs/guide.md.html"]
 
 
 def test_a_notebook_is_executed_once_and_again_when_it_has_changed(tmp_path):

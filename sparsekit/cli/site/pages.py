@@ -55,12 +55,13 @@ def pages_of(notebooks: list[Path], recordings: Mapping[Path, Path], root: Path)
         root: the folder that the site must not reach out of. Links that do become plain text.
     """
     done: dict[Path, Page] = {}
-    waiting = [*notebooks, *sorted((root / "docs").glob("*.md"))]
+    executed = {notebook.resolve(): recording for notebook, recording in recordings.items()}
+    waiting = [path.resolve() for path in (*notebooks, *sorted((root / "docs").glob("*.md")))]  # one name for each file
     while waiting:
         source = waiting.pop(0)
         if source not in done:
             targets = Links(source, root)
-            done[source] = _page(source, recordings.get(source, source), targets)
+            done[source] = _page(source, executed.get(source, source), targets)
             waiting += targets.followed
     return sorted(done.values(), key=lambda page: page.file)
 
