@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from matplotlib.animation import FFMpegWriter, PillowWriter
 from matplotlib.axes import Axes
@@ -14,6 +15,7 @@ from sparsekit.plots.colours import INK
 from sparsekit.plots.masks import DPI, plot_masks
 from sparsekit.rewiring.journal import Journal
 from sparsekit.utils.checks import check_integer
+from sparsekit.utils.files import write_bytes
 
 WRITERS: dict[str, type[PillowWriter | FFMpegWriter]] = {".gif": PillowWriter, ".mp4": FFMpegWriter}
 STRIP = 26  # screen pixels above the masks, for what happened
@@ -56,18 +58,16 @@ def film_masks(
         raise TypeError(f"a film needs a Journal, got {type(journal).__name__}. Hand over history.journal")
     path, fps = Path(path), check_integer("fps", fps, least=1)
     writer = _writer(path.suffix.lower())(fps=fps)
-    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
     draw = partial(plot_masks, zoom=zoom, width=width)
     ax = _axes_with_strip(draw(journal.initial, before=journal.initial))
-    try:
-        with writer.saving(_figure(ax), str(unfinished), DPI):
+    with TemporaryDirectory() as folder:
+        film = Path(folder) / f"film{path.suffix}"  # writers choose their format by the ending
+        with writer.saving(_figure(ax), str(film), DPI):
             for _ in _frames(journal, ax, draw):
                 writer.grab_frame()
             for _ in range(HOLD):
                 writer.grab_frame()
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        write_bytes(path, film.read_bytes())
     return path
 
 
