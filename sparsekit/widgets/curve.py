@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from sparsekit.plots.canvas import plain
 from sparsekit.plots.colours import DASH_DOT, DASHED, DOTTED, SOLID, Style, styles_of
 from sparsekit.plots.palette import LIGHT
-from sparsekit.widgets import colours, rendering
+from sparsekit.widgets import colours
 from sparsekit.widgets.base import FrontEndWidget, load_script
 from sparsekit.widgets.rendering import StaticImage
 from sparsekit.widgets.stills import smoothed
@@ -115,7 +115,7 @@ class Curve(FrontEndWidget):
 
     def snapshot(self) -> StaticImage:
         """Draw the same chart without a browser."""
-        return StaticImage(rendering.png(rendering.figure_rgba(self.figure())), self.alt)
+        return StaticImage.of_figure(self.figure(), self.alt)
 
     def figure(self) -> Figure:
         """Return the chart as a figure that belongs to the caller."""
