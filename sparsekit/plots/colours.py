@@ -88,6 +88,7 @@ STYLES: dict[str, Style] = {
     "sup-tickets": Style(colour=PURPLE, marker="P", dashes=DASHED),
     "tost": Style(colour=PURPLE, marker="X", dashes=DOTTED),
 }
+"""The look of each registered method, which is the same in every figure."""
 
 
 def style_of(method: str) -> Style:

@@ -29,10 +29,13 @@ def site(
     from sparsekit.cli.course.copies import course_folder, originals_in
     from sparsekit.cli.site.pages import pages_of, write_site
     from sparsekit.cli.site.recording import recorded
+    from sparsekit.cli.site.reference import reference_pages
 
+    reference = reference_pages()  # first, because it says at once which package is missing
     notebooks = notebooks or course_folder()
     sources = originals_in(notebooks)
     chosen = [one for one in sources if not only or one.name.startswith(tuple(only))]
     executed = {one: recorded(one, recordings, keep=keep, tell=typer.echo) for one in chosen}
-    files = write_site(pages_of(sources, executed, notebooks.resolve().parent), out)
+    pages = pages_of(sources, executed, notebooks.resolve().parent)
+    files = write_site([*pages, *reference], out)
     typer.echo(f"wrote {len(files)} pages. Open {files[0]}")

@@ -151,7 +151,8 @@ def _let_scroll(soup: Any) -> None:
 def _sections(soup: Any, is_text: bool) -> Iterator[Section]:
     """Yield the headings with what stands below them, and give those of equal text anchors that differ.
 
-    Anchors are as in JupyterLab, and in texts as on GitHub, because links name them so.
+    Anchors are as in JupyterLab, and in texts as on GitHub, because links name them so. A heading may also bring its
+    own as `data-anchor`.
     """
     seen: Counter[str] = Counter()
     heading, words = None, []
@@ -164,6 +165,7 @@ def _sections(soup: Any, is_text: bool) -> Iterator[Section]:
         if element is not None:
             anchor = re.sub(r"[^\w -]", "", _title(element)).replace(" ", "-")
             anchor = anchor.lower() if is_text else anchor
+            anchor = element.attrs.pop("data-anchor", anchor)
             seen[anchor] += 1
             element["id"] = anchor if seen[anchor] == 1 else f"{anchor}-{seen[anchor]}"
             for mark in element.find_all("a", class_="anchor-link"):

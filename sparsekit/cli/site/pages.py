@@ -19,6 +19,14 @@ from sparsekit.utils.optional import require
 
 TEXTS = {".md", ".py", ".js", ".css", ".toml", ".yml", ".yaml", ".cfg", ".txt", ".json"}  # files that can be a page
 IMAGES = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg", ".gif": "image/gif"}
+MORE = {  # pages that every page leads to, each with its name there
+    "files/docs/how_to.md.html": "How to ...",
+    "files/docs/gallery.md.html": "Gallery",
+    "reference/sparsekit.html": "Reference",
+    "files/docs/claims.md.html": "Claims",
+    "files/docs/glossary.md.html": "Glossary",
+    "files/docs/architecture.md.html": "Architecture",
+}
 SEARCHED = 2  # sections of deeper levels are found under the heading above them
 PLACE = re.compile(r'data-model="(\w+)"')
 NUMBER = re.compile(r"^\d+\.\s*")
@@ -31,7 +39,7 @@ class Page:
     Args:
         file: where it goes, relative to the site, with forward slashes.
         body: what it holds.
-        kind: `"notebook"`, `"text"`, `"code"` or `"contents"`.
+        kind: `"notebook"`, `"text"`, `"code"`, `"reference"` or `"contents"`.
         models: the widgets that its body may show.
     """
 
@@ -142,6 +150,7 @@ def contents_page(pages: list[Page]) -> Page:
     body = _template("contents.html.j2").render(
         pages=[page for page in pages if page.kind == "notebook"],
         guides=[page for page in pages if page.kind == "text"],
+        rooms=[page for page in pages if page.kind == "reference"],
         shown=place[1] if place else None,
         lede=_lede,
     )
@@ -167,6 +176,7 @@ def framed(page: Page, pages: list[Page], index: list[list[str]]) -> str:
     return _template("page.html.j2").render(
         page=page,
         course=order,
+        more={file: name for file, name in MORE.items() if file in {one.file for one in pages}},
         up="../" * page.file.count("/"),
         before=order[at - 1] if at else None,
         after=order[at + 1] if at is not None and at + 1 < len(order) else None,

@@ -14,6 +14,7 @@ from sparsekit.evaluation.adaptor import described
 from sparsekit.utils.checks import shown
 
 LossFn = Callable[[Any, Any], Tensor]
+"""A loss, called with what the model returns and the targets, which gives a scalar."""
 
 CLASSIFYING = {F.cross_entropy: nn.CrossEntropyLoss, F.nll_loss: nn.NLLLoss}
 ELEMENTWISE = {  # means over all elements, where they are given no weights

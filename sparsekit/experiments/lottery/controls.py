@@ -114,6 +114,7 @@ CONTROLS: dict[str, Control] = {
     "shuffle-inputs": _shuffle("inputs"),
     "signs": _signs,
 }
+"""What a control changes in a ticket, by the name that `run_control` takes."""
 
 
 def check_control(lottery: Lottery, control: str, level: int) -> None:

@@ -63,6 +63,7 @@ FORMATS: dict[str, Format] = {
     "torch-csr": Format(suffix=".pt", write=torch_csr.write, read=torch_csr.read),
     "pretrained": Format(suffix="", write=pretrained.write, read=pretrained.read),
 }
+"""What `export` can write, by the name that it takes."""
 
 
 def export(model: nn.Module, path: str | Path, *, format: str | None = None, example: Tensor | None = None) -> Exported:
