@@ -20,22 +20,28 @@ def site(
     keep: Annotated[
         bool, typer.Option("--keep", help="take recordings of older code, too, rather than execute again")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="notebooks to execute at a time, else one for each processor")
+    ] = None,
 ) -> None:
     """Write the course as pages that need no kernel, no server and no network.
 
     Every notebook is executed once, which takes about a minute each. Then its page has the same widgets, alive. What
     only a kernel could compute is shown as it was recorded. Pages of notebooks that you leave out have still images.
+    The reference is made from the docstrings of the package, and the gallery from the code of its own page.
     """
     from sparsekit.cli.course.copies import course_folder, originals_in
     from sparsekit.cli.site.pages import pages_of, write_site
-    from sparsekit.cli.site.recording import recorded
+    from sparsekit.cli.site.recording import record_all
     from sparsekit.cli.site.reference import reference_pages
 
     reference = reference_pages()  # first, because it says at once which package is missing
     notebooks = notebooks or course_folder()
     sources = originals_in(notebooks)
-    chosen = [one for one in sources if not only or one.name.startswith(tuple(only))]
-    executed = {one: recorded(one, recordings, keep=keep, tell=typer.echo) for one in chosen}
-    pages = pages_of(sources, executed, notebooks.resolve().parent)
+    root = notebooks.resolve().parent
+    shown = [*sources, *root.glob("docs/gallery.md")]
+    chosen = [one for one in shown if not only or one.name.startswith(tuple(only))]
+    executed = record_all(chosen, recordings, keep=keep, workers=workers, tell=typer.echo)
+    pages = pages_of(sources, executed, root)
     files = write_site([*pages, *reference], out)
     typer.echo(f"wrote {len(files)} pages. Open {files[0]}")

@@ -59,7 +59,7 @@ def pages_of(notebooks: list[Path], recordings: Mapping[Path, Path], root: Path)
 
     Args:
         notebooks: in order.
-        recordings: the executed copy of each.
+        recordings: the executed copies of them, and of guides whose code is executed, too.
         root: the folder that the site must not reach out of. Links that do become plain text.
     """
     done: dict[Path, Page] = {}
@@ -122,10 +122,11 @@ def file_of(source: Path, root: Path) -> str:
 def _page(source: Path, recording: Path, links: Links) -> Page:
     """Make the page of one file."""
     file = file_of(source, links.root)
-    if source.suffix == ".ipynb":
+    if recording.suffix == ".ipynb":
         notebook = require("nbformat", install=INSTALL).read(recording, 4)
         body = notebook_body(notebook, links)
-        return Page(file, replace(body, title=body.title or source.stem), "notebook", models_of(notebook))
+        kind = "notebook" if source.suffix == ".ipynb" else "text"
+        return Page(file, replace(body, title=body.title or source.stem), kind, models_of(notebook))
     text = source.read_text(encoding="utf-8")
     if source.suffix == ".md":
         return Page(file, markdown_body(text, links), "text")
