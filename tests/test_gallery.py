@@ -17,13 +17,12 @@ PAGE = Path(__file__).parents[1] / "docs" / "gallery.md"
 PARTS = {"Check", "Contents", "Control", "Field", "LayerTable", "NetworkFilm", "RankedScores", "Run", "SettingsPicker"}
 PARTS |= {"Snapshot", "StaticImage", "Verdict", "film_of", "live_speed", "live_training", "own_best"}
 MOST_LINES = 10
+PIECE = re.compile(r"^(?:#+ ([^\n]*)|```python\n(.*?)^```)$", re.DOTALL | re.MULTILINE)  # a heading or a block of code
 
 
 def blocks() -> list[tuple[str, str]]:
     """Return the heading and the code of each block of the page."""
-    found = re.findall(
-        r"^(?:#+ (.*)|```python\n(.*?)^```)$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
+    found = PIECE.findall(PAGE.read_text(encoding="utf-8"))
     headings = [heading for heading, _ in found]
     return [(headings[at - 1], code) for at, (_, code) in enumerate(found) if code]
 
