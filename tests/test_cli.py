@@ -395,6 +395,21 @@ def test_show_of_something_else_gets_a_sentence(what, say, tmp_path):
     assert f"a run folder must hold experiment.json, got {tmp_path / what}" in the_sentence(err)
 
 
+def test_show_writes_a_film_as_its_ending_says(history, tmp_path, monkeypatch):
+    from sparsekit.cli.site import run_page
+
+    books = []
+    monkeypatch.setattr(run_page, "executed", lambda book, folder, name: books.append(book) or book)
+    for ending in ("gif", "html"):
+        result = invoke("show", str(history.folder), "--film", str(tmp_path / f"film.{ending}"))
+        assert (result.exit_code, result.output) == (0, f"wrote {tmp_path / f'film.{ending}'}\n"), result.exception
+    assert (tmp_path / "film.gif").read_bytes()[:3] == b"GIF"
+    page = (tmp_path / "film.html").read_text(encoding="utf-8")
+    assert history.folder.name in page
+    assert [cell.source for cell in books[0].cells][-1].startswith("widgets.TopologyFilm(history.journal")
+    assert len(books[0].cells) == 3
+
+
 # --- help -------------------------------------------------------------------------------------------------------
 
 

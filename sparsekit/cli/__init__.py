@@ -39,6 +39,7 @@ from sparsekit.cli.output import (
     show_history,
     show_lottery,
     show_tickets,
+    write_film,
 )
 from sparsekit.cli.site import site
 from sparsekit.cli.superpositions import Context, collect_and_show
@@ -245,17 +246,23 @@ def list_(
 def show(
     run: Annotated[Path, typer.Argument(help="a run's folder")],
     html: Annotated[Path | None, typer.Option(dir_okay=False, help="write a page with living figures to it")] = None,
+    film: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="write its masks as a film to it, a .html, .gif or .mp4")
+    ] = None,
 ) -> None:
     """Show what a run has measured, and what its topology looks like now."""
-    if html is None:
-        from sparsekit.experiments import read_run
+    from sparsekit.experiments import read_run
 
+    if html is None and film is None:
         show_history(read_run(run))
-    else:
+    if html is not None:
         from sparsekit.cli.site.run_page import write_run_page
 
         write_run_page(run, html)
         typer.echo(f"wrote {html}")
+    if film is not None:
+        write_film(run, film)
+        typer.echo(f"wrote {film}")
 
 
 app.command(epilog="Example: [bold]sparsekit compare --data digits --density 0.02 --seeds 5[/bold]")(compare)

@@ -145,3 +145,16 @@ def print_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     for row in rows:
         table.add_row(*map(Text, row))  # as text, because brackets in a name are no markup
     Console(width=None if is_screen else WIDE).print(table)
+
+
+def write_film(run: Path, file: Path) -> None:
+    """Write the masks of a run as a film, which is a page that plays or a video, as the ending of the file says."""
+    from sparsekit.experiments import read_run
+    from sparsekit.plots import film_masks
+
+    if file.suffix.lower() == ".html":
+        from sparsekit.cli.site.run_page import write_film_page
+
+        write_film_page(run, file)
+    else:
+        film_masks(read_run(run).journal, file)

@@ -2,16 +2,21 @@
 
 import importlib.resources
 import os
+import random
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from browser.conftest import ROOT
 from browser.driving import write_notebook
 from browser.test_accessibility import CELLS
+from site_links import broken_links
 
+import sparsekit as sk
+from sparsekit.cli.site.bodies import PARTS
 from sparsekit.cli.site.pages import pages_of, write_site
 from sparsekit.cli.site.recording import recorded
 from sparsekit.cli.site.run_page import write_run_page
@@ -27,7 +32,20 @@ AUDIT = """() => axe.run(document, { resultTypes: ['violations'] }).then(found =
   .map(one => `${one.id}: ${one.help}, as in ${one.nodes.slice(0, 3).map(node => node.html.slice(0, 200)).join()}`))"""
 BROKEN_ANCHORS = """() => [...document.querySelectorAll('a[href^="#"]')].map(a => a.getAttribute('href').slice(1))
   .filter(name => name && !document.getElementById(decodeURIComponent(name)))"""
-LINKS = """() => [...document.querySelectorAll('a[href]')].map(a => a.href).filter(href => href.startsWith('file:'))"""
+FORWARD = """async ([models, inputs, count]) => {
+  const code = [...document.scripts].find(one => one.text.includes('export function forward(')).text;
+  const script = document.createElement('script');
+  script.type = 'module';
+  const answered = new Promise(done => { window.answer = done; });
+  script.textContent = `${code}\n${models}
+    const recorded = JSON.parse(document.getElementById('widgets').textContent), parts = await Promise.all(recorded.bytes.map(inflate));
+    const { networks } = Object.values(recorded.models).map(one => revive(one.traits, parts)).find(one => one.networks);
+    const chain = chainOf(networks[0].shapes), frames = readFrames(bytesOf(networks[0].film)), last = frames.at(-1);
+    window.answer([chain, linksOf(chain, last, frames.at(-2)), last.biases, forward]);`;
+  document.body.append(script);
+  const [chain, links, biases, forward] = await answered;
+  return [...forward(chain, links, biases, new Float32Array(inputs), count).slice(chain.outputs * count)];
+}"""
 SIDEWAYS = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -75,25 +93,41 @@ def opened(browser, site) -> Iterator:
 
 
 def test_every_page_is_small_asks_for_nothing_and_serves_every_reader(opened, site):
-    axe = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-    names = sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html"))
-    assert len(names) == 4
-    for name in names:
-        assert (site / name).stat().st_size < MOST_BYTES, name
-        page = opened(name)
-        page.evaluate(axe)
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            page.wait_for_function(
-                "is => document.body.dataset.jpThemeLight === is", arg=str(scheme == "light").lower()
-            )
-            assert not (found := page.evaluate(AUDIT)), f"{name} in {scheme}:\n" + "\n".join(found)
-        assert page.evaluate(BROKEN_ANCHORS) == [], name
-        for link in page.evaluate(LINKS):
-            assert Path(link.partition("#")[0].removeprefix("file://")).exists(), f"{name} links to {link}"
-        page.set_viewport_size({"width": 390, "height": 844})
-        page.wait_for_function(f"({SIDEWAYS})() <= 0", timeout=10_000)
-        page.close()
+    files = sorted(site.rglob("*.html"))
+    assert len(files) == 4
+    for file in files:
+        check_page(opened(file), file)
+    assert broken_links(site) == []
+
+
+def check_page(page, file: Path) -> None:
+    """Check that a page is small, that axe finds nothing in either scheme, and that it fits a phone. Then close it."""
+    assert file.stat().st_size < MOST_BYTES, file
+    page.evaluate(importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.wait_for_function("is => document.body.dataset.jpThemeLight === is", arg=str(scheme == "light").lower())
+        assert not (found := page.evaluate(AUDIT)), f"{file} in {scheme}:\n" + "\n".join(found)
+    assert page.evaluate(BROKEN_ANCHORS) == [], file
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_function(f"({SIDEWAYS})() <= 0", timeout=10_000)
+    page.close()
+
+
+def test_the_reference_serves_every_reader_and_is_searched(opened, tmp_path):
+    pytest.importorskip("pdoc", reason='the reference needs pdoc. Run: pip install "sparsekit-lab[notebooks]"')
+    from sparsekit.cli.site.reference import reference_pages
+
+    write_site([page for page in reference_pages() if page.file.endswith(("sparsekit.html", "plots.html"))], tmp_path)
+    page = opened(tmp_path / "reference" / "sparsekit.plots.html")
+    page.get_by_role("combobox", name="Search the course").fill("random_topology")
+    page.get_by_role("option").first.wait_for()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/reference/sparsekit.html#random_topology")
+    assert page.locator(":target").text_content().startswith("random_topology")
+    page.close()
+    for file in sorted((tmp_path / "reference").glob("*.html")):
+        check_page(opened(file), file)
 
 
 def test_a_copied_link_brings_the_widgets_back_as_the_reader_left_them(opened):
@@ -128,15 +162,50 @@ def test_what_a_kernel_would_answer_is_recorded_and_what_needs_one_says_so(opene
     assert page.get_by_role("button", name="Start", exact=True).count() == 0
 
 
-def test_a_run_is_one_page_with_its_network_and_its_film(opened, site):
-    run = run_experiment(digits_small(epochs=2, seed=1), site.parent / "runs", progress=False)
-    write_run_page(run.folder, site / "run.html")
-    page = opened("run.html")
-    (site / "run.html").unlink()  # another test counts the pages of the course
+@pytest.fixture(scope="session")
+def run_page(site) -> tuple[Path, Path]:
+    """Return the folder of a run with a rewiring at every other step, and its page."""
+    experiment = digits_small(epochs=2, seed=1, rule_settings={"every": 1})
+    run = run_experiment(experiment, site.parent / "runs", progress=False)
+    page = site.parent / "run.html"  # not among the pages of the course, which another test counts
+    write_run_page(run.folder, page)
+    return run.folder, page
+
+
+def test_a_run_is_one_page_with_its_network_and_its_film(opened, run_page):
+    page = opened(run_page[1])
     page.get_by_role("slider", name="Rewiring").last.press("Home")
     page.get_by_text(re.compile("Before the first rewiring there are")).first.wait_for()
     assert page.locator(".sk-net").count() == 1
     assert page.get_by_role("combobox", name="Search the course").count() == 0
+
+
+def test_a_film_says_at_every_position_what_python_says(opened, run_page):
+    from sparsekit.experiments import read_run
+    from sparsekit.widgets import TopologyFilm
+
+    folder, file = run_page
+    captions = TopologyFilm(read_run(folder).journal).layers[0]["captions"]
+    assert len(captions) > 20
+    page = opened(file)
+    slider, caption = page.locator(".sk-film").get_by_role("slider", name="Rewiring"), page.locator(".sk-film .sk-caption")
+    for place in random.Random(0).sample(range(len(captions)), 20):
+        slider.fill(str(place))
+        caption.get_by_text(captions[place], exact=True).or_(caption).first.wait_for()
+        assert caption.text_content() == captions[place]
+
+
+def test_the_network_in_a_page_computes_what_torch_computes(opened, run_page):
+    folder, file = run_page
+    data = sk.datasets.load("digits")
+    inputs = data.prepare(data.test.inputs[:30]).flatten(1)
+    models = (PARTS / "models.js").read_text(encoding="utf-8")
+    page = opened(file)
+    logits = page.evaluate(FORWARD, [models, inputs.T.flatten().tolist(), len(inputs)])
+    with torch.no_grad():
+        expected = sk.load_model(folder).eval()(inputs)
+    assert len(logits) == expected.numel()
+    assert (torch.tensor(logits).view(10, -1).T - expected).abs().max() < 1e-5
 
 
 def test_the_search_leads_to_a_section_of_another_page(opened):

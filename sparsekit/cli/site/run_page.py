@@ -1,5 +1,9 @@
-"""One run as one page: what it has measured, its topology at every rewiring, and its network if that is small."""
+"""One run as one page: what it has measured, its topology at every rewiring, and its network if that is small.
 
+For slides there is also a page with the film alone.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,9 @@ network""",
 )
 
 
+LOADED, FILM = CELLS[0], next(cell for cell in CELLS if "TopologyFilm" in cell)
+
+
 def write_run_page(run: Path, file: Path) -> None:
     """Write a page of a run, which needs no kernel and no other file.
 
@@ -50,16 +57,35 @@ def write_run_page(run: Path, file: Path) -> None:
         raise ValueError(
             f"a run must have measured its test accuracy, but {run} has not. Let it train an epoch at least"
         )
-    book = executed(_notebook(run), Path.cwd(), run.name)
+    _write(run, [_head(run, read_experiment(run)), *CELLS], file)
+
+
+def write_film_page(run: Path, file: Path) -> None:
+    """Write a page with the film of a run's topology, which plays without a kernel and without a network.
+
+    Args:
+        run: the run's folder.
+        file: the page, which is replaced if it exists.
+
+    Raises:
+        FileNotFoundError: if there is no such run.
+        ImportError: if the packages of notebooks are missing.
+    """
+    _write(run, [_head(run, read_experiment(run)), LOADED, FILM], file)
+
+
+def _write(run: Path, texts: Sequence[str], file: Path) -> None:
+    """Execute the cells, and write what they show."""
+    book = executed(_notebook(run, texts), Path.cwd(), run.name)
     page = Page(file.name, notebook_body(book, lambda href: None), "notebook", models_of(book))
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, framed(page, [], []))
 
 
-def _notebook(run: Path) -> Any:
-    """Return the cells of a run's page, with their code folded away."""
+def _notebook(run: Path, texts: Sequence[str]) -> Any:
+    """Return texts and code as cells, with the code folded away."""
     cells = require("nbformat", install=INSTALL).v4
-    texts = [_head(run, read_experiment(run)), *(text.format(folder=str(run.resolve())) for text in CELLS)]
+    texts = [text if text.startswith("#") else text.format(folder=str(run.resolve())) for text in texts]
     return cells.new_notebook(
         cells=[
             cells.new_markdown_cell(text) if text.startswith("#") else cells.new_code_cell(text, metadata=FOLDED)
