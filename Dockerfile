@@ -6,9 +6,9 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends make \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home reader \
-    && install --directory --owner=reader /home/reader/sparsekit
+    && install --directory --owner=reader /course
 USER reader
-WORKDIR /home/reader/sparsekit
+WORKDIR /course
 
 # The environment depends on these files alone, so a change of the code does not make it anew.
 COPY --chown=reader pyproject.toml constraints.txt README.md LICENSE Makefile ./

@@ -114,11 +114,13 @@ def check_page(page, file: Path) -> None:
     page.close()
 
 
-def test_the_reference_serves_every_reader_and_is_searched(opened, tmp_path):
+def test_the_reference_serves_every_reader_and_is_searched(opened, site, tmp_path):
     pytest.importorskip("pdoc", reason='the reference needs pdoc. Run: pip install "sparsekit-lab[notebooks]"')
     from sparsekit.cli.site.reference import reference_pages
 
-    write_site([page for page in reference_pages() if page.file.endswith(("sparsekit.html", "plots.html"))], tmp_path)
+    pages = [page for page in reference_pages() if page.file.endswith(("sparsekit.html", "plots.html"))]
+    course = site.parent / "notebooks" / STILL[0]
+    write_site([*pages_of([course], {}, site.parent), *pages], tmp_path)
     page = opened(tmp_path / "reference" / "sparsekit.plots.html")
     page.get_by_role("combobox", name="Search the course").fill("random_topology")
     page.get_by_role("option").first.wait_for()
@@ -188,7 +190,10 @@ def test_a_film_says_at_every_position_what_python_says(opened, run_page):
     captions = TopologyFilm(read_run(folder).journal).layers[0]["captions"]
     assert len(captions) > 20
     page = opened(file)
-    slider, caption = page.locator(".sk-film").get_by_role("slider", name="Rewiring"), page.locator(".sk-film .sk-caption")
+    slider, caption = (
+        page.locator(".sk-film").get_by_role("slider", name="Rewiring"),
+        page.locator(".sk-film .sk-caption"),
+    )
     for place in random.Random(0).sample(range(len(captions)), 20):
         slider.fill(str(place))
         caption.get_by_text(captions[place], exact=True).or_(caption).first.wait_for()

@@ -68,8 +68,8 @@ def reference_pages() -> list[Page]:
     homes: dict[int, Entry] = {}
     for entry in (one for entries in rooms.values() for one in entries):
         homes.setdefault(id(entry.thing), entry)
-    places = _places(rooms)
-    return [_page(room, entries, homes, places) for room, entries in rooms.items()]
+    addresses = _addresses(rooms)
+    return [_page(room, entries, homes, addresses) for room, entries in rooms.items()]
 
 
 def file_of_room(room: str) -> str:
@@ -141,17 +141,17 @@ def _text_of(room: str, name: str, thing: Any) -> str:
     return next(filter(None, texts), "")
 
 
-def _places(rooms: dict[str, list[Entry]]) -> dict[str, str]:
+def _addresses(rooms: dict[str, list[Entry]]) -> dict[str, str]:
     """Return the address of each name that a text may mention, alone or after its room."""
-    places: dict[str, str] = {}
+    addresses: dict[str, str] = {}
     for entry in (one for entries in rooms.values() for one in entries):
         address = f"{entry.file}#{entry.name}"
         for name in (entry.name, f"{entry.room.removeprefix(f'{ROOT}.')}.{entry.name}"):
-            places.setdefault(name, address)
-    return places | {room.removeprefix(f"{ROOT}."): file_of_room(room) for room in rooms}
+            addresses.setdefault(name, address)
+    return addresses | {room.removeprefix(f"{ROOT}."): file_of_room(room) for room in rooms}
 
 
-def _page(room: str, entries: list[Entry], homes: dict[int, Entry], places: dict[str, str]) -> Page:
+def _page(room: str, entries: list[Entry], homes: dict[int, Entry], addresses: dict[str, str]) -> Page:
     """Make the page of a room."""
     at_home = [entry for entry in entries if homes[id(entry.thing)] is entry]
     text = f"{inspect.getdoc(sys.modules[room])}\n\n"
@@ -159,7 +159,7 @@ def _page(room: str, entries: list[Entry], homes: dict[int, Entry], places: dict
         text += "\n".join(["These are its rooms.\n", *(f"- `{name}`: {_summary_of_room(name)}" for name in ROOMS)])
     parts = [_described(one) if one in at_home else _mentioned(one, homes[id(one.thing)]) for one in entries]
     body = markdown_body("\n\n".join([f"# {room}", text, *parts]), lambda href: href)
-    here = places | {entry.name: f"#{entry.name}" for entry in at_home}
+    here = addresses | {entry.name: f"#{entry.name}" for entry in at_home}
     html = NAMED.sub(lambda match: _linked(match, here), body.html)
     sections = tuple(Section(one.name, one.name, 2, one.summary) for one in at_home if "." not in one.name)
     return Page(file_of_room(room), Body(room, html, (replace(body.sections[0], text=""), *sections)), "reference")
@@ -209,7 +209,7 @@ def _markdown(text: str) -> str:
     return PART.sub(r"\n**\1**\n", converted)
 
 
-def _linked(match: re.Match[str], places: dict[str, str]) -> str:
+def _linked(match: re.Match[str], addresses: dict[str, str]) -> str:
     """Return a name in a text with a link to what it names, if the reference has that."""
-    address = places.get(match[1].removeprefix(f"{ROOT}."))
+    address = addresses.get(match[1].removeprefix(f"{ROOT}."))
     return match[0] if address is None else f'<a href="{address.removeprefix("reference/")}">{match[0]}</a>'
