@@ -110,3 +110,12 @@ def test_networks_of_several_sizes_and_densities_give_a_law(printed, tmp_path):
     assert "ScalingLaw(floor=" in told
     assert "(root mean square of 9 networks)" in told
     assert (tmp_path / "law.png").stat().st_size > 5000
+
+
+def test_strangers_are_averaged_as_they_are_and_in_the_order_of_each_other(printed, tmp_path):
+    words = ("--density", "0.3", "--pairs", "2", "--epochs", "3", "--folder", str(tmp_path))
+    told = printed("strangers", "digits-small", *words)
+    names = ["mean member", "as they are", "by values", "by topology"]
+    assert all(name in told.splitlines()[0] for name in names)
+    assert len([line for line in told.splitlines() if line.startswith(("mean ", "sem "))]) == 2
+    assert told.count("n = 2 seeds)") == 3
