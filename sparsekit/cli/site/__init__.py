@@ -40,8 +40,8 @@ def site(
     sources = originals_in(notebooks)
     root = notebooks.resolve().parent
     shown = [*sources, *root.glob("docs/gallery.md")]
-    chosen = [one for one in shown if not only or one.name.startswith(tuple(only))]
-    executed = record_all(chosen, recordings, keep=keep, workers=workers, tell=typer.echo)
+    notebooks_to_run = [one for one in shown if not only or one.name.startswith(tuple(only))]
+    executed = record_all(notebooks_to_run, recordings, keep=keep, workers=workers, tell=typer.echo)
     pages = pages_of(sources, executed, root)
     files = write_site([*pages, *reference], out)
     typer.echo(f"wrote {len(files)} pages. Open {files[0]}")

@@ -73,9 +73,9 @@ def record_all(
         ValueError: if a file is no notebook, or a cell fails.
     """
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        waiting = [pool.submit(recorded, one, folder, keep=keep, tell=tell) for one in notebooks]
+        futures = [pool.submit(recorded, one, folder, keep=keep, tell=tell) for one in notebooks]
         try:
-            return {one: future.result() for one, future in zip(notebooks, waiting, strict=True)}
+            return {one: future.result() for one, future in zip(notebooks, futures, strict=True)}
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -92,12 +92,12 @@ def notebook_of(text: str) -> Any:
         ['markdown', 'code']
     """
     cells = require("nbformat", install=INSTALL).v4
-    made = [
+    pieces = [
         cells.new_code_cell(piece.rstrip()) if number % 2 else cells.new_markdown_cell(piece.strip())
         for number, piece in enumerate(CODE.split(text))
         if piece.strip()
     ]
-    return cells.new_notebook(cells=made)
+    return cells.new_notebook(cells=pieces)
 
 
 def executed(book: Any, folder: Path, name: str) -> Any:

@@ -104,12 +104,12 @@ def public_names(module: ModuleType) -> list[str]:
         >>> public_names(sparsekit.models)
         ['build']
     """
-    defined = [
+    own_names = [
         name
         for name, thing in vars(module).items()
         if not name.startswith("_") and getattr(thing, "__module__", "") == module.__name__
     ]
-    names = getattr(module, "__all__", defined)
+    names = getattr(module, "__all__", own_names)
     return [name for name in names if not inspect.ismodule(getattr(module, name))]
 
 
@@ -191,22 +191,22 @@ def _signature(entry: Entry) -> str:
     """Return how a name is called, as pdoc writes it. What is not called has its name only."""
     docs, thing = require("pdoc.doc", install=INSTALL), entry.thing
     if inspect.isclass(thing):
-        made = docs.Class(thing.__module__, thing.__qualname__, thing, (thing.__module__, thing.__qualname__))
-        function = made.members.get("__init__")
+        doc = docs.Class(thing.__module__, thing.__qualname__, thing, (thing.__module__, thing.__qualname__))
+        function = doc.members.get("__init__")
         return f"class {entry.name}{function.signature_without_self if function is not None else ''}"
     function = getattr(thing, "__func__", thing)
     if not inspect.isfunction(function):
         return entry.name
-    called = docs.Function(function.__module__, function.__qualname__, thing, ("", ""))
+    doc = docs.Function(function.__module__, function.__qualname__, thing, ("", ""))
     is_bound = "." in entry.name and not isinstance(thing, staticmethod)
-    return f"{entry.name}{called.signature_without_self if is_bound else called.signature}"
+    return f"{entry.name}{doc.signature_without_self if is_bound else doc.signature}"
 
 
 def _markdown(text: str) -> str:
     """Return a docstring in Markdown, with its examples as code."""
-    fenced = EXAMPLE.sub(lambda match: f"**Example**\n\n```pycon\n{dedent(match[1]).strip()}\n```\n\n", text)
-    converted = require("pdoc.docstrings", install=INSTALL).convert(fenced, "google", None)
-    return PART.sub(r"\n**\1**\n", converted)
+    with_code = EXAMPLE.sub(lambda match: f"**Example**\n\n```pycon\n{dedent(match[1]).strip()}\n```\n\n", text)
+    markdown = require("pdoc.docstrings", install=INSTALL).convert(with_code, "google", None)
+    return PART.sub(r"\n**\1**\n", markdown)
 
 
 def _linked(match: re.Match[str], addresses: dict[str, str]) -> str:
