@@ -17,7 +17,14 @@ from torch import Tensor
 from sparsekit.kernels import backend, operators
 from sparsekit.kernels.checks import check_conv2d, check_gradient, check_linear
 from sparsekit.kernels.first_order import first_derivatives_only
-from sparsekit.kernels.layout import in_layout, new_feature_major, output_size, rows_and_layout, rows_of
+from sparsekit.kernels.layout import (
+    in_layout,
+    is_feature_major,
+    new_feature_major,
+    output_size,
+    rows_and_layout,
+    rows_of,
+)
 from sparsekit.kernels.reference import sampled_outer, spmm, spmm_transposed
 from sparsekit.kernels.structure import Structure, Traced
 
@@ -100,7 +107,8 @@ def linear_gradient_at(
         return sampled_outer(x_NW.T, g_NO.T, structure.rows, structure.cols)
     from sparsekit.kernels.cpu import calls
 
-    return calls.linear_backward(values, structure, rows_of(x_NW), rows_of(g_NO), needs_input=False)[1]
+    x_NW, g_NO = _in_rows(x_NW)[0], _in_rows(g_NO)[0]
+    return calls.linear_backward(values, structure, x_NW, g_NO, len(x_NW), needs_input=False)[1]
 
 
 def conv2d_gradient_at(
@@ -132,11 +140,11 @@ class _FastLinear(torch.autograd.Function):
     def forward(ctx, x_BW: Tensor, values_E: Tensor, bias_O: Tensor | None, structure: Structure) -> Tensor:
         from sparsekit.kernels.cpu import calls
 
-        x_WB, ctx.x_layout = rows_and_layout(x_BW)
-        ctx.save_for_backward(x_WB, values_E)
-        ctx.structure = structure
-        y_BO, y_OB = new_feature_major(x_BW, len(x_BW), structure.num_rows)
-        calls.linear_forward(values_E, structure, bias_O, x_WB, y_OB)
+        x_BW, ctx.x_layout = _in_rows(x_BW)
+        ctx.save_for_backward(x_BW, values_E)
+        ctx.structure, batch = structure, x_BW.shape[0]
+        y_BO = torch.empty_strided((batch, structure.num_rows), (1, batch), dtype=x_BW.dtype)
+        calls.linear_forward(values_E, structure, bias_O, x_BW, y_BO, batch)
         return y_BO
 
     @staticmethod
@@ -144,11 +152,21 @@ class _FastLinear(torch.autograd.Function):
     def backward(ctx, grad_BO: Tensor):
         from sparsekit.kernels.cpu import calls
 
-        x_WB, values_E = ctx.saved_tensors
-        g_OB, (needs_input, _, needs_bias, _) = rows_of(grad_BO), ctx.needs_input_grad
-        dx_WB, dvalues = calls.linear_backward(values_E, ctx.structure, x_WB, g_OB, needs_input=needs_input)
-        dx = None if dx_WB is None else in_layout(dx_WB, ctx.x_layout)
-        return dx, dvalues, g_OB.sum(1) if needs_bias else None, None
+        x_BW, values_E = ctx.saved_tensors
+        x_BW, g_BO = _in_rows(x_BW)[0], _in_rows(grad_BO)[0]  # hooks on saved tensors may return another layout
+        batch, (needs_input, _, needs_bias, _) = x_BW.shape[0], ctx.needs_input_grad
+        dx, dvalues, dbias = calls.linear_backward(
+            values_E, ctx.structure, x_BW, g_BO, batch, needs_input=needs_input, needs_bias=needs_bias
+        )
+        return dx if dx is None or ctx.x_layout == "rows" else in_layout(dx.T, ctx.x_layout), dvalues, dbias, None
+
+
+def _in_rows(x: Tensor) -> tuple[Tensor, str]:
+    """Return a matrix as it is if it is feature-major, else a feature-major copy, and the layout it had."""
+    if is_feature_major(x) and not x.is_neg():  # whose sign torch has not written yet
+        return x, "rows"
+    rows, layout = rows_and_layout(x)
+    return rows.T, layout
 
 
 class _FastConv2d(torch.autograd.Function):
