@@ -6,8 +6,10 @@ Legend: `B` samples, `N` samples times pixels, `O` outputs, `W` columns of the u
 Values may have further dimensions of size 1, as a layer's parameter has.
 """
 
+import functools
 import math
 from collections.abc import Iterator
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -105,8 +107,7 @@ def linear_gradient_at(
     x_NW, g_NO = x.reshape(-1, structure.width), grad.reshape(-1, structure.num_rows)
     if not _has_few(x, structure):
         return sampled_outer(x_NW.T, g_NO.T, structure.rows, structure.cols)
-    from sparsekit.kernels.cpu import calls
-
+    calls = _compiled()
     x_NW, g_NO = _in_rows(x_NW)[0], _in_rows(g_NO)[0]
     return calls.linear_backward(values, structure, x_NW, g_NO, len(x_NW), needs_input=False)[1]
 
@@ -121,9 +122,7 @@ def conv2d_gradient_at(
     if not _has_few(x, structure):
         g_ON = grad.flatten(2).transpose(0, 1).flatten(1)
         return sampled_outer(unfold_columns_first(x, unfold), g_ON, structure.rows, structure.cols)
-    from sparsekit.kernels.cpu import calls
-
-    return calls.conv2d_backward(values, structure, rows_of(x), rows_of(grad), unfold, needs_input=False)[1]
+    return _compiled().conv2d_backward(values, structure, rows_of(x), rows_of(grad), unfold, needs_input=False)[1]
 
 
 def _has_few(x: Tensor, structure: Structure) -> bool:
@@ -135,11 +134,18 @@ def _has_few(x: Tensor, structure: Structure) -> bool:
     return is_few and backend.is_fast(x)  # comes last, because it loads Numba
 
 
+@functools.cache
+def _compiled() -> ModuleType:
+    """Return the module that calls the compiled kernels, which is imported once, as it loads Numba."""
+    from sparsekit.kernels.cpu import calls
+
+    return calls
+
+
 class _FastLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x_BW: Tensor, values_E: Tensor, bias_O: Tensor | None, structure: Structure) -> Tensor:
-        from sparsekit.kernels.cpu import calls
-
+        calls = _compiled()
         x_BW, ctx.x_layout = _in_rows(x_BW)
         ctx.save_for_backward(x_BW, values_E)
         ctx.structure, batch = structure, x_BW.shape[0]
@@ -150,8 +156,7 @@ class _FastLinear(torch.autograd.Function):
     @staticmethod
     @first_derivatives_only
     def backward(ctx, grad_BO: Tensor):
-        from sparsekit.kernels.cpu import calls
-
+        calls = _compiled()
         x_BW, values_E = ctx.saved_tensors
         x_BW, g_BO = _in_rows(x_BW)[0], _in_rows(grad_BO)[0]  # hooks on saved tensors may return another layout
         batch, (needs_input, _, needs_bias, _) = x_BW.shape[0], ctx.needs_input_grad
@@ -172,8 +177,7 @@ def _in_rows(x: Tensor) -> tuple[Tensor, str]:
 class _FastConv2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, values_E: Tensor, bias_O: Tensor | None, structure: Structure, unfold: dict) -> Tensor:
-        from sparsekit.kernels.cpu import calls
-
+        calls = _compiled()
         x_HWCB, ctx.x_layout = rows_and_layout(x)
         ctx.save_for_backward(x_HWCB, values_E)
         ctx.structure, ctx.unfold = structure, unfold
@@ -184,8 +188,7 @@ class _FastConv2d(torch.autograd.Function):
     @staticmethod
     @first_derivatives_only
     def backward(ctx, grad: Tensor):
-        from sparsekit.kernels.cpu import calls
-
+        calls = _compiled()
         x_HWCB, values_E = ctx.saved_tensors
         g, (needs_input, _, needs_bias, _, _) = rows_of(grad), ctx.needs_input_grad
         dx, dvalues = calls.conv2d_backward(values_E, ctx.structure, x_HWCB, g, ctx.unfold, needs_input=needs_input)

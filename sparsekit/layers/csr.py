@@ -98,7 +98,7 @@ class CsrLayer(SparseLayer):
         return self._applied(input, self.structure)
 
     def _applied(self, input: Tensor, structure: Structure | Traced) -> Tensor:
-        device, values = input.device.type, self.param
+        device, values = "cpu" if input.is_cpu else input.device.type, self.param
         if values.dtype in HALF:
             return self._in_float32(input, structure)
         if input.dtype is not values.dtype:

@@ -28,7 +28,8 @@ def linear_forward(
     batch: int,
 ) -> None:
     """Write `values @ x + bias` to `y`. Both are feature-major, whether they are given as rows or as batches."""
-    walk, values, bias = _walk(structure, walks.by_rows), values.contiguous(), None if bias is None else bias.contiguous()
+    walk, values = _walk(structure, walks.by_rows), values.contiguous()
+    bias = None if bias is None else (bias if bias.dtype is x.dtype else bias.to(x.dtype)).contiguous()
     arguments = walk.numbers, ZEROS[y.dtype], address(values), _at(bias), address(x), address(y), batch
     run(linear.forward, linear.forward_threaded, arguments, walk.bounds)
 
