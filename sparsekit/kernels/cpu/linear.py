@@ -66,7 +66,7 @@ def _rows(like, count, begins, ends, cols, values, bias, x, step, offset, y, bat
 @compiled
 def _outputs(like, count, lanes, walk, values, bias, x, y, batch, lane, first, last):
     cols, step, offset = array_at(walk[INDICES], np.int32(0)), batch, lane
-    if count is None and batch > lanes and walk[PACKS]:
+    if count is None and batch >= lanes * walk[PACKS]:
         x, step, offset = _packed(like, lanes, x, batch, lane, walk[GATHERED]), lanes, 0
     for slab in range(walk[SLABS]):
         begins, ends = _cuts(walk, slab)
@@ -125,7 +125,7 @@ def _columns(like, count, begins, ends, rows, end, at, values, x, g, step, offse
 @compiled
 def _inputs(like, count, lanes, walk, starts, values, x, g, dx, dvalues, batch, lane, first, last):
     rows, step, offset = array_at(walk[INDICES], np.int32(0)), batch, lane
-    if count is None and batch > lanes and walk[PACKS]:
+    if count is None and batch >= lanes * walk[PACKS]:
         g, step, offset = _packed(like, lanes, g, batch, lane, walk[GATHERED]), lanes, 0
     at = np.empty(walk[GATHERED], np.int32)
     for row in range(walk[GATHERED]):
