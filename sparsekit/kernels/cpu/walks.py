@@ -57,8 +57,8 @@ def num_slabs(connections: int, rows: int, gathered: int) -> int:
 
     A slab of 2048 rows fits into the second cache (512 KiB for vectors of 64 numbers, 1 MiB for those of 128). But
     each slab loads and stores all results once more, so it must hold enough connections of a row. On an AMD EPYC
-    (Zen 3) a layer of 4096 features gains a quarter at 5 %, and nothing at 1 %. On an Intel Xeon (Sapphire Rapids),
-    whose third cache is slower, it gains half of its time at 5 %, and a third at 1 %.
+    (Zen 3) a layer of 4096 features gains a fifth at 5 %, and nothing at 1 %. On an Intel Xeon (Sapphire Rapids),
+    whose third cache is slower, slabs of 1024 rows gained half of the time at 5 %, and a third at 1 %.
     """
     most = connections // (MIN_CUT * max(1, rows))
     return 1 if gathered <= NARROW else max(1, min(-(-gathered // NARROW), most))
@@ -68,8 +68,8 @@ def packs_from(connections: int, gathered: int) -> int:
     """Return for how many times as many samples as a vector has numbers the walk packs, which may be `NEVER`.
 
     Rows that start at a high power of two share few sets of the caches. On Zen 3 a layer of 1024 features gains a
-    tenth to a seventh for 512 samples or more, and nothing for 256. A wider one gains from the second vector on. On
-    Sapphire Rapids it gained a third of the time for 512 samples, and more than half for 1024.
+    twentieth for 256 samples and a tenth for 1024, and loses with fewer. A wider one gains from the second vector on.
+    On Sapphire Rapids it gained a third of the time for 512 samples, and more than half for 1024.
     """
     if connections < MIN_USES * gathered:
         return NEVER
