@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy
 
 from sparsekit import datasets
 from sparsekit.analysis.costs.benchmark.machine import about_machine
-from sparsekit.cli.output import keep_freed_memory
+from sparsekit.utils.memory import keep_freed_memory
 from sparsekit.datasets import CropFlip
 from sparsekit.evaluation.measuring import evaluate
 from sparsekit.experiments import Experiment, build_model, build_optimizer

@@ -29,6 +29,7 @@ from sparsekit.kernels.layout import (
 )
 from sparsekit.kernels.reference import sampled_outer, spmm, spmm_transposed
 from sparsekit.kernels.structure import Structure, Traced
+from sparsekit.utils.memory import keep_freed_memory
 
 # Unfolding repeats every input kernel-size times, so we take samples in parts of at most so many numbers (64 MiB).
 UNFOLDED_NUMBERS = 2**24
@@ -139,6 +140,7 @@ def _compiled() -> ModuleType:
     """Return the module that calls the compiled kernels, which is imported once, as it loads Numba."""
     from sparsekit.kernels.cpu import calls
 
+    keep_freed_memory()
     return calls
 
 
