@@ -69,18 +69,18 @@ class OffMask:
         """Return whether a parameter is zero at all these positions."""
         if param.data_ptr() != self._pointer or param._version != self._version:
             self._look(param.detach())
-        elif self._was_zero and any(run != zeros for run, zeros in self._runs) and self._sample_has_numbers():
+        elif self._was_zero and b"".join(self._runs) != self._zeros and self._sample_has_numbers():
             self._pointer, self._was_zero = -1, False
         return self._was_zero
 
     def _look(self, weight: Tensor) -> None:
         self._seen, self._pointer, self._version = weight, weight.data_ptr(), weight._version
         self._was_zero = not bool(weight.masked_fill(self._mask, 0).any())
-        # Bytes are compared in a third of the time in which NumPy gathers numbers.
+        # Bytes are joined and compared in less time than it takes NumPy to gather numbers.
         numbers = memoryview(weight.numpy().reshape(-1)).cast("B")  # type: ignore[arg-type]  # an array has a buffer
         size = weight.itemsize
-        runs = (numbers[size * int(run[0]) : size * (int(run[-1]) + 1)] for run in self._sample)
-        self._runs = [(run, bytes(len(run))) for run in runs]
+        self._runs = [numbers[size * int(run[0]) : size * (int(run[-1]) + 1)] for run in self._sample]
+        self._zeros = bytes(sum(map(len, self._runs)))
 
     def _sample_has_numbers(self) -> bool:
         """Return whether a sample that is not all zero bytes has anything but negative zeros."""
