@@ -163,7 +163,9 @@ def test_an_input_saved_in_another_layout_gives_the_same_gradients():
     structure, g = Structure(random_layer((4, 6), 9)), torch.randn(3, 4)
     x, values = torch.randn(6, 3).T.requires_grad_(), torch.randn(9, requires_grad=True)
     wanted = torch.autograd.grad(sparse_linear(x, values, structure, None), (x, values), g)
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t.clone(memory_format=torch.contiguous_format)):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: t, lambda t: t.clone(memory_format=torch.contiguous_format)
+    ):
         got = torch.autograd.grad(sparse_linear(x, values, structure, None), (x, values), g)
     torch.testing.assert_close(got, wanted)
 

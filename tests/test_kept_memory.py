@@ -18,7 +18,8 @@ from sparsekit.train import fit
 from sparsekit.utils.memory import page_faults
 
 model = nn.Linear(4, 2)
-fit(model, torch.optim.SGD(model.parameters(), lr=0.1), [(torch.ones(3, 4), torch.zeros(3).long())], epochs=1, progress=False)
+batches = [(torch.ones(3, 4), torch.zeros(3).long())]
+fit(model, torch.optim.SGD(model.parameters(), lr=0.1), batches, epochs=1, progress=False)
 faults = []
 for _ in range(3):
     before = page_faults()

@@ -148,7 +148,8 @@ def fastest_products(rows: Rows, bias: Tensor) -> dict[int, str]:
     if not backend.is_fast(rows.values) or not len(rows.values):
         return dict.fromkeys(SIZES, "dense")
     density = len(rows.values) / (rows.shape[0] * rows.shape[1])
-    key = f"products, both layouts, least of {EFFORT.rounds}, {rows.shape} density {density:.1e} {rows.values.dtype} {machine()}"
+    what = f"products, both layouts, least of {EFFORT.rounds}"
+    key = f"{what} {rows.shape} density {density:.1e} {rows.values.dtype} {machine()}"
     seconds = cached_seconds(key, partial(_steps, rows, bias), EFFORT, least_seconds)
     return {size: _fastest(seconds, size) for size in SIZES}
 

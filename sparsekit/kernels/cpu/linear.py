@@ -100,13 +100,15 @@ def forward(walk, number, values, bias, x, y, batch, bounds, part):
 
 
 @compiled
-def _columns(like, count, begins, ends, rows, end, at, values, x, g, step, offset, dx, dvalues, batch, lane, first, last, slab):
+def _columns(
+    like, count, begins, ends, rows, end, at, values, x, g, step, offset, dx, dvalues, batch, lane, first, last, slab
+):
     zero = values.dtype.type(0)
     for col in range(first, last):
         place = np.int64(col) * batch + lane
         x_row = load(x, place, like, count)
         total = zeros_like(like)
-        if dx is not None:
+        if dx is not None:  # noqa: SIM102  # Numba leaves out what depends on None alone
             if slab:
                 total = load(array_at(dx, zero), place, like, count)
         for k in range(begins[col], ends[col]):

@@ -100,5 +100,3 @@ def _cuts(
     ends = counts.reshape(-1, slabs).cumsum(1)
     begins = np.concatenate([np.zeros_like(ends[:, :1]), ends], axis=1) + pointers.numpy()[:-1, None]
     return begins.T.astype(np.int32)
-
-
