@@ -193,11 +193,12 @@ def test_a_layer_must_have_connections_to_be_measured(percent):
 
 def test_a_panel_names_its_axes_as_it_is_told():
     run = Run((Snapshot(step, {"a": 1.0, "b": 2.0}) for step in itertools.chain([0, 90])), total=2)
-    panel = LivePanel(run, metrics={"milliseconds": ("a", "b")}, masks=False, x_label="sparsity in per cent", width=640)
+    panel = LivePanel(run, metrics={"milliseconds": ("a", "b")}, masks=False, x_label="sparsity, %", width=640)
     run.wait(timeout=20)
     (chart,) = panel.charts.values()
-    assert (chart.y_label, chart.x_label, chart.width) == ("milliseconds", "sparsity in per cent", 640)
-    assert "a is 1 at sparsity in per cent 90 (2 points)." in panel.sentence()
+    assert (chart.y_label, chart.x_label, chart.width) == ("milliseconds", "sparsity, %", 640)
+    assert "a is 1 at sparsity 90 % (2 points)." in panel.sentence()
+    assert panel.headline.values["title"] == "a 1 milliseconds, done at sparsity 90 %"
 
 
 # --- whatever users name things ---------------------------------------------------------------------------------

@@ -268,11 +268,11 @@ assert shares.iloc[:, 3]["rigl"] > 1.5 * shares.iloc[:, 3]["set"]
 # %% tags=["nbval-ignore-output"]
 journals = {name: fitted[name][0].journal for name in ("set", "rigl")}
 fractions = [schedule.drop_fraction_at(step) for step in journals["rigl"].steps]
-figure, (left, right) = plots.subplots(1, 2, width=13, height=3.8)
-plots.plot_churn(analysis.churn(journals["rigl"].topologies()), left, fractions=fractions)
-plots.plot_ages(analysis.ages(journals["rigl"].topologies()), right)
-left.set_title("RigL: churn")
-right.set_title("RigL: ages at the end")
+figure, (upper, lower) = plots.subplots(2, 1, width=7, height=6.6)
+plots.plot_churn(analysis.churn(journals["rigl"].topologies()), upper, fractions=fractions)
+plots.plot_ages(analysis.ages(journals["rigl"].topologies()), lower)
+upper.set_title("RigL: churn")
+lower.set_title("RigL: ages at the end")
 figure
 
 # %% [markdown]

@@ -118,7 +118,7 @@ widgets.check(connections_at)
 # image. In the dense network there are 256 from every pixel. All three maps have one scale.
 
 # %% tags=["nbval-ignore-output"]
-figure, axes = plots.subplots(1, 3, width=12, height=4.1)
+figure, axes = plots.subplots(1, 3, width=9.5, height=3.4)
 most = float(layers[6]["fc1"].fan_out().max())
 for ax, level in zip(axes, (6, 7, 8), strict=True):
     plots.plot_input_map(layers[level]["fc1"], (8, 8), ax, high=most)

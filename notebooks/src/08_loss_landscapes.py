@@ -102,7 +102,7 @@ lines = {
     "one run": analysis.evaluate_path(analysis.linear_path(first, later), test),
     "two seeds": analysis.evaluate_path(analysis.linear_path(later, runs[1][2]), test),
 }
-figure, axes = plots.subplots(1, 2, width=13, height=3.6)
+figure, axes = plots.subplots(2, 1, width=7, height=6.4)
 plots.plot_barriers(lines, axes[0], of="accuracy")
 plots.plot_barriers(lines, axes[1], of="connections")
 figure
@@ -115,8 +115,7 @@ for name, line in lines.items():
     print(f"with {int(middle['connections']):,} connections")
 
 # %% [markdown]
-# *On the left you see test accuracy, and the thin lines join the ends. On the right you see the connections on the
-# way.*
+# *Above you see test accuracy, and the thin lines join the ends. Below you see the connections on the way.*
 #
 # How far the loss, or the error, rises above the line between the ends is called the **barrier**.
 #

@@ -388,9 +388,9 @@ soft, skip = GhostNeurons(stop=400), GhostSkips(stop=400)
 kinds = {"plain": (), "ghost neurons": (soft,), "ghost skips": (skip,), "both": (soft, skip)}
 looks = pd.DataFrame([row for name, chosen in kinds.items() for seed in range(4) for row in early(name, seed, *chosen)])
 means = looks.groupby(["method", "name", "step", "epoch"], as_index=False)["value"].mean()
-figure, (left, right) = plots.subplots(1, 2, width=13, height=3.8)
-plots.titled(plots.plot_curves(means, left, name="gradient norm"), "At first, ghost skips let more gradient through")
-plots.titled(plots.plot_curves(means, right, name="top eigenvalue"), "And at first the loss bends more with them")
+figure, (upper, lower) = plots.subplots(2, 1, width=7, height=6.6)
+plots.titled(plots.plot_curves(means, upper, name="gradient norm"), "At first, ghost skips let more gradient through")
+plots.titled(plots.plot_curves(means, lower, name="top eigenvalue"), "And at first the loss bends more with them")
 figure
 
 # %% tags=["nbval-ignore-output"]

@@ -33,7 +33,7 @@ run = widgets.Run(widgets.live_speed(linear, x), total=10)
 variants = ("dense", "masked", "csr", "csr, feature-major")
 
 # %% tags=["nbval-ignore-output"]
-chart = {"metrics": {"milliseconds per step": variants}, "x_label": "sparsity in per cent", "width": 640}
+chart = {"metrics": {"milliseconds per step": variants}, "x_label": "sparsity, %", "width": 640}
 panel = widgets.LivePanel(run, masks=False, **chart)
 panel
 

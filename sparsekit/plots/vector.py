@@ -51,6 +51,7 @@ def drawing_of(figure: Figure, sentence: str) -> str:
         figure.savefig(drawn, format="svg", dpi=SHARPER * PIXELS, metadata={"Date": None, "Creator": None})
     body = drawn.getvalue().partition("<svg")[2].partition(">")[2].rpartition("</svg>")[0]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'\bd="[^"]*"', _rounded, body)
     body = re.sub(r"<image[^>]*?base64,\s*([^\"]*)\"", _mend_image, body)
     body = re.sub(r"(fill|stroke): (#[0-9a-f]{6})", _mend_colour, body)
     body = re.sub(r"(font(?:-family)?: [^;\"]*?)'DejaVu Sans'[^;\"]*", rf"\1{FONTS}", body)
@@ -66,6 +67,11 @@ def drawing_of(figure: Figure, sentence: str) -> str:
 def _size(figure: Figure) -> tuple[int, int]:
     width, height = figure.get_size_inches()
     return round(PIXELS * width), round(PIXELS * height)
+
+
+def _rounded(path: re.Match[str]) -> str:
+    """Return a path whose coordinates have two decimals, a hundredth of a point, where they have six."""
+    return " ".join(re.sub(r"(\.\d\d)\d+", r"\1", path[0]).split())
 
 
 def _mend_colour(match: re.Match[str]) -> str:

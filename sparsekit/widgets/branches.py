@@ -17,7 +17,6 @@ from sparsekit.rules import Rule
 from sparsekit.rules.switched import last_of
 from sparsekit.schedules import Schedule
 from sparsekit.train.history import History
-from sparsekit.widgets import rendering
 from sparsekit.widgets.base import load_script
 from sparsekit.widgets.evolution_figure import COLOURS, race_figure
 from sparsekit.widgets.evolution_film import encode_run, layers_of, steps_done
@@ -159,7 +158,7 @@ class Branches(EvolutionView):
         methods[1:] = [replace(method, name=f"{method.name} ") for method in methods[1:]]  # its rule may be the same
         by_name = {method.name: [history] for method, history in zip(methods, histories, strict=True)}
         figure = race_figure(self.verdict or self.sentence().rstrip("."), methods, by_name, self.image, self.total)
-        return StaticImage(rendering.png(rendering.figure_rgba(figure), colours=COLOURS), self.sentence())
+        return StaticImage.of_figure(figure, self.sentence(), colours=COLOURS)
 
     def _first_choice(self, state: str, rewiring: int | None, total: int) -> dict[str, Any]:
         """Return where the view stands at first, and what its lists say."""

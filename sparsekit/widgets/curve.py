@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from sparsekit.plots.canvas import plain
 from sparsekit.plots.colours import DASH_DOT, DASHED, DOTTED, SOLID, Style, styles_of
 from sparsekit.plots.palette import LIGHT
-from sparsekit.widgets import colours, rendering
+from sparsekit.widgets import colours
 from sparsekit.widgets.base import FrontEndWidget, load_script
 from sparsekit.widgets.rendering import StaticImage
 from sparsekit.widgets.stills import smoothed
@@ -115,7 +115,7 @@ class Curve(FrontEndWidget):
 
     def snapshot(self) -> StaticImage:
         """Draw the same chart without a browser."""
-        return StaticImage(rendering.png(rendering.figure_rgba(self.figure())), self.alt)
+        return StaticImage.of_figure(self.figure(), self.alt)
 
     def figure(self) -> Figure:
         """Return the chart as a figure that belongs to the caller."""
@@ -168,4 +168,15 @@ def _look_of(style: Style) -> dict:
 def _last_value(name: str, steps: Numbers, values: Numbers, x_label: str) -> str:
     if not len(steps):
         return f"{name} has no points yet."
-    return f"{name} is {values[-1]:.3g} at {x_label} {steps[-1]:g} ({len(steps):,} points)."
+    return f"{name} is {values[-1]:.3g} at {position_on(x_label, steps[-1])} ({len(steps):,} points)."
+
+
+def position_on(x_label: str, x: float) -> str:
+    """Say where on a horizontal axis something is, with the unit that its name ends in.
+
+    Example:
+        >>> position_on("sparsity, %", 90), position_on("step", 4)
+        ('sparsity 90 %', 'step 4')
+    """
+    name, _, unit = x_label.partition(", ")
+    return f"{name} {x:,g} {unit}".rstrip()

@@ -11,7 +11,6 @@ from sparsekit.analysis import classical_mds, topology_similarity_matrix
 from sparsekit.plots import plot_map
 from sparsekit.plots.palette import LIGHT
 from sparsekit.topology import Topology
-from sparsekit.widgets import rendering
 from sparsekit.widgets.base import load_script
 from sparsekit.widgets.rendering import StaticImage
 from sparsekit.widgets.sharing import SharedWidget, read_state
@@ -123,7 +122,7 @@ class DiversityMap(SharedWidget):
             number = names.index(self.network)
             plot_map(classical_mds(part), ax, names=names, groups=groups, chosen=number, space=self.space)
             ax.set_facecolor(LIGHT["paper"])
-        return StaticImage(rendering.png(rendering.figure_rgba(figure)), self.sentence())
+        return StaticImage.of_figure(figure, self.sentence())
 
 
 def _space(name: str, matrix: Float[np.ndarray, "t t"], groups: Sequence[str]) -> dict:

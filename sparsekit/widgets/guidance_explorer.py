@@ -15,7 +15,6 @@ from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules import Guided
 from sparsekit.topology import LayerTopology
 from sparsekit.utils.registry import get, names
-from sparsekit.widgets import rendering
 from sparsekit.widgets.base import load_script
 from sparsekit.widgets.rendering import StaticImage
 from sparsekit.widgets.sharing import SharedWidget, read_state
@@ -108,7 +107,7 @@ class GuidanceExplorer(SharedWidget):
         ax.set_title(plain(self.sentence()), fontsize=10, loc="left", y=1.18)  # above the input probabilities
         figure = ax.get_figure(root=True)
         assert isinstance(figure, Figure)
-        return StaticImage(rendering.png(rendering.figure_rgba(figure)), self.sentence())
+        return StaticImage.of_figure(figure, self.sentence())
 
     def _check(self, choice: Mapping[str, Any]) -> None:
         for name, known in (("layer", list(self._views)), ("guide", self._guides)):

@@ -9,7 +9,6 @@ import traitlets as t
 from sparsekit.analysis import Surface, clipped_range, highest_ridge
 from sparsekit.plots.canvas import in_percent
 from sparsekit.plots.landscape import AWAY, Track
-from sparsekit.widgets import rendering
 from sparsekit.widgets.base import load_script
 from sparsekit.widgets.landscape_still import draw_surface
 from sparsekit.widgets.rendering import StaticImage
@@ -121,7 +120,7 @@ class LandscapeExplorer(SharedWidget):
         figure = draw_surface(self.surfaces, self.tracks, self.of, self._range, self.panel, self.cut)
         titles = [one["titles"][self.of] for one in self.panels]
         figure.suptitle("\n".join(titles), fontsize=10, x=0.01, ha="left")
-        return StaticImage(rendering.png(rendering.figure_rgba(figure)), self.sentence())
+        return StaticImage.of_figure(figure, self.sentence())
 
     @property
     def _range(self) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from sparsekit.widgets import cells, rendering
 from sparsekit.widgets.base import StaticPreview
 from sparsekit.widgets.call_source import call_with_state
 from sparsekit.widgets.controls import Controls, Field
-from sparsekit.widgets.curve import Curve
+from sparsekit.widgets.curve import Curve, position_on
 from sparsekit.widgets.dials import apply_state, controls_of, dials_for
 from sparsekit.widgets.live import ENDED, Run
 from sparsekit.widgets.mask_tiles import MaskTiles
@@ -145,7 +145,9 @@ class LivePanel(StaticPreview):
         steps, values = lines[shown]
         number = f"{values[-1]:.1%}" if shown in TEST_NAMES[:2] else f"{values[-1]:.3g}"
         verb = {"running": "at", "paused": "paused at"}.get(run.state, f"{run.state} at")
-        return f"{shown} {number}, {verb} {self._x_label} {steps[-1]:,g}"
+        labels = {name: chart.y_label for names, chart in self.charts.items() for name in names}
+        quantity = "" if labels[shown] in shown else f" {labels[shown]}"
+        return f"{shown} {number}{quantity}, {verb} {position_on(self._x_label, steps[-1])}"
 
     def _status(self) -> str:
         verb = "has" if self.run.state == "failed" else "is"

@@ -15,7 +15,6 @@ from sparsekit.experiments.record import read_run
 from sparsekit.layers import topology_of
 from sparsekit.rules.base import Rule
 from sparsekit.train.history import History
-from sparsekit.widgets import rendering
 from sparsekit.widgets.base import load_script
 from sparsekit.widgets.evolution_figure import COLOURS, race_figure
 from sparsekit.widgets.evolution_film import encode_run, layers_of, only_start, steps_done
@@ -138,7 +137,7 @@ class Race(EvolutionView):
         """Draw the networks of the first start, and the chart."""
         title = self.verdict or f"{self.count:,} connections each, and one start"
         figure = race_figure(title, self.methods, self.histories, self.image, self.total)
-        return StaticImage(rendering.png(rendering.figure_rgba(figure), colours=COLOURS), self.sentence())
+        return StaticImage.of_figure(figure, self.sentence(), colours=COLOURS)
 
     @t.validate("init", "start", "step")
     def _check_shown(self, proposal: t.Bunch) -> Any:

@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
+from sparsekit.plots.vector import drawing_of
 from sparsekit.widgets import colours
 from sparsekit.widgets.mask_encoding import PackedMask, tile_limit, tile_size
 
@@ -24,21 +25,33 @@ LINE = 17  # pixels per line of text
 
 
 class StaticImage(bytes):
-    """A static image is a PNG with the sentence that says what it shows. It displays itself in a notebook."""
+    """A static image is a PNG with the sentence that says what it shows. It displays itself in a notebook.
+
+    If it was drawn as a figure, the notebook also gets a drawing, which is light on light pages and dark on dark ones.
+    """
 
     alt: str
+    figure: Figure | None
 
-    def __new__(cls, png: bytes, alt: str) -> "StaticImage":
-        """Join a PNG and its sentence."""
+    def __new__(cls, png: bytes, alt: str, figure: Figure | None = None) -> "StaticImage":
+        """Join a PNG, its sentence and the figure that it was made from."""
         image = super().__new__(cls, png)
-        image.alt = alt
+        image.alt, image.figure = alt, figure
         return image
+
+    @classmethod
+    def of_figure(cls, figure: Figure, alt: str, *, colours: int | None = None) -> "StaticImage":
+        """Draw a figure that belongs to nobody else, with as many different `colours` as `png` is told to keep."""
+        return cls(png(figure_rgba(figure), colours=colours), alt, figure)
 
     def __repr__(self) -> str:
         return self.alt  # IPython writes whatever is bytes with `repr`
 
     def _repr_png_(self) -> bytes:
         return bytes(self)
+
+    def _repr_svg_(self) -> str | None:
+        return None if self.figure is None else drawing_of(self.figure, self.alt)
 
 
 def tile(layer: PackedMask) -> Rgba:

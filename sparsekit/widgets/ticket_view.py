@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from sparsekit.plots.palette import LIGHT
 from sparsekit.tickets import Ticket
-from sparsekit.widgets import rendering
 from sparsekit.widgets.rendering import StaticImage
 from sparsekit.widgets.sharing import SharedWidget
 from sparsekit.widgets.ticket_encoding import matrix_shapes
@@ -23,7 +22,7 @@ class TicketView(SharedWidget):
     def _still_of(self, figure: Figure) -> StaticImage:
         """Return a figure as an image under the widget's sentence."""
         figure.suptitle(self.sentence(), fontsize=10, x=0.01, ha="left", color=LIGHT["ink"])
-        return StaticImage(rendering.png(rendering.figure_rgba(figure)), self.sentence())
+        return StaticImage.of_figure(figure, self.sentence())
 
 
 def traits_of(tickets: Sequence[Ticket]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 // A small live chart has fixed axes, a smooth line over a pale raw one, ticks at rewirings and flags where a dial moved.
 
-const EDGE = { left: 46, right: 92, top: 26, bottom: 36 };
+const EDGE = { left: 46, right: 92, top: 26, bottom: 36 }; // at the right more where names are long
 const ENOUGH_TO_SMOOTH = 30;
 
 /** Cut the points of all lines out of one message, first x and then y, each as 32-bit floats. */
@@ -43,8 +43,14 @@ export function smoothed(values) {
   });
 }
 
+/** Return where the axes end, so that names beside them fit, or have half of the width if they are very long. */
+function rightEnd(pen, width, names) {
+  const longest = Math.max(...names.map(name => pen.measureText(name).width));
+  return width - Math.min(width / 2, Math.max(EDGE.right, longest + 16));
+}
+
 function drawAxes(pen, size, ends, to, names, colours) {
-  const right = size.width - EDGE.right, bottom = size.height - EDGE.bottom;
+  const right = size.right, bottom = size.height - EDGE.bottom;
   const isShare = ends.y[0] === 0 && ends.y[1] === 1;
   pen.lineWidth = 1; pen.fillStyle = colours.soft; pen.textBaseline = 'middle'; pen.textAlign = 'right';
   for (const tick of isShare ? [0, 0.5, 1] : ticks(...ends.y, 4)) {
@@ -87,7 +93,7 @@ function drawEvents(pen, size, marks, flags, to, colours) {
 }
 
 function drawLines(pen, size, lines, looks, to, colourOf) {
-  pen.save(); pen.beginPath(); pen.rect(EDGE.left - 2, EDGE.top - 3, size.width - EDGE.left - EDGE.right + 5, size.height - EDGE.top - EDGE.bottom + 5); pen.clip();
+  pen.save(); pen.beginPath(); pen.rect(EDGE.left - 2, EDGE.top - 3, size.right - EDGE.left + 5, size.height - EDGE.top - EDGE.bottom + 5); pen.clip();
   pen.lineJoin = pen.lineCap = 'round';
   const drawn = lines.map((line, index) => {
     const look = looks[index % looks.length], isNoisy = line.xs.length > ENOUGH_TO_SMOOTH && !line.past;
@@ -108,12 +114,12 @@ function drawNames(pen, size, ends, to, colours) {
   pen.textAlign = 'left'; pen.textBaseline = 'middle';
   ends.forEach(({ name, x, y, colour }, index) => {
     pen.fillStyle = colour; pen.beginPath(); pen.arc(to.x(x), to.y(y), 3, 0, 7); pen.fill();
-    pen.fillStyle = colours.ink; pen.fillText(name, Math.min(to.x(x) + 8, size.width - EDGE.right + 8), heights[index]);
+    pen.fillStyle = colours.ink; pen.fillText(name, Math.min(to.x(x) + 8, size.right + 8), heights[index]);
   });
 }
 
 function drawChart(canvas, model, memory) {
-  const size = { width: model.get('width'), height: model.get('height') };
+  const size = { width: model.get('width'), height: model.get('height'), right: 0 };
   const pen = sharpen(canvas, size.width, size.height), style = getComputedStyle(canvas);
   const colourOf = name => (name.startsWith('#') ? name : token(canvas, name));
   const colours = Object.fromEntries(['ink', 'soft', 'line', 'faint'].map(name => [name, colourOf(name)]));
@@ -122,8 +128,9 @@ function drawChart(canvas, model, memory) {
   const given = { x: model.get('x_ends'), y: model.get('y_ends') };
   const ends = { x: given.x.length ? given.x : rangeOf(lines.map(({ xs }) => xs)), y: given.y.length ? given.y : growingEnds(lines.map(({ ys }) => ys), memory.y) };
   memory.y = lines.length ? ends.y : memory.y;
+  size.right = rightEnd(pen, size.width, [model.get('x_label'), ...lines.filter(({ past }) => !past).map(({ name }) => name)]);
   const to = {
-    x: x => EDGE.left + (size.width - EDGE.left - EDGE.right) * (x - ends.x[0]) / (ends.x[1] - ends.x[0]),
+    x: x => EDGE.left + (size.right - EDGE.left) * (x - ends.x[0]) / (ends.x[1] - ends.x[0]),
     y: y => size.height - EDGE.bottom - (size.height - EDGE.top - EDGE.bottom) * (y - ends.y[0]) / (ends.y[1] - ends.y[0]),
   };
   drawAxes(pen, size, ends, to, { x: model.get('x_label'), y: model.get('y_label') }, colours);
