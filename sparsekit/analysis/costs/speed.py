@@ -151,9 +151,9 @@ def speed_verdict(table: pd.DataFrame) -> str:
         >>> print(speed_verdict(pd.DataFrame({"milliseconds": [4.0, 5.0, 2.0, 1.0]}, index=ways)))
         csr loses. It takes 2.00 times as long as dense, bf16.
     """
-    times = table["milliseconds"]
-    csr = times[times.index.str.startswith("csr")].idxmin()
-    dense = times[times.index.str.startswith("dense")].idxmin()
+    times = {str(way): float(time) for way, time in table["milliseconds"].items()}
+    csr = min((way for way in times if way.startswith("csr")), key=times.__getitem__)
+    dense = min((way for way in times if way.startswith("dense")), key=times.__getitem__)
     if times[csr] < times[dense]:
         return f"{csr} wins. It is {times[dense] / times[csr]:.2f} times as fast as {dense}."
     return f"{csr} loses. It takes {times[csr] / times[dense]:.2f} times as long as {dense}."
