@@ -10,12 +10,12 @@ step. There each thread has an array of its own, and copies its share of each ro
 What is gathered should stay in the second cache. So lanes of a large batch are first packed, side by side, and wide
 layers are walked in slabs of what is gathered. `walks` says when.
 
-Legend: `batch` samples (the length of a row), `lane` the current first sample, `walk` a row of `walks.Walk`, `bounds`
-where the rows or columns of each part begin and end, `begins` and `ends` those of a row's connections in a slab,
-`step` and `offset` how far apart gathered rows lie and how far the first one, `starts` the first value of each row that
-each part meets (and last, where each row ends), `at` the next one of each row, `partials` where each part writes the
-gradients of its connections' values (`stride` numbers apart, 0 for all to the same place), `number` a zero of the type.
-All but `bounds`, sizes and `number` are addresses, 0 for what is missing.
+Legend: `batch` samples (the length of a row), `lane` the current first sample, `walk` the numbers of a `walks.Walk`,
+`bounds` where the rows or columns of each part begin and end, `begins` and `ends` those of a row's connections in a
+slab, `step` and `offset` how far apart gathered rows lie and how far the first one, `starts` the first value of each row
+that each part meets (and last, where each row ends), `at` the next one of each row, `partials` where each part writes
+the gradients of its connections' values (`stride` numbers apart, 0 for all to the same place), `number` a zero of the
+type. All but `bounds`, sizes and `number` are addresses, 0 for what is missing.
 """
 
 # Numba, not the caller, gives an intrinsic its first argument.
@@ -26,11 +26,14 @@ from numba import prange
 
 from sparsekit.kernels.cpu.addresses import array_at
 from sparsekit.kernels.cpu.vectors import WIDEST, dot, fma, load, prefetch, spread, store, total, zeros, zeros_like
-from sparsekit.kernels.cpu.walks import CUTS, GATHERED, INDICES, LAST, PACKS, SLABS, STARTS, STEP
 from sparsekit.utils import compiling
 
 # How many connections ahead we prefetch a row, which is the least that hides the second cache's latency.
 AHEAD = 4
+
+# What a walk's numbers are, in order. `CUTS`, `INDICES` and `STARTS` are addresses of int32 arrays. They stand here,
+# because compiled code is thrown away when this file changes.
+CUTS, STEP, SLABS, INDICES, LAST, GATHERED, PACKS, STARTS = range(8)
 
 compiled = compiling.compiled()
 threaded = compiling.compiled(parallel=True)

@@ -15,9 +15,6 @@ from sparsekit.kernels.cpu.threads import fair_shares
 from sparsekit.kernels.cpu.vectors import WIDEST
 from sparsekit.kernels.structure import Structure
 
-# What a walk's numbers are, in order. The first, fourth and last are addresses of int32 arrays.
-CUTS, STEP, SLABS, INDICES, LAST, GATHERED, PACKS, STARTS = range(8)
-
 NARROW = 2048  # gathered rows up to which there is one slab, and in each slab of a wider layer
 MIN_CUT = 32 if WIDEST < 128 else 8  # connections of a row in a slab, below which a slab costs more than it gains
 MIN_USES = 16  # of each gathered row, below which packing costs more than it gains
