@@ -12,10 +12,10 @@ layers are walked in slabs of what is gathered. `walks` says when.
 
 Legend: `batch` samples (the length of a row), `lane` the current first sample, `walk` the numbers of a `walks.Walk`,
 `bounds` where the rows or columns of each part begin and end, `begins` and `ends` those of a row's connections in a
-slab, `step` and `offset` how far apart gathered rows lie and how far the first one, `starts` the first value of each row
-that each part meets (and last, where each row ends), `at` the next one of each row, `partials` where each part writes
-the gradients of its connections' values (`stride` numbers apart, 0 for all to the same place), `number` a zero of the
-type. All but `bounds`, sizes and `number` are addresses, 0 for what is missing.
+slab, `step` and `offset` how far apart gathered rows lie and how far the first one, `starts` the first value of each
+row that each part meets (and last, where each row ends), `at` the next one of each row, `partials` where each part
+writes the gradients of its connections' values (`stride` numbers apart, 0 for all to the same place), `number` a zero
+of the type. All but `bounds`, sizes and `number` are addresses, 0 for what is missing.
 """
 
 # Numba, not the caller, gives an intrinsic its first argument.
