@@ -63,7 +63,7 @@ def rebasin(ticket: Ticket, reference: Ticket, model: nn.Module, *, by: str = "v
 def match_units(
     units: Units, tensors: Mapping[str, Tensor], reference: Mapping[str, Tensor], *, seed: int = 0, tries: int = TRIES
 ) -> dict[int, int]:
-    """Return which unit takes the place of each, so that the sum of products with the reference is largest.
+    """Return which unit takes the position of each, so that the sum of products with the reference is largest.
 
     Args:
         units: of the network.
@@ -95,15 +95,15 @@ def _matched(
 
 
 def _best_partners(group: Sequence[int], likeness: Float[Tensor, "n n"], order: Mapping[int, int]) -> dict[int, int]:
-    """Return which unit of a group takes the place of each, or nothing where the present order is as good."""
+    """Return which unit of a group takes the position of each, or nothing where the present order is as good."""
     from scipy.optimize import linear_sum_assignment  # here, as the import costs a second
 
     present = [group.index(order[unit]) for unit in group]
-    places, partners = linear_sum_assignment(likeness.numpy(), maximize=True)
-    gain = likeness[places, partners].sum() - likeness[range(len(group)), present].sum()
+    positions, partners = linear_sum_assignment(likeness.numpy(), maximize=True)
+    gain = likeness[positions, partners].sum() - likeness[range(len(group)), present].sum()
     if gain <= 1e-9 * likeness.abs().max():
         return {}
-    return {group[place]: group[partner] for place, partner in zip(places, partners, strict=True)}
+    return {group[position]: group[partner] for position, partner in zip(positions, partners, strict=True)}
 
 
 def _total(
@@ -133,7 +133,7 @@ def reordered(ticket: Ticket, units: Units, order: Mapping[int, int]) -> Ticket:
     Args:
         ticket: of a network with these units.
         units: from `units_of`.
-        order: which unit takes the place of each.
+        order: which unit takes the position of each.
     """
     layers, values, rest = dict(ticket.topology), dict(ticket.values), dict(ticket.rest)
     for side in units.sides:
@@ -147,10 +147,10 @@ def reordered(ticket: Ticket, units: Units, order: Mapping[int, int]) -> Ticket:
 
 def _move(layer: LayerTopology, values: Tensor, dim: int, taken: Int64[Tensor, " n"]) -> tuple[LayerTopology, Tensor]:
     """Return a layer whose position `p` along a dimension has what position `taken[p]` had."""
-    places = torch.empty_like(taken)
-    places[taken] = torch.arange(len(taken))
+    positions = torch.empty_like(taken)
+    positions[taken] = torch.arange(len(taken))
     at = list(torch.unravel_index(layer.indices, layer.shape))
-    at[dim] = places[at[dim]]
+    at[dim] = positions[at[dim]]
     strides = [int(np.prod(layer.shape[number + 1 :])) for number in range(len(layer.shape))]
     indices, order = torch.stack([x * stride for x, stride in zip(at, strides, strict=True)]).sum(0).sort()
     return LayerTopology(layer.shape, indices), values[order]

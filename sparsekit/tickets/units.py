@@ -67,13 +67,13 @@ def units_of(model: nn.Module) -> Units:
     outputs = reader.through(model, "", [])
     fixed = {reader.root(unit) for unit in [*reader.inputs, *outputs]}
     sides = [Side(name, dim, [reader.root(unit) for unit in units]) for name, dim, units in reader.sides]
-    places: dict[int, list[tuple[str, int]]] = defaultdict(list)
+    dimensions: dict[int, list[tuple[str, int]]] = defaultdict(list)
     for side in sides:
         for unit in side.units:
-            places[unit].append((side.name, side.dim))
+            dimensions[unit].append((side.name, side.dim))
     groups: dict[tuple, list[int]] = defaultdict(list)
-    for unit, positions in places.items():
-        groups[tuple(positions)].append(unit)
+    for unit, where in dimensions.items():
+        groups[tuple(where)].append(unit)
     return Units(sides, [group for group in groups.values() if len(group) > 1 and not fixed & {*group}])
 
 
