@@ -15,7 +15,7 @@ from sparsekit.utils.optional import require
 PARTS = Path(__file__).parent / "parts"
 JOIN_PRINTS = "nbconvert.preprocessors.CoalesceStreamsPreprocessor"
 MATH = re.compile(r"\$\$(.+?)\$\$|\$(?![\s\d]*\$)([^$\n]+(?:\n[^$\n]+)?)\$", re.DOTALL)
-HEADINGS, TEXTS = ["h1", "h2", "h3"], ["p", "li", "td", "summary"]
+HEADINGS, TEXTS = ["h1", "h2", "h3", "h4"], ["p", "li", "td", "summary"]
 SPOKEN = re.compile(r'role="img" aria-label="([^"]*)"')
 
 
