@@ -20,7 +20,7 @@ from sparsekit.analysis.costs.speed import (
     update_seconds,
 )
 from sparsekit.analysis.costs.training_flops import Pass, one_off_flops, training_flops, training_flops_table
-from sparsekit.analysis.dynamics.evolution import ages, churn, survival
+from sparsekit.analysis.dynamics.evolution import ages, churn, flip_rate, survival
 from sparsekit.analysis.dynamics.exploration import exploration, exploration_expected
 from sparsekit.analysis.dynamics.guidance import (
     Guidance,
@@ -86,6 +86,7 @@ __all__ = [
     "exploration_expected",
     "factorial_design",
     "factorial_effects",
+    "flip_rate",
     "forward_flops",
     "ghost_cost",
     "gradient_norm",

@@ -7,6 +7,7 @@ pickers and the command line.
 import inspect
 from typing import Any
 
+from sparsekit.rules.ac_dc import ACDC
 from sparsekit.rules.base import Candidates, DropScore, GrowScore, Rule
 from sparsekit.rules.candidates.all_missing import AllMissing
 from sparsekit.rules.candidates.draw import Draw
@@ -32,6 +33,7 @@ from sparsekit.rules.initial import initial_density, initial_topology, prepare_l
 from sparsekit.rules.n_of_m import SRSTE, DynamicNOfM
 from sparsekit.rules.presets import GSE, SET, SETITOP, GSEReleased, RigL, RigLITOP
 from sparsekit.rules.receptive_field import BRF
+from sparsekit.rules.s_ste import SSTE
 from sparsekit.rules.snfs import SNFS
 from sparsekit.rules.soft_threshold import STR
 from sparsekit.rules.srigl import SRigL
@@ -80,6 +82,7 @@ def settings_of(name: str) -> list[str]:
 
 
 __all__ = [
+    "ACDC",
     "BRF",
     "DSR",
     "GMP",
@@ -89,6 +92,7 @@ __all__ = [
     "SETITOP",
     "SNFS",
     "SRSTE",
+    "SSTE",
     "STR",
     "AllMissing",
     "CHTs",

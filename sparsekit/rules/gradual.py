@@ -198,7 +198,11 @@ def falling(
 
 
 def check_heard(settings: dict[str, Any], field: str, **values: float | None) -> None:
-    """Refuse what would be ignored because a field that it decides is given as well."""
+    """Refuse what would be ignored because a field that it decides is given as well.
+
+    Raises:
+        ValueError: if that field is among the settings, and a value is not None.
+    """
     ignored = ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
     if field in settings and ignored:
         hint = " (a recipe gives its own as final: hand it the rule itself)" if field == "density" else ""

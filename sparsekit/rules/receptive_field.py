@@ -1,4 +1,4 @@
-"""Any rule from a local topology: inputs connect to outputs around their own place."""
+"""Any rule from a local topology: inputs connect to outputs around their own point of a ring."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Local topologies: each input connects to outputs around its own place on a ring, more or less strictly."""
+"""Local topologies: each input connects to outputs around its own point of a ring, more or less strictly."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -32,7 +32,7 @@ def receptive_fields(
     """Draw a local topology, the bipartite receptive field (BRF), with the counts of an allocation.
 
     Outputs lie on a ring, and so do inputs. Input `i` draws outputs without replacement, with chances in proportion to
-    `(1 + distance) ** (-(1 - r) / r)` from its own place on the ring. In a convolution the inputs are channels times
+    `(1 + distance) ** (-(1 - r) / r)` from its own point of the ring. In a convolution the inputs are channels times
     positions of the kernel.
 
     Args:
@@ -100,8 +100,8 @@ def _fans(layer: LayerTopology, count: int, fan: Fan, generator: torch.Generator
 
 def _draw(inputs: Tensor, fans: Tensor, layer: LayerTopology, power: float, generator: torch.Generator) -> Tensor:
     """Draw the positions of some inputs."""
-    places = inputs[:, None].double() * layer.num_outputs / layer.num_inputs
-    along = (torch.arange(layer.num_outputs) - places).abs()
+    centres = inputs[:, None].double() * layer.num_outputs / layer.num_inputs
+    along = (torch.arange(layer.num_outputs) - centres).abs()
     distance = torch.minimum(along, layer.num_outputs - along)
     keys = draw_keys((1 / (1 + distance)).flatten(), generator, power=power).view_as(distance).cpu()
     ranks = keys.argsort(1, descending=True).argsort(1)
