@@ -29,8 +29,8 @@ class SSTE(Periodic):
     scale `beta` of each layer is that which fits its initial weights best, by least squares, and stays.
 
     At `stop` the unused weights are dropped for good, in the only rewiring, and the thresholds of that moment stay. So
-    the function stays as well, and a weight that falls below its threshold later is zero. The paper prunes the gradients of outputs besides, to make the backward pass faster,
-    which this rule does not.
+    the function stays as well, and a weight that falls below its threshold later is zero. The paper prunes the
+    gradients of outputs besides, to make the backward pass faster, which this rule does not.
 
     Source: Hu et al. (2024), S-STE, arXiv:2409.09099. What happens at `stop` is ours.
 
