@@ -118,7 +118,7 @@ def best_scale(weight: Tensor, soft: Tensor) -> Tensor:
 
 
 class _InPlaceOf(torch.autograd.Function):
-    """Use other numbers in place of the weight. Backward hands the gradient on to the weight."""
+    """Use other numbers than the weight. Backward hands the gradient on to the weight."""
 
     @staticmethod
     def forward(ctx, weight: Tensor, used: Tensor) -> Tensor:

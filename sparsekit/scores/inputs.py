@@ -69,14 +69,14 @@ def input_norms(view: ScoreView) -> dict[str, Tensor]:
     It is 0 in a layer that the forward pass does not use. It is 1 in modules that compute with their weights by
     themselves, such as attention and recurrent ones, because nobody sees their inputs.
     """
-    seen, squares = visible(view), sums_over_inputs(view, lambda x: x.square().sum(-1))
+    with_inputs, squares = visible(view), sums_over_inputs(view, lambda x: x.square().sum(-1))
     norms = {}
     for name, weight in view.weights.items():
         if name in squares:
             rows = squares[name].sqrt().repeat_interleave(len(weight) // len(squares[name]), 0)
             norms[name] = rows.view(weight.shape).to(weight.dtype)
         else:
-            norms[name] = torch.zeros_like(weight) if name in seen else torch.ones_like(weight)
+            norms[name] = torch.zeros_like(weight) if name in with_inputs else torch.ones_like(weight)
     return norms
 
 

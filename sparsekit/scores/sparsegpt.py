@@ -115,17 +115,17 @@ def prune_rows(
     upper = _factor(hessian, damping)
     for start in range(0, width, block):
         end = min(start + block, width)
-        kept = torch.zeros_like(weight[:, start:end], dtype=torch.bool)
+        mask = torch.zeros_like(weight[:, start:end], dtype=torch.bool)
         if not group:
-            kept = _cheapest_go(weight, upper, start, end, density)
+            mask = _cheapest_go(weight, upper, start, end, density)
         errors = torch.zeros_like(weight[:, start:end])
         for column in range(start, end):
             if group and column % group == 0:
                 costs = (weight / upper.diagonal()).square()[:, column : min(column + group, end)]
-                kept[:, column - start : column - start + group] = n_of_m_mask(costs, round(density * group), group)
-            errors[:, column - start] = weight[:, column] * ~kept[:, column - start] / upper[column, column]
+                mask[:, column - start : column - start + group] = n_of_m_mask(costs, round(density * group), group)
+            errors[:, column - start] = weight[:, column] * ~mask[:, column - start] / upper[column, column]
             weight[:, column:end] -= errors[:, column - start, None] * upper[column, column:end]
-        weight[:, start:end] *= kept  # exactly zero, whatever rounding has left
+        weight[:, start:end] *= mask  # exactly zero, whatever rounding has left
         weight[:, end:] -= errors @ upper[start:end, end:]
     return weight
 
@@ -134,9 +134,9 @@ def _cheapest_go(weight: Tensor, upper: Tensor, start: int, end: int, density: f
     """Return which weights of a block stay, as many in all blocks together as the density says."""
     before, after = (round(density * len(weight) * columns) for columns in (start, end))
     costs = (weight / upper.diagonal()).square()[:, start:end]
-    kept = torch.zeros(costs.numel(), dtype=torch.bool, device=costs.device)
-    kept[topk_indices(costs.flatten(), after - before)] = True
-    return kept.view(costs.shape)
+    mask = torch.zeros(costs.numel(), dtype=torch.bool, device=costs.device)
+    mask[topk_indices(costs.flatten(), after - before)] = True
+    return mask.view(costs.shape)
 
 
 def _factor(hessian: Tensor, damping: float) -> Tensor:
