@@ -32,6 +32,8 @@ class SSTE(Periodic):
     the function stays as well, and a weight that falls below its threshold later is zero. The paper prunes the
     gradients of outputs besides, to make the backward pass faster, which this rule does not.
 
+    The method is meant for 2 of 4. With few of many the scale is large, and some of our trainings failed.
+
     Source: Hu et al. (2024), S-STE, arXiv:2409.09099. What happens at `stop` is ours.
 
     Example:
