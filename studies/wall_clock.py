@@ -25,13 +25,13 @@ from torch.nn.functional import cross_entropy
 
 from sparsekit import datasets
 from sparsekit.analysis.costs.benchmark.machine import about_machine
-from sparsekit.cli.output import keep_freed_memory
 from sparsekit.datasets import CropFlip
 from sparsekit.evaluation.measuring import evaluate
 from sparsekit.experiments import Experiment, build_model, build_optimizer
 from sparsekit.experiments.recipes import cifar10_resnet20
 from sparsekit.layers import sparse_layers
 from sparsekit.train import training
+from sparsekit.utils.memory import keep_freed_memory
 from sparsekit.utils.settings import check_threads
 
 METHODS = ("dense", "gse", "rigl", "set", "static")

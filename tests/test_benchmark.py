@@ -18,12 +18,14 @@ from sparsekit import cli
 from sparsekit.analysis.costs.benchmark import (
     SUITES,
     Options,
+    half,
     layers,
     load,
     measure,
     memory,
     networks,
     render,
+    report,
     rivals,
     save,
     update,
@@ -159,10 +161,56 @@ def test_nothing_is_compiled_for_a_fast_run_or_without_a_compiler(monkeypatch, s
     asked = []
     monkeypatch.setattr(suite, steps, lambda *_, inductor: asked.append(inductor) or {"dense": lambda: None})
     monkeypatch.setattr(rivals, "has_inductor", lambda: works)
+    monkeypatch.setattr(half, "has_bf16", lambda: False)
     monkeypatch.setattr(Options, "effort", Effort(rounds=1, sample_seconds=0, min_rounds=1))
     rows = list(measure(steps.replace("_steps", "s"), Options(quick=quick, sparsities=(0.5,))))
     assert len(rows) == len(asked) > 0
     assert set(asked) == {compiles}
+
+
+@pytest.mark.parametrize("name", TINY_LAYERS)
+def test_the_rivals_in_bfloat16_compute_what_the_dense_layer_does_as_well_as_they_can(name):
+    exact = layers.layer_steps(TINY_LAYERS[name], 0.2)["dense, contiguous"]
+    steps = half.layer_steps(TINY_LAYERS[name])
+    assert list(steps) == ["bf16, pure", "bf16, autocast"]
+    for step in steps.values():
+        assert step.y.dtype == step.g.dtype == torch.bfloat16
+        assert torch.allclose(step.y.float(), exact.y, atol=0.05)
+        step()
+        assert step.weight.grad.isfinite().all()
+
+
+def test_networks_in_bfloat16_have_gradients_near_those_in_float32():
+    exact, *steps = tiny_steps("mlp")["dense, contiguous"], *half.network_steps(TINY_NETWORKS["mlp"]).values()
+    for step in (exact, *steps):
+        step.optimizer.param_groups[0]["lr"] = 0.0
+        step()
+    for step in steps:
+        for one, two in zip(exact.model.parameters(), step.model.parameters(), strict=True):
+            torch.testing.assert_close(two.grad.float(), one.grad, atol=0.02, rtol=0.1)
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_rivals_in_bfloat16_run_only_where_the_processor_computes_in_it(monkeypatch, has):
+    monkeypatch.setattr(half, "has_bf16", lambda: has)
+    monkeypatch.setattr(half, "layer_steps", lambda *_, inductor: {"bf16, pure": lambda: None})
+    monkeypatch.setattr(layers, "layer_steps", lambda *_, inductor: {"dense": lambda: None})
+    monkeypatch.setattr(Options, "effort", Effort(rounds=1, sample_seconds=0, min_rounds=1))
+    rows = list(measure("layers", Options(quick=True, sparsities=(0.5,), only="linear")))
+    assert [row["method"] for row in rows] == ["dense", "bf16, pure"][: 1 + has]
+    assert {row["baseline"] for row in rows} == {"dense"}
+
+
+def test_the_report_says_where_csr_loses():
+    case = {"case": "linear", "title": "Linear", "threads": 1, "speedup": [1, 1, 1], "clean": 9, "samples": 9}
+    times = {"dense": {0.5: 4.0, 0.1: 4.0}, "bf16, pure": {0.5: 1.0, 0.1: 1.0}, "csr": {0.5: 2.0, 0.1: 0.5}}
+    rows = [
+        {**case, "method": method, "density": density, "ms": [ms, ms, ms]}
+        for method, cells in times.items()
+        for density, ms in cells.items()
+    ]
+    assert report._losses(rows) == ["csr loses at 50 % to `bf16, pure` (which takes 0.50 of its time)."]
+    assert report._losses([row for row in rows if row["density"] == 0.1]) == []
 
 
 @pytest.mark.parametrize("memory_format", layers.FORMATS)

@@ -1,5 +1,6 @@
 """The compiled kernels against the reference in float64: any shape, batch and geometry, any number of threads."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from torch import nn
 
 import sparsekit as sk
 from sparsekit.kernels import Structure, feature_major, sparse_conv2d, sparse_linear
-from sparsekit.kernels.cpu import calls, threads
+from sparsekit.kernels.cpu import calls, threads, walks
 from sparsekit.kernels.cpu.plans import ConvPlan
 from sparsekit.kernels.cpu.threads import equal_shares, fair_shares
 from sparsekit.topology import LayerTopology
@@ -106,6 +107,67 @@ def test_nothing_of_a_values_gradient_is_left_unwritten(count, threads, batch):
         torch.set_num_threads(1)
     wanted = (g.T @ x).flatten()[topology.indices]
     torch.testing.assert_close(values.grad, wanted)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("slabs", [1, 2, 5])
+@pytest.mark.parametrize("batch", [40, 161])
+def test_packed_lanes_and_slabs_change_no_result(batch, slabs, threads, monkeypatch):
+    monkeypatch.setattr(walks, "num_slabs", lambda *_: slabs)
+    monkeypatch.setattr(walks, "packs_from", lambda *_: 1)
+    topology = random_layer((23, 37), 300, seed=0)
+    x, values, bias, g = (
+        torch.randn(shape, generator=seeded(seed)) for seed, shape in enumerate([(batch, 37), 300, 23, (batch, 23)])
+    )
+    torch.set_num_threads(threads)
+    try:
+        check(
+            lambda x, v, b: sparse_linear(x, v, Structure(topology), b),
+            lambda x, v, b: F.linear(x, dense(topology, v), b),
+            x, values, bias, g,
+        )  # fmt: skip
+    finally:
+        torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(
+    ("width", "density", "slabs", "packs"),
+    [(1024, 0.1, 1, 4), (1024, 0.01, 1, walks.NEVER), (4096, 0.05, 2, 2), (2**16, 0.0001, 1, walks.NEVER)],
+)
+def test_only_wide_layers_with_many_connections_are_walked_in_slabs(width, density, slabs, packs):
+    count = int(width * width * density)
+    assert walks.num_slabs(count, width, width) == slabs
+    assert walks.packs_from(count, width) == packs
+
+
+def test_a_structure_that_is_copied_has_index_arrays_of_its_own():
+    structure = Structure(random_layer((4, 6), 9))
+    x, values = torch.randn(3, 6), torch.randn(9)
+    wanted = sparse_linear(x, values, structure, None)
+    twin = copy.deepcopy(structure)
+    assert not twin._derived  # addresses would lead to the memory of the original
+    del structure
+    torch.testing.assert_close(sparse_linear(x, values, twin, None), wanted)
+
+
+def test_values_and_biases_are_read_as_they_are_wherever_they_lie():
+    structure, x = Structure(random_layer((4, 6), 9)), torch.randn(3, 6)
+    strided, bias = torch.randn(9, 2)[:, 0], torch.randn(4)
+    wanted = sparse_linear(x, strided.clone(), structure, bias)
+    torch.testing.assert_close(sparse_linear(x, strided, structure, bias.double()), wanted)
+    torch.testing.assert_close(sparse_linear(x, strided, structure, torch.stack([bias, bias], 1)[:, 0]), wanted)
+
+
+def test_an_input_saved_in_another_layout_gives_the_same_gradients():
+    """Hooks on saved tensors, such as those that move them to a disk, may return any layout."""
+    structure, g = Structure(random_layer((4, 6), 9)), torch.randn(3, 4)
+    x, values = torch.randn(6, 3).T.requires_grad_(), torch.randn(9, requires_grad=True)
+    wanted = torch.autograd.grad(sparse_linear(x, values, structure, None), (x, values), g)
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: t, lambda t: t.clone(memory_format=torch.contiguous_format)
+    ):
+        got = torch.autograd.grad(sparse_linear(x, values, structure, None), (x, values), g)
+    torch.testing.assert_close(got, wanted)
 
 
 @st.composite

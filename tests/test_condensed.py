@@ -171,7 +171,7 @@ def test_the_fastest_is_measured_once_and_kept(monkeypatch, own_cache):
         measured.append(list(steps))
         return {name: 1.0 + (not name.startswith("bags")) for name in steps}
 
-    monkeypatch.setattr("sparsekit.layers.auto.median_seconds", fake)
+    monkeypatch.setattr("sparsekit.layers.products.least_seconds", fake)
     first, again = condense(uneven()), condense(uneven())
     assert len(measured) == 3  # layers of different shapes
     assert {"bags 1", "kernels 64", "dense 512"} <= set(measured[0])
@@ -180,7 +180,7 @@ def test_the_fastest_is_measured_once_and_kept(monkeypatch, own_cache):
 
 def test_where_the_dense_product_always_wins_the_layer_is_a_plain_one(monkeypatch, own_cache):
     monkeypatch.setattr(
-        "sparsekit.layers.auto.median_seconds",
+        "sparsekit.layers.products.least_seconds",
         lambda steps, effort: {name: 1.0 + ("dense" not in name) for name in steps},
     )
     assert type(condense(uneven())[0]) is nn.Linear
@@ -193,7 +193,8 @@ def test_a_product_that_this_build_of_torch_lacks_is_left_out(monkeypatch, own_c
     seen = []
     monkeypatch.setitem(PRODUCTS, "torch-csr", lacking)
     monkeypatch.setattr(
-        "sparsekit.layers.auto.median_seconds", lambda steps, effort: seen.append(set(steps)) or dict.fromkeys(steps, 1)
+        "sparsekit.layers.products.least_seconds",
+        lambda steps, effort: seen.append(set(steps)) or dict.fromkeys(steps, 1),
     )
     condense(uneven())
     assert len(seen) == 3

@@ -21,7 +21,7 @@ def script(monkeypatch, tmp_path):
 
 
 def test_each_form_and_each_export_gets_a_line_of_ratios(script, monkeypatch, capsys):
-    monkeypatch.setattr("sparsekit.layers.auto.median_seconds", lambda steps, effort: dict.fromkeys(steps, 1.0))
+    monkeypatch.setattr("sparsekit.layers.products.least_seconds", lambda steps, effort: dict.fromkeys(steps, 1.0))
     forms = script.forms_of(0.2, (30, 20, 3))
     x = torch.randn(4, 30)
     with torch.no_grad():

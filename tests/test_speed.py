@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 import sparsekit as sk
-from sparsekit.analysis import break_even, log_log_slope, memory_bytes, speed_table, step_seconds, storages_of
+from sparsekit.analysis import (
+    break_even,
+    log_log_slope,
+    memory_bytes,
+    speed_table,
+    speed_verdict,
+    step_seconds,
+    storages_of,
+)
 from sparsekit.analysis.costs import speed
 from sparsekit.analysis.costs.speed import update_seconds
 from sparsekit.kernels import is_feature_major
@@ -56,6 +64,29 @@ def test_the_table_promises_operations_measures_time_and_counts_bytes(layer, x, 
     assert table["measured"].tolist() == pytest.approx([1, 0.5, 2, 4])
     memory = memory_bytes(sk.topology_of(storages_of(layer, 0.25)["csr"])).loc["0"]
     assert table["bytes"].tolist() == [memory[name] for name in ("dense", "masked_layer", "csr_layer", "csr_layer")]
+
+
+def test_the_meter_shows_bfloat16_beside_the_others_on_request_and_says_who_wins(monkeypatch):
+    layer, x = LAYERS["linear"]
+    table = speed_table(layer, 0.25, x, bf16=True)
+    assert table.index[-2:].tolist() == ["dense, bf16", "dense, bf16 autocast"]
+    assert table.loc["dense, bf16", "bytes"] * 2 == table.loc["dense", "bytes"]
+    assert (table["milliseconds"] > 0).all()
+    assert layer.weight.dtype == torch.float32
+    for csr, verdict in (
+        (1.0, "csr wins. It is 2.00 times as fast as dense, bf16."),
+        (4.0, "csr loses. It takes 2.00 "),
+    ):
+        table["milliseconds"] = [9.0, 9.0, csr, 5.0, 2.0, 3.0]
+        assert speed_verdict(table).startswith(verdict)
+
+
+def test_page_faults_of_a_step_are_counted_after_the_first(monkeypatch):
+    counted = iter([100, 106])
+    monkeypatch.setattr(speed, "page_faults", lambda: next(counted))
+    called = []
+    assert speed._page_faults(lambda: called.append(1)) == 6 / speed.FAULTY_STEPS
+    assert len(called) == 1 + speed.FAULTY_STEPS
 
 
 def test_times_are_taken_and_positive():

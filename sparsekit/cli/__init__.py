@@ -34,7 +34,6 @@ from sparsekit.cli.options import (
     Workers,
 )
 from sparsekit.cli.output import (
-    keep_freed_memory,
     print_table,
     show_history,
     show_lottery,
@@ -55,6 +54,7 @@ from sparsekit.cli.values import (
     singular,
     tricks_of,
 )
+from sparsekit.utils.memory import keep_freed_memory
 from sparsekit.utils.settings import check_thread_variables
 
 app = typer.Typer(

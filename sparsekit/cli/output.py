@@ -1,6 +1,5 @@
 """What the command line prints and writes."""
 
-import ctypes
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -55,20 +54,6 @@ def prepare(threads: int) -> None:
     if "torch" not in sys.modules:
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages make dense and sparse training faster
         os.environ["OMP_NUM_THREADS"] = str(threads)
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep what it frees, up to a GiB at a time.
-
-    To ask for it anew costs a tenth of a step or more. Only the GNU C library has this setting, so elsewhere nothing
-    changes. Source: `man 3 mallopt`.
-    """
-    if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        return
-    trim_threshold, mmap_threshold = -1, -3
-    libc.mallopt(trim_threshold, -1)
-    if not libc.mallopt(mmap_threshold, 2**30):
-        libc.mallopt(mmap_threshold, 2**25)  # the highest that older versions take
 
 
 def print_row(row: dict[str, Any]) -> dict[str, Any]:

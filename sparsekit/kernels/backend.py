@@ -28,7 +28,7 @@ def is_fast(x: Tensor) -> bool:
     Warns:
         SlowKernelsWarning: once, if Numba is missing or cannot be used.
     """
-    if x.device.type != "cpu" or x.dtype not in FAST_TYPES:
+    if not x.is_cpu or x.dtype not in FAST_TYPES:
         return False
     if not torch.compiler.is_compiling():
         _try_once()

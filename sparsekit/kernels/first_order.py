@@ -17,10 +17,10 @@ def first_derivatives_only(backward: Callable) -> Callable:
 
     @wraps(backward)
     def unrecorded(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        if not torch.is_grad_enabled():  # the usual case, without create_graph
+            return backward(ctx, *grads)
         with torch.no_grad():
             results = backward(ctx, *grads)
-        if not torch.is_grad_enabled():  # the usual case, without create_graph
-            return results
         leaves = [x.detach().requires_grad_() for x in results if x is not None]
         # We tie the results to whatever they were computed from. Otherwise torch would not pass here on its way to a
         # tensor further back, and would leave this layer's part of the derivative out.

@@ -6,8 +6,10 @@ Legend: `B` samples, `N` samples times pixels, `O` outputs, `W` columns of the u
 Values may have further dimensions of size 1, as a layer's parameter has.
 """
 
+import functools
 import math
 from collections.abc import Iterator
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +19,17 @@ from torch import Tensor
 from sparsekit.kernels import backend, operators
 from sparsekit.kernels.checks import check_conv2d, check_gradient, check_linear
 from sparsekit.kernels.first_order import first_derivatives_only
-from sparsekit.kernels.layout import in_layout, new_feature_major, output_size, rows_and_layout, rows_of
+from sparsekit.kernels.layout import (
+    in_layout,
+    is_feature_major,
+    new_feature_major,
+    output_size,
+    rows_and_layout,
+    rows_of,
+)
 from sparsekit.kernels.reference import sampled_outer, spmm, spmm_transposed
 from sparsekit.kernels.structure import Structure, Traced
+from sparsekit.utils.memory import keep_freed_memory
 
 # Unfolding repeats every input kernel-size times, so we take samples in parts of at most so many numbers (64 MiB).
 UNFOLDED_NUMBERS = 2**24
@@ -98,9 +108,9 @@ def linear_gradient_at(
     x_NW, g_NO = x.reshape(-1, structure.width), grad.reshape(-1, structure.num_rows)
     if not _has_few(x, structure):
         return sampled_outer(x_NW.T, g_NO.T, structure.rows, structure.cols)
-    from sparsekit.kernels.cpu import calls
-
-    return calls.linear_backward(values, structure, rows_of(x_NW), rows_of(g_NO), needs_input=False)[1]
+    calls = _compiled()
+    x_NW, g_NO = _in_rows(x_NW)[0], _in_rows(g_NO)[0]
+    return calls.linear_backward(values, structure, x_NW, g_NO, len(x_NW), needs_input=False)[1]
 
 
 def conv2d_gradient_at(
@@ -113,9 +123,7 @@ def conv2d_gradient_at(
     if not _has_few(x, structure):
         g_ON = grad.flatten(2).transpose(0, 1).flatten(1)
         return sampled_outer(unfold_columns_first(x, unfold), g_ON, structure.rows, structure.cols)
-    from sparsekit.kernels.cpu import calls
-
-    return calls.conv2d_backward(values, structure, rows_of(x), rows_of(grad), unfold, needs_input=False)[1]
+    return _compiled().conv2d_backward(values, structure, rows_of(x), rows_of(grad), unfold, needs_input=False)[1]
 
 
 def _has_few(x: Tensor, structure: Structure) -> bool:
@@ -127,35 +135,51 @@ def _has_few(x: Tensor, structure: Structure) -> bool:
     return is_few and backend.is_fast(x)  # comes last, because it loads Numba
 
 
+@functools.cache
+def _compiled() -> ModuleType:
+    """Return the module that calls the compiled kernels, which is imported once, as it loads Numba."""
+    from sparsekit.kernels.cpu import calls
+
+    keep_freed_memory()
+    return calls
+
+
 class _FastLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x_BW: Tensor, values_E: Tensor, bias_O: Tensor | None, structure: Structure) -> Tensor:
-        from sparsekit.kernels.cpu import calls
-
-        x_WB, ctx.x_layout = rows_and_layout(x_BW)
-        ctx.save_for_backward(x_WB, values_E)
-        ctx.structure = structure
-        y_BO, y_OB = new_feature_major(x_BW, len(x_BW), structure.num_rows)
-        calls.linear_forward(values_E, structure, bias_O, x_WB, y_OB)
+        calls = _compiled()
+        x_BW, ctx.x_layout = _in_rows(x_BW)
+        ctx.save_for_backward(x_BW, values_E)
+        ctx.structure, batch = structure, x_BW.shape[0]
+        y_BO = torch.empty_strided((batch, structure.num_rows), (1, batch), dtype=x_BW.dtype)
+        calls.linear_forward(values_E, structure, bias_O, x_BW, y_BO, batch)
         return y_BO
 
     @staticmethod
     @first_derivatives_only
     def backward(ctx, grad_BO: Tensor):
-        from sparsekit.kernels.cpu import calls
+        calls = _compiled()
+        x_BW, values_E = ctx.saved_tensors
+        x_BW, g_BO = _in_rows(x_BW)[0], _in_rows(grad_BO)[0]  # hooks on saved tensors may return another layout
+        batch, (needs_input, _, needs_bias, _) = x_BW.shape[0], ctx.needs_input_grad
+        dx, dvalues, dbias = calls.linear_backward(
+            values_E, ctx.structure, x_BW, g_BO, batch, needs_input=needs_input, needs_bias=needs_bias
+        )
+        return dx if dx is None or ctx.x_layout == "rows" else in_layout(dx.T, ctx.x_layout), dvalues, dbias, None
 
-        x_WB, values_E = ctx.saved_tensors
-        g_OB, (needs_input, _, needs_bias, _) = rows_of(grad_BO), ctx.needs_input_grad
-        dx_WB, dvalues = calls.linear_backward(values_E, ctx.structure, x_WB, g_OB, needs_input=needs_input)
-        dx = None if dx_WB is None else in_layout(dx_WB, ctx.x_layout)
-        return dx, dvalues, g_OB.sum(1) if needs_bias else None, None
+
+def _in_rows(x: Tensor) -> tuple[Tensor, str]:
+    """Return a matrix as it is if it is feature-major, else a feature-major copy, and the layout it had."""
+    if is_feature_major(x) and not x.is_neg():  # whose sign torch has not written yet
+        return x, "rows"
+    rows, layout = rows_and_layout(x)
+    return rows.T, layout
 
 
 class _FastConv2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, values_E: Tensor, bias_O: Tensor | None, structure: Structure, unfold: dict) -> Tensor:
-        from sparsekit.kernels.cpu import calls
-
+        calls = _compiled()
         x_HWCB, ctx.x_layout = rows_and_layout(x)
         ctx.save_for_backward(x_HWCB, values_E)
         ctx.structure, ctx.unfold = structure, unfold
@@ -166,8 +190,7 @@ class _FastConv2d(torch.autograd.Function):
     @staticmethod
     @first_derivatives_only
     def backward(ctx, grad: Tensor):
-        from sparsekit.kernels.cpu import calls
-
+        calls = _compiled()
         x_HWCB, values_E = ctx.saved_tensors
         g, (needs_input, _, needs_bias, _, _) = rows_of(grad), ctx.needs_input_grad
         dx, dvalues = calls.conv2d_backward(values_E, ctx.structure, x_HWCB, g, ctx.unfold, needs_input=needs_input)

@@ -47,7 +47,7 @@ def _linear(x: Tensor, values: Tensor, bias: Tensor | None, indices: Tensor, sha
     check_is_matrix(x)
     check_linear(x, values, bias, structure)
     y_BO, y_OB = new_feature_major(x, x.shape[0], shape[0])
-    calls.linear_forward(values, structure, bias, rows_of(x), y_OB)
+    calls.linear_forward(values, structure, bias, rows_of(x), y_OB, x.shape[0])
     return y_BO
 
 
@@ -66,7 +66,9 @@ def _linear_backward(
     check_is_matrix(x)
     check_linear(x, values, None, structure)
     check_gradient(grad, x, (x.shape[0], structure.num_rows))
-    dx_WB, dvalues = calls.linear_backward(values, structure, rows_of(x), rows_of(grad), needs_input=needs_input)
+    dx_WB, dvalues, _ = calls.linear_backward(
+        values, structure, rows_of(x), rows_of(grad), x.shape[0], needs_input=needs_input
+    )
     return _or_nothing(dx_WB, x), dvalues
 
 

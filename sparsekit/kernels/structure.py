@@ -60,6 +60,10 @@ class Structure:
         if self.groups < 1 or self.num_rows % self.groups:
             raise ValueError(f"each group must have as many outputs, got {self.groups} groups, {self.num_rows} outputs")
 
+    def __reduce__(self) -> tuple:
+        # What kernels derive holds addresses, which are of no use to a copy or another process.
+        return type(self), (self.topology, self.groups)
+
     @cached_property
     def num_connections(self) -> int:
         """Number of connections `E`."""

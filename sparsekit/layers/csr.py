@@ -98,14 +98,16 @@ class CsrLayer(SparseLayer):
         return self._applied(input, self.structure)
 
     def _applied(self, input: Tensor, structure: Structure | Traced) -> Tensor:
-        device, values = input.device.type, self.param
+        device, values = "cpu" if input.is_cpu else input.device.type, self.param
         if values.dtype in HALF:
             return self._in_float32(input, structure)
+        if input.dtype is not values.dtype:
+            input = input.to(values.dtype)
         if not torch.is_autocast_enabled(device):
-            return self.kind.sparse(input.to(values.dtype), values, structure, self.bias)
+            return self.kind.sparse(input, values, structure, self.bias)
         # The kernels work in the precision of the values, so under autocast this layer stays in float32.
         with torch.autocast(device_type=device, enabled=False):
-            return self.kind.sparse(input.to(values.dtype), values, structure, self.bias)
+            return self.kind.sparse(input, values, structure, self.bias)
 
     def _in_float32(self, input: Tensor, structure: Structure | Traced) -> Tensor:
         """Compute in the kernels' precision from values stored in half of it."""

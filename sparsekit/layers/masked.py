@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sparsekit.layers.accumulation import Accumulation, when_backward_ends
 from sparsekit.layers.base import SparseLayer
-from sparsekit.layers.off_mask import OffMask, is_worthwhile
+from sparsekit.layers.off_mask import as_it_is
 from sparsekit.layers.plain_settings import Conv2dSettings, LinearSettings
 from sparsekit.layers.transition import Transition
 from sparsekit.topology import LayerTopology
@@ -174,11 +174,8 @@ class MaskedLayer(SparseLayer):
 
         The parameter is zero wherever there is no connection, unless other code has written there.
         """
-        if self.catcher is None and self.forward_mask is None and is_worthwhile(self, input):
-            self.copy_guard.check()
-            weight = self.param.detach()
-            if self._derived("off mask", lambda: OffMask(self.topology)).is_zero(weight):
-                return weight
+        if self.catcher is None and self.forward_mask is None and (weight := as_it_is(self, input)) is not None:
+            return weight
         return self.effective_weight()
 
     def _invalidate_backward(self) -> None:

@@ -34,6 +34,7 @@ from sparsekit.train.rule_step import (
 )
 from sparsekit.tricks.base import Trick, check_tricks, loss_at, set_step
 from sparsekit.utils.checks import check_integer
+from sparsekit.utils.memory import keep_freed_memory
 from sparsekit.utils.ranks import ranks_for, sharing_micro_batches
 from sparsekit.utils.seeds import generator
 
@@ -215,6 +216,7 @@ def training(
     a step continues exactly as it would have.
     """
     check_tricks(tricks)
+    keep_freed_memory()
     one_step = functools.partial(train_step, micro_batches=micro_batches, autocast=autocast, adaptor=adaptor)
     set_step(model, tricks, first_step, optimizer)
     for step, batch, probes in _looking_ahead(batches, rule, first_step):

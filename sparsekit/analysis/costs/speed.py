@@ -4,10 +4,12 @@ Steps are timed in turn, so that whatever disturbs one way of computing disturbs
 machine and from hour to hour, but ratios of times that were measured together differ less.
 """
 
+import copy
 import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import torch
@@ -22,11 +24,14 @@ from sparsekit.layers.auto import training_step
 from sparsekit.rewiring.capture import LayerView, capture_io, views
 from sparsekit.rules import Rule
 from sparsekit.topology.selection import random_topology
+from sparsekit.utils.memory import page_faults
 from sparsekit.utils.seeds import generator
 from sparsekit.utils.timing import Effort, median_seconds
 
 WAYS = ("dense", "masked", "csr", "csr, feature-major")
+BF16_WAYS = ("dense, bf16", "dense, bf16 autocast")
 BYTES = {"dense": "dense", "masked": "masked_layer", "csr": "csr_layer", "csr, feature-major": "csr_layer"}
+FAULTY_STEPS = 3  # over which page faults are counted
 
 
 def storages_of(layer: nn.Module, density: float, *, seed: int = 0) -> dict[str, nn.Module]:
@@ -47,7 +52,13 @@ def storages_of(layer: nn.Module, density: float, *, seed: int = 0) -> dict[str,
 
 
 def step_seconds(
-    layer: nn.Module, density: float, example: Float[Tensor, "n *input"], *, seed: int = 0, rounds: int = 5
+    layer: nn.Module,
+    density: float,
+    example: Float[Tensor, "n *input"],
+    *,
+    seed: int = 0,
+    rounds: int = 5,
+    bf16: bool = False,
 ) -> dict[str, float]:
     """Return the seconds of a training step of one layer, forward and backward, in each way of computing it.
 
@@ -61,14 +72,40 @@ def step_seconds(
         example: a batch of inputs.
         seed: of the connections.
         rounds: samples of each way, measured in turn, and at most twice as many where other work disturbs them.
+        bf16: whether to time the dense layer in bfloat16 too, as a whole and under autocast. Processors without such
+            arithmetic take tens of times as long for it.
     """
+    return median_seconds(_steps(layer, density, example, seed, bf16=bf16), Effort(rounds=rounds))
+
+
+def _steps(layer: nn.Module, density: float, example: Tensor, seed: int, *, bf16: bool) -> dict[str, Any]:
     modules = storages_of(layer, density, seed=seed)
     inputs = {name: example.contiguous() for name in modules} | {WAYS[-1]: feature_major(example)}
     modules |= {WAYS[-1]: modules["csr"]}
-    return median_seconds({name: training_step(modules[name], inputs[name]) for name in WAYS}, Effort(rounds=rounds))
+    steps = {name: training_step(modules[name], inputs[name]) for name in WAYS}
+    if bf16:
+        half = copy.deepcopy(modules["dense"]).bfloat16()
+        steps[BF16_WAYS[0]] = training_step(half, inputs["dense"].bfloat16())
+        steps[BF16_WAYS[1]] = training_step(Autocast(modules["dense"]), inputs["dense"])
+    return steps
 
 
-def speed_table(layer: nn.Module, density: float, example: Float[Tensor, "n *input"], *, seed: int = 0) -> pd.DataFrame:
+class Autocast(nn.Module):
+    """A model whose forward pass is under autocast to bfloat16."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the model."""
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.model(x)
+
+
+def speed_table(
+    layer: nn.Module, density: float, example: Float[Tensor, "n *input"], *, seed: int = 0, bf16: bool = False
+) -> pd.DataFrame:
     """Return for each way of computing a layer what is promised, what was measured, and what it takes in memory.
 
     Args:
@@ -76,21 +113,50 @@ def speed_table(layer: nn.Module, density: float, example: Float[Tensor, "n *inp
         density: share of its weights that exist in the sparse ones, in (0, 1].
         example: a batch of inputs.
         seed: of the connections.
+        bf16: whether to add the dense layer in bfloat16, as in `step_seconds`.
 
     Returns:
         Rows `dense`, `masked`, `csr` and `csr, feature-major`, and columns `promised` (times fewer operations than
-        dense), `milliseconds`, `measured` (times faster than dense) and `bytes` (of the weights and their indices).
+        dense), `milliseconds`, `measured` (times faster than dense), `bytes` (of the weights and their indices), and
+        `page faults` (pages that a step waits for). `speed_verdict` says in words which way wins.
     """
     model = storages_of(layer, density, seed=seed)["masked"]
     flops = forward_flops(model, example).sum()
     memory = memory_bytes(topology_of(model)).loc["0"]
-    times = step_seconds(layer, density, example, seed=seed)
+    times = step_seconds(layer, density, example, seed=seed, bf16=bf16)
     table = pd.DataFrame({"milliseconds": pd.Series(times) * 1000})
     table.insert(0, "promised", flops["dense"] / flops["sparse"])
-    table.loc["dense", "promised"] = 1.0
+    table.loc[table.index.str.startswith("dense"), "promised"] = 1.0
     table["measured"] = table.loc["dense", "milliseconds"] / table["milliseconds"]
-    table["bytes"] = [int(memory[BYTES[name]]) for name in table.index]
+    halves = {BF16_WAYS[0]: int(memory["dense"]) // 2, BF16_WAYS[1]: int(memory["dense"])}
+    table["bytes"] = [halves[name] if name in halves else int(memory[BYTES[name]]) for name in table.index]
+    steps = _steps(layer, density, example, seed, bf16=bf16)
+    table["page faults"] = [_page_faults(steps[name]) for name in table.index]
     return table.rename_axis("way")
+
+
+def _page_faults(step: Callable[[], object]) -> float:
+    step()  # whose memory the next ones find
+    before = page_faults()
+    for _ in range(FAULTY_STEPS):
+        step()
+    return (page_faults() - before) / FAULTY_STEPS
+
+
+def speed_verdict(table: pd.DataFrame) -> str:
+    """Say which way wins in a `speed_table`, the best of csr or the best dense one.
+
+    Example:
+        >>> ways = ["dense", "masked", "csr", "dense, bf16"]
+        >>> print(speed_verdict(pd.DataFrame({"milliseconds": [4.0, 5.0, 2.0, 1.0]}, index=ways)))
+        csr loses. It takes 2.00 times as long as dense, bf16.
+    """
+    times: dict[str, float] = table["milliseconds"].to_dict()
+    csr = min((way for way in times if way.startswith("csr")), key=times.__getitem__)
+    dense = min((way for way in times if way.startswith("dense")), key=times.__getitem__)
+    if times[csr] < times[dense]:
+        return f"{csr} wins. It is {times[dense] / times[csr]:.2f} times as fast as {dense}."
+    return f"{csr} loses. It takes {times[csr] / times[dense]:.2f} times as long as {dense}."
 
 
 def break_even(densities: Sequence[float], sparse: Sequence[float], dense: Sequence[float]) -> float | None:

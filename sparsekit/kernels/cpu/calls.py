@@ -1,51 +1,66 @@
 """This module hands torch tensors to the compiled kernels of linear and conv layers. Everything is feature-major."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sparsekit.kernels.cpu import conv2d, linear
+from sparsekit.kernels.cpu import conv2d, linear, walks
+from sparsekit.kernels.cpu.addresses import address
 from sparsekit.kernels.cpu.plans import ConvPlan, Plan
-from sparsekit.kernels.cpu.threads import equal_shares, fair_shares, num_threads, run
+from sparsekit.kernels.cpu.threads import equal_shares, num_threads, run
 from sparsekit.kernels.structure import Structure
 
 # Numbers in a cache line. Where a part has as many in each row, its neighbour reaches the shared cache line much later,
 # so parts can write to the same array.
 LINE = 16
+ZEROS = {torch.float32: np.float32(0), torch.float64: np.float64(0)}  # which tell the kernels their type
 
 
 def linear_forward(
     values: Float[Tensor, " e *ones"],
     structure: Structure,
     bias: Float[Tensor, " o"] | None,
-    x_WB: Float[Tensor, "w b"],
-    y_OB: Float[Tensor, "o b"],
+    x: Tensor,
+    y: Tensor,
+    batch: int,
 ) -> None:
-    """Write `values @ x + bias` to `y`."""
-    index, bounds = _by_rows(structure)
-    arguments = *index, _flat(values), _array(bias), x_WB.numpy(), y_OB.numpy(), x_WB.shape[1]
-    run(linear.forward, linear.forward_threaded, arguments, bounds)
+    """Write `values @ x + bias` to `y`. Both are feature-major, whether they are given as rows or as batches."""
+    walk, values = _walk(structure, walks.by_rows), values.contiguous()
+    bias = None if bias is None else (bias if bias.dtype is x.dtype else bias.to(x.dtype)).contiguous()
+    arguments = walk.numbers, ZEROS[y.dtype], address(values), _at(bias), address(x), address(y), batch
+    run(linear.forward, linear.forward_threaded, arguments, walk.bounds)
 
 
 def linear_backward(
     values: Float[Tensor, " e *ones"],
     structure: Structure,
-    x_WB: Float[Tensor, "w b"],
-    g_OB: Float[Tensor, "o b"],
+    x: Tensor,
+    g: Tensor,
+    batch: int,
     *,
     needs_input: bool,
-) -> tuple[Float[Tensor, "w b"] | None, Float[Tensor, " e *ones"]]:
-    """Return the gradients of the input (if needed) and of the values, from one walk over the connections."""
-    batch, dx_WB = x_WB.shape[1], torch.empty_like(x_WB) if needs_input else None
-    index, bounds = _by_columns(structure)
-    parts, dvalues = len(bounds) - 1, torch.empty_like(values) if batch else torch.zeros_like(values)
-    shares = parts == 1 or values.numel() >= LINE * parts * structure.num_rows
-    flat_dvalues = _flat(dvalues)
-    partials = flat_dvalues[None] if shares else np.empty((parts, len(flat_dvalues)), flat_dvalues.dtype)
-    arguments = *index, _flat(values), x_WB.numpy(), g_OB.numpy(), _array(dx_WB), partials, flat_dvalues, batch
-    run(linear.backward, linear.backward_threaded, arguments, bounds)
-    return dx_WB, dvalues
+    needs_bias: bool = False,
+) -> tuple[Tensor | None, Float[Tensor, " e *ones"], Float[Tensor, " o"] | None]:
+    """Return the gradients of the input, which lies as `x` does, of the values and of the bias, from one walk.
+
+    Those of the input and of the bias are None unless they are needed.
+    """
+    walk, values = _walk(structure, walks.by_columns), values.contiguous()
+    dx = torch.empty_like(x) if needs_input else None  # which has the same strides
+    dvalues = torch.empty_like(values) if batch else torch.zeros_like(values)
+    dbias = torch.empty(structure.num_rows, dtype=x.dtype) if needs_bias else None
+    parts, count = len(walk.bounds) - 1, structure.num_connections
+    shares = parts == 1 or count >= LINE * parts * structure.num_rows
+    partials = dvalues if shares else dvalues.new_empty(parts, count)
+    arguments = (
+        walk.numbers, ZEROS[x.dtype], address(values), address(x), address(g), None if dx is None else address(dx),
+        address(partials), 0 if shares else count, address(dvalues), _at(dbias), batch,
+    )  # fmt: skip
+    run(linear.backward, linear.backward_threaded, arguments, walk.bounds)
+    return dx, dvalues, dbias
 
 
 def conv2d_forward(
@@ -101,35 +116,15 @@ def _ordered(values: Tensor, plan: Plan) -> Tensor:
     return values.detach().index_select(0, torch.from_numpy(plan.value_index)).view(-1)
 
 
-def _by_rows(structure: Structure) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Return the index arrays of a walk over the rows, and the bounds of each thread's part."""
+def _walk(structure: Structure, make: Callable[[Structure, int], walks.Walk]) -> walks.Walk:
     threads = num_threads()
-
-    def make():
-        pointers, cols = structure.row_pointers.numpy(), structure.cols.numpy()
-        return (pointers, cols), fair_shares(pointers, threads)
-
-    return structure.derived(("rows", threads), make)
+    return structure.derived((make, threads), lambda: make(structure, threads))
 
 
-def _by_columns(structure: Structure) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Return the same for a walk over the columns, and where each part's values of each row begin (last, the ends)."""
-    threads = num_threads()
-
-    def make():
-        pointers, rows, _ = (array.numpy() for array in structure.columns)
-        bounds, row_starts = fair_shares(pointers, threads), structure.row_pointers[:-1].numpy()
-        before = (rows[: pointers[bound]] for bound in bounds)
-        starts = np.stack([row_starts + np.bincount(part_rows, minlength=len(row_starts)) for part_rows in before])
-        return (pointers, rows, starts.astype(np.int32)), bounds
-
-    return structure.derived(("columns", threads), make)
+def _at(tensor: Tensor | None) -> int:
+    """Return where a tensor's numbers begin, which lie one after the other, or 0 for none."""
+    return 0 if tensor is None else address(tensor)
 
 
 def _array(tensor: Tensor | None) -> np.ndarray | None:
     return None if tensor is None else tensor.detach().numpy()
-
-
-def _flat(values: Tensor) -> np.ndarray:
-    """Return values without dimensions of size 1, which NumPy drops in a tenth of the time that torch takes."""
-    return values.detach().numpy().reshape(-1)

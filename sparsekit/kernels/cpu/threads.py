@@ -43,7 +43,10 @@ def run(serial: Callable, threaded: Callable, arguments: tuple, bounds: np.ndarr
     """
     kernel = serial if len(bounds) == 2 else threaded
     if kernel in _have_run:
-        _run(serial, threaded, arguments, bounds)
+        if kernel is serial:
+            serial(*arguments, bounds, 0)
+        else:
+            _run(serial, threaded, arguments, bounds)
         return
     with _announced(kernel):
         _run(serial, threaded, arguments, bounds)

@@ -65,7 +65,7 @@ class Step:
         with torch.no_grad():
             self.y = forward(self.x)
         draws = torch.Generator().manual_seed(1)
-        self.g = FORMATS[memory](torch.randn(self.y.shape, generator=draws))
+        self.g = FORMATS[memory](torch.randn(self.y.shape, generator=draws).to(self.y.dtype))
 
     def __call__(self) -> None:
         """Take the step."""

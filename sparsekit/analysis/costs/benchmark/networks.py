@@ -110,9 +110,9 @@ def network_steps(network: Network, density: float, *, inductor: bool = False) -
         fuse_relus(model)
     steps = {"dense, contiguous": TrainingStep(copy.deepcopy(plain), x, labels)}
     if x.dim() == 4:
-        steps["dense, channels-last"] = TrainingStep(*_channels_last(plain, x), labels)
+        steps["dense, channels-last"] = TrainingStep(*in_channels_last(plain, x), labels)
     if inductor:
-        model, inputs = _channels_last(plain, x) if x.dim() == 4 else (copy.deepcopy(plain), x)
+        model, inputs = in_channels_last(plain, x) if x.dim() == 4 else (copy.deepcopy(plain), x)
         steps["dense, inductor"] = TrainingStep(compiled(model.train(), inputs), inputs, labels)
     sparse_models = {"masked": masked, "csr": csr, "auto": auto}
     steps |= {name: TrainingStep(model, x, labels) for name, model in sparse_models.items()}
@@ -133,7 +133,8 @@ def _without_full(topology: Topology) -> Topology:
     return Topology({name: layer for name, layer in topology.items() if layer.density < 1})
 
 
-def _channels_last(plain: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
+def in_channels_last(plain: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
+    """Return a copy of a model and its images in the format in which dense convolutions are fastest."""
     memory = torch.channels_last
     model = copy.deepcopy(plain).to(memory_format=memory)  # type: ignore[call-overload]  # torch's stubs lack it
     return model, x.contiguous(memory_format=memory)

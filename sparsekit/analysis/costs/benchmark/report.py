@@ -85,8 +85,21 @@ def _speed_sections(rows: Rows) -> list[str]:
     for case, threads in _distinct((row["case"], row["threads"]) for row in rows):
         case_rows = [row for row in rows if (row["case"], row["threads"]) == (case, threads)]
         heading = f"### {case_rows[0]['title']}, {_threads(threads)}"
-        parts += [heading, _speed_table(case_rows), _time_table(case_rows)]
+        parts += [heading, _speed_table(case_rows), *_losses(case_rows), _time_table(case_rows)]
     return parts
+
+
+def _losses(rows: Rows) -> list[str]:
+    """Say at which sparsities the best csr method is slower than a dense rival, bfloat16 included."""
+    lost = []
+    for density in _distinct(row["density"] for row in rows):
+        times = {row["method"]: row["ms"][1] for row in rows if row["density"] == density and "ms" in row}
+        csr = min((time for method, time in times.items() if method.startswith("csr")), default=0)
+        dense = [method for method in times if method.startswith(("dense", "bf16"))]
+        best = min(dense, key=times.__getitem__, default=None)
+        if best is not None and times[best] < csr:
+            lost.append(f"at {_percent(1 - density)} to `{best}` (which takes {times[best] / csr:.2f} of its time)")
+    return [f"csr loses {', '.join(lost)}."] if lost else []
 
 
 def _speed_table(rows: Rows) -> str:
@@ -98,7 +111,7 @@ def _speed_table(rows: Rows) -> str:
         cells = {row["density"]: row for row in rows if row["method"] == method}
         speeds = {density: row["speedup"][1] for density, row in cells.items()}
         columns = [_speed(cells.get(density)) for density in densities]
-        is_dense = method.startswith("dense")
+        is_dense = method.startswith(("dense", "bf16"))
         lines.append(
             [method, *columns, "" if is_dense else break_even_text(speeds), _floor(rows[0]["case"], method, speeds)]
         )

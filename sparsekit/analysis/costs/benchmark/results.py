@@ -4,13 +4,12 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sparsekit.analysis.costs.benchmark import layers, networks, rivals, update
+from sparsekit.analysis.costs.benchmark import half, layers, networks, rivals, update
 from sparsekit.analysis.costs.benchmark.machine import about_machine
 from sparsekit.analysis.costs.benchmark.memory import bytes_per_connection
 from sparsekit.utils.files import write_text
@@ -116,12 +115,12 @@ def _check_cores(threads: int) -> None:
 
 def _layer_rows(options: Options) -> Iterator[Row]:
     cases = options.selected(layers.QUICK_LAYERS if options.quick else layers.LAYERS)
-    yield from _step_rows(cases, partial(layers.layer_steps, inductor=_with_inductor(options)), options)
+    yield from _step_rows(cases, layers.layer_steps, half.layer_steps, options)
 
 
 def _network_rows(options: Options) -> Iterator[Row]:
     cases = options.selected(networks.QUICK_NETWORKS if options.quick else networks.NETWORKS)
-    yield from _step_rows(cases, partial(networks.network_steps, inductor=_with_inductor(options)), options)
+    yield from _step_rows(cases, networks.network_steps, half.network_steps, options)
 
 
 def _with_inductor(options: Options) -> bool:
@@ -129,11 +128,16 @@ def _with_inductor(options: Options) -> bool:
 
 
 def _step_rows(
-    cases: Mapping[str, Any], make: Callable[[Any, float], Mapping[str, Method]], options: Options
+    cases: Mapping[str, Any],
+    make: Callable[..., Mapping[str, Method]],
+    make_half: Callable[..., Mapping[str, Method]],
+    options: Options,
 ) -> Iterator[Row]:
+    inductor = _with_inductor(options)
     for name, case in cases.items():
         for density in options.densities:
-            rounds = time_in_turns(make(case, density), options.effort)
+            in_half = make_half(case, inductor=inductor) if half.has_bf16() else {}
+            rounds = time_in_turns({**make(case, density, inductor=inductor), **in_half}, options.effort)
             best = fastest(rounds, [method for method in rounds[0] if method.startswith("dense")])
             yield from _rows(rounds, best, case=name, title=case.title, density=density)
 
