@@ -21,7 +21,7 @@ from sparsekit.analysis.costs.speed import (
     update_seconds,
 )
 from sparsekit.analysis.costs.training_flops import Pass, one_off_flops, training_flops, training_flops_table
-from sparsekit.analysis.dynamics.evolution import ages, churn, survival
+from sparsekit.analysis.dynamics.evolution import ages, churn, flip_rate, survival
 from sparsekit.analysis.dynamics.exploration import exploration, exploration_expected
 from sparsekit.analysis.dynamics.guidance import (
     Guidance,
@@ -90,6 +90,7 @@ __all__ = [
     "factorial_design",
     "factorial_effects",
     "fit_scaling_law",
+    "flip_rate",
     "forward_flops",
     "ghost_cost",
     "gradient_norm",

@@ -67,7 +67,7 @@ def methods() -> list[str]:
 
     Example:
         >>> [name for name in methods() if name.startswith("s")]
-        ['set', 'set-itop', 'snfs', 'sr-ste', 'srigl', 'static', 'str', 'snip', 'synflow']
+        ['s-ste', 'set', 'set-itop', 'snfs', 'sr-ste', 'srigl', 'static', 'str', 'snip', 'synflow']
     """
     kinds = ("method", "rule", "score")
     return [name for kind in kinds for name in names(kind) if facts_of(kind, name).is_method]

@@ -7,6 +7,7 @@ pickers and the command line.
 import inspect
 from typing import Any
 
+from sparsekit.rules.ac_dc import ACDC
 from sparsekit.rules.base import Candidates, DropScore, GrowScore, Rule
 from sparsekit.rules.candidates.all_missing import AllMissing
 from sparsekit.rules.candidates.draw import Draw
@@ -16,17 +17,23 @@ from sparsekit.rules.candidates.guided import Guided
 from sparsekit.rules.candidates.never_active import NeverActive
 from sparsekit.rules.candidates.synflow import SynFlow
 from sparsekit.rules.candidates.uniform import Uniform
+from sparsekit.rules.cannistraci_hebb import CHTs, CHTss
 from sparsekit.rules.deep_r import DeepR
 from sparsekit.rules.drop.magnitude import Magnitude
+from sparsekit.rules.drop.relative_importance import RelativeImportance
+from sparsekit.rules.drop.soft import Soft
 from sparsekit.rules.drop.weight_and_gradient import WeightAndGradient
 from sparsekit.rules.drop_grow import DropGrow
 from sparsekit.rules.dsr import DSR
 from sparsekit.rules.gradual import GMP, MEST, GraNet, MESTSoft
+from sparsekit.rules.grow.cannistraci_hebb import CannistraciHebb
 from sparsekit.rules.grow.gradient import Gradient
 from sparsekit.rules.grow.random import Random
 from sparsekit.rules.initial import initial_density, initial_topology, prepare_layers, with_initial_state
 from sparsekit.rules.n_of_m import SRSTE, DynamicNOfM
 from sparsekit.rules.presets import GSE, SET, SETITOP, GSEReleased, RigL, RigLITOP
+from sparsekit.rules.receptive_field import BRF
+from sparsekit.rules.s_ste import SSTE
 from sparsekit.rules.snfs import SNFS
 from sparsekit.rules.soft_threshold import STR
 from sparsekit.rules.srigl import SRigL
@@ -75,6 +82,8 @@ def settings_of(name: str) -> list[str]:
 
 
 __all__ = [
+    "ACDC",
+    "BRF",
     "DSR",
     "GMP",
     "GSE",
@@ -83,9 +92,13 @@ __all__ = [
     "SETITOP",
     "SNFS",
     "SRSTE",
+    "SSTE",
     "STR",
     "AllMissing",
+    "CHTs",
+    "CHTss",
     "Candidates",
+    "CannistraciHebb",
     "DeepR",
     "Draw",
     "DropGrow",
@@ -102,10 +115,12 @@ __all__ = [
     "Magnitude",
     "NeverActive",
     "Random",
+    "RelativeImportance",
     "RigL",
     "RigLITOP",
     "Rule",
     "SRigL",
+    "Soft",
     "Static",
     "SynFlow",
     "TopKAST",

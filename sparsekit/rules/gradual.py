@@ -7,7 +7,7 @@ from sparsekit.rules.drop.weight_and_gradient import WeightAndGradient
 from sparsekit.rules.drop_grow import DropGrow
 from sparsekit.rules.grow.random import Random
 from sparsekit.rules.presets import decaying
-from sparsekit.schedules import Constant, Cubic, Schedule, Stages
+from sparsekit.schedules import Constant, Cubic, Schedule, Sigmoid, Stages
 from sparsekit.topology.allocation import check_density
 from sparsekit.utils.checks import check_finite_number, check_integer
 from sparsekit.utils.registry import register
@@ -44,7 +44,7 @@ def GMP(
         [1.0, 1.0, 0.169, 0.05]
     """
     defaults = {
-        "density": _cubic(initial, final, settings, begin=1.0),
+        "density": falling(Cubic, initial, final, settings, begin=1.0),
         "drop_fraction": Constant(0.0),
         "grow": Random(),
         "candidates": Draw(),
@@ -89,7 +89,7 @@ def GraNet(
         0.10625
     """
     defaults = {
-        "density": _cubic(initial, final, settings, begin=0.5),
+        "density": falling(Cubic, initial, final, settings, begin=0.5),
         "shrink": "global",
         "replaces_step": False,
     }
@@ -117,7 +117,7 @@ def MEST(*, stop: int | None, every: int = 100, gradient: float = 0.0, **setting
         [0.2, 0.1, 0.0]
     """
     check_finite_number("gradient", gradient)
-    _check_heard(settings, "drop", gradient=gradient or None)
+    check_heard(settings, "drop", gradient=gradient or None)
     defaults = {
         "drop": WeightAndGradient(gradient=gradient),
         "grow": Random(),
@@ -153,7 +153,7 @@ def MESTSoft(
         >>> [round(MESTSoft(stop=120, final=0.1).density_at(step), 6) for step in (0, 90, 120)]
         [0.15, 0.125, 0.1]
     """
-    _check_heard(settings, "density", final=final)
+    check_heard(settings, "density", final=final)
     final = FINAL if final is None else final
     check_density(final)
     densities = tuple(min(1.0, final * (1 + extra)) for extra in (0.5, 0.25, 0.0))
@@ -168,8 +168,24 @@ def MESTSoft(
     return MEST(stop=stop, every=every, gradient=gradient, **{**defaults, **settings})
 
 
-def _cubic(initial: float | None, final: float | None, settings: dict[str, Any], *, begin: float) -> Cubic:
-    _check_heard(settings, "density", initial=initial, final=final)
+def falling(
+    shape: type[Cubic] | type[Sigmoid],
+    initial: float | None,
+    final: float | None,
+    settings: dict[str, Any],
+    *,
+    begin: float,
+) -> Schedule:
+    """Return a density that falls from `initial` (or `begin`) to `final`, along a curve of some shape.
+
+    Raises:
+        ValueError: if `initial` lies below `final`, or a density is among the settings for which either is ignored.
+
+    Example:
+        >>> falling(Cubic, None, 0.05, {}, begin=0.5)
+        Cubic(start=0.5, end=0.05, steps=None)
+    """
+    check_heard(settings, "density", initial=initial, final=final)
     final = FINAL if final is None else final
     check_density(final)
     first = max(begin, final) if initial is None else initial
@@ -178,11 +194,15 @@ def _cubic(initial: float | None, final: float | None, settings: dict[str, Any],
         raise ValueError(
             f"initial must be at least final, got initial={initial} and final={final}. Pruning gives up connections"
         )
-    return Cubic(first, final)
+    return shape(first, final)
 
 
-def _check_heard(settings: dict[str, Any], field: str, **values: float | None) -> None:
-    """Refuse what would be ignored because a field that it decides is given as well."""
+def check_heard(settings: dict[str, Any], field: str, **values: float | None) -> None:
+    """Refuse what would be ignored because a field that it decides is given as well.
+
+    Raises:
+        ValueError: if that field is among the settings, and a value is not None.
+    """
     ignored = ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
     if field in settings and ignored:
         hint = " (a recipe gives its own as final: hand it the rule itself)" if field == "density" else ""

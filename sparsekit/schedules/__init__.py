@@ -6,7 +6,7 @@ value. Where `steps` is None its owner says how long it lasts. For example, a ru
 """
 
 from sparsekit.schedules.base import Constant, Joined, Schedule, Warmup
-from sparsekit.schedules.shapes import Cosine, Cubic, Geometric, Linear, Piecewise, Stages, Triangular
+from sparsekit.schedules.shapes import Cosine, Cubic, Geometric, Linear, Piecewise, Sigmoid, Stages, Triangular
 
 __all__ = [
     "Constant",
@@ -17,6 +17,7 @@ __all__ = [
     "Linear",
     "Piecewise",
     "Schedule",
+    "Sigmoid",
     "Stages",
     "Triangular",
     "Warmup",

@@ -79,6 +79,36 @@ class Cubic(_Timed):
         return (1.0 - progress) ** 3
 
 
+@register("schedule", "sigmoid")
+@dataclass(frozen=True)
+class Sigmoid(_Timed):
+    """Slow at both ends, fast in the middle: a logistic curve, scaled so that it meets both ends exactly.
+
+    With `s(x) = 1 / (1 + exp(-x))` and progress `p`, the share of the way is
+    `(s(k (2 p - 1)) - s(-k)) / (s(k) - s(-k))`, where `k` is the steepness.
+    Source: the density of CHTss, Zhang et al. (2025), arXiv:2501.19107, with steepness 6.
+
+    Raises:
+        ValueError: if the steepness is not above zero.
+
+    Example:
+        >>> [round(Sigmoid(0.5, 0.1, 4)(step), 3) for step in range(5)]
+        [0.5, 0.482, 0.3, 0.118, 0.1]
+    """
+
+    steepness: float = 6.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.steepness <= 0:
+            raise ValueError(f"steepness must be above 0, got {self.steepness}. Use Linear for a straight line")
+
+    def remaining(self, progress: float) -> float:
+        # A logistic curve is half of a hyperbolic tangent of half its argument, raised by a half.
+        half = self.steepness / 2
+        return (1.0 - math.tanh(half * (2.0 * progress - 1.0)) / math.tanh(half)) / 2.0
+
+
 @register("schedule", "geometric")
 @dataclass(frozen=True)
 class Geometric(_Timed):

@@ -1,4 +1,4 @@
-"""Scores before training: which weights of an untrained network deserve to exist. Each method is one file.
+"""Scores of weights, before training or after it: which of them deserve to exist. Each method is one file.
 
 A new score is one new file in this package. The registry finds it, the contract tests check it, and the pickers, the
 command line, `compare` and the figures show it.
@@ -8,12 +8,16 @@ from typing import Any
 
 from sparsekit.scores.base import Score, prune, prune_each, score_whole
 from sparsekit.scores.grasp import GraSP
+from sparsekit.scores.lamp import LAMP
 from sparsekit.scores.magnitude import Magnitude
 from sparsekit.scores.random import Random
+from sparsekit.scores.ria import RIA
 from sparsekit.scores.snip import FORCE, SNIP, IterativeSNIP
+from sparsekit.scores.sparsegpt import sparsegpt
 from sparsekit.scores.synflow import SynFlow
 from sparsekit.scores.taylor import Taylor
 from sparsekit.scores.view import ScoreView
+from sparsekit.scores.wanda import Wanda
 from sparsekit.utils.registry import discover, get, names
 
 discover(__name__)
@@ -35,6 +39,8 @@ def make_score(name: str, **settings: Any) -> Score:
 
 __all__ = [
     "FORCE",
+    "LAMP",
+    "RIA",
     "SNIP",
     "GraSP",
     "IterativeSNIP",
@@ -44,9 +50,11 @@ __all__ = [
     "ScoreView",
     "SynFlow",
     "Taylor",
+    "Wanda",
     "make_score",
     "names",
     "prune",
     "prune_each",
     "score_whole",
+    "sparsegpt",
 ]

@@ -37,6 +37,30 @@ def churn(topologies: Iterable[Topology]) -> pd.DataFrame:
     return share_table([shares(new - old, new) for old, new in pairs], start=1)
 
 
+def flip_rate(topologies: Iterable[Topology]) -> pd.DataFrame:
+    """Return, for each change, the share of positions whose connection came or went: `|new xor old| / size`, 0 to 1.
+
+    It is meant for masks that change at every step, such as those of SR-STE and S-STE. Take their `active_topology`
+    after each. A method whose flip rate stays high until the end never settles. There is one row per change (the first
+    is 1), one column per layer and one, `"network"`, for all together.
+
+    Raises:
+        TypeError: if they are no topologies in order.
+        ValueError: if there is no topology, or layers differ.
+
+    Source: Hu et al. (2024), Accelerating transformer pre-training with 2:4 sparsity, arXiv:2404.01847.
+
+    Example:
+        >>> import torch
+        >>> from sparsekit.topology import LayerTopology
+        >>> path = [Topology({"fc": LayerTopology((2, 2), torch.tensor(p))}) for p in ([0, 1], [1, 2], [1, 2])]
+        >>> flip_rate(path)["network"].tolist()
+        [0.5, 0.0]
+    """
+    pairs = itertools.pairwise(in_order(topologies))
+    return share_table([_shares_of_positions((new - old) | (old - new)) for old, new in pairs], start=1)
+
+
 def survival(topologies: Iterable[Topology]) -> pd.DataFrame:
     """Return the share of the first topology's connections that are there after each rewiring, 0 to 1.
 
@@ -155,6 +179,10 @@ def share_table(rows: list[dict[str, float]], *, start: int = 0) -> pd.DataFrame
     """Return rows as a table whose index, `rewiring`, counts from `start`."""
     index = pd.RangeIndex(start, start + len(rows), name="rewiring")
     return pd.DataFrame(rows, index=index)
+
+
+def _shares_of_positions(part: Topology) -> dict[str, float]:
+    return {**{name: layer.density for name, layer in part.items()}, "network": part.density}
 
 
 def _share(part: int, whole: int) -> float:
