@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,23 +10,6 @@ from jaxtyping import Int64, Integer
 from torch import Tensor
 
 NUM_BYTES = 256
-
-
-class Tokenizer(Protocol):
-    """What turns text into tokens and back. `vocabulary` shows each token as text."""
-
-    @property
-    def vocabulary(self) -> tuple[str, ...]:
-        """Every token as text, in the order of the integers."""
-        ...
-
-    def encode(self, text: str) -> Int64[Tensor, " n"]:
-        """Return the tokens of a text."""
-        ...
-
-    def decode(self, tokens: Int64[Tensor, " n"]) -> str:
-        """Return the text of some tokens."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -111,6 +93,9 @@ class BytePairs:
     def decode(self, tokens: Int64[Tensor, " n"]) -> str:
         """Return the text of some tokens. Bytes that make no character become a question mark in a diamond."""
         return b"".join(self._bytes[number] for number in tokens.tolist()).decode("utf-8", errors="replace")
+
+
+Tokenizer = Characters | BytePairs  # both have a vocabulary, and encode and decode
 
 
 def learn_merges(text: str, count: int) -> tuple[tuple[int, int], ...]:

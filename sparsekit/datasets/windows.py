@@ -7,6 +7,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from sparsekit.datasets.base import PADDING, Split
+from sparsekit.datasets.tokens import Tokenizer
 from sparsekit.utils.checks import check_integer
 
 
@@ -35,6 +36,19 @@ def windows(pieces: Iterable[Int64[Tensor, " n"]], context: int) -> Split:
         raise ValueError("windows need a piece of at least two tokens, got none. Give a longer text")
     inputs = torch.cat([_rows(piece[:-1], context, 0) for piece in parts])
     return Split(inputs=inputs, labels=torch.cat([_rows(piece[1:], context, PADDING) for piece in parts]))
+
+
+def characters_per_token(split: Split, tokenizer: Tokenizer) -> float:
+    """Return how many characters a label stands for on average. A loss divided by this is in nats per character.
+
+    Example:
+        >>> from sparsekit.datasets.tokens import BytePairs
+        >>> split = windows([torch.tensor([97, 256, 99])], context=4)  # the labels are "ab" and "c"
+        >>> characters_per_token(split, BytePairs(((97, 98),)))
+        1.5
+    """
+    tokens = split.labels[split.labels != PADDING]
+    return len(tokenizer.decode(tokens)) / len(tokens)
 
 
 def _rows(tokens: Int64[Tensor, " n"], context: int, fill: int) -> Int64[Tensor, "rows context"]:
