@@ -1,7 +1,9 @@
 """Text: tokens and back, windows whose padding does not count, a GPT that sees no future, and runs that continue."""
 
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from sparsekit.datasets.kjv import pieces_of
 from sparsekit.datasets.tokens import BytePairs, Characters, learn_merges
 from sparsekit.datasets.windows import characters_per_token, windows
 from sparsekit.evaluation import evaluate
-from sparsekit.experiments import Experiment, read_run, recipes, run
+from sparsekit.experiments import Experiment, read_run, run
 from sparsekit.experiments.writing import continue_text
 from sparsekit.layers import coverage, shapes_of, sparsify, topology_of
 from sparsekit.models import build
@@ -342,12 +344,21 @@ def test_a_run_that_stops_and_continues_ends_bit_for_bit_the_same(experiment, tm
 
 
 def test_a_score_before_training_sees_tokens(experiment, tmp_path):
-    scored = replace(experiment, score=SNIP(), epochs=1)
+    scored = replace(experiment, score=SNIP(), rule=sk.rules.Static(), epochs=1)
     assert run(scored, tmp_path, progress=False).last("density") == pytest.approx(0.5, abs=0.02)
 
 
-def test_the_smallest_recipe_learns_from_the_text(tmp_path):
-    history = run(recipes.micro_gpt(storage="csr"), tmp_path, progress=False)
+def test_the_examples_of_the_page_run_and_the_smallest_recipe_learns(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[1] / "docs" / "text.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names = {}
+    monkeypatch.setattr(registry, "_registered", {kind: dict(one) for kind, one in registry._registered.items()})
+    for block in blocks:
+        exec(compile(block, "docs/text.md", "exec"), names)
+    assert len(blocks) == 3
+    assert "And he said" in capsys.readouterr().out
+    history = names["history"]
     losses = history.values("train loss")
     assert losses[0] == pytest.approx(math.log(73), abs=0.1)  # all characters are equally likely at first
     assert history.last("test loss") < 3.4

@@ -64,7 +64,9 @@ def read(folder: Path) -> str:
     compressed = folder / "usr/lib/bible.data"
     sha256 = hashlib.sha256(compressed.read_bytes()).hexdigest()
     if sha256 != RELEASED:
-        raise ValueError(f"{compressed.name} must be the released file, got sha256 {sha256}. Take it from {PACKAGES[0]}")
+        raise ValueError(
+            f"{compressed.name} must be the released file, got sha256 {sha256}. Take it from {PACKAGES[0]}"
+        )
     program = [folder / "usr/bin/bible", "-p", compressed.parent, "-l1000000", VERSES]
     return subprocess.run(program, check=True, capture_output=True, stdin=subprocess.DEVNULL, encoding="ascii").stdout
 

@@ -113,7 +113,7 @@ class Dataset:
         train: what models learn from. For model selection set a part of it aside with `hold_out`, never `test`.
         test: what the final accuracy is measured on.
         classes: the name of each class, whose position is the label.
-        normalize: applied by `prepare`, in training and evaluation alike. None leaves tokens the integers that they are.
+        normalize: applied by `prepare`, in training and evaluation alike. None leaves tokens integers.
         tokenizer: what made tokens of text, in `sparsekit.datasets.tokens`, for data sets of text.
         source: the citation, and in which respect this copy differs from it.
 

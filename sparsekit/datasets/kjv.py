@@ -93,9 +93,7 @@ def _read(root: Path | None) -> tuple[str, np.ndarray]:
         raise ValueError(f"{path} must be that of the project, got another ({error!r}). Fetch it again") from error
 
 
-def _dataset(
-    name: str, text: str, tokenizer: Tokenizer, context: int, num_train: int | None, measured: str
-) -> Dataset:
+def _dataset(name: str, text: str, tokenizer: Tokenizer, context: int, num_train: int | None, measured: str) -> Dataset:
     if measured not in PARTS:
         raise ValueError(f"measured must be one of {', '.join(PARTS)}, got {measured!r}. Choose one of them")
 

@@ -73,10 +73,10 @@ class BytePairs:
 
     @cached_property
     def _bytes(self) -> list[bytes]:
-        known = [bytes([number]) for number in range(NUM_BYTES)]
+        parts = [bytes([number]) for number in range(NUM_BYTES)]
         for left, right in self.merges:
-            known.append(known[left] + known[right])
-        return known
+            parts.append(parts[left] + parts[right])
+        return parts
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

@@ -75,8 +75,8 @@ def sparsify(
             unknown, or the model cannot be copied.
 
     Warns:
-        LeftDenseWarning: says how many weights are left dense (embeddings, tied weights, ...), see `left_dense`. A model
-            whose attribute `meant_dense` names all of them needs no warning.
+        LeftDenseWarning: says how many weights are left dense (embeddings, tied weights, ...), see `left_dense`. A
+            model whose attribute `meant_dense` names all of them needs no warning.
         TrainedWeightsWarning: if weights are scaled that seem to be trained or pruned. We can see it where the model
             has just been trained, has batch norm, or comes from `densify`, but not where it was copied, or loaded from
             a file, before that.
