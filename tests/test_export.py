@@ -178,6 +178,7 @@ def test_scipy_computes_a_layer_from_the_arrays_of_an_npz_file(tmp_path):
     }
 
 
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants")  # which torch 2.15 says of such a file
 def test_a_plain_network_computes_with_torchs_csr_matrices(tmp_path):
     model = network("masked")
     sk.export(model, tmp_path / "net.pt")

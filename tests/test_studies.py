@@ -98,3 +98,24 @@ def test_a_difference_of_pairs_is_told_with_its_t(monkeypatch):
     difference = script("grown_state", monkeypatch).difference
     assert difference([0.02, 0.04, 0.03], [0.01, 0.01, 0.01]) == "+2.00 ± 0.58 (t = 3.5, n = 3, undecided)"
     assert difference([0.02, 0.02], [0.01, 0.01]) == "+1.00 ± 0.00 (t = inf, n = 2, reproduced)"
+
+
+def test_networks_of_several_sizes_and_densities_give_a_law(printed, tmp_path):
+    sizes = ("--widths", "8", "12", "16", "--densities", "0.3", "0.6", "1", "--epochs", "1")
+    told = printed("scaling", "digits-mlp", *sizes, "--folder", str(tmp_path), "--figure", str(tmp_path / "law.png"))
+    rows = [line.split() for line in told.splitlines() if line.split()[:1] in (["8"], ["12"], ["16"])]
+    assert [(row[0], row[2]) for row in rows] == [
+        (w, d) for w in ("8", "12", "16") for d in ("0.300", "0.600", "1.000")
+    ]
+    assert "ScalingLaw(floor=" in told
+    assert "(root mean square of 9 networks)" in told
+    assert (tmp_path / "law.png").stat().st_size > 5000
+
+
+def test_strangers_are_averaged_as_they_are_and_in_the_order_of_each_other(printed, tmp_path):
+    words = ("--density", "0.3", "--pairs", "2", "--epochs", "3", "--folder", str(tmp_path))
+    told = printed("strangers", "digits-small", *words)
+    names = ["mean member", "as they are", "by values", "by topology"]
+    assert all(name in told.splitlines()[0] for name in names)
+    assert len([line for line in told.splitlines() if line.startswith(("mean ", "sem "))]) == 2
+    assert told.count("n = 2 seeds)") == 3

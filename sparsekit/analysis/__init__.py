@@ -41,6 +41,7 @@ from sparsekit.analysis.dynamics.score_collapse import (
 )
 from sparsekit.analysis.evidence.claims import assess_claim
 from sparsekit.analysis.evidence.factorial import factorial_design, factorial_effects
+from sparsekit.analysis.evidence.scaling import ScalingLaw, fit_scaling_law
 from sparsekit.analysis.landscape.connectivity import barrier, barrier_matrix, bezier_path, evaluate_path, linear_path
 from sparsekit.analysis.landscape.curvature import hessian_spectrum, hessian_trace, top_eigenvalue
 from sparsekit.analysis.landscape.planes import PlanePoint, Surface, plane_through, random_plane, surface
@@ -61,6 +62,7 @@ __all__ = [
     "PlanePoint",
     "Pruning",
     "Ridge",
+    "ScalingLaw",
     "Surface",
     "ages",
     "assess_claim",
@@ -86,6 +88,7 @@ __all__ = [
     "exploration_expected",
     "factorial_design",
     "factorial_effects",
+    "fit_scaling_law",
     "forward_flops",
     "ghost_cost",
     "gradient_norm",

@@ -13,6 +13,7 @@ from sparsekit.plots.landscape import plot_barriers, plot_cut, plot_surface, plo
 from sparsekit.plots.layers import plot_fan_histogram, plot_input_map, plot_layer_densities
 from sparsekit.plots.masks import mask_image, plot_masks, plot_scores, rank_image
 from sparsekit.plots.methods import plot_methods
+from sparsekit.plots.scaling import plot_scaling
 from sparsekit.plots.spectrum import plot_spectrum
 from sparsekit.plots.tickets import plot_cycles, plot_superposition, plot_votes
 from sparsekit.plots.training import plot_accuracy_density, plot_curves
@@ -49,6 +50,7 @@ __all__ = [
     "plot_recall",
     "plot_reliability",
     "plot_sampled_ratio",
+    "plot_scaling",
     "plot_scores",
     "plot_signals",
     "plot_soft_units",

@@ -2,6 +2,7 @@
 
 from sparsekit.tickets.book import TicketBook
 from sparsekit.tickets.greedy_search import GreedyResult, greedy_interpolation, greedy_soup
+from sparsekit.tickets.rebasin import rebasin
 from sparsekit.tickets.superpose import ema_weights, superpose
 from sparsekit.tickets.ticket import Ticket, read_ticket, write_ticket
 
@@ -13,6 +14,7 @@ __all__ = [
     "greedy_interpolation",
     "greedy_soup",
     "read_ticket",
+    "rebasin",
     "superpose",
     "write_ticket",
 ]

@@ -1,6 +1,7 @@
 """torch's own CSR matrices take the place of sparse linear weights in the state of the plain network."""
 
 import copy
+import warnings
 from io import BytesIO
 from pathlib import Path
 
@@ -28,5 +29,8 @@ def write(model: nn.Module, plain: nn.Module, path: Path, example: Tensor | None
 def read(path: Path, plain: nn.Module) -> nn.Module:
     """Return a network that computes with the matrices of the file."""
     new = copy.deepcopy(plain)
-    new.load_state_dict(torch.load(path, weights_only=True), assign=True)
+    with warnings.catch_warnings():
+        # Torch 2.15 says that checking the matrices may take a while. We want them checked.
+        warnings.filterwarnings("ignore", "Validating sparse tensor invariants")
+        new.load_state_dict(torch.load(path, weights_only=True), assign=True)
     return new
