@@ -352,7 +352,7 @@ def test_the_examples_of_the_page_run_and_the_smallest_recipe_learns(tmp_path, m
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[1] / "docs" / "text.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    names = {}
+    names = {"__name__": "page"}
     monkeypatch.setattr(registry, "_registered", {kind: dict(one) for kind, one in registry._registered.items()})
     for block in blocks:
         exec(compile(block, "docs/text.md", "exec"), names)

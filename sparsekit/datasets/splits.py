@@ -35,8 +35,8 @@ def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
         raise ValueError(f"share must lie between 0 and 1, got {share}. Give 0.1 to hold out a tenth")
     if split.labels.dim() > 1:
         raise ValueError(
-            f"examples that are held out must have one label each, got {tuple(split.labels.shape)}. Cut text in pieces, "
-            'as load("kjv-char", measured="validation") does'
+            f"examples that are held out must have one label each, got {tuple(split.labels.shape)}. Cut text in "
+            'pieces, as load("kjv-char", measured="validation") does'
         )
     quotas = _quotas(torch.bincount(split.labels.cpu()), round(share * len(split)))
     source = generator(seed, "hold_out")
