@@ -74,8 +74,8 @@ class BytePairs:
     @cached_property
     def _bytes(self) -> list[bytes]:
         parts = [bytes([number]) for number in range(NUM_BYTES)]
-        for left, right in self.merges:
-            parts.append(parts[left] + parts[right])
+        for first, second in self.merges:
+            parts.append(parts[first] + parts[second])
         return parts
 
     @property
@@ -112,15 +112,15 @@ def learn_merges(text: str, count: int) -> tuple[tuple[int, int], ...]:
     for new in range(NUM_BYTES, NUM_BYTES + count):
         if len(tokens) < 2:
             break
-        left, right = divmod(int(np.bincount(tokens[:-1] * new + tokens[1:]).argmax()), new)
-        tokens = _merged(tokens, (left, right), new)
-        merges.append((left, right))
+        first, second = divmod(int(np.bincount(tokens[:-1] * new + tokens[1:]).argmax()), new)
+        tokens = _merged(tokens, (first, second), new)
+        merges.append((first, second))
     return tuple(merges)
 
 
 def merges_of(pairs: Integer[np.ndarray, "m 2"]) -> tuple[tuple[int, int], ...]:
     """Return merges that lie in an array."""
-    return tuple((int(left), int(right)) for left, right in pairs)
+    return tuple((int(first), int(second)) for first, second in pairs)
 
 
 def _merged(tokens: np.ndarray, pair: Sequence[int], new: int) -> np.ndarray:
