@@ -15,10 +15,26 @@ from sparsekit.schedules import Constant, Piecewise
 from sparsekit.utils.registry import get, names, source_of, summary_of
 
 NAMES = names("recipe")
-WITHOUT_FILES = ("digits-mlp", "digits-small", "fashion-mini-cnn", "fashion-mini-mlp", "mnist1d-mlp")
+WITHOUT_FILES = (
+    "digits-mlp",
+    "digits-small",
+    "fashion-mini-cnn",
+    "fashion-mini-mlp",
+    "micro-gpt",
+    "mnist1d-mlp",
+    "tiny-gpt",
+    "tiny-gpt-bpe",
+)
 # Training examples of each data set, which a recipe must know to turn epochs into steps before the data are loaded.
 CIFAR = [name for name in NAMES if name.startswith("cifar10")]
-NUM_TRAIN = {"digits": 1197, "mnist1d": 4000, "fashion-mini": 5000, "cifar10": 50_000}
+NUM_TRAIN = {
+    "digits": 1197,
+    "mnist1d": 4000,
+    "fashion-mini": 5000,
+    "cifar10": 50_000,
+    "kjv-char": 13_410,
+    "kjv-bpe": 5770,
+}
 every_recipe = pytest.mark.parametrize("name", NAMES)
 
 
@@ -27,7 +43,11 @@ def make(name, **settings):
 
 
 def steps_of(experiment):
-    return experiment.epochs * count_batches(NUM_TRAIN[experiment.data], experiment.batch_size)
+    return experiment.epochs * count_batches(num_train_of(experiment), experiment.batch_size)
+
+
+def num_train_of(experiment):
+    return experiment.data_settings.get("num_train", NUM_TRAIN[experiment.data])
 
 
 @every_recipe
@@ -154,7 +174,7 @@ def test_an_unknown_field_is_refused(name):
 def test_a_recipe_knows_how_many_examples_its_data_set_has_and_builds_its_network(name):
     experiment = make(name)
     data = datasets.load(experiment.data, **experiment.data_settings)
-    assert len(data.train) == NUM_TRAIN[experiment.data]
+    assert len(data.train) == num_train_of(experiment)
     model = build_model(experiment, input_shape=data.shape, num_classes=data.num_classes)
     build_optimizer(experiment, model)
     assert topology_of(model).density == pytest.approx(experiment.density, abs=1e-4)

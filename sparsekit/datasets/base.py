@@ -1,12 +1,14 @@
 """The values that every data set consists of: `Split`, `Normalize`, `Dataset`."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 BRIGHTEST = 255  # of a uint8 pixel. Published means and deviations are those of pixels scaled to 0-1
+PADDING = -100  # the label of a token that does not count, which is the one that torch's cross entropy ignores
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -15,7 +17,8 @@ class Split:
 
     Args:
         inputs: one example per row. Images stay uint8 (a quarter of the memory), other data are floats.
-        labels: the class of each example, 0 to `num_classes - 1`.
+        labels: the class of each example, 0 to `num_classes - 1`. Text has one for each token, `PADDING` where none
+            counts.
 
     Raises:
         ValueError: if there is no example, or not one label for each.
@@ -27,10 +30,11 @@ class Split:
     """
 
     inputs: Shaped[Tensor, "n ..."]
-    labels: Int64[Tensor, " labels"]  # as many as n: checked below, with an error that helps
+    labels: Int64[Tensor, "labels ..."]  # as many as n: checked below, with an error that helps
 
     def __post_init__(self):
-        if self.labels.dim() != 1 or len(self.inputs) != len(self.labels):
+        of_tokens = self.labels.dim() > 1 and self.labels.shape == self.inputs.shape
+        if not of_tokens and (self.labels.dim() != 1 or len(self.inputs) != len(self.labels)):
             raise ValueError(
                 f"a split must have one label per example, got inputs {tuple(self.inputs.shape)} and "
                 f"labels {tuple(self.labels.shape)}. Give labels of shape ({len(self.inputs)},)"
@@ -109,7 +113,8 @@ class Dataset:
         train: what models learn from. For model selection set a part of it aside with `hold_out`, never `test`.
         test: what the final accuracy is measured on.
         classes: the name of each class, whose position is the label.
-        normalize: applied by `prepare`, in training and evaluation alike.
+        normalize: applied by `prepare`, in training and evaluation alike. None leaves tokens integers.
+        tokenizer: what made tokens of text, in `sparsekit.datasets.tokens`, for data sets of text.
         source: the citation, and in which respect this copy differs from it.
 
     Raises:
@@ -126,7 +131,8 @@ class Dataset:
     train: Split
     test: Split
     classes: tuple[str, ...]
-    normalize: Normalize = field(default_factory=Normalize)
+    normalize: Normalize | None = field(default_factory=Normalize)
+    tokenizer: Any = field(default=None, repr=False)
     source: str
 
     def __post_init__(self):
@@ -137,7 +143,7 @@ class Dataset:
                 f"both splits must hold inputs of one shape, got {self.shape} to train and "
                 f"{tuple(self.test.inputs.shape[1:])} to test. Cut or pad one of them"
             )
-        if len(self.normalize.mean) not in (1, *self.shape[:1]):
+        if self.normalize is not None and len(self.normalize.mean) not in (1, *self.shape[:1]):
             raise ValueError(
                 f"normalize must have 1 number, or one per channel of inputs {self.shape}, got "
                 f"{len(self.normalize.mean)}. Give constants made for these data"
@@ -150,19 +156,23 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one input: `(features,)` or `(channels, height, width)`."""
+        """Shape of one input: `(features,)`, `(channels, height, width)` or `(tokens,)`."""
         return tuple(self.train.inputs.shape[1:])
 
-    def prepare(self, inputs: Shaped[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
-        """Return what the model sees: floats, normalised. Call it on every batch, in training and evaluation."""
-        return self.normalize(inputs)
+    def prepare(self, inputs: Shaped[Tensor, "b ..."]) -> Shaped[Tensor, "b ..."]:
+        """Return what the model sees: floats, normalised, or tokens. Call it on every batch, also in evaluation."""
+        return inputs if self.normalize is None else self.normalize(inputs)
 
     def to(self, device: torch.device | str) -> "Dataset":
         """Return the data set with both splits on another device."""
         return replace(self, train=self.train.to(device), test=self.test.to(device))
 
 
-def _check_labels(labels: Int64[Tensor, " n"], num_classes: int) -> None:
+def _check_labels(labels: Int64[Tensor, "n ..."], num_classes: int) -> None:
+    if labels.dim() > 1:
+        labels = labels[labels != PADDING]
+    if not len(labels):
+        raise ValueError(f"a split must have a label that counts, got only {PADDING}. Check the labels")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= num_classes:
         raise ValueError(

@@ -5,6 +5,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from sparsekit.datasets.base import Dataset, Split
+from sparsekit.utils.checks import check_integer
 from sparsekit.utils.seeds import generator
 
 
@@ -21,7 +22,8 @@ def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
         seed: of the draw. The same seed gives the same cut whatever else is random.
 
     Raises:
-        ValueError: if the share is outside (0, 1), or so small or large that one part would be empty.
+        ValueError: if the share is outside (0, 1), or so small or large that one part would be empty, or each token has
+            a label of its own.
 
     Example:
         >>> split = Split(inputs=torch.arange(8.0), labels=torch.tensor([0, 1] * 4))
@@ -31,6 +33,11 @@ def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     """
     if not 0 < share < 1:
         raise ValueError(f"share must lie between 0 and 1, got {share}. Give 0.1 to hold out a tenth")
+    if split.labels.dim() > 1:
+        raise ValueError(
+            f"examples that are held out must have one label each, got {tuple(split.labels.shape)}. Cut text in "
+            'pieces, as load("kjv-char", measured="validation") does'
+        )
     quotas = _quotas(torch.bincount(split.labels.cpu()), round(share * len(split)))
     source = generator(seed, "hold_out")
     is_held = torch.zeros(len(split), dtype=torch.bool)
@@ -43,6 +50,8 @@ def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
 
 def few_per_class(dataset: Dataset, count: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Return `count` prepared training examples of every class as one batch, which scores before training use.
+
+    Where each token has a label, an example has many classes, so there are `count` examples in all.
 
     Args:
         dataset: the source of the examples.
@@ -59,6 +68,10 @@ def few_per_class(dataset: Dataset, count: int, *, seed: int = 0) -> tuple[Tenso
         (torch.Size([20, 64]), [2, 2, 2, 2, 2, 2, 2, 2, 2, 2])
     """
     labels = dataset.train.labels.cpu()
+    if labels.dim() > 1:  # every example has many classes
+        draws = torch.randperm(len(labels), generator=generator(seed, "few_per_class"))[: check_integer("count", count)]
+        few = dataset.train.at(draws.to(dataset.train.labels.device))
+        return dataset.prepare(few.inputs), few.labels
     smallest = int(torch.bincount(labels, minlength=dataset.num_classes).min())
     if not 1 <= count <= smallest:
         raise ValueError(f"count must lie in 1 to {smallest}, the examples of the smallest class, got {count}")

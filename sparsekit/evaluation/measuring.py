@@ -36,6 +36,11 @@ class Evaluation:
     accuracy: float
     count: int
 
+    @property
+    def perplexity(self) -> float:
+        """`exp(loss)`, among how many equally likely tokens a language model is in doubt. The loss is in nats."""
+        return math.exp(self.loss)
+
 
 def evaluate(
     model: nn.Module,

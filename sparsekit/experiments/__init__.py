@@ -10,12 +10,14 @@ from sparsekit.experiments.population import follow, run_all, run_population
 from sparsekit.experiments.ranks import run_on_ranks
 from sparsekit.experiments.record import read_experiment, read_run
 from sparsekit.experiments.run import run
+from sparsekit.experiments.writing import continue_text
 
 __all__ = [
     "Experiment",
     "branch",
     "build_model",
     "build_optimizer",
+    "continue_text",
     "follow",
     "fork",
     "load_initial_state",

@@ -75,7 +75,8 @@ def sparsify(
             unknown, or the model cannot be copied.
 
     Warns:
-        LeftDenseWarning: says how many weights are left dense (embeddings, tied weights, ...), see `left_dense`.
+        LeftDenseWarning: says how many weights are left dense (embeddings, tied weights, ...), see `left_dense`. A
+            model whose attribute `meant_dense` names all of them needs no warning.
         TrainedWeightsWarning: if weights are scaled that seem to be trained or pruned. We can see it where the model
             has just been trained, has batch norm, or comes from `densify`, but not where it was copied, or loaded from
             a file, before that.
@@ -99,7 +100,7 @@ def sparsify(
     else:
         storages = dict.fromkeys(topology, storage)
     sparse = _sparsified(model, topology, storages, init)
-    if left_dense(sparse):
+    if left_dense(sparse).keys() - set(getattr(model, "meant_dense", ())):
         warnings.warn(coverage(sparse).left_sentence(), LeftDenseWarning, stacklevel=2)
     return sparse
 

@@ -2,6 +2,7 @@
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -79,8 +80,12 @@ class Attention(nn.Module):
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """Return what each patch gathers."""
         query, key, value = (self._per_head(layer(x)) for layer in (self.query, self.key, self.value))
-        weights = self.softmax(query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1]))
+        weights = self.softmax(self.compared(query, key))
         return self.output((weights @ value).transpose(1, 2).flatten(2))
+
+    def compared(self, query: Float[Tensor, "b h n w"], key: Float[Tensor, "b h n w"]) -> Float[Tensor, "b h n n"]:
+        """Return how well each query fits each key, before the softmax."""
+        return query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
 
     def _per_head(self, x: Float[Tensor, "b n hw"]) -> Float[Tensor, "b h n w"]:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -90,12 +95,21 @@ class TransformerBlock(nn.Module):
     """Attention, then two linear layers for each patch by itself, which both normalise their input and add to it.
 
     Source: Dosovitskiy et al. (2021), arXiv:2010.11929, equations 2 and 3.
+
+    Args:
+        dim: features of a patch.
+        heads: of the attention.
+        head_width: features of a head.
+        hidden: width between the two linear layers.
+        attention: makes the attention of its width and heads.
     """
 
-    def __init__(self, dim: int, *, heads: int, head_width: int, hidden: int):
+    def __init__(
+        self, dim: int, *, heads: int, head_width: int, hidden: int, attention: Callable[..., nn.Module] = Attention
+    ):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
-        self.attention = Attention(dim, heads=heads, head_width=head_width)
+        self.attention = attention(dim, heads=heads, head_width=head_width)
         self.norm2 = nn.LayerNorm(dim)
         self.fc1 = nn.Linear(dim, hidden)
         self.gelu = nn.GELU()
