@@ -126,9 +126,9 @@ def _check(connections: Runs, densities: Runs, losses: Runs) -> None:
             "losses must be finite and above zero, connections at least 1 and densities in (0, 1], got others in "
             "some row. Take out runs that failed"
         )
-    sizes = pd.Series(connections).groupby(densities).nunique()
-    if len(losses) < 7 or len(sizes) < 3 or sizes.max() < 3:
+    sizes = [len(np.unique(connections[densities == density])) for density in np.unique(densities)]
+    if len(losses) < 7 or len(sizes) < 3 or max(sizes) < 3:
         raise ValueError(
             f"six numbers need 7 runs, 3 densities and 3 sizes at one of them at least, got {len(losses)} runs, "
-            f"{len(sizes)} densities and {sizes.max() if len(sizes) else 0} sizes. Train more of them"
+            f"{len(sizes)} densities and {max(sizes, default=0)} sizes. Train more of them"
         )
