@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from sparsekit.utils.registry import names, register
     from sparsekit.utils.seeds import generator
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 
 _HOMES = {
     "evaluation": "Adaptor evaluate predictions refresh_batch_norm",
