@@ -227,7 +227,7 @@ WRONG_VALUES = {
     ): "--set drop_fraction of drop-grow must be a Schedule, which only Python .*, got '0.2'",
     ("rigl", "allow_regrowth=maybe"): "--set allow_regrowth of rigl must be true or false, got 'maybe'",
     ("rigl", "scope=all"): "--set scope of rigl must be layer or global, got 'all'",
-    ("set", "grow=nothing"): "--set grow of set must be one of gradient, random, got 'nothing'",
+    ("set", "grow=nothing"): "--set grow of set must be one of cannistraci-hebb, gradient, random, got 'nothing'",
 }
 
 
