@@ -86,4 +86,4 @@ def CHTss(
 
 def _temperature(stop: int | None) -> Schedule:
     """Return the powers that magnitudes are raised to, of the code for language models."""
-    return Linear(1.0, 9.0, max(1, stop)) if isinstance(stop, int) else Constant(1.0)  # DropGrow refuses what is neither
+    return Linear(1.0, 9.0, max(1, stop)) if isinstance(stop, int) else Constant(1.0)  # DropGrow refuses other things
