@@ -146,7 +146,7 @@ class LivePanel(StaticPreview):
         number = f"{values[-1]:.1%}" if shown in TEST_NAMES[:2] else f"{values[-1]:.3g}"
         verb = {"running": "at", "paused": "paused at"}.get(run.state, f"{run.state} at")
         labels = {name: chart.y_label for names, chart in self.charts.items() for name in names}
-        quantity = "" if labels[shown] in shown else f" {labels[shown]}"
+        quantity = "" if shown in labels[shown] or labels[shown] in shown else f" {labels[shown]}"
         return f"{shown} {number}{quantity}, {verb} {position_on(self._x_label, steps[-1])}"
 
     def _status(self) -> str:
