@@ -17,7 +17,7 @@ from sparsekit.datasets.base import PADDING, Dataset, Split
 from sparsekit.datasets.kjv import pieces_of
 from sparsekit.datasets.tokens import BytePairs, Characters, learn_merges
 from sparsekit.datasets.windows import characters_per_token, windows
-from sparsekit.evaluation import evaluate
+from sparsekit.evaluation import Evaluation, evaluate
 from sparsekit.experiments import Experiment, read_run, run
 from sparsekit.experiments.writing import continue_text
 from sparsekit.layers import coverage, shapes_of, sparsify, topology_of
@@ -296,6 +296,11 @@ def test_loss_and_accuracy_are_by_token_whatever_the_batches_and_the_padding():
         assert measured.loss == pytest.approx(float(by_hand), abs=1e-5)
         assert measured.accuracy == pytest.approx(float((logits.argmax(-1) == labels).float().mean()))
         assert measured.perplexity == pytest.approx(math.exp(float(by_hand)), rel=1e-5)
+
+
+def test_a_loss_without_bounds_has_an_infinite_perplexity():
+    assert math.isinf(Evaluation(loss=1e4, accuracy=0.0, count=1).perplexity)
+    assert math.isnan(Evaluation(loss=math.nan, accuracy=0.0, count=1).perplexity)
 
 
 def test_a_step_in_micro_batches_is_that_of_the_whole_batch_though_padding_is_unequal():

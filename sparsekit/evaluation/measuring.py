@@ -39,7 +39,7 @@ class Evaluation:
     @property
     def perplexity(self) -> float:
         """`exp(loss)`, among how many equally likely tokens a language model is in doubt. The loss is in nats."""
-        return math.exp(self.loss)
+        return math.inf if self.loss > 709 else math.exp(self.loss)  # which is more than a float holds
 
 
 def evaluate(
