@@ -17,6 +17,7 @@ from sparsekit.topology import Topology
 from sparsekit.train.history import History
 from sparsekit.widgets.evolution_film import idle_units, reached
 from sparsekit.widgets.evolution_view import Method
+from sparsekit.widgets.stills import s_curve
 
 SWEEPS = 12  # of ordering units, after which hardly any line crosses fewer others
 COLOURS = 128  # of a static image, whose hundreds of lines would take four times the bytes with all their shades
@@ -65,7 +66,7 @@ def draw_network(ax: Axes, topology: Topology, image: Sequence[int], colour: str
     for k, mask in enumerate(masks):
         rows, cols = np.nonzero(mask)
         live = down[k][cols] & up[k + 1][rows]
-        curves = [_curve(points[k][col], points[k + 1][row]) for row, col in zip(rows, cols, strict=True)]
+        curves = [s_curve(points[k][col], points[k + 1][row], reach=1 / 3) for row, col in zip(rows, cols, strict=True)]
         _add_lines(ax, curves, live, colour, topology.count)
     if image:
         fan = masks[0].sum(axis=0).reshape(tuple(image))
@@ -169,9 +170,3 @@ def _in_slots(wanted: Numbers, works: np.ndarray) -> Numbers:
     out = np.empty(len(wanted))
     out[order] = ends - slots / slots.sum() / 2
     return out
-
-
-def _curve(start: np.ndarray, end: np.ndarray) -> Path:
-    """Return a Bézier curve that leaves and arrives horizontally."""
-    third = np.array([(end[0] - start[0]) / 3, 0.0])
-    return Path([start, start + third, end - third, end], [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4])

@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
-from matplotlib.path import Path
 from PIL import Image
 
 from sparsekit.plots.palette import LIGHT
@@ -16,6 +15,7 @@ from sparsekit.widgets.network_film import NetworkFilm
 from sparsekit.widgets.network_frames import Frame, on_paths, outputs_of, starts_of
 from sparsekit.widgets.network_order import order_of_units
 from sparsekit.widgets.rendering import Rgba, figure_rgba
+from sparsekit.widgets.stills import s_curve
 
 WIDTH, HEIGHT = 960, 400  # of the graph, in pixels
 CURVE_HEIGHT = 130  # of the accuracy over the training
@@ -65,7 +65,7 @@ def _draw_graph(axes: Axes, film: NetworkFilm, frame: Frame) -> None:
     np.maximum.at(largest, layers, np.abs(weights))
     shares = np.abs(weights) / np.maximum(largest[layers], 1e-9)
     order = np.argsort(shares)
-    paths = [_curve(points[start], points[end]) for start, end in ends]
+    paths = [s_curve(points[start], points[end], reach=1 / 2) for start, end in ends]
     crowd = np.clip(np.sqrt(300 / max(1, frame.count)), 0.22, 1)
     for number in order:
         if not alive[number]:
@@ -114,12 +114,6 @@ def _ends(shapes: tuple[tuple[int, int], ...], positions: np.ndarray) -> tuple[n
     first = np.cumsum([0, *(inputs for _, inputs in shapes)])
     rows, columns = np.divmod(positions - starts[layers], inputs)
     return np.stack([columns + first[layers], rows + first[layers + 1]], 1), layers
-
-
-def _curve(start: np.ndarray, end: np.ndarray) -> Path:
-    middle = (start[0] + end[0]) / 2
-    points = [start, (middle, start[1]), (middle, end[1]), end]
-    return Path(points, [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4])
 
 
 def _clearest(film: NetworkFilm, frame: Frame) -> int:

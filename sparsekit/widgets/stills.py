@@ -1,10 +1,11 @@
-"""Draw the curve that an explorer's slider stands on, for readers who only see a static image."""
+"""Curves of static images: the one that an explorer's slider stands on, and those between the units of a network."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
+from matplotlib.path import Path
 from matplotlib.ticker import PercentFormatter
 
 from sparsekit.plots.canvas import plain
@@ -55,6 +56,17 @@ def curve_rgba(
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.grid(axis="y", color=LIGHT["line"])
     return rendering.figure_rgba(figure)
+
+
+def s_curve(start: Float[np.ndarray, "2"], end: Float[np.ndarray, "2"], *, reach: float) -> Path:
+    """Return a Bézier curve that leaves and arrives horizontally, on a `reach` of the way each.
+
+    Example:
+        >>> s_curve(np.array([0.0, 0.0]), np.array([3.0, 1.0]), reach=1 / 3).vertices.tolist()
+        [[0.0, 0.0], [1.0, 0.0], [2.0, 1.0], [3.0, 1.0]]
+    """
+    flat = np.array([reach * (end[0] - start[0]), 0.0])
+    return Path([start, start + flat, end - flat, end], [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4])
 
 
 def smoothed(values: Sequence[float] | Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
