@@ -82,13 +82,15 @@ def _matched(
 ) -> dict[int, int]:
     """Match one group of units after the other, until nothing improves."""
     order = {unit: unit for side in units.sides for unit in side.units}
+    compared = [side for side in units.sides if side.name in tensors]
+    along = [[side for side in compared if group[0] in side.units] for group in units.groups]  # one stands for all
     for _ in range(MOST_ROUNDS):
         before = dict(order)
         for number in rng.permutation(len(units.groups)):
             group = units.groups[number]
-            likeness = sum(_likeness(units, side, group, tensors, reference, order) for side in units.sides)
-            if isinstance(likeness, Tensor):
-                order |= _best_partners(group, likeness, order)
+            parts = [_likeness(units, side, group, tensors, reference, order) for side in along[number]]
+            if parts:
+                order |= _best_partners(group, torch.stack(parts).sum(0), order)
         if order == before:
             break
     return order
@@ -176,10 +178,8 @@ def _likeness(
     tensors: Mapping[str, Tensor],
     reference: Mapping[str, Tensor],
     order: Mapping[int, int],
-) -> Float[Tensor, "n n"] | int:
+) -> Float[Tensor, "n n"]:
     """Return the products of each unit of the reference with each of the other network, along one side."""
-    if side.name not in tensors or not set(group) & set(side.units):
-        return 0
     mine = _in_order(units, tensors, side.name, order, but=side.dim)  # as far as that was reached
     rows = [[position for position, unit in enumerate(side.units) if unit == one] for one in group]
     picked = torch.tensor(rows).flatten()
