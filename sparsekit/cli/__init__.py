@@ -251,9 +251,9 @@ def show(
     ] = None,
 ) -> None:
     """Show what a run has measured, and what its topology looks like now."""
-    from sparsekit.experiments import read_run
-
     if html is None and film is None:
+        from sparsekit.experiments import read_run
+
         show_history(read_run(run))
     if html is not None:
         from sparsekit.cli.site.run_page import write_run_page
