@@ -55,6 +55,7 @@ from sparsekit.cli.values import (
     singular,
     tricks_of,
 )
+from sparsekit.cli.warm_up import warm_up
 from sparsekit.utils.memory import keep_freed_memory
 from sparsekit.utils.settings import check_thread_variables
 
@@ -268,6 +269,7 @@ def show(
 app.command(epilog="Example: [bold]sparsekit compare --data digits --density 0.02 --seeds 5[/bold]")(compare)
 app.command(epilog="Example: [bold]sparsekit sweep grid.toml --workers 4[/bold]")(sweep)
 app.command(epilog="Example: [bold]sparsekit bench layers --quick[/bold]")(bench)
+app.command(epilog="Example: [bold]sparsekit warm-up --threads 4[/bold]")(warm_up)
 app.command(epilog="Example: [bold]sparsekit claims --only 5 --only 12[/bold]")(claims)
 app.command(epilog="Example: [bold]sparsekit site pages --only 00 --only 01[/bold]")(site)
 app.add_typer(course, name="course")

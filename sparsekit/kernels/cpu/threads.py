@@ -108,4 +108,7 @@ def _say_compiling(kernel: Callable) -> None:
     if sys.stderr is None or not sys.stderr.isatty():
         return  # it would stay in a notebook or a log, which are the same whether or not code had to be compiled
     name = f"{kernel.__module__.rpartition('.')[2]}.{kernel.__name__}"
-    sys.stderr.write(f"sparsekit: compiling the sparse kernel {name} for this processor, once (a minute at most) ...\n")
+    sys.stderr.write(
+        f"sparsekit: compiling the sparse kernel {name} for this processor, once. "
+        "`sparsekit warm-up` compiles all of them beforehand ...\n"
+    )
