@@ -12,6 +12,7 @@ from sparsekit.utils import compiling
 # Bytes from which on a copy is written past the caches, where it would push everything else out before it is read.
 STREAMED = 2**23
 # Numbers that may be written side by side, a tile of each row in turn, which are as many as the first cache holds.
+# Past the caches the order of writing does not matter, and every row is best read from its start to its end.
 WRITTEN = 2**13
 
 compiled = compiling.compiled()
@@ -30,7 +31,7 @@ def transpose(source, at, step, target, target_at, target_step, rows, first, las
     """Write `target[col, row] = source[row, col]` for some columns, where rows start every `step` numbers."""
     tile = np.int64(64 // source.itemsize)
     streams = target.nbytes >= STREAMED and target.ctypes.data % 64 == 0 and target_at % tile == target_step % tile == 0
-    block = max(tile, WRITTEN // target_step // tile * tile)
+    block = last - first if streams else max(tile, WRITTEN // target_step // tile * tile)
     for begin in range(first, last, block):
         for row in range(0, rows, tile):
             for col in range(begin, min(last, begin + block), tile):
