@@ -101,6 +101,7 @@ def test_index_arrays_that_another_thread_has_thrown_away_are_still_in_hand(monk
 
 
 def test_index_arrays_go_with_the_positions():
+    gc.collect()  # what other tests have left
     before = len(operators._structures)
     indices = random_layer((4, 5), 9).indices.clone()
     operators._structure(indices, (4, 5))

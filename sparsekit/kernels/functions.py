@@ -108,8 +108,8 @@ def linear_gradient_at(
     x_NW, g_NO = x.reshape(-1, structure.width), grad.reshape(-1, structure.num_rows)
     if not _has_few(x, structure):
         return sampled_outer(x_NW.T, g_NO.T, structure.rows, structure.cols)
-    calls = _compiled()
-    x_NW, g_NO = _in_rows(x_NW)[0], _in_rows(g_NO)[0]
+    calls = compiled_calls()
+    x_NW, g_NO = in_rows(x_NW)[0], in_rows(g_NO)[0]
     return calls.linear_backward(values, structure, x_NW, g_NO, len(x_NW), needs_input=False)[1]
 
 
@@ -123,7 +123,7 @@ def conv2d_gradient_at(
     if not _has_few(x, structure):
         g_ON = grad.flatten(2).transpose(0, 1).flatten(1)
         return sampled_outer(unfold_columns_first(x, unfold), g_ON, structure.rows, structure.cols)
-    return _compiled().conv2d_backward(values, structure, rows_of(x), rows_of(grad), unfold, needs_input=False)[1]
+    return compiled_calls().conv2d_backward(values, structure, rows_of(x), rows_of(grad), unfold, needs_input=False)[1]
 
 
 def _has_few(x: Tensor, structure: Structure) -> bool:
@@ -136,7 +136,7 @@ def _has_few(x: Tensor, structure: Structure) -> bool:
 
 
 @functools.cache
-def _compiled() -> ModuleType:
+def compiled_calls() -> ModuleType:
     """Return the module that calls the compiled kernels, which is imported once, as it loads Numba."""
     from sparsekit.kernels.cpu import calls
 
@@ -147,8 +147,8 @@ def _compiled() -> ModuleType:
 class _FastLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x_BW: Tensor, values_E: Tensor, bias_O: Tensor | None, structure: Structure) -> Tensor:
-        calls = _compiled()
-        x_BW, ctx.x_layout = _in_rows(x_BW)
+        calls = compiled_calls()
+        x_BW, ctx.x_layout = in_rows(x_BW)
         ctx.save_for_backward(x_BW, values_E)
         ctx.structure, batch = structure, x_BW.shape[0]
         y_BO = torch.empty_strided((batch, structure.num_rows), (1, batch), dtype=x_BW.dtype)
@@ -158,9 +158,9 @@ class _FastLinear(torch.autograd.Function):
     @staticmethod
     @first_derivatives_only
     def backward(ctx, grad_BO: Tensor):
-        calls = _compiled()
+        calls = compiled_calls()
         x_BW, values_E = ctx.saved_tensors
-        x_BW, g_BO = _in_rows(x_BW)[0], _in_rows(grad_BO)[0]  # hooks on saved tensors may return another layout
+        x_BW, g_BO = in_rows(x_BW)[0], in_rows(grad_BO)[0]  # hooks on saved tensors may return another layout
         batch, (needs_input, _, needs_bias, _) = x_BW.shape[0], ctx.needs_input_grad
         dx, dvalues, dbias = calls.linear_backward(
             values_E, ctx.structure, x_BW, g_BO, batch, needs_input=needs_input, needs_bias=needs_bias
@@ -168,7 +168,7 @@ class _FastLinear(torch.autograd.Function):
         return dx if dx is None or ctx.x_layout == "rows" else in_layout(dx.T, ctx.x_layout), dvalues, dbias, None
 
 
-def _in_rows(x: Tensor) -> tuple[Tensor, str]:
+def in_rows(x: Tensor) -> tuple[Tensor, str]:
     """Return a matrix as it is if it is feature-major, else a feature-major copy, and the layout it had."""
     if is_feature_major(x) and not x.is_neg():  # whose sign torch has not written yet
         return x, "rows"
@@ -179,7 +179,7 @@ def _in_rows(x: Tensor) -> tuple[Tensor, str]:
 class _FastConv2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, values_E: Tensor, bias_O: Tensor | None, structure: Structure, unfold: dict) -> Tensor:
-        calls = _compiled()
+        calls = compiled_calls()
         x_HWCB, ctx.x_layout = rows_and_layout(x)
         ctx.save_for_backward(x_HWCB, values_E)
         ctx.structure, ctx.unfold = structure, unfold
@@ -190,7 +190,7 @@ class _FastConv2d(torch.autograd.Function):
     @staticmethod
     @first_derivatives_only
     def backward(ctx, grad: Tensor):
-        calls = _compiled()
+        calls = compiled_calls()
         x_HWCB, values_E = ctx.saved_tensors
         g, (needs_input, _, needs_bias, _, _) = rows_of(grad), ctx.needs_input_grad
         dx, dvalues = calls.conv2d_backward(values_E, ctx.structure, x_HWCB, g, ctx.unfold, needs_input=needs_input)

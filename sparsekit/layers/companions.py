@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sparsekit.kernels import backend
 from sparsekit.kernels.batch_norm import batch_norm
 from sparsekit.kernels.layout import from_rows, is_feature_major
+from sparsekit.layers.chains import ChainedSequential
 
 
 class _FeatureMajorNorm(nn.modules.batchnorm._BatchNorm):
@@ -128,6 +129,7 @@ COMPANIONS: dict[type[nn.Module], type[nn.Module]] = {
     nn.AdaptiveAvgPool2d: FeatureMajorAdaptiveAvgPool2d,
     nn.MaxPool2d: FeatureMajorMaxPool2d,
     nn.AvgPool2d: FeatureMajorAvgPool2d,
+    nn.Sequential: ChainedSequential,
 }
 ADDS_IN_NORM = "adds_in_norm"  # a residual block with this setting can leave its addition to its last batch norm
 PLAIN = {companion: plain for plain, companion in COMPANIONS.items()}
