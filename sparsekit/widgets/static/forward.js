@@ -48,34 +48,37 @@ export function linksOf(chain, frame, before = null) {
 export function forward(chain, links, biases, inputs, count, cutUnits = null, act = new Float32Array(chain.total * count)) {
   act.set(inputs);
   for (let unit = chain.inputs; unit < chain.total; unit++) act.fill(biases[unit - chain.inputs], unit * count, (unit + 1) * count);
+  const rows = Array.from({ length: chain.total }, (_, unit) => act.subarray(unit * count, (unit + 1) * count));
   let k = 0;
   for (let layer = 0; layer < chain.shapes.length; layer++) {
-    if (layer) for (let unit = chain.first[layer]; unit < chain.first[layer + 1]; unit++) activate(act, unit * count, count, cutUnits?.has(unit));
-    while (k < links.length && links[k].layer === layer) k = addUpToFour(act, links, k, count);
+    if (layer) for (let unit = chain.first[layer]; unit < chain.first[layer + 1]; unit++) activate(rows[unit], cutUnits?.has(unit));
+    while (k < links.length && links[k].layer === layer) k = addUpToFour(rows, links, k, count);
   }
   return act;
 }
 
 /** Add what up to four connections bring to one unit, in one pass over the examples. Returns the next connection. */
-function addUpToFour(act, links, k, count) {
-  const unit = links[k].to, to = unit * count;
+function addUpToFour(rows, links, k, count) {
+  const unit = links[k].to, sums = rows[unit]; // rows without an offset are read more than twice as fast
   let last = k + 1;
   while (last < k + 4 && last < links.length && links[last].to === unit) last++;
   if (last < k + 4) {
     for (; k < last; k++) {
-      const { weight } = links[k], from = links[k].from * count;
-      for (let n = 0; n < count; n++) act[to + n] += weight * act[from + n];
+      const { weight } = links[k], row = rows[links[k].from];
+      for (let n = 0; n < count; n++) sums[n] += weight * row[n];
     }
     return last;
   }
-  const [a, b, c, d] = [0, 1, 2, 3].map(one => links[k + one].from * count), [p, q, r, s] = [0, 1, 2, 3].map(one => links[k + one].weight);
-  for (let n = 0; n < count; n++) act[to + n] += p * act[a + n] + q * act[b + n] + r * act[c + n] + s * act[d + n];
+  const one = links[k], two = links[k + 1], three = links[k + 2], four = links[k + 3];
+  const a = rows[one.from], b = rows[two.from], c = rows[three.from], d = rows[four.from];
+  const p = one.weight, q = two.weight, r = three.weight, s = four.weight;
+  for (let n = 0; n < count; n++) sums[n] += p * a[n] + q * b[n] + r * c[n] + s * d[n];
   return last;
 }
 
-function activate(act, at, count, isCut) {
-  if (isCut) act.fill(0, at, at + count);
-  else for (let n = at; n < at + count; n++) if (act[n] < 0) act[n] = 0;
+function activate(row, isCut) {
+  if (isCut) row.fill(0);
+  else for (let n = 0; n < row.length; n++) if (row[n] < 0) row[n] = 0;
 }
 
 let room = new Float32Array(0); // for the activations of a whole test, which nobody keeps
