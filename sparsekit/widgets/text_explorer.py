@@ -12,6 +12,7 @@ from sparsekit.datasets import Dataset
 from sparsekit.datasets.windows import characters_per_token
 from sparsekit.evaluation import evaluate
 from sparsekit.models.generating import generate, surprise
+from sparsekit.utils.checks import check_integer
 from sparsekit.utils.seeds import generator
 from sparsekit.widgets.base import load_script
 from sparsekit.widgets.rendering import StaticImage
@@ -143,9 +144,7 @@ class TextExplorer(SharedWidget):
             f"{self.choice['method']}, {self.choice['density']:.3g}": self._pieces(self._writer),
             "dense": self._pieces(TWIN),
         }
-        figure = text_figure(
-            self.sentence(), lines, self._losses[TWIN], self._writer, self.request["prompt"], texts
-        )
+        figure = text_figure(self.sentence(), lines, self._losses[TWIN], self._writer, self.request["prompt"], texts)
         return StaticImage.of_figure(figure, self.sentence())
 
     @property
@@ -164,6 +163,7 @@ class TextExplorer(SharedWidget):
             )
         if not choice["prompt"]:
             raise ValueError("a prompt must have at least one character, got none. Begin with a letter, for example")
+        check_integer("seed", choice["seed"], least=0)
         self._data.tokenizer.encode(choice["prompt"])
         if not 0 <= choice["temperature"] <= HOTTEST:
             raise ValueError(f"temperature must lie in 0 to {HOTTEST:g}, got {choice['temperature']}. Try 0.8")
@@ -171,16 +171,17 @@ class TextExplorer(SharedWidget):
     def _on_choice(self, _change: Any) -> None:
         try:
             self._check(self.choice)
-        except ValueError as error:  # of what the reader types, which belongs beside it
+        except (ValueError, TypeError) as error:  # of what the reader types, which belongs beside it
             self.problem = str(error)
             return
         self._answer()
 
     def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
         """Write for a network that the browser will need soon."""
-        writer = tuple(content.get("write", ())) if isinstance(content, dict) else ()
-        if writer in self._models:
-            self._add(writer)
+        asked = content.get("write") if isinstance(content, dict) else None
+        for writer in self._models:
+            if asked == list(writer):
+                self._add(writer)
 
     def _answer(self) -> None:
         """Hand the browser the texts of what is chosen. Those of another prompt go."""
