@@ -14,7 +14,6 @@ WORKDIR /course
 COPY --chown=reader pyproject.toml constraints.txt README.md LICENSE Makefile ./
 COPY --chown=reader tools tools
 COPY --chown=reader sparsekit/__init__.py sparsekit/__init__.py
-ENV TORCH_BACKEND=cpu
 RUN make setup
 
 COPY --chown=reader . .

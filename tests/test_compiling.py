@@ -1,5 +1,6 @@
 """Machine code that is kept between processes: damaged or out of date, it is compiled anew."""
 
+import functools
 import importlib.util
 import itertools
 import os
@@ -20,26 +21,33 @@ number = itertools.count()
 
 
 @pytest.fixture
-def module(tmp_path):
+def module(tmp_path, monkeypatch):
     """`module()` loads a file with a compiled function anew, as another process would."""
-    (tmp_path / "mine.py").write_text(SOURCE)
-    (tmp_path / "numba_neighbour.py").write_text("import numba")
-
-    def load():
-        from sparsekit.utils import compiling
-
-        compiling._stamps.cache_clear()
-        spec = importlib.util.spec_from_file_location(f"mine_{next(number)}", tmp_path / "mine.py")
-        loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
-        return loaded.twice
-
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write(tmp_path)
+    load = functools.partial(load_from, tmp_path)
     assert load()(3) == 6
     return load
 
 
+def write(folder):
+    (folder / "mine.py").write_text(SOURCE)
+    (folder / "numba_neighbour.py").write_text("import numba")
+
+
+def load_from(folder):
+    from sparsekit.utils import compiling
+
+    compiling._digest.cache_clear()
+    spec = importlib.util.spec_from_file_location(f"mine_{next(number)}", folder / "mine.py")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded.twice
+
+
 def kept(tmp_path, ending):
-    (file,) = (tmp_path / "__pycache__").glob(f"*.{ending}")
+    (file,) = (tmp_path / "cache" / "sparsekit" / "compiled").glob(f"*/*.{ending}")
     return file
 
 
@@ -79,4 +87,27 @@ def test_where_code_cannot_be_kept_it_is_compiled_for_this_process(module, tmp_p
 
     monkeypatch.setattr(os, "replace", full)
     assert compiled_anew(module()) == 1
-    assert not list((tmp_path / "__pycache__").glob("*.tmp.*"))
+    assert not list((tmp_path / "cache").rglob("*.tmp.*"))
+
+
+def test_two_environments_of_one_user_share_what_was_compiled(module, tmp_path):
+    other = tmp_path / "another environment"
+    other.mkdir()
+    write(other)
+    assert compiled_anew(load_from(other)) == 0
+
+
+def test_without_a_folder_to_write_to_code_is_kept_beside_its_source(module, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert compiled_anew(module()) == 1
+    assert compiled_anew(module()) == 0
+    assert list((tmp_path / "__pycache__").glob("mine.*.nbc"))
+
+
+def test_a_folder_that_the_user_names_is_used(module, tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "named"))
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path / "named"))  # which Numba reads at its next chance
+    assert compiled_anew(module()) == 1
+    assert compiled_anew(module()) == 0
+    assert list((tmp_path / "named").rglob("mine.*.nbc"))

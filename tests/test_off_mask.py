@@ -158,6 +158,18 @@ def test_another_type_of_numbers_is_followed_and_back(dtype):
     check(model.float())
 
 
+def test_a_weight_whose_channels_lie_last_is_followed_too():
+    # A flat view of it is a copy, in which no later write would be seen.
+    plain = nn.Sequential(nn.Conv2d(4, 8, 3))
+    model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.2, seed=0))
+    model.to(memory_format=torch.channels_last)
+    x = images().view(1, 4, 4, 4)
+    check(model, x)
+    with torch.no_grad():
+        model[0].param.data.fill_(0.5)
+    check(model, x)
+
+
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_both_ways_to_record_no_gradients_give_the_same(mode):
     model = network()

@@ -195,8 +195,8 @@ class SparseLayer(WeightAccess, ABC):
     def _derived(self, name: str, make: Any) -> Any:
         """Cache what follows from the topology until the positions change (rewired, moved, loaded, overwritten)."""
         cache: dict[str, Any] | None = self.__dict__.get("_cache")
-        stored = self.stored_indices
-        version = 0 if stored.is_inference() else stored._version
+        stored = self._buffers["indices"]
+        version = 0 if stored.is_inference() else stored._version  # type: ignore[union-attr]
         if cache is None or cache["stored"] is not stored or cache["version"] != version:
             cache = {"stored": stored, "version": version}
             object.__setattr__(self, "_cache", cache)

@@ -33,7 +33,7 @@ def as_it_is(layer: Any, input: Any) -> Tensor | None:
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() or torch._C._are_functorch_transforms_active():
         return None
     off_mask: OffMask = layer._derived("off mask", lambda: OffMask(layer.topology, layer.kind.num_groups))
-    if input.numel() >= FEW_INPUTS * off_mask.width or not off_mask.takes(param):
+    if input.numel() >= off_mask.many or not off_mask.takes(param):
         return None
     layer.copy_guard.check()
     if not off_mask.is_zero(param):
@@ -50,7 +50,7 @@ class OffMask:
     """
 
     def __init__(self, topology: LayerTopology, groups: int):
-        self.width = topology.shape[1] * groups  # numbers of an input, or channels
+        self.many = FEW_INPUTS * topology.shape[1] * groups  # numbers in this many inputs, or pixels of all channels
         self._topology, self._asked, self._takes = topology, None, False
         # The weight that was looked at. It is kept, so that no other one can come to lie in the same memory.
         self._seen: Tensor | None = None
@@ -58,10 +58,11 @@ class OffMask:
         self._was_zero = False
 
     def takes(self, param: Tensor) -> bool:
-        """Return whether a parameter is large enough and lies in memory as NumPy can see it."""
+        """Return whether a parameter is large enough, and lies in memory row by row where NumPy can see it."""
         if param is not self._asked or param.dtype is not self._dtype or not param.is_cpu:
             is_small = param.numel() < MANY_WEIGHTS or hasattr(param, "placements")
-            self._takes = not is_small and backend.is_fast(param) and not param.is_inference()
+            in_rows = param.is_contiguous()  # otherwise a flat view of it would be a copy
+            self._takes = not is_small and in_rows and backend.is_fast(param) and not param.is_inference()
             self._asked, self._dtype = param, param.dtype
         return self._takes
 

@@ -2,15 +2,26 @@
 
 const STRENGTHS = 24; // that can be told apart in a crowd
 const TOGETHER = 40; // lines of one path, within which crossings do not grow darker
+const AT_ONCE = 600; // lines that are drawn in one screen frame while a film plays
 const PART = 320; // lines of about one rank, among which the order does not matter
 
-/** Draw thousands of lines, those of one sign and about one strength as one path, because each call costs. */
+/** Draw thousands of lines at once. */
 function drawCrowd(pen, scene, isGlowing) {
+  for (const _ of crowdInParts(pen, scene, isGlowing));
+}
+
+/** Draw thousands of lines, `AT_ONCE` at each call of `next`. Those of one sign and about one strength are one path, because each call costs. */
+export function* crowdInParts(pen, scene, isGlowing) {
   const { geo, colours, links, frame } = scene, uses = scene.mode === 'signal', crowd = crowdOf(links.length, frame.count);
   const { classes, idle } = classesOf(scene, isGlowing, uses);
   pen.clearRect(0, 0, geo.width, geo.height);
   pen.lineCap = 'round';
-  classes.forEach((list, k) => drawClass(pen, geo, colours, list, k, crowd, uses));
+  let count = 0;
+  for (const [k, list] of classes.entries()) {
+    if (count + list.length > AT_ONCE) { count = 0; yield; }
+    count += list.length;
+    drawClass(pen, geo, colours, list, k, crowd, uses);
+  }
   drawIdle(pen, scene, idle, crowd);
 }
 
@@ -66,21 +77,19 @@ export function levelsOf(scene) {
     drawBehind(pen, scene, order, done, count, largest);
     done = count;
     const copy = document.createElement('canvas');
-    copy.width = canvas.width; copy.height = canvas.height;
+    sharpen(copy, geo.width, geo.height);
+    copy.getContext('2d').setTransform(1, 0, 0, 1, 0, 0);
     copy.getContext('2d').drawImage(canvas, 0, 0);
     return copy;
   });
   return { counts, images, order, largest };
 }
 
-/** Draw the strongest lines while the reader drags through thousands: a kept image, and behind it what is missing. */
+/** Draw the weaker of the `count` strongest lines, and return the image of the stronger ones, which lies over them. */
 export function drawLevel(pen, scene, levels, count) {
   let level = levels.counts.length - 1;
   while (level > 0 && levels.counts[level] > count) level--;
-  pen.save();
-  pen.setTransform(1, 0, 0, 1, 0, 0);
-  pen.clearRect(0, 0, pen.canvas.width, pen.canvas.height);
-  pen.drawImage(levels.images[level], 0, 0);
-  pen.restore();
+  pen.clearRect(0, 0, scene.geo.width, scene.geo.height);
   drawBehind(pen, scene, levels.order, levels.counts[level], count, levels.largest);
+  return levels.images[level];
 }

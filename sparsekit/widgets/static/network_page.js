@@ -13,12 +13,14 @@ export function networkPage(words, image, names, { onNetwork, onMode, timeChart,
   [part.modes, part.chooseMode] = radioGroup('Lines show', ['All weights', `What this ${words.example} uses`], onMode);
   part.networks.hidden = names.length < 2;
   part.lines = make('canvas', { class: 'sk-net-lines', 'aria-hidden': 'true' });
+  part.spare = make('canvas', { class: 'sk-net-lines', 'aria-hidden': 'true' }); // on which the next film frame is drawn
+  part.strong = make('div', { class: 'sk-net-lines', 'aria-hidden': 'true' }); // a canvas while the reader drags
   part.flash = make('canvas', { class: 'sk-net-lines', 'aria-hidden': 'true' });
   part.graph = make('canvas', { class: 'sk-net-graph', tabindex: 0, role: 'application', 'aria-roledescription': 'network graph' });
   const drawing = image ? `${image[1]} by ${image[0]} pixels: draw with mouse, pen or finger` : `${words.numInputs} values: bend the line with mouse, pen or finger`;
   part.pad = make('div', { class: 'sk-net-pad', role: 'img', 'aria-label': `Drawing pad, ${drawing}` });
   part.under = make('div', { class: 'sk-net-under' }, part.what, make('div', { class: 'sk-net-row' }, part.next, part.clear, part.restore));
-  part.stage = make('div', { class: 'sk-net-stage' }, part.lines, part.flash, part.graph, part.pad, part.under, part.tip);
+  part.stage = make('div', { class: 'sk-net-stage' }, part.lines, part.spare, part.strong, part.flash, part.graph, part.pad, part.under, part.tip);
   part.table = make('div', { class: 'sk-scroll' });
   part.details = make('details', { class: 'sk-net-details' }, make('summary', {}, 'The working units as a table'), part.table);
   part.time = figure(make('div', { class: 'sk-net-head' }, part.play, make('div', {}, part.timeTitle, part.timeNote)), timeChart);

@@ -3,7 +3,7 @@
 /** Return what has a view painted, `schedule`, and `readColours` for when the theme has changed. `view` holds all that is shown. */
 export function makePainter(view) {
   const { part, motion, words, image } = view, dirty = { lines: true, graph: true, flash: true };
-  let queued = 0, levels = null, wasGlowing = false;
+  let queued = 0, levels = null, wasGlowing = false, parts = null; // of a crowd that is being drawn
 
   function schedule(...what) {
     for (const name of what) dirty[name] = true;
@@ -21,18 +21,32 @@ export function makePainter(view) {
     if (isGlowing || wasGlowing || dirty.flash) drawFlash(part.flash.getContext('2d'), drawn, clamp(age, 0, 1));
     if (dirty.lines || isMixing || (wasGlowing && !isGlowing)) paintLines(drawn, isGlowing);
     wasGlowing = isGlowing;
+    if (parts?.next().done) showParts();
     const isMoving = paintGraph(drawn);
     Object.assign(dirty, { lines: false, flash: false });
-    if (isGlowing || isMixing || isMoving) schedule();
+    if (isGlowing || isMixing || isMoving || parts) schedule();
     if (isMixing) dirty.lines = true; // the last mixture is not yet the frame
     countDrawing(part.stage);
   }
   function paintLines(drawn, isGlowing) {
     const pen = part.lines.getContext('2d'), { links, cuts, frame, geo, colours } = drawn;
-    if (!motion.isDragging || view.state.mode !== 'weights' || links.length <= FEW || cuts) return drawLines(pen, drawn, isGlowing);
+    if (!motion.isDragging || view.state.mode !== 'weights' || links.length <= FEW || cuts) {
+      part.strong.replaceChildren();
+      parts = motion.isPlaying && links.length > FEW ? crowdInParts(part.spare.getContext('2d'), drawn, isGlowing) : null;
+      return parts ? undefined : drawLines(pen, drawn, isGlowing);
+    }
+    parts = null;
     const key = [geo.width, geo.height, colours.plus].join();
     if (levels?.key !== key || levels.frame !== frame || levels.geo !== geo) levels = { key, frame, geo, ...levelsOf(drawn) };
-    drawLevel(pen, drawn, levels, links.length);
+    const strong = drawLevel(pen, drawn, levels, links.length);
+    if (part.strong.firstChild !== strong) part.strong.replaceChildren(strong);
+  }
+  /** Show the canvas on which a crowd was drawn, and draw the next one on the other. */
+  function showParts() {
+    parts = null;
+    [part.lines, part.spare] = [part.spare, part.lines];
+    part.lines.style.visibility = 'visible';
+    part.spare.style.visibility = 'hidden';
   }
   function paintGraph(drawn) {
     const pen = part.graph.getContext('2d'), { hover, chain, geo } = drawn, paths = hover ? pathsThrough(drawn.links, hover) : null;

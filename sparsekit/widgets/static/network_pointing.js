@@ -9,7 +9,7 @@ export function listenToGraph(view, does) {
   function point(target, x = 0, y = 0) {
     const changes = !isSame(target, state.hover);
     state.hover = target;
-    part.lines.style.opacity = target ? 0.13 : 1;
+    for (const one of [part.lines, part.spare, part.strong]) one.style.opacity = target ? 0.13 : 1;
     part.flash.style.opacity = target ? 0 : 1;
     part.graph.style.cursor = target ? 'pointer' : 'default';
     if (changes) { explain(target); does.schedule(); }

@@ -5,13 +5,14 @@ const PERCENT = { ends: [0, 1], ticks: [0, 0.5, 1].map(value => [value, `${100 *
 const LEAST_KEPT = 8; // connections at the right end of the pruning chart
 const FIRST_FRAME_MS = 420, PARADE_MS = 2600, PARADE_LENGTH = 10;
 const REST_MS = 160; // after which a hand that drags is at rest
+const MEASURE_MS = 25; // between two measurements of a crowd, while the reader drags
 const TELL_MS = 250; // before the kernel hears of it
 
 function render({ model, el }) {
   const facts = model.get('facts'), { image } = facts, words = wordsOf(model), examples = openExamples(model), timers = {};
   const state = { net: 0, frame: 0, kept: null, mode: 'weights', cutUnits: new Set(), cutLinks: new Set(), hover: null, focus: null,
     example: 0, drawing: null, strokes: null, input: null, told: null };
-  const motion = { flash: -1e9, wave: -1e9, mixFrom: -1e9, isPlaying: false, isDragging: false, shares: new Float32Array(words.names.length) };
+  const motion = { flash: -1e9, wave: -1e9, mixFrom: -1e9, measured: -1e9, isPlaying: false, isDragging: false, shares: new Float32Array(words.names.length) };
   const view = { state, motion, words, image, nets: model.get('networks').map(openNetwork), geo: null, colours: {}, now: {} }; // `now` follows from the state
   const passing = parade(view.nets[0].chain, linksAt(view.nets[0], view.nets[0].frames.length - 1).links, view.nets[0].frames.at(-1).biases, examples);
   let turn = 0;
@@ -33,11 +34,15 @@ function render({ model, el }) {
 
   // --- what follows from the state ---
   const isAlive = link => (state.kept === null || link.rank < state.kept) && !state.cutLinks.has(link.at) && !state.cutUnits.has(link.from) && !state.cutUnits.has(link.to);
-  function recompute() {
+  function recompute(mayWait = false) {
     const { chain, busy, frames } = net(), { links: allLinks, gone, previous, biases } = linksAt(net(), state.frame), links = allLinks.filter(isAlive);
-    const cuts = state.cutUnits.size + state.cutLinks.size, accuracy = accuracyOf(chain, links, biases, examples, state.cutUnits);
+    const waits = mayWait && links.length > FEW && performance.now() - motion.measured < MEASURE_MS;
+    clearTimeout(timers.measure);
+    if (waits) timers.measure = setTimeout(() => { recompute(); drawKept(); }, MEASURE_MS);
+    else motion.measured = performance.now();
+    const cuts = state.cutUnits.size + state.cutLinks.size, accuracy = waits ? view.now.accuracy : accuracyOf(chain, links, biases, examples, state.cutUnits);
     const accuracyWhole = cuts ? accuracyOf(chain, allLinks.filter(link => state.kept === null || link.rank < state.kept), biases, examples) : accuracy;
-    if (state.kept !== null && !cuts) net().trail.set(state.kept, accuracy);
+    if (state.kept !== null && !cuts && !waits) net().trail.set(state.kept, accuracy);
     view.now = { ...state, chain, busy, frames, allLinks, links, gone, previous, cuts, accuracy, accuracyWhole, examples, image, words, names: words.names,
       onPath: onPaths(chain, links), frame: frame(), isFirst: state.frame === 0, isLast: state.frame === frames.length - 1, label: examples.labels[state.example] };
     think();
@@ -75,15 +80,18 @@ function render({ model, el }) {
     const read = words.names[view.now.probability.indexOf(Math.max(...view.now.probability))];
     part.graph.setAttribute('aria-label', `Network graph. ${view.now.links.length} connections, ${percent(view.now.accuracy)} of the test ${words.examples} right. The input is read as ${read}.`);
   }
-  function drawCharts() {
-    const { frames, trail } = net(), all = frame().count, last = frames.at(-1).step || 1, f = frame();
+  function drawCharts() { drawTime(); drawKept(); }
+  function drawTime() {
+    const { frames } = net(), last = frames.at(-1).step || 1, f = frame();
     timeChart.draw({ y: PERCENT,
       x: { ends: timeEnds(), ticks: [[0, 'start'], [last, `step ${grouped(last)}`, 'end']] },
       strokes: frames.filter((one, k) => k && one.rewiring !== frames[k - 1].rewiring).map(one => one.step),
       lines: [{ kind: 'ahead', points: frames.map(one => [one.step, one.accuracy]) }, { kind: 'played', points: frames.slice(0, state.frame + 1).map(one => [one.step, one.accuracy]) }],
       handle: { x: f.step, y: f.accuracy, text: percent(f.accuracy) },
       value: { min: 0, max: frames.length - 1, now: state.frame, text: `step ${f.step}, after ${f.rewiring} rewirings, ${percent(f.accuracy)} right` } });
-    const kept = state.kept ?? all, round = [3000, 1000, 300, 100, 30, 10].filter(count => count < all * 0.45 && count >= LEAST_KEPT);
+  }
+  function drawKept() {
+    const { trail } = net(), all = frame().count, kept = state.kept ?? all, round = [3000, 1000, 300, 100, 30, 10].filter(count => count < all * 0.45 && count >= LEAST_KEPT);
     const points = [...trail].sort((a, b) => b[0] - a[0]);
     keepChart.draw({ y: PERCENT,
       x: { ends: keepEnds(), log: true, ticks: [[all, grouped(all), 'start'], ...round.map(count => [count, grouped(count)])] },
@@ -126,8 +134,8 @@ function render({ model, el }) {
     if (state.kept === null) net().trail.set(frame().count, view.now.accuracy);
     state.kept = count >= frame().count ? null : clamp(count, LEAST_KEPT, frame().count);
     motion.flash = -1e9;
-    recompute();
-    drawCharts();
+    recompute(true);
+    drawKept();
   }
   function setMode(mode) {
     state.mode = mode;
@@ -250,7 +258,7 @@ function render({ model, el }) {
     const width = Math.floor(part.stage.clientWidth);
     if (!width || (!anew && view.geo?.width === width)) return;
     view.geo = layoutOf(net(), { image, names: words.names }, width);
-    for (const canvas of [part.lines, part.flash, part.graph]) sharpen(canvas, view.geo.width, view.geo.height);
+    for (const canvas of [part.lines, part.spare, part.flash, part.graph]) sharpen(canvas, view.geo.width, view.geo.height);
     const { pad: box, tall } = view.geo, css = (element, values) => Object.assign(element.style, Object.fromEntries(Object.entries(values).map(([k, v]) => [k, `${v}px`])));
     css(part.stage, { height: view.geo.height });
     css(part.pad, { left: box.x, top: box.y, width: box.w, height: box.h });
