@@ -73,6 +73,22 @@ def test_with_a_ramp_a_newcomer_s_steps_rise_to_their_full_length_within_it(stor
 
 
 @both_storages
+@pytest.mark.parametrize("ramp", [0, 5])
+def test_a_rate_of_zero_moves_nothing_though_torch_divides_by_it(storage, ramp):
+    model = line(storage, 0, 1)
+    optimizer = ADAMS["adamw"](model.parameters())
+    own_step_counts(model, optimizer, ramp=ramp)
+    optimizer.param_groups[0]["lr"] = 0.0  # as a warm-up begins
+    before = model[0].values().clone()
+    for param in model.parameters():
+        param.grad = torch.zeros_like(param)  # as where nothing reaches a connection
+    optimizer.step()
+    assert torch.equal(model[0].param.isfinite(), torch.ones_like(model[0].param).bool())
+    assert torch.equal(model[0].values(), before)
+    assert optimizer.param_groups[0]["lr"] == 0
+
+
+@both_storages
 @every_adam
 @pytest.mark.parametrize("ramp", [0, 100])
 def test_a_model_that_is_never_rewired_trains_as_ever(storage, make, ramp):

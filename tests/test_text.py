@@ -22,7 +22,7 @@ from sparsekit.experiments import Experiment, read_run, run
 from sparsekit.experiments.writing import continue_text
 from sparsekit.layers import coverage, shapes_of, sparsify, topology_of
 from sparsekit.models import build
-from sparsekit.models.generating import generate
+from sparsekit.models.generating import generate, surprise
 from sparsekit.models.gpt import CausalAttention, rotated, rotations
 from sparsekit.rules import RigL
 from sparsekit.scores import SNIP
@@ -348,6 +348,35 @@ def test_a_run_that_stops_and_continues_ends_bit_for_bit_the_same(experiment, tm
     assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
 
 
+def test_a_test_is_recorded_by_the_character_too_so_that_other_tokens_can_be_compared(experiment, tmp_path):
+    pairs = BytePairs(learn_merges(SENTENCE, 3))
+
+    @registry.register("data", "tiny-pairs")
+    def tiny_pairs(*, root=None):
+        """The same words by byte pairs."""
+        split = windows([pairs.encode(SENTENCE * 6)], context=8)
+        plain = tiny_text()
+        return replace(plain, name="tiny-pairs", train=split, test=split, classes=pairs.vocabulary, tokenizer=pairs)
+
+    try:
+        fixed = replace(experiment, data="tiny-pairs", rule=sk.rules.Static(), epochs=1)
+        history = run(fixed, tmp_path, progress=False)
+    finally:
+        del registry._registered["data"]["tiny-pairs"]
+    loss = history.last("test loss")
+    count = len(pairs.encode(SENTENCE * 6)) - 1
+    assert history.last("test nats per character") == pytest.approx(loss * count / (len(SENTENCE) * 6 - 1), rel=0.02)
+    assert history.last("test nats per character") < 0.8 * loss
+    assert history.last("test perplexity") == pytest.approx(math.exp(loss))
+    assert read_run(history.folder).last("test perplexity") == history.last("test perplexity")
+
+
+def test_a_run_of_images_has_no_perplexity(tmp_path):
+    names = {row.name for row in run(Experiment(epochs=1, batch_size=600), tmp_path, progress=False).rows}
+    assert "test loss" in names
+    assert not names & {"test perplexity", "test nats per character"}
+
+
 def test_a_score_before_training_sees_tokens(experiment, tmp_path):
     scored = replace(experiment, score=SNIP(), rule=sk.rules.Static(), epochs=1)
     assert run(scored, tmp_path, progress=False).last("density") == pytest.approx(0.5, abs=0.02)
@@ -428,3 +457,27 @@ def test_a_run_continues_a_text_and_one_of_images_does_not(experiment, tmp_path)
     digits = run(Experiment(epochs=1, batch_size=600), tmp_path, progress=False)
     with pytest.raises(ValueError, match="must be text, got digits. Train the recipe tiny-gpt"):
         continue_text(digits.folder, "ab")
+
+
+# ------------------------------------------------------------------------------------------------------------- surprise
+
+
+@pytest.mark.parametrize("length", [2, 5, 8, 9, 14])
+def test_surprise_is_what_the_model_gives_each_token_after_those_it_can_see(length):
+    model, tokens = small().train(), torch.arange(length) % 11
+    nats = surprise(model, tokens, context=8)
+    assert model.training
+    model.eval()
+    with torch.no_grad():
+        for at in range(1, length):
+            scores = model(tokens[None, max(0, at - 8) : at])[0, :, -1]
+            assert float(nats[at - 1]) == pytest.approx(-float(scores.log_softmax(0)[tokens[at]]), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("length", "context", "message"),
+    [(1, 8, "must have two tokens or more, got 1"), (3, 0, "context must be at least 1, got 0")],
+)
+def test_what_has_no_surprise_is_refused(length, context, message):
+    with pytest.raises(ValueError, match=message):
+        surprise(small(), torch.zeros(length).long(), context=context)

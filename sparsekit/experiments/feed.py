@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -25,6 +25,11 @@ FEW = 4096  # numbers of a tensor that are compared whole. Of larger ones the fi
 def data_of(experiment: Experiment, root: str | Path | None) -> Data:
     """Return the data of an experiment."""
     return datasets.load_any(experiment.data, root=root, **experiment.data_settings)
+
+
+def is_text(data: Data) -> TypeGuard[datasets.Dataset]:
+    """Whether the labels of the data are the next tokens of a text."""
+    return isinstance(data, datasets.Dataset) and data.tokenizer is not None and data.test.labels.dim() > 1
 
 
 def steps_of_epoch(experiment: Experiment, data: Data) -> int:

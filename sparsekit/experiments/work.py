@@ -14,6 +14,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from sparsekit import datasets
+from sparsekit.datasets.windows import characters_per_token
 from sparsekit.evaluation.measuring import Evaluation, evaluate
 from sparsekit.experiments.draws import drawing
 from sparsekit.experiments.experiment import Experiment, build_model, build_optimizer
@@ -22,6 +23,7 @@ from sparsekit.experiments.feed import (
     batches_of,
     check_fits,
     endless_batches,
+    is_text,
     loaded_batches,
     outputs_of,
     steps_of_epoch,
@@ -36,7 +38,16 @@ from sparsekit.layers import topology_of
 from sparsekit.rewiring.journal import Journal
 from sparsekit.rewiring.update import TopologyUpdate
 from sparsekit.train.checkpoint import CheckpointError, load_checkpoint, restore, save_checkpoint
-from sparsekit.train.history import History, Row, append_rows, code_version, rows_of_epoch, rows_of_step, write_rows
+from sparsekit.train.history import (
+    History,
+    Row,
+    append_rows,
+    code_version,
+    rows_of_epoch,
+    rows_of_step,
+    rows_of_text,
+    write_rows,
+)
 from sparsekit.train.loop import StepStats, training
 from sparsekit.tricks.base import Trick, TrickContext, begin, resume
 from sparsekit.utils.devices import choose_device
@@ -180,7 +191,7 @@ class Work:
             self.record(step, epoch, stats, update)
             epoch_ends = self.done % self.steps_per_epoch == 0
             if epoch_ends and experiment.is_tested_after(epoch):
-                self.rows += rows_of_epoch(step, epoch, self.evaluate(), self.model)
+                self.rows += self._rows_of_test(step, epoch)
             if update is not None and self.options.keep_states:
                 self._write_state(kept_state(self.folder, self.done))
             if epoch_ends or self._is_time_to_save():
@@ -223,6 +234,15 @@ class Work:
     def history(self) -> History:
         """Return what was measured. It was checked when the run was resumed, and written since."""
         return History([*self.saved_rows, *self.rows], self.journal, self.folder)
+
+    def _rows_of_test(self, step: int, epoch: int) -> list[Row]:
+        """Return what a test measures, for text also by the character, so that models of other tokens compare."""
+        measured = self.evaluate()
+        rows = rows_of_epoch(step, epoch, measured, self.model)
+        if not is_text(self.data):
+            return rows
+        characters = characters_per_token(self.data.test, self.data.tokenizer)
+        return rows + rows_of_text(step, epoch, measured, characters)
 
     def evaluate(self) -> Evaluation:
         """Measure the model on the test examples."""

@@ -1,4 +1,4 @@
-"""A language model continues a text, token by token."""
+"""A language model continues a text, token by token, and says how much any text surprises it."""
 
 import math
 
@@ -57,6 +57,47 @@ def generate(
     finally:
         model.train(was_training)
     return tokens
+
+
+@torch.no_grad()
+def surprise(model: nn.Module, tokens: Int64[Tensor, " n"], *, context: int) -> Float[Tensor, " m"]:
+    """Return how many nats each token costs but the first, which is `-log p` of it after those before it.
+
+    Their mean is the loss of the text. The model ends in the mode that it was in.
+
+    Args:
+        model: gives scores of shape `(batch, vocabulary, tokens)`, as `gpt` does.
+        tokens: two or more.
+        context: how many tokens the model sees at once. It reads the last ones before each.
+
+    Raises:
+        TypeError: if the context is no integer.
+        ValueError: if it is below 1, or there are fewer than two tokens.
+
+    Example:
+        >>> from sparsekit.models.gpt import gpt
+        >>> model = gpt(input_shape=(8,), num_classes=5, dim=8, depth=1)
+        >>> surprise(model, torch.tensor([1, 2, 4]), context=8).shape
+        torch.Size([2])
+    """
+    check_integer("context", context, least=1)
+    if len(tokens) < 2:
+        raise ValueError(f"a text must have two tokens or more, got {len(tokens)}. Give a longer one")
+    was_training = model.training
+    model.eval()
+    try:
+        chances = _scores_before(model, tokens[:-1], context).log_softmax(1)
+    finally:
+        model.train(was_training)
+    return -chances.gather(1, tokens[1:, None])[:, 0]
+
+
+def _scores_before(model: nn.Module, inputs: Int64[Tensor, " n"], context: int) -> Float[Tensor, "n v"]:
+    """Return the scores after each token. All that the model sees at once come from one pass, each later one alone."""
+    scores = [model(inputs[None, :context])[0].T]
+    if len(inputs) > context:
+        scores.append(model(inputs.unfold(0, context, 1)[1:])[:, :, -1])
+    return torch.cat(scores)
 
 
 def _drawn_from(scores: Float[Tensor, " v"], temperature: float, generator: torch.Generator | None) -> Tensor:

@@ -38,7 +38,8 @@ class History:
 
     Args:
         rows: measured numbers in order: `train loss` and `train accuracy` of every batch, `test loss`,
-            `test accuracy` and `density` after every epoch. Accuracies and densities are shares, 0 to 1.
+            `test accuracy` and `density` after every epoch. Accuracies and densities are shares, 0 to 1. Language
+            models have `test perplexity` and `test nats per character` too.
         journal: every rewiring.
         folder: where it is kept, or None.
     """
@@ -94,6 +95,20 @@ def rows_of_epoch(step: int, epoch: int, evaluation: Evaluation, model: nn.Modul
     ]
     # Some methods train more connections than they use.
     return rows if used.count == topology.count else [*rows, Row(step, epoch, "density used", used.density)]
+
+
+def rows_of_text(step: int, epoch: int, evaluation: Evaluation, characters: float) -> list[Row]:
+    """Return the rows that an evaluation adds for a language model.
+
+    Args:
+        step, epoch: of the evaluation.
+        evaluation: whose loss is in nats per token.
+        characters: that a token stands for on average.
+    """
+    return [
+        Row(step, epoch, "test perplexity", evaluation.perplexity),
+        Row(step, epoch, "test nats per character", evaluation.loss / characters),
+    ]
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:

@@ -15,6 +15,7 @@ from sparsekit.utils.checks import check_integer
 
 STEP_COUNTS = ("shared", "own", "ramp")
 RAMP = 100  # steps, as SMET's
+STILL = 1e-30  # stands for a learning rate of 0, by which this form of torch's update would divide
 TOTAL = "steps"  # how often a layer's parameter was updated, beside the counts of its connections
 _COUNTING: weakref.WeakSet[Optimizer] = weakref.WeakSet()
 
@@ -72,17 +73,21 @@ class _Counts:
     def __init__(self, layers: list[SparseLayer], optimizer: Optimizer, ramp: int):
         self.layers, self.optimizer, self.ramp = layers, optimizer, ramp
         self.before: dict[Tensor, Tensor] = {}
+        self.still: list[tuple[dict[str, Any], Any]] = []
 
     def before_step(self, *_: Any) -> None:
         """Prepare what may just have been loaded, and record the weights."""
+        self.still = [(group, group["lr"]) for group in self.optimizer.param_groups if group["lr"] == 0]
         for group in self.optimizer.param_groups:
-            group.update(_PER_WEIGHT)
+            group.update(_PER_WEIGHT, lr=group["lr"] or STILL)
         for layer in self.layers:
             _spread(self.optimizer.state.get(layer.param, {}), layer.param)
         self.before = {layer.param: layer.param.detach().clone() for layer in self.layers} if self.ramp else {}
 
     def after_step(self, *_: Any) -> None:
         """Count, and take back a part of the updates of connections that have just grown."""
+        for group, rate in self.still:
+            group["lr"] = rate
         for param in {layer.param: None for layer in self.layers if layer.param.grad is not None}:  # each one once
             state = self.optimizer.state[param]
             _spread(state, param)

@@ -38,6 +38,7 @@ from sparsekit.widgets.rendering import StaticImage
 from sparsekit.widgets.score_explorer import ScoreExplorer
 from sparsekit.widgets.settings_picker import RulePicker, SettingsPicker, TrickPicker
 from sparsekit.widgets.steering import Control
+from sparsekit.widgets.text_explorer import TextExplorer
 from sparsekit.widgets.ticket_lab import TicketLab
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "SettingsPicker",
     "Snapshot",
     "StaticImage",
+    "TextExplorer",
     "TicketLab",
     "TopologyFilm",
     "TrickPicker",
