@@ -4,6 +4,7 @@ The functions that the notebooks, plots and widgets use are collected here. Each
 """
 
 from sparsekit.analysis.behaviour.calibration import reliability
+from sparsekit.analysis.behaviour.circuits import Circuit, circuit_loss, edges_of, find_circuit, gpt_wiring
 from sparsekit.analysis.behaviour.ensemble import ensemble
 from sparsekit.analysis.behaviour.prediction_diversity import disagreement, js_divergence, outputs_of
 from sparsekit.analysis.behaviour.representation_similarity import cka_table, linear_cka
@@ -56,6 +57,7 @@ from sparsekit.analysis.structure.model_paths import effective_topology_of_model
 from sparsekit.analysis.structure.topology_similarity import iou, topology_similarity, topology_similarity_matrix
 
 __all__ = [
+    "Circuit",
     "Guidance",
     "MdsEmbedding",
     "NotCountedWarning",
@@ -73,6 +75,7 @@ __all__ = [
     "bezier_path",
     "break_even",
     "churn",
+    "circuit_loss",
     "cka_table",
     "classical_mds",
     "clipped_range",
@@ -80,6 +83,7 @@ __all__ = [
     "conservation_table",
     "critical_compression",
     "disagreement",
+    "edges_of",
     "effective_density",
     "effective_topology",
     "effective_topology_of_model",
@@ -89,10 +93,12 @@ __all__ = [
     "exploration_expected",
     "factorial_design",
     "factorial_effects",
+    "find_circuit",
     "fit_scaling_law",
     "flip_rate",
     "forward_flops",
     "ghost_cost",
+    "gpt_wiring",
     "gradient_norm",
     "guidance",
     "guidance_table",

@@ -24,6 +24,7 @@ from sparsekit.layers.masked import MaskedConv2d, MaskedLinear
 from sparsekit.layers.matrices import matrices_of, register_kind
 from sparsekit.layers.matrix_layer import MaskedMatrix
 from sparsekit.layers.pruned import from_pruned
+from sparsekit.layers.wide_output import WideOutput
 
 __all__ = [
     "Averaged",
@@ -37,6 +38,7 @@ __all__ = [
     "SparseLayer",
     "SparseLinear",
     "TrainedWeightsWarning",
+    "WideOutput",
     "active_topology",
     "as_it_is",
     "averaged",

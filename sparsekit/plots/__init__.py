@@ -1,6 +1,7 @@
 """Each function draws one figure and returns its axes. None changes a model, `rcParams` or pyplot's figures."""
 
 from sparsekit.plots.canvas import subplots, titled
+from sparsekit.plots.circuits import plot_circuit
 from sparsekit.plots.collapse import plot_collapse_map, plot_layer_collapse, plot_useful
 from sparsekit.plots.colours import STYLES, Style, numbered, style_of, styles_of
 from sparsekit.plots.comparing import plot_comparison_matrix, plot_effective_density
@@ -29,6 +30,7 @@ __all__ = [
     "plot_ages",
     "plot_barriers",
     "plot_churn",
+    "plot_circuit",
     "plot_collapse_map",
     "plot_comparison_matrix",
     "plot_curves",

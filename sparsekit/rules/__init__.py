@@ -30,6 +30,7 @@ from sparsekit.rules.grow.cannistraci_hebb import CannistraciHebb
 from sparsekit.rules.grow.gradient import Gradient
 from sparsekit.rules.grow.random import Random
 from sparsekit.rules.initial import initial_density, initial_topology, prepare_layers, with_initial_state
+from sparsekit.rules.largest_after_step import keep_largest_weights
 from sparsekit.rules.n_of_m import SRSTE, DynamicNOfM
 from sparsekit.rules.presets import GSE, SET, SETITOP, GSEReleased, RigL, RigLITOP
 from sparsekit.rules.receptive_field import BRF
@@ -129,6 +130,7 @@ __all__ = [
     "WrappedRule",
     "initial_density",
     "initial_topology",
+    "keep_largest_weights",
     "make_rule",
     "names",
     "prepare_layers",
