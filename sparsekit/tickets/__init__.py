@@ -2,6 +2,7 @@
 
 from sparsekit.tickets.book import TicketBook
 from sparsekit.tickets.greedy_search import GreedyResult, greedy_interpolation, greedy_soup
+from sparsekit.tickets.merging import dare, ties
 from sparsekit.tickets.rebasin import rebasin
 from sparsekit.tickets.superpose import ema_weights, superpose
 from sparsekit.tickets.ticket import Ticket, read_ticket, write_ticket
@@ -10,11 +11,13 @@ __all__ = [
     "GreedyResult",
     "Ticket",
     "TicketBook",
+    "dare",
     "ema_weights",
     "greedy_interpolation",
     "greedy_soup",
     "read_ticket",
     "rebasin",
     "superpose",
+    "ties",
     "write_ticket",
 ]
