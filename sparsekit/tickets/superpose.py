@@ -278,7 +278,7 @@ def check_same_layers(tickets: Sequence[Ticket]) -> None:
 
 
 def target_count(tickets: Sequence[Ticket], density: float | None) -> int:
-    """Return how many connections a merge of tickets has. Raise ValueError where they differ and no density is given."""
+    """Return how many connections a merge has. Raise ValueError where tickets differ in that and it is not given."""
     if density is not None:
         check_density(density)
         return round(density * tickets[0].topology.size)
