@@ -491,6 +491,8 @@ def test_every_superposition_is_measured_beside_its_controls(collected):
     # Tickets are measured with their own statistics first: the same that the run has recorded.
     assert singles["accuracy, not refreshed"].tolist() == pytest.approx([one.accuracy for one in collection.tickets])
     assert table.loc["mean of tickets", "loss"] == pytest.approx(singles["loss"].mean())
+    latest = superpositions(collection.tickets[1:], model, data)  # LAWA is of the later half, here two of three
+    assert table.loc["LAWA"].equals(latest.loc["superposed"])
     # The ensemble is of the tickets as they were trained, in all columns.
     ensemble = table.loc["ensemble"]
     assert (ensemble["loss"], ensemble["accuracy"]) == tuple(
@@ -538,6 +540,10 @@ def test_controls_are_collected_and_stand_in_the_table(tmp_path):
         alone = superpositions(tickets, model, data)
         for network in ("superposed", "ensemble"):
             assert table.loc[f"{network}, {name}"].equals(alone.loc[network])
+    alone = superpositions(still, model, data)
+    for average in ("EMA", "LAWA"):  # beside plain SWA, and for the one basin only
+        assert table.loc[f"{average}, no exploration"].equals(alone.loc[average])
+        assert f"{average}, other seeds" not in table.index
     plain = superpositions(same_seed, model, data)
     assert table.loc[plain.index].equals(plain)
 

@@ -20,6 +20,7 @@ from sparsekit.tickets import (
     ema_weights,
     greedy_interpolation,
     greedy_soup,
+    lottery_pool,
     read_ticket,
     superpose,
     write_ticket,
@@ -276,6 +277,37 @@ def test_interpolation_finds_the_best_rate_and_says_what_is_in_the_mix():
     assert weight_of(result.ticket) == pytest.approx([1.6, 0, 2, 0])
     with pytest.raises(ValueError, match="between 0 and 1"):
         greedy_interpolation([a, b], measure, rates=[1.0])
+
+
+LEVELS = [ticket([1.0, 4.0, 2.0, 1.0]), ticket([1.0, 0, 2.0, 3.0]), ticket([3.0, 0, 2.0, 0]), ticket([0, 0, 9.0, 0])]
+
+
+def test_a_lottery_pool_walks_from_its_level_to_the_neighbours_and_keeps_its_size():
+    asked = []
+
+    def measure(one):
+        asked.append(weight_of(one))
+        return float(len(asked))
+
+    pool = lottery_pool(LEVELS, measure, level=2, rates=[0.5])
+    # Beside (3, 0, 2, 0) the nearest are the denser one before it and the sparser one after it, then the densest.
+    assert asked[0] == [3, 0, 2, 0]
+    assert asked[1] == [2, 0, 2, 0]  # 1.5 of the last connection is too little
+    assert asked[2] == [1, 0, 5.5, 0]
+    assert asked[3] == [0, 2, 3.75, 0]
+    assert pool.weights == pytest.approx([0.5, 0.125, 0.125, 0.25])
+    assert pool.ticket.count == 2
+
+
+def test_a_lottery_pool_keeps_its_ticket_where_no_neighbour_helps():
+    pool = lottery_pool(LEVELS, lambda one: -abs(weight_of(one)[0] - 3), level=-2)
+    assert weight_of(pool.ticket) == weight_of(LEVELS[2])
+    assert pool.weights == [0, 0, 1, 0]
+    for level in (4, -5):
+        with pytest.raises(ValueError, match=f"level must be a position in 4 tickets, got {level}"):
+            lottery_pool(LEVELS, lambda one: 0.0, level=level)
+    with pytest.raises(ValueError, match="rates must be numbers between 0 and 1, at least one, got \\[\\]"):
+        lottery_pool(LEVELS, lambda one: 0.0, rates=[])
 
 
 def test_a_search_among_nothing_is_refused():

@@ -100,7 +100,7 @@ def superpose_stack(
     """
     first, last = stack.tickets[0], stack.tickets[-1]
     shares = torch.tensor(weights, dtype=torch.float64)
-    budget = Budget(first.topology, _target_count(stack.tickets, density), scope)
+    budget = Budget(first.topology, target_count(stack.tickets, density), scope)
     rest, extra = (average_entries([getattr(one, part) for one in stack.tickets], shares) for part in ("rest", "extra"))
     if not first.topology:
         return replace(last, rest=rest, extra=extra, accuracy=math.nan)
@@ -251,7 +251,7 @@ def _pair_with_weights(tickets: Sequence[Ticket], weights: Sequence[float] | Non
         raise ValueError("superposing needs at least one ticket, got none. Collect some first")
     for ticket in tickets:
         must_be("a ticket", ticket, Ticket, "read it with read_ticket, or take Ticket.of(model, step=0)")
-    _check_same_layers(tickets)
+    check_same_layers(tickets)
     weights = [1.0] * len(tickets) if weights is None else weights
     must_be("weights", weights, Iterable, "give a list of one number per ticket, or None")
     weights = [float(plain_number("a weight", x.item() if isinstance(x, Tensor) else x)) for x in weights]
@@ -264,7 +264,8 @@ def _pair_with_weights(tickets: Sequence[Ticket], weights: Sequence[float] | Non
     return [(ticket, weight) for ticket, weight in zip(tickets, weights, strict=True) if weight]
 
 
-def _check_same_layers(tickets: Sequence[Ticket]) -> None:
+def check_same_layers(tickets: Sequence[Ticket]) -> None:
+    """Raise ValueError unless tickets are of networks with the same layers."""
     layouts = [
         {"connections": ticket.topology.shapes, **layout_of({**ticket.rest, **ticket.extra})} for ticket in tickets
     ]
@@ -276,7 +277,8 @@ def _check_same_layers(tickets: Sequence[Ticket]) -> None:
             )
 
 
-def _target_count(tickets: Sequence[Ticket], density: float | None) -> int:
+def target_count(tickets: Sequence[Ticket], density: float | None) -> int:
+    """Return how many connections a merge has. Raise ValueError where tickets differ in that and it is not given."""
     if density is not None:
         check_density(density)
         return round(density * tickets[0].topology.size)

@@ -8,5 +8,6 @@ training is a `run` with a folder of its own. So a finished one is read, and an 
 from sparsekit.experiments.lottery.base import Lottery, LotteryHistory
 from sparsekit.experiments.lottery.controls import CONTROLS, check_control, run_control
 from sparsekit.experiments.lottery.levels import run_lottery
+from sparsekit.experiments.lottery.soups import Soup, run_soups
 
-__all__ = ["CONTROLS", "Lottery", "LotteryHistory", "check_control", "run_control", "run_lottery"]
+__all__ = ["CONTROLS", "Lottery", "LotteryHistory", "Soup", "check_control", "run_control", "run_lottery", "run_soups"]

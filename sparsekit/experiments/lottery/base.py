@@ -1,10 +1,12 @@
 """A lottery says what its trainings do, and its history what they have left behind."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparsekit.experiments import Experiment
+from sparsekit.experiments import Experiment, load_model
 from sparsekit.rules.static import Static
+from sparsekit.tickets import Ticket
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.train import History
 from sparsekit.utils.checks import check_integer, check_types
@@ -95,6 +97,17 @@ class LotteryHistory:
         """The connections that each level trained. Level 0 has all of them."""
         tickets = [history.journal.initial for history in self.levels[1:]]
         return [Topology({name: LayerTopology.full(shape) for name, shape in tickets[0].shapes.items()}), *tickets]
+
+    def tickets(self, *, root: str | Path | None = None) -> list[Ticket]:
+        """Return the trained networks of the levels from 1 on, as tickets. Level 0 is dense.
+
+        Args:
+            root: the data folder, as in `datasets.load`.
+        """
+        folders = [history.folder for history in self.levels[1:] if history.folder is not None]
+        rows = [history.rows[-1] for history in self.levels[1:]]
+        models = [load_model(folder, root=root) for folder in folders]
+        return [Ticket.of(model, step=row.step + 1) for model, row in zip(models, rows, strict=True)]
 
     def frame(self) -> "pd.DataFrame":
         """Return the density of the pruned layers, the last test accuracy, and the run's folder, a row per level."""

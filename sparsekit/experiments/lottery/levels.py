@@ -146,29 +146,34 @@ class LotteryRuns:
     def ticket(self, level: int, before: History) -> InitialState:
         """Return what a level begins with, which follows from the training of the level before."""
         assert before.folder is not None
+        return self.ticket_of(level, load_model(before.folder, root=self.options.root))
+
+    def ticket_of(self, level: int, trained: nn.Module) -> InitialState:
+        """Return what a level begins with, which follows from the network that the level before ended with."""
         lottery = self.lottery
-        trained = load_model(before.folder, root=self.options.root)
         topology = largest(trained, _count_at(lottery, trained, level), lottery.experiment.exclude)
         plain = self.at(lottery.rewind_step) if lottery.rewind == "weights" else densify(trained)
         return InitialState(topology, plain, lottery.rewind_step)
 
     def train_ticket(self, name: str, ticket: InitialState) -> History:
         """Train a ticket to the end."""
+        return self.train(self.experiment_of(name, ticket))
+
+    def experiment_of(self, name: str, ticket: InitialState) -> Experiment:
+        """Return the training of a ticket to the end."""
         experiment = self.lottery.experiment
         rate = self.lottery.finetune_rate
-        return self.train(
-            replace(
-                experiment,
-                recipe=f"{experiment.recipe}-{name}",
-                density=ticket.topology.density,
-                init_from=save_initial_state(self.folder, _with_values(ticket)),
-                first_step=ticket.step,
-                learning_rate=experiment.learning_rate if rate is None else Constant(rate),
-            )
+        return replace(
+            experiment,
+            recipe=f"{experiment.recipe}-{name}",
+            density=ticket.topology.density,
+            init_from=save_initial_state(self.folder, sparse_with_values(ticket)),
+            first_step=ticket.step,
+            learning_rate=experiment.learning_rate if rate is None else Constant(rate),
         )
 
 
-def _with_values(ticket: InitialState) -> nn.Module:
+def sparse_with_values(ticket: InitialState) -> nn.Module:
     """Return the sparse model that a training begins with. Rewound values are kept as they are."""
     return sparsify(ticket.plain, ticket.topology, "csr", init="dense")
 

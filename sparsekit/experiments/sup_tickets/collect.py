@@ -7,6 +7,7 @@ from pathlib import Path
 from sparsekit import datasets
 from sparsekit.experiments import Experiment, fork, load_model
 from sparsekit.experiments.experiment import DEFAULTS
+from sparsekit.experiments.moments import TICKETS
 from sparsekit.experiments.options import RunOptions
 from sparsekit.experiments.record import steps_done
 from sparsekit.experiments.run import run_with
@@ -20,7 +21,6 @@ from sparsekit.train import History
 from sparsekit.tricks import GhostTrick
 
 Train = Callable[[Sequence[Experiment], int | None], list[History]]
-TICKETS = "tickets"  # folder of the tickets, inside that of the run
 
 
 def run_sup_tickets(

@@ -4,17 +4,12 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from sparsekit import datasets
 from sparsekit.experiments import Experiment, fork, run
-from sparsekit.experiments.options import RunOptions
+from sparsekit.experiments.moments import TICKETS, take_moments
 from sparsekit.experiments.sup_tickets.base import SupTickets
-from sparsekit.experiments.sup_tickets.collect import TICKETS, Planned
-from sparsekit.experiments.work import Work, having_turn
+from sparsekit.experiments.sup_tickets.collect import Planned
 from sparsekit.tickets import Ticket, TicketBook
 from sparsekit.utils.checks import check_integer
-from sparsekit.utils.seeds import generator, seeded_rng
-
-SAVE_SECONDS = 60.0  # between two checkpoints within a cycle, besides the one at every moment
 
 
 def cycle_moments(
@@ -55,7 +50,7 @@ def cycle_moments(
     book = TicketBook(folder / experiment.folder_name / TICKETS)
     if set(steps) - set(book.steps):
         _begin(planned, experiment, folder, root=root, progress=progress)
-        _take(experiment, book, steps, root=root, progress=progress)
+        book = take_moments(experiment, folder, steps, root=root, progress=progress)
     return [book.at(step) for step in steps]
 
 
@@ -65,28 +60,6 @@ def _begin(planned: Planned, experiment: Experiment, folder: Path, *, root: str 
         common = run(planned.ordinary, folder, root=root, progress=progress)
         assert common.folder is not None
         fork(common.folder, experiment, folder, step=planned.ends[0], root=root)
-
-
-def _take(
-    experiment: Experiment, book: TicketBook, steps: list[int], *, root: str | Path | None, progress: bool
-) -> None:
-    """Train from moment to moment within one process, because to save and resume a run takes longer than a cycle."""
-    with having_turn(book.folder.parent, tell=progress) as may_write:
-        with seeded_rng(generator(experiment.seed, "before training")):
-            data = datasets.load(experiment.data, root=root, **experiment.data_settings)
-            options = RunOptions(root=root, progress=progress, checkpoint_seconds=SAVE_SECONDS, device="cpu")
-            work = Work.begin(experiment, book.folder.parent, data, options)
-        work.may_write = may_write
-        due = [step for step in steps if step not in book.steps]  # another process may have taken them while we waited
-        if due and work.done > due[0]:
-            raise ValueError(
-                f"a run must stop at step {due[0]} for its moment, got {work.folder} at step {work.done}. Delete the "
-                "folder to train anew"
-            )
-        for step in due:
-            work.options = replace(options, until=step)
-            work.train_on()
-            book.add(work.model, step=work.done)
 
 
 def _steps_of(ends: list[int], per_cycle: int) -> list[int]:

@@ -31,8 +31,10 @@ WAYS: dict[str, Callable[[Sequence[Ticket]], Ticket]] = {
     "active-only, pruned each time": partial(superpose, average="active", prune="each"),
     "EMA": lambda tickets: superpose(tickets, weights=ema_weights(len(tickets))),
     "EMA, pruned each time": lambda tickets: superpose(tickets, weights=ema_weights(len(tickets)), prune="each"),
+    "LAWA": lambda tickets: superpose(tickets[-math.ceil(len(tickets) / 2) :]),
     "within layers": partial(superpose, scope="layer"),
 }
+AVERAGES = ("superposed", "EMA", "LAWA")  # that a control without exploration gets too
 
 
 def superpositions(
@@ -46,14 +48,16 @@ def superpositions(
 
     The ensemble averages the softmax outputs of all tickets, and costs as many networks. In both kinds of columns each
     has the batch-norm statistics of its own training, because nothing was averaged that would need fresh ones.
-    "superposed" is the mean pruned once, the method of the paper's figure.
+    "superposed" is the mean pruned once, the method of the paper's figure. "EMA" is an exponential moving average, and
+    "LAWA" (latest weight averaging) the mean of the later half of the tickets.
 
     Args:
         tickets: at least one, in the order of their training.
         model: with the layers of the tickets, and it stays as it is.
         data: training images to refresh batch norm with, test images to measure on.
         controls: further sets of tickets by name, as `run_controls` returns them. Each is superposed alike, and adds
-            the rows "superposed, NAME" and "ensemble, NAME".
+            the rows "superposed, NAME" and "ensemble, NAME". That without exploration, which is plain SWA, adds those
+            of EMA and LAWA as well, so that all averages stand in one table.
 
     Returns:
         A row per network, by name, with its accuracy and mean loss (cross-entropy) after and before the batch-norm
@@ -64,7 +68,7 @@ def superpositions(
         ValueError: if there is no ticket, or they are not alike.
 
     Source: the controls of Yin et al. (2022), arXiv:2205.15322, and of stochastic weight averaging, Izmailov et al.
-        (2018), arXiv:1803.05407.
+        (2018), arXiv:1803.05407. LAWA is that of Kaddour (2022), arXiv:2209.14981.
     """
     import pandas as pd
 
@@ -77,7 +81,8 @@ def superpositions(
     rows["mean of tickets"] = singles.mean().to_dict()
     rows["ensemble"] = _ensemble(tickets, model, test)
     for name, others in (controls or {}).items():
-        rows[f"superposed, {name}"] = _measured(superpose(others), model, train, test)
+        for way in AVERAGES if name == STILL else AVERAGES[:1]:
+            rows[f"{way}, {name}"] = _measured(WAYS[way](others), model, train, test)
         rows[f"ensemble, {name}"] = _ensemble(others, model, test)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("network")
 
