@@ -108,7 +108,7 @@ def circuit_of(model: nn.Module, task: str) -> tuple[Circuit, pd.DataFrame]:
     """Return the circuit of a task and its edges. Tokens that do not occur in the task have none."""
     texts, labels = TASKS[task](SEARCHED, generator(0, "search", task))
     loss, wiring = partial(last_loss, labels=labels), gpt_wiring(model)
-    whole = float(loss(model(texts)))
+    whole = float(loss(model(texts)).detach())
     circuit = find_circuit(model, texts, loss, modules_in(wiring), limit=max(whole, min(LOSS, whole + 0.99 * CHANGE)))
     occurs = torch.zeros(len(TOKENS), dtype=torch.bool).index_fill_(0, texts.unique(), True)
     return circuit, edges_of(model, {**circuit.nodes, "tokens": occurs}, wiring)
@@ -119,7 +119,7 @@ def row_of(model: nn.Module, task: str, circuit: Circuit, edges: pd.DataFrame) -
     texts, labels = TASKS[task](TESTED, generator(0, "test", task))
     loss = partial(last_loss, labels=labels)
     of_circuit = circuit_loss(model, texts, loss, circuit.nodes, circuit.means)
-    whole = float(loss(model(texts)))
+    whole = float(loss(model(texts)).detach())
     return {
         "nodes": circuit.num_nodes,
         "edges": len(edges),
