@@ -186,3 +186,17 @@ class Listened(DropScore):
 def my_rule(total_steps: int) -> Rule:
     """Return RigL that drops first what nobody listens to."""
     return RigL(stop=3 * total_steps // 4, every=25, drop=Listened())
+
+
+# --- 14_sparse_language -----------------------------------------------------------------------------------------
+
+
+def newcomer_step(count: int) -> float:
+    """Return how many learning rates long Adam's first step of a new connection is, which shares a step count."""
+    return (0.1 / (1 - 0.9**count)) / (0.001 / (1 - 0.999**count)) ** 0.5
+
+
+def perplexity_of(losses: list[float], counts: list[int]) -> float:
+    """Return the perplexity of a test from the mean loss of each batch and its number of characters."""
+    total = sum(loss * count for loss, count in zip(losses, counts, strict=True))
+    return math.exp(total / sum(counts))

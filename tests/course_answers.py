@@ -186,6 +186,29 @@ SEEDED = [  # exercise, code of the answer, what the check must say to it
     ("checkpoint_every", "checkpoint_every = 1", "a run takes 428% longer"),
     ("telling_seeds", "telling_seeds = 1", "One seed has no spread"),
     ("my_rule", "def my_rule(total_steps):\n    return 'rigl'", "TypeError: rule must be a Rule, got 'rigl'"),
+    ("newcomer_step", "def newcomer_step(count):\n    return 0.1 / 0.001**0.5", "does not depend on the count"),
+    (
+        "newcomer_step",
+        "def newcomer_step(t):\n    return (0.1 / (1 - 0.9**t)) / (0.001 / (1 - 0.999**t))",
+        "by the square root of the second",
+    ),
+    ("newcomer_step", "def newcomer_step(count):\n    return 1", "counts from its birth"),
+    (
+        "perplexity_of",
+        "import math\ndef perplexity_of(losses, counts):\n    return math.exp(sum(losses) / len(counts))",
+        "count all batches alike",
+    ),
+    (
+        "perplexity_of",
+        "import math\ndef perplexity_of(losses, counts):\n"
+        "    return sum(math.exp(x) * n for x, n in zip(losses, counts)) / sum(counts)",
+        "the mean of perplexities",
+    ),
+    (
+        "perplexity_of",
+        "def perplexity_of(losses, counts):\n    return sum(x * n for x, n in zip(losses, counts)) / sum(counts)",
+        "This is the loss",
+    ),
 ]
 
 MISBEHAVING = [  # code of an answer to count_of, and what the check must say to it

@@ -471,6 +471,7 @@ widgets.check(enough_density=enough_density)
 # | [11_bring_your_own](11_bring_your_own.ipynb) | how do your model, your data and your loop become sparse? | 50 |
 # | [12_beyond_the_laptop](12_beyond_the_laptop.ipynb) | what is lost when a worker dies? | 45 |
 # | [13_beat_rigl](13_beat_rigl.ipynb) | can you beat RigL with a rule of your own? | 60 |
+# | [14_sparse_language](14_sparse_language.ipynb) | what does a language model of 3 % write? | 45 |
 # </details>
 #
 # What you have done so far stands here. The list is kept in a small file in your own folder.

@@ -7,13 +7,15 @@ from sparsekit.experiments.course.tasks import (
     counting,
     landscape_trials,
     landscapes,
+    language,
     rewiring,
     ticket_trials,
     tickets,
     trials,
 )
 
-TOPICS = (counting, rewiring, tickets, landscapes, trials, ticket_trials, landscape_trials, beyond_trials, capstone)
+TRIALS = (trials, ticket_trials, landscape_trials, beyond_trials)
+TOPICS = (counting, rewiring, tickets, landscapes, *TRIALS, capstone, language)
 EXERCISES: dict[str, Exercise] = {one.name: one for topic in TOPICS for one in topic.EXERCISES}
 
 
