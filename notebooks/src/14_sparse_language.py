@@ -5,7 +5,8 @@
 #
 # Until now our networks looked at images. Here they write. We train four small language models, the first with all its
 # weights, the others with 10, 3 and 1 % of those in attention and feed-forward layers. Each reads 204,800 characters of
-# the King James Bible, once. That takes some seconds a network. Run the cells down to the figure.
+# the King James Bible, once. That takes some seconds a network. A cheaper way to an empty network is to cut the
+# smallest weights of the dense one, and you see what that is worth. Run the cells down to the figure.
 
 # %% jupyter={"source_hidden": true}
 import copy
@@ -25,7 +26,7 @@ torch.set_num_threads(1)
 DENSITIES = (0.1, 0.03, 0.01)
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def gpt(rule="static", density=1.0, *, rate=None, **settings):
     """Return the experiment of a small language model, which reads each window of text once."""
     rate = 0.003 / density**0.5 if rate is None else rate  # we come back to this
@@ -40,7 +41,7 @@ def gpt(rule="static", density=1.0, *, rate=None, **settings):
     )
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 dense = sk.run(gpt("dense"), "runs", progress=False)
 fixed = {density: sk.run(gpt("static", density), "runs", progress=False) for density in DENSITIES}
 text = sk.datasets.load("kjv-char")
@@ -50,10 +51,7 @@ def trained(histories):
     return {density: sk.load_model(history.folder) for density, history in histories.items()}
 
 
-# %% [markdown]
-# There is a cheaper way to an empty network. We take the dense one, and cut all but its largest weights.
-
-# %%
+# %% jupyter={"source_hidden": true}
 twin = sk.load_model(dense.folder)
 weights = {name: twin.get_parameter(f"{name}.weight").detach().abs() for name in fixed[0.1].journal[-1]}
 size = sum(weight.numel() for weight in weights.values())
@@ -149,8 +147,9 @@ assert losses["1 %"] < losses["dense"] + 0.3
 #
 # ## One learning rate for all would mislead you
 #
-# You have seen `0.003 / density**0.5` above. In a sparse layer fewer terms make a sum, so each may move further. A
-# comparison with one rate for all punishes whoever it does not suit. So we train both networks with both rates.
+# The folded code at the top takes `0.003 / density**0.5` as learning rate. In a sparse layer fewer terms make a sum, so
+# each may move further. A comparison with one rate for all punishes whoever it does not suit. So we train both networks
+# with both rates.
 
 # %% tags=["nbval-ignore-output"]
 rates = {"0.003": 0.003, "0.017": 0.003 / 0.03**0.5}
@@ -217,7 +216,8 @@ rows = [
     for step, value in enumerate(values)
 ]
 ax = plots.plot_curves(pd.DataFrame(rows), name="test loss")
-plots.titled(ax, "Connections that share their layer's step count throw the loss up")
+ax.set_ylabel("test loss (nats per character)")
+plots.titled(ax, "New connections with an old step count throw the loss up")
 
 # %% tags=["nbval-ignore-output"]
 leaps = {kind: [max(values[20:]) - sum(values[15:20]) / 5 for values in several] for kind, several in curves.items()}
