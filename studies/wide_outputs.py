@@ -175,6 +175,7 @@ def main() -> None:
     parser.add_argument("--dense", action="store_true", help="train a dense output layer as well")
     parser.add_argument("--seeds", type=int, default=1, help="how many")
     options = parser.parse_args()
+    torch.set_num_threads(1)
     torch.sparse.check_sparse_tensor_invariants.disable()  # as it is, said aloud, or torch warns
     print_costs(options) if options.part == "cost" else print_recalls(options)
 

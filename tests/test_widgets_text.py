@@ -53,8 +53,8 @@ def test_it_opens_with_the_first_method_and_the_text_of_it_and_of_the_dense_netw
     assert one.choice == {"method": "RigL", "density": 0.3, "prompt": "ab", "temperature": 0.8, "seed": 0}
     assert [(text["method"], text["density"]) for text in one.texts] == [("dense", 1.0), ("RigL", 0.3)]
     assert one.text.startswith("ab")
-    assert len(one.text) == len(one.twin_text) == 14
-    assert one.text != one.twin_text
+    assert len(one.text) == len(one.dense_text) == 14
+    assert one.text != one.dense_text
 
 
 def test_each_network_writes_another_text_and_the_same_one_again():

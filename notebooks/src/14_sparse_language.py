@@ -52,18 +52,18 @@ def trained(histories):
 
 
 # %% jupyter={"source_hidden": true}
-twin = sk.load_model(dense.folder)
-weights = {name: twin.get_parameter(f"{name}.weight").detach().abs() for name in fixed[0.1].journal[-1]}
+dense_model = sk.load_model(dense.folder)
+weights = {name: dense_model.get_parameter(f"{name}.weight").detach().abs() for name in fixed[0.1].journal[-1]}
 size = sum(weight.numel() for weight in weights.values())
 
 
 def cut(density):
-    return sk.sparsify(twin, sk.keep_top_global(weights, round(density * size)), init="dense")
+    return sk.sparsify(dense_model, sk.keep_top_global(weights, round(density * size)), init="dense")
 
 
 # %% tags=["nbval-ignore-output", "first-still"]
 explorer = widgets.TextExplorer(
-    twin,
+    dense_model,
     {"trained sparse": trained(fixed), "cut afterwards": {density: cut(density) for density in (0.3, *DENSITIES)}},
     text,
     density=0.03,
@@ -201,13 +201,15 @@ def losses_around(pair, kind, *, seed):
     return [sk.evaluate(model, few, cross_entropy).loss for _ in steps_of(model, optimizer, 60, seed)]
 
 
-# %% tags=["nbval-ignore-output"]
+# %%
 few = [(text.test.inputs[:24], text.test.labels[:24])]
 model = sk.load_model(fixed[0.03].folder)
 optimizer = torch.optim.AdamW(model.parameters(), lr=0.015)
 for _ in steps_of(model, optimizer, 400, seed=1):
     pass
 kinds = ("no rewiring", "shared", "own", "ramp")
+
+# %% tags=["nbval-ignore-output"]
 curves = {kind: [losses_around((model, optimizer), kind, seed=seed) for seed in (2, 3, 4)] for kind in kinds}
 rows = [
     {"method": kind, "seed": seed, "name": "test loss", "step": step - 20, "epoch": 0, "value": value}

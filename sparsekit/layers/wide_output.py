@@ -136,8 +136,7 @@ class WideOutput(nn.Module):
             TypeError: if the number of negatives or the labels are no integers.
             ValueError: if a shape does not fit, a label is no class, or nothing is drawn.
 
-        Source: Bengio and Senécal (2003), "Quick training of probabilistic neural nets by importance sampling", and
-            Jean et al. (2015), arXiv:1412.2007, section 3.
+        Source: importance sampling of Bengio and Senécal (2003), and Jean et al. (2015), arXiv:1412.2007, section 3.
         """
         sample: SampledClasses = sampled_classes(labels, self.classes, negatives, generator, uniform=uniform)
         scores = self.scores(hidden, sample.classes) - sample.log_probabilities

@@ -19,7 +19,7 @@ class Trails(nn.Module):
 
     Args:
         shared: the first modules.
-        heads: the networks that go on from what the shared part returns.
+        heads: the networks that continue from what the shared part returns.
     """
 
     def __init__(self, shared: nn.Module, heads: list[nn.Module]):

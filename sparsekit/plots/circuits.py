@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from sparsekit.plots.canvas import TICK_SIZE, axes_for, finish
-from sparsekit.plots.colours import BLUE, INK, VERMILLION
+from sparsekit.plots.colours import INK
 from sparsekit.plots.palette import LIGHT
 
 THICKEST = 3.0  # points, for the largest weight
@@ -39,10 +39,11 @@ def plot_circuit(edges: pd.DataFrame, ax: Axes | None = None, *, tokens: Sequenc
     ax = axes_for(ax, width=max(6.4, 0.8 * len(columns)), height=4.6)
     for first, last in _streams(pairs, columns):
         ax.plot(*zip(at[first], at[last], strict=True), ":", color=LIGHT["faint"], linewidth=1)
-    largest = float(edges["weight"].abs().max())
-    for (source, target), weight in zip(pairs, edges["weight"], strict=True):
-        width = max(0.4, THICKEST * abs(float(weight)) / largest)
-        colour = BLUE if weight > 0 else VERMILLION
+    weights = edges["weight"].tolist()
+    largest = max(map(abs, weights))
+    for (source, target), weight in zip(pairs, weights, strict=True):
+        width = max(0.4, THICKEST * abs(weight) / largest)
+        colour = LIGHT["plus" if weight > 0 else "minus"]
         ax.plot(*zip(at[source], at[target], strict=True), color=colour, linewidth=width)
     _draw_nodes(ax, at, tokens)
     finish(ax, x="", y="node", title=f"circuit of {len(edges)} weights between {len(at)} nodes", grid="")

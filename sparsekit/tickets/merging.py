@@ -1,7 +1,7 @@
 """TIES and DARE merge networks by how far each went from the start that all of them have in common.
 
 A network's change is its values minus those of the start, over the connections that either has, where a missing one
-counts as zero. TIES asks in which direction most of the change goes, and DARE thins the changes out before a merge.
+counts as zero. TIES asks in which direction most of the change goes, and DARE drops a part of it at random.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Let language models of several densities write on from your prompt, beside their dense twin."""
+"""Let language models of several densities write on from your prompt, beside their dense network."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -19,7 +19,7 @@ from sparsekit.widgets.rendering import StaticImage
 from sparsekit.widgets.sharing import SharedWidget, read_state
 from sparsekit.widgets.text_still import text_figure
 
-TWIN = ("dense", 1.0)
+DENSE = ("dense", 1.0)
 REQUEST = ("prompt", "temperature", "seed")  # what a text depends on beside its writer
 HOTTEST = 2.0  # where letters come nearly at random
 REMEMBERED = 512  # texts, of about 10 kB each
@@ -88,7 +88,7 @@ class TextExplorer(SharedWidget):
         if data.tokenizer is None:
             raise ValueError(f'data must be text, got {data.name}. Load it, as in datasets.load("kjv-char")')
         self._data, self._count, self._measured = data, count, measured
-        self._models = {TWIN: dense} | {
+        self._models = {DENSE: dense} | {
             (name, share): one for name, of in models.items() for share, one in sorted(of.items())
         }
         self._write = lru_cache(REMEMBERED)(self._written)
@@ -99,7 +99,7 @@ class TextExplorer(SharedWidget):
         choice = read_state(state, {**choice, "seed": seed})
         self._check(choice)
         self._losses = {writer: self._loss_of(model) for writer, model in self._models.items()}
-        super().__init__(methods=self._lines(models), dense_loss=self._losses[TWIN], choice=choice)
+        super().__init__(methods=self._lines(models), dense_loss=self._losses[DENSE], choice=choice)
         self._answer()
         self.observe(self._on_choice, "choice")
         self.on_msg(self._on_message)
@@ -122,9 +122,9 @@ class TextExplorer(SharedWidget):
         return self.request["prompt"] + _joined(self._pieces(self._writer))
 
     @property
-    def twin_text(self) -> str:
+    def dense_text(self) -> str:
         """What the dense network writes, with the prompt before it."""
-        return self.request["prompt"] + _joined(self._pieces(TWIN))
+        return self.request["prompt"] + _joined(self._pieces(DENSE))
 
     def complete(self) -> None:
         """Write the texts of all networks, among which a page without a kernel can choose."""
@@ -133,8 +133,10 @@ class TextExplorer(SharedWidget):
 
     def sentence(self) -> str:
         """Say how far the chosen network is behind the dense one."""
-        loss, twin = self._losses[self._writer], self._losses[TWIN]
-        side = f"{abs(loss - twin):.2f} nats per character {'behind' if loss >= twin else 'ahead of'} the dense network"
+        loss, dense = self._losses[self._writer], self.dense_loss
+        side = (
+            f"{abs(loss - dense):.2f} nats per character {'behind' if loss >= dense else 'ahead of'} the dense network"
+        )
         return f"{self.choice['method']} with {self.choice['density']:.3g} of the connections is {side}"
 
     def snapshot(self) -> StaticImage:
@@ -142,9 +144,9 @@ class TextExplorer(SharedWidget):
         lines = {one["name"]: list(zip(one["densities"], one["losses"], strict=True)) for one in self.methods}
         texts = {
             f"{self.choice['method']}, {self.choice['density']:.3g}": self._pieces(self._writer),
-            "dense": self._pieces(TWIN),
+            "dense": self._pieces(DENSE),
         }
-        figure = text_figure(self.sentence(), lines, self._losses[TWIN], self._writer, self.request["prompt"], texts)
+        figure = text_figure(self.sentence(), lines, self._losses[DENSE], self._writer, self.request["prompt"], texts)
         return StaticImage.of_figure(figure, self.sentence())
 
     @property
@@ -156,7 +158,7 @@ class TextExplorer(SharedWidget):
 
     def _check(self, choice: Mapping[str, Any]) -> None:
         method, density = choice["method"], choice["density"]
-        if (method, density) not in self._models or method == TWIN[0]:
+        if (method, density) not in self._models or method == DENSE[0]:
             known = ", ".join(f"{name} at {share:g}" for name, share in list(self._models)[1:])
             raise ValueError(
                 f"method and density must be one of {known or '(none)'}, got {method} at {density}. Choose one"
@@ -190,7 +192,7 @@ class TextExplorer(SharedWidget):
             if request != self.request:
                 self.request, self.texts = request, []
             self.problem = ""
-            self._add(TWIN)
+            self._add(DENSE)
             self._add(self._writer)
 
     def _add(self, writer: Writer) -> None:
@@ -200,14 +202,14 @@ class TextExplorer(SharedWidget):
             self.texts = [*self.texts, {"method": method, "density": density, "pieces": pieces}]
 
     def _written(self, writer: Writer, prompt: str, temperature: float, seed: int) -> tuple[tuple[str, float], ...]:
-        """Let a network write, and let the dense one judge each token."""
+        """Let a network write, and say how likely the dense one finds each token."""
         tokenizer, (context,) = self._data.tokenizer, self._data.shape
         start = tokenizer.encode(prompt)
         draws = generator(seed, "text")
         tokens = generate(
             self._models[writer], start, self._count, context=context, temperature=temperature, generator=draws
         )
-        nats = surprise(self._models[TWIN], tokens, context=context)[len(start) - 1 :] if self._count else []
+        nats = surprise(self._models[DENSE], tokens, context=context)[len(start) - 1 :] if self._count else []
         texts = [tokenizer.decode(tokens[at : at + 1]) for at in range(len(start), len(tokens))]
         return tuple((text, round(float(one), 2)) for text, one in zip(texts, nats, strict=True))
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 import torch
@@ -187,15 +188,16 @@ def modules_in(wiring: Wiring) -> list[str]:
 @contextmanager
 def _hooked(model: nn.Module, modules: Sequence[str], look: Callable[[str, Tensor], Tensor | None]) -> Iterator[None]:
     """Let a function see, and perhaps replace, the outputs of some modules."""
-    hooks = [
-        model.get_submodule(name).register_forward_hook(lambda _, args, output, name=name: look(name, output))
-        for name in modules
-    ]
+    hooks = [model.get_submodule(name).register_forward_hook(partial(_shown, look=look, name=name)) for name in modules]
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _shown(_module: nn.Module, _inputs: tuple, output: Tensor, *, look: Callable, name: str) -> Tensor | None:
+    return look(name, output)
 
 
 def _loss_of(model: nn.Module, inputs: Tensor, loss: Loss, nodes: Nodes, means: Means) -> float:

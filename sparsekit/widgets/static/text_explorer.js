@@ -87,12 +87,12 @@ function render({ model, el }) {
   }
   function draw() {
     const of = methodOf(), loss = of.losses[of.densities.indexOf(choice.density)], behind = loss - model.get('dense_loss');
-    const mine = textOf(choice.method, choice.density), twin = textOf('dense', 1);
+    const mine = textOf(choice.method, choice.density), other = textOf('dense', 1);
     title.textContent = `With ${percent(choice.density, choice.density < 0.1 ? 1 : 0)} of the connections ${choice.method} is ${Math.abs(behind).toFixed(2)} nats per character ${behind < 0 ? 'ahead of' : 'behind'} the dense network`;
     line.textContent = isMute ? NEEDS_KERNEL : isGone ? 'The kernel was restarted. Run the cell again to let the networks write.'
-      : model.get('problem') || (mine && twin ? `The dense network needs ${meanNats(mine).toFixed(2)} nats for a token of the left text, and ${meanNats(twin).toFixed(2)} for one of its own.` : 'The networks are writing ...');
+      : model.get('problem') || (mine && other ? `The dense network needs ${meanNats(mine).toFixed(2)} nats for a token of the left text, and ${meanNats(other).toFixed(2)} for one of its own.` : 'The networks are writing ...');
     sparse.draw(`${choice.method}, ${percent(choice.density, choice.density < 0.1 ? 1 : 0)} of the connections`, choice.prompt, mine);
-    dense.draw('Dense, all connections', choice.prompt, twin);
+    dense.draw('Dense, all connections', choice.prompt, other);
     heatText.textContent = choice.temperature.toFixed(1);
     heat.setAttribute('aria-valuetext', choice.temperature.toFixed(1));
     if (document.activeElement !== prompt && prompt.value !== choice.prompt) prompt.value = choice.prompt;
