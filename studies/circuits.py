@@ -178,7 +178,7 @@ def main() -> None:
     print(rows.to_string(index=False, float_format="{:.3f}".format))
     print("", *verdicts(rows), sep="\n")
     if options.figure:
-        model, (figure, axes) = trained(options, options.density, 0).eval(), subplots(len(TASKS))
+        model, (figure, axes) = trained(options, options.density, 0).eval(), subplots(len(TASKS), width=9, height=9)
         for task, ax in zip(TASKS, axes, strict=True):
             plot_circuit(circuit_of(model, task)[1], ax, tokens=TOKENS)
         figure.savefig(options.figure)

@@ -1,7 +1,9 @@
 """Circuits: planted ones are found, ablation is by the mean, and few weights remain where only the largest may."""
 
 import copy
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -273,3 +275,10 @@ def test_an_empty_circuit_cannot_be_shown():
         plots.plot_circuit(
             pd.DataFrame(columns=["matrix", "source", "source_channel", "target", "target_channel", "weight"])
         )
+
+
+def test_the_example_of_the_page_runs(capsys):
+    page = (Path(__file__).parents[1] / "docs" / "circuits.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(block, "circuits.md", "exec"), {})
+    assert "weights, loss" in capsys.readouterr().out

@@ -99,6 +99,9 @@ class WideOutput(nn.Module):
         """Return the scores of some classes, each of which is named once.
 
         Their rows become a small dense matrix for the product. Its gradient holds those of connections and candidates.
+
+        Raises:
+            ValueError: if there is not one row of features per sample.
         """
         if not isinstance(hidden, Tensor) or hidden.dim() != 2 or hidden.shape[1] != self.features:
             got = tuple(hidden.shape) if isinstance(hidden, Tensor) else type(hidden).__name__

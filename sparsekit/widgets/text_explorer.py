@@ -88,13 +88,10 @@ class TextExplorer(SharedWidget):
         if data.tokenizer is None:
             raise ValueError(f'data must be text, got {data.name}. Load it, as in datasets.load("kjv-char")')
         self._data, self._count, self._measured = data, count, measured
-        self._models = {DENSE: dense} | {
-            (name, share): one for name, of in models.items() for share, one in sorted(of.items())
-        }
+        self._models = _by_writer(dense, models)
         self._write = lru_cache(REMEMBERED)(self._written)
         method = next(iter(models), "") if method is None else method
-        middle = sorted(models.get(method, {}))[len(models.get(method, {})) // 2 :]
-        density = float(next(iter(middle), 0) if density is None else density)
+        density = float(_middle(models.get(method, {})) if density is None else density)
         choice = {"method": method, "density": density, "prompt": prompt, "temperature": float(temperature)}
         choice = read_state(state, {**choice, "seed": seed})
         self._check(choice)
@@ -224,6 +221,16 @@ class TextExplorer(SharedWidget):
             {"name": name, "densities": sorted(of), "losses": [self._losses[name, share] for share in sorted(of)]}
             for name, of in models.items()
         ]
+
+
+def _by_writer(dense: nn.Module, models: Mapping[str, Mapping[float, nn.Module]]) -> dict[Writer, nn.Module]:
+    sparse = {(name, density): one for name, of in models.items() for density, one in sorted(of.items())}
+    return {DENSE: dense} | sparse
+
+
+def _middle(models: Mapping[float, nn.Module]) -> float:
+    densities = sorted(models)
+    return densities[len(densities) // 2] if densities else 0.0
 
 
 def _joined(pieces: tuple[tuple[str, float], ...]) -> str:
