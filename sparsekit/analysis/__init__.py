@@ -4,7 +4,14 @@ The functions that the notebooks, plots and widgets use are collected here. Each
 """
 
 from sparsekit.analysis.behaviour.calibration import reliability
-from sparsekit.analysis.behaviour.circuits import Circuit, circuit_loss, edges_of, find_circuit, gpt_wiring
+from sparsekit.analysis.behaviour.circuits import (
+    Circuit,
+    activations_in,
+    circuit_loss,
+    edges_of,
+    find_circuit,
+    gpt_wiring,
+)
 from sparsekit.analysis.behaviour.ensemble import ensemble
 from sparsekit.analysis.behaviour.prediction_diversity import disagreement, js_divergence, outputs_of
 from sparsekit.analysis.behaviour.representation_similarity import cka_table, linear_cka
@@ -67,6 +74,7 @@ __all__ = [
     "Ridge",
     "ScalingLaw",
     "Surface",
+    "activations_in",
     "ages",
     "assess_claim",
     "average_linkage",

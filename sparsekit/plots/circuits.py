@@ -33,11 +33,11 @@ def plot_circuit(edges: pd.DataFrame, ax: Axes | None = None, *, tokens: Sequenc
     """
     if edges.empty:
         raise ValueError("a circuit must have at least one weight, got none. Raise the limit of find_circuit")
-    pairs = list(zip(_nodes(edges, "source"), _nodes(edges, "target"), strict=True))
-    at = _positions(pairs)
+    pairs = node_pairs(edges)
+    at = node_positions(pairs)
     columns = list(dict.fromkeys(group for group, _ in at))
     ax = axes_for(ax, width=max(6.4, 0.8 * len(columns)), height=4.6)
-    for first, last in _streams(pairs, columns):
+    for first, last in streams(pairs, columns):
         ax.plot(*zip(at[first], at[last], strict=True), ":", color=LIGHT["faint"], linewidth=1)
     weights = edges["weight"].tolist()
     largest = max(map(abs, weights))
@@ -52,11 +52,16 @@ def plot_circuit(edges: pd.DataFrame, ax: Axes | None = None, *, tokens: Sequenc
     return ax
 
 
+def node_pairs(edges: pd.DataFrame) -> list[tuple[Node, Node]]:
+    """Return both ends of each weight, a module and a channel each."""
+    return list(zip(_nodes(edges, "source"), _nodes(edges, "target"), strict=True))
+
+
 def _nodes(edges: pd.DataFrame, end: str) -> list[Node]:
     return [(str(group), int(at)) for group, at in zip(edges[end], edges[f"{end}_channel"], strict=True)]
 
 
-def _positions(pairs: Sequence[tuple[Node, Node]]) -> dict[Node, tuple[float, float]]:
+def node_positions(pairs: Sequence[tuple[Node, Node]]) -> dict[Node, tuple[float, float]]:
     """Return where each node is drawn: its module's column, and a height by its number."""
     channels: dict[str, set[int]] = {}
     for group, channel in [node for pair in pairs for node in pair]:
@@ -68,7 +73,7 @@ def _positions(pairs: Sequence[tuple[Node, Node]]) -> dict[Node, tuple[float, fl
     }
 
 
-def _streams(pairs: Sequence[tuple[Node, Node]], columns: Sequence[str]) -> list[tuple[Node, Node]]:
+def streams(pairs: Sequence[tuple[Node, Node]], columns: Sequence[str]) -> list[tuple[Node, Node]]:
     """Return which nodes are joined without a weight: where no matrix reads on, and where none has written."""
     sources, targets = {source for source, _ in pairs}, {target for _, target in pairs}
     read, written = {group for group, _ in sources}, {group for group, _ in targets}

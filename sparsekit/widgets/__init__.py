@@ -14,6 +14,7 @@ except ImportError as error:
 
 from sparsekit.widgets.branches import Branches
 from sparsekit.widgets.cards import Card
+from sparsekit.widgets.circuit_explorer import CircuitExplorer
 from sparsekit.widgets.collection_film import CollectionFilm
 from sparsekit.widgets.contents_page import Contents
 from sparsekit.widgets.controls import Controls, Field
@@ -45,6 +46,7 @@ __all__ = [
     "Branches",
     "Card",
     "Check",
+    "CircuitExplorer",
     "CollectionFilm",
     "Contents",
     "Control",

@@ -110,6 +110,26 @@ def circuit_loss(model: nn.Module, inputs: Tensor, loss: Loss, nodes: Nodes, mea
         return _loss_of(network, inputs, loss, nodes, means)
 
 
+def activations_in(model: nn.Module, inputs: Tensor, nodes: Nodes, means: Means) -> tuple[dict[str, Tensor], Tensor]:
+    """Return what the modules of a circuit compute where all other nodes have their mean, and the model's outputs.
+
+    Example:
+        >>> net = nn.Sequential(nn.Identity(), nn.Linear(2, 1, bias=False))
+        >>> only_first, means = {"0": torch.tensor([True, False])}, {"0": torch.tensor([0.0, 10.0])}
+        >>> activations_in(net, torch.tensor([[3.0, 4.0]]), only_first, means)[0]
+        {'0': tensor([[ 3., 10.]])}
+    """
+    activations: dict[str, Tensor] = {}
+
+    def ablate(name: str, output: Tensor) -> Tensor:
+        activations[name] = torch.where(nodes[name], output, means[name])
+        return activations[name]
+
+    with observed(model) as network, _hooked(network, list(nodes), ablate), torch.no_grad():
+        outputs = network(inputs)
+    return activations, outputs
+
+
 def means_of(model: nn.Module, inputs: Tensor, modules: Sequence[str]) -> dict[str, Tensor]:
     """Return the mean of each channel of some modules' outputs, over samples and positions."""
     means: dict[str, Tensor] = {}
