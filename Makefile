@@ -47,7 +47,7 @@ site: setup ## Write the course as pages without a kernel into site/ (ARGS="--on
 
 # --- for developers --------------------------------------------------------------------------------------------
 
-.PHONY: test test-fresh test-unit test-gpu test-notebooks test-browser
+.PHONY: test test-fresh test-unit test-thorough test-gpu test-notebooks test-browser
 test: export SPARSEKIT_REUSE_RUNS = 1 # the browser reads the trainings that the part before has just done
 test: test-fresh test-unit test-notebooks test-browser ## Run the whole suite: the four parts below
 
@@ -57,6 +57,9 @@ test-fresh: setup-test ## Check that notebooks/*.ipynb were built from notebooks
 # in the order of the files: by size, the modules with few and slow tests would come last, one worker waiting
 test-unit: setup-test ## Run the tests that need no browser (ARGS goes to pytest)
 	$(RUN) -m pytest tests --ignore=tests/browser -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(ARGS)
+
+test-thorough: setup-test ## Run the slow tests that tests/thorough.txt names, and no others
+	$(RUN) -m pytest tests --ignore=tests/browser -m thorough -n $(WORKERS) --dist load $(ARGS)
 
 test-gpu: setup-test ## Run the tests that need a GPU, which the others skip aloud (ARGS goes to pytest)
 	$(RUN) -m pytest tests/test_devices.py -n 0 $(ARGS)

@@ -2,6 +2,7 @@
 can be run again: one thread, the same examples."""
 
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import type_checks
@@ -33,3 +34,17 @@ hypothesis.settings.load_profile("sparsekit")
 def pytest_configure(config: pytest.Config) -> None:
     # The type checker looks at a random item of a list; hypothesis notices where a strategy builds a topology.
     config.addinivalue_line("filterwarnings", "ignore:Do not use the `random` module inside strategies")
+
+
+THOROUGH = [
+    line.strip().replace("[", "[[]") + "*"
+    for line in (ROOT / "tests" / "thorough.txt").read_text(encoding="utf-8").splitlines()
+    if line.strip() and not line.startswith("#")
+]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(fnmatchcase(item.nodeid.removeprefix("tests/"), pattern) for pattern in THOROUGH):
+            item.add_marker("thorough")

@@ -17,7 +17,7 @@ def test_the_workflow_tests_before_it_builds_and_builds_before_it_publishes():
     jobs = yaml.safe_load((ROOT / ".github/workflows/site.yml").read_text(encoding="utf-8"))["jobs"]
     assert (jobs["build"]["needs"], jobs["publish"]["needs"]) == ("test", "build")
     commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
-    assert commands == [".ci/run", "make site", "python tests/site_links.py site"]
+    assert commands == [".ci/run", "make test-thorough", "make site", "python tests/site_links.py site"]
     assert (ROOT / ".ci/run").stat().st_mode & 0o100
     assert "site" in made_by_make()
     assert (ROOT / "tests/site_links.py").exists()

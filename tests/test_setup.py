@@ -505,3 +505,12 @@ def test_ci_runs_the_whole_suite_and_lets_no_browser_test_skip():
     assert "export SPARSEKIT_REQUIRE_BROWSER=1" in text
     assert re.search(r"^make .*\btest\b", text, re.MULTILINE)
     assert not subprocess.run(["bash", "-n", str(script)]).returncode
+
+
+def test_the_list_of_thorough_tests_names_tests_that_exist():
+    lines = (ROOT / "tests" / "thorough.txt").read_text(encoding="utf-8").splitlines()
+    named = [line.partition("::") for line in lines if line and not line.startswith("#")]
+    assert len(named) > 10
+    for file, _, test in named:
+        function = test.partition("[")[0]
+        assert f"def {function}" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{file} has no {function}"
