@@ -4,7 +4,7 @@
 # **45 minutes** · needs: [02_topology_evolution](02_topology_evolution.ipynb) · runs in under a minute
 #
 # Until now our networks looked at images. Here they write. We train four small language models, the first with all its
-# weights, the others with 10, 3 and 1 % of those in attention and feed-forward layers. Each reads 204,800 characters of
+# weights, the others with 10, 3 and 1 % of those in attention and feed-forward layers. Each reads 153,600 characters of
 # the King James Bible, once. That takes some seconds a network. A cheaper way to an empty network is to cut the
 # smallest weights of the dense one, and you see what that is worth. Run the cells down to the figure.
 
@@ -18,7 +18,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import sparsekit as sk
-from sparsekit import plots, widgets
+from sparsekit import analysis, plots, widgets
 from sparsekit.rules import RigL
 from sparsekit.schedules import Constant, Cosine, Warmup
 
@@ -34,7 +34,7 @@ def gpt(rule="static", density=1.0, *, rate=None, **settings):
         rule=rule,
         density=density,
         batch_size=8,
-        data_settings={"num_train": 3200},
+        data_settings={"num_train": 2400},
         model_settings={"dim": 64, "depth": 1, "heads": 4},
         learning_rate=Warmup(Cosine(rate), steps=20),
         **settings,
@@ -87,6 +87,7 @@ explorer
 # - how far a network of 1 % is behind, and why one learning rate for all would mislead you
 # - why the loss leaps when connections are exchanged, and what Adam has to do with it
 # - which attention heads keep their connections
+# - how to find the few weights that do a small task
 #
 # ## What a loss of 2 means
 #
@@ -177,7 +178,7 @@ assert by_rate.loc["3 %", "0.017"] < by_rate.loc["3 %", "0.003"] - 0.05
 # and corrects them for how long it has counted. A new connection has nothing in its averages. If it shares the count of
 # its layer, Adam takes the empty averages for old and certain ones, and its first step is far too long.
 #
-# We train on for 400 steps, rewire once, and measure the loss on the same 24 windows after each step. In `own`, new
+# We train on for 300 steps, rewire once, and measure the loss on the same 24 windows after each step. In `own`, new
 # connections count from their birth. In `ramp`, their steps grow to full length over a hundred steps as well.
 
 
@@ -198,19 +199,19 @@ def losses_around(pair, kind, *, seed):
     if kind != "no rewiring":
         once = RigL(start=20, every=20, stop=21, drop_fraction=Constant(0.3))
         sk.attach(model, optimizer, once, seed=seed)
-    return [sk.evaluate(model, few, cross_entropy).loss for _ in steps_of(model, optimizer, 60, seed)]
+    return [sk.evaluate(model, few, cross_entropy).loss for _ in steps_of(model, optimizer, 50, seed)]
 
 
 # %%
 few = [(text.test.inputs[:24], text.test.labels[:24])]
 model = sk.load_model(fixed[0.03].folder)
 optimizer = torch.optim.AdamW(model.parameters(), lr=0.015)
-for _ in steps_of(model, optimizer, 400, seed=1):
+for _ in steps_of(model, optimizer, 300, seed=1):
     pass
 kinds = ("no rewiring", "shared", "own", "ramp")
 
 # %% tags=["nbval-ignore-output"]
-curves = {kind: [losses_around((model, optimizer), kind, seed=seed) for seed in (2, 3, 4)] for kind in kinds}
+curves = {kind: [losses_around((model, optimizer), kind, seed=seed) for seed in (2, 3)] for kind in kinds}
 rows = [
     {"method": kind, "seed": seed, "name": "test loss", "step": step - 20, "epoch": 0, "value": value}
     for kind, several in curves.items()
@@ -223,7 +224,7 @@ plots.titled(ax, "New connections with an old step count throw the loss up")
 
 # %% tags=["nbval-ignore-output"]
 leaps = {kind: [max(values[20:]) - sum(values[15:20]) / 5 for values in several] for kind, several in curves.items()}
-pd.DataFrame(leaps, index=["seed 2", "seed 3", "seed 4"]).round(2)
+pd.DataFrame(leaps, index=["seed 2", "seed 3"]).round(2)
 
 # %% jupyter={"source_hidden": true}
 for shared, own, ramp in zip(leaps["shared"], leaps["own"], leaps["ramp"], strict=True):
@@ -269,7 +270,7 @@ widgets.check(newcomer_step)
 # connections. Now RigL rewires nine times, with newcomers that ramp up.
 
 # %% tags=["nbval-ignore-output"]
-rule = RigL(every=40, stop=360, drop_fraction=Cosine(0.3))
+rule = RigL(every=30, stop=270, drop_fraction=Cosine(0.3))
 moved = sk.run(gpt(rule, 0.03, step_count="ramp"), "runs", progress=False)
 before, after = fixed[0.03].journal[-1], moved.journal[-1]
 parts = ("query", "key", "value")
@@ -332,6 +333,55 @@ widgets.check(perplexity_of)
 # ```
 # </details>
 #
+# ## A circuit that you can read
+#
+# With very few weights one can follow what a network does. We train a smaller one on a task of four signs. After six
+# signs it must say the third one again. Training keeps the largest tenth of every matrix after each step. Then we leave
+# out **nodes**, channels of a module, which have their mean from then on. We stop before the loss rises by 0.02 nats.
+# What remains is the **circuit** of the task.
+
+# %% jupyter={"source_hidden": true}
+from sparsekit.models import build
+from sparsekit.utils.seeds import seeded_rng
+
+signs = torch.randint(0, 4, (256, 6), generator=torch.Generator().manual_seed(0))
+with seeded_rng(torch.Generator().manual_seed(0)):
+    reader = build("gpt", input_shape=(6,), num_classes=4, dim=16, depth=1, heads=2, tied=False)
+
+
+def loss_of(outputs):
+    return cross_entropy(outputs[:, :, -1], signs[:, 2])
+
+
+# %%
+optimizer = torch.optim.AdamW(reader.parameters(), lr=0.02, eps=1e-4)
+sk.rules.keep_largest_weights(reader, optimizer, Cosine(1.0, 0.1).lasting(200))
+for _ in range(300):
+    optimizer.zero_grad()
+    loss_of(reader(signs)).backward()
+    optimizer.step()
+
+# %% tags=["nbval-ignore-output"]
+wiring = analysis.gpt_wiring(reader)
+modules = [end for end in dict.fromkeys(sum(wiring.values(), ())) if end not in ("tokens", "answers")]
+circuit = analysis.find_circuit(reader, signs, loss_of, modules, limit=loss_of(reader(signs)).item() + 0.02)
+edges = analysis.edges_of(reader, circuit.nodes, wiring)
+widgets.CircuitExplorer(reader, circuit, edges, list("abcd"), signs, loss_of)
+
+# %% jupyter={"source_hidden": true}
+assert circuit.loss < circuit.whole_loss + 0.03
+assert len(edges) < sum(weight.numel() for weight in reader.parameters()) / 20
+
+# %% [markdown]
+# Point at a node, and the bars show its activation at each sign. Click it, and it is ablated. Three things to try:
+#
+# 1. Which nodes of the attention differ between the third sign and the others? The task hangs on them.
+# 2. Type a text of your own, such as `a a d a a a`. Does the network say the third sign?
+# 3. Which single node costs most when it is ablated, and which costs nearly nothing?
+#
+# *The search left out what it could, so almost every node is needed.* In [a larger study](../docs/circuits.md) 15 to 26
+# weights close a quote, where a dense network needs 827 to 1,739.
+#
 # ## What could mislead
 #
 # - Each network stands here with one seed. The losses of two seeds differ by a few hundredths, so do not read an order
@@ -367,3 +417,4 @@ widgets.check(perplexity_of)
 # - A. Radford et al. (2018), *Improving Language Understanding by Generative Pre-Training*: the network.
 # - D. Kingma, J. Ba (2015), *Adam*, arXiv:1412.6980: the averages and their correction.
 # - U. Evci et al. (2020), *Rigging the Lottery*, arXiv:1911.11134: RigL.
+# - L. Gao et al. (2025), *Weight-sparse transformers have interpretable circuits*, arXiv:2511.13653: circuits.
