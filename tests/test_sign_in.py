@@ -47,18 +47,18 @@ def transcribed(make, steps: int) -> list[torch.Tensor]:
     """The method as it is written down: dense factors under a mask, trained by autograd, and balanced in between."""
     layers = [*sk.sparse_layers(sparse()).values()]
     masks, biases = [x.mask.double() for x in layers], [nn.Parameter(x.bias.detach().clone()) for x in layers]
-    scales = [nn.Parameter(balanced(x.dense_weight(), BETA)) for x in layers]
+    scales = [nn.Parameter(balanced(x.dense_weight())) for x in layers]
     factors = [nn.Parameter(x.dense_weight() / m.detach()) for x, m in zip(layers, scales, strict=True)]
     optimizer = make([*scales, *factors, *biases])
     for step in range(steps):
         first, second = (mask * m * w for mask, m, w in zip(masks, scales, factors, strict=True))
-        nn.functional.cross_entropy((X @ first.T + biases[0]).relu() @ second.T + biases[1], Y).backward()
+        nn.functional.cross_entropy((X @ first.T + biases[0]).tanh() @ second.T + biases[1], Y).backward()
         optimizer.step()
         optimizer.zero_grad()
         if (step + 1) % EVERY == 0:
             for m, w in zip(scales, factors, strict=True):
                 product = (m * w).detach()
-                m.data = balanced(product, BETA)
+                m.data = balanced(product)
                 w.data = product / m.data
     return [(mask * m * w).detach() for mask, m, w in zip(masks, scales, factors, strict=True)]
 

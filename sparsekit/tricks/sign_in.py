@@ -1,8 +1,9 @@
 """Sign-In: each weight is a product of two trained factors, balanced from time to time so that its sign can change."""
 
 import weakref
+from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -65,7 +66,8 @@ class SignIn(TemporaryTrick):
     def at(self, model: nn.Module, step: int, optimizer: Optimizer | None = None) -> None:
         layers = [layer for layer in sparse_layers(model).values() if SCALE in layer._parameters]
         if step >= self.end:
-            remove_params(optimizer and chain(optimizer)[-1], [layer._parameters.pop(SCALE) for layer in layers])
+            removed = [cast(nn.Parameter, layer._parameters.pop(SCALE)) for layer in layers]
+            remove_params(optimizer and chain(optimizer)[-1], removed)
             return
         if step > 0 and step % self.every == 0:
             for layer in layers:
@@ -75,7 +77,7 @@ class SignIn(TemporaryTrick):
             inner.register_step_pre_hook(factors.before_step)
             handle = inner.register_step_post_hook(factors.after_step)
             # Others, such as an attached rule, must see products after the step, so this hook comes first.
-            inner._optimizer_step_post_hooks.move_to_end(handle.id, last=False)
+            cast(OrderedDict, inner._optimizer_step_post_hooks).move_to_end(handle.id, last=False)
             _HOOKED.add(inner)
 
 
