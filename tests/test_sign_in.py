@@ -39,7 +39,7 @@ def trained(model: nn.Module, make, steps: int, rule=None, **settings) -> tuple[
 
 
 def balanced(weight: torch.Tensor) -> torch.Tensor:
-    """Another form of the scale: `m = sqrt(beta) cosh u` and `w = sqrt(beta) sinh u` multiply to `beta sinh(2u) / 2`."""
+    """The scale by another formula: `sqrt(beta) cosh u` times `sqrt(beta) sinh u` is `beta sinh(2u) / 2`."""
     return BETA**0.5 * (torch.asinh(2 * weight / BETA) / 2).cosh()
 
 
