@@ -152,6 +152,21 @@ def test_s_ste_uses_what_is_above_the_second_smallest_of_four_scaled_by_least_sq
     assert torch.equal(mask.beta, first), "the scale is fixed at the start"
 
 
+def test_the_scale_of_few_of_many_makes_steps_of_what_is_used_longer():
+    """That is why 1 of 50 is unstable at the learning rate of the others. The formulas are the same as for 2 of 4."""
+    scales = {}
+    for n, m in ((2, 4), (1, 50)):
+        weight = 2 * torch.rand(60, 200, generator=draws(), dtype=torch.float64) - 1
+        mask = SoftNOfM(n, m, (60, 200)).double()
+        used = mask(weight, whole(weight))
+        step = 1e-6 * weight.sign() * (used != 0)  # which lengthens what is used, and no threshold
+        moved = (mask(weight + step, whole(weight)) - used).abs()[used != 0] / 1e-6
+        scales[m] = float(mask.beta)
+        assert moved.tolist() == pytest.approx([scales[m]] * len(moved), rel=1e-6)
+    assert 1.5 < scales[4] < 3
+    assert scales[50] > 10
+
+
 def test_what_is_used_does_not_jump_where_two_weights_exchange_their_ranks():
     mask = SoftNOfM(2, 4, (1, 4)).double()
     path = [torch.tensor([[3.0, 2.0, 2.0 + shift, 1.0]], dtype=torch.float64) for shift in (-1e-9, 1e-9)]
