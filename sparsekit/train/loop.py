@@ -26,7 +26,6 @@ from sparsekit.train.rule_step import (
     grow_init_for,
     probe_batches,
     replaces_update,
-    reset_optimizer,
     rule_views,
     update_state,
     updates_every_step,
@@ -123,7 +122,6 @@ def train_step(
         views = rule_views(model, rule, io)
         if due:
             update = rewire(model, rule.propose(views, step, generator), optimizer, grow_init_for(rule, views))
-            reset_optimizer(optimizer, rule)
         update_state(model, rule, views, step, generator)
     optimizer.zero_grad(set_to_none=True)
     return stats, update

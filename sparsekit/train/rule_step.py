@@ -30,7 +30,10 @@ from sparsekit.utils.checks import must_be
 
 
 def with_the_acting_rule(function: Callable) -> Callable:
-    """Hand on the rule that acts at this step, which of a switched rule is one of two."""
+    """Hand on the rule that acts at this step, which of a switched rule is one of two.
+
+    After a rewiring the optimizer begins anew, if that rule says so.
+    """
 
     @functools.wraps(function)
     def acting(
@@ -43,7 +46,11 @@ def with_the_acting_rule(function: Callable) -> Callable:
         generator: torch.Generator,
         **settings: Any,
     ) -> Any:
-        return function(model, optimizer, batch, loss_fn, rule_at(rule, step), step, generator, **settings)
+        rule = rule_at(rule, step)
+        stats, update = function(model, optimizer, batch, loss_fn, rule, step, generator, **settings)
+        if update is not None:
+            reset_optimizer(optimizer, rule)
+        return stats, update
 
     return acting
 
