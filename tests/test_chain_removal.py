@@ -86,15 +86,18 @@ def test_chts_alone_leaves_connections_of_one_sided_units_and_chain_removal_leav
     assert 0 <= one_sided(together) < one_sided(alone) / 2
 
 
-def test_where_every_unit_has_both_sides_nothing_more_goes_than_the_base_drops():
-    torch.manual_seed(0)
-    views = {
-        name: LayerView(name=name, topology=LayerTopology.full(shape), values=torch.rand(shape[0] * shape[1]) + 1)
-        for name, shape in {"0": (9, 9), "2": (9, 9)}.items()
-    }
+def test_each_layer_grows_as_many_as_it_dropped_where_every_unit_has_both_sides():
+    layers = {"0": random_layer((9, 9), 60, 1), "2": random_layer((9, 9), 60, 2)}
+    values = torch.rand(60, generator=draws()) + 1
+    views = {name: LayerView(name=name, topology=layer, values=values) for name, layer in layers.items()}
     base = SET(stop=9, every=1, drop_fraction=Constant(0.2))
-    rest = ChainRemoval(base=base, chain=("0", "2")).propose(views, 0, draws())
-    assert rest.count == 2 * 81
+    new = ChainRemoval(base=base, chain=("0", "2")).propose(views, 0, draws())
+    weakest = values.sort().indices[:12]
+    for name, layer in layers.items():
+        back = layer.indices[weakest][new[name].position_of(layer.indices[weakest].sort().values) >= 0]
+        assert new[name].count == 60
+        assert (layer - new[name]).count == 12 - len(back) > 6
+        assert set((layer - new[name]).indices.tolist()) <= set(layer.indices[weakest].tolist())
 
 
 def test_where_candidates_run_short_the_largest_that_went_return():

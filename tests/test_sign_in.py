@@ -110,10 +110,10 @@ def test_a_sign_changes_if_beta_is_well_above_zero_and_does_not_where_both_facto
 def test_others_see_the_product_and_its_gradient_between_steps():
     model, tricks = sparse(), [SignIn(stop=9)]
     optimizer = torch.optim.SGD(begin(model, tricks).parameters(), lr=0.1)
-    set_step(model, tricks, 0, optimizer)
     layer = sk.sparse_layers(model)["0"]
     seen = []
-    optimizer.register_step_post_hook(lambda *_: seen.append(layer.values().clone()))
+    optimizer.register_step_post_hook(lambda *_: seen.append(layer.values().clone()))  # before the trick's own
+    set_step(model, tricks, 0, optimizer)
     nn.functional.cross_entropy(model(X), Y).backward()
     before, gradient = layer.values().clone(), layer.param.grad.clone()
     optimizer.step()
