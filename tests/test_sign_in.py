@@ -127,7 +127,7 @@ def test_others_see_the_product_and_its_gradient_between_steps():
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-def test_a_grown_connection_begins_with_a_balanced_scale_and_the_others_go_on(storage):
+def test_a_grown_connection_begins_with_a_balanced_scale_and_the_others_continue(storage):
     rule = sk.rules.SET(stop=99, every=4, start=4, drop_fraction=0.3, replaces_step=False)
     model, _ = trained(sparse(storage), OPTIMIZERS["momentum"], 4, every=100)
     after, _ = trained(sparse(storage), OPTIMIZERS["momentum"], 5, rule, every=100)

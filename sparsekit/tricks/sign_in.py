@@ -23,7 +23,7 @@ _HOOKED: weakref.WeakSet[Optimizer] = weakref.WeakSet()
 @register("trick", "sign-in")
 @dataclass(frozen=True, kw_only=True)
 class SignIn(TemporaryTrick):
-    """The optimizer trains `m` and `w` in place of the weight `m * w` of each connection, and the mask stays.
+    """The optimizer trains `m` and `w` where a connection has the weight `m * w`, and the mask stays.
 
     By the chain rule `w` gets `m` times the gradient of the weight, and `m` gets `w` times it. So a weight moves along
     `m^2 + w^2` times its gradient. Small steps leave `m^2 - w^2` as it is. Where it is above 0, `m` is not 0 where the
