@@ -5,8 +5,9 @@ import itertools
 
 import pytest
 import torch
-from helpers import batch_for, made, mlp, train
+from helpers import OPTIMIZERS, batch_for, made, mlp, train
 from torch import Tensor, nn
+from training_helpers import same
 
 import sparsekit as sk
 from sparsekit.analysis import flip_rate
@@ -72,6 +73,42 @@ def test_what_returns_in_a_dense_phase_starts_at_zero():
     assert seen > 50
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("attached", [False, True])
+def test_after_a_change_of_phases_the_optimizer_is_as_a_new_one_is(name, attached):
+    rule, widths = ACDC(stop=9, phases=3, final=0.3), (6, 12, 3)
+    model = begun(rule, *widths)
+    optimizer = OPTIMIZERS[name](model.parameters())
+    if attached:
+        sk.attach(model, optimizer, rule)
+        loop(model, optimizer, range(4))  # the first sparse phase begins at step 3
+    else:
+        train(model, optimizer, rule, (6,), steps=4)
+    assert sk.topology_of(model).density == pytest.approx(0.3, abs=0.01)
+    again = copy.deepcopy(model)
+    for one, trained_by in ((model, optimizer), (again, OPTIMIZERS[name](again.parameters()))):
+        loop(one, trained_by, range(4, 6))
+    assert same(model.state_dict(), again.state_dict())
+
+
+def test_the_optimizer_may_keep_its_state_and_then_survivors_move_on_by_their_momentum():
+    weights = []
+    for resets in (True, False):
+        rule = ACDC(stop=9, phases=3, final=0.3, resets_optimizer=resets)
+        weights += [sk.sparse_layers(model)["0"].dense_weight() for step, model in followed(rule, 5, 6, 12, 3)][-1:]
+    assert torch.equal(weights[0] != 0, weights[1] != 0)
+    assert not torch.equal(*weights)
+
+
+def loop(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
+    """Train in a loop of ones own."""
+    for step in steps:
+        x, y = batch_for((6,), seed=step)
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -113,6 +150,21 @@ def test_s_ste_uses_what_is_above_the_second_smallest_of_four_scaled_by_least_sq
     first = mask.beta.clone()
     torch.testing.assert_close(mask(3 * weight, whole(weight)), dense_soft(3 * weight, float(first)))
     assert torch.equal(mask.beta, first), "the scale is fixed at the start"
+
+
+def test_the_scale_of_few_of_many_makes_steps_of_what_is_used_longer():
+    """That is why 1 of 50 is unstable at the learning rate of the others. The formulas are the same as for 2 of 4."""
+    scales = {}
+    for n, m in ((2, 4), (1, 50)):
+        weight = 2 * torch.rand(60, 200, generator=draws(), dtype=torch.float64) - 1
+        mask = SoftNOfM(n, m, (60, 200)).double()
+        used = mask(weight, whole(weight))
+        step = 1e-6 * weight.sign() * (used != 0)  # which lengthens what is used, and no threshold
+        moved = (mask(weight + step, whole(weight)) - used).abs()[used != 0] / 1e-6
+        scales[m] = float(mask.beta)
+        assert moved.tolist() == pytest.approx([scales[m]] * len(moved), rel=1e-6)
+    assert 1.5 < scales[4] < 3
+    assert scales[50] > 10
 
 
 def test_what_is_used_does_not_jump_where_two_weights_exchange_their_ranks():

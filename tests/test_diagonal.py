@@ -74,17 +74,56 @@ def test_the_temperature_falls_along_a_cosine_and_lets_the_best_win():
     assert 0.1 < float(layer.factors[2].detach()) < float(layer.factors[0].detach()) < 0.6
 
 
-def test_freezing_keeps_the_best_diagonals_and_folds_their_factors():
+def test_freezing_keeps_the_best_diagonals_with_factor_one():
     layer = layer_of(6, 9, density=0.3)
     layer.set_progress(0.5)
-    before, best = layer.weight().detach(), layer.scores.topk(layer.count).indices
+    best = layer.scores.topk(layer.count).indices
+    full = layer.values.detach()[layer.diagonal, layer.entry]
     layer.freeze()
-    mask = torch.isin(layer.diagonal, best)
-    torch.testing.assert_close(layer.weight().detach(), before * mask)
+    torch.testing.assert_close(layer.weight().detach(), full * torch.isin(layer.diagonal, best))
     assert layer.topology().count == layer.count * 6 == math.ceil(0.3 * 9) * 6
     state = {name: x.clone() for name, x in layer.state_dict().items()}
     layer.freeze()
     assert same(layer.state_dict(), state)
+
+
+def test_freezing_changes_nothing_where_the_winners_have_won():
+    layer = layer_of(6, 9, density=0.3)
+    with torch.no_grad():
+        layer.scores.copy_(torch.tensor([5.0, 0, 5, 0, 0, 5, 0, 0, 0]))
+    layer.set_progress(1.0)
+    before = layer.weight().detach()
+    layer.freeze()
+    torch.testing.assert_close(layer.weight().detach(), before)
+
+
+@pytest.mark.parametrize(("outputs", "inputs"), [(60, 200), (200, 60)])
+def test_at_first_the_weight_has_the_range_of_a_dense_layer(outputs, inputs):
+    torch.manual_seed(0)
+    layer = DiagonalLinear(inputs, outputs, density=0.1)
+    reach = 1 / math.sqrt(inputs)
+    for tensor in (layer.weight(), layer.bias):
+        assert 0.9 * reach < float(tensor.detach().abs().max()) <= 1.0001 * reach
+
+
+def test_scores_of_a_small_network_part_before_they_are_frozen():
+    """With a range that fits the frozen layer all factors stayed near K / l, and nothing was chosen."""
+    torch.manual_seed(0)
+    layers = [
+        DiagonalLinear(20, 40, density=0.1),
+        DiagonalLinear(40, 40, density=0.1),
+        DiagonalLinear(40, 4, density=0.1),
+    ]
+    model = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    x, y = torch.randn(64, 20), torch.arange(64) % 4
+    for step in range(150):
+        for layer in layers:
+            layer.set_progress(step / 150)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    assert all(float(layer.factors.detach().max()) > 0.9 for layer in layers)
 
 
 def test_values_scores_and_bias_learn_before_freezing_and_scores_do_not_afterwards():

@@ -135,6 +135,7 @@ def test_a_named_rule_takes_no_junk_for_any_setting(name, setting):
         "subset": {"none", "inf", "2.5"},
         "allow_regrowth": {"true"},
         "replaces_step": {"true"},
+        "resets_optimizer": {"true"},
         "gradient": {"2.5"},
     }
     for key, junk in JUNK.items():

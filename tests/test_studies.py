@@ -60,6 +60,15 @@ def test_tricks_that_were_only_switched_together_are_not_told_apart(printed, tmp
     assert "more at density" not in told
 
 
+def test_the_latest_methods_stand_beside_what_they_are_compared_with(printed, tmp_path):
+    words = ("--epochs", "1", "--tests", "100", "--folder", str(tmp_path))
+    told = printed("recent", *words, "--seeds", "1")
+    names = [line.split(" |")[0].removeprefix("| ") for line in told.splitlines() if line.startswith("| ")]
+    assert {"DynaDiag", "NeuroTrails", "SMET", "Sign-In", "CHTs with chain removal"} < set(names)
+    assert "claim" not in told
+    assert "nan |" in told
+
+
 def test_masks_of_a_lottery_carry_tricks_too(printed, tmp_path):
     words = ("--cells", "none", "skips", "--seeds", "1", "--epochs", "1", "--folder", str(tmp_path))
     told = printed("tricks", "--masks", "imp", "--densities", "0.1", *words)

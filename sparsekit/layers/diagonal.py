@@ -21,9 +21,9 @@ class DiagonalLinear(nn.Module):
     """A linear layer that is a sum of wrapped diagonals, each with a score that says how much of it is used.
 
     Diagonal d is used with the factor `min(K softmax(scores / T)_d, 1)`, where K is the number of diagonals in the end.
-    While the temperature T is high, all have nearly the same factor. As it falls, K of them win. `freeze` keeps those
-    and folds their factors into their values. A transposed diagonal is a diagonal, so the backward pass of a kernel
-    for diagonals would be as fast as the forward pass. We have none, so this layer saves no time.
+    While the temperature T is high, all have nearly the same factor. As it falls, K of them win. `freeze` keeps those,
+    with factor 1, to which the factors of the winners rise. A transposed diagonal is a diagonal, so the backward pass
+    of a kernel for diagonals would be as fast as the forward pass. We have none, so this layer saves no time.
 
     It needs the memory of the dense weight all along, because every diagonal has values until `freeze`.
 
@@ -37,8 +37,9 @@ class DiagonalLinear(nn.Module):
         TypeError: if a number of features is no integer.
         ValueError: if one is below 1, or the density is not in (0, 1].
 
-    Source: DynaDiag, Tyagi et al. (2025), arXiv:2506.11449, and its released code. Folding the factors and the range of
-        the initial values are ours.
+    Source: DynaDiag, Tyagi et al. (2025), arXiv:2506.11449, and its released code. The range of the initial
+        values is ours. It fits the beginning, where all diagonals share K. A range that fits the end left signals so
+        weak that no diagonal won.
 
     Example:
         >>> layer = DiagonalLinear(8, 4, density=0.25)
@@ -72,11 +73,13 @@ class DiagonalLinear(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw values uniformly, with the range that torch gives a linear layer of as many inputs per output."""
-        fan_in = self.count * self.values.shape[1] / self.out_features
-        for tensor in (self.values, self.bias):
-            if tensor is not None:
-                nn.init.uniform_(tensor, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
+        """Draw values uniformly, so that the weight has the range that torch gives a dense layer at first."""
+        reach = 1 / math.sqrt(self.in_features)
+        nn.init.uniform_(self.values, -reach, reach)
+        with torch.no_grad():
+            self.values.mul_(len(self.scores) / self.count)
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -reach, reach)
         nn.init.zeros_(self.scores)
 
     @property
@@ -105,14 +108,13 @@ class DiagonalLinear(nn.Module):
 
     @torch.no_grad()
     def freeze(self) -> None:
-        """Keep the diagonals of the highest scores for good, with values times their factors.
+        """Keep the diagonals of the highest scores for good, with factor 1.
 
         The scores are no longer trained then, and a second call does nothing.
         """
         if self.is_frozen:
             return
         best = self.scores.topk(self.count).indices
-        self.values.mul_(self.factors[:, None])
         self.chosen[best] = True
         self.scores.requires_grad_(False)
 

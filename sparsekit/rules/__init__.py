@@ -18,6 +18,7 @@ from sparsekit.rules.candidates.never_active import NeverActive
 from sparsekit.rules.candidates.synflow import SynFlow
 from sparsekit.rules.candidates.uniform import Uniform
 from sparsekit.rules.cannistraci_hebb import CHTs, CHTss
+from sparsekit.rules.chain_removal import ChainRemoval
 from sparsekit.rules.deep_r import DeepR
 from sparsekit.rules.drop.magnitude import Magnitude
 from sparsekit.rules.drop.relative_importance import RelativeImportance
@@ -100,6 +101,7 @@ __all__ = [
     "CHTss",
     "Candidates",
     "CannistraciHebb",
+    "ChainRemoval",
     "DeepR",
     "Draw",
     "DropGrow",

@@ -22,8 +22,8 @@ class ACDC(Rule):
     """Train dense, compress to the largest weights of the whole network, train these, let all others grow, and so on.
 
     The phases up to `stop` are equally long. The first one is dense, and at `stop` the network is compressed for good.
-    Connections that return start at 0 with a fresh optimizer state. The paper resets the state of all others as well,
-    which this rule does not.
+    Connections that return start at 0. At each change of phases the optimizer begins anew for all weights, so none
+    moves by the momentum of the phase before.
 
     Raises:
         ValueError: if `stop` is None, the number of phases is even, or a number is out of range.
@@ -41,6 +41,7 @@ class ACDC(Rule):
 
     phases: int = setting(15, "dense and sparse phases until the last compression, an odd number", range=(1, 1001))
     final: float = setting(FINAL, "density of the sparse phases and of the end", range=(0, 1))
+    resets_optimizer: bool = setting(True, "whether the optimizer begins anew at each change of phases")
     stop: int | None = setting(None, "step of the last compression")
 
     def __post_init__(self):

@@ -25,7 +25,8 @@ def CHTs(
     """CHTs: drop weak connections by chance, and draw new ones by how many short paths join their ends.
 
     It never looks at a gradient. `BRF(base=CHTs(...))` starts it from a local topology. The papers also drop
-    connections of units that lost all inputs or all outputs. This rule does not, because a layer does not see others.
+    connections of units that lost all inputs or all outputs. `ChainRemoval(base=CHTs(...), chain=(...))` does so, once
+    you say which layers follow each other.
 
     Args:
         stop: last step at which the topology may change. None never stops, and then the fraction must be a schedule

@@ -141,6 +141,16 @@ class ReplacesUpdate(Protocol):
     replaces_step: bool
 
 
+class ResetsOptimizer(Protocol):
+    """A rule whose rewirings may be followed by a fresh start of the optimizer, for all weights of the network.
+
+    Attributes:
+        resets_optimizer: whether they are.
+    """
+
+    resets_optimizer: bool
+
+
 class LooksAhead(Protocol):
     """A rule that may look at the gradients of several batches.
 
@@ -161,6 +171,7 @@ PARTS: tuple[type, ...] = (
     PreparesLayers,
     NeedsDense,
     ReplacesUpdate,
+    ResetsOptimizer,
     LooksAhead,
 )
 

@@ -32,7 +32,9 @@ class SSTE(Periodic):
     the function stays as well, and a weight that falls below its threshold later is zero. The paper prunes the
     gradients of outputs besides, to make the backward pass faster, which this rule does not.
 
-    The method is meant for 2 of 4. With few of many the scale is large, and some of our trainings failed.
+    The method is meant for 2 of 4, where the scale is 1.7. With 1 of 50 it is 5 to 9, because the largest weights lie
+    close to each other. A step of a weight moves what is used by `beta` times as much. So such trainings need a smaller
+    learning rate, and some of ours failed without it.
 
     Source: Hu et al. (2024), S-STE, arXiv:2409.09099. What happens at `stop` is ours.
 

@@ -24,6 +24,7 @@ from sparsekit.train.rule_step import (
     grow_init_for,
     probe_batches,
     replaces_update,
+    reset_optimizer,
     rule_views,
     update_state,
     updates_every_step,
@@ -214,6 +215,7 @@ class Attachment:
         views = rule_views(self.model, self.rule, self._stop_capture())
         new = self.rule.propose(views, self.step, self._draws)
         update = rewire(self.model, new, self._optimizers[0], grow_init_for(self.rule, views))
+        reset_optimizer(self._optimizers[0], self.rule)
         update_state(self.model, self.rule, views, self.step, self._draws)
         self._record(update)
         self._known = topology_of(self.model)

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from sparsekit.evaluation.measuring import Batch
 from sparsekit.layers import sparse_layers
 from sparsekit.rewiring.capture import LayerIO, LayerView, views
+from sparsekit.rewiring.optimizer_state import chain
 from sparsekit.rewiring.update import GrowInit, zero_init
 from sparsekit.rules.base import Rule
 from sparsekit.rules.initial import with_initial_state
@@ -20,6 +21,7 @@ from sparsekit.rules.parts import (
     HasState,
     LooksAhead,
     ReplacesUpdate,
+    ResetsOptimizer,
     check_state,
     part_of,
 )
@@ -28,7 +30,10 @@ from sparsekit.utils.checks import must_be
 
 
 def with_the_acting_rule(function: Callable) -> Callable:
-    """Hand on the rule that acts at this step, which of a switched rule is one of two."""
+    """Hand on the rule that acts at this step, which of a switched rule is one of two.
+
+    After a rewiring the optimizer begins anew, if that rule says so.
+    """
 
     @functools.wraps(function)
     def acting(
@@ -41,7 +46,11 @@ def with_the_acting_rule(function: Callable) -> Callable:
         generator: torch.Generator,
         **settings: Any,
     ) -> Any:
-        return function(model, optimizer, batch, loss_fn, rule_at(rule, step), step, generator, **settings)
+        rule = rule_at(rule, step)
+        stats, update = function(model, optimizer, batch, loss_fn, rule, step, generator, **settings)
+        if update is not None:
+            reset_optimizer(optimizer, rule)
+        return stats, update
 
     return acting
 
@@ -56,6 +65,12 @@ def replaces_update(rule: Rule) -> bool:
     """Whether a rewiring takes the place of the weight update of its step."""
     part = part_of(rule, ReplacesUpdate)
     return part is not None and part.replaces_step
+
+
+def reset_optimizer(optimizer: Optimizer, rule: Rule) -> None:
+    """Let the optimizer begin anew after a rewiring, if the rule says so. Most rules do not."""
+    if (part := part_of(rule, ResetsOptimizer)) is not None and part.resets_optimizer:
+        chain(optimizer)[-1].state.clear()
 
 
 def probe_batches(rule: Rule) -> int:

@@ -22,6 +22,7 @@ from sparsekit.tricks.ghost_neurons import GhostNeurons, ReLUs, Soft, SoftReLU, 
 from sparsekit.tricks.ghost_skips import GhostSkips, Skip
 from sparsekit.tricks.labels import LabelSmoothing, spread_of
 from sparsekit.tricks.rescaled_init import RescaledInit
+from sparsekit.tricks.sign_in import SignIn
 from sparsekit.tricks.skip_targets import SkipTarget, SkipTargets, find_skip_targets
 from sparsekit.utils.registry import discover, names
 
@@ -35,6 +36,7 @@ __all__ = [
     "LabelSmoothing",
     "ReLUs",
     "RescaledInit",
+    "SignIn",
     "Skip",
     "SkipTarget",
     "SkipTargets",

@@ -10,7 +10,7 @@ from torch import nn
 from sparsekit.experiments.draws import may_draw
 from sparsekit.experiments.experiment import Experiment
 from sparsekit.rules.initial import initial_density, why_dense
-from sparsekit.rules.parts import HasForwardMasks, HasGradientPenalty, HasGrowInit, part_of
+from sparsekit.rules.parts import HasForwardMasks, HasGradientPenalty, HasGrowInit, ResetsOptimizer, part_of
 from sparsekit.rules.switched import Switched
 from sparsekit.train.rule_step import probe_batches, updates_every_step
 from sparsekit.utils.devices import trains_alone
@@ -28,6 +28,7 @@ PARTS = {
     HasForwardMasks: "uses fewer connections than it trains",
     HasGradientPenalty: "adds something to the gradients",
     HasGrowInit: "has initial values of its own for grown connections",
+    ResetsOptimizer: "may let the optimizer begin anew",
 }
 
 
