@@ -20,7 +20,7 @@ export const answerTo = (answers, { text, ablated }) => answers.find(one => one.
 
 function render({ model, el }) {
   const graph = model.get('graph'), isMute = isRecorded(model);
-  let choice = { ...model.get('choice') }, timer = null, isGone = false, hover = graph.nodes.findIndex((_, k) => !graph.fixed.includes(k)), shown = null;
+  let choice = { ...model.get('choice') }, timer = null, isGone = false, hover = Math.max(0, graph.nodes.findIndex((_, k) => !graph.fixed.includes(k))), shown = null;
 
   const title = make('h3', { class: 'sk-title', role: 'status' }), line = make('p', { class: 'sk-soft sk-num' });
   const text = make('input', { type: 'text', class: 'sk-write-prompt', value: choice.text, disabled: isMute, spellcheck: 'false', autocomplete: 'off' });
@@ -30,7 +30,7 @@ function render({ model, el }) {
   const stage = make('section', { class: 'sk-stage sk-explorer sk-write', 'aria-label': 'The circuit of a task' },
     make('div', { class: 'sk-head' }, title, copyButtonOf(model, () => ({ choice }))), line,
     make('div', { class: 'sk-dials' }, ...labelled('Your text', text), whole),
-    make('div', { class: 'sk-scroll', tabindex: -1 }, drawing), name, bars,
+    make('div', { class: 'sk-circuit-scroll' }, drawing), name, bars,
     make('p', { class: 'sk-soft' }, 'Blue weights and bars are positive, orange ones negative. Dotted lines are the stream that blocks read from and write to. Hollow nodes are ablated.'));
   mount(el, stage);
 
