@@ -51,6 +51,16 @@ TINY_NETWORKS = {
     "resnet20": networks.Network(
         title="tiny ResNet", model="resnet20", input_shape=(3, 4, 4), batch_size=2, full=("first", "last")
     ),
+    "gpt": networks.Network(
+        title="tiny GPT",
+        model="gpt",
+        input_shape=(6,),
+        batch_size=3,
+        full=(),
+        settings={"dim": 8, "depth": 1, "heads": 2},
+        classes=9,
+        reads_tokens=True,
+    ),
 }
 
 
@@ -180,8 +190,9 @@ def test_the_rivals_in_bfloat16_compute_what_the_dense_layer_does_as_well_as_the
         assert step.weight.grad.isfinite().all()
 
 
-def test_networks_in_bfloat16_have_gradients_near_those_in_float32(monkeypatch):
-    exact, *steps = tiny_steps("mlp")["dense, contiguous"], *half.network_steps(TINY_NETWORKS["mlp"]).values()
+@pytest.mark.parametrize("name", ["mlp", "gpt"])
+def test_networks_in_bfloat16_have_gradients_near_those_in_float32(monkeypatch, name):
+    exact, *steps = tiny_steps(name)["dense, contiguous"], *half.network_steps(TINY_NETWORKS[name]).values()
     for step in (exact, *steps):
         monkeypatch.setitem(step.optimizer.param_groups[0], "lr", 0.0)
         step()

@@ -13,7 +13,9 @@ def bench(
     suites: Annotated[list[Suite] | None, typer.Argument(help="what to measure, else everything")] = None,
     threads: Annotated[int, typer.Option(min=1, help="that every method may use")] = 1,
     sparsity: Annotated[list[float] | None, typer.Option(help="share of missing weights, may be repeated")] = None,
-    only: Annotated[str | None, typer.Option(help="one case: linear, conv, mlp, resnet20, ..., or a width")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="one case: linear, conv, mlp, resnet20, tiny-gpt, ..., or a width")
+    ] = None,
     quick: Annotated[bool, typer.Option(help="smaller and fewer cases, within a minute")] = False,
     folder: Annotated[Path, typer.Option(file_okay=False, help="for results and report")] = Path("benchmarks"),
 ) -> None:

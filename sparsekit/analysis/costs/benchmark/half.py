@@ -9,9 +9,8 @@ import copy
 
 import torch
 
-from sparsekit import models
 from sparsekit.analysis.costs.benchmark.layers import FORMATS, Layer, Step
-from sparsekit.analysis.costs.benchmark.networks import CLASSES, Network, TrainingStep, in_channels_last
+from sparsekit.analysis.costs.benchmark.networks import Network, TrainingStep, in_channels_last
 from sparsekit.analysis.costs.benchmark.rivals import compiled
 from sparsekit.analysis.costs.speed import Autocast
 
@@ -45,17 +44,15 @@ def layer_steps(layer: Layer, *, inductor: bool = False) -> dict[str, Step]:
 
 def network_steps(network: Network, *, inductor: bool = False) -> dict[str, TrainingStep]:
     """Return the training steps of a dense network, by method, as `layer_steps` does."""
-    torch.manual_seed(0)
-    plain = models.build(network.model, input_shape=network.input_shape, num_classes=CLASSES, **network.settings)
-    x, labels = torch.randn(network.batch_size, *network.input_shape), torch.randint(CLASSES, (network.batch_size,))
+    plain, x, labels = network.start()
     if x.dim() == 4:
         plain, x = in_channels_last(plain, x)
-    half = copy.deepcopy(plain).to(BF16)
+    half, short = copy.deepcopy(plain).to(BF16), x if network.reads_tokens else x.to(BF16)
     steps = {
-        "bf16, pure": TrainingStep(half, x.to(BF16), labels),
+        "bf16, pure": TrainingStep(half, short, labels),
         "bf16, autocast": TrainingStep(Autocast(copy.deepcopy(plain)), x, labels),
     }
     if inductor:
-        fast = compiled(copy.deepcopy(half).train(), x.to(BF16))
-        steps["bf16, inductor"] = TrainingStep(fast, x.to(BF16), labels)
+        fast = compiled(copy.deepcopy(half).train(), short)
+        steps["bf16, inductor"] = TrainingStep(fast, short, labels)
     return steps

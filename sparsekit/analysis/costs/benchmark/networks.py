@@ -16,8 +16,6 @@ from sparsekit.layers.fusing import fuse_relus
 from sparsekit.topology import LayerTopology, Topology
 from sparsekit.topology.selection import random_topology
 
-CLASSES = 10
-
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
@@ -30,6 +28,8 @@ class Network:
         batch_size: examples in a step.
         full: layers that keep all their connections (`"first"`, `"last"`).
         settings: of the model.
+        classes: of the labels.
+        reads_tokens: whether an example is a text of tokens, each of which has a label.
     """
 
     title: str
@@ -38,6 +38,16 @@ class Network:
     batch_size: int
     full: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    classes: int = 10
+    reads_tokens: bool = False
+
+    def start(self) -> tuple[nn.Module, Tensor, Tensor]:
+        """Return the dense network, a batch of examples and their labels, always the same."""
+        torch.manual_seed(0)
+        plain = models.build(self.model, input_shape=self.input_shape, num_classes=self.classes, **self.settings)
+        shape = (self.batch_size, *self.input_shape)
+        x = torch.randint(self.classes, shape) if self.reads_tokens else torch.randn(shape)
+        return plain, x, torch.randint(self.classes, shape if self.reads_tokens else shape[:1])
 
 
 NETWORKS = {
@@ -62,6 +72,15 @@ NETWORKS = {
         input_shape=(3, 32, 32),
         batch_size=128,
         full=("first", "last"),
+    ),
+    "tiny-gpt": Network(
+        title="GPT of 4 blocks and 128 features, 64 tokens, batch 32",
+        model="gpt",
+        input_shape=(64,),
+        batch_size=32,
+        full=(),
+        classes=73,
+        reads_tokens=True,
     ),
 }
 QUICK_NETWORKS = {
@@ -99,9 +118,7 @@ def network_steps(network: Network, density: float, *, inductor: bool = False) -
         density: share of the weights that exist in its sparse layers.
         inductor: whether to compile the dense network too, which takes up to minutes.
     """
-    torch.manual_seed(0)
-    plain = models.build(network.model, input_shape=network.input_shape, num_classes=CLASSES, **network.settings)
-    x, labels = torch.randn(network.batch_size, *network.input_shape), torch.randint(CLASSES, (network.batch_size,))
+    plain, x, labels = network.start()
     topology = topology_for(plain, density, network.full)
     csr = sparsify(plain, topology, "csr", init="dense")
     masked = sparsify(plain, _without_full(topology), "masked", init="dense")
@@ -116,7 +133,7 @@ def network_steps(network: Network, density: float, *, inductor: bool = False) -
         steps["dense, inductor"] = TrainingStep(compiled(model.train(), inputs), inputs, labels)
     sparse_models = {"masked": masked, "csr": csr, "auto": auto}
     steps |= {name: TrainingStep(model, x, labels) for name, model in sparse_models.items()}
-    if x.dim() == 4:
+    if x.dim() == 4 or network.reads_tokens:
         return steps
     return steps | {name: TrainingStep(_rival(plain, topology, make), x, labels) for name, make in _makers().items()}
 
