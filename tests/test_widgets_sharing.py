@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import test_widgets_circuit as circuits
+import test_widgets_text as texts
 import torch
 from matplotlib.figure import Figure
 from test_network_view import network, small_data
@@ -92,6 +94,11 @@ CASES = {
         "widgets.Branches(history)",
         move_branches,
     ),
+    "CircuitExplorer": Case(
+        lambda _: {"net": circuits.net(), "whole": circuits.whole(circuits.net()), "circuits": circuits},
+        "widgets.CircuitExplorer(net, *whole, circuits.TOKENS, circuits.samples(), circuits.score)",
+        lambda graph: graph.choose(text="a b ]", ablated=str(graph.nodes.index(("norm", 2)))),
+    ),
     "CollectionFilm": Case(
         lambda _: {"collected": tickets(), "rate": Triangular(0.1, 1.0, cycle=10)},
         "widgets.CollectionFilm(collected, rate)",
@@ -145,6 +152,11 @@ CASES = {
         lambda _: {"model": nn.Sequential(nn.Linear(8, 8)), "some": {"magnitude": Magnitude()}},
         "widgets.ScoreExplorer(model, some, halvings=3, halving=2)",
         lambda explorer: explorer.run.wait(timeout=20) and explorer.choose(halving=1),
+    ),
+    "TextExplorer": Case(
+        lambda _: {"nets": [texts.net(seed) for seed in range(3)], "text": texts.text_data()},
+        "widgets.TextExplorer(nets[0], {'a': {0.3: nets[1], 0.1: nets[2]}}, text, prompt='ab', count=4, measured=3)",
+        lambda explorer: explorer.choose(density=0.1, prompt="c a", seed=3),
     ),
     "TicketLab": Case(
         lambda _: {"collected": tickets(), "model": net(), "pair": batch(1)},
