@@ -57,11 +57,12 @@ from sparsekit.analysis.landscape.planes import PlanePoint, Surface, plane_throu
 from sparsekit.analysis.landscape.ridges import Ridge, clipped_range, highest_ridge
 from sparsekit.analysis.landscape.weight_vectors import network_at
 from sparsekit.analysis.structure.aligned_distance import topological_distance
-from sparsekit.analysis.structure.chain_paths import effective_density, effective_topology, log10_num_paths
+from sparsekit.analysis.structure.chain_paths import effective_density, log10_num_paths
 from sparsekit.analysis.structure.maps import MdsEmbedding, average_linkage, classical_mds
 from sparsekit.analysis.structure.metrics import layer_table, unit_fan_out
 from sparsekit.analysis.structure.model_paths import effective_topology_of_model, log10_num_paths_of_model
 from sparsekit.analysis.structure.topology_similarity import iou, topology_similarity, topology_similarity_matrix
+from sparsekit.topology.paths import effective_topology
 
 __all__ = [
     "Circuit",

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
 from sparsekit.rewiring.capture import LayerView
 from sparsekit.rules.base import Rule
@@ -14,6 +12,7 @@ from sparsekit.rules.cannistraci_hebb import CHTs
 from sparsekit.rules.drop_grow import DropGrow
 from sparsekit.rules.wrapper import WrappedRule
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.paths import effective_topology
 from sparsekit.topology.selection import topk_indices
 from sparsekit.utils.registry import register
 from sparsekit.utils.settings import setting
@@ -107,15 +106,7 @@ def without_one_sided_units(layers: Mapping[str, LayerTopology]) -> dict[str, La
         >>> [layer.indices.tolist() for layer in without_one_sided_units({"a": first, "b": second}).values()]
         [[0], [0]]
     """
-    masks = {name: layer.mask() for name, layer in layers.items()}
-    before = -1
-    while before != (count := sum(int(mask.sum()) for mask in masks.values())):
-        before = count
-        for first, second in pairwise(masks.values()):
-            one_sided = ~(_any_of(first) & _any_of(second.transpose(0, 1)))
-            first[one_sided] = False
-            second[:, one_sided] = False
-    return {name: LayerTopology.of_mask(mask) for name, mask in masks.items()}
+    return dict(effective_topology(Topology(layers)).items())
 
 
 def check_chain(layers: Mapping[str, LayerTopology], chain: Sequence[str]) -> None:
@@ -128,7 +119,3 @@ def check_chain(layers: Mapping[str, LayerTopology], chain: Sequence[str]) -> No
                 f"layers of a chain must fit each other, got {outputs} outputs of {first} and {inputs} inputs of "
                 f"{second}. Name layers whose units are the same"
             )
-
-
-def _any_of(mask: Bool[Tensor, "u *f"]) -> Bool[Tensor, " u"]:
-    return mask.flatten(1).any(1)

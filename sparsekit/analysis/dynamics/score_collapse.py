@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from sparsekit.analysis.structure.chain_paths import effective_topology
 from sparsekit.evaluation.losses import LossFn
 from sparsekit.layers import shapes_of
 from sparsekit.scores import Score, ScoreView, SynFlow, prune_each, score_whole
 from sparsekit.scores.view import Batch
 from sparsekit.topology import LayerTopology, Topology
+from sparsekit.topology.paths import effective_topology
 
 COLUMNS = ("score", "density", "layer", "size", "kept", "effective")
 
