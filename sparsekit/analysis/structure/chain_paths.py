@@ -22,6 +22,7 @@ def effective_density(topology: Topology) -> float:
         ValueError: if the shapes do not form a chain.
 
     Example:
+        >>> from sparsekit.topology import LayerTopology
         >>> net = Topology(
         ...     {"a": LayerTopology((2, 1), torch.tensor([0])), "b": LayerTopology((1, 2), torch.tensor([1]))}
         ... )
@@ -43,6 +44,7 @@ def cut_off_units(topology: Topology) -> pd.DataFrame:
         ValueError: if the shapes do not form a chain.
 
     Example:
+        >>> from sparsekit.topology import LayerTopology
         >>> net = Topology(
         ...     {"a": LayerTopology((2, 1), torch.tensor([0])), "b": LayerTopology((1, 2), torch.tensor([1]))}
         ... )
@@ -67,6 +69,7 @@ def log10_num_paths(topology: Topology) -> float:
         ValueError: if the shapes do not form a chain.
 
     Example:
+        >>> from sparsekit.topology import LayerTopology
         >>> net = Topology(
         ...     {
         ...         "a": LayerTopology((2, 2), torch.tensor([0, 1, 3])),
