@@ -1,14 +1,13 @@
 """Circuits: planted ones are found, ablation is by the mean, and few weights remain where only the largest may."""
 
 import copy
-import re
 from itertools import pairwise
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from helpers import sparse
+from pages import run_only_block
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -278,7 +277,5 @@ def test_an_empty_circuit_cannot_be_shown():
 
 
 def test_the_example_of_the_page_runs(capsys):
-    page = (Path(__file__).parents[1] / "docs" / "circuits.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    exec(compile(block, "circuits.md", "exec"), {})
+    run_only_block("circuits.md")
     assert "weights, loss" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from pages import new_widgets_closed
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "sparsekit"
@@ -240,7 +241,8 @@ def test_only_lines_of_code_count_towards_a_function_s_size():
 @pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
 def test_the_examples_in_docstrings_run(name):
     module = importlib.import_module(name)
-    result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    with new_widgets_closed():
+        result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     assert result.failed == 0, f"{result.failed} of {result.attempted} examples of {name} failed, see above"
 
 

@@ -1,17 +1,16 @@
 """What the page about your own data shows is true: each of its examples runs, here on images of a few pixels."""
 
-import re
 from pathlib import Path
 
 import pytest
 import torch
+from pages import code_blocks
 from torchvision.utils import save_image
 
 from sparsekit.experiments import read_run
 from sparsekit.utils import registry
 
-PAGE = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
-MEMORY, IMAGES, STREAM = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+MEMORY, IMAGES, STREAM = code_blocks("data.md")
 
 
 @pytest.fixture(autouse=True)

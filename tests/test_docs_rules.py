@@ -1,13 +1,9 @@
 """What the page about your own rule shows is true: its code runs, and the rule rewires as it says."""
 
-import re
-from pathlib import Path
-
 import pytest
+from pages import code_blocks
 
 from sparsekit.utils import registry
-
-PAGE = (Path(__file__).parents[1] / "docs" / "rules.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +15,7 @@ def registered_for_a_test(monkeypatch, tmp_path):
 
 def test_the_rule_of_the_page_rewires_and_its_other_examples_run(capsys):
     scope = {"__name__": "__main__"}
-    for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+    for code in code_blocks("rules.md"):
         exec(code, scope)
     mine = scope["mine"]
     before, after = mine.journal[0], mine.journal[1]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from pages import code_blocks
 from test_resume import assert_same_run
 from typer.testing import CliRunner
 
@@ -461,12 +462,10 @@ def test_the_command_says_that_it_can_continue_when_it_is_stopped(tmp_path, monk
 
 # --- what the page says -------------------------------------------------------------------------------------------
 
-PAGE = (Path(__file__).parents[1] / "docs" / "sweeps.md").read_text(encoding="utf-8")
-
 
 def block(language: str, word: str) -> str:
     """Return the page's example that has a word."""
-    (code,) = [one for one in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) if word in one]
+    (code,) = [one for one in code_blocks("sweeps.md", language) if word in one]
     return code
 
 

@@ -1,14 +1,13 @@
 """Text: tokens and back, windows whose padding does not count, a GPT that sees no future, and runs that continue."""
 
 import math
-import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages import code_blocks
 from torch.nn.functional import cross_entropy
 
 import sparsekit as sk
@@ -385,8 +384,7 @@ def test_a_score_before_training_sees_tokens(experiment, tmp_path):
 
 def test_the_examples_of_the_page_run_and_the_smallest_recipe_learns(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    page = (Path(__file__).parents[1] / "docs" / "text.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    blocks = code_blocks("text.md")
     names = {"__name__": "page"}
     monkeypatch.setattr(registry, "_registered", {kind: dict(one) for kind, one in registry._registered.items()})
     for block in blocks:

@@ -1,11 +1,9 @@
 """An output layer for very many classes: the sampled softmax, its gradients, and a rewiring class by class."""
 
-import re
-from pathlib import Path
-
 import jaxtyping
 import pytest
 import torch
+from pages import run_only_block
 from torch.nn import functional
 
 from sparsekit.layers import WideOutput
@@ -232,7 +230,5 @@ def test_what_is_of_another_type_is_refused_with_a_sentence(call, said, monkeypa
 
 
 def test_the_example_of_the_page_runs(capsys):
-    page = (Path(__file__).parents[1] / "docs" / "wide_outputs.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    exec(compile(block, "wide_outputs.md", "exec"), {})
+    run_only_block("wide_outputs.md")
     assert "torch.Size([32, " in capsys.readouterr().out

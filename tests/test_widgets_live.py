@@ -12,7 +12,7 @@ import pytest
 import torch
 from IPython.core.events import EventManager, available_events
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
-from ipywidgets.widgets.widget import _instances
+from pages import new_widgets_closed
 from torch import nn
 from torch.nn.functional import cross_entropy
 from training_helpers import batches_of, tiny
@@ -549,10 +549,9 @@ def notebook(request, monkeypatch):
 @pytest.fixture
 def open_widgets():
     """List the new widgets, and close them in the end."""
-    before = set(_instances)
-    yield lambda: set(_instances) - before
-    for name in set(_instances) - before:
-        _instances.pop(name).close()
+    with new_widgets_closed() as alive:
+        before = set(alive)
+        yield lambda: set(alive) - before
 
 
 def test_a_panel_whose_cell_is_run_again_stops_its_run_and_takes_its_widgets_away(notebook, open_widgets):
