@@ -49,7 +49,7 @@ site: setup ## Write the course as pages without a kernel into site/ (ARGS="--on
 
 .PHONY: test test-fresh test-unit test-thorough test-gpu test-notebooks test-browser
 test: export SPARSEKIT_REUSE_RUNS = 1 # the browser reads the trainings that the part before has just done
-test: test-fresh test-unit test-notebooks test-browser ## Run the whole suite: the four parts below
+test: test-fresh test-unit test-notebooks test-browser ## Run the suite: the four parts below, without the tests of tests/thorough.txt
 
 test-fresh: setup-test ## Check that notebooks/*.ipynb were built from notebooks/src/*.py
 	$(RUN) tools/build_notebooks.py --check

@@ -363,7 +363,7 @@ for _ in range(300):
 
 # %% tags=["nbval-ignore-output"]
 wiring = analysis.gpt_wiring(reader)
-modules = [end for end in dict.fromkeys(sum(wiring.values(), ())) if end not in ("tokens", "answers")]
+modules = analysis.modules_in(wiring)
 circuit = analysis.find_circuit(reader, signs, loss_of, modules, limit=loss_of(reader(signs)).item() + 0.02)
 edges = analysis.edges_of(reader, circuit.nodes, wiring)
 widgets.CircuitExplorer(reader, circuit, edges, list("abcd"), signs, loss_of)

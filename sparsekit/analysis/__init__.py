@@ -11,6 +11,7 @@ from sparsekit.analysis.behaviour.circuits import (
     edges_of,
     find_circuit,
     gpt_wiring,
+    modules_in,
 )
 from sparsekit.analysis.behaviour.ensemble import ensemble
 from sparsekit.analysis.behaviour.prediction_diversity import disagreement, js_divergence, outputs_of
@@ -124,6 +125,7 @@ __all__ = [
     "log10_num_paths_of_model",
     "log_log_slope",
     "memory_bytes",
+    "modules_in",
     "network_at",
     "network_recall",
     "one_off_flops",

@@ -9,14 +9,13 @@ import torch
 import traitlets as t
 from torch import Tensor, nn
 
-from sparsekit.analysis.behaviour.circuits import Circuit, Loss, activations_in, circuit_loss
+from sparsekit.analysis.behaviour.circuits import ENDS, Circuit, Loss, activations_in, circuit_loss
 from sparsekit.plots.canvas import subplots, titled
 from sparsekit.plots.circuits import Node, node_pairs, node_positions, plot_circuit, streams
 from sparsekit.widgets.base import load_script
 from sparsekit.widgets.rendering import StaticImage
 from sparsekit.widgets.sharing import SharedWidget, read_state
 
-ENDS = ("tokens", "answers")  # which are no nodes of a module, so they cannot be ablated
 REMEMBERED = 512  # answers, of about a kilobyte each
 SHOWN = 3  # most likely tokens
 
@@ -82,6 +81,8 @@ class CircuitExplorer(SharedWidget):
         self._inputs, self._loss = inputs, loss
         self._at = node_positions(node_pairs(edges))
         self.nodes: list[Node] = list(self._at)
+        self._fixed = [number for number, (group, _) in enumerate(self.nodes) if group in ENDS]
+        self._ablatable = [str(number) for number in range(len(self.nodes)) if number not in self._fixed]
         first = " ".join(self._tokens[at] for at in inputs[0].tolist()) if text is None else text
         choice = read_state(state, {"text": first, "ablated": ablated})
         self._read(choice)
@@ -110,9 +111,9 @@ class CircuitExplorer(SharedWidget):
     def complete(self) -> None:
         """Compute what a page without a kernel can show: every node ablated alone, with the text of now."""
         text = self.choice["text"]
-        alone = [str(number) for number, (group, _) in enumerate(self.nodes) if group not in ENDS]
-        known = {(one["text"], one["ablated"]) for one in self.answers}
-        self.answers = [*self.answers, *(self._compute(text, one) for one in ("", *alone) if (text, one) not in known)]
+        known = {one["ablated"] for one in self.answers if one["text"] == text}
+        missing = [ablated for ablated in ("", *self._ablatable) if ablated not in known]
+        self.answers = [*self.answers, *(self._compute(text, ablated) for ablated in missing)]
 
     def sentence(self) -> str:
         """Say what the circuit loses without the ablated nodes."""
@@ -141,7 +142,7 @@ class CircuitExplorer(SharedWidget):
                 for (source, target), weight in zip(pairs, self._edges["weight"].tolist(), strict=True)
             ],
             "streams": [[number[first], number[last]] for first, last in streams(pairs, columns)],
-            "fixed": [number[node] for node in self.nodes if node[0] in ENDS],
+            "fixed": self._fixed,
         }
 
     def _read(self, choice: dict[str, Any]) -> tuple[Tensor, list[int]]:
@@ -154,11 +155,9 @@ class CircuitExplorer(SharedWidget):
         if not 1 <= len(words) <= longest:
             raise ValueError(f"a text must have 1 to {longest} tokens, got {len(words)}. Type one, or take some away")
         numbers = choice["ablated"].split()
-        may = [str(at) for at, (group, _) in enumerate(self.nodes) if group not in ENDS]
-        if unknown := [number for number in numbers if number not in may]:
-            raise ValueError(
-                f"an ablated node must be one of the numbers {' '.join(may)}, got {unknown[0]}. Take another"
-            )
+        if unknown := [number for number in numbers if number not in self._ablatable]:
+            may = " ".join(self._ablatable)
+            raise ValueError(f"an ablated node must be one of the numbers {may}, got {unknown[0]}. Take another")
         return torch.tensor([[self._tokens.index(word) for word in words]]), sorted({int(one) for one in numbers})
 
     def _on_choice(self, _change: Any) -> None:

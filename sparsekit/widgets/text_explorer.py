@@ -1,4 +1,4 @@
-"""Let language models of several densities write on from your prompt, beside their dense network."""
+"""Let language models of several densities write on from your prompt, beside the dense one."""
 
 from collections.abc import Mapping
 from functools import lru_cache

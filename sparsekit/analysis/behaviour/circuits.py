@@ -17,6 +17,7 @@ Means = Mapping[str, Float[Tensor, " c"]]
 Wiring = Mapping[str, tuple[str, str]]
 Loss = Callable[[Tensor], Tensor]  # of the outputs for the inputs that the circuit is searched with
 
+ENDS = ("tokens", "answers")  # of a wiring. No module computes them, so their channels are no nodes
 FIRST_SHARE = 0.25  # of the loss that may be lost. The first round takes nodes that cost little before others use it up
 MOST_ROUNDS = 4  # of the search. The last ones find next to nothing
 
@@ -119,15 +120,8 @@ def activations_in(model: nn.Module, inputs: Tensor, nodes: Nodes, means: Means)
         >>> activations_in(net, torch.tensor([[3.0, 4.0]]), only_first, means)[0]
         {'0': tensor([[ 3., 10.]])}
     """
-    activations: dict[str, Tensor] = {}
-
-    def ablate(name: str, output: Tensor) -> Tensor:
-        activations[name] = torch.where(nodes[name], output, means[name])
-        return activations[name]
-
-    with observed(model) as network, _hooked(network, list(nodes), ablate), torch.no_grad():
-        outputs = network(inputs)
-    return activations, outputs
+    with observed(model) as network:
+        return _ablated(network, inputs, nodes, means)
 
 
 def means_of(model: nn.Module, inputs: Tensor, modules: Sequence[str]) -> dict[str, Tensor]:
@@ -202,7 +196,7 @@ def modules_in(wiring: Wiring) -> list[str]:
         ['embed', 'norm', 'fc']
     """
     ends = [end for pair in wiring.values() for end in pair]
-    return [end for end in dict.fromkeys(ends) if end not in ("tokens", "answers")]
+    return [end for end in dict.fromkeys(ends) if end not in ENDS]
 
 
 @contextmanager
@@ -220,12 +214,21 @@ def _shown(_module: nn.Module, _inputs: tuple, output: Tensor, *, look: Callable
     return look(name, output)
 
 
-def _loss_of(model: nn.Module, inputs: Tensor, loss: Loss, nodes: Nodes, means: Means) -> float:
+def _ablated(model: nn.Module, inputs: Tensor, nodes: Nodes, means: Means) -> tuple[dict[str, Tensor], Tensor]:
+    activations: dict[str, Tensor] = {}
+
     def ablate(name: str, output: Tensor) -> Tensor:
-        return torch.where(nodes[name], output, means[name])
+        activations[name] = torch.where(nodes[name], output, means[name])
+        return activations[name]
 
     with _hooked(model, list(nodes), ablate), torch.no_grad():
-        return float(loss(model(inputs)))
+        outputs = model(inputs)
+    return activations, outputs
+
+
+def _loss_of(model: nn.Module, inputs: Tensor, loss: Loss, nodes: Nodes, means: Means) -> float:
+    with torch.no_grad():
+        return float(loss(_ablated(model, inputs, nodes, means)[1]))
 
 
 def _by_importance(model: nn.Module, inputs: Tensor, loss: Loss, nodes: Nodes, means: Means) -> list[tuple[str, int]]:
