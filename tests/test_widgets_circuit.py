@@ -113,6 +113,19 @@ def test_the_graph_names_tokens_and_joins_nodes_that_exist():
     assert {graph["nodes"][at]["group"] for at in graph["fixed"]} == {"tokens", "answers"}
 
 
+def test_nodes_of_modules_that_were_not_searched_cannot_be_ablated():
+    model = net()
+    found = analysis.find_circuit(model, samples(), score, ["embed", "norm"], limit=9.0)
+    full = {name: torch.ones_like(kept) for name, kept in found.nodes.items()}
+    edges = analysis.edges_of(model, full, analysis.gpt_wiring(model))
+    one = widgets.CircuitExplorer(model, Circuit(full, found.means, 0.0, 0.0), edges, TOKENS, samples(), score)
+    free = {group for at, (group, _) in enumerate(one.nodes) if at not in one.graph["fixed"]}
+    assert free == {"embed", "norm"}
+    one.complete()
+    with pytest.raises(ValueError, match="an ablated node must be one of the numbers"):
+        one.choose(ablated=str(one.nodes.index(("block1.norm1", 0))))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

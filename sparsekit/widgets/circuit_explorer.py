@@ -29,7 +29,7 @@ class CircuitExplorer(SharedWidget):
 
     Args:
         model: whose circuit it is.
-        circuit: from `find_circuit`.
+        circuit: from `find_circuit`. Nodes of modules that it has not searched have no mean and cannot be ablated.
         edges: its weights, from `edges_of`.
         tokens: how each token is written, without spaces.
         inputs: samples of the task.
@@ -81,7 +81,7 @@ class CircuitExplorer(SharedWidget):
         self._inputs, self._loss = inputs, loss
         self._at = node_positions(node_pairs(edges))
         self.nodes: list[Node] = list(self._at)
-        self._fixed = [number for number, (group, _) in enumerate(self.nodes) if group in ENDS]
+        self._fixed = [number for number, (group, _) in enumerate(self.nodes) if group not in circuit.nodes]
         self._ablatable = [str(number) for number in range(len(self.nodes)) if number not in self._fixed]
         first = " ".join(self._tokens[at] for at in inputs[0].tolist()) if text is None else text
         choice = read_state(state, {"text": first, "ablated": ablated})
