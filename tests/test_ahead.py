@@ -33,9 +33,10 @@ net = nn.Sequential(
     nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2, bias=False),
     nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(72, 40), nn.ReLU(), nn.Linear(40, 10),
 )
-for plain, x in ((net, torch.rand(40, 3, 8, 8)), (net[-3:], torch.rand(40, 72))):
+tokens = nn.Sequential(nn.Linear(72, 40), nn.LayerNorm(40), nn.GELU(), nn.Linear(40, 10))
+for plain, x in ((net, torch.rand(40, 3, 8, 8)), (net[-3:], torch.rand(40, 72)), (tokens, torch.rand(800, 72))):
     model = sk.sparsify(plain, sk.random_topology(sk.shapes_of(plain), 0.4, seed=0), "csr")
-    nn.functional.cross_entropy(model(x), torch.zeros(40, dtype=torch.long)).backward()
+    nn.functional.cross_entropy(model(x), torch.zeros(len(x), dtype=torch.long)).backward()
 print(sorted(str(one) for one in compiled() - before), len(before))
 """
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sparsekit.kernels.batch_norm import batch_norm
+from sparsekit.kernels.layer_norm import layer_norm
 from sparsekit.kernels.layout import batch_major, feature_major
 from sparsekit.kernels.structure import Structure
 from sparsekit.topology import LayerTopology
@@ -103,6 +104,13 @@ def _batch_norm() -> None:
         batch_major(y).sum().backward()
 
 
+def _layer_norm() -> None:
+    from sparsekit.kernels.cpu.layer_norm import LANES
+
+    x = torch.ones(3 * LANES, CHANNELS, requires_grad=True)  # so that three threads have some
+    batch_major(layer_norm(feature_major(x), torch.ones(CHANNELS), None, eps=1e-5)).sum().backward()
+
+
 GROUPS: dict[str, Callable[[], None]] = {
     "linear layers": _linear_forward,
     "the backward pass of linear layers": partial(_linear_backward, needs_input=True),
@@ -112,4 +120,5 @@ GROUPS: dict[str, Callable[[], None]] = {
     "the backward pass of convolutions": partial(_conv2d_backward, needs_input=True),
     "the backward pass of a first convolution": partial(_conv2d_backward, needs_input=False),
     "batch norms": _batch_norm,
+    "layer norms": _layer_norm,
 }

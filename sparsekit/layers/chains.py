@@ -22,7 +22,7 @@ class ChainedSequential(nn.Sequential):
     """This is `torch.nn.Sequential`, fast where csr linear layers and ReLUs follow each other."""
 
     def forward(self, input: Any) -> Any:
-        if not _is_plain(input):
+        if not is_unwatched(input) or input.dim() != 2:
             return super().forward(input)
         modules, at = list(self._modules.values()), 0
         while at < len(modules):
@@ -35,9 +35,9 @@ class ChainedSequential(nn.Sequential):
         return input
 
 
-def _is_plain(input: Any) -> bool:
-    """Return whether nobody but autograd looks at single operations."""
-    if torch.compiler.is_compiling() or type(input) is not Tensor or input.dim() != 2 or not backend.is_fast(input):
+def is_unwatched(input: Any) -> bool:
+    """Return whether the compiled kernels can take a tensor, and nobody but autograd looks at single operations."""
+    if torch.compiler.is_compiling() or type(input) is not Tensor or not backend.is_fast(input):
         return False
     is_watched = torch._C._get_tracing_state() or torch._C._are_functorch_transforms_active()
     is_hooked = any(getattr(torch_modules, f"_global{name}", None) for name in HOOKS)

@@ -1,4 +1,4 @@
-"""Companions are the batch norms and poolings between csr layers that keep activations feature-major.
+"""Companions are the norms, GELUs and poolings between csr layers that keep activations feature-major.
 
 torch's own would return ordinary tensors, slowly. These are subclasses with the same settings, parameters, buffers and
 results. `sparsify(..., storage="csr")` puts them in, and `densify` takes them out again.
@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from sparsekit.kernels import backend
 from sparsekit.kernels.batch_norm import batch_norm
+from sparsekit.kernels.layer_norm import layer_norm
 from sparsekit.kernels.layout import from_rows, is_feature_major
-from sparsekit.layers.chains import ChainedSequential
+from sparsekit.layers.chains import ChainedSequential, is_unwatched
 
 
 class _FeatureMajorNorm(nn.modules.batchnorm._BatchNorm):
@@ -63,6 +64,31 @@ class FeatureMajorBatchNorm1d(_FeatureMajorNorm, nn.BatchNorm1d):
 
 class FeatureMajorBatchNorm2d(_FeatureMajorNorm, nn.BatchNorm2d):
     """This is `torch.nn.BatchNorm2d`, fast on feature-major activations."""
+
+
+class FeatureMajorLayerNorm(nn.LayerNorm):
+    """This is `torch.nn.LayerNorm`, fast on feature-major activations `(..., features)`, for example tokens."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise the features of each sample."""
+        fits = is_unwatched(input) and input.dim() > 1 and self.normalized_shape == (input.shape[-1],)
+        if not fits or self.weight is None or self.weight.dtype is not input.dtype or not input.numel():
+            return super().forward(input)
+        if not input.movedim(-1, 0).is_contiguous():
+            return super().forward(input)
+        return layer_norm(input.flatten(0, -2), self.weight, self.bias, eps=self.eps).view(input.shape)
+
+
+class FeatureMajorGELU(nn.GELU):
+    """This is `torch.nn.GELU`, which torch computes fast in one order of memory only."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Compute in the order in which the numbers lie in memory."""
+        if not is_unwatched(input) or input.is_contiguous():
+            return super().forward(input)
+        order = sorted(range(input.dim()), key=input.stride, reverse=True)
+        back = sorted(range(input.dim()), key=order.__getitem__)
+        return super().forward(input.permute(order)).permute(back)
 
 
 class FeatureMajorAdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
@@ -126,6 +152,8 @@ def _pair(setting: int | tuple[int, int]) -> tuple[int, int]:
 COMPANIONS: dict[type[nn.Module], type[nn.Module]] = {
     nn.BatchNorm1d: FeatureMajorBatchNorm1d,
     nn.BatchNorm2d: FeatureMajorBatchNorm2d,
+    nn.LayerNorm: FeatureMajorLayerNorm,
+    nn.GELU: FeatureMajorGELU,
     nn.AdaptiveAvgPool2d: FeatureMajorAdaptiveAvgPool2d,
     nn.MaxPool2d: FeatureMajorMaxPool2d,
     nn.AvgPool2d: FeatureMajorAvgPool2d,
@@ -136,7 +164,7 @@ PLAIN = {companion: plain for plain, companion in COMPANIONS.items()}
 
 
 def add_companions(model: nn.Module) -> None:
-    """Replace the class of every batch norm and pooling of a model (no subclasses) by its companion."""
+    """Replace the class of every module of a model (no subclasses) that has a companion."""
     for module in model.modules():
         object.__setattr__(module, "__class__", COMPANIONS.get(type(module), type(module)))
 

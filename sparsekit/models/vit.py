@@ -116,9 +116,9 @@ class TransformerBlock(nn.Module):
         self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """Return the patches' new features."""
-        x = x + self.attention(self.norm1(x))
-        return x + self.fc2(self.gelu(self.fc1(self.norm2(x))))
+        """Return the patches' new features. A sum takes the memory format of its first part, which layers choose."""
+        x = self.attention(self.norm1(x)) + x
+        return self.fc2(self.gelu(self.fc1(self.norm2(x)))) + x
 
 
 class PatchMean(nn.Module):
