@@ -10,7 +10,7 @@ from sparsekit.widgets.colours import BORN, KEPT
 
 
 def test_the_first_notebook_trains_and_answers(notebook):
-    book = notebook("00_start_here.ipynb").run_all()
+    book = notebook("00_start_here.ipynb").run_to("about 67")
     assert "done after 1140 steps with 293 connections" in book.printed()
     page = book.page
     page.get_by_role("radio", name="about 67").check()
@@ -69,7 +69,7 @@ def test_the_third_notebook_races_and_scrubs(notebook):
 
 
 def test_the_fourth_notebook_draws_what_its_controls_say(notebook):
-    book = notebook("03_guided_stochastic_exploration.ipynb").run_all()
+    book = notebook("03_guided_stochastic_exploration.ipynb").run_to("assess(accuracy)")
     page = book.page
     assert "reproduced: GSE beats SET" in book.printed()
     slider = page.get_by_role("slider", name="Draws per connection")
@@ -117,7 +117,7 @@ def test_the_fifth_notebook_shows_what_each_score_keeps_at_each_compression(note
 
 
 def test_the_speed_notebook_measures_this_machine_and_can_be_stopped(notebook):
-    book = notebook("10_always_sparse_speed.ipynb").run_all(wait=False)
+    book = notebook("10_always_sparse_speed.ipynb").run_to("plot_step_times", wait=False)
     page = book.page
     page.wait_for_function("() => Number(document.querySelector('canvas.sk-curve')?.dataset.points) >= 2")
     page.get_by_role("button", name="Stop").click()
@@ -149,7 +149,7 @@ def test_the_landscape_notebook_cuts_turns_and_walks_over_its_map(notebook):
 
 
 def test_the_lottery_notebook_walks_through_its_levels(notebook):
-    book = notebook("05_lottery_tickets.ipynb").run_all()
+    book = notebook("05_lottery_tickets.ipynb").run_to("the one before has not")
     page = book.page
     assert "connections that a level has and the one before has not: 0" in book.printed()
     before = book.image_hash("levels")
@@ -159,7 +159,7 @@ def test_the_lottery_notebook_walks_through_its_levels(notebook):
 
 
 def test_the_lab_mixes_what_is_ticked_and_the_kernel_agrees(notebook):
-    book = notebook("07_superposition.ipynb").run_all()
+    book = notebook("07_superposition.ipynb").run_to("points by averaging")
     page = book.page
     assert "points by averaging" in book.printed()
     page.get_by_role("checkbox", name="Use ticket 1").first.click()
@@ -174,7 +174,7 @@ def test_the_lab_mixes_what_is_ticked_and_the_kernel_agrees(notebook):
 
 
 def test_the_film_of_a_collection_follows_its_learning_rate(notebook):
-    book = notebook("06_cheap_tickets.ipynb").run_all()
+    book = notebook("06_cheap_tickets.ipynb").run_to("tickets after steps")
     page = book.page
     assert "tickets after steps [6300, 6678, 7056]" in book.printed()
     rate = page.get_by_role("slider", name="Moment of the cycles").first

@@ -19,9 +19,11 @@ import sparsekit as sk
 from sparsekit.cli.site.bodies import PARTS
 from sparsekit.cli.site.pages import pages_of, write_site
 from sparsekit.cli.site.recording import recorded
-from sparsekit.cli.site.run_page import write_run_page
+from sparsekit.cli.site.run_page import write_film_page, write_run_page
 from sparsekit.experiments import run as run_experiment
 from sparsekit.experiments.recipes import digits_small
+
+pytestmark = pytest.mark.xdist_group("site")  # so one worker makes the pages, for all of them
 
 STILL = ("01_masks_and_budgets.ipynb", "03_guided_stochastic_exploration.ipynb")  # as committed, with still images
 ALIVE = [cell.replace("widgets.Predict(", "guess = widgets.Predict(") for cell in CELLS]
@@ -181,6 +183,17 @@ def test_a_run_is_one_page_with_its_network_and_its_film(opened, run_page):
     page.get_by_text(re.compile("Before the first rewiring there are")).first.wait_for()
     assert page.locator(".sk-net").count() == 1
     assert page.get_by_role("combobox", name="Search the course").count() == 0
+
+
+def test_a_film_is_a_page_of_its_own(opened, run_page, tmp_path):
+    file = tmp_path / "film.html"
+    write_film_page(run_page[0], file)
+    page = opened(file)
+    page.get_by_role("slider", name="Rewiring").press("Home")
+    page.get_by_text(re.compile("Before the first rewiring there are")).first.wait_for()
+    page.get_by_role("button", name="Play").click()
+    page.get_by_text(re.compile("Before the first rewiring there are")).first.wait_for(state="hidden")
+    check_page(page, file)
 
 
 def test_a_film_says_at_every_position_what_python_says(opened, run_page):
