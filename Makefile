@@ -71,7 +71,7 @@ test-notebooks: setup-test ## Run the notebooks and compare what they print with
 	  --nbval-sanitize-with notebooks/sanitize.cfg -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(NOTEBOOKS))
 
 test-browser: setup-test ## Drive the notebooks in JupyterLab and Chromium (skips aloud without Chromium)
-	$(RUN) -m pytest tests/browser -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(RUN) -m pytest tests/browser -n $(WORKERS) $(ARGS)
 
 .PHONY: lint format notebooks house bench coverage mutants pins clean
 lint: setup-test ## Check style, format and types

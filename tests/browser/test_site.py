@@ -23,8 +23,6 @@ from sparsekit.cli.site.run_page import write_film_page, write_run_page
 from sparsekit.experiments import run as run_experiment
 from sparsekit.experiments.recipes import digits_small
 
-pytestmark = pytest.mark.xdist_group("site")  # so one worker makes the pages, for all of them
-
 STILL = ("01_masks_and_budgets.ipynb", "03_guided_stochastic_exploration.ipynb")  # as committed, with still images
 ALIVE = [cell.replace("widgets.Predict(", "guess = widgets.Predict(") for cell in CELLS]
 ALIVE += ["guess", "guess.measured('There were 100.')", "widgets.check(count_of=None)"]
