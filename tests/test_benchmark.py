@@ -365,6 +365,13 @@ def test_the_report_shows_speed_floors_and_break_even():
     assert "processor abacus" in report
 
 
+def test_floors_are_those_of_the_processor():
+    rows = [row("csr, feature-major", 0.1, 3.9)]
+    for processor, verdict in (("AMD EPYC", "4 at 90 %: missed"), ("Intel(R) Xeon(R)", "3.8 at 90 %: holds")):
+        report = render({"layers": {"about": {"processor": processor}, "rows": rows}})
+        assert cells(report, "csr, feature-major")[0][-1] == verdict
+
+
 def test_the_report_shows_updates_in_training_steps_with_their_slope():
     rows = []
     for width in (16, 32, 64):
