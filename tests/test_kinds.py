@@ -260,6 +260,8 @@ def test_a_plain_model_s_state_can_be_loaded_and_what_is_off_the_topology_is_lef
     with pytest.warns(UserWarning, match="loaded values lie off the topology"):
         sparse.load_state_dict(other.state_dict())
     torch.testing.assert_close(sparse(x), with_zeros(other, sk.topology_of(sparse))(x))
+    for layer in sk.sparse_layers(sparse).values():  # or what lies off the topology would come back when it grows
+        assert torch.equal(layer.param, layer.param * layer.mask)
     fitting = sk.densify(sparse).state_dict()
     sparse.load_state_dict(fitting)  # a warning would be an error
     plain.load_state_dict({key: value for key, value in sparse.state_dict().items() if key in fitting})
