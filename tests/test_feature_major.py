@@ -109,7 +109,7 @@ def test_other_numbers_of_dimensions_are_refused():
 # --- batch norm ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(33, 5), (20, 3, 4, 6), (2, 1, 1, 1)])
+@pytest.mark.parametrize("shape", [(33, 5), (20, 3, 4, 6), (6, 3, 3, 5), (2, 1, 1, 1)])
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_batch_norm_and_its_gradients_are_those_of_torch(shape, relu, threads):
