@@ -43,7 +43,8 @@ by round, in alternating order. Before each sample as many calls come that are n
 {WARM_BELOW:.0f} s. Times are medians with quartiles. A speed-up is the median of the ratios *within* the rounds, to the
 dense variant with the lowest median ("best dense"). Samples during which threads waited for a core more than
 {100 * MAX_WAITED:.0f} % of the time are left out. Marked cells are doubtful: `*` has fewer than {MIN_CLEAN} clean
-samples, and `~` quartiles more than {100 * WIDE:.0f} % of the median apart. All numbers are float32.
+samples, and `~` quartiles more than {100 * WIDE:.0f} % of the median apart. All numbers are float32, but
+for the methods called bf16.
 """
 
 
