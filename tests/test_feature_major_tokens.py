@@ -102,6 +102,15 @@ def test_tensors_that_somebody_packs_in_between_are_read_in_their_layout():
         torch.testing.assert_close(results(module, x, g), wanted)
 
 
+def test_an_input_that_changes_before_the_backward_pass_is_noticed():
+    leaf = features_first(numbers(5, 6)).requires_grad_()
+    x = leaf * 1
+    y = quick(norm(6))(x)
+    x.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
 def test_second_derivatives_are_refused_by_name():
     x = features_first(numbers(5, 6)).requires_grad_()
     y = quick(norm(6))(x)

@@ -34,7 +34,7 @@ class _LayerNorm(torch.autograd.Function):
         from sparsekit.kernels.cpu import layer_norm
         from sparsekit.kernels.cpu.threads import equal_shares, run
 
-        x_BW, ctx.x_layout = in_rows(x.detach())
+        x_BW, ctx.x_layout = in_rows(x)
         y_BW, y_WB = new_feature_major(x, *x.shape)
         means, scales = x.new_empty(len(x)), x.new_empty(len(x))
         shift = torch.zeros_like(weight) if bias is None else bias
