@@ -61,7 +61,7 @@ def sparsify(
             must name every layer.
         topology: the connections of each layer that is to be sparse. Layers it does not name stay as they are.
         storage: `"masked"` (a dense weight and a mask, on any device) or `"csr"` (existing connections only, where
-            batch norms and poolings become subclasses that keep activations feature-major). `"auto"` takes for each
+            norms, GELUs and poolings become subclasses that keep activations feature-major). `"auto"` takes for each
             layer the faster of both on this machine, as measured with the example batch (see `layers.auto`). Layers
             that are no `nn.Linear` or `nn.Conv2d` are masked in any case (see `register_kind`).
         init: `"fan-in"` scales the weights of a new model, which were drawn for dense layers, to the inputs that each
