@@ -71,7 +71,7 @@ def test_a_trial_takes_little_more_than_the_forward_passes_of_its_eight_tickets(
 
     for weights in (lambda turn: [1, 1, 0.1 + 0.1 * turn], lambda turn: [1, 1, 1, float(turn % 2)]):
         move = lambda turn, weights=weights: lab.try_out([*weights(turn), *[1.0] * (8 - len(weights(turn)))])  # noqa: E731
-        assert times_as_long(move, passes, turns=6) < 2.5
+        assert times_as_long(move, passes, turns=16) < 2.5
 
 
 def test_tickets_of_weight_nothing_take_no_part(lab):
