@@ -150,15 +150,16 @@ class Stack:
     def of(cls, tickets: Sequence[Ticket]) -> "Stack":
         """Lay tickets side by side. A connection that a ticket does not have is 0 there."""
         union = functools.reduce(lambda a, b: a | b, (ticket.topology for ticket in tickets))
-        positions = {
-            name: torch.stack([ticket.topology[name].position_of(layer.indices) for ticket in tickets])
-            for name, layer in union.items()
-        }
-        values = {
-            name: torch.stack([_values_at(t.values[name], at) for t, at in zip(tickets, positions[name], strict=True)])
-            for name in union
-        }
-        return cls(tickets, union, values, {name: at >= 0 for name, at in positions.items()})
+        values, present = {}, {}
+        for name, layer in union.items():
+            values[name] = layer.indices.new_zeros(len(tickets), layer.count, dtype=torch.float64)
+            present[name] = torch.zeros_like(values[name], dtype=torch.bool)
+            for row, ticket in enumerate(tickets):
+                positions = layer.position_of(ticket.topology[name].indices)
+                # Double precision is needed for equal tickets to stay equal.
+                values[name][row].index_copy_(0, positions, ticket.values[name].double())
+                present[name][row].index_fill_(0, positions, True)
+        return cls(tickets, union, values, present)
 
     def average(self, shares: Float[Tensor, " t"], average: str) -> dict[str, Float[Tensor, " e"]]:
         """Return the weighted average of each connection of the union."""
@@ -222,13 +223,6 @@ def _running_average(stack: Stack, shares: Tensor, average: str, budget: Budget)
 
 def _zero_outside(values: Tensor, positions: Tensor) -> Tensor:
     return torch.zeros_like(values).index_copy(0, positions, values[positions])
-
-
-def _values_at(values: Tensor, positions: Tensor) -> Tensor:
-    """Return values by position, 0 for -1. Double precision is needed for equal tickets to stay equal."""
-    if not values.numel():
-        return torch.zeros(positions.shape, dtype=torch.float64)
-    return torch.where(positions >= 0, values[positions.clamp(min=0)].double(), 0.0)
 
 
 def _select(values: Tensor, union: LayerTopology, layer: LayerTopology) -> Tensor:
