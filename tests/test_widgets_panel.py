@@ -93,7 +93,7 @@ def test_a_copied_state_sets_the_sliders_and_leaves_schedules_alone():
     assert repr(panel.copying) == panel.as_code() == f'LivePanel(Run([]), control=control, state="{state}")'
     other = Control(RigL(stop=40, every=20, drop_fraction=0.3))
     LivePanel(Run([]), control=other, state=state)
-    assert other.rule == control.rule
+    assert other.rule == control.rule == RigL(stop=40, every=5, drop_fraction=0.3)
     with pytest.raises(ValueError, match="state must name some of drop_fraction, every"):
         LivePanel(Run([]), control=other, state="beta=1")
 

@@ -292,7 +292,8 @@ def run_tests(folder: Path, selections: Sequence[Selection], log: Path, stop_at_
         _compile_anew(tempfile.mkdtemp(dir=folder.parent))
     chosen = _Chosen(selections)
     files = sorted({f"tests/{one.file}" for one in selections})
-    options = ["-q", "--no-header", "-p", "no:cacheprovider", *(["-x"] if stop_at_first else [])]
+    # With thorough tests, too, which the settings leave out.
+    options = ["-q", "--no-header", "-m", "", "-p", "no:cacheprovider", *(["-x"] if stop_at_first else [])]
     code = pytest.main([*options, *files], plugins=[chosen])
     log.with_suffix(".json").write_text(json.dumps(chosen.failed), encoding="utf-8")
     package = sys.modules.get("sparsekit")
