@@ -61,7 +61,7 @@ def render(results: Mapping[str, Results]) -> str:
                 f"## {title}",
                 EXPLAINED[what],
                 _machine(results[what]["about"]),
-                *SECTIONS[what](results[what]["rows"], results[what]["about"]),
+                *SECTIONS[what](results[what]),
             ]
     return "\n".join(part.rstrip() + "\n" for part in parts)
 
@@ -91,9 +91,9 @@ def _machine(about: Mapping[str, str]) -> str:
 # --- layers and networks ----------------------------------------------------------------------------------------
 
 
-def _speed_sections(rows: Rows, about: Mapping[str, str]) -> list[str]:
-    floors = INTEL_FLOORS if "Intel" in about.get("processor", "") else FLOORS
-    parts = []
+def _speed_sections(results: Results) -> list[str]:
+    rows, parts = results["rows"], []
+    floors = INTEL_FLOORS if "Intel" in results["about"].get("processor", "") else FLOORS
     for case, threads in _distinct((row["case"], row["threads"]) for row in rows):
         case_rows = [row for row in rows if (row["case"], row["threads"]) == (case, threads)]
         heading = f"### {case_rows[0]['title']}, {_threads(threads)}"
@@ -154,8 +154,8 @@ def _time_table(rows: Rows) -> str:
 # --- update -----------------------------------------------------------------------------------------------------
 
 
-def _update_sections(rows: Rows, _about: Mapping[str, str]) -> list[str]:
-    parts = []
+def _update_sections(results: Results) -> list[str]:
+    rows, parts = results["rows"], []
     for threads in _distinct(row["threads"] for row in rows):
         measured = [row for row in rows if row["threads"] == threads and row["case"] != "skipped"]
         skipped = [row for row in rows if row["threads"] == threads and row["case"] == "skipped"]
@@ -202,12 +202,12 @@ def _slope_floor(method: str, costs: Mapping[int, float]) -> str:
 # --- memory -----------------------------------------------------------------------------------------------------
 
 
-def _memory_sections(rows: Rows, _about: Mapping[str, str]) -> list[str]:
+def _memory_sections(results: Results) -> list[str]:
     lines = [
         [row["title"], _threads(row["threads"]), _percent(1 - row["density"])]
         + [f"{row['bytes'][part]:.1f}" for part in PARTS]
         + [f"{sum(row['bytes'].values()):.1f}"]
-        for row in rows
+        for row in results["rows"]
     ]
     return [_table(["layer", "threads", "sparsity", *PARTS, "together"], lines)]
 
