@@ -71,12 +71,15 @@ class FeatureMajorLayerNorm(nn.LayerNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise the features of each sample."""
-        fits = is_unwatched(input) and input.dim() > 1 and self.normalized_shape == (input.shape[-1],)
-        if not fits or self.weight is None or self.weight.dtype is not input.dtype or not input.numel():
-            return super().forward(input)
-        if not input.movedim(-1, 0).is_contiguous():
+        if not (is_unwatched(input) and self._takes(input)):
             return super().forward(input)
         return layer_norm(input.flatten(0, -2), self.weight, self.bias, eps=self.eps).view(input.shape)
+
+    def _takes(self, x: Tensor) -> bool:
+        """Return whether each sample's features are normalised, and an input is feature-major and of their type."""
+        if x.dim() < 2 or not x.numel() or self.normalized_shape != (x.shape[-1],):
+            return False
+        return self.weight is not None and self.weight.dtype is x.dtype and x.movedim(-1, 0).is_contiguous()
 
 
 class FeatureMajorGELU(nn.GELU):
