@@ -64,6 +64,11 @@ def times_as_long(action: Callable[[int], object], than: Callable[[], object], *
     return min(spent[0]) / min(spent[1])
 
 
+def random_numbers(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Numbers of a normal distribution, the same for the same seed."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
 def random_layer(shape: tuple[int, ...], count: int, seed: int = 0) -> LayerTopology:
     """A layer with so many connections anywhere."""
     return LayerTopology(shape, draw_distinct(math.prod(shape), count, torch.Generator().manual_seed(seed)))

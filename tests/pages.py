@@ -1,7 +1,7 @@
 """The examples of pages and docstrings, as several test modules run them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,16 +21,15 @@ def run_only_block(page: str) -> None:
 
 
 @contextmanager
-def new_widgets_closed() -> Iterator[dict]:
-    """Close what is opened here: widgets live on in their process, where others meet them."""
+def new_widgets_closed() -> Iterator[Callable[[], set[str]]]:
+    """List the new widgets, and close them in the end, since they live on in their process, where others meet them."""
     try:
         from ipywidgets.widgets.widget import _instances as alive
     except ImportError:
-        yield {}
-        return
+        alive = {}
     before = set(alive)
     try:
-        yield alive
+        yield lambda: set(alive) - before
     finally:
         for name in set(alive) - before:
             if name in alive:  # it is gone if another that held it was closed before

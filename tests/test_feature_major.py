@@ -6,7 +6,7 @@ import sys
 import jaxtyping
 import pytest
 import torch
-from helpers import random_layer, times_as_long
+from helpers import random_layer, random_numbers, times_as_long
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -21,15 +21,6 @@ from sparsekit.layers.fusing import fuse_relus
 from sparsekit.models.resnet import BasicBlock, PadShortcut, resnet20
 from sparsekit.models.small_cnn import small_cnn
 
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.randn(*shape, generator=seeded(seed), dtype=dtype)
-
-
 # --- the memory format -----------------------------------------------------------------------------------------------
 
 sides = st.integers(1, 37)
@@ -38,7 +29,7 @@ sides = st.integers(1, 37)
 @given(st.one_of(st.tuples(sides, sides), st.tuples(sides, sides, sides, sides)), st.sampled_from(["f4", "f8"]))
 @settings(max_examples=60)
 def test_any_tensor_survives_the_way_there_and_back(shape, kind):
-    x = random(*shape, dtype=torch.float32 if kind == "f4" else torch.float64)
+    x = random_numbers(*shape, dtype=torch.float32 if kind == "f4" else torch.float64)
     for source in (x, x.transpose(0, -1).contiguous().transpose(0, -1), x.to(memory_format=torch.preserve_format)):
         there = feature_major(source)
         assert is_feature_major(there)
@@ -51,7 +42,7 @@ def test_any_tensor_survives_the_way_there_and_back(shape, kind):
 def test_images_come_from_and_go_to_both_formats_of_torch(threads):
     torch.set_num_threads(threads)
     try:
-        x = random(35, 18, 7, 5)
+        x = random_numbers(35, 18, 7, 5)
         last = x.to(memory_format=torch.channels_last)
         assert (layout_of(x), layout_of(last), layout_of(feature_major(x))) == ("contiguous", "channels-last", "rows")
         for source in (x, last, x[:, :, ::2]):
@@ -82,8 +73,8 @@ def test_large_tensors_which_go_past_the_caches_arrive_whole(shape, threads, dty
 
 
 def test_the_gradient_of_a_conversion_has_the_format_of_its_input():
-    x = random(6, 5, 4, 3).requires_grad_()
-    g = random(6, 5, 4, 3, seed=1)
+    x = random_numbers(6, 5, 4, 3).requires_grad_()
+    g = random_numbers(6, 5, 4, 3, seed=1)
     feature_major(x).backward(feature_major(g))
     assert torch.equal(x.grad, g)
     assert x.grad.is_contiguous()
@@ -91,11 +82,11 @@ def test_the_gradient_of_a_conversion_has_the_format_of_its_input():
 
 @pytest.mark.parametrize("shape", [(37, 20), (6, 5, 4, 3)])
 def test_the_way_back_is_contiguous_and_differentiable(shape):
-    x = feature_major(random(*shape)).requires_grad_()
+    x = feature_major(random_numbers(*shape)).requires_grad_()
     y = batch_major(x)
     assert y.is_contiguous()
     assert torch.equal(y, x)
-    g = random(*shape, seed=1)
+    g = random_numbers(*shape, seed=1)
     batch_major(x).relu_().backward(g)  # in place
     assert torch.equal(x.grad, g * (x > 0))
     assert torch.equal(batch_major(y), y)
@@ -115,8 +106,8 @@ def test_other_numbers_of_dimensions_are_refused():
 def test_batch_norm_and_its_gradients_are_those_of_torch(shape, relu, threads):
     torch.set_num_threads(threads)
     try:
-        x = (3 + 2 * random(*shape)).requires_grad_()
-        weight, bias = (1 + random(shape[1], seed=seed).abs() for seed in (1, 2))
+        x = (3 + 2 * random_numbers(*shape)).requires_grad_()
+        weight, bias = (1 + random_numbers(shape[1], seed=seed).abs() for seed in (1, 2))
         weight.requires_grad_(), bias.requires_grad_()
         y, mean, variance = batch_norm(feature_major(x), weight, bias, eps=1e-5, relu=relu)
         wanted = nn.functional.batch_norm(x, None, None, weight, bias, training=True)
@@ -125,7 +116,7 @@ def test_batch_norm_and_its_gradients_are_those_of_torch(shape, relu, threads):
         torch.testing.assert_close(y, wanted)
         torch.testing.assert_close(mean, x.mean(others))
         torch.testing.assert_close(variance, x.var(others, correction=0))
-        g = random(*shape, seed=3)
+        g = random_numbers(*shape, seed=3)
         inputs = [x, weight, bias]
         for got, expected in zip(
             torch.autograd.grad(y, inputs, g), torch.autograd.grad(wanted, inputs, g), strict=True
@@ -136,7 +127,7 @@ def test_batch_norm_and_its_gradients_are_those_of_torch(shape, relu, threads):
 
 
 def test_a_large_mean_does_not_swallow_a_small_variance():
-    x = feature_major(1e4 + 1e-1 * random(64, 3, 4, 4, dtype=torch.float64).float())
+    x = feature_major(1e4 + 1e-1 * random_numbers(64, 3, 4, 4, dtype=torch.float64).float())
     y, _, variance = batch_norm(x, torch.ones(3), torch.zeros(3), eps=0.0)
     torch.testing.assert_close(variance, x.double().var((0, 2, 3), correction=0).float(), rtol=1e-3, atol=0)
     assert float(y.std()) == pytest.approx(1, abs=0.01)
@@ -157,7 +148,7 @@ def test_a_norm_in_a_csr_model_does_what_it_did_before(norm, momentum):
     quick = copy.deepcopy(plain)
     quick.__class__ = COMPANIONS[norm]
     for step in range(3):
-        x = random(*shape, seed=step)
+        x = random_numbers(*shape, seed=step)
         torch.testing.assert_close(quick(feature_major(x)), plain(x))
     torch.testing.assert_close(quick.state_dict(), plain.state_dict())
     plain.eval(), quick.eval()
@@ -192,7 +183,11 @@ def test_what_comes_out_may_be_changed_in_place(name):
         "conversion": lambda: feature_major,
     }
     layer = layers[name]()
-    x = random(5, 6, dtype=torch.float32) if name == "linear" else random(5, 2, 3, 3, dtype=torch.float32)
+    x = (
+        random_numbers(5, 6, dtype=torch.float32)
+        if name == "linear"
+        else random_numbers(5, 2, 3, 3, dtype=torch.float32)
+    )
     x.requires_grad_()
     wanted = layer(x).relu()
     wanted.sum().backward()
@@ -222,10 +217,10 @@ def test_a_pooling_and_its_gradient_are_those_of_torch(pool):
     quick = copy.deepcopy(pool)
     quick.__class__ = COMPANIONS[type(pool)]
     # Whole numbers, so that some are equal: the first of them must get the gradient.
-    x = random(5, 3, 8, 7).round().requires_grad_()
+    x = random_numbers(5, 3, 8, 7).round().requires_grad_()
     y, wanted = quick(feature_major(x)), pool(x)
     torch.testing.assert_close(y, wanted)
-    g = random(*wanted.shape, seed=1)
+    g = random_numbers(*wanted.shape, seed=1)
     torch.testing.assert_close(*(torch.autograd.grad(out, x, g)[0] for out in (y, wanted)))
 
 
@@ -251,7 +246,7 @@ def both(name: str, fused: bool = False) -> tuple[nn.Module, nn.Module, torch.Te
         finally:
             jaxtyping.config.update("jaxtyping_disable", False)
     shape = {"small-cnn": (1, 9, 9), "resnet20": (3, 8, 8), "mlp with norm": (27,)}[name]
-    return masked, csr, random(6, *shape)
+    return masked, csr, random_numbers(6, *shape)
 
 
 @pytest.mark.parametrize("name", nets())
@@ -293,7 +288,7 @@ def test_activations_stay_feature_major_from_one_csr_layer_to_the_next():
 
 
 def test_gradients_stay_feature_major_through_a_shortcut_that_skips_pixels():
-    x = feature_major(random(2, 4, 6, 6)).requires_grad_()
+    x = feature_major(random_numbers(2, 4, 6, 6)).requires_grad_()
     y = PadShortcut(4, 8, 2)(x)
     (gradient,) = torch.autograd.grad(y, x, torch.ones_like(y))
     assert is_feature_major(gradient)
@@ -305,9 +300,9 @@ def test_gradients_stay_feature_major_through_a_shortcut_that_skips_pixels():
 @pytest.mark.parametrize("name", ["BasicBlock", "PadShortcut", "Linear"])
 def test_gradients_of_several_readers_are_added_in_place(name):
     block, x = {
-        "BasicBlock": (BasicBlock(4, 4, stride=1, shortcut=nn.Identity()), random(2, 4, 6, 6).float()),
-        "PadShortcut": (BasicBlock(4, 8, stride=2, shortcut=PadShortcut(4, 8, 2)), random(2, 4, 6, 6).float()),
-        "Linear": (nn.Sequential(nn.Linear(8, 8)), random(5, 8).float()),
+        "BasicBlock": (BasicBlock(4, 4, stride=1, shortcut=nn.Identity()), random_numbers(2, 4, 6, 6).float()),
+        "PadShortcut": (BasicBlock(4, 8, stride=2, shortcut=PadShortcut(4, 8, 2)), random_numbers(2, 4, 6, 6).float()),
+        "Linear": (nn.Sequential(nn.Linear(8, 8)), random_numbers(5, 8).float()),
     }[name]
     csr = sk.sparsify(block, sk.random_topology(sk.shapes_of(block), 0.5), "csr", init="dense")
     fuse_relus(csr)
@@ -355,14 +350,20 @@ def test_a_block_with_a_forward_of_its_own_adds_by_itself():
         for storage in ("masked", "csr")
     )
     assert fuse_relus(csr) == 1  # the first batch norm and its ReLU
-    x = random(2, 4, 6, 6).float()
+    x = random_numbers(2, 4, 6, 6).float()
     torch.testing.assert_close(masked(x), csr(x), check_stride=False)
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (5, 3, 4, 2)])
 @pytest.mark.parametrize("relu", [False, True])
 def test_what_a_norm_adds_gets_torch_s_values_and_gradients(shape, relu):
-    inputs = [random(*shape), random(3), random(3), random(*shape), random(*shape)]
+    inputs = [
+        random_numbers(*shape),
+        random_numbers(3),
+        random_numbers(3),
+        random_numbers(*shape),
+        random_numbers(*shape),
+    ]
     x, weight, bias, added, g = (tensor.requires_grad_() for tensor in inputs)
 
     def of_torch(x, weight, bias, added):

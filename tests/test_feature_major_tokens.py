@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from helpers import random_numbers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kinds import unchecked
@@ -14,10 +15,6 @@ from sparsekit.kernels.layer_norm import layer_norm
 from sparsekit.layers.companions import COMPANIONS, FeatureMajorGELU, FeatureMajorLayerNorm
 
 EPS = 1e-5
-
-
-def numbers(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def features_first(x: Tensor) -> Tensor:
@@ -35,7 +32,7 @@ def quick(plain: nn.Module) -> nn.Module:
 def norm(width: int, dtype: torch.dtype = torch.float64, **how) -> nn.LayerNorm:
     one = nn.LayerNorm(width, dtype=dtype, **how)
     for seed, parameter in enumerate(one.parameters()):
-        parameter.data = 1 + numbers(*parameter.shape, seed=seed, dtype=dtype)
+        parameter.data = 1 + random_numbers(*parameter.shape, seed=seed, dtype=dtype)
     return one
 
 
@@ -54,7 +51,7 @@ shapes = st.one_of(st.tuples(st.integers(1, 600), st.integers(1, 40)), st.tuples
 @given(shapes, st.booleans(), st.integers(1, 3))
 @settings(max_examples=60)
 def test_a_layer_norm_and_its_gradients_are_those_of_torch(shape, has_bias, threads):
-    plain, x, g = norm(shape[-1], bias=has_bias), 3 + 2 * numbers(*shape), numbers(*shape, seed=1)
+    plain, x, g = norm(shape[-1], bias=has_bias), 3 + 2 * random_numbers(*shape), random_numbers(*shape, seed=1)
     torch.set_num_threads(threads)
     try:
         got = results(quick(plain), features_first(x), features_first(g))
@@ -66,7 +63,7 @@ def test_a_layer_norm_and_its_gradients_are_those_of_torch(shape, has_bias, thre
 
 def test_in_float32_it_is_as_exact_as_torch_s():
     shape, exact = (900, 300), norm(300)
-    x, g = 5 + numbers(*shape), numbers(*shape, seed=1)
+    x, g = 5 + random_numbers(*shape), random_numbers(*shape, seed=1)
     wanted = results(exact, x, g)
     plain = copy.deepcopy(exact).float()
     torchs = results(plain, x.float(), g.float())
@@ -76,34 +73,34 @@ def test_in_float32_it_is_as_exact_as_torch_s():
 
 
 def test_a_large_mean_does_not_swallow_a_small_variance():
-    x = 1e4 + 1e-1 * numbers(70, 64)
+    x = 1e4 + 1e-1 * random_numbers(70, 64)
     y = layer_norm(features_first(x.float()), torch.ones(64), torch.zeros(64), eps=0.0)
     assert y.std(1).sub(1).abs().max() < 0.02
 
 
 def test_it_is_the_gradient_of_what_it_computes():
-    weight, bias = numbers(4).requires_grad_(), numbers(4, seed=1).requires_grad_()
-    x = features_first(numbers(5, 4, seed=2)).requires_grad_()
+    weight, bias = random_numbers(4).requires_grad_(), random_numbers(4, seed=1).requires_grad_()
+    x = features_first(random_numbers(5, 4, seed=2)).requires_grad_()
     assert torch.autograd.gradcheck(lambda *inputs: layer_norm(*inputs, eps=EPS), (x, weight, bias))
 
 
 def test_a_gradient_in_any_format_is_taken():
-    module, x, g = quick(norm(6)), features_first(numbers(3, 5, 6)), numbers(3, 5, 6, seed=1)
+    module, x, g = quick(norm(6)), features_first(random_numbers(3, 5, 6)), random_numbers(3, 5, 6, seed=1)
     wanted = results(module, x, g)
     torch.testing.assert_close(results(module, x, features_first(g)), wanted)
-    repeated = numbers(3, 5, 1, seed=1).expand(3, 5, 6)
+    repeated = random_numbers(3, 5, 1, seed=1).expand(3, 5, 6)
     torch.testing.assert_close(results(module, x, repeated), results(module, x, repeated.contiguous()))
 
 
 def test_tensors_that_somebody_packs_in_between_are_read_in_their_layout():
-    module, x, g = quick(norm(6)), features_first(numbers(15, 6)), numbers(15, 6, seed=1)
+    module, x, g = quick(norm(6)), features_first(random_numbers(15, 6)), random_numbers(15, 6, seed=1)
     wanted = results(module, x, g)
     with torch.autograd.graph.saved_tensors_hooks(lambda x: x.contiguous().clone(), lambda x: x):
         torch.testing.assert_close(results(module, x, g), wanted)
 
 
 def test_an_input_that_changes_before_the_backward_pass_is_noticed():
-    leaf = features_first(numbers(5, 6)).requires_grad_()
+    leaf = features_first(random_numbers(5, 6)).requires_grad_()
     x = leaf * 1
     y = quick(norm(6))(x)
     x.add_(1)
@@ -112,7 +109,7 @@ def test_an_input_that_changes_before_the_backward_pass_is_noticed():
 
 
 def test_second_derivatives_are_refused_by_name():
-    x = features_first(numbers(5, 6)).requires_grad_()
+    x = features_first(random_numbers(5, 6)).requires_grad_()
     y = quick(norm(6))(x)
     (gradient,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="storage 'masked'"):
@@ -122,13 +119,13 @@ def test_second_derivatives_are_refused_by_name():
 @pytest.mark.parametrize(
     ("plain", "x"),
     [
-        (norm(6), numbers(4, 5, 6)),  # the usual format
-        (nn.LayerNorm((5, 6), dtype=torch.float64), features_first(numbers(4, 5, 6))),
-        (nn.LayerNorm(6, elementwise_affine=False), features_first(numbers(4, 6))),
-        (norm(6), features_first(numbers(0, 6))),
-        (norm(6), numbers(6)),
-        (norm(6, torch.bfloat16), features_first(numbers(4, 6, dtype=torch.bfloat16))),
-        (norm(6), features_first(numbers(4, 5, 6))[:, ::2]),
+        (norm(6), random_numbers(4, 5, 6)),  # the usual format
+        (nn.LayerNorm((5, 6), dtype=torch.float64), features_first(random_numbers(4, 5, 6))),
+        (nn.LayerNorm(6, elementwise_affine=False), features_first(random_numbers(4, 6))),
+        (norm(6), features_first(random_numbers(0, 6))),
+        (norm(6), random_numbers(6)),
+        (norm(6, torch.bfloat16), features_first(random_numbers(4, 6, dtype=torch.bfloat16))),
+        (norm(6), features_first(random_numbers(4, 5, 6))[:, ::2]),
     ],
     ids=["contiguous", "two dimensions", "no weight", "no sample", "one sample", "bfloat16", "a part"],
 )
@@ -138,7 +135,7 @@ def test_other_inputs_go_to_torch_s_own(plain, x, monkeypatch):
 
 
 def test_another_width_or_type_is_refused_as_torch_does():
-    for x in (features_first(numbers(4, 5)), features_first(numbers(4, 6, dtype=torch.float32))):
+    for x in (features_first(random_numbers(4, 5)), features_first(random_numbers(4, 6, dtype=torch.float32))):
         with pytest.raises(RuntimeError) as wanted:
             norm(6)(x)
         with pytest.raises(RuntimeError) as got:
@@ -149,7 +146,7 @@ def test_another_width_or_type_is_refused_as_torch_does():
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script. is deprecated")  # which torch itself uses for `jvp`
 @pytest.mark.parametrize("plain", [norm(6), nn.GELU()], ids=["norm", "gelu"])
 def test_who_looks_into_every_operation_finds_torch_s(plain):
-    one, x = quick(plain), features_first(numbers(4, 5, 6))
+    one, x = quick(plain), features_first(random_numbers(4, 5, 6))
     with unchecked():
         torch.testing.assert_close(torch.func.vmap(one)(x), plain(x))
         for got, wanted in zip(*(torch.func.jvp(module, (x,), (x,)) for module in (one, plain)), strict=True):
@@ -169,21 +166,21 @@ sides = st.lists(st.integers(1, 7), min_size=4, max_size=4)
 @given(st.permutations(range(4)), sides, st.sampled_from(["none", "tanh"]))
 @settings(max_examples=60)
 def test_a_gelu_keeps_any_order_of_memory_and_its_numbers(order, shape, approximate):
-    plain, g = nn.GELU(approximate), numbers(*shape, seed=1)
-    x = numbers(*shape).permute(order).contiguous().permute(sorted(range(4), key=order.__getitem__))
+    plain, g = nn.GELU(approximate), random_numbers(*shape, seed=1)
+    x = random_numbers(*shape).permute(order).contiguous().permute(sorted(range(4), key=order.__getitem__))
     got = results(quick(plain), x, g)
     torch.testing.assert_close(got, results(plain, x, g))
     assert got[0].permute(order).is_contiguous()
 
 
 def test_a_gelu_takes_tensors_whose_numbers_repeat():
-    x = numbers(3, 1).expand(3, 4)
+    x = random_numbers(3, 1).expand(3, 4)
     torch.testing.assert_close(quick(nn.GELU())(x), nn.GELU()(x))
 
 
 def test_what_comes_out_may_be_changed_in_place():
     for plain in (norm(6), nn.GELU()):
-        x, y = features_first(numbers(4, 5, 6)).requires_grad_(), numbers(4, 5, 6).requires_grad_()
+        x, y = features_first(random_numbers(4, 5, 6)).requires_grad_(), random_numbers(4, 5, 6).requires_grad_()
         quick(plain)(x).mul_(2).sum().backward()
         plain(y).mul_(2).sum().backward()
         torch.testing.assert_close(x.grad, y.grad)

@@ -548,10 +548,8 @@ def notebook(request, monkeypatch):
 
 @pytest.fixture
 def open_widgets():
-    """List the new widgets, and close them in the end."""
-    with new_widgets_closed() as alive:
-        before = set(alive)
-        yield lambda: set(alive) - before
+    with new_widgets_closed() as new_widgets:
+        yield new_widgets
 
 
 def test_a_panel_whose_cell_is_run_again_stops_its_run_and_takes_its_widgets_away(notebook, open_widgets):
